@@ -1,0 +1,68 @@
+"""Arrays that are slow to compute, kept in the user's cache folder between runs."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from metarl.types import Floats
+
+
+def cache_folder() -> Path:
+    """``$METARL_CACHE``, else ``$XDG_CACHE_HOME/metarl``, else ``~/.cache/metarl``."""
+    if own := os.environ.get("METARL_CACHE"):
+        return Path(own)
+    shared = os.environ.get("XDG_CACHE_HOME", "")
+    if os.path.isabs(shared):  # the XDG specification says to ignore a relative path
+        return Path(shared, "metarl")
+    try:
+        return Path.home() / ".cache" / "metarl"
+    except RuntimeError:  # no home: a place where nothing can be kept
+        return Path(os.devnull)
+
+
+def cached(name: str, shape: tuple[int, ...], build: Callable[[], Floats]) -> Floats:
+    """The float32 array ``build()`` of ``shape``, read-only, from the file ``name`` where an intact one exists.
+
+    A missing or damaged file is built again; a cache that cannot be written is not used.
+    """
+    path = cache_folder() / f"{name}.npy"
+    values = _load(path, shape)
+    if values is None:
+        values = np.asarray(build(), dtype=np.float32).reshape(shape)
+        _save(path, values)
+    values.flags.writeable = False
+    return values
+
+
+def _load(path: Path, shape: tuple[int, ...]) -> Floats | None:
+    try:
+        # Mapped, so that the shape is known before anything is read: a damaged header may ask for any amount of memory.
+        mapped = np.lib.format.open_memmap(path, mode="r")
+        if mapped.dtype == np.float32 and mapped.shape == shape and np.isfinite(mapped).all():
+            return np.array(mapped)
+    except Exception:  # a damaged header makes NumPy raise nearly anything; all of it means: build again
+        return None
+    return None
+
+
+def _save(path: Path, values: Floats) -> None:
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Written beside its place and moved there at once, so that no reader meets half a file.
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.stem, suffix=".tmp", delete=False) as file:
+            temporary = file.name
+            np.save(file, values, allow_pickle=False)
+        os.replace(temporary, path)
+    except OSError:
+        pass  # a cache that cannot be written
+    finally:
+        if temporary:
+            with suppress(OSError):
+                os.unlink(temporary)

@@ -1,0 +1,454 @@
+"""RL² with a memory core: stable-baselines3's face, our inside.
+
+One of the two files that import stable-baselines3.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import gymnasium as gym
+import numpy as np
+import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import KVWriter, Logger
+from stable_baselines3.common.utils import safe_mean
+from stable_baselines3.common.vec_env import VecEnv
+
+from metarl import tree
+from metarl.config import build, to_plain
+from metarl.memory.contract import State
+from metarl.memory.options import MemoryOptions
+from metarl.nets.policy import MemoryPolicy
+from metarl.seeding import torch_rng
+from metarl.tasks.distribution import TaskDistribution
+from metarl.tasks.sb3 import as_vec_env
+from metarl.tasks.vector import TrialVectorEnv
+from metarl.tracking import Tracker
+from metarl.training import checkpoint
+from metarl.training.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
+from metarl.training.collect import Carry, begins, check_finite, collect, to_tensors
+from metarl.training.evaluate import PolicyActor
+from metarl.training.ppo import PPOOptions, update
+from metarl.types import Array, Bools, TrialObservation
+
+KIND = "rl2ppo"
+
+
+class RL2PPO(BaseAlgorithm):
+    """RL² (Duan et al. 2016): PPO over whole trials, with a memory that lives exactly as long as a trial.
+
+    To stable-baselines3 a trial is the episode. A rollout is one whole trial of each environment where their length
+    is known, so every sequence starts from the empty memory.
+
+    Args:
+        policy: "MemoryPolicy".
+        env: an environment id, a task distribution, a vector environment of trials (Gymnasium's in SAME_STEP mode, or
+            SB3's), or a single trial environment; None only when loading.
+        memory: :class:`metarl.memory.options.MemoryOptions` or a dict of its fields.
+        n_envs: environments made for an id or a distribution.
+        n_steps: steps of each environment per rollout; None means a whole trial.
+        schedule_steps: environment steps over which learning rate and entropy weight run to their ends; None takes
+            those of the first call of :meth:`learn`.
+        seed: of parameters, actions, minibatches and environments; no global generator is touched.
+        tensorboard_log: folder for SB3's tensorboard output.
+        verbose: 1 prints a table per rollout.
+        device: torch device.
+        ppo: fields of :class:`metarl.training.ppo.PPOOptions`, such as ``learning_rate`` or ``gamma``.
+
+    Raises:
+        ValueError: an environment without trial observations, one that draws test tasks, an unsupported space,
+            options that do not fit.
+    """
+
+    policy_aliases: ClassVar[dict[str, Any]] = {"MemoryPolicy": MemoryPolicy}
+    policy: MemoryPolicy  # type: ignore[assignment]
+
+    def __init__(
+        self,
+        policy: str = "MemoryPolicy",
+        env: Any = None,
+        *,
+        memory: MemoryOptions | dict[str, Any] | None = None,
+        n_envs: int = 256,
+        n_steps: int | None = None,
+        schedule_steps: int | None = None,
+        seed: int = 0,
+        tensorboard_log: str | None = None,
+        verbose: int = 0,
+        device: torch.device | str = "auto",
+        _init_setup_model: bool = True,
+        **ppo: Any,
+    ) -> None:
+        self.options = build(PPOOptions, ppo, "ppo")
+        self.memory = memory if isinstance(memory, MemoryOptions) else build(MemoryOptions, memory or {}, "memory")
+        if isinstance(env, str):
+            env = gym.make_vec(env, num_envs=n_envs)
+        elif isinstance(env, TaskDistribution):
+            env = TrialVectorEnv(env, n_envs)
+        super().__init__(
+            policy,
+            env,
+            learning_rate=self.options.learning_rate,
+            tensorboard_log=tensorboard_log,
+            verbose=verbose,
+            device=device,
+            support_multi_env=True,
+            seed=seed,
+        )
+        self.n_steps, self.schedule_steps = n_steps, schedule_steps
+        self.trial_steps: int | None = None
+        self._carry: Carry | None = None
+        self._warned = False
+        if self.env is not None:
+            check_split(self.env)
+            self.trial_steps = attribute(self.env, "trial_steps")
+            if _init_setup_model:
+                self._setup_model()
+
+    @staticmethod
+    def _wrap_env(env: Any, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
+        if isinstance(env, gym.Env):
+            env = BaseAlgorithm._wrap_env(env, verbose, monitor_wrapper)
+        return as_vec_env(env)
+
+    def _setup_model(self) -> None:
+        assert self.seed is not None
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(torch_rng(self.seed, "init").initial_seed())
+            self.policy = MemoryPolicy(self.observation_space, self.action_space, self.memory, self.trial_steps)  # type: ignore[arg-type]
+        self.policy.to(self.device)
+        needs_flag = (
+            self.memory.working_memory == "episode"
+            or self.memory.horizon == "episode"
+            or self.memory.store_options.get("write") == "episode"
+        )
+        if needs_flag and "prev_done" not in self.policy.encoder.feedback_keys:
+            raise ValueError("this memory must see where episodes end: make the environment with prev_done=True")
+        self.optimizer = torch.optim.Adam(self.policy.parameters(), lr=self.options.learning_rate, eps=1e-5)
+        self.generators = {name: torch_rng(self.seed, name) for name in ("policy", "minibatch")}
+        if self.env is not None:
+            self.env.seed(self.seed)
+
+    def set_random_seed(self, seed: int | None = None) -> None:
+        """Seed the environment's next reset; unlike SB3's, no global generator is touched."""
+        if seed is not None and self.env is not None:
+            self.env.seed(seed)
+
+    def learn(  # type: ignore[override]
+        self,
+        total_timesteps: int,
+        callback: Any = None,
+        log_interval: int = 1,
+        tb_log_name: str = "RL2PPO",
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> Self:
+        """Train for ``total_timesteps`` environment steps over all environments, rounded up to whole rollouts.
+
+        Raises:
+            NonFiniteError: an observation, reward, loss or gradient is not finite.
+        """
+        if self.env is None:
+            raise ValueError("there is no environment to learn in; call set_env(env) first or load with env=...")
+        check_split(self.env)
+        steps = self.n_steps or self.trial_steps
+        if steps is None:
+            raise ValueError("the environment does not say how long a trial is; give n_steps")
+        again = reset_num_timesteps or self._last_obs is None
+        total, callback = self._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
+        if self.schedule_steps is None:
+            self.schedule_steps = total
+        if again or self._carry is None:
+            start = np.ones(self.n_envs, bool)
+            self._carry = Carry(self._last_obs, start, self.policy.initial_state(self.n_envs))  # type: ignore[arg-type]
+        callback.on_training_start(locals(), globals())
+        iteration = 0
+        while self.num_timesteps < total:
+            began, before = time.perf_counter(), self.num_timesteps
+            self.policy.train(False)
+            callback.on_rollout_start()
+            rollout = collect(
+                self.policy,
+                self.env,
+                self._carry,
+                steps,
+                generator=self.generators["policy"],
+                gamma=self.options.gamma,
+                lam=self.options.gae_lambda,
+                reward_scale=self.options.reward_scale,
+                name=describe(self.env),
+                first_step=self.num_timesteps // self.n_envs,
+                on_step=lambda rewards, ends, infos: self._on_step(callback, rewards, ends, infos),
+            )
+            self._last_obs, self._last_episode_starts = self._carry.obs, self._carry.start  # type: ignore[assignment]
+            if rollout is None:
+                break
+            callback.update_locals(locals())
+            callback.on_rollout_end()
+            self.policy.train(True)
+            collected = time.perf_counter()
+            report = update(
+                self.policy,
+                self.optimizer,
+                rollout,
+                self.options,
+                progress=before / self.schedule_steps,
+                generator=self.generators["minibatch"],
+                name=describe(self.env),
+                step=self.num_timesteps,
+            )
+            self._n_updates += 1
+            iteration += 1
+            self._record(report, rollout.begin.numel(), began, collected)
+            if iteration % log_interval == 0:
+                self.logger.dump(self.num_timesteps)
+        callback.on_training_end()
+        return self
+
+    def _on_step(self, callback: BaseCallback, rewards: Array, ends: Bools, infos: list[dict[str, Any]]) -> bool:
+        self.num_timesteps += self.n_envs
+        if ends.any():
+            self._update_info_buffer(infos, ends)
+        callback.update_locals({"self": self, "rewards": rewards, "dones": ends, "infos": infos})
+        return callback.on_step()
+
+    def _record(self, report: dict[str, float], steps: int, began: float, collected: float) -> None:
+        for name, number in report.items():
+            self.logger.record(f"train/{name}", number)
+        if self.ep_info_buffer:
+            mean = safe_mean([info["r"] for info in self.ep_info_buffer])
+            self.logger.record("rollout/ep_rew_mean", mean)
+            self.logger.record("rollout/ep_len_mean", safe_mean([info["l"] for info in self.ep_info_buffer]))
+        now = time.perf_counter()
+        self.logger.record("time/fps", steps / (now - began))
+        self.logger.record("time/rollout_seconds", collected - began)
+        self.logger.record("time/update_seconds", now - collected)
+        self.logger.record("time/total_timesteps", self.num_timesteps, exclude="tensorboard")
+
+    def predict(  # type: ignore[override]
+        self,
+        observation: TrialObservation,
+        state: State | None = None,
+        episode_start: Bools | None = None,
+        deterministic: bool = False,
+    ) -> tuple[Array, State]:
+        """Choose actions, and return the memory to pass in with the next observation.
+
+        Args:
+            observation: one trial observation ``{key: [d]}`` or a batch ``{key: [n, d]}``.
+            state: what the last call returned; None where trials begin.
+            episode_start: ``[n]`` True where a TRIAL begins (never at inner episodes); None: nowhere, or everywhere if
+                ``state`` is None.
+            deterministic: take the most probable action instead of sampling.
+
+        Raises:
+            ValueError, TypeError: an observation of other parts or shapes, a state of another core or batch size.
+        """
+        self.policy.encoder.check(observation)
+        first = np.asarray(next(iter(observation.values())))
+        single = first.ndim == 1
+        obs = {k: np.asarray(v)[None] if single else np.asarray(v) for k, v in observation.items()}
+        rows = 1 if single else len(first)
+        check_finite(obs, None, "the caller", 0)
+        if state is None:
+            self._warn_if_inside(obs, episode_start)
+        if episode_start is None:
+            episode_start = np.full(rows, state is None)
+        start = np.asarray(episode_start, bool).reshape(-1)
+        if len(start) != rows:
+            raise ValueError(f"episode_start has {len(start)} entries for {rows} observations; give one for each")
+        with torch.no_grad():
+            template = self.policy.initial_state(rows)
+            if state is None:
+                state = template
+            else:
+                tree.check_like(state, template, type(self.policy.core).__name__)
+            step, state = self.policy(
+                to_tensors(obs, self.device),
+                state,
+                torch.as_tensor(begins(obs, start), device=self.device),
+                generator=self.generators["policy"],
+                deterministic=deterministic,
+            )
+        actions = step.action.cpu().numpy() + self.policy.head.start
+        return (actions[0] if single else actions), state
+
+    def _warn_if_inside(self, obs: TrialObservation, episode_start: Bools | None) -> None:
+        inside = any(np.any(obs[k]) for k in ("prev_action", "prev_done", "time") if k in obs)
+        if inside and episode_start is None and not self._warned:
+            self._warned = True
+            warnings.warn(
+                "predict was called without a state in the middle of a trial, so the agent remembers nothing: pass the "
+                "state that the last call returned",
+                stacklevel=3,
+            )
+
+    def actor(self, deterministic: bool = False) -> PolicyActor:
+        """The trained agent as an actor for :func:`metarl.training.evaluate.play`."""
+        return PolicyActor(self.policy, deterministic)
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        return ["policy", "optimizer"], []
+
+    def save(self, path: Any, exclude: Any = None, include: Any = None) -> None:
+        """Write everything needed to use the agent or to go on training, without pickle; ``.zip`` is added.
+
+        The environment's own state is kept too where it has one, so that training resumed from here takes the same
+        course as training that was never interrupted.
+        """
+        if exclude or include:
+            raise ValueError("a checkpoint is always whole; leave out exclude and include")
+        arrays: dict[str, torch.Tensor] = {}
+        course: dict[str, Any] = {}
+        if self._carry is not None:
+            course["obs"], course["start"] = dict(self._carry.obs), self._carry.start
+            course["state"] = {str(i): leaf for i, leaf in enumerate(tree.leaves(self._carry.state))}
+            if hasattr(self.env, "state_dict"):
+                course["env"] = self.env.state_dict()
+        meta = {
+            "kind": KIND,
+            "ppo": to_plain(self.options),
+            "memory": to_plain(self.memory),
+            "settings": {
+                "n_envs": self.n_envs,
+                "n_steps": self.n_steps,
+                "schedule_steps": self.schedule_steps,
+                "seed": self.seed,
+                "trial_steps": self.trial_steps,
+            },
+            "counters": {"num_timesteps": self.num_timesteps, "n_updates": self._n_updates},
+            "observation_space": checkpoint.space_to_json(self.observation_space),
+            "action_space": checkpoint.space_to_json(self.action_space),
+            "course": checkpoint.split_arrays(course, arrays),
+        }
+        groups = {
+            "policy": self.policy.state_dict(),
+            "optimizer": checkpoint.optimizer_to_tensors(self.optimizer),
+            "generators": {name: g.get_state() for name, g in self.generators.items()},
+            "course": arrays,
+        }
+        write_checkpoint(with_suffix(path), meta, groups)
+
+    @classmethod
+    def load(  # type: ignore[override]
+        cls, path: Any, env: Any = None, device: torch.device | str = "auto", force_reset: bool = False
+    ) -> Self:
+        """The agent that :meth:`save` wrote.
+
+        Args:
+            path: of the checkpoint.
+            env: to go on training in; must have the spaces of the saved one. Anything the constructor takes.
+            device: torch device.
+            force_reset: begin new trials in ``env`` instead of going on where training was.
+
+        Raises:
+            CheckpointError: the file is missing, damaged or of another kind; nothing in it is ever unpickled.
+            ValueError: ``env`` has other spaces.
+        """
+        path = with_suffix(path)
+        meta, groups = read_checkpoint(path)
+        if meta.get("kind") != KIND:
+            raise CheckpointError(f"{path} holds a {meta.get('kind')!r}, not an agent of {cls.__name__}")
+        settings = meta["settings"]
+        own = {k: settings[k] for k in ("n_envs", "n_steps", "schedule_steps", "seed")}
+        memory = build(MemoryOptions, meta["memory"], f"{path}: memory")
+        agent = cls("MemoryPolicy", env, memory=memory, device=device, _init_setup_model=False, **own, **meta["ppo"])
+        observation_space = checkpoint.space_from_json(meta["observation_space"])
+        action_space = checkpoint.space_from_json(meta["action_space"])
+        if env is not None and (agent.observation_space, agent.action_space) != (observation_space, action_space):
+            raise ValueError(
+                f"the environment has spaces {agent.observation_space} and {agent.action_space}, but {path} was trained "
+                f"on {observation_space} and {action_space}; make the environment with the same options"
+            )
+        agent.observation_space, agent.action_space = observation_space, action_space
+        agent.trial_steps = settings["trial_steps"]
+        agent._setup_model()
+        agent.policy.load_state_dict(groups["policy"])
+        checkpoint.optimizer_from_tensors(agent.optimizer, groups["optimizer"])
+        for name, generator in agent.generators.items():
+            generator.set_state(groups["generators"][name])
+        agent.num_timesteps, agent._n_updates = meta["counters"]["num_timesteps"], meta["counters"]["n_updates"]
+        if env is None:
+            agent.n_envs = settings["n_envs"]
+        course = checkpoint.join_arrays(meta["course"], groups["course"])
+        if course and not force_reset and agent.env is not None and agent.n_envs == settings["n_envs"]:
+            agent._resume(course)
+        return agent
+
+    def _resume(self, course: dict[str, Any]) -> None:
+        """Take up trials where :meth:`save` left them, if the environment can."""
+        if "env" not in course or not hasattr(self.env, "load_state_dict"):
+            return
+        assert self.env is not None
+        self.env.reset()
+        self.env.load_state_dict(course["env"])
+        saved = iter(torch.as_tensor(leaf).to(self.device) for leaf in course["state"].values())
+        state = tree.map_tensors(lambda _: next(saved), self.policy.initial_state(self.n_envs))
+        self._carry = Carry(course["obs"], course["start"], state)
+        self._last_obs, self._last_episode_starts = course["obs"], course["start"]
+
+    def set_env(self, env: Any, force_reset: bool = True) -> None:
+        """Train in another environment of the same spaces; anything the constructor takes but ids may be given."""
+        wrapped = self._wrap_env(env)
+        check_split(wrapped)
+        if wrapped.num_envs != self.n_envs:
+            raise ValueError(
+                f"the environment has {wrapped.num_envs} rows, the agent {self.n_envs}; load(path, env) changes that number"
+            )
+        super().set_env(wrapped, force_reset)
+
+
+class TrackerWriter(KVWriter):
+    """SB3's logger writing to a tracker of ours."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        self.tracker = tracker
+
+    def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
+        """Pass on the numbers of one dump."""
+        self.tracker.log({k: v for k, v in key_values.items() if isinstance(v, int | float | np.number)}, step=step)
+
+    def close(self) -> None:
+        """The tracker is finished by whoever made it."""
+
+
+def tracking_logger(tracker: Tracker) -> Logger:
+    """A logger for :meth:`RL2PPO.set_logger` that writes to ``tracker`` alone."""
+    return Logger(folder=None, output_formats=[TrackerWriter(tracker)])
+
+
+def attribute(env: VecEnv, name: str) -> Any:
+    """What the first row of ``env`` says of itself; None where it has no such attribute."""
+    try:
+        return env.get_attr(name, [0])[0]
+    except AttributeError:
+        return None
+
+
+def describe(env: VecEnv) -> str:
+    """A name for the environment in messages."""
+    distribution = attribute(env, "distribution")
+    return distribution.family if isinstance(distribution, TaskDistribution) else type(env).__name__
+
+
+def check_split(env: VecEnv) -> None:
+    """Refuse to train on test tasks.
+
+    Raises:
+        ValueError: the environment draws from the test split.
+    """
+    if attribute(env, "split") == "test":
+        raise ValueError("the environment draws test tasks, which are kept for the final figure; make it with split='train'")
+
+
+def with_suffix(path: Any) -> Path:
+    """``path`` with ``.zip`` where it has no suffix, as SB3's callbacks expect."""
+    path = Path(path)
+    return path if path.suffix == ".zip" else path.with_name(path.name + ".zip")
+
+

@@ -1,0 +1,40 @@
+"""Task families and the table of their ids."""
+
+from __future__ import annotations
+
+if __name__ != "metarl.envs":
+    raise ImportError(f"the environments are imported as metarl.envs, not {__name__!r}: import metarl.envs")
+
+import difflib
+from typing import TYPE_CHECKING, Any
+
+from metarl.envs.table import FAMILIES, register_all
+
+if TYPE_CHECKING:
+    from metarl.tasks.distribution import TaskDistribution
+
+__all__ = ["distribution", "ids", "register_all"]
+
+
+def ids() -> list[str]:
+    """The registered environment ids, sorted."""
+    return sorted(FAMILIES)
+
+
+def distribution(id: str, **options: Any) -> TaskDistribution:
+    """The task distribution behind an environment id.
+
+    Args:
+        id: one of :func:`ids`.
+        options: of the family, ``split`` and ``reveal`` among them.
+
+    Raises:
+        ValueError: an unknown id or option, or a bad value.
+    """
+    if id not in FAMILIES:
+        close = difflib.get_close_matches(id, FAMILIES, 1)
+        hint = f"; did you mean {close[0]!r}?" if close else "."
+        raise ValueError(f"unknown environment id {id!r}{hint} The ids are {', '.join(ids())}")
+    from metarl.tasks.trial import build
+
+    return build(FAMILIES[id], options)

@@ -1,0 +1,203 @@
+"""The barcode bandit (Ritter et al. 2018): a context shown again means an arm to be remembered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+from metarl.tasks.checks import whole_number
+from metarl.tasks.distribution import BatchedEnv, TaskBatch, TaskDistribution
+from metarl.tasks.priors import BarcodePrior
+from metarl.types import Array, Ints
+
+
+@dataclass(frozen=True, kw_only=True)
+class BarcodeBandit(TaskDistribution):
+    """Bandit episodes under a barcode: the arm that pays ``high`` belongs to the barcode shown, all others pay ``low``.
+
+    A trial has ``contexts`` distinct barcodes of ``bits`` random bits, each met in ``repeats`` episodes of ``pulls``
+    pulls, in random order. The best arms are independent and uniform; with ``each_arm_best_once`` they are a
+    permutation of the arms instead. The observation is the barcode of the current episode; past the last episode the
+    order begins again, which shows only in the observation that ends a trial.
+
+    Raises:
+        ValueError: a count below its least value, ``low`` above or equal to ``high``, or more contexts than barcodes.
+    """
+
+    arms: int = 10
+    contexts: int = 10
+    repeats: int = 10
+    pulls: int = 10
+    bits: int = 20
+    high: float = 0.9
+    low: float = 0.1
+    each_arm_best_once: bool = False
+
+    family: ClassVar[str] = "BarcodeBandit"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        whole_number("arms", self.arms, at_least=2)
+        for name in ("contexts", "repeats", "pulls", "bits"):
+            whole_number(name, getattr(self, name), at_least=1)
+        if self.bits > 62:
+            raise ValueError(f"bits={self.bits}, but a barcode has at most 62")
+        if not 0 <= self.low < self.high <= 1:
+            raise ValueError(f"expected 0 <= low < high <= 1, got low={self.low} and high={self.high}")
+        if 2**self.bits < self.contexts:
+            raise ValueError(f"{self.bits} bits make {2**self.bits} barcodes, too few for {self.contexts} contexts")
+        if not isinstance(self.each_arm_best_once, bool):
+            raise ValueError(f"each_arm_best_once must be True or False, not {self.each_arm_best_once!r}")
+        if self.each_arm_best_once and self.contexts != self.arms:
+            raise ValueError(f"each_arm_best_once needs contexts == arms, got {self.contexts} and {self.arms}")
+
+    @property
+    def trial_steps(self) -> int:
+        """All pulls of all episodes."""
+        return self.episodes * self.pulls
+
+    @property
+    def episodes(self) -> int:
+        """Inner episodes in a trial."""
+        return self.contexts * self.repeats
+
+    @property
+    def observation_space(self) -> spaces.Box:
+        """The barcode."""
+        return spaces.Box(0.0, 1.0, (self.bits,), np.float32)
+
+    @property
+    def action_space(self) -> spaces.Discrete:
+        """Which arm to pull."""
+        return spaces.Discrete(self.arms)
+
+    @property
+    def task_space(self) -> spaces.Dict:
+        """``contexts`` (their bits), ``best`` (the best arm of each), ``order`` (the context of each episode)."""
+        return spaces.Dict(
+            {
+                "contexts": spaces.Box(0, 1, (self.contexts, self.bits), np.int8),
+                "best": spaces.MultiDiscrete([self.arms] * self.contexts),
+                "order": spaces.MultiDiscrete([self.contexts] * self.episodes),
+            }
+        )
+
+    @property
+    def prior(self) -> BarcodePrior:
+        """The numbers that the ceilings are computed from."""
+        return BarcodePrior(
+            arms=self.arms,
+            contexts=self.contexts,
+            repeats=self.repeats,
+            pulls=self.pulls,
+            high=self.high,
+            low=self.low,
+            each_arm_best_once=self.each_arm_best_once,
+        )
+
+    def sample_batch(self, rng: np.random.Generator, n: int) -> TaskBatch:
+        """``contexts`` ``[n, contexts, bits]``, ``best`` ``[n, contexts]``, ``order`` ``[n, episodes]``."""
+        codes = _distinct(rng, n, self.contexts, 2**self.bits)
+        if self.each_arm_best_once:
+            best = rng.permuted(np.tile(np.arange(self.arms), (n, 1)), axis=1)
+        else:
+            best = rng.integers(self.arms, size=(n, self.contexts))
+        order = np.tile(np.repeat(np.arange(self.contexts), self.repeats), (n, 1))
+        return {
+            "contexts": ((codes[:, :, None] >> np.arange(self.bits)) & 1).astype(np.int8),
+            "best": best,
+            "order": rng.permuted(order, axis=1),
+        }
+
+    def make(self, task: Mapping[str, Array]) -> BarcodeEnv:
+        """One trial's bandits."""
+        return BarcodeEnv(self, task)
+
+    def batched(self, n: int) -> BatchedBarcode:
+        """``n`` trials as arrays."""
+        return BatchedBarcode(self, n)
+
+
+def _distinct(rng: np.random.Generator, n: int, k: int, total: int) -> Ints:
+    """``n`` uniform samples of ``k`` different numbers below ``total``, in random order (Floyd's algorithm)."""
+    chosen = np.empty((n, k), np.int64)
+    for j in range(k):
+        top = total - k + j
+        draw = rng.integers(top + 1, size=n)
+        seen = (chosen[:, :j] == draw[:, None]).any(axis=1)
+        chosen[:, j] = np.where(seen, top, draw)
+    return rng.permuted(chosen, axis=1)
+
+
+class BarcodeEnv(gym.Env[Array, np.int64]):
+    """The episodes of one task; each ``reset`` moves on to the next context of its order."""
+
+    metadata = {"render_modes": []}  # noqa: RUF012 (Gymnasium's own declaration)
+
+    def __init__(self, family: BarcodeBandit, task: Mapping[str, Array]) -> None:
+        self.observation_space = family.observation_space
+        self.action_space = family.action_space
+        self._family, self._task = family, task
+        self._contexts = np.asarray(task["contexts"], dtype=np.float32)
+        self._episode, self._pull, self._context = -1, 0, 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
+        """Show the next barcode."""
+        super().reset(seed=seed)
+        self._episode, self._pull = (self._episode + 1) % self._family.episodes, 0
+        self._context = int(self._task["order"][self._episode])
+        return self._contexts[self._context].copy(), {}
+
+    def step(self, action: np.int64) -> tuple[Array, float, bool, bool, dict[str, Any]]:
+        """Pull an arm: reward 1 with its rate, else 0."""
+        best = int(action) == int(self._task["best"][self._context])
+        reward = float(self.np_random.random() < (self._family.high if best else self._family.low))
+        self._pull += 1
+        return self._contexts[self._context].copy(), reward, self._pull == self._family.pulls, False, {}
+
+
+class BatchedBarcode(BatchedEnv):
+    """``n`` trials of barcode episodes, in step with each other."""
+
+    def __init__(self, family: BarcodeBandit, n: int) -> None:
+        self._family = family
+        self._rows = np.arange(n)
+        self._rates = np.array([family.low, family.high], np.float32)
+        self._pull = 0
+
+    def start(self, tasks: TaskBatch) -> Array:
+        """Take the tasks and show the first barcodes ``[n, bits]``."""
+        self._tasks = {name: values.copy() for name, values in tasks.items()}
+        self._show(0)
+        return self._barcode
+
+    def step(self, actions: Array, rng: np.random.Generator) -> tuple[Array, Array, Array]:
+        """Pull one arm a row."""
+        rates = self._rates.take(actions == self._best)
+        rewards = rng.random(len(rates), dtype=np.float32) < rates
+        self._pull += 1
+        done = self._pull % self._family.pulls == 0
+        if done:
+            self._show(self._pull)
+        return self._barcode, rewards, np.full(len(rates), done)
+
+    def _show(self, pull: int) -> None:
+        """Turn to the episode that ``pull`` belongs to."""
+        context = self._tasks["order"][:, pull // self._family.pulls % self._family.episodes]
+        self._barcode = self._tasks["contexts"][self._rows, context].astype(np.float32)
+        self._best = self._tasks["best"][self._rows, context]
+        self._pull = pull
+
+    def state_dict(self) -> dict[str, Any]:
+        """The tasks and how many pulls were made."""
+        return {"pull": self._pull, **{name: values.copy() for name, values in self._tasks.items()}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take the saved tasks and go on at the saved pull."""
+        self._tasks = {name: np.array(state[name]) for name in ("contexts", "best", "order")}
+        self._show(int(state["pull"]))

@@ -1,0 +1,33 @@
+"""Turning logits into weights over memory slots, with masks, an empty slot and a limit on how many are read."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def keep_top(logits: Tensor, k: int) -> Tensor:
+    """Set all but the ``k`` largest logits of each query ``[..., Q, N]`` to -inf."""
+    if k >= logits.shape[-1]:
+        return logits
+    kept = logits.topk(k, dim=-1)
+    return torch.full_like(logits, -torch.inf).scatter(-1, kept.indices, kept.values)
+
+
+def log_weights(logits: Tensor, visible: Tensor | None, empty_slot: bool) -> Tensor:
+    """Log of the softmax over slots ``[..., Q, N]``; slots that are not ``visible`` get -inf.
+
+    With ``empty_slot`` the softmax has one more entry of logit 0 that holds nothing, so the weights sum to less than
+    one and a query that nothing answers reads nothing. A query that sees no slot at all gets -inf everywhere.
+    """
+    if visible is not None:
+        logits = logits.masked_fill(~visible, -torch.inf)
+    if empty_slot:
+        nothing = logits.new_zeros(()).expand(*logits.shape[:-1], 1)
+        total = torch.logsumexp(torch.cat([logits, nothing], -1), -1, keepdim=True)
+        return logits - total
+    if logits.shape[-1] == 0:
+        return logits
+    blind = torch.isneginf(logits).all(-1, keepdim=True)  # kept out of logsumexp, whose gradient there is undefined
+    total = torch.logsumexp(logits.masked_fill(blind, 0.0), -1, keepdim=True)
+    return (logits - total).masked_fill(blind, -torch.inf)

@@ -1,0 +1,50 @@
+"""Similarity kernels: how well a key answers a query, as a logit (log weight before normalisation).
+
+Queries are ``[..., Q, K]``, keys ``[..., N, K]``, logits ``[..., Q, N]``.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+Kernel = Literal["dot", "cosine", "inverse_distance"]
+KERNELS: tuple[Kernel, ...] = get_args(Kernel)
+
+NORM_FLOOR = 1e-6
+"""Added to squared norms, so that a zero key is far from everything instead of undefined."""
+DISTANCE_FLOOR = 1e-3
+"""delta of the inverse-distance kernel (Pritzel et al. 2017, Neural Episodic Control)."""
+
+
+def unit(x: Tensor) -> Tensor:
+    """x / sqrt(|x|^2 + floor): at most unit length, finite gradient at zero."""
+    scale = x.detach().abs().amax(-1, keepdim=True).clamp_min(1.0)  # keeps the square of a huge vector finite
+    x = x / scale
+    return x * torch.rsqrt((x * x).sum(-1, keepdim=True) + NORM_FLOOR)
+
+
+def prepare(kernel: Kernel, x: Tensor) -> Tensor:
+    """The form in which queries and keys of ``kernel`` are compared by a plain product, where they can be."""
+    return unit(x) if kernel == "cosine" else x
+
+
+def logits(kernel: Kernel, query: Tensor, key: Tensor, temperature: float = 1.0) -> Tensor:
+    """Log weights of every key for every query.
+
+    ``dot``: q.k / sqrt(K) (Vaswani et al. 2017, eq. 1). ``cosine``: q.k / (|q| |k|) (Graves et al. 2014, eq. 6).
+    ``inverse_distance``: -log(|q - k|^2 + delta), whose softmax is the normalised 1 / (d^2 + delta) of Pritzel et al.
+    2017, eq. 5. All are divided by ``temperature``.
+    """
+    if kernel == "inverse_distance":
+        squared = (query * query).sum(-1)[..., None] + (key * key).sum(-1)[..., None, :] - 2 * query @ key.mT
+        return -torch.log(squared.clamp_min(0.0) + DISTANCE_FLOOR) / temperature
+    product = prepare(kernel, query) @ prepare(kernel, key).mT
+    return product / (temperature * scale_of(kernel, query.shape[-1]))
+
+
+def scale_of(kernel: Kernel, width: int) -> float:
+    """What a product of width ``width`` is divided by: sqrt(K) for ``dot``, 1 for ``cosine``."""
+    return width**0.5 if kernel == "dot" else 1.0

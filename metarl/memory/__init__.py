@@ -1,0 +1,1 @@
+"""Stores, accesses, controllers and the cores that join them: the object both tracks share."""

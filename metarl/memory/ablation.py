@@ -1,0 +1,111 @@
+"""The same weights with their memory taken away or misled: shows what a trained agent owes to its memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from metarl.memory.contract import Access, Content, MemoryCore
+from metarl.types import Read
+
+Ablation = Literal["off", "shuffled"]
+ABLATIONS: tuple[Ablation, ...] = get_args(Ablation)
+
+SAME_MARK = 1e-5
+"""Marks of equal keys differ by rounding at most."""
+
+
+class EmptyReads(Access):
+    """Every read is the empty read, whatever the store holds."""
+
+    def forward(
+        self,
+        query: Tensor,
+        content: Content,
+        mask: Tensor | None = None,
+        control: Tensor | None = None,
+        *,
+        causal: bool = False,
+    ) -> Read:
+        """Zeros ``[B, Q, V]``."""
+        batch, queries = query.shape[:2]
+        nothing = torch.full((batch, queries, content.keys.shape[1]), -torch.inf, device=query.device)
+        return Read(content.values.new_zeros(batch, queries, content.values.shape[-1]), nothing)
+
+
+class ShuffledKeys(Access):
+    """Values stay where they are; keys are permuted among the valid slots of other contexts.
+
+    Slots with equal keys are one context. In the order of contexts the keys move on by the size of the largest
+    context, so that every slot gets the key of another one; a slot for which there is none is left unread.
+    """
+
+    def __init__(self, access: Access) -> None:
+        super().__init__()
+        self.access = access
+
+    def forward(
+        self,
+        query: Tensor,
+        content: Content,
+        mask: Tensor | None = None,
+        control: Tensor | None = None,
+        *,
+        causal: bool = False,
+    ) -> Read:
+        """The read of the wrapped access over the permuted content; for acting, one query at a time."""
+        if mask is not None or causal:
+            raise ValueError("shuffled keys are defined for acting, where a read sees all that is valid")
+        return self.access(query, misled(content))
+
+
+def misled(content: Content) -> Content:
+    """``content`` with the keys of its valid slots permuted among contexts."""
+    keys, values, valid = content
+    slots = keys.shape[1]
+    if slots == 0:
+        return content
+    direction = torch.linspace(1.0, 2.0, keys.shape[2], dtype=torch.float64, device=keys.device).sin()
+    mark = torch.where(valid, (keys.double() @ direction), torch.inf)  # one number a key: equal keys, equal marks
+    ordered, order = mark.sort(1, stable=True)
+    starts = ordered.diff(dim=1) > SAME_MARK
+    context = torch.cat([starts.new_zeros(len(keys), 1), starts], 1).long().cumsum(1)
+    sizes = torch.zeros_like(context).scatter_add(1, context, valid.gather(1, order).long())
+    count = valid.sum(1, keepdim=True)
+    place = torch.arange(slots, device=keys.device).expand_as(order)
+    source = (place + sizes.amax(1, keepdim=True)) % count.clamp(min=1)
+    elsewhere = (context.gather(1, source) != context) & (place < count)
+    moved = torch.zeros_like(keys).scatter(
+        1, order[..., None].expand_as(keys), keys.gather(1, order.gather(1, source)[..., None].expand_as(keys))
+    )
+    return Content(moved, values, torch.zeros_like(valid).scatter(1, order, elsewhere))
+
+
+@contextmanager
+def ablated(core: MemoryCore, ablation: Ablation) -> Iterator[None]:
+    """Run ``core`` with its memory ``off`` (empty reads, working memory cleared at each episode) or ``shuffled``.
+
+    Raises:
+        ValueError: ``shuffled`` for a core without a store.
+    """
+    access = getattr(core, "access", None)
+    if ablation == "shuffled" and access is None:
+        raise ValueError("this core has no store whose keys could be shuffled; use ablation 'off'")
+    kept = core.options
+    try:
+        if ablation == "off":
+            core.options = replace(kept, working_memory="episode")
+            if access is not None:
+                core.access = EmptyReads()
+        else:
+            core.access = ShuffledKeys(access)
+        yield
+    finally:
+        core.options = kept
+        if access is not None:
+            core.access = access

@@ -1,0 +1,104 @@
+"""Attention over the slots of a store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from annotated_types import Ge, Gt
+from torch import Tensor
+from torch.nn import functional as F
+
+from metarl.functional import kernels
+from metarl.functional.addressing import keep_top, log_weights
+from metarl.functional.kernels import Kernel
+from metarl.memory.contract import Access, Content
+from metarl.types import Read
+
+
+@dataclass(frozen=True)
+class AttentionOptions:
+    """Options of the attention access."""
+
+    kernel: Kernel = "dot"
+    """How a key answers a query."""
+    heads: Annotated[int, Ge(1)] = 1
+    """Keys, queries and values are split into as many heads, each with weights of its own."""
+    top_k: Annotated[int, Ge(1)] | None = None
+    """Read only the k best slots of each head; None reads all."""
+    temperature: Annotated[float, Gt(0)] = 1.0
+    """Divides the logits: small is sharp."""
+    empty_slot: bool = True
+    """One more slot of logit 0 that holds nothing, so that a query that nothing answers reads nothing."""
+
+
+class Attention(Access):
+    """Softmax attention (Vaswani et al. 2017; with ``inverse_distance`` and ``top_k`` the reading of a DND).
+
+    A query that sees no slot gets the empty read: zeros. Long unrolls of the ``dot`` and ``cosine`` kernels run by
+    torch's fused kernel and return no weights; gradients reach queries, keys and values alike.
+    """
+
+    def __init__(self, key_size: int, value_size: int, options: AttentionOptions) -> None:
+        super().__init__()
+        for name, size in (("key_size", key_size), ("value_size", value_size)):
+            if size % options.heads:
+                raise ValueError(f"memory.{name} is {size}, which {options.heads} heads do not divide; choose a multiple")
+        self.options = options
+
+    def forward(
+        self,
+        query: Tensor,
+        content: Content,
+        mask: Tensor | None = None,
+        control: Tensor | None = None,
+        *,
+        causal: bool = False,
+    ) -> Read:
+        """See :meth:`metarl.memory.contract.Access.forward`."""
+        fused = self.options.kernel != "inverse_distance" and self.options.top_k is None and query.shape[1] > 1
+        if fused and self.options.empty_slot:
+            return Read(self._fused(query, content, mask, causal), None)
+        return self.weigh(query, content, mask, causal=causal)
+
+    def weigh(self, query: Tensor, content: Content, mask: Tensor | None = None, *, causal: bool = False) -> Read:
+        """The same read written out, with the weights (their mean over heads)."""
+        o = self.options
+        q, k, v = (self._split(x) for x in (query, content.keys, content.values))
+        visible = self._visible(query, content, mask, causal)[:, None]
+        scores = kernels.logits(o.kernel, q, k, o.temperature)
+        if o.top_k is not None:
+            scores = keep_top(scores.masked_fill(~visible, -torch.inf), o.top_k)
+            visible = visible & ~torch.isneginf(scores)
+        weights = log_weights(scores, visible, o.empty_slot)
+        value = (weights.exp() @ v).transpose(1, 2).flatten(2)
+        mean = weights[:, 0] if o.heads == 1 else torch.logsumexp(weights, 1) - torch.tensor(float(o.heads)).log()
+        return Read(value, mean)
+
+    def _fused(self, query: Tensor, content: Content, mask: Tensor | None, causal: bool) -> Tensor:
+        o = self.options
+        q, k, v = (self._split(x) for x in (query, content.keys, content.values))
+        q, k = kernels.prepare(o.kernel, q), kernels.prepare(o.kernel, k)
+        k, v = F.pad(k, (0, 0, 1, 0)), F.pad(v, (0, 0, 1, 0))  # the empty slot stands first
+        scale = 1 / (o.temperature * kernels.scale_of(o.kernel, q.shape[-1]))
+        if causal:
+            value = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)
+        else:
+            visible = F.pad(self._visible(query, content, mask, causal), (1, 0), value=True)
+            value = F.scaled_dot_product_attention(q, k, v, attn_mask=visible[:, None], scale=scale)
+        return value.transpose(1, 2).flatten(2)
+
+    def _visible(self, query: Tensor, content: Content, mask: Tensor | None, causal: bool) -> Tensor:
+        visible = content.valid[:, None, :].expand(-1, query.shape[1], -1)
+        if causal:
+            slots = content.keys.shape[1]
+            if query.shape[1] != slots + 1:
+                raise ValueError(f"a causal read takes one query more than slots; got {query.shape[1]} for {slots}")
+            ones = torch.ones(slots + 1, slots, dtype=torch.bool, device=query.device)
+            visible = visible & torch.tril(ones, -1)
+        return visible if mask is None else visible & mask
+
+    def _split(self, x: Tensor) -> Tensor:
+        """``[B, N, D]`` to ``[B, heads, N, D / heads]``."""
+        return x.unflatten(-1, (self.options.heads, -1)).transpose(1, 2)

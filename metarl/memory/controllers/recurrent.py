@@ -1,0 +1,98 @@
+"""GRU and LSTM controllers, the LSTM optionally with reinstatement (Ritter et al. 2018, episodic LSTM)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, NamedTuple
+
+import torch
+from annotated_types import Ge
+from torch import Tensor, nn
+
+from metarl.memory.contract import Controller
+
+
+@dataclass(frozen=True)
+class RecurrentOptions:
+    """Options of the recurrent controllers."""
+
+    hidden_size: Annotated[int, Ge(1)] = 128
+    """Units of the cell."""
+
+
+class GRUState(NamedTuple):
+    """The state of a GRU."""
+
+    h: Tensor
+    """``[B, H]``"""
+
+
+class GRU(Controller):
+    """One GRU layer (Cho et al. 2014), run by torch's fused kernel."""
+
+    def __init__(self, input_size: int, options: RecurrentOptions) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(input_size, options.hidden_size)
+        self.output_size = self.cell_size = options.hidden_size  # type: ignore[misc]
+
+    def initial_state(self, batch_size: int) -> GRUState:
+        return GRUState(self.rnn.weight_hh_l0.new_zeros(batch_size, self.output_size))
+
+    def unroll(self, x: Tensor, state: GRUState, reinstated: Tensor | None = None) -> tuple[Tensor, GRUState]:
+        y, h = self.rnn(x, state.h[None])
+        return y, GRUState(h[0])
+
+    def cell(self, state: GRUState) -> Tensor:
+        return state.h
+
+
+class LSTMState(NamedTuple):
+    """The state of an LSTM."""
+
+    h: Tensor
+    """``[B, H]``"""
+    c: Tensor
+    """``[B, H]``"""
+
+
+class LSTM(Controller):
+    """One LSTM layer (Hochreiter & Schmidhuber 1997), run by torch's fused kernel where nothing is reinstated.
+
+    With ``reinstates`` the cell has a fifth gate, through which a cell state m that was read from memory returns
+    (Ritter et al. 2018): c_t = f * c_{t-1} + i * g + r * tanh(m_t), r = sigmoid(W_r [x_t, h_{t-1}] + b_r).
+    """
+
+    accepts_reinstatement: ClassVar[bool] = True
+
+    def __init__(self, input_size: int, options: RecurrentOptions, reinstates: bool = False) -> None:
+        super().__init__()
+        size = options.hidden_size
+        self.rnn = nn.LSTM(input_size, size)
+        self.gate = nn.Linear(input_size + size, size) if reinstates else None
+        self.output_size = self.cell_size = size  # type: ignore[misc]
+
+    def initial_state(self, batch_size: int) -> LSTMState:
+        zeros = self.rnn.weight_hh_l0.new_zeros(batch_size, self.output_size)
+        return LSTMState(zeros, zeros.clone())
+
+    def unroll(self, x: Tensor, state: LSTMState, reinstated: Tensor | None = None) -> tuple[Tensor, LSTMState]:
+        if reinstated is None or self.gate is None:
+            y, (h, c) = self.rnn(x, (state.h[None], state.c[None]))
+            return y, LSTMState(h[0], c[0])
+        size, inputs = self.output_size, x.shape[-1]
+        weight_x = torch.cat([self.rnn.weight_ih_l0, self.gate.weight[:, :inputs]])
+        weight_h = torch.cat([self.rnn.weight_hh_l0, self.gate.weight[:, inputs:]]).t()
+        bias = torch.cat([self.rnn.bias_ih_l0 + self.rnn.bias_hh_l0, self.gate.bias])
+        from_input = nn.functional.linear(x, weight_x, bias)
+        memory = torch.tanh(reinstated)
+        (h, c), outputs = state, []
+        for t in range(x.shape[0]):
+            pre = torch.addmm(from_input[t], h, weight_h)
+            i, f, g, o, r = pre.split(size, dim=-1)
+            c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g) + torch.sigmoid(r) * memory[t]
+            h = torch.sigmoid(o) * torch.tanh(c)
+            outputs.append(h)
+        return torch.stack(outputs), LSTMState(h, c)
+
+    def cell(self, state: LSTMState) -> Tensor:
+        return state.c

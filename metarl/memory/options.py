@@ -1,0 +1,43 @@
+"""The options of a memory core."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge
+
+
+@dataclass(frozen=True)
+class MemoryOptions:
+    """Which controller, store and access a core is made of, and how they are joined.
+
+    ``metarl list memories`` shows what goes with what.
+    """
+
+    controller: str = "feedforward"
+    """Working memory: the name of a registered controller."""
+    store: str = "episodic"
+    """The name of a registered store; "none" leaves the controller alone."""
+    access: str = "attention"
+    """The name of a registered access; "none" where there is no store."""
+    controller_options: dict[str, Any] = field(default_factory=dict)
+    """Options of the controller."""
+    store_options: dict[str, Any] = field(default_factory=dict)
+    """Options of the store."""
+    access_options: dict[str, Any] = field(default_factory=dict)
+    """Options of the access."""
+    key_size: Annotated[int, Ge(1)] = 64
+    """Width of keys and queries."""
+    value_size: Annotated[int, Ge(1)] | None = None
+    """Width of values: 64 unless given; that of the cell where the store holds cell states."""
+    shared_key: bool = True
+    """One map makes keys and queries, so that equal observations find each other before any training."""
+    gate: bool = True
+    """What is read enters the controller's input through a gate that starts closed (a no-op)."""
+    reinstate: bool = False
+    """Cell states that are read enter the controller's cell through their own gate instead (episodic LSTM)."""
+    working_memory: Literal["trial", "episode"] = "trial"
+    """How long the controller's own state lives."""
+    horizon: Literal["trial", "episode"] = "trial"
+    """How long the whole memory lives; "episode" empties everything at each episode, the control without recall."""

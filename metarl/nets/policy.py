@@ -1,0 +1,82 @@
+"""The policy: encoder, memory core, and heads for action and value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from gymnasium import spaces
+from torch import Tensor, nn
+
+from metarl.memory.contract import State
+from metarl.memory.options import MemoryOptions
+from metarl.memory.registry import build_core
+from metarl.nets.encoders import TrialEncoder
+from metarl.nets.heads import make_head, value_head
+
+
+class Step(NamedTuple):
+    """What the policy says at one step of ``B`` rows."""
+
+    action: Tensor
+    """``[B]`` action indices."""
+    log_prob: Tensor
+    """``[B]``"""
+    value: Tensor
+    """``[B]``"""
+
+
+class Evaluation(NamedTuple):
+    """What the policy says of given actions over whole sequences."""
+
+    log_prob: Tensor
+    """``[T, B]``"""
+    entropy: Tensor
+    """``[T, B]``"""
+    value: Tensor
+    """``[T, B]``"""
+
+
+class MemoryPolicy(nn.Module):
+    """Reads trial observations through one memory core that action and value share."""
+
+    def __init__(
+        self, observation_space: spaces.Dict, action_space: spaces.Space[Any], memory: MemoryOptions, trial_steps: int | None
+    ) -> None:
+        super().__init__()
+        self.encoder = TrialEncoder(observation_space)
+        self.core = build_core(memory, self.encoder.now_size, self.encoder.feedback_size, trial_steps)
+        self.head = make_head(self.core.output_size, action_space)
+        self.critic = value_head(self.core.output_size)
+
+    def initial_state(self, batch_size: int) -> State:
+        """The memory before a first trial."""
+        return self.core.initial_state(batch_size)
+
+    def forward(
+        self,
+        obs: Mapping[str, Tensor],
+        state: State,
+        begin: Tensor,
+        *,
+        generator: torch.Generator | None = None,
+        deterministic: bool = False,
+        donate: bool = False,
+    ) -> tuple[Step, State]:
+        """Act: observations ``[B, d]``, ``begin`` ``[B]``; the most probable action if ``deterministic``."""
+        y, state = self.core(self.encoder(obs), state, begin, donate=donate)
+        log_probs = self.head(y)
+        action = self.head.best(log_probs) if deterministic else self.head.sample(log_probs, generator)
+        return Step(action, self.head.log_prob(log_probs, action), self.critic(y)[..., 0]), state
+
+    def value(self, obs: Mapping[str, Tensor], state: State, begin: Tensor) -> Tensor:
+        """The value ``[B]`` of observations that follow ``state``; the state itself stays as it is."""
+        y, _ = self.core(self.encoder(obs), state, begin)
+        return self.critic(y)[..., 0]
+
+    def evaluate(self, obs: Mapping[str, Tensor], state: State, begin: Tensor, actions: Tensor) -> Evaluation:
+        """Log probability, entropy and value of ``actions`` ``[T, B]`` along sequences ``[T, B, d]``."""
+        y, _ = self.core.unroll(self.encoder(obs), state, begin)
+        log_probs = self.head(y)
+        return Evaluation(self.head.log_prob(log_probs, actions), self.head.entropy(log_probs), self.critic(y)[..., 0])

@@ -1,0 +1,52 @@
+"""Checks of what a user hands in: whole numbers, and the parameters of tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from metarl.tasks.distribution import TaskBatch, TaskDistribution
+
+
+def whole_number(name: str, value: Any, *, at_least: int) -> None:
+    """Raise ValueError unless ``value`` is an integer of at least ``at_least``."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < at_least:
+        raise ValueError(f"{name} must be an integer of at least {at_least}, not {value!r}")
+
+
+def check_tasks(distribution: TaskDistribution, tasks: Mapping[str, Any], n: int) -> TaskBatch:
+    """``n`` tasks as arrays of the dtypes of the task space.
+
+    Raises:
+        ValueError: a parameter is missing, unknown, of the wrong shape, or outside its space.
+    """
+    space = distribution.task_space.spaces
+    if set(tasks) != set(space):
+        raise ValueError(f"a task of {distribution.family} has the parameters {sorted(space)}, got {sorted(tasks)}")
+    out = {}
+    for name, part in space.items():
+        try:
+            values = np.array(tasks[name], dtype=part.dtype)
+        except ValueError as error:
+            raise ValueError(f"task parameter {name!r} is not an array of {part.dtype}: {error}") from None
+        if values.shape != (n, *part.shape):  # type: ignore[misc]
+            raise ValueError(f"task parameter {name!r} needs the shape {(n, *part.shape)}, got {values.shape}")  # type: ignore[misc]
+        low, high = _limits(part)
+        if not ((values >= low) & (values <= high)).all():
+            raise ValueError(f"task parameter {name!r} lies outside {part}")
+        out[name] = values
+    return out
+
+
+def _limits(space: spaces.Space[Any]) -> tuple[Any, Any]:
+    match space:
+        case spaces.Discrete():
+            return space.start, space.start + space.n - 1
+        case spaces.MultiDiscrete():
+            return space.start, space.start + space.nvec - 1
+        case spaces.Box():
+            return space.low, space.high
+    raise ValueError(f"a task space consists of Box, Discrete and MultiDiscrete, not {space}")

@@ -1,0 +1,146 @@
+"""Task distributions: pure, seeded families of tasks with train, validation and test splits."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, Self
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+from metarl.seeding import numpy_rng, split_key
+from metarl.tasks.priors import Prior
+from metarl.types import SPLITS, Array, Split
+
+TaskBatch = dict[str, Array]
+"""``n`` tasks as arrays ``[n, ...]``, one entry per parameter of :attr:`TaskDistribution.task_space`."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One member of a family: hashable, and plain JSON through :meth:`to_json`."""
+
+    family: str
+    values: tuple[tuple[str, Any], ...]
+
+    @classmethod
+    def from_arrays(cls, family: str, values: Mapping[str, Array]) -> Self:
+        """Freeze arrays into nested tuples of Python numbers."""
+        return cls(family, tuple((k, _freeze(np.asarray(v).tolist())) for k, v in sorted(values.items())))
+
+    def to_json(self) -> dict[str, Any]:
+        """``{"family": ..., "values": {...}}`` of plain numbers and lists."""
+        return {"family": self.family, "values": {k: _thaw(v) for k, v in self.values}}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """The inverse of :meth:`to_json`."""
+        return cls(data["family"], tuple((k, _freeze(v)) for k, v in sorted(data["values"].items())))
+
+
+def _freeze(value: Any) -> Any:
+    return tuple(_freeze(v) for v in value) if isinstance(value, list | tuple) else value
+
+
+def _thaw(value: Any) -> Any:
+    return [_thaw(v) for v in value] if isinstance(value, tuple) else value
+
+
+class BatchedEnv(ABC):
+    """``n`` inner environments of one family stepped as arrays: the fast path behind a vector environment.
+
+    An inner episode that ends begins again at once, in the same task and in the same call (SAME_STEP), so every
+    step is a real one.
+    """
+
+    @abstractmethod
+    def start(self, tasks: TaskBatch) -> Array:
+        """Put row ``i`` into task ``i`` and begin its first episode; returns the observations ``[n, ...]``."""
+
+    @abstractmethod
+    def step(self, actions: Array, rng: np.random.Generator) -> tuple[Array, Array, Array]:
+        """Returns observations ``[n, ...]`` (of the next episode where one ended), rewards ``[n]``, episode ends ``[n]``."""
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that :meth:`step` reads, as arrays and plain numbers; a copy."""
+
+    @abstractmethod
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what :meth:`state_dict` returned."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskDistribution(ABC):
+    """A family to sample tasks from.
+
+    A continuous prior is split by seed streams: train, validation and test draw from the same prior with
+    generators that never meet.
+    """
+
+    split: Split = "train"
+    """The split that tasks are drawn from."""
+    reveal: bool = False
+    """Append the task's parameters to ``obs``: for an informed reference net alone, never for a learner under test."""
+
+    family: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        if self.split not in SPLITS:
+            raise ValueError(f"unknown split {self.split!r}; the splits are {', '.join(SPLITS)}")
+
+    @property
+    @abstractmethod
+    def trial_steps(self) -> int:
+        """Steps in a trial."""
+
+    @property
+    @abstractmethod
+    def observation_space(self) -> spaces.Space[Any]:
+        """What the inner environment shows."""
+
+    @property
+    @abstractmethod
+    def action_space(self) -> spaces.Space[Any]:
+        """What the inner environment accepts."""
+
+    @property
+    @abstractmethod
+    def task_space(self) -> spaces.Dict:
+        """The parameters that tell one task from another: a Dict of Boxes, Discretes and MultiDiscretes."""
+
+    @property
+    def prior(self) -> Prior | None:
+        """What hand-made baselines may know, or None where no baseline exists."""
+        return None
+
+    @abstractmethod
+    def sample_batch(self, rng: np.random.Generator, n: int) -> TaskBatch:
+        """Draw ``n`` tasks; pure in ``rng``."""
+
+    @abstractmethod
+    def make(self, task: Mapping[str, Array]) -> gym.Env[Any, Any]:
+        """The inner environment of one task (arrays without the batch axis)."""
+
+    def batched(self, n: int) -> BatchedEnv | None:
+        """``n`` inner environments as arrays, or None where the family has no fast path."""
+        return None
+
+    def task_rng(self, seed: int, *key: int) -> np.random.Generator:
+        """The generator of this split's tasks: streams of different splits never meet."""
+        return numpy_rng(seed, "tasks", split_key(self.split), *key)
+
+    def with_split(self, split: Split) -> Self:
+        """The same family, drawing from another split."""
+        return replace(self, split=split)
+
+    def task(self, batch: TaskBatch, i: int) -> Task:
+        """Row ``i`` of a batch as a frozen value."""
+        return Task.from_arrays(self.family, {k: v[i] for k, v in batch.items()})
+
+    def options(self) -> dict[str, Any]:
+        """The family's options as plain data, for a configuration file."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}

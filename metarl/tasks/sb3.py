@@ -1,0 +1,218 @@
+"""Stable-Baselines3's face of a vector environment of trials: the one file of the library's tasks that imports it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
+from stable_baselines3.common.env_util import is_wrapped
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import VecEnv
+
+from metarl.tasks.layout import is_trial_space
+from metarl.types import Array, TrialObservation
+
+__all__ = ["TrialVecEnv", "as_vec_env", "is_trial_space"]
+
+
+class TrialVecEnv(VecEnv):
+    """A Gymnasium vector environment of trials as a ``VecEnv``.
+
+    ``infos[i]`` is filled only where row ``i`` is done, with ``terminal_observation``, ``TimeLimit.truncated`` and
+    ``episode`` (``r``, ``l``, ``t``: return, steps, seconds); elsewhere it is an empty dict that is used again, to be
+    read and not written. ``reset_infos[i]`` describes the trial under way in row ``i``.
+
+    Args:
+        env: a vector environment in SAME_STEP mode with trial observations.
+
+    Raises:
+        ValueError: another autoreset mode, or no trial observations.
+    """
+
+    def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
+        mode = env.metadata.get("autoreset_mode")
+        if mode != AutoresetMode.SAME_STEP:
+            raise ValueError(
+                f"the vector environment has the autoreset mode {mode}, which swallows or skips a step; make it with "
+                'vector_kwargs={"autoreset_mode": gymnasium.vector.AutoresetMode.SAME_STEP}'
+            )
+        _require_trials(env.single_observation_space)
+        self.env = env
+        # One environment for all rows, or one a row.
+        self._rows = env.unwrapped if isinstance(env.unwrapped, SyncVectorEnv | AsyncVectorEnv) else None
+        super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
+        self._empty: list[dict[str, Any]] = [{} for _ in range(env.num_envs)]
+        self._pending_seed: int | None = None
+        self._pending_options: dict[str, Any] | None = None
+        self._actions: Array | None = None
+        self._returns = np.zeros(env.num_envs)
+        self._lengths = np.zeros(env.num_envs, np.int64)
+        self._start_time = time.perf_counter()
+
+    @property
+    def split(self) -> str | None:
+        """The split that tasks are drawn from; None where the environment does not say.
+
+        Raises:
+            ValueError: the rows draw from different splits.
+        """
+        if not self.has_attr("split"):
+            return None
+        splits = sorted(set(self.get_attr("split")))
+        if len(splits) > 1:
+            raise ValueError(f"the rows draw from the splits {', '.join(splits)}; use one split for all of them")
+        return str(splits[0])
+
+    def seed(self, seed: int | None = None) -> list[int | None]:
+        """Seed the next :meth:`reset`; None lets the streams go on. A native environment seeds all rows at once."""
+        self._pending_seed = seed
+        return [None if seed is None else seed + i for i in range(self.num_envs)]
+
+    def set_options(self, options: list[dict[str, Any]] | dict[str, Any] | None = None) -> None:
+        """Options of the next :meth:`reset`, one dict for all rows."""
+        if isinstance(options, list):
+            raise ValueError("give one dict of options for all rows, not a list")
+        self._pending_options = options
+
+    def reset(self) -> TrialObservation:
+        """Begin a trial in every row."""
+        obs, info = self.env.reset(seed=self._pending_seed, options=self._pending_options)
+        self._pending_seed = self._pending_options = None
+        self.reset_infos = [_row(info, i) for i in range(self.num_envs)]
+        self._returns[:] = 0
+        self._lengths[:] = 0
+        return obs
+
+    def step_async(self, actions: Array) -> None:
+        """Take note of the actions ``[n, ...]``."""
+        self._actions = actions
+
+    def step_wait(self) -> Any:
+        """Play them: observations, rewards (float32), done, infos."""
+        obs, rewards, terminated, truncated, info = self.env.step(self._actions)
+        done = terminated | truncated
+        self._returns += rewards
+        self._lengths += 1
+        infos = self._empty
+        if done.any():
+            infos = list(infos)
+            seconds = round(time.perf_counter() - self._start_time, 6)
+            for i in np.flatnonzero(done).tolist():
+                infos[i] = {
+                    "terminal_observation": _final(info["final_obs"], i),
+                    "TimeLimit.truncated": bool(truncated[i] and not terminated[i]),
+                    "episode": {"r": float(self._returns[i]), "l": int(self._lengths[i]), "t": seconds},
+                }
+                self.reset_infos[i] = _row(info, i)
+            self._returns[done] = 0
+            self._lengths[done] = 0
+        return obs, rewards.astype(np.float32), done, infos
+
+    def close(self) -> None:
+        """Close the vector environment."""
+        self.env.close()
+
+    def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
+        """The attribute of each row; that of the whole where one environment holds all rows."""
+        rows = list(self._get_indices(indices))
+        if self._rows is None:
+            return [getattr(self.env.unwrapped, attr_name)] * len(rows)
+        values = self._rows.get_attr(attr_name)
+        return [values[i] for i in rows]
+
+    def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
+        """Set an attribute in all rows; Gymnasium's vector environments know no single ones.
+
+        Raises:
+            ValueError: only some rows are asked for.
+        """
+        if sorted(self._get_indices(indices)) != list(range(self.num_envs)):
+            raise ValueError("an attribute can be set in all rows only; leave indices out")
+        if self._rows is None:
+            setattr(self.env.unwrapped, attr_name, value)
+        else:
+            self._rows.set_attr(attr_name, [value] * self.num_envs)
+
+    def env_method(self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any) -> list[Any]:
+        """Call a method and return what each row answers; called once where one environment holds all rows."""
+        rows = list(self._get_indices(indices))
+        if self._rows is None:
+            return [getattr(self.env.unwrapped, method_name)(*args, **kwargs)] * len(rows)
+        values = self._rows.call(method_name, *args, **kwargs)
+        return [values[i] for i in rows]
+
+    def env_is_wrapped(self, wrapper_class: type[Any], indices: Any = None) -> list[bool]:
+        """Whether each row has the wrapper; true for ``Monitor``, whose ``info["episode"]`` is reported here."""
+        rows = list(self._get_indices(indices))
+        if issubclass(wrapper_class, Monitor):
+            return [True] * len(rows)
+        envs = getattr(self._rows, "envs", None)
+        return [envs is not None and is_wrapped(envs[i], wrapper_class) for i in rows]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The environment's own state and the running returns and lengths.
+
+        Raises:
+            TypeError: the environment cannot be saved.
+        """
+        save = getattr(self.env, "state_dict", None)
+        if save is None:
+            raise TypeError(f"{type(self.env).__name__} has no state_dict; only native vector environments do")
+        return {"env": save(), "returns": self._returns.copy(), "lengths": self._lengths.copy()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what :meth:`state_dict` returned.
+
+        Raises:
+            TypeError: the environment cannot be restored.
+            ValueError: the state comes from an environment made otherwise.
+        """
+        load = getattr(self.env, "load_state_dict", None)
+        if load is None:
+            raise TypeError(f"{type(self.env).__name__} has no load_state_dict; only native vector environments do")
+        load(state["env"])
+        self._returns, self._lengths = np.array(state["returns"]), np.array(state["lengths"])
+
+
+def as_vec_env(env: VectorEnv[Any, Any, Any] | VecEnv) -> VecEnv:
+    """The ``VecEnv`` over a vector environment of trials; a ``VecEnv`` of trials passes through.
+
+    Raises:
+        TypeError: neither kind of vector environment.
+        ValueError: no trial observations, or an autoreset mode other than SAME_STEP.
+    """
+    if isinstance(env, VecEnv):
+        _require_trials(env.observation_space)
+        return env
+    if isinstance(env, VectorEnv):
+        return TrialVecEnv(env)
+    raise TypeError(
+        f"expected a Gymnasium VectorEnv or an SB3 VecEnv, got {type(env).__name__}; "
+        "make one with gymnasium.make_vec(id, num_envs=...)"
+    )
+
+
+def _require_trials(space: Any) -> None:
+    if not is_trial_space(space):
+        raise ValueError(
+            f"the environment does not emit trial observations, its space is {space}; wrap the environment in "
+            "metarl.tasks.trial.TrialEnv(distribution), or make a registered id with gymnasium.make_vec"
+        )
+
+
+def _final(final_obs: Any, i: int) -> TrialObservation:
+    """Row ``i`` of ``final_obs``: ours is a dict of arrays, Gymnasium's an object array of dicts."""
+    return {k: v[i] for k, v in final_obs.items()} if isinstance(final_obs, dict) else final_obs[i]
+
+
+def _row(info: Mapping[str, Any], i: int) -> dict[str, Any]:
+    """Row ``i`` of a vector environment's info, without the masks and what belongs to the trial before."""
+    out = {}
+    for key, value in info.items():
+        mask = info.get(f"_{key}")
+        if not key.startswith("_") and key not in ("final_obs", "final_info") and (mask is None or mask[i]):
+            out[key] = _row(value, i) if isinstance(value, dict) else value[i]
+    return out

@@ -1,0 +1,143 @@
+"""Checkpoints without pickle: a zip of JSON and safetensors, written at once or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+FORMAT = 1
+MAX_BYTES = 8 * 2**30
+"""Members larger than this are refused before they are read."""
+
+
+class CheckpointError(ValueError):
+    """A checkpoint is missing, damaged, or of another kind."""
+
+
+def write_checkpoint(path: str | Path, meta: Mapping[str, Any], groups: Mapping[str, Mapping[str, Tensor]]) -> Path:
+    """Write ``meta`` (plain JSON) and named groups of tensors to ``path``.
+
+    The file appears under its name only when it is whole: an interrupted write leaves the old one as it was.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    members = {f"{name}.safetensors": save({k: v.detach().contiguous() for k, v in g.items()}) for name, g in groups.items()}
+    head = {"format": FORMAT, "meta": dict(meta), "sha256": {n: hashlib.sha256(b).hexdigest() for n, b in members.items()}}
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with open(partial, "wb") as file:
+            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+                archive.writestr("checkpoint.json", json.dumps(head))
+                for name, content in members.items():
+                    archive.writestr(name, content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def read_checkpoint(path: str | Path) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
+    """What :func:`write_checkpoint` wrote.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, too large, or no checkpoint of this package.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"there is no checkpoint at {path}; expected a file written by save()")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            head = json.loads(_member(archive, "checkpoint.json", path))
+            if head["format"] != FORMAT:
+                raise CheckpointError(f"{path} has checkpoint format {head['format']}, this version reads {FORMAT}")
+            groups = {}
+            for name, digest in head["sha256"].items():
+                content = _member(archive, name, path)
+                if hashlib.sha256(content).hexdigest() != digest:
+                    raise CheckpointError(f"checkpoint {path} is damaged: {name} is not what was written; use another one")
+                groups[name.removesuffix(".safetensors")] = load(content)
+            return head["meta"], groups
+    except CheckpointError:
+        raise
+    except (zipfile.BadZipFile, KeyError, TypeError, ValueError, OSError, SafetensorError, NotImplementedError) as error:
+        raise CheckpointError(
+            f"{path} is damaged or no metarl checkpoint ({type(error).__name__}: {error}); expected a file written by save()"
+        ) from error
+
+
+def _member(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
+    size = archive.getinfo(name).file_size
+    if size > MAX_BYTES:
+        raise CheckpointError(f"{path} holds {name} of {size} bytes, more than the {MAX_BYTES} that are read")
+    return archive.read(name)
+
+
+def space_to_json(space: spaces.Space[Any]) -> dict[str, Any]:
+    """A Box, Discrete or flat Dict space as plain data."""
+    if isinstance(space, spaces.Dict):
+        return {"kind": "Dict", "spaces": {k: space_to_json(s) for k, s in space.spaces.items()}}
+    if isinstance(space, spaces.Discrete):
+        return {"kind": "Discrete", "n": int(space.n), "start": int(space.start)}
+    if isinstance(space, spaces.Box):
+        low, high = ([str(x) for x in bound.ravel()] for bound in (space.low, space.high))  # strings: JSON has no inf
+        return {"kind": "Box", "low": low, "high": high, "shape": list(space.shape), "dtype": str(space.dtype)}
+    raise CheckpointError(f"cannot save the space {space}; supported: Box, Discrete and Dict of these")
+
+
+def space_from_json(data: Mapping[str, Any]) -> spaces.Space[Any]:
+    """The inverse of :func:`space_to_json`."""
+    if data["kind"] == "Dict":
+        return spaces.Dict({k: space_from_json(s) for k, s in data["spaces"].items()})
+    if data["kind"] == "Discrete":
+        return spaces.Discrete(data["n"], start=data["start"])
+    dtype: Any = np.dtype(data["dtype"]).type
+    low, high = (np.array([float(x) for x in data[b]], dtype).reshape(data["shape"]) for b in ("low", "high"))
+    return spaces.Box(low, high, dtype=dtype)
+
+
+def optimizer_to_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimiser's state by parameter index and name."""
+    state = optimizer.state_dict()["state"]
+    return {f"{i}.{name}": torch.as_tensor(value) for i, slots in state.items() for name, value in slots.items()}
+
+
+def optimizer_from_tensors(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """The inverse of :func:`optimizer_to_tensors`, into an optimiser over the same parameters."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        i, name = key.split(".", 1)
+        state.setdefault(int(i), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def split_arrays(data: Any, arrays: dict[str, Tensor], at: str = "") -> Any:
+    """Nested plain data with its NumPy arrays and tensors taken out into ``arrays`` and named in their place."""
+    if isinstance(data, np.ndarray | Tensor):
+        arrays[at] = torch.as_tensor(data)
+        return {"tensor": at}
+    if isinstance(data, Mapping):
+        return {k: split_arrays(v, arrays, f"{at}.{k}" if at else k) for k, v in data.items()}
+    return data
+
+
+def join_arrays(data: Any, arrays: Mapping[str, Tensor]) -> Any:
+    """The inverse of :func:`split_arrays`; what was taken out comes back as NumPy arrays."""
+    if isinstance(data, Mapping):
+        if set(data) == {"tensor"}:
+            return arrays[data["tensor"]].numpy()
+        return {k: join_arrays(v, arrays) for k, v in data.items()}
+    return data

@@ -1,0 +1,147 @@
+"""Playing trials with the policy that learns, and keeping what it saw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metarl import tree
+from metarl.functional.returns import gae
+from metarl.memory.contract import State
+from metarl.nets.policy import MemoryPolicy
+from metarl.types import Array, Bools, Boundary, Floats, Ints, TrialObservation
+
+
+class NonFiniteError(FloatingPointError):
+    """A number that is not finite, where it came from, and when."""
+
+
+class VecEnv(Protocol):
+    """The part of SB3's VecEnv that collecting needs: SAME_STEP, a trial as its episode."""
+
+    num_envs: int
+
+    def step(self, actions: Array) -> Any:
+        """Returns observations, rewards ``[B]``, trial ends ``[B]`` and a list of infos."""
+        ...
+
+
+@dataclass
+class Carry:
+    """Where collecting goes on."""
+
+    obs: TrialObservation
+    start: Bools
+    """``[B]``: a trial begins with ``obs``."""
+    state: State
+    """The memory before ``obs``."""
+
+
+class Rollout(NamedTuple):
+    """``T`` steps of ``B`` environments."""
+
+    obs: dict[str, Tensor]
+    """``[T, B, d]``"""
+    begin: Tensor
+    """``[T, B]`` of :class:`Boundary`."""
+    state: State
+    """The memory before the first step, once a sequence."""
+    actions: Tensor
+    """``[T, B]`` indices."""
+    log_probs: Tensor
+    """``[T, B]``"""
+    values: Tensor
+    """``[T, B]``"""
+    advantages: Tensor
+    """``[T, B]``"""
+    returns: Tensor
+    """``[T, B]``"""
+
+
+def begins(obs: Mapping[str, Array], start: Bools) -> Ints:
+    """What begins at each row's input: a trial where ``start``, else an episode where the last one has just ended."""
+    done = obs.get("prev_done")
+    inner = np.zeros(len(start), bool) if done is None else np.asarray(done)[:, 0] > 0.5
+    return np.where(start, Boundary.TRIAL, np.where(inner, Boundary.EPISODE, Boundary.INSIDE))
+
+
+def to_tensors(obs: Mapping[str, Array], device: torch.device) -> dict[str, Tensor]:
+    """An observation as float32 tensors on ``device``."""
+    return {k: torch.as_tensor(np.asarray(v), dtype=torch.float32, device=device) for k, v in obs.items()}
+
+
+def check_finite(obs: Mapping[str, Array], rewards: Floats | None, env: str, step: int) -> None:
+    """Raise :class:`NonFiniteError` naming environment, key and step if an observation or reward is not finite."""
+    parts = dict(obs) if rewards is None else {**obs, "reward": rewards}
+    for key, part in parts.items():
+        # the sum is finite unless a part is not (or overflows): one pass where all is well
+        if not np.isfinite(part.sum()) and not np.isfinite(part).all():
+            row = int(np.argwhere(~np.isfinite(part))[0][0])
+            raise NonFiniteError(
+                f"{env} gave a {key} that is not finite ({part[row]}) in environment {row} at step {step}; "
+                "expected finite numbers: mend the environment, nothing of this step was learned from"
+            )
+
+
+@torch.no_grad()
+def collect(
+    policy: MemoryPolicy,
+    env: VecEnv,
+    carry: Carry,
+    steps: int,
+    *,
+    generator: torch.Generator,
+    gamma: float,
+    lam: float,
+    reward_scale: float = 1.0,
+    name: str = "the environment",
+    first_step: int = 0,
+    on_step: Callable[[Floats, Bools, list[dict[str, Any]]], bool] = lambda rewards, ends, infos: True,
+) -> Rollout | None:
+    """Play ``steps`` steps of every environment; ``carry`` moves on.
+
+    A trial that was cut by a time limit is bootstrapped with the value of its last observation, read by the memory as
+    it was then. ``on_step`` gets rewards, trial ends and infos after each step; when it returns False, collecting
+    stops and None is returned.
+    """
+    device = next(policy.parameters()).device
+    rows = env.num_envs
+    initial = carry.state  # donated only after a copy: the update needs it as it was
+    state = tree.map_tensors(Tensor.clone, initial)
+    buffer = {k: torch.empty(steps, rows, v.shape[-1], device=device) for k, v in carry.obs.items()}
+    begin = torch.empty(steps, rows, dtype=torch.long, device=device)
+    actions = torch.empty(steps, rows, dtype=torch.long, device=device)
+    log_probs, values, rewards = (torch.empty(steps, rows, device=device) for _ in range(3))
+    ends = torch.empty(steps, rows, dtype=torch.bool, device=device)
+    for t in range(steps):
+        for key, part in carry.obs.items():
+            buffer[key][t] = torch.as_tensor(part)
+        begin[t] = torch.as_tensor(begins(carry.obs, carry.start))
+        step, state = policy({k: v[t] for k, v in buffer.items()}, state, begin[t], generator=generator, donate=True)
+        actions[t], log_probs[t], values[t] = step
+        obs, reward, end, infos = env.step(step.action.cpu().numpy() + policy.head.start)
+        check_finite(obs, reward, name, first_step + t)
+        rewards[t], ends[t] = torch.as_tensor(reward) * reward_scale, torch.as_tensor(end)
+        cut = [i for i in np.flatnonzero(end) if infos[i].get("TimeLimit.truncated", False)]
+        if cut:
+            final = {k: np.stack([infos[i]["terminal_observation"][k] for i in cut]) for k in obs}
+            inner = torch.as_tensor(begins(final, np.zeros(len(cut), bool)), device=device)
+            rewards[t, cut] += gamma * policy.value(to_tensors(final, device), tree.index(state, cut), inner)
+        carry.obs, carry.start = obs, np.asarray(end)
+        if not on_step(reward, end, infos):
+            carry.state = state
+            return None
+    carry.state = state
+    if bool(carry.start.all()):
+        last = torch.zeros(rows, device=device)
+    else:
+        last = policy.value(
+            to_tensors(carry.obs, device), state, torch.as_tensor(begins(carry.obs, carry.start), device=device)
+        )
+    advantages, returns = gae(rewards, values, ends, last, gamma, lam)
+    return Rollout(buffer, begin, initial, actions, log_probs, values, advantages, returns)

@@ -1,0 +1,151 @@
+"""Playing held-out tasks, and what came of it step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+
+from metarl.nets.policy import MemoryPolicy
+from metarl.seeding import numpy_rng, sequence
+from metarl.training.collect import begins, check_finite, to_tensors
+from metarl.types import Actor, Array, Bools, Floats, Ints, TrialObservation
+
+
+class VectorEnv(Protocol):
+    """The part of a Gymnasium vector environment of trials that playing needs (SAME_STEP, equal lengths)."""
+
+    num_envs: int
+    trial_steps: int
+    split: str
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        """Begin a trial in every row."""
+        ...
+
+    def step(self, actions: Any) -> Any:
+        """Observations, rewards, terminated, truncated, info."""
+        ...
+
+
+class Played(NamedTuple):
+    """Trials as they went."""
+
+    rewards: Floats
+    """``[n, T]``"""
+    ends: Bools
+    """``[n, T]``: an inner episode ended with this step."""
+
+    @property
+    def returns(self) -> Floats:
+        """``[n]`` total reward of each trial."""
+        return self.rewards.sum(1)
+
+    def by_episode(self) -> Floats:
+        """``[n, E]`` return of each inner episode, nan where a trial had fewer."""
+        index = np.concatenate([np.zeros((len(self.ends), 1), int), self.ends[:, :-1].cumsum(1)], 1)
+        episodes = int(index.max()) + 1
+        flat = (np.arange(len(index))[:, None] * episodes + index).ravel()
+        total = np.bincount(flat, self.rewards.ravel(), len(index) * episodes).reshape(-1, episodes)
+        total[np.arange(episodes) > index[:, -1:]] = np.nan
+        return total
+
+
+class PolicyActor:
+    """A memory policy as an actor; its memory lives from one TRIAL to the next."""
+
+    def __init__(self, policy: MemoryPolicy, deterministic: bool = False) -> None:
+        self.policy, self.deterministic = policy, deterministic
+
+    def reset(self, n: int, rng: np.random.Generator) -> None:
+        """See :class:`metarl.types.Actor`."""
+        self.device = next(self.policy.parameters()).device
+        self.state = self.policy.initial_state(n)
+        self.generator = torch.Generator(self.device).manual_seed(int(rng.integers(2**63)))
+
+    @torch.no_grad()
+    def act(self, obs: TrialObservation, begin: Ints) -> Array:
+        """See :class:`metarl.types.Actor`."""
+        step, self.state = self.policy(
+            to_tensors(obs, self.device),
+            self.state,
+            torch.as_tensor(begin, device=self.device),
+            generator=self.generator,
+            deterministic=self.deterministic,
+            donate=True,
+        )
+        return step.action.cpu().numpy() + self.policy.head.start
+
+
+def play(
+    actor: Actor,
+    make_env: Callable[[int], VectorEnv],
+    trials: int,
+    *,
+    seed: int = 0,
+    rows: int = 1000,
+    on_batch: Callable[[int], None] = lambda done: None,
+) -> Played:
+    """Play ``trials`` trials of held-out tasks.
+
+    The tasks and the random numbers of their dynamics depend on ``seed`` alone, so actors are compared on the same
+    tasks with common random numbers.
+
+    Args:
+        actor: who plays.
+        make_env: makes a vector environment of so many rows.
+        trials: how many.
+        seed: of tasks, dynamics and the actor's own randomness (three separate streams).
+        rows: trials played side by side.
+        on_batch: told after each batch how many trials are done.
+
+    Raises:
+        ValueError: no trials, or an environment that draws training tasks.
+    """
+    if trials < 1:
+        raise ValueError(f"trials is {trials}, expected at least 1")
+    rewards, ends = [], []
+    for batch, first in enumerate(range(0, trials, rows)):
+        env = make_env(min(rows, trials - first))
+        if env.split == "train":
+            raise ValueError("refusing to evaluate on training tasks; make the environment with split='test'")
+        obs, _ = env.reset(seed=int(sequence(seed, "evaluation", batch).generate_state(1)[0]))
+        actor.reset(env.num_envs, numpy_rng(seed, "policy", batch))
+        start = np.ones(env.num_envs, bool)
+        total = np.zeros((env.num_envs, env.trial_steps), np.float32)
+        ended = np.zeros((env.num_envs, env.trial_steps), bool)
+        for t in range(env.trial_steps):
+            begin = begins(obs, start)
+            if t:
+                ended[:, t - 1] = begin > 0
+            obs, total[:, t], _, _, _ = env.step(actor.act(obs, begin))
+            check_finite(obs, total[:, t], "the environment", t)
+            start = np.zeros(env.num_envs, bool)
+        ended[:, -1] = True
+        rewards.append(total)
+        ends.append(ended)
+        on_batch(first + env.num_envs)
+    return Played(np.concatenate(rewards), np.concatenate(ends))
+
+
+def steps_to_adapt(rewards: Floats, share: float = 0.9) -> int:
+    """Speed of adaptation: the first step at which the mean reward reaches ``share`` of its final rate.
+
+    The final rate is the mean over tasks of the last tenth of the steps. A step's rate is the mean over tasks of that
+    step and its neighbours within one hundredth of the trial, which keeps a lucky step from counting.
+
+    Args:
+        rewards: ``[n, T]``
+        share: of the final rate.
+
+    Returns:
+        A step counted from 1.
+    """
+    curve = rewards.mean(0)
+    final = curve[-max(1, len(curve) // 10) :].mean()
+    reach = max(1, len(curve) // 100)
+    padded = np.pad(curve, reach, mode="edge")
+    smooth = np.convolve(padded, np.full(2 * reach + 1, 1 / (2 * reach + 1)), "valid")
+    return int(np.argmax(smooth >= share * final)) + 1

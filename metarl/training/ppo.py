@@ -1,0 +1,148 @@
+"""Proximal policy optimisation over whole sequences (Schulman et al. 2017)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from annotated_types import Ge, Gt, Le
+from torch import Tensor
+
+from metarl import tree
+from metarl.nets.policy import MemoryPolicy
+from metarl.training.collect import NonFiniteError, Rollout
+
+
+@dataclass(frozen=True)
+class PPOOptions:
+    """Options of the outer learner; names follow stable-baselines3."""
+
+    learning_rate: Annotated[float, Gt(0)] = 2e-3
+    """Adam's step size at the beginning."""
+    learning_rate_end: Annotated[float, Ge(0)] = 0.0
+    """Its value when the schedule ends; linear in between."""
+    gamma: Annotated[float, Ge(0), Le(1)] = 0.99
+    """Discount per step of the trial."""
+    gae_lambda: Annotated[float, Ge(0), Le(1)] = 0.8
+    """Lambda of the advantage estimates."""
+    n_epochs: Annotated[int, Ge(1)] = 4
+    """How often each rollout is gone through."""
+    n_minibatches: Annotated[int, Ge(1)] = 16
+    """Parts that a rollout is cut into, each of whole sequences."""
+    clip_range: Annotated[float, Gt(0)] = 0.2
+    """How far the probability ratio counts."""
+    ent_coef: Annotated[float, Ge(0)] = 0.03
+    """Weight of the entropy bonus at the beginning."""
+    ent_coef_end: Annotated[float, Ge(0)] = 0.0
+    """Its value when the schedule ends; linear in between."""
+    vf_coef: Annotated[float, Ge(0)] = 0.5
+    """Weight of the value loss."""
+    max_grad_norm: Annotated[float, Gt(0)] = 0.5
+    """Gradients are scaled down to this norm."""
+    target_kl: Annotated[float, Gt(0)] | None = None
+    """An update ends early once the policy has moved this far (approximate KL); None: never."""
+    reward_scale: Annotated[float, Gt(0)] = 1.0
+    """A fixed factor on the reward that is learned from, never on the one that is seen or reported."""
+
+    def at(self, progress: float) -> tuple[float, float]:
+        """Learning rate and entropy weight when the fraction ``progress`` of the schedule is behind."""
+        p = min(max(progress, 0.0), 1.0)
+        return (
+            self.learning_rate + p * (self.learning_rate_end - self.learning_rate),
+            self.ent_coef + p * (self.ent_coef_end - self.ent_coef),
+        )
+
+
+def losses(
+    policy: MemoryPolicy, batch: Rollout, options: PPOOptions, ent_coef: float
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss of a minibatch of whole sequences (Schulman et al. 2017, eq. 9) and what to report of it."""
+    result = policy.evaluate(batch.obs, batch.state, batch.begin, batch.actions)
+    advantages = batch.advantages
+    if advantages.numel() > 1:
+        advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+    log_ratio = result.log_prob - batch.log_probs
+    ratio = log_ratio.exp()
+    clipped = ratio.clamp(1 - options.clip_range, 1 + options.clip_range)
+    policy_loss = -torch.minimum(ratio * advantages, clipped * advantages).mean()
+    value_loss = 0.5 * (result.value - batch.returns).square().mean()
+    entropy = result.entropy.mean()
+    loss = policy_loss + options.vf_coef * value_loss - ent_coef * entropy
+    with torch.no_grad():
+        report = {
+            "policy_gradient_loss": policy_loss.detach(),
+            "value_loss": value_loss.detach(),
+            "entropy": entropy.detach(),
+            "approx_kl": ((ratio - 1) - log_ratio).mean(),
+            "clip_fraction": ((ratio - 1).abs() > options.clip_range).float().mean(),
+            "ratio_error": (ratio - 1).abs().max(),
+        }
+    return loss, report
+
+
+def take(rollout: Rollout, rows: Tensor) -> Rollout:
+    """Some sequences of a rollout."""
+    parts = {
+        name: part[:, rows] for name, part in rollout._asdict().items() if name not in ("obs", "state")
+    }
+    return Rollout(obs={k: v[:, rows] for k, v in rollout.obs.items()}, state=tree.index(rollout.state, rows), **parts)
+
+
+def update(
+    policy: MemoryPolicy,
+    optimizer: torch.optim.Optimizer,
+    rollout: Rollout,
+    options: PPOOptions,
+    *,
+    progress: float,
+    generator: torch.Generator,
+    name: str = "the environment",
+    step: int = 0,
+) -> dict[str, float]:
+    """One update of ``n_epochs`` over ``rollout``; returns the means of what :func:`losses` reports.
+
+    Raises:
+        NonFiniteError: a loss or gradient is not finite; the parameters stay as they were before that minibatch.
+    """
+    rate, ent_coef = options.at(progress)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    count = rollout.begin.shape[1]
+    parts = min(options.n_minibatches, count)
+    reports: dict[str, list[float]] = defaultdict(list)
+    for _ in range(options.n_epochs):
+        order = torch.randperm(count, generator=generator)
+        for rows in order.tensor_split(parts):  # an uneven remainder is spread, never a part of its own
+            loss, report = losses(policy, take(rollout, rows), options, ent_coef)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            norm = torch.nn.utils.clip_grad_norm_(policy.parameters(), options.max_grad_norm)
+            if not (torch.isfinite(loss) and torch.isfinite(norm)):
+                what = "loss" if not torch.isfinite(loss) else "gradient"
+                where = first_non_finite(policy) if what == "gradient" else "the PPO loss"
+                raise NonFiniteError(
+                    f"the {what} is not finite ({where}) in training on {name} at step {step}; "
+                    "the parameters were left as they were: try a lower learning_rate or a smaller reward_scale"
+                )
+            optimizer.step()
+            for key, number in report.items():
+                reports[key].append(float(number))
+            reports["grad_norm"].append(float(norm))
+        if options.target_kl is not None and reports["approx_kl"][-1] > options.target_kl:
+            break
+    variance = float(rollout.returns.var()) if rollout.returns.numel() > 1 else 0.0
+    residual = float((rollout.returns - rollout.values).var()) if rollout.returns.numel() > 1 else 0.0
+    result = {key: sum(numbers) / len(numbers) for key, numbers in reports.items()}
+    result["ratio_error"] = reports["ratio_error"][0]
+    result["explained_variance"] = 1 - residual / variance if variance > 0 else 0.0
+    return result | {"learning_rate": rate, "ent_coef": ent_coef}
+
+
+def first_non_finite(policy: MemoryPolicy) -> str:
+    """The name of the first parameter whose gradient is not finite."""
+    for name, parameter in policy.named_parameters():
+        if parameter.grad is not None and not torch.isfinite(parameter.grad).all():
+            return name
+    return "their norm overflows"

@@ -1,0 +1,70 @@
+"""Names that every floor shares: the axis legend, boundaries, and the protocol of an actor.
+
+Axes, everywhere and in this order: ``T`` time, ``B`` batch (environments or few-shot episodes), ``Q`` queries,
+``N`` memory slots, ``D`` width, ``A`` actions. This module imports no torch, so that environments can use it.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Array = npt.NDArray[np.generic]
+Floats = npt.NDArray[np.floating]
+Ints = npt.NDArray[np.integer]
+Bools = npt.NDArray[np.bool_]
+TrialObservation = dict[str, npt.NDArray[np.float32]]
+"""The flat observation of a trial: ``obs`` (or ``obs.NAME``), ``prev_action``, ``prev_reward``, ``prev_done``, ``time``."""
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+
+class Boundary(IntEnum):
+    """What begins AT this input.
+
+    The flag travels with the input that it precedes. A trial of two episodes of two steps reads::
+
+        input       o0 (TRIAL)   o1 (INSIDE)   o2 (EPISODE)   o3 (INSIDE)   o0' (TRIAL)
+        feedback    none         a0, r0        a1, r1, done   a2, r2        none
+    """
+
+    INSIDE = 0
+    EPISODE = 1
+    TRIAL = 2
+
+
+class CoreInput(NamedTuple):
+    """What a memory core reads at one step: the present, and what came of the step before."""
+
+    now: Tensor
+    """The observation o_t (or an image), ``[B, D]`` or ``[T, B, D]``."""
+    feedback: Tensor
+    """The previous action, reward and end-of-episode flag (or the previous label); zero where a trial begins."""
+
+
+class Read(NamedTuple):
+    """What a memory answers to ``Q`` queries."""
+
+    value: Tensor
+    """``[B, Q, V]``; all zeros is the empty read."""
+    log_weights: Tensor | None
+    """``[B, Q, N]`` or None where a fused kernel was used; the weights sum to at most one."""
+
+
+class Actor(Protocol):
+    """Anything that can play a batch of trials: a trained agent with its memory, or a hand-made baseline."""
+
+    def reset(self, n: int, rng: np.random.Generator) -> None:
+        """Prepare to play ``n`` trials side by side; all own randomness comes from ``rng``."""
+        ...
+
+    def act(self, obs: TrialObservation, begin: Ints) -> Array:
+        """Choose actions ``[n, ...]`` for observations ``[n, ...]``; ``begin`` ``[n]`` holds :class:`Boundary` values."""
+        ...

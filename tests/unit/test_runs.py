@@ -1,0 +1,209 @@
+import json
+import os
+import subprocess
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from metarl import runs
+from metarl.runs import REMOVED, RunError, RunFolder, replacing, without_secrets, write_json_atomic
+
+ROOT = Path(__file__).resolve().parents[2]
+SECRET = "0123456789abcdef" * 2 + "fakefake"
+
+
+def test_an_automatic_name_is_numbered_never_reused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Noon(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime(2030, 1, 2, 12, 0, 0, tzinfo=tz)
+
+    monkeypatch.setattr(runs, "datetime", Noon)
+    made = [RunFolder.create(tmp_path / "runs", "bandit", seed=0).path.name for _ in range(3)]
+    assert made == [f"bandit-20300102-120000-s0{end}" for end in ("", "-2", "-3")]
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "../a"])
+def test_a_name_is_one_folder(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match="expected one without slashes"):
+        RunFolder.create(tmp_path, name, seed=0)
+
+
+def test_a_root_that_is_a_file_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "root").touch()
+    with pytest.raises(OSError, match="root"):
+        RunFolder.create(tmp_path / "root", "a", seed=0)
+
+
+def test_an_explicit_folder_is_never_overwritten(tmp_path: Path) -> None:
+    folder = RunFolder.create_at(tmp_path / "a" / "b")
+    assert RunFolder.create_at(folder.path) == folder  # still empty
+    folder.start({"x": 1}, argv=["metarl"])
+    before = {path.name: path.read_bytes() for path in folder.path.iterdir()}
+    with pytest.raises(FileExistsError, match=r"b exists and is not empty; choose another folder or remove it first$"):
+        RunFolder.create_at(folder.path)
+    with pytest.raises(FileExistsError, match="exists and is not empty"):
+        RunFolder.create_at(folder.path / "config.json")
+    assert {path.name: path.read_bytes() for path in folder.path.iterdir()} == before
+
+
+def test_a_run_is_found_again(tmp_path: Path) -> None:
+    config = {"env": {"arms": 7, "prior": [1.0, 2.0]}, "limit": None}
+    RunFolder.create_at(tmp_path / "run").start(config, argv=["/usr/bin/metarl", "train", "quick"])
+    folder = RunFolder.open(tmp_path / "run")
+    assert folder.config == config
+    assert folder.status["status"] == "running"
+    assert folder.checkpoint == tmp_path / "run" / "checkpoint.zip"
+    assert folder.figures.is_dir()
+    meta = folder.meta
+    assert meta["command"] == ["metarl", "train", "quick"]
+    assert meta["versions"]["numpy"].split(".")[0].isdigit()
+    assert set(meta["versions"]) == {"metarl", "python", *runs.PACKAGES}
+    assert meta["cpus"] == os.cpu_count()
+    assert datetime.fromisoformat(meta["started"]).tzinfo is not None
+
+    folder.set_status("failed", reason="a loss is NaN", env_steps=100)
+    assert folder.status | {"since": None} == {
+        "status": "failed",
+        "since": None,
+        "reason": "a loss is NaN",
+        "env_steps": 100,
+    }
+    with pytest.raises(ValueError, match="a run is running, finished, interrupted, failed"):
+        folder.set_status("done")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("damage", ["missing", "a file", "no config", "cut", "not an object", "binary"])
+def test_what_is_no_run_is_named_in_one_line(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "run"
+    if damage == "a file":
+        path.touch()
+    elif damage != "missing":
+        RunFolder.create_at(path).start({"x": 1}, argv=["metarl"])
+        config = path / "config.json"
+        if damage == "no config":
+            config.unlink()
+        else:
+            config.write_bytes({"cut": b'{"x"', "not an object": b"[1]", "binary": b"\xff\x00"}[damage])
+    with pytest.raises(RunError) as caught:
+        RunFolder.open(path)
+    assert str(path) in str(caught.value)
+    assert "metarl train" in str(caught.value) or "JSON" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_run_without_status_says_so(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"has no status\.json"):
+        _ = RunFolder.create_at(tmp_path / "run").status
+
+
+def test_metrics_survive_a_line_cut_short(tmp_path: Path) -> None:
+    folder = RunFolder.create_at(tmp_path)
+    assert folder.metrics() == []
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"env_steps": 1}\n{"env_steps": 2}\n{"env_st')
+    assert folder.metrics() == [{"env_steps": 1}, {"env_steps": 2}]
+    path.write_text('{"env_steps": 1}\n{"env_st\n{"env_steps": 3}\n')
+    with pytest.raises(RunError, match=r"metrics\.jsonl is damaged at line 2"):
+        folder.metrics()
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.json"
+    write_json_atomic(path, {"a": 1})
+
+    def fail(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    for step in ("fsync", "replace"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, step, fail)
+            with pytest.raises(OSError, match="no space left"):
+                write_json_atomic(path, {"a": 2})
+
+    def write_half() -> None:
+        with replacing(path) as temporary:
+            temporary.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_half()
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json_atomic(path, {"a": float("nan")})
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert [file.name for file in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_kill_during_writes_leaves_a_whole_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    code = (
+        "import sys, itertools; from metarl.runs import write_json_atomic\n"
+        "for n in itertools.count(): write_json_atomic(sys.argv[1], {'n': n, 'end': ['x' * 1000] * 50, 'same': n})"
+    )
+    for _ in range(3):
+        process = subprocess.Popen([sys.executable, "-c", code, str(path)], cwd=ROOT)
+        try:
+            deadline = time.monotonic() + 30
+            while not path.exists() and process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.01)
+            time.sleep(0.05)
+        finally:
+            process.kill()
+            process.wait()
+        data = json.loads(path.read_text())
+        assert data["n"] == data["same"]
+        path.unlink()
+
+
+def test_secrets_are_taken_off_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_TOKEN", "short-but-secret")
+    given = {
+        "metarl": "metarl",
+        "runs/bernoulli-bandit-20300102-120000-s0-2": None,
+        "--set": None,
+        "memory.key_size=32": None,
+        "train.max_tokens=4": None,
+        "--api-key": None,
+        "abc": REMOVED,
+        "--token=abc": f"--token={REMOVED}",
+        "env.password=abc": f"env.password={REMOVED}",
+        SECRET: REMOVED,
+        f"--key={SECRET}": REMOVED,
+        "--x=short-but-secret": REMOVED,
+        "https://me:pw@example.org/a": REMOVED,
+    }
+    assert without_secrets(list(given)) == [kept or arg for arg, kept in given.items()]
+
+
+def test_no_environment_variable_reaches_the_run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", SECRET)
+    monkeypatch.setenv("HARMLESS", "seen-nowhere-at-all")
+    RunFolder.create_at(tmp_path / "run").start({"x": 1}, argv=["metarl", "train", f"--key={SECRET}"])
+    written = b"".join(path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file())
+    assert REMOVED.encode() in written
+    assert SECRET.encode() not in written
+    assert b"seen-nowhere-at-all" not in written
+
+
+def test_the_commit_of_the_checkout_and_of_nothing_else(tmp_path: Path) -> None:
+    def git(*command: str) -> str:
+        return subprocess.run(
+            ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(tmp_path), *command],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout.strip()
+
+    git("init", "-q")
+    assert runs._git(tmp_path) is None  # no commit yet
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "a").write_text("1")
+    git("add", ".")
+    git("commit", "-qm", "one")
+    assert runs._git(tmp_path) == {"commit": git("rev-parse", "HEAD"), "dirty": False}
+    (tmp_path / "sub" / "a").write_text("2")
+    assert runs._git(tmp_path) == {"commit": git("rev-parse", "HEAD"), "dirty": True}
+    assert runs._git(tmp_path / "sub") is None  # a package installed inside somebody's repository

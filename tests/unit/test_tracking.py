@@ -1,0 +1,270 @@
+import json
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from metarl import tracking
+from metarl.runs import RunFolder
+from metarl.tracking import JsonlTracker, Trackers, WandbTracker, make_tracker
+
+ROOT = Path(__file__).resolve().parents[2]
+READER = runpy.run_path(str(ROOT / "tests" / "wandb_reader.py"))
+SECRET = "0123456789abcdef" * 2 + "fakefake"
+CONFIG = {"env": {"arms": 7, "prior": [1.0, 2.0]}, "train": {"rate": 0.001, "compile": False}, "limit": None}
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_jsonl_writes_a_line_at_once(tmp_path: Path) -> None:
+    tracker = JsonlTracker(tmp_path / "metrics.jsonl")
+    tracker.log({"loss": 0.5, "split": "train", "none": None}, step=0)
+    tracker.log({"loss": np.float32(0.25), "count": np.int64(3)}, step=10)
+    assert [row | {"time": None} for row in rows(tmp_path / "metrics.jsonl")] == [
+        {"env_steps": 0, "time": None, "loss": 0.5, "split": "train", "none": None},
+        {"env_steps": 10, "time": None, "loss": 0.25, "count": 3},
+    ]
+    times = [row["time"] for row in rows(tmp_path / "metrics.jsonl")]
+    assert 0 <= times[0] <= times[1] < 60
+    tracker.finish("finished")
+    assert RunFolder(tmp_path).metrics() == rows(tmp_path / "metrics.jsonl")
+
+
+def test_jsonl_writes_what_is_not_finite_as_null(tmp_path: Path) -> None:
+    tracker = JsonlTracker(tmp_path / "metrics.jsonl")
+    tracker.log({"a": float("nan"), "b": float("inf"), "c": np.float32("-inf")}, step=1)
+    tracker.finish("finished")
+    assert (tmp_path / "metrics.jsonl").read_text().endswith('"a": null, "b": null, "c": null}\n')
+
+
+def test_jsonl_refuses_what_makes_no_row(tmp_path: Path) -> None:
+    tracker = JsonlTracker(tmp_path / "metrics.jsonl")
+    tracker.log({"a": 1}, step=10)
+    tracker.log({"a": 2}, step=10)
+    with pytest.raises(ValueError, match="the step went back from 10 to 9"):
+        tracker.log({"a": 3}, step=9)
+    with pytest.raises(ValueError, match="'env_steps', which is the x-axis"):
+        tracker.log({"env_steps": 3}, step=11)
+    with pytest.raises(TypeError, match="'a' is a list, expected a number, a string or None"):
+        tracker.log({"a": [1]}, step=11)  # type: ignore[dict-item]
+    tracker.finish("finished")
+    assert [row["a"] for row in rows(tmp_path / "metrics.jsonl")] == [1, 2]
+    with pytest.raises(FileExistsError, match="belongs to another run; make a new run folder"):
+        JsonlTracker(tmp_path / "metrics.jsonl")
+
+
+def test_make_tracker_without_wandb_never_imports_it(tmp_path: Path) -> None:
+    code = (
+        "import sys; from metarl.tracking import make_tracker\n"
+        "tracker = make_tracker(sys.argv[1], 'disabled', {}); tracker.log({'a': 1}, step=1)\n"
+        "tracker.finish('finished')\n"
+        "assert 'wandb' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, cwd=ROOT, timeout=60)
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
+    with pytest.raises(ValueError, match="'auto', expected one of disabled, offline, online"):
+        make_tracker(tmp_path, "auto", {})  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="'disabled', expected 'offline' or 'online'"):
+        WandbTracker("disabled", "p", "n", {}, tmp_path)  # type: ignore[arg-type]
+
+
+class FakeRun:
+    """A run whose ``fail`` method raises; it keeps the rows logged before."""
+
+    def __init__(self, fail: str = ""):
+        self.fail, self.rows, self.summary = fail, [], {}  # type: ignore[var-annotated]
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*args: Any, **_: Any) -> None:
+            if name == self.fail:
+                raise RuntimeError("broken pipe\nwith a long story")
+            self.rows += args if name == "log" else ()
+
+        return call
+
+
+def fake_wandb(monkeypatch: pytest.MonkeyPatch, init: Any) -> None:
+    module = SimpleNamespace(init=init, setup=lambda **_: None, Settings=SimpleNamespace)
+    monkeypatch.setattr(tracking, "_import_wandb", lambda: module)
+
+
+@pytest.mark.parametrize("fail", ["define_metric", "log", "finish"])
+def test_wandb_failing_is_said_once_and_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], fail: str
+) -> None:
+    fake_wandb(monkeypatch, lambda **_: FakeRun(fail))
+    tracker = make_tracker(tmp_path, "offline", CONFIG)
+    for step in range(3):
+        tracker.log({"a": step}, step=step)
+    tracker.finish("finished")
+    assert capfd.readouterr().err == "metarl: Weights & Biases failed (broken pipe); going on without it\n"
+    assert [row["a"] for row in rows(tmp_path / "metrics.jsonl")] == [0, 1, 2]
+
+
+def test_wandb_missing_is_said_once_and_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def no_module() -> ModuleType:
+        raise ImportError("No module named 'wandb'")
+
+    monkeypatch.setattr(tracking, "_import_wandb", no_module)
+    tracker = make_tracker(tmp_path, "online", CONFIG)
+    tracker.log({"a": 1}, step=1)
+    tracker.log_artifact(tmp_path / "metrics.jsonl", "metrics", "log")
+    tracker.finish("finished")
+    assert capfd.readouterr().err.count("\n") == 1
+    assert len(rows(tmp_path / "metrics.jsonl")) == 1
+
+
+def test_init_always_gets_a_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    modes = []
+
+    def init(*, mode: str, **_: Any) -> FakeRun:
+        modes.append(mode)
+        if mode == "online":
+            raise TimeoutError("no answer")
+        return FakeRun()
+
+    fake_wandb(monkeypatch, init)
+    WandbTracker("online", "p", "n", CONFIG, tmp_path)
+    WandbTracker("offline", "p", "n", CONFIG, tmp_path)
+    assert modes == ["online", "offline", "offline"]
+
+
+def test_trackers_give_every_tracker_the_same_row(tmp_path: Path) -> None:
+    paths = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
+    both = Trackers([JsonlTracker(path) for path in paths])
+    both.log({"x": 1.5}, step=3)
+    both.finish("finished")
+    assert rows(paths[0]) == rows(paths[1])
+
+
+TRAIN = """
+import sys
+from pathlib import Path
+from metarl.runs import RunFolder
+from metarl.tracking import JsonlTracker, Trackers, WandbTracker
+path, mode, config = sys.argv[1], sys.argv[2], CONFIG
+folder = RunFolder.create_at(path)
+folder.start(config)
+tracker = Trackers([
+    JsonlTracker(folder.path / "metrics.jsonl"),
+    WandbTracker(mode, "metarl", "a-run", config, folder.path, group="a-group", timeout=2.0),
+])
+for update in range(400):
+    tracker.log(
+        {"train/loss": 1 / (update + 3), "train/updates": update, "eval/split": "test", "eval/none": float("nan")},
+        step=update * 100,
+    )
+folder.checkpoint.write_bytes(b"weights")
+tracker.log_artifact(folder.checkpoint, "checkpoint", "model")
+figure = folder.figures / "curve.png"
+from PIL import Image
+Image.new("RGB", (8, 8)).save(figure)
+tracker.log_image(figure, "adaptation")
+tracker.finish("finished")
+folder.set_status("finished")
+"""
+
+
+def train(base: Path, mode: str, **environment: str) -> tuple[RunFolder, subprocess.CompletedProcess[str]]:
+    """Track a run in a process of its own, so that what wandb starts and sets ends with it."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+    own = {"WANDB_DATA_DIR": str(base / "data"), "WANDB_CACHE_DIR": str(base / "cache"), "HOME": str(base)}
+    done = subprocess.run(
+        [sys.executable, "-c", TRAIN.replace("CONFIG", repr(CONFIG)), str(base / "run"), mode, "--token", SECRET],
+        env=inherited | own | environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return RunFolder.open(base / "run"), done
+
+
+@pytest.fixture(scope="module")
+def offline(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, str]:
+    folder, done = train(tmp_path_factory.mktemp("offline"), "offline", WANDB_API_KEY=SECRET, A_TOKEN="token-" + SECRET)
+    return folder, done.stdout + done.stderr
+
+
+def records(folder: RunFolder) -> list[Any]:
+    (path,) = folder.path.glob("wandb/offline-run-*/run-*.wandb")
+    return list(READER["records"](path))
+
+
+def history(folder: RunFolder) -> list[dict[str, Any]]:
+    logged = [READER["items"](r.history.item) for r in records(folder) if r.WhichOneof("record_type") == "history"]
+    return [{name: value for name, value in row.items() if not name.startswith("_")} for row in logged]
+
+
+def test_an_offline_run_holds_the_metrics_of_the_local_file(offline: tuple[RunFolder, str]) -> None:
+    folder, _ = offline
+    metrics = folder.metrics()
+    assert len(metrics) == 400
+    assert set(metrics[0]) == {"env_steps", "time", "train/loss", "train/updates", "eval/split", "eval/none"}
+    assert [row for row in history(folder) if "train/loss" in row] == metrics
+
+
+def test_an_offline_run_holds_typed_nested_options(offline: tuple[RunFolder, str]) -> None:
+    logged: dict[str, Any] = {}
+    for record in records(offline[0]):
+        if record.WhichOneof("record_type") == "run":
+            assert (record.run.project, record.run.display_name, record.run.run_group) == ("metarl", "a-run", "a-group")
+            logged |= READER["items"](record.run.config.update)
+    assert {name: value for name, value in logged.items() if not name.startswith("_")} == CONFIG
+    assert type(logged["env"]["arms"]) is int
+
+
+def test_an_offline_run_has_our_step_as_axis(offline: tuple[RunFolder, str]) -> None:
+    metrics = [r.metric for r in records(offline[0]) if r.WhichOneof("record_type") == "metric"]
+    assert ("env_steps", "") in [(metric.name, metric.step_metric) for metric in metrics]
+    assert ("*", "env_steps") in [(metric.glob_name, metric.step_metric) for metric in metrics]
+
+
+def test_an_offline_run_has_checkpoint_picture_and_status(offline: tuple[RunFolder, str]) -> None:
+    folder, said = offline
+    artifacts = [r.request.log_artifact.artifact for r in records(folder) if r.request.HasField("log_artifact")]
+    artifacts += [r.artifact for r in records(folder) if r.WhichOneof("record_type") == "artifact"]
+    assert [(artifact.name, artifact.type) for artifact in artifacts] == [("checkpoint", "model")]
+    (entry,) = artifacts[0].manifest.contents
+    assert (entry.path, entry.size) == ("checkpoint.zip", len(b"weights"))
+    (picture,) = [row for row in history(folder) if "adaptation/path" in row or "adaptation" in row]
+    assert picture["env_steps"] == 39900
+    summary = {}
+    for record in records(folder):
+        summary |= READER["items"](record.summary.update)
+    assert summary["status"] == "finished"
+    assert said == ""
+
+
+def test_an_offline_run_holds_no_secret_and_nothing_gathered(offline: tuple[RunFolder, str]) -> None:
+    folder, _ = offline
+    files = [path for path in folder.path.rglob("*") if path.is_file()]
+    assert any(path.suffix == ".wandb" for path in files)
+    for path in files:
+        assert SECRET.encode() not in path.read_bytes(), path
+    assert not list(folder.path.rglob("requirements.txt"))
+    assert not list(folder.path.rglob("wandb-metadata.json"))
+    assert "<removed>" in folder.meta["command"]
+
+
+@pytest.mark.parametrize("key", [None, SECRET])
+def test_an_online_run_out_of_reach_goes_on_offline(tmp_path: Path, key: str | None) -> None:
+    closed = {"WANDB_BASE_URL": "http://127.0.0.1:9"}  # nothing listens on the discard port
+    folder, done = train(tmp_path, "online", **closed, **({} if key is None else {"WANDB_API_KEY": key}))
+    (line,) = (done.stdout + done.stderr).splitlines()
+    assert line.startswith("metarl: Weights & Biases is out of reach (")
+    assert line.endswith(f"; logging offline to {folder.path}/wandb")
+    assert len(folder.metrics()) == 400
+    assert [row for row in history(folder) if "train/loss" in row] == folder.metrics()
+    assert folder.status["status"] == "finished"
