@@ -99,8 +99,8 @@ class Thompson(IndexStrategy):
 class FiniteHorizonGittins(IndexStrategy):
     """Pulls the arm with the largest finite-horizon Gittins index for the pulls left in the trial.
 
-    The index is optimal for one unknown arm against a sure reward, and within sampling error of the optimum on every
-    bandit where that is known exactly; see :mod:`metarl.agents.baselines.gittins`.
+    The index is optimal for one unknown arm against a sure reward. With several unknown arms and a finite horizon it
+    need not be, but simulated returns agree with the exact optimum where that is known (10 pulls; 2 arms x 100).
     """
 
     def __init__(self, prior: BernoulliPrior) -> None:

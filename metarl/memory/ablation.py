@@ -72,7 +72,7 @@ def misled(content: Content) -> Content:
         return content
     direction = torch.linspace(1.0, 2.0, keys.shape[2], dtype=torch.float64, device=keys.device).sin()
     mark = torch.where(valid, (keys.double() @ direction), torch.inf)  # one number a key: equal keys, equal marks
-    ordered, order = mark.sort(1, stable=True)
+    ordered, order = mark.sort(dim=1, stable=True)
     starts = ordered.diff(dim=1) > SAME_MARK
     context = torch.cat([starts.new_zeros(len(keys), 1), starts], 1).long().cumsum(1)
     sizes = torch.zeros_like(context).scatter_add(1, context, valid.gather(1, order).long())

@@ -32,7 +32,7 @@ class Controller(nn.Module, ABC):
     """Working memory: maps inputs to outputs, with a state of its own or none."""
 
     output_size: int
-    cell_size: ClassVar[int | None] = None
+    has_cell: ClassVar[bool] = False
     accepts_reinstatement: ClassVar[bool] = False
 
     @abstractmethod

@@ -62,7 +62,7 @@ def build_core(
     store_options = build(store_options_kind, options.store_options, f"{where}.store_options")
     access_options = build(access_options_kind, options.access_options, f"{where}.access_options")
     holds_state = store_options.holds == "state"
-    if holds_state and make.cell_size is None:
+    if holds_state and not make.has_cell:
         raise ConfigError(
             f"{where}.store_options.holds = 'state' needs a controller with a cell state, gru or lstm, "
             f"not {options.controller!r}; or hold transitions"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,8 @@ from gymnasium import spaces
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
+
+from metarl.runs import replacing
 
 FORMAT = 1
 MAX_BYTES = 8 * 2**30
@@ -35,18 +36,10 @@ def write_checkpoint(path: str | Path, meta: Mapping[str, Any], groups: Mapping[
     path.parent.mkdir(parents=True, exist_ok=True)
     members = {f"{name}.safetensors": save({k: v.detach().contiguous() for k, v in g.items()}) for name, g in groups.items()}
     head = {"format": FORMAT, "meta": dict(meta), "sha256": {n: hashlib.sha256(b).hexdigest() for n, b in members.items()}}
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with open(partial, "wb") as file:
-            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-                archive.writestr("checkpoint.json", json.dumps(head))
-                for name, content in members.items():
-                    archive.writestr(name, content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr("checkpoint.json", json.dumps(head))
+        for name, content in members.items():
+            archive.writestr(name, content)
     return path
 
 

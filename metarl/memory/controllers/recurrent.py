@@ -30,10 +30,12 @@ class GRUState(NamedTuple):
 class GRU(Controller):
     """One GRU layer (Cho et al. 2014), run by torch's fused kernel."""
 
+    has_cell: ClassVar[bool] = True
+
     def __init__(self, input_size: int, options: RecurrentOptions) -> None:
         super().__init__()
         self.rnn = nn.GRU(input_size, options.hidden_size)
-        self.output_size = self.cell_size = options.hidden_size  # type: ignore[misc]
+        self.output_size = options.hidden_size
 
     def initial_state(self, batch_size: int) -> GRUState:
         return GRUState(self.rnn.weight_hh_l0.new_zeros(batch_size, self.output_size))
@@ -62,6 +64,7 @@ class LSTM(Controller):
     (Ritter et al. 2018): c_t = f * c_{t-1} + i * g + r * tanh(m_t), r = sigmoid(W_r [x_t, h_{t-1}] + b_r).
     """
 
+    has_cell: ClassVar[bool] = True
     accepts_reinstatement: ClassVar[bool] = True
 
     def __init__(self, input_size: int, options: RecurrentOptions, reinstates: bool = False) -> None:
@@ -69,7 +72,7 @@ class LSTM(Controller):
         size = options.hidden_size
         self.rnn = nn.LSTM(input_size, size)
         self.gate = nn.Linear(input_size + size, size) if reinstates else None
-        self.output_size = self.cell_size = size  # type: ignore[misc]
+        self.output_size = size
 
     def initial_state(self, batch_size: int) -> LSTMState:
         zeros = self.rnn.weight_hh_l0.new_zeros(batch_size, self.output_size)

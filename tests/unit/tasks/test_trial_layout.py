@@ -6,7 +6,6 @@ from gymnasium import spaces
 
 from metarl.envs.barcode_bandit import BarcodeBandit
 from metarl.envs.bernoulli_bandit import BernoulliBandit
-from metarl.tasks.distribution import TaskDistribution
 from metarl.tasks.layout import INPUTS, TrialInputs, TrialLayout, is_trial_space
 
 BOX = spaces.Box(-1.0, 1.0, (2,), np.float64)
@@ -85,7 +84,7 @@ def test_no_previous_box_action_lies_in_the_space() -> None:
 
 def test_reveal_appends_the_task_vector() -> None:
     family = BarcodeBandit(arms=2, contexts=2, repeats=1, pulls=1, bits=3, reveal=True)
-    plain, layout = TrialLayout(family.with_split("train")), TrialLayout(family)
+    layout = TrialLayout(family)
     tasks = {
         "contexts": np.array([[[0, 1, 1], [1, 0, 0]]], np.int8),
         "best": np.array([[1, 0]]),
@@ -94,7 +93,86 @@ def test_reveal_appends_the_task_vector() -> None:
     vector = layout.task_vector(tasks)
     rows = layout.observe(tasks["contexts"][:, 1], 0, tasks=vector)
     assert vector is not None
-    assert vector.tolist() == [[0, 1, 1, 0, *[0, 1, 1, 1, 0, 0], 0, 1, 1, 0]] or vector.shape == (1, 14)
+    assert vector.tolist() == [[0, 1, 1, 0, *[0, 1, 1, 1, 0, 0], 0, 1, 1, 0]]
     assert rows["obs"].tolist() == [[1, 0, 0, *vector[0]]]
     assert contained(layout, rows)
-    assert plain.observation_space == layout.observation_space
+
+
+def test_reveal_beside_a_dict_observation() -> None:
+    inner = spaces.Dict({"room": spaces.Discrete(2)})
+    layout = layout_of(inner, spaces.Discrete(2), goal=spaces.Discrete(3))
+    rows = layout.observe({"room": np.array([1])}, 0, tasks=layout.task_vector({"goal": np.array([2])}))
+    assert rows["obs.task"].tolist() == [[0, 0, 1]]
+    assert contained(layout, rows)
+
+
+def test_reveal_refuses_a_part_of_the_same_name() -> None:
+    with pytest.raises(ValueError, match=r"already has a part 'task'"):
+        layout_of(spaces.Dict({"task": spaces.Discrete(2)}), spaces.Discrete(2), goal=spaces.Discrete(3))
+
+
+@pytest.mark.parametrize(
+    ("observation", "action", "message"),
+    [
+        (spaces.Text(3), spaces.Discrete(2), "obs has the space Text"),
+        (spaces.Tuple([BOX]), spaces.Discrete(2), "obs has the space Tuple"),
+        (spaces.Dict({"a": spaces.Dict({"b": BOX})}), spaces.Discrete(2), r"obs\.a has the space Dict"),
+        (BOX, spaces.MultiDiscrete([2, 2]), "the action space MultiDiscrete"),
+    ],
+)
+def test_unsupported_spaces_are_named(observation: spaces.Space, action: spaces.Space, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        layout_of(observation, action)
+
+
+@pytest.mark.parametrize(
+    ("actions", "error", "message"),
+    [
+        (np.array([0, 3]), ValueError, r"action 3 of row 1 lies outside Discrete\(3\)"),
+        (np.array([-1, 0]), ValueError, "action -1 of row 0"),
+        (np.array([0]), ValueError, r"expected actions of shape \(2,\), got \(1,\)"),
+        (np.array([0.0, 1.0]), TypeError, "expected integer actions"),
+    ],
+)
+def test_bad_discrete_actions(actions: np.ndarray, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        TrialLayout(BernoulliBandit(arms=3)).check_actions(actions, 2)
+
+
+def test_bad_box_actions() -> None:
+    layout = layout_of(spaces.Discrete(1), BOX)
+    with pytest.raises(ValueError, match="of row 1 lies outside"):
+        layout.check_actions(np.array([[0.0, 0.0], [0.0, np.nan]]), 2)
+
+
+def test_wrong_observation_shape_is_named() -> None:
+    layout = layout_of(BOX, spaces.Discrete(2))
+    with pytest.raises(ValueError, match=r"obs has the shape \(3,\), but its space says \(2,\)"):
+        layout.observe(np.zeros((1, 3)), 0)
+
+
+def test_observations_share_no_memory() -> None:
+    layout = layout_of(spaces.Box(0, 1, (2,), np.float32), spaces.Box(-1, 1, (2,), np.float32))
+    obs, actions, rewards = (np.zeros((2, 2), np.float32), np.zeros((2, 2), np.float32), np.zeros(2, np.float32))
+    rows = layout.observe(obs, 1, actions, rewards, np.zeros(2, bool))
+    given = (obs, actions, rewards)
+    assert not any(np.shares_memory(row, array) for row in rows.values() for array in given)
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        BOX,
+        spaces.Dict({"time": spaces.Box(0, 1, (1,))}),
+        spaces.Dict({"obs": spaces.Box(0, 1, (2,)), "achieved_goal": spaces.Box(0, 1, (2,))}),
+        spaces.Dict({"obs": spaces.Discrete(2)}),
+        spaces.Dict({"obs": spaces.Box(0, 1, (2, 2))}),
+    ],
+)
+def test_what_is_no_trial_space(space: spaces.Space) -> None:
+    assert not is_trial_space(space)
+
+
+def test_inputs_are_booleans() -> None:
+    with pytest.raises(TypeError, match="time must be True or False, not 1"):
+        TrialInputs(time=1)  # type: ignore[arg-type]

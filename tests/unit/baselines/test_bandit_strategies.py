@@ -1,0 +1,150 @@
+from collections.abc import Callable
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from baseline_play import Continued, feedback_of, play_bernoulli
+
+from metarl.agents.baselines.bandit import UCB1, EpsilonGreedy, FiniteHorizonGittins, Greedy, Thompson
+from metarl.agents.baselines.bayes import bayes_optimal_value
+from metarl.agents.baselines.common import Random, random_argmax
+from metarl.tasks.priors import BernoulliPrior
+from metarl.types import Actor, Boundary
+
+TASKS = 20_000
+STRATEGIES: dict[str, Callable[[BernoulliPrior], Actor]] = {
+    "random": lambda prior: Random(prior.arms),
+    "greedy": Greedy,
+    "epsilon-greedy 1": lambda prior: EpsilonGreedy(prior, 1),
+    "UCB1 .1": lambda prior: UCB1(prior, 0.1),
+    "UCB1 .2": lambda prior: UCB1(prior, 0.2),
+    "Thompson": Thompson,
+    "Gittins": FiniteHorizonGittins,
+}
+
+
+# Values recomputed from the definitions with 10k to 100k tasks elsewhere, with their standard errors (0: exact).
+@pytest.mark.parametrize(
+    ("arms", "pulls", "name", "value", "error"),
+    [
+        (10, 100, "random", 50.0, 0),
+        (10, 100, "epsilon-greedy 1", 50.0, 0),
+        (5, 10, "greedy", 6.63, 0.01),
+        (10, 10, "greedy", 6.68, 0.01),
+        (5, 100, "greedy", 75.96, 0.16),
+        (10, 100, "greedy", 79.2, 0.13),
+        (5, 10, "UCB1 .1", 6.65, 0.01),
+        (10, 10, "UCB1 .1", 6.71, 0.01),
+        (5, 100, "UCB1 .2", 78.8, 0.16),
+        (10, 100, "UCB1 .2", 83.2, 0.12),
+        (5, 10, "Thompson", 5.83, 0.01),
+        (10, 10, "Thompson", 5.58, 0.01),
+        (5, 100, "Thompson", 75.1, 0.16),
+        (10, 100, "Thompson", 77.2, 0.12),
+        (5, 100, "Gittins", 78.57, 0.16),
+        (10, 100, "Gittins", 83.56, 0.12),
+        (50, 100, "Gittins", 85.65, 0.09),
+    ],
+)
+def test_mean_return(arms: int, pulls: int, name: str, value: float, error: float) -> None:
+    prior = BernoulliPrior(arms, pulls)
+    returns = play_bernoulli(STRATEGIES[name](prior), prior, TASKS)
+    assert returns.mean() == pytest.approx(value, abs=4 * np.hypot(error, returns.std() / TASKS**0.5))
+
+
+@pytest.mark.parametrize(("arms", "pulls"), [(5, 10), (10, 10), (50, 10), (2, 100)])
+def test_gittins_reaches_the_optimum(arms: int, pulls: int) -> None:
+    prior = BernoulliPrior(arms, pulls)
+    returns = play_bernoulli(FiniteHorizonGittins(prior), prior, TASKS)
+    assert returns.mean() == pytest.approx(bayes_optimal_value(arms, pulls), abs=4 * returns.std() / TASKS**0.5)
+
+
+def test_order_on_the_same_tasks() -> None:
+    prior = BernoulliPrior(10, 100)
+    names = ["Gittins", "UCB1 .2", "greedy", "Thompson", "random"]
+    returns = [play_bernoulli(STRATEGIES[name](prior), prior, TASKS) for name in names]
+    for better, worse in pairwise(returns):
+        gain = better - worse
+        assert gain.mean() > 2 * gain.std() / TASKS**0.5
+
+
+def test_epsilon_zero_is_greedy_and_c_zero_too() -> None:
+    prior = BernoulliPrior(4, 30)
+    greedy = play_bernoulli(Greedy(prior), prior, TASKS)
+    assert (play_bernoulli(UCB1(prior, 0), prior, TASKS) == greedy).all()
+    gain = (
+        play_bernoulli(EpsilonGreedy(prior, 0), prior, TASKS) - greedy
+    )  # draws more numbers, so breaks ties otherwise
+    assert abs(gain.mean()) < 4 * gain.std() / TASKS**0.5
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_same_seed_same_returns(name: str) -> None:
+    prior = BernoulliPrior(3, 20)
+    actor = STRATEGIES[name](prior)
+    first = play_bernoulli(actor, prior, 50)
+    play_bernoulli(actor, prior, 30, seed=1)
+    assert (play_bernoulli(actor, prior, 50) == first).all()
+
+
+def test_ties_are_broken_uniformly() -> None:
+    rng = np.random.default_rng(0)
+    scores = np.tile([0.5, 1.0, 1.0, 1.0], (30_000, 1))
+    counts = np.bincount(random_argmax(scores, rng), minlength=4)
+    assert counts[0] == 0
+    assert abs(counts[1:] - 10_000).max() < 4 * (30_000 * 2 / 9) ** 0.5
+
+
+@pytest.mark.parametrize("name", ["greedy", "UCB1 .1", "Gittins"])
+def test_a_trial_resets_its_row_alone(name: str) -> None:
+    n, prior = 3000, BernoulliPrior(3, 10)
+    actor = STRATEGIES[name](prior)
+    actor.reset(n, np.random.default_rng(0))
+    actor.act(feedback_of(3, None, None, n), np.full(n, Boundary.TRIAL))
+    begin = np.where(np.arange(n) % 2, Boundary.TRIAL, Boundary.EPISODE)
+    obs = feedback_of(3, np.full(n, 2), np.ones(n), n)
+    obs["prev_action"][1::2] = 0
+    obs["prev_reward"][1::2] = 0
+    action = actor.act(obs, begin)
+    assert (action[::2] == 2).all()
+    assert np.bincount(action[1::2], minlength=3).min() > 400
+
+
+def test_trials_follow_one_another() -> None:
+    prior = BernoulliPrior(10, 10)
+    actor = Continued(FiniteHorizonGittins(prior), TASKS)
+    for seed in range(3):
+        returns = play_bernoulli(actor, prior, TASKS, seed)
+        assert returns.mean() == pytest.approx(bayes_optimal_value(10, 10), abs=4 * returns.std() / TASKS**0.5)
+
+
+def test_thompson_follows_the_evidence() -> None:
+    n, prior = 2000, BernoulliPrior(2, 100)
+    actor = Thompson(prior)
+    actor.reset(n, np.random.default_rng(0))
+    actor.act(feedback_of(2, None, None, n), np.full(n, Boundary.TRIAL))
+    action = actor.act(feedback_of(2, np.ones(n, int), np.ones(n), n), np.full(n, Boundary.EPISODE))
+    # P(Beta(2, 1) > Beta(1, 1)) = 2/3.
+    assert action.mean() == pytest.approx(2 / 3, abs=4 * (2 / 9 / n) ** 0.5)
+
+
+def test_bad_input() -> None:
+    prior = BernoulliPrior(3, 2)
+    with pytest.raises(ValueError, match=r"epsilon is 1\.5"):
+        EpsilonGreedy(prior, 1.5)
+    with pytest.raises(ValueError, match=r"c is -1"):
+        UCB1(prior, -1)
+    greedy = Greedy(prior)
+    obs, begin = feedback_of(3, np.zeros(4, int), np.ones(4), 4), np.full(4, Boundary.EPISODE)
+    with pytest.raises(ValueError, match=r"expected \(0, 3\): call reset"):
+        greedy.act(obs, begin)
+    greedy.reset(4, np.random.default_rng(0))
+    with pytest.raises(ValueError, match=r"lacks 'prev_reward'"):
+        greedy.act({"prev_action": obs["prev_action"]}, begin)
+    with pytest.raises(ValueError, match=r"shape \(4, 5\), expected \(4, 3\)"):
+        greedy.act(feedback_of(5, None, None, 4), begin)
+    gittins = FiniteHorizonGittins(prior)
+    gittins.reset(4, np.random.default_rng(0))
+    gittins.act(obs, begin)
+    with pytest.raises(ValueError, match="goes on after 2 pulls"):
+        gittins.act(obs, begin)

@@ -1,0 +1,80 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from baseline_play import feedback_of, play_barcode, play_bernoulli
+
+from metarl.agents.baselines import ceilings, references, tune
+from metarl.agents.baselines.bandit import UCB1, EpsilonGreedy
+from metarl.tasks.priors import BarcodePrior, BernoulliPrior
+from metarl.types import Actor, Boundary
+
+BANDIT = BernoulliPrior(10, 10)
+BARCODE = BarcodePrior(arms=10, contexts=2, repeats=10, pulls=10, high=0.9, low=0.1)
+
+
+def test_names_in_order() -> None:
+    assert list(references(BANDIT)) == ["random", "greedy", "epsilon-greedy", "UCB1", "Thompson", "Gittins"]
+    assert list(references(BARCODE)) == ["random", "within episode", "ideal memory"]
+    assert "Gittins" not in references(BernoulliPrior(50, 1000))
+
+
+def test_every_call_makes_a_new_actor_that_plays() -> None:
+    for make in references(BANDIT).values():
+        assert make() is not make()
+        returns = play_bernoulli(make(), BANDIT, 50)
+        assert 3 < returns.mean() < 9
+    for make in references(BARCODE).values():
+        assert make() is not make()
+        assert 1 < play_barcode(make(), BARCODE, 50).mean() < 9
+
+
+def test_actions_are_whole_numbers() -> None:
+    for make in references(BANDIT).values():
+        actor = make()
+        actor.reset(6, np.random.default_rng(0))
+        action = actor.act(feedback_of(10, None, None, 6), np.full(6, Boundary.TRIAL))
+        assert action.shape == (6,)
+        assert np.issubdtype(action.dtype, np.integer)
+
+
+def test_tuned_parameters_are_used() -> None:
+    actors = references(BANDIT, tuned={"UCB1": 0.7, "epsilon-greedy": 0.3})
+    ucb, epsilon = actors["UCB1"](), actors["epsilon-greedy"]()
+    assert isinstance(ucb, UCB1)
+    assert isinstance(epsilon, EpsilonGreedy)
+    assert (ucb.c, epsilon.epsilon) == (0.7, 0.3)
+    with pytest.raises(ValueError, match="greedy cannot be tuned; what can is epsilon-greedy, UCB1"):
+        references(BANDIT, tuned={"greedy": 0.1})
+
+
+def test_tune_finds_the_best_of_the_grid() -> None:
+    tried: list[float] = []
+
+    def evaluate(actor: Actor) -> float:
+        assert isinstance(actor, UCB1 | EpsilonGreedy)
+        value, best = (actor.c, 0.3) if isinstance(actor, UCB1) else (actor.epsilon, 0.8)
+        tried.append(value)
+        return -abs(value - best)
+
+    assert tune(BANDIT, evaluate) == {"epsilon-greedy": 0.8, "UCB1": 0.3}
+    assert tried == 2 * [i / 10 for i in range(11)]
+    assert tune(BARCODE, evaluate) == {}
+
+
+def test_tune_on_tasks() -> None:
+    prior = BernoulliPrior(10, 100)
+    tuned = tune(prior, lambda actor: float(play_bernoulli(actor, prior, 500).mean()))
+    assert tuned["epsilon-greedy"] <= 0.1
+    assert 0.1 <= tuned["UCB1"] <= 0.3
+
+
+def test_ceilings() -> None:
+    assert ceilings(BANDIT) == pytest.approx({"Bayes-optimal": 6.71395, "best arm known": 100 / 11}, abs=1e-5)
+    assert ceilings(BernoulliPrior(10, 100)) == pytest.approx({"best arm known": 1000 / 11})
+    expected = {"random": 1.8, "within episode": 4.4364, "ideal memory": 8.438, "oracle": 9.0}
+    assert list(ceilings(BARCODE)) == list(expected)
+    assert ceilings(BARCODE) == pytest.approx(expected, abs=0.004)
+    assert "within episode" not in ceilings(replace(BARCODE, pulls=40, repeats=2))
+    with pytest.raises(ValueError, match="no ceiling is known"):
+        ceilings(replace(BARCODE, each_arm_best_once=True))

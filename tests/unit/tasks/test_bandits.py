@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from metarl.envs.barcode_bandit import BarcodeBandit
+from metarl.envs.bernoulli_bandit import BernoulliBandit
+from metarl.tasks.distribution import Task, TaskDistribution
+from metarl.tasks.priors import BarcodePrior, BernoulliPrior
+from metarl.tasks.trial import TrialEnv
+from metarl.tasks.vector import TrialVectorEnv
+
+
+def sample(family: TaskDistribution, n: int, seed: int = 0) -> dict[str, np.ndarray]:
+    return family.sample_batch(np.random.default_rng(seed), n)
+
+
+def returns_single(family: TaskDistribution, trials: int, seed: int) -> np.ndarray:
+    env, out = TrialEnv(family), np.zeros(trials)
+    for i in range(trials):
+        env.reset(seed=seed if i == 0 else None)
+        out[i] = sum(env.step(t % 2)[1] for t in range(family.trial_steps))
+    return out
+
+
+def returns_native(family: TaskDistribution, trials: int, seed: int) -> np.ndarray:
+    env = TrialVectorEnv(family, trials)
+    env.reset(seed=seed)
+    return sum((env.step(np.full(trials, t % 2))[1] for t in range(family.trial_steps)), np.zeros(trials))
+
+
+@pytest.mark.parametrize(
+    "family",
+    [BernoulliBandit(arms=2, pulls=5), BarcodeBandit(arms=2, contexts=2, repeats=1, pulls=2, bits=3)],
+    ids=lambda f: f.family,
+)
+def test_random_rewards_equal_in_distribution(family: TaskDistribution) -> None:
+    """Two samples of 10,000 trials each, single and native, compared by a chi-square test on the returns."""
+    single, native = returns_single(family, 10_000, seed=1), returns_native(family, 10_000, seed=2)
+    table = np.array([np.bincount(x.astype(int), minlength=family.trial_steps + 1) for x in (single, native)])
+    assert stats.chi2_contingency(table).pvalue > 0.01
+
+
+def test_bernoulli_rates_are_independent_and_uniform() -> None:
+    rates = sample(BernoulliBandit(arms=3), 20_000)["rates"]
+    assert rates.dtype == np.float32
+    assert stats.kstest(rates.ravel(), "uniform").pvalue > 0.01
+    assert np.abs(np.corrcoef(rates.T) - np.eye(3)).max() < 0.03
+
+
+def test_bernoulli_pays_at_the_rate_of_the_arm_pulled() -> None:
+    rates = np.tile(np.array([0.0, 0.3, 1.0], np.float32), (30_000, 1))
+    env = TrialVectorEnv(BernoulliBandit(arms=3, pulls=3), 30_000)
+    env.reset(seed=0, options={"tasks": {"rates": rates}})
+    means = [env.step(np.full(30_000, arm))[1].mean() for arm in range(3)]
+    assert means[0] == 0
+    assert abs(means[1] - 0.3) < 0.01
+    assert means[2] == 1
+
+
+@pytest.mark.parametrize(("contexts", "bits"), [(10, 20), (8, 3), (5, 3), (2, 62), (1, 1)])
+def test_barcode_contexts_are_distinct(contexts: int, bits: int) -> None:
+    batch = sample(BarcodeBandit(contexts=contexts, bits=bits), 500)["contexts"]
+    assert set(np.unique(batch)) <= {0, 1}
+    assert all(len(np.unique(rows, axis=0)) == contexts for rows in batch)
+
+
+def test_barcode_contexts_are_uniform() -> None:
+    batch = sample(BarcodeBandit(contexts=3, bits=3), 20_000)["contexts"]
+    codes = batch @ (1 << np.arange(3))
+    for position in range(3):
+        assert stats.chisquare(np.bincount(codes[:, position], minlength=8)).pvalue > 0.01
+
+
+def test_barcode_best_arms_are_uniform_and_independent() -> None:
+    best = sample(BarcodeBandit(arms=4, contexts=3), 20_000)["best"]
+    assert all(stats.chisquare(np.bincount(column, minlength=4)).pvalue > 0.01 for column in best.T)
+    pairs = np.zeros((4, 4), int)
+    np.add.at(pairs, (best[:, 0], best[:, 1]), 1)
+    assert stats.chi2_contingency(pairs).pvalue > 0.01
+
+
+def test_barcode_each_arm_best_once() -> None:
+    best = sample(BarcodeBandit(arms=4, contexts=4, each_arm_best_once=True), 5_000)["best"]
+    assert (np.sort(best, axis=1) == np.arange(4)).all()
+    assert stats.chisquare(np.bincount(best[:, 0], minlength=4)).pvalue > 0.01
+
+
+def test_barcode_order_meets_each_context_equally_often() -> None:
+    order = sample(BarcodeBandit(contexts=4, repeats=3), 5_000)["order"]
+    assert (np.sort(order, axis=1) == np.repeat(np.arange(4), 3)).all()
+    assert stats.chisquare(np.bincount(order[:, 0], minlength=4)).pvalue > 0.01
+
+
+def test_barcode_shows_the_context_at_every_pull_and_pays_its_best_arm() -> None:
+    family = BarcodeBandit(arms=3, contexts=2, repeats=2, pulls=2, bits=4, high=1.0, low=0.0)
+    env = TrialEnv(family)
+    obs, info = env.reset(seed=0)
+    task = info["task"]
+    for step in range(family.trial_steps):
+        context = task["order"][step // 2]
+        assert np.array_equal(obs["obs"], task["contexts"][context])
+        arm = step % 3
+        obs, reward, *_ = env.step(arm)
+        assert reward == (arm == task["best"][context])
+        assert obs["prev_done"] == (step % 2 == 1)
+
+
+@pytest.mark.parametrize("family", [BernoulliBandit(arms=3), BarcodeBandit(contexts=3)], ids=lambda f: f.family)
+def test_tasks_are_hashable_json(family: TaskDistribution) -> None:
+    batch = sample(family, 3)
+    tasks = [family.task(batch, i) for i in range(3)]
+    assert len({hash(task) for task in tasks}) == 3
+    assert [Task.from_json(json.loads(json.dumps(task.to_json()))) for task in tasks] == tasks
+
+
+@pytest.mark.parametrize("family", [BernoulliBandit(arms=3), BarcodeBandit(contexts=3)], ids=lambda f: f.family)
+def test_tasks_lie_in_the_task_space(family: TaskDistribution) -> None:
+    batch = sample(family, 5)
+    assert all(family.task_space.contains({k: v[i] for k, v in batch.items()}) for i in range(5))
+
+
+def test_priors_carry_the_options() -> None:
+    assert BernoulliBandit(arms=7, pulls=60).prior == BernoulliPrior(arms=7, pulls=60)
+    barcode = BarcodeBandit(arms=5, contexts=4, repeats=3, pulls=2, high=0.8, low=0.2)
+    assert barcode.prior == BarcodePrior(arms=5, contexts=4, repeats=3, pulls=2, high=0.8, low=0.2)
+    assert (barcode.episodes, barcode.trial_steps) == (12, 24)
+    assert (BernoulliBandit(pulls=60).episodes, BernoulliBandit(pulls=60).trial_steps) == (60, 60)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"arms": 1}, "arms must be an integer of at least 2, not 1"),
+        ({"pulls": 0}, "pulls must be an integer of at least 1, not 0"),
+        ({"pulls": "9"}, "pulls must be an integer of at least 1, not '9'"),
+        ({"split": "dev"}, "unknown split 'dev'"),
+    ],
+)
+def test_bad_bernoulli_options(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        BernoulliBandit(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"arms": True}, "arms must be an integer"),
+        ({"contexts": 0}, "contexts must be an integer of at least 1"),
+        ({"repeats": 1.5}, "repeats must be an integer"),
+        ({"bits": 63}, "at most 62"),
+        ({"bits": 3, "contexts": 9}, "3 bits make 8 barcodes, too few for 9 contexts"),
+        ({"low": 0.9, "high": 0.9}, "0 <= low < high <= 1"),
+        ({"high": float("nan")}, "0 <= low < high <= 1"),
+        ({"each_arm_best_once": True, "contexts": 9}, "needs contexts == arms, got 9 and 10"),
+        ({"each_arm_best_once": 1}, "must be True or False"),
+    ],
+)
+def test_bad_barcode_options(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        BarcodeBandit(**options)
