@@ -25,6 +25,7 @@ from metarl.memory.contract import State
 from metarl.memory.options import MemoryOptions
 from metarl.nets.policy import MemoryPolicy
 from metarl.seeding import torch_rng
+from metarl.tasks.checks import whole_number
 from metarl.tasks.distribution import TaskDistribution
 from metarl.tasks.sb3 import as_vec_env
 from metarl.tasks.vector import TrialVectorEnv
@@ -85,7 +86,11 @@ class RL2PPO(BaseAlgorithm):
         **ppo: Any,
     ) -> None:
         self.options = build(PPOOptions, ppo, "ppo")
-        self.memory = memory if isinstance(memory, MemoryOptions) else build(MemoryOptions, memory or {}, "memory")
+        given = to_plain(memory) if isinstance(memory, MemoryOptions) else memory
+        self.memory = build(MemoryOptions, {} if given is None else given, "memory")
+        for name, number in (("n_steps", n_steps), ("schedule_steps", schedule_steps)):
+            if number is not None:
+                whole_number(name, number, at_least=1)
         if isinstance(env, str):
             env = gym.make_vec(env, num_envs=n_envs)
         elif isinstance(env, TaskDistribution):
@@ -130,7 +135,7 @@ class RL2PPO(BaseAlgorithm):
         if needs_flag and "prev_done" not in self.policy.encoder.feedback_keys:
             raise ValueError("this memory must see where episodes end: make the environment with prev_done=True")
         self.optimizer = torch.optim.Adam(self.policy.parameters(), lr=self.options.learning_rate, eps=1e-5)
-        self.generators = {name: torch_rng(self.seed, name) for name in ("policy", "minibatch")}
+        self.generators = {name: torch_rng(self.seed, name) for name in ("policy", "minibatch", "evaluation")}
         if self.env is not None:
             self.env.seed(self.seed)
 
@@ -139,11 +144,11 @@ class RL2PPO(BaseAlgorithm):
         if seed is not None and self.env is not None:
             self.env.seed(seed)
 
-    def learn(  # type: ignore[override]
+    def learn(
         self,
         total_timesteps: int,
         callback: Any = None,
-        log_interval: int = 1,
+        log_interval: int | None = 1,
         tb_log_name: str = "RL2PPO",
         reset_num_timesteps: bool = True,
         progress_bar: bool = False,
@@ -185,7 +190,7 @@ class RL2PPO(BaseAlgorithm):
                 first_step=self.num_timesteps // self.n_envs,
                 on_step=lambda rewards, ends, infos: self._on_step(callback, rewards, ends, infos),
             )
-            self._last_obs, self._last_episode_starts = self._carry.obs, self._carry.start  # type: ignore[assignment]
+            self._last_obs, self._last_episode_starts = self._carry.obs, self._carry.start
             if rollout is None:
                 break
             callback.update_locals(locals())
@@ -205,7 +210,7 @@ class RL2PPO(BaseAlgorithm):
             self._n_updates += 1
             iteration += 1
             self._record(report, rollout.begin.numel(), began, collected)
-            if iteration % log_interval == 0:
+            if log_interval and iteration % log_interval == 0:
                 self.logger.dump(self.num_timesteps)
         callback.on_training_end()
         return self
@@ -249,11 +254,14 @@ class RL2PPO(BaseAlgorithm):
         Raises:
             ValueError, TypeError: an observation of other parts or shapes, a state of another core or batch size.
         """
-        self.policy.encoder.check(observation)
-        first = np.asarray(next(iter(observation.values())))
-        single = first.ndim == 1
+        leading = self.policy.encoder.check(observation)
+        if len(leading) > 1:
+            raise ValueError(
+                f"the observation has the leading axes {leading}; expected one trial's [d] or a batch [n, d]"
+            )
+        single = not leading
         obs = {k: np.asarray(v)[None] if single else np.asarray(v) for k, v in observation.items()}
-        rows = 1 if single else len(first)
+        rows = 1 if single else leading[0]
         check_finite(obs, None, "the caller", 0)
         if state is None:
             self._warn_if_inside(obs, episode_start)
@@ -272,7 +280,7 @@ class RL2PPO(BaseAlgorithm):
                 to_tensors(obs, self.device),
                 state,
                 torch.as_tensor(begins(obs, start), device=self.device),
-                generator=self.generators["policy"],
+                generator=self.generators["evaluation"],
                 deterministic=deterministic,
             )
         actions = step.action.cpu().numpy() + self.policy.head.start
@@ -280,7 +288,7 @@ class RL2PPO(BaseAlgorithm):
 
     def _warn_if_inside(self, obs: TrialObservation, episode_start: Bools | None) -> None:
         inside = any(np.any(obs[k]) for k in ("prev_action", "prev_done", "time") if k in obs)
-        if inside and episode_start is None and not self._warned:
+        if inside and (episode_start is None or not np.all(episode_start)) and not self._warned:
             self._warned = True
             warnings.warn(
                 "predict was called without a state in the middle of a trial, so the agent remembers nothing: pass the "
@@ -307,9 +315,11 @@ class RL2PPO(BaseAlgorithm):
         course: dict[str, Any] = {}
         if self._carry is not None:
             course["obs"], course["start"] = dict(self._carry.obs), self._carry.start
-            course["state"] = {str(i): leaf for i, leaf in enumerate(tree.leaves(self._carry.state))}
-            if hasattr(self.env, "state_dict"):
-                course["env"] = self.env.state_dict()
+            if not self._carry.start.all():  # where every trial is about to begin, memory is empty
+                course["state"] = {str(i): leaf for i, leaf in enumerate(tree.leaves(self._carry.state))}
+            env: Any = self.env
+            if resumable(env):
+                course["env"] = env.state_dict()
         meta = {
             "kind": KIND,
             "ppo": to_plain(self.options),
@@ -362,8 +372,8 @@ class RL2PPO(BaseAlgorithm):
         action_space = checkpoint.space_from_json(meta["action_space"])
         if env is not None and (agent.observation_space, agent.action_space) != (observation_space, action_space):
             raise ValueError(
-                f"the environment has spaces {agent.observation_space} and {agent.action_space}, but {path} was trained "
-                f"on {observation_space} and {action_space}; make the environment with the same options"
+                f"the environment has spaces {agent.observation_space} and {agent.action_space}, but {path} was "
+                f"trained on {observation_space} and {action_space}; make the environment with the same options"
             )
         agent.observation_space, agent.action_space = observation_space, action_space
         agent.trial_steps = settings["trial_steps"]
@@ -382,13 +392,15 @@ class RL2PPO(BaseAlgorithm):
 
     def _resume(self, course: dict[str, Any]) -> None:
         """Take up trials where :meth:`save` left them, if the environment can."""
-        if "env" not in course or not hasattr(self.env, "load_state_dict"):
+        env: Any = self.env
+        if "env" not in course or not resumable(env):
             return
-        assert self.env is not None
-        self.env.reset()
-        self.env.load_state_dict(course["env"])
-        saved = iter(torch.as_tensor(leaf).to(self.device) for leaf in course["state"].values())
-        state = tree.map_tensors(lambda _: next(saved), self.policy.initial_state(self.n_envs))
+        env.reset()
+        env.load_state_dict(course["env"])
+        state = self.policy.initial_state(self.n_envs)
+        if "state" in course:
+            saved = iter(torch.as_tensor(leaf).to(self.device) for leaf in course["state"].values())
+            state = tree.map_tensors(lambda _: next(saved), state)
         self._carry = Carry(course["obs"], course["start"], state)
         self._last_obs, self._last_episode_starts = course["obs"], course["start"]
 
@@ -398,7 +410,8 @@ class RL2PPO(BaseAlgorithm):
         check_split(wrapped)
         if wrapped.num_envs != self.n_envs:
             raise ValueError(
-                f"the environment has {wrapped.num_envs} rows, the agent {self.n_envs}; load(path, env) changes that number"
+                f"the environment has {wrapped.num_envs} rows, the agent {self.n_envs}; "
+                "load(path, env) changes that number"
             )
         super().set_env(wrapped, force_reset)
 
@@ -411,7 +424,8 @@ class TrackerWriter(KVWriter):
 
     def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
         """Pass on the numbers of one dump."""
-        self.tracker.log({k: v for k, v in key_values.items() if isinstance(v, int | float | np.number)}, step=step)
+        numbers = {k: v for k, v in key_values.items() if isinstance(v, int | float | np.number)}
+        self.tracker.log({k: v if isinstance(v, int | float) else v.item() for k, v in numbers.items()}, step=step)
 
     def close(self) -> None:
         """The tracker is finished by whoever made it."""
@@ -436,19 +450,24 @@ def describe(env: VecEnv) -> str:
     return distribution.family if isinstance(distribution, TaskDistribution) else type(env).__name__
 
 
+def resumable(env: Any) -> bool:
+    """Whether ``env`` can save its state; the face of a vector environment can if that environment can."""
+    return hasattr(env, "state_dict") and hasattr(getattr(env, "env", env), "state_dict")
+
+
 def check_split(env: VecEnv) -> None:
     """Refuse to train on test tasks.
 
     Raises:
-        ValueError: the environment draws from the test split.
+        ValueError: a row of the environment draws from the test split.
     """
-    if attribute(env, "split") == "test":
-        raise ValueError("the environment draws test tasks, which are kept for the final figure; make it with split='train'")
+    if "test" in (env.get_attr("split") if env.has_attr("split") else ()):
+        raise ValueError(
+            "the environment draws test tasks, which are kept for the final figure; make it with split='train'"
+        )
 
 
 def with_suffix(path: Any) -> Path:
     """``path`` with ``.zip`` where it has no suffix, as SB3's callbacks expect."""
     path = Path(path)
     return path if path.suffix == ".zip" else path.with_name(path.name + ".zip")
-
-

@@ -1,5 +1,43 @@
 """Memory-based meta-learning: RL² agents with episodic memory, trained across task distributions."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from metarl.envs.table import register_all
+
+if TYPE_CHECKING:
+    from metarl.agents.rl2 import RL2PPO
+    from metarl.memory.options import MemoryOptions
+    from metarl.tasks.distribution import TaskDistribution
+    from metarl.tasks.trial import TrialEnv
+    from metarl.tasks.vector import TrialVectorEnv
+    from metarl.training.ppo import PPOOptions
+
+__all__ = ["RL2PPO", "MemoryOptions", "PPOOptions", "TaskDistribution", "TrialEnv", "TrialVectorEnv"]
+
+__version__ = "0.1.0"
+
+# Imported when first used, so that `import metarl` costs no more than registering the ids.
+_HOMES = {
+    "MemoryOptions": "metarl.memory.options",
+    "PPOOptions": "metarl.training.ppo",
+    "RL2PPO": "metarl.agents.rl2",
+    "TaskDistribution": "metarl.tasks.distribution",
+    "TrialEnv": "metarl.tasks.trial",
+    "TrialVectorEnv": "metarl.tasks.vector",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'metarl' has no attribute {name!r}; its public names are {', '.join(__all__)}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
 
 register_all()

@@ -34,7 +34,9 @@ def torch_rng(seed: int, stream: str, *key: int) -> torch.Generator:
     """A torch generator of its own for ``stream``, on the CPU."""
     import torch
 
-    return torch.Generator().manual_seed(int(sequence(seed, stream, *key).generate_state(1, np.uint64)[0] >> np.uint64(1)))
+    return torch.Generator().manual_seed(
+        int(sequence(seed, stream, *key).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    )
 
 
 def split_key(split: Split) -> int:

@@ -18,7 +18,7 @@ def map_tensors(fn: Callable[..., Tensor], tree: Tree, *others: Tree) -> Tree:
     if isinstance(tree, tuple):
         if any(not isinstance(o, tuple) or len(o) != len(tree) for o in others):
             raise ValueError(f"trees differ: {describe(tree)} against {', '.join(describe(o) for o in others)}")
-        parts = [map_tensors(fn, part, *rest) for part, *rest in zip(tree, *others, strict=True)]
+        parts = [map_tensors(fn, *same) for same in zip(tree, *others, strict=True)]
         return cast(Tree, type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts))
     raise TypeError(f"a state is made of tensors and NamedTuples of them, not of {type(tree).__name__}")
 

@@ -20,7 +20,8 @@ Floats = npt.NDArray[np.floating]
 Ints = npt.NDArray[np.integer]
 Bools = npt.NDArray[np.bool_]
 TrialObservation = dict[str, npt.NDArray[np.float32]]
-"""The flat observation of a trial: ``obs`` (or ``obs.NAME``), ``prev_action``, ``prev_reward``, ``prev_done``, ``time``."""
+"""The flat observation of a trial: ``obs`` (or ``obs.NAME``), ``prev_action``, ``prev_reward``, ``prev_done``,
+``time``."""
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -66,5 +67,5 @@ class Actor(Protocol):
         ...
 
     def act(self, obs: TrialObservation, begin: Ints) -> Array:
-        """Choose actions ``[n, ...]`` for observations ``[n, ...]``; ``begin`` ``[n]`` holds :class:`Boundary` values."""
+        """Choose actions ``[n, ...]`` for observations ``[n, ...]``; ``begin`` ``[n]`` holds :class:`Boundary`s."""
         ...

@@ -20,7 +20,7 @@ DISTANCE_FLOOR = 1e-3
 
 
 def unit(x: Tensor) -> Tensor:
-    """x / sqrt(|x|^2 + floor): at most unit length, finite gradient at zero."""
+    """Scale to x / sqrt(|x|^2 + floor): at most unit length, finite gradient at zero."""
     scale = x.detach().abs().amax(-1, keepdim=True).clamp_min(1.0)  # keeps the square of a huge vector finite
     x = x / scale
     return x * torch.rsqrt((x * x).sum(-1, keepdim=True) + NORM_FLOOR)

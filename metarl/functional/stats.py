@@ -40,4 +40,5 @@ def bootstrap_mean(samples: Array, seed: int = 0) -> Interval:
 
 def standard_error(samples: Array) -> float:
     """Standard error of the mean of ``samples`` ``[n]``."""
-    return float(np.std(samples, ddof=1) / np.sqrt(len(samples))) if len(samples) > 1 else 0.0
+    samples = np.asarray(samples, dtype=np.float64)
+    return float(samples.std(ddof=1) / np.sqrt(len(samples))) if len(samples) > 1 else 0.0

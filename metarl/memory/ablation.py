@@ -93,7 +93,7 @@ def ablated(core: MemoryCore, ablation: Ablation) -> Iterator[None]:
     Raises:
         ValueError: ``shuffled`` for a core without a store.
     """
-    access = getattr(core, "access", None)
+    access: Access | None = getattr(core, "access", None)
     if ablation == "shuffled" and access is None:
         raise ValueError("this core has no store whose keys could be shuffled; use ablation 'off'")
     kept = core.options
@@ -102,7 +102,7 @@ def ablated(core: MemoryCore, ablation: Ablation) -> Iterator[None]:
             core.options = replace(kept, working_memory="episode")
             if access is not None:
                 core.access = EmptyReads()
-        else:
+        elif access is not None:
             core.access = ShuffledKeys(access)
         yield
     finally:

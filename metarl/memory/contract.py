@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 from torch import Tensor, nn
 
+from metarl.memory.options import MemoryOptions
 from metarl.types import CoreInput, Read
 
 State = Any
@@ -41,7 +42,9 @@ class Controller(nn.Module, ABC):
 
     @abstractmethod
     def unroll(self, x: Tensor, state: State, reinstated: Tensor | None = None) -> tuple[Tensor, State]:
-        """Run ``x`` ``[T, B, D]`` from ``state`` without any reset; returns ``y`` ``[T, B, output_size]`` and the last state.
+        """Run ``x`` ``[T, B, D]`` from ``state`` without any reset.
+
+        Returns ``y`` ``[T, B, output_size]`` and the last state.
 
         ``reinstated`` ``[T, B, C]`` holds cell states that were read from memory; they enter through their own gate.
         """
@@ -115,15 +118,14 @@ class MemoryCore(nn.Module, ABC):
     """A controller with a memory, run over a stream of inputs with boundaries."""
 
     output_size: int
+    options: MemoryOptions
 
     @abstractmethod
     def initial_state(self, batch_size: int) -> State:
         """The state before a first trial; every leaf is ``[batch_size, ...]``."""
 
     @abstractmethod
-    def forward(
-        self, x: CoreInput, state: State, begin: Tensor, *, donate: bool = False
-    ) -> tuple[Tensor, State]:
+    def forward(self, x: CoreInput, state: State, begin: Tensor, *, donate: bool = False) -> tuple[Tensor, State]:
         """One step: ``x`` ``[B, D]``, ``begin`` ``[B]`` of :class:`metarl.types.Boundary`; returns ``y`` ``[B, O]``."""
 
     @abstractmethod

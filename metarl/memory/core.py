@@ -7,6 +7,7 @@ runs.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -17,7 +18,6 @@ from metarl.memory.contract import Access, Content, Controller, MemoryCore, Stat
 from metarl.memory.options import MemoryOptions
 from metarl.memory.stores.episodic import Episodic, EpisodicState
 from metarl.types import Boundary, CoreInput
-
 
 
 class CoreState(NamedTuple):
@@ -49,7 +49,7 @@ def run_cleared(controller: Controller, x: Tensor, state: State, cleared: Tensor
     fresh = controller.initial_state(x.shape[1])
     cuts = [0, *(t for t in cleared.any(1).nonzero().flatten().tolist() if t > 0), x.shape[0]]
     outputs = []
-    for start, end in zip(cuts[:-1], cuts[1:], strict=True):
+    for start, end in pairwise(cuts):
         if cleared[start].any():
             state = tree.where(cleared[start], fresh, state)
         y, state = controller.unroll(x[start:end], state)
@@ -103,7 +103,7 @@ class EpisodicCore(MemoryCore):
         self.output_size = controller.output_size
         self.now_size = now_size
         self.key = nn.Linear(now_size, store.key_size)
-        self.query = self.key if options.shared_key else nn.Linear(now_size, store.key_size)
+        self.query = None if options.shared_key else nn.Linear(now_size, store.key_size)
         holds_transition = store.options.holds == "transition"
         self.value = nn.Linear(2 * now_size + feedback_size, store.value_size) if holds_transition else None
         self.gate = nn.Parameter(torch.zeros(store.value_size)) if options.gate and not options.reinstate else None
@@ -117,7 +117,9 @@ class EpisodicCore(MemoryCore):
             torch.zeros(batch_size, dtype=torch.bool),
         )
 
-    def forward(self, x: CoreInput, state: CoreState, begin: Tensor, *, donate: bool = False) -> tuple[Tensor, CoreState]:
+    def forward(
+        self, x: CoreInput, state: CoreState, begin: Tensor, *, donate: bool = False
+    ) -> tuple[Tensor, CoreState]:
         """See :meth:`metarl.memory.contract.MemoryCore.forward`."""
         y, state = self._segment(CoreInput(x.now[None], x.feedback[None]), state, begin, donate)
         return y[0], state
@@ -142,6 +144,9 @@ class EpisodicCore(MemoryCore):
         later = (begin[1:] != Boundary.INSIDE).any(1).nonzero().flatten() + 1
         return [0, *later.tolist()]
 
+    def _ask(self, now: Tensor) -> Tensor:
+        return (self.key if self.query is None else self.query)(now)
+
     def _inputs(self, now: Tensor, feedback: Tensor, read: Tensor | None) -> Tensor:
         if self.options.reinstate:
             return torch.cat([now, feedback], -1)
@@ -154,9 +159,7 @@ class EpisodicCore(MemoryCore):
             return begun & (begin == Boundary.EPISODE)
         return begun & (begin != Boundary.TRIAL)
 
-    def _segment(
-        self, x: CoreInput, state: CoreState, begin: Tensor, donate: bool = False
-    ) -> tuple[Tensor, CoreState]:
+    def _segment(self, x: CoreInput, state: CoreState, begin: Tensor, donate: bool = False) -> tuple[Tensor, CoreState]:
         """Inputs ``[T, B, D]`` of which only the first may stand at a boundary ``begin`` ``[B]`` or complete a slot."""
         begin, cleared = boundaries(begin, self.options)
         controller, store = state.controller, self.store.reset(state.store, begin == Boundary.TRIAL, donate)
@@ -172,7 +175,7 @@ class EpisodicCore(MemoryCore):
         if cleared.any():
             controller = tree.where(cleared, self.controller.initial_state(len(cleared)), controller)
             feedback = torch.cat([blank(feedback[:1], cleared[None]), feedback[1:]])
-        read = self.access(self.query(x.now).transpose(0, 1), self.store.content(store))
+        read = self.access(self._ask(x.now).transpose(0, 1), self.store.content(store))
         store = self.store.note_read(store, read)
         value = read.value.transpose(0, 1)
         inputs = self._inputs(x.now, feedback, value)
@@ -200,28 +203,30 @@ class EpisodicCore(MemoryCore):
         assert self.value is not None  # a parallel store holds transitions
         keys = self.key(transition[..., : self.now_size]).transpose(0, 1)
         values = self.value(transition).transpose(0, 1)
-        query = self.query(x.now).transpose(0, 1)
+        query = self._ask(x.now).transpose(0, 1)
 
         segment = (begin == Boundary.TRIAL).long().cumsum(0)
         writes = written.long().cumsum(0)
         at_trial = torch.where(begin == Boundary.TRIAL, writes, 0).cummax(0).values
-        rank = writes - at_trial + torch.where(segment == 0, state.store.count, 0)
+        rank = writes - at_trial + torch.where(segment == 0, state.store.writes, 0)
         last = torch.where(written & (segment == segment[-1]), rank, 0)[at].t()
-        start = torch.where(segment[-1] == 0, state.store.count, 0)
+        start = torch.where(segment[-1] == 0, state.store.writes, 0)
         store = self.store.append(state.store, keys, values, last, start)
         if self.store.options.detach:
             keys, values = keys.detach(), values.detach()
 
         one_trial = bool((begin[0] == Boundary.TRIAL).all()) and not bool((begin[1:] == Boundary.TRIAL).any())
-        if one_trial and len(at) == steps - 1 and self.store.capacity >= steps - 1:
+        if one_trial and bool(written[1:].all()) and self.store.capacity >= steps - 1:
             valid = torch.ones(batch, steps - 1, dtype=torch.bool, device=begin.device)
             read = self.access(query, Content(keys, values, valid), causal=True)
             return read.value.transpose(0, 1), store
 
         old = self.store.content(state.store)
         place = torch.arange(old.keys.shape[1], device=begin.device)
-        count = state.store.count[:, None]
-        old_rank = place + 1 + self.store.capacity * ((count - 1 - place).div(self.store.capacity, rounding_mode="floor"))
+        count = state.store.writes[:, None]
+        old_rank = (
+            place + 1 + self.store.capacity * ((count - 1 - place).div(self.store.capacity, rounding_mode="floor"))
+        )
         now_rank, now_segment = rank.t()[:, :, None], segment.t()[:, :, None]
         sees_old = (now_segment == 0) & (now_rank - old_rank[:, None] < self.store.capacity)
         sees_new = (
@@ -237,5 +242,3 @@ class EpisodicCore(MemoryCore):
         )
         read = self.access(query, content, torch.cat([sees_old, sees_new], 2))
         return read.value.transpose(0, 1), store
-
-

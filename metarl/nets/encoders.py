@@ -28,8 +28,8 @@ class TrialEncoder(nn.Module):
         unknown = sorted(set(space.spaces) - set(self.now_keys) - set(self.feedback_keys))
         if not self.now_keys or unknown:
             raise ValueError(
-                f"not a trial observation: it has {', '.join(space.spaces) or 'no parts'}; expected obs (or obs.NAME) and "
-                f"any of {', '.join(FEEDBACK_KEYS)}; make the environment a TrialEnv, whose observations are such"
+                f"not a trial observation: it has {', '.join(space.spaces) or 'no parts'}; expected obs (or obs.NAME) "
+                f"and any of {', '.join(FEEDBACK_KEYS)}; make the environment a TrialEnv, whose observations are such"
             )
         self.sizes: dict[str, int] = {}
         for key in [*self.now_keys, *self.feedback_keys]:
@@ -50,14 +50,27 @@ class TrialEncoder(nn.Module):
         now = torch.cat([obs[k] for k in self.now_keys], -1)
         return CoreInput(now, torch.cat(parts, -1) if parts else now.new_zeros(*now.shape[:-1], 0))
 
-    def check(self, obs: Mapping[str, np.ndarray | Tensor]) -> None:
-        """Raise ValueError or TypeError unless ``obs`` has the parts, widths and number types of the space."""
+    def check(self, obs: Mapping[str, np.ndarray | Tensor]) -> tuple[int, ...]:
+        """The leading axes of ``obs``, once its parts are found to be those of the space.
+
+        Raises:
+            TypeError: not a dict, or a part that does not consist of numbers.
+            ValueError: a part is missing or unknown, has another width, or other leading axes than the rest.
+        """
+        if not isinstance(obs, Mapping):
+            raise TypeError(f"the observation is a {type(obs).__name__}, expected a dict of {', '.join(self.sizes)}")
+        if set(obs) != set(self.sizes):
+            raise ValueError(f"the observation has the parts {', '.join(obs)}; expected {', '.join(self.sizes)}")
+        leading = {}
         for key, size in self.sizes.items():
-            if key not in obs:
-                raise ValueError(f"the observation lacks {key!r}; it has {', '.join(obs)}")
-            part = obs[key]
-            if part.shape[-1:] != (size,):
+            given = obs[key]
+            part = given if isinstance(given, Tensor) else np.asarray(given)
+            if tuple(part.shape[-1:]) != (size,):
                 raise ValueError(f"observation {key!r} has shape {tuple(part.shape)}, expected [..., {size}]")
-            kind = part.dtype.is_floating_point if isinstance(part, Tensor) else part.dtype.kind in "fiub"
-            if not kind:
+            number = part.dtype.is_floating_point if isinstance(part, Tensor) else part.dtype.kind in "fiub"
+            if not number:
                 raise TypeError(f"observation {key!r} has dtype {part.dtype}, expected numbers (float32)")
+            leading[key] = tuple(part.shape[:-1])
+        if len(set(leading.values())) > 1:
+            raise ValueError(f"the parts of the observation have different leading axes: {leading}")
+        return next(iter(leading.values()))

@@ -25,8 +25,9 @@ class CategoricalHead(nn.Module):
 
     def sample(self, log_probs: Tensor, generator: torch.Generator | None) -> Tensor:
         """One action index for each row ``[..., ]``, by the exponential race (argmax of p / Exp(1))."""
-        noise = torch.empty_like(log_probs).exponential_(generator=generator)
-        return (log_probs.exp() / noise).argmax(-1)
+        device = log_probs.device if generator is None else generator.device
+        noise = torch.empty(log_probs.shape, device=device).exponential_(generator=generator)
+        return (log_probs.exp() / noise.to(log_probs.device)).argmax(-1)
 
     def best(self, log_probs: Tensor) -> Tensor:
         """The most probable action of each row."""
@@ -45,7 +46,9 @@ def make_head(input_size: int, space: spaces.Space[Any]) -> CategoricalHead:
     """The head for an action space; ValueError for one that has none."""
     if isinstance(space, spaces.Discrete):
         return CategoricalHead(input_size, space)
-    raise ValueError(f"unsupported action space {space}; supported: Discrete; wrap the environment so that it takes one")
+    raise ValueError(
+        f"unsupported action space {space}; supported: Discrete; wrap the environment so that it takes one"
+    )
 
 
 def value_head(input_size: int) -> nn.Linear:

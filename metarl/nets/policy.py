@@ -9,6 +9,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from metarl import tree
 from metarl.memory.contract import State
 from metarl.memory.options import MemoryOptions
 from metarl.memory.registry import build_core
@@ -42,7 +43,11 @@ class MemoryPolicy(nn.Module):
     """Reads trial observations through one memory core that action and value share."""
 
     def __init__(
-        self, observation_space: spaces.Dict, action_space: spaces.Space[Any], memory: MemoryOptions, trial_steps: int | None
+        self,
+        observation_space: spaces.Dict,
+        action_space: spaces.Space[Any],
+        memory: MemoryOptions,
+        trial_steps: int | None,
     ) -> None:
         super().__init__()
         self.encoder = TrialEncoder(observation_space)
@@ -52,7 +57,8 @@ class MemoryPolicy(nn.Module):
 
     def initial_state(self, batch_size: int) -> State:
         """The memory before a first trial."""
-        return self.core.initial_state(batch_size)
+        device = self.critic.weight.device
+        return tree.map_tensors(lambda leaf: leaf.to(device), self.core.initial_state(batch_size))
 
     def forward(
         self,

@@ -1,0 +1,1 @@
+"""Task distributions, and the trials that are played with them."""

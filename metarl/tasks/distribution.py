@@ -62,7 +62,7 @@ class BatchedEnv(ABC):
 
     @abstractmethod
     def step(self, actions: Array, rng: np.random.Generator) -> tuple[Array, Array, Array]:
-        """Returns observations ``[n, ...]`` (of the next episode where one ended), rewards ``[n]``, episode ends ``[n]``."""
+        """Observations ``[n, ...]`` (of the next episode where one ended), rewards ``[n]`` and episode ends ``[n]``."""
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:

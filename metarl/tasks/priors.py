@@ -15,7 +15,7 @@ class BernoulliPrior:
 
 @dataclass(frozen=True)
 class BarcodePrior:
-    """``contexts`` contexts, each met ``repeats`` times for ``pulls`` pulls; one of ``arms`` arms pays ``high``, others ``low``."""
+    """``contexts`` contexts, each met ``repeats`` times for ``pulls`` pulls; one arm pays ``high``, others ``low``."""
 
     arms: int
     contexts: int

@@ -34,8 +34,12 @@ def write_checkpoint(path: str | Path, meta: Mapping[str, Any], groups: Mapping[
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    members = {f"{name}.safetensors": save({k: v.detach().contiguous() for k, v in g.items()}) for name, g in groups.items()}
-    head = {"format": FORMAT, "meta": dict(meta), "sha256": {n: hashlib.sha256(b).hexdigest() for n, b in members.items()}}
+    members = {f"{name}.safetensors": save({k: alone(v) for k, v in g.items()}) for name, g in groups.items()}
+    head = {
+        "format": FORMAT,
+        "meta": dict(meta),
+        "sha256": {n: hashlib.sha256(b).hexdigest() for n, b in members.items()},
+    }
     with replacing(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr("checkpoint.json", json.dumps(head))
         for name, content in members.items():
@@ -61,15 +65,31 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Any], dict[str, dict[st
             for name, digest in head["sha256"].items():
                 content = _member(archive, name, path)
                 if hashlib.sha256(content).hexdigest() != digest:
-                    raise CheckpointError(f"checkpoint {path} is damaged: {name} is not what was written; use another one")
+                    raise CheckpointError(
+                        f"checkpoint {path} is damaged: {name} is not what was written; use another one"
+                    )
                 groups[name.removesuffix(".safetensors")] = load(content)
             return head["meta"], groups
     except CheckpointError:
         raise
-    except (zipfile.BadZipFile, KeyError, TypeError, ValueError, OSError, SafetensorError, NotImplementedError) as error:
+    except (
+        zipfile.BadZipFile,
+        KeyError,
+        TypeError,
+        ValueError,
+        OSError,
+        SafetensorError,
+        NotImplementedError,
+    ) as error:
         raise CheckpointError(
-            f"{path} is damaged or no metarl checkpoint ({type(error).__name__}: {error}); expected a file written by save()"
+            f"{path} is damaged or no metarl checkpoint ({type(error).__name__}: {' '.join(str(error).split())}); "
+            "expected a file written by save()"
         ) from error
+
+
+def alone(tensor: Tensor) -> Tensor:
+    """A copy that shares its memory with no other tensor, as safetensors asks; parameters may be tied."""
+    return tensor.detach().clone(memory_format=torch.contiguous_format)
 
 
 def _member(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:

@@ -66,7 +66,7 @@ class Rollout(NamedTuple):
 def begins(obs: Mapping[str, Array], start: Bools) -> Ints:
     """What begins at each row's input: a trial where ``start``, else an episode where the last one has just ended."""
     done = obs.get("prev_done")
-    inner = np.zeros(len(start), bool) if done is None else np.asarray(done)[:, 0] > 0.5
+    inner = np.zeros(len(start), bool) if done is None else np.greater(done, 0.5)[:, 0]
     return np.where(start, Boundary.TRIAL, np.where(inner, Boundary.EPISODE, Boundary.INSIDE))
 
 
@@ -79,8 +79,11 @@ def check_finite(obs: Mapping[str, Array], rewards: Floats | None, env: str, ste
     """Raise :class:`NonFiniteError` naming environment, key and step if an observation or reward is not finite."""
     parts = dict(obs) if rewards is None else {**obs, "reward": rewards}
     for key, part in parts.items():
-        # the sum is finite unless a part is not (or overflows): one pass where all is well
-        if not np.isfinite(part.sum()) and not np.isfinite(part).all():
+        with np.errstate(
+            all="ignore"
+        ):  # the sum is finite unless a part is not (or overflows): one pass if all is well
+            fine = np.isfinite(part.sum())
+        if not fine and not np.isfinite(part).all():
             row = int(np.argwhere(~np.isfinite(part))[0][0])
             raise NonFiniteError(
                 f"{env} gave a {key} that is not finite ({part[row]}) in environment {row} at step {step}; "
@@ -118,6 +121,7 @@ def collect(
     actions = torch.empty(steps, rows, dtype=torch.long, device=device)
     log_probs, values, rewards = (torch.empty(steps, rows, device=device) for _ in range(3))
     ends = torch.empty(steps, rows, dtype=torch.bool, device=device)
+    check_finite(carry.obs, None, name, first_step)
     for t in range(steps):
         for key, part in carry.obs.items():
             buffer[key][t] = torch.as_tensor(part)
@@ -127,16 +131,14 @@ def collect(
         obs, reward, end, infos = env.step(step.action.cpu().numpy() + policy.head.start)
         check_finite(obs, reward, name, first_step + t)
         rewards[t], ends[t] = torch.as_tensor(reward) * reward_scale, torch.as_tensor(end)
-        cut = [i for i in np.flatnonzero(end) if infos[i].get("TimeLimit.truncated", False)]
+        cut = [i for i in np.flatnonzero(end).tolist() if infos[i].get("TimeLimit.truncated", False)]
         if cut:
             final = {k: np.stack([infos[i]["terminal_observation"][k] for i in cut]) for k in obs}
             inner = torch.as_tensor(begins(final, np.zeros(len(cut), bool)), device=device)
             rewards[t, cut] += gamma * policy.value(to_tensors(final, device), tree.index(state, cut), inner)
-        carry.obs, carry.start = obs, np.asarray(end)
+        carry.obs, carry.start, carry.state = obs, np.asarray(end), state
         if not on_step(reward, end, infos):
-            carry.state = state
             return None
-    carry.state = state
     if bool(carry.start.all()):
         last = torch.zeros(rows, device=device)
     else:

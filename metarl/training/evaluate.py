@@ -19,7 +19,11 @@ class VectorEnv(Protocol):
 
     num_envs: int
     trial_steps: int
-    split: str
+
+    @property
+    def split(self) -> str:
+        """The split that tasks are drawn from."""
+        ...
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
         """Begin a trial in every row."""
@@ -37,6 +41,8 @@ class Played(NamedTuple):
     """``[n, T]``"""
     ends: Bools
     """``[n, T]``: an inner episode ended with this step."""
+    exposure: Ints
+    """``[n, T]``: how often the trial had shown this episode's first observation when the step was made, from 1."""
 
     @property
     def returns(self) -> Floats:
@@ -48,9 +54,20 @@ class Played(NamedTuple):
         index = np.concatenate([np.zeros((len(self.ends), 1), int), self.ends[:, :-1].cumsum(1)], 1)
         episodes = int(index.max()) + 1
         flat = (np.arange(len(index))[:, None] * episodes + index).ravel()
-        total = np.bincount(flat, self.rewards.ravel(), len(index) * episodes).reshape(-1, episodes)
+        total = np.bincount(flat, self.rewards.ravel(), len(index) * episodes).astype(float).reshape(-1, episodes)
         total[np.arange(episodes) > index[:, -1:]] = np.nan
         return total
+
+    def by_exposure(self) -> Floats | None:
+        """``[X]`` mean return of an episode by how often its context had been met; None where none is met again.
+
+        None as well where all episodes have one context, and exposure is no more than a count of episodes.
+        """
+        most = int(self.exposure.max())
+        if most == 1 or most == int(self.ends.sum(1).max()):
+            return None
+        total = np.bincount(self.exposure.ravel(), self.rewards.ravel())[1:]
+        return total / np.bincount(self.exposure[self.ends])[1:]
 
 
 class PolicyActor:
@@ -106,7 +123,7 @@ def play(
     """
     if trials < 1:
         raise ValueError(f"trials is {trials}, expected at least 1")
-    rewards, ends = [], []
+    rewards, ends, exposures = [], [], []
     for batch, first in enumerate(range(0, trials, rows)):
         env = make_env(min(rows, trials - first))
         if env.split == "train":
@@ -116,18 +133,42 @@ def play(
         start = np.ones(env.num_envs, bool)
         total = np.zeros((env.num_envs, env.trial_steps), np.float32)
         ended = np.zeros((env.num_envs, env.trial_steps), bool)
+        contexts = Contexts(env.num_envs, env.trial_steps)
+        exposure = np.zeros((env.num_envs, env.trial_steps), int)
         for t in range(env.trial_steps):
             begin = begins(obs, start)
             if t:
                 ended[:, t - 1] = begin > 0
+            exposure[:, t] = contexts.met(obs, begin > 0)
             obs, total[:, t], _, _, _ = env.step(actor.act(obs, begin))
             check_finite(obs, total[:, t], "the environment", t)
             start = np.zeros(env.num_envs, bool)
         ended[:, -1] = True
         rewards.append(total)
         ends.append(ended)
+        exposures.append(exposure)
         on_batch(first + env.num_envs)
-    return Played(np.concatenate(rewards), np.concatenate(ends))
+    return Played(np.concatenate(rewards), np.concatenate(ends), np.concatenate(exposures))
+
+
+class Contexts:
+    """Counts in each row how often an episode has begun with the same observation."""
+
+    def __init__(self, rows: int, episodes: int) -> None:
+        self.marks = np.full((rows, episodes), np.nan)
+        self.count = np.zeros(rows, int)
+        self.current = np.zeros(rows, int)
+
+    def met(self, obs: TrialObservation, begin: Bools) -> Ints:
+        """``[n]`` exposures of the running episode's context, given what is seen and which rows begin an episode."""
+        if begin.any():
+            seen = np.concatenate([v for k, v in obs.items() if k == "obs" or k.startswith("obs.")], 1)[begin]
+            mark = seen.astype(float) @ np.sin(np.arange(1.0, seen.shape[1] + 1))  # one number an observation
+            self.marks[begin, self.count[begin]] = mark
+            self.count[begin] += 1
+            used = self.marks[begin, : int(self.count.max())]
+            self.current[begin] = (np.abs(used - mark[:, None]) < 1e-9).sum(1)
+        return self.current
 
 
 def steps_to_adapt(rewards: Floats, share: float = 0.9) -> int:
@@ -141,11 +182,12 @@ def steps_to_adapt(rewards: Floats, share: float = 0.9) -> int:
         share: of the final rate.
 
     Returns:
-        A step counted from 1.
+        A step counted from 1; the last one where the rate is reached nowhere.
     """
     curve = rewards.mean(0)
     final = curve[-max(1, len(curve) // 10) :].mean()
     reach = max(1, len(curve) // 100)
     padded = np.pad(curve, reach, mode="edge")
     smooth = np.convolve(padded, np.full(2 * reach + 1, 1 / (2 * reach + 1)), "valid")
-    return int(np.argmax(smooth >= share * final)) + 1
+    reached = np.flatnonzero(smooth >= share * final)
+    return int(reached[0]) + 1 if len(reached) else len(curve)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import torch
 from annotated_types import Ge, Gt, Le
-from torch import Tensor
+from torch import Tensor, nn
 
 from metarl import tree
 from metarl.nets.policy import MemoryPolicy
@@ -19,7 +19,7 @@ from metarl.training.collect import NonFiniteError, Rollout
 class PPOOptions:
     """Options of the outer learner; names follow stable-baselines3."""
 
-    learning_rate: Annotated[float, Gt(0)] = 2e-3
+    learning_rate: Annotated[float, Ge(0)] = 2e-3
     """Adam's step size at the beginning."""
     learning_rate_end: Annotated[float, Ge(0)] = 0.0
     """Its value when the schedule ends; linear in between."""
@@ -85,9 +85,11 @@ def losses(
 def take(rollout: Rollout, rows: Tensor) -> Rollout:
     """Some sequences of a rollout."""
     parts = {
-        name: part[:, rows] for name, part in rollout._asdict().items() if name not in ("obs", "state")
+        name: part.index_select(1, rows) for name, part in rollout._asdict().items() if name not in ("obs", "state")
     }
-    return Rollout(obs={k: v[:, rows] for k, v in rollout.obs.items()}, state=tree.index(rollout.state, rows), **parts)
+    return Rollout(
+        obs={k: v.index_select(1, rows) for k, v in rollout.obs.items()}, state=tree.index(rollout.state, rows), **parts
+    )
 
 
 def update(
@@ -118,7 +120,7 @@ def update(
             loss, report = losses(policy, take(rollout, rows), options, ent_coef)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            norm = torch.nn.utils.clip_grad_norm_(policy.parameters(), options.max_grad_norm)
+            norm = nn.utils.get_total_norm([p.grad for p in policy.parameters() if p.grad is not None])
             if not (torch.isfinite(loss) and torch.isfinite(norm)):
                 what = "loss" if not torch.isfinite(loss) else "gradient"
                 where = first_non_finite(policy) if what == "gradient" else "the PPO loss"
@@ -126,6 +128,7 @@ def update(
                     f"the {what} is not finite ({where}) in training on {name} at step {step}; "
                     "the parameters were left as they were: try a lower learning_rate or a smaller reward_scale"
                 )
+            nn.utils.clip_grads_with_norm_(policy.parameters(), options.max_grad_norm, norm)
             optimizer.step()
             for key, number in report.items():
                 reports[key].append(float(number))

@@ -41,8 +41,7 @@ VARIANTS = {
     "horizon of an episode": replace(EPISODIC, horizon="episode"),
 }
 REGISTERED = {
-    name: replace(options, controller_options=SMALL[options.controller], key_size=4)
-    for name, options, _ in runnable()
+    name: replace(options, controller_options=SMALL[options.controller], key_size=4) for name, options, _ in runnable()
 }
 CASES = REGISTERED | VARIANTS
 EVERY_CORE = pytest.mark.parametrize("options", CASES.values(), ids=CASES.keys())
@@ -84,7 +83,19 @@ def whole_trial() -> torch.Tensor:
     return begin
 
 
-PATTERNS = pytest.mark.parametrize("begin", [random_begin(), whole_trial()], ids=["ragged", "whole trial"])
+def unequal_episodes() -> torch.Tensor:
+    """A whole trial in which some row, but never every row, begins an episode at each step."""
+    begin = torch.full((STEPS, BATCH), int(INSIDE))
+    begin[torch.arange(STEPS), torch.arange(STEPS) % BATCH] = EPISODE
+    begin[0] = TRIAL
+    return begin
+
+
+PATTERNS = pytest.mark.parametrize(
+    "begin",
+    [random_begin(), whole_trial(), unequal_episodes()],
+    ids=["ragged", "whole trial", "unequal episodes"],
+)
 
 
 def loop(core: MemoryCore, x: CoreInput, state, begin, donate: bool = False):
@@ -102,9 +113,7 @@ def readable(core: MemoryCore, state):
         return state
     content = store.content(state.store)
     visible = content.valid[..., None]
-    return state._replace(
-        store=state.store._replace(keys=content.keys * visible, values=content.values * visible)
-    )
+    return state._replace(store=state.store._replace(keys=content.keys * visible, values=content.values * visible))
 
 
 def assert_same_state(core: MemoryCore, a, b, tolerance: float = 1e-5) -> None:
@@ -211,9 +220,7 @@ def test_batch_first_in_every_leaf_and_trip_through_numpy(options):
         again = core.unroll(x, back, begin)[0]
         assert torch.equal(core.unroll(x, state, begin)[0], again)
         rows = torch.tensor([3, 1])
-        some, _ = core.unroll(
-            CoreInput(x.now[:, rows], x.feedback[:, rows]), tree.index(state, rows), begin[:, rows]
-        )
+        some, _ = core.unroll(CoreInput(x.now[:, rows], x.feedback[:, rows]), tree.index(state, rows), begin[:, rows])
     torch.testing.assert_close(some, again[:, rows], atol=1e-5, rtol=1e-5)
 
 

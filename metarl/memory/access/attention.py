@@ -44,7 +44,9 @@ class Attention(Access):
         super().__init__()
         for name, size in (("key_size", key_size), ("value_size", value_size)):
             if size % options.heads:
-                raise ValueError(f"memory.{name} is {size}, which {options.heads} heads do not divide; choose a multiple")
+                raise ValueError(
+                    f"memory.{name} is {size}, which {options.heads} heads do not divide; choose a multiple"
+                )
         self.options = options
 
     def forward(

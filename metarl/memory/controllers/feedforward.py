@@ -15,29 +15,46 @@ from metarl.memory.contract import Controller
 class FeedForwardOptions:
     """Options of the feed-forward controller."""
 
-    hidden_size: Annotated[int, Ge(1)] = 128
-    """Units of each layer."""
-    layers: Annotated[int, Ge(1)] = 2
-    """Number of layers."""
+    hidden_size: Annotated[int, Ge(1)] = 64
+    """Width of the residual stream and of the output."""
+    layers: Annotated[int, Ge(1)] = 1
+    """Number of residual blocks."""
+    expansion: Annotated[int, Ge(1)] = 2
+    """Units inside a block, as a multiple of the width."""
 
 
 class NoState(NamedTuple):
     """The state of a controller that has none."""
 
 
+class Block(nn.Module):
+    """x + W_2 relu(W_1 norm(x)): the pre-norm residual block of a Transformer (Xiong et al. 2020)."""
+
+    def __init__(self, width: int, inner: int) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, inner), nn.ReLU(), nn.Linear(inner, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[..., width]`` to the same shape."""
+        return x + self.net(x)
+
+
 class FeedForward(Controller):
-    """``layers`` linear maps, each followed by a ReLU."""
+    """A linear map, ``layers`` residual blocks, and a normalisation: what was read stays within reach of the heads."""
 
     def __init__(self, input_size: int, options: FeedForwardOptions) -> None:
         super().__init__()
-        widths = [input_size] + [options.hidden_size] * options.layers
-        self.net = nn.Sequential()
-        for before, after in zip(widths[:-1], widths[1:], strict=True):
-            self.net.append(nn.Linear(before, after)).append(nn.ReLU())
-        self.output_size = options.hidden_size
+        width = options.hidden_size
+        self.net = nn.Sequential(nn.Linear(input_size, width))
+        for _ in range(options.layers):
+            self.net.append(Block(width, options.expansion * width))
+        self.net.append(nn.LayerNorm(width))
+        self.output_size = width
 
     def initial_state(self, batch_size: int) -> NoState:
+        """Nothing."""
         return NoState()
 
     def unroll(self, x: Tensor, state: NoState, reinstated: Tensor | None = None) -> tuple[Tensor, NoState]:
+        """See :meth:`metarl.memory.contract.Controller.unroll`."""
         return self.net(x), state

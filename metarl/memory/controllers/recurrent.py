@@ -20,6 +20,11 @@ class RecurrentOptions:
     """Units of the cell."""
 
 
+def weights(rnn: nn.RNNBase) -> list[nn.Parameter]:
+    """The input and hidden weights and biases of a single layer, in torch's order of the gates."""
+    return rnn.all_weights[0]
+
+
 class GRUState(NamedTuple):
     """The state of a GRU."""
 
@@ -38,13 +43,16 @@ class GRU(Controller):
         self.output_size = options.hidden_size
 
     def initial_state(self, batch_size: int) -> GRUState:
-        return GRUState(self.rnn.weight_hh_l0.new_zeros(batch_size, self.output_size))
+        """See :meth:`metarl.memory.contract.Controller.initial_state`."""
+        return GRUState(weights(self.rnn)[1].new_zeros(batch_size, self.output_size))
 
     def unroll(self, x: Tensor, state: GRUState, reinstated: Tensor | None = None) -> tuple[Tensor, GRUState]:
+        """See :meth:`metarl.memory.contract.Controller.unroll`."""
         y, h = self.rnn(x, state.h[None])
         return y, GRUState(h[0])
 
     def cell(self, state: GRUState) -> Tensor:
+        """See :meth:`metarl.memory.contract.Controller.cell`."""
         return state.h
 
 
@@ -75,17 +83,20 @@ class LSTM(Controller):
         self.output_size = size
 
     def initial_state(self, batch_size: int) -> LSTMState:
-        zeros = self.rnn.weight_hh_l0.new_zeros(batch_size, self.output_size)
+        """See :meth:`metarl.memory.contract.Controller.initial_state`."""
+        zeros = weights(self.rnn)[1].new_zeros(batch_size, self.output_size)
         return LSTMState(zeros, zeros.clone())
 
     def unroll(self, x: Tensor, state: LSTMState, reinstated: Tensor | None = None) -> tuple[Tensor, LSTMState]:
+        """See :meth:`metarl.memory.contract.Controller.unroll`."""
         if reinstated is None or self.gate is None:
             y, (h, c) = self.rnn(x, (state.h[None], state.c[None]))
             return y, LSTMState(h[0], c[0])
         size, inputs = self.output_size, x.shape[-1]
-        weight_x = torch.cat([self.rnn.weight_ih_l0, self.gate.weight[:, :inputs]])
-        weight_h = torch.cat([self.rnn.weight_hh_l0, self.gate.weight[:, inputs:]]).t()
-        bias = torch.cat([self.rnn.bias_ih_l0 + self.rnn.bias_hh_l0, self.gate.bias])
+        weight_ih, weight_hh, bias_ih, bias_hh = weights(self.rnn)
+        weight_x = torch.cat([weight_ih, self.gate.weight[:, :inputs]])
+        weight_h = torch.cat([weight_hh, self.gate.weight[:, inputs:]]).t()
+        bias = torch.cat([bias_ih + bias_hh, self.gate.bias])
         from_input = nn.functional.linear(x, weight_x, bias)
         memory = torch.tanh(reinstated)
         (h, c), outputs = state, []
@@ -98,4 +109,5 @@ class LSTM(Controller):
         return torch.stack(outputs), LSTMState(h, c)
 
     def cell(self, state: LSTMState) -> Tensor:
+        """See :meth:`metarl.memory.contract.Controller.cell`."""
         return state.c

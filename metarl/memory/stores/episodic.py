@@ -39,7 +39,7 @@ class EpisodicState(NamedTuple):
     """``[B, N, K]``"""
     values: Tensor
     """``[B, N, V]``"""
-    count: Tensor
+    writes: Tensor
     """``[B]`` writes since the trial began."""
     usage: Tensor
     """``[B, N]`` how much each slot was read of late; ``[B, 0]`` where the oldest slot is replaced."""
@@ -70,7 +70,7 @@ class Episodic(Store):
     def reset(self, state: EpisodicState, rows: Tensor, donate: bool = False) -> EpisodicState:
         """Forget the rows; their old slots are no longer valid, so nothing need be erased."""
         usage = state.usage.masked_fill(rows[:, None], 0.0) if state.usage.shape[1] else state.usage
-        return state._replace(count=state.count.masked_fill(rows, 0), usage=usage)
+        return state._replace(writes=state.writes.masked_fill(rows, 0), usage=usage)
 
     def write(
         self,
@@ -90,23 +90,23 @@ class Episodic(Store):
             batch, key, value = batch[rows], key[rows], value[rows]
         slot = self._slot_to_write(state)[batch]
         put = Tensor.index_put_ if donate else Tensor.index_put
-        count = state.count + (1 if rows is None else rows.long())
+        writes = state.writes + (1 if rows is None else rows.long())
         usage = state.usage
         if self.options.replace == "least_used":
             usage = usage.index_put((batch, slot), usage.new_ones(()))
         return EpisodicState(
-            put(state.keys, (batch, slot), key), put(state.values, (batch, slot), value), count, usage
+            put(state.keys, (batch, slot), key), put(state.values, (batch, slot), value), writes, usage
         )
 
     def _slot_to_write(self, state: EpisodicState) -> Tensor:
         if self.options.replace == "oldest":
-            return state.count % self.capacity
-        return torch.where(state.count < self.capacity, state.count, state.usage.argmin(1))
+            return state.writes % self.capacity
+        return torch.where(state.writes < self.capacity, state.writes, state.usage.argmin(1))
 
     def content(self, state: EpisodicState) -> Content:
         """The written slots, as few as hold those of the fullest row."""
-        used = min(int(state.count.max()), self.capacity) if state.count.numel() else 0
-        valid = torch.arange(used, device=state.count.device) < state.count[:, None]
+        used = min(int(state.writes.max()), self.capacity) if state.writes.numel() else 0
+        valid = torch.arange(used, device=state.writes.device) < state.writes[:, None]
         return Content(state.keys[:, :used], state.values[:, :used], valid)
 
     def note_read(self, state: EpisodicState, read: Read) -> EpisodicState:
@@ -132,14 +132,12 @@ class Episodic(Store):
         """
         if self.options.detach:
             keys, values = keys.detach(), values.detach()
-        count = torch.maximum(rank.amax(1), start) if rank.shape[1] else start
-        kept = (rank > 0) & (rank > count[:, None] - self.capacity)
+        writes = torch.maximum(rank.amax(1), start) if rank.shape[1] else start
+        kept = (rank > 0) & (rank > writes[:, None] - self.capacity)
         batch, slot = kept.nonzero(as_tuple=True)
         place = (rank[batch, slot] - 1) % self.capacity
         return state._replace(
             keys=state.keys.index_put((batch, place), keys[batch, slot]),
             values=state.values.index_put((batch, place), values[batch, slot]),
-            count=count,
+            writes=writes,
         )
-
-

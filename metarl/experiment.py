@@ -1,0 +1,322 @@
+"""One run from its configuration: train an agent, evaluate it on held-out tasks, and leave a run folder behind."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import torch
+from annotated_types import Ge
+from gymnasium import spaces
+from tqdm import tqdm
+
+from metarl.agents import baselines
+from metarl.config import ConfigError, apply, build, choice, load_toml, to_plain
+from metarl.envs import distribution
+from metarl.functional.stats import bootstrap_mean, standard_error
+from metarl.memory.ablation import ablated
+from metarl.memory.options import MemoryOptions
+from metarl.runs import RunError, RunFolder, write_json_atomic
+from metarl.tasks.distribution import TaskDistribution
+from metarl.tasks.layout import INPUTS, TrialInputs
+from metarl.tasks.vector import TrialVectorEnv
+from metarl.tracking import make_tracker
+from metarl.training.evaluate import Played, play, steps_to_adapt
+from metarl.training.ppo import PPOOptions
+from metarl.types import Actor, Split
+
+if TYPE_CHECKING:
+    from metarl.agents.rl2 import RL2PPO
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """How much is trained."""
+
+    total_timesteps: Annotated[int, Ge(1)]
+    """Environment steps over all environments, rounded up to whole rollouts."""
+    n_envs: Annotated[int, Ge(1)] = 256
+    """Trials played side by side."""
+    n_steps: Annotated[int, Ge(1)] | None = None
+    """Steps of each environment per rollout; left out: a whole trial."""
+    threads: Annotated[int, Ge(1)] | None = None
+    """Threads of torch; left out: as many as torch chooses. Part of what makes two runs equal."""
+
+
+@dataclass(frozen=True)
+class EvalOptions:
+    """How the agent is evaluated."""
+
+    trials: Annotated[int, Ge(1)] = 10_000
+    """Held-out tasks, the same for every actor."""
+    tuning_trials: Annotated[int, Ge(1)] = 2_000
+    """Validation tasks on which the references' parameters are chosen."""
+    rows: Annotated[int, Ge(1)] = 500
+    """Trials played side by side."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that a run is made from."""
+
+    env: dict[str, Any]
+    """``id`` and the options of the family and of :class:`metarl.tasks.layout.TrialInputs`."""
+    train: TrainOptions
+    memory: MemoryOptions = field(default_factory=MemoryOptions)
+    ppo: PPOOptions = field(default_factory=PPOOptions)
+    eval: EvalOptions = field(default_factory=EvalOptions)
+    about: str = ""
+    """What the preset is for and what to expect of it."""
+
+    def make_distribution(self, split: Split) -> TaskDistribution:
+        """The family of tasks, drawing from ``split``."""
+        options = {k: v for k, v in self.env.items() if k != "id" and k not in INPUTS}
+        return distribution(self.env["id"], **options, split=split)
+
+    def make_env(self, split: Split, rows: int) -> TrialVectorEnv:
+        """``rows`` trials of the family side by side."""
+        inputs = build(TrialInputs, {k: v for k, v in self.env.items() if k in INPUTS}, "env")
+        return TrialVectorEnv(self.make_distribution(split), rows, inputs=inputs)
+
+
+def presets() -> dict[str, Path]:
+    """The presets that come with the package, by name."""
+    folder = resources.files("metarl.presets")
+    return {Path(str(f)).stem: Path(str(f)) for f in sorted(folder.iterdir(), key=str) if str(f).endswith(".toml")}
+
+
+def configure(preset: str, assignments: Sequence[tuple[tuple[str, ...], Any]] = ()) -> Experiment:
+    """The experiment of a preset (its name, or the path of a TOML file) with some settings changed.
+
+    Raises:
+        ConfigError: an unknown preset, key, name or value; one line.
+    """
+    known = presets()
+    path = Path(preset) if preset.endswith(".toml") else known[choice(preset, known, "the preset")]
+    return check(build(Experiment, apply(load_toml(path), assignments), path.stem))
+
+
+def check(experiment: Experiment) -> Experiment:
+    """Raise ConfigError if the environment or the memory can't be built; returns the experiment."""
+    from metarl.nets.policy import MemoryPolicy
+
+    if "id" not in experiment.env:
+        raise ConfigError("env.id is missing; metarl list envs shows what there is")
+    if "split" in experiment.env:
+        raise ConfigError("env.split is not a setting: training draws training tasks, eval --split chooses the others")
+    try:
+        env = experiment.make_env("train", 1)
+        with torch.random.fork_rng(devices=[]):
+            MemoryPolicy(env.single_observation_space, env.single_action_space, experiment.memory, env.trial_steps)
+    except ConfigError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"env: {error}") from None
+    return experiment
+
+
+def load_experiment(run: RunFolder) -> tuple[Experiment, int]:
+    """The experiment and the seed of a run folder."""
+    config = dict(run.config)
+    try:
+        seed = int(config.pop("seed"))
+    except (KeyError, TypeError, ValueError):
+        raise RunError(f"{run.path} has no seed in its config.json; it is damaged or no run of this package") from None
+    return build(Experiment, config, f"{run.path}: config"), seed
+
+
+@contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    """Within, SIGINT and SIGTERM are noted in the list that is yielded instead of ending the process."""
+    noted: list[int] = []
+    old = {s: signal.signal(s, lambda number, frame: noted.append(number)) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield noted
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What :func:`train` made."""
+
+    agent: RL2PPO
+    seconds: float
+    steps: int
+    signal: int | None
+    """The signal that ended training early, or None."""
+
+
+def train(experiment: Experiment, run: RunFolder, *, seed: int, wandb: Any = "disabled", quiet: bool = False) -> Trained:
+    """Train in ``run``: metrics, checkpoint and status are written there, also when it is interrupted or fails."""
+    from metarl.agents.rl2 import RL2PPO, tracking_logger
+
+    if experiment.train.threads:
+        torch.set_num_threads(experiment.train.threads)
+    config = to_plain(experiment) | {"seed": seed}
+    run.start(config)
+    run.set_status("running")
+    tracker = make_tracker(run.path, wandb, config, name=run.path.name)
+    status: Any = "failed"
+    try:
+        env = experiment.make_env("train", experiment.train.n_envs)
+        agent = RL2PPO(
+            "MemoryPolicy",
+            env,
+            memory=experiment.memory,
+            n_steps=experiment.train.n_steps,
+            seed=seed,
+            device="cpu",
+            **to_plain(experiment.ppo),
+        )
+        agent.set_logger(tracking_logger(tracker))
+        total, began = experiment.train.total_timesteps, time.perf_counter()
+        with stop_signals() as signals, tqdm(total=total, unit="step", unit_scale=True, disable=quiet or None) as bar:
+
+            def on_step(local: Mapping[str, Any], _: Mapping[str, Any]) -> bool:
+                bar.update(min(agent.num_timesteps, total) - bar.n)
+                if local["dones"].any():
+                    mean = np.mean([info["r"] for info in agent.ep_info_buffer or ()])
+                    bar.set_description(f"training, return {mean:.2f}", refresh=False)
+                return not signals
+
+            agent.learn(total, callback=on_step)
+        seconds = time.perf_counter() - began
+        agent.save(run.checkpoint)
+        tracker.log_artifact(run.checkpoint, "checkpoint", "model")
+        status = "interrupted" if signals else "finished"
+        return Trained(agent, seconds, agent.num_timesteps, signals[0] if signals else None)
+    finally:
+        run.set_status(status)
+        tracker.finish(status)
+
+
+def load_agent(run: RunFolder) -> RL2PPO:
+    """The trained agent of a run folder."""
+    from metarl.agents.rl2 import RL2PPO
+
+    return RL2PPO.load(run.checkpoint, device="cpu")
+
+
+def summary(played: Played) -> dict[str, Any]:
+    """What an evaluation says of one actor: plain numbers."""
+    returns, episodes = played.returns, played.by_episode()
+    interval = bootstrap_mean(returns)
+    count = np.sum(~np.isnan(episodes), 0)
+    result: dict[str, Any] = {
+        "return_mean": interval.mean,
+        "return_se": standard_error(returns),
+        "return_interval": [interval.low, interval.high],
+        "by_episode": np.nanmean(episodes, 0).tolist(),
+        "by_episode_se": (np.nanstd(episodes, 0) / np.sqrt(count)).tolist(),
+        "steps_to_adapt": steps_to_adapt(played.rewards),
+    }
+    exposures = played.by_exposure()
+    if exposures is not None:
+        result["by_exposure"] = exposures.tolist()
+    return result
+
+
+def evaluate(
+    agent: RL2PPO,
+    experiment: Experiment,
+    *,
+    split: Split = "test",
+    trials: int | None = None,
+    seed: int = 0,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Play held-out tasks with the agent, its ablations and the references, all on the same tasks.
+
+    The headline samples actions, as in training; ``greedy`` takes the most probable one.
+
+    Raises:
+        ValueError: ``split`` is "train".
+    """
+    trials = trials or experiment.eval.trials
+    family = experiment.make_distribution(split)
+    rows = min(experiment.eval.rows, trials)
+    prior = None if family.reveal else family.prior
+    tuned = {}
+    if prior is not None:
+        validation: Callable[[Actor], float] = lambda actor: float(  # noqa: E731
+            play(actor, lambda n: experiment.make_env("validation", n), experiment.eval.tuning_trials, seed=seed, rows=2000)
+            .returns.mean()
+        )
+        tuned = baselines.tune(prior, validation)
+    actors: dict[str, tuple[str, Callable[[], Actor]]] = {"agent": ("agent", agent.actor)}
+    actors["greedy"] = ("agent", lambda: agent.actor(deterministic=True))
+    actors["off"] = ("ablation", agent.actor)
+    if can_shuffle(agent, family):
+        actors["shuffled"] = ("ablation", agent.actor)
+    if prior is not None:
+        for name, make in baselines.references(prior, tuned).items():
+            actors[name] = ("reference", make)
+
+    played: dict[str, Played] = {}
+    with tqdm(total=trials * len(actors), unit="trial", unit_scale=True, disable=quiet or None) as bar:
+        for name, (kind, make) in actors.items():
+            bar.set_description(f"evaluating {name}", refresh=False)
+            before = bar.n
+
+            def on_batch(done: int, before: int = before) -> None:
+                bar.update(before + done - bar.n)
+
+            def run_one(make: Callable[[], Actor] = make) -> Played:
+                return play(
+                    make(), lambda n: experiment.make_env(split, n), trials, seed=seed, rows=rows, on_batch=on_batch
+                )
+
+            if kind == "ablation":
+                with ablated(agent.policy.core, name):  # type: ignore[arg-type]
+                    played[name] = run_one()
+            else:
+                played[name] = run_one()
+
+    result: dict[str, Any] = {
+        "env": experiment.env["id"],
+        "env_options": {k: v for k, v in experiment.env.items() if k != "id"},
+        "split": split,
+        "trials": trials,
+        "seed": seed,
+        "steps_per_trial": family.trial_steps,
+        **summary(played["agent"]),
+        "greedy": summary(played["greedy"]),
+        "references": {n: summary(played[n]) for n, (kind, _) in actors.items() if kind == "reference"},
+        "tuned": tuned,
+        "ceilings": ceilings(family),
+        "ablations": {n: summary(played[n]) for n, (kind, _) in actors.items() if kind == "ablation"},
+    }
+    for name, entry in result["references"].items():
+        difference = bootstrap_mean(played["agent"].returns - played[name].returns)
+        entry["agent_minus"] = {"mean": difference.mean, "interval": [difference.low, difference.high]}
+    return result
+
+
+def can_shuffle(agent: RL2PPO, family: TaskDistribution) -> bool:
+    """Whether there are keys, and contexts to shuffle them among."""
+    one_context = isinstance(family.observation_space, spaces.Discrete) and family.observation_space.n == 1
+    return hasattr(agent.policy.core, "access") and not one_context
+
+
+def ceilings(family: TaskDistribution) -> dict[str, float]:
+    """Exact values for the family; none where none is claimed."""
+    if family.prior is None or getattr(family.prior, "each_arm_best_once", False):
+        return {}
+    return baselines.ceilings(family.prior)
+
+
+def save_evaluation(run: RunFolder, evaluation: Mapping[str, Any]) -> Path:
+    """Write the evaluation into the run folder; that of the test split is ``evaluation.json``."""
+    suffix = "" if evaluation["split"] == "test" else f"-{evaluation['split']}"
+    path = run.path / f"evaluation{suffix}.json"
+    write_json_atomic(path, evaluation)
+    return path

@@ -1,0 +1,100 @@
+"""How every picture looks: size, grid, title, the names at the ends of lines, and the file."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from metarl.report.evaluation import floats
+from metarl.runs import replacing
+from metarl.types import Floats
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+DPI = 150
+INK, SOFT, GRID = "#222222", "#666666", "#E3E3E3"
+
+
+class Line(NamedTuple):
+    """How a line is drawn; the name of a thick one is written in bold."""
+
+    color: str
+    dash: str | tuple[float, tuple[float, ...]] = "-"
+    """A line style of matplotlib."""
+    width: float = 1.2
+    """In points."""
+
+
+def canvas(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure of this size in inches with empty axes."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
+    axes = figure.subplots()
+    clean(axes)
+    return figure, axes
+
+
+def clean(axes: Axes, grid: bool = True) -> None:
+    """Take away the frame and ticks, leave a light grid and readable labels."""
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_color(SOFT)
+    axes.tick_params(length=0, labelsize=9.5, labelcolor=INK, pad=5)
+    axes.xaxis.label.set(size=10.5, color=INK)
+    axes.yaxis.label.set(size=10.5, color=INK)
+    axes.set_axisbelow(True)
+    if grid:
+        axes.grid(color=GRID, lw=0.8)
+
+
+def title(axes: Axes, main: str, sub: str) -> None:
+    """Write a title over the axes, wrapped to the figure's width, and a smaller line below it."""
+    main = textwrap.fill(main, 68)
+    axes.set_title(sub, loc="left", fontsize=9.5, color=SOFT, pad=8)
+    axes.annotate(
+        main,
+        (0, 1),
+        xytext=(0, 25),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        fontsize=11.5,
+        fontweight="bold",
+        color=INK,
+        va="bottom",
+    )
+
+
+def label_ends(figure: Figure, axes: Axes, labels: list[tuple[str, float, Line]], size: float = 9.0) -> None:
+    """Write each line's name right of its end, moved apart where they would overlap, with a thin lead to the line."""
+    figure.draw_without_rendering()
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high)  # else the leads below would rescale it
+    labels = sorted(labels, key=lambda label: label[1])
+    gap = 1.45 * size / 72 * DPI / axes.get_window_extent().height  # of a line of text, as a fraction of the axes
+    ends = floats([(value - low) / (high - low) for _, value, _ in labels])
+    for (name, _, line), end, height in zip(labels, ends, apart(ends, gap), strict=True):
+        x, y = [1.0, 1.015, 1.04, 1.05], [end, end, height, height]
+        axes.plot(x, y, transform=axes.transAxes, color=line.color, lw=1.2, clip_on=False)
+        text = axes.text(1.06, height, name, transform=axes.transAxes, va="center", fontsize=size, color=INK)
+        text.set_fontweight("bold" if line.width > 2 else "normal")
+
+
+def apart(ends: Floats, gap: float) -> Floats:
+    """The heights in [0, 1] nearest to sorted ``ends`` (least squares) that are ``gap`` apart: isotonic regression."""
+    from scipy.optimize import isotonic_regression
+
+    offset = gap * np.arange(len(ends))
+    return np.clip(isotonic_regression(ends - offset).x, 0, max(0.0, 1 - offset[-1])) + offset
+
+
+def save(figure: Figure, path: str | Path) -> Path:
+    """Write the picture, whole or not at all, in the format of the path's suffix."""
+    path = Path(path)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format=path.suffix.removeprefix(".") or "png")
+    return path

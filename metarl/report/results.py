@@ -1,0 +1,155 @@
+"""Measured results: rows in ``docs/results/NAME.json``, written by the commands that measure, and their tables.
+
+``docs/results.md`` holds a part that is generated from all the rows; nobody edits it by hand::
+
+    python -m metarl.report.results docs
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+
+from metarl.report.rows import Row, meets, read, upsert
+from metarl.runs import replacing
+
+__all__ = ["Row", "commit", "markdown", "meets", "read", "render", "upsert", "write_markdown"]
+
+BEGIN = "<!-- generated from docs/results/*.json by `python -m metarl.report.results docs`: do not edit below -->"
+END = "<!-- end of the generated part -->"
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """A table of the rows, short ones in bold and marked, and below it the command that gives each row."""
+    head = (
+        "row",
+        "setting",
+        "method",
+        "metric",
+        "ours ± SE",
+        "goal",
+        "references",
+        "tasks",
+        "seeds",
+        "training",
+        "commit",
+    )
+    lines = [_cells((*head, "verdict")), _cells(["---"] * (len(head) + 1))]
+    lines += [_cells(_row_cells(number, row)) for number, row in enumerate(rows, start=1)]
+    lines += ["", "Commands, from the root of the checkout:", ""]
+    for command, group in groupby(enumerate(rows, start=1), key=lambda item: item[1].command):
+        numbers = [number for number, _ in group]
+        which = f"row {numbers[0]}" if len(numbers) == 1 else f"rows {numbers[0]} to {numbers[-1]}"
+        lines.append(f"- {which}: `{' '.join(command.split())}`")
+    return "\n".join(lines) + "\n"
+
+
+def render(docs_dir: str | Path) -> str:
+    """What ``results.md`` should say: its text by hand, with the generated part made anew.
+
+    Raises:
+        ValueError: a file of rows is damaged, or ``results.md`` is missing or has lost a marker.
+    """
+    docs = Path(docs_dir)
+    page = docs / "results.md"
+    text = page.read_text(encoding="utf-8") if page.is_file() else ""
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
+        raise ValueError(f"{page} must have the lines {BEGIN!r} and {END!r}, in this order and once each")
+    tables = [(path.stem, read(path)) for path in sorted((docs / "results").glob("*.json"))]
+    parts = [f"## {name}\n\n{markdown(rows)}" for name, rows in tables if rows] or [
+        "No results have been measured yet.\n"
+    ]
+    everything = [row for _, rows in tables for row in rows]
+    if everything:
+        short = sum(not meets(row) for row in everything)
+        parts.insert(0, f"{len(everything)} results, {short} short of the goal.\n")
+    before, after = text.split(BEGIN)[0], text.split(END)[1]
+    return "\n".join([before + BEGIN, "", *parts, END]) + after
+
+
+def write_markdown(docs_dir: str | Path) -> Path:
+    """Make the generated part of ``docs_dir/results.md`` anew from ``docs_dir/results/*.json``; see :func:`render`."""
+    page = Path(docs_dir) / "results.md"
+    text = render(docs_dir)
+    with replacing(page) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return page
+
+
+def commit(root: str | Path | None = None) -> str:
+    """The checkout's commit, short, with ``+dirty`` where the code differs from it; ``unknown`` without a checkout.
+
+    Changes below ``docs/`` don't count: each command that measures writes its row there.
+
+    Args:
+        root: of the checkout; None: the one that this file lies in.
+    """
+    root = Path(__file__).resolve().parents[2] if root is None else Path(root)
+    if not (root / ".git").exists():  # never the repository that happens to lie around an installed package
+        return "unknown"
+    try:
+        head = _git(root, "rev-parse", "--short", "HEAD")
+        return head + ("+dirty" if _git(root, "status", "--porcelain", "--", ".", ":(exclude)docs") else "")
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+
+
+def _git(root: Path, *command: str) -> str:
+    arguments = ["git", "--no-optional-locks", "-C", str(root), *command]
+    return subprocess.run(arguments, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+
+def _row_cells(number: int, row: Row) -> list[str]:
+    low, high = row.goal
+    ours = _shown(row.ours) + ("" if row.se is None else f" ± {row.se:.2g}")
+    ends = {
+        (True, False): f"≥ {_shown(low)}",
+        (False, True): f"≤ {_shown(high)}",
+        (True, True): f"{_shown(low)} to {_shown(high)}",
+    }
+    verdict = "–" if low is None and high is None else "met" if meets(row) else "**short**"
+    training = f"{row.train_steps:,} steps, {row.train_seconds:,.0f} s" if row.train_steps or row.train_seconds else "–"
+    return [
+        str(number),
+        row.setting,
+        row.method,
+        row.metric,
+        ours if meets(row) else f"**{ours}**",
+        ends.get((low is not None, high is not None), "–"),
+        ", ".join(f"{name} {_shown(value)}" for name, value in row.references.items()) or "–",
+        f"{row.n_tasks:,}" if row.n_tasks else "–",
+        ", ".join(map(str, row.seeds)),
+        training,
+        row.commit,
+        verdict,
+    ]
+
+
+def _shown(value: float | None) -> str:
+    """Five digits that count, so that rounding hardly ever hides which side of a goal a value lies on."""
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.5g}"
+
+
+def _cells(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |"
+
+
+def _main(arguments: Sequence[str]) -> int:
+    if len(arguments) != 1:
+        print("usage: python -m metarl.report.results DOCS_FOLDER", file=sys.stderr)
+        return 2
+    try:
+        print(f"wrote {write_markdown(arguments[0])}")
+    except (ValueError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_main(sys.argv[1:]))

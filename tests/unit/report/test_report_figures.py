@@ -1,0 +1,203 @@
+import subprocess
+import sys
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.image import imread
+from matplotlib.text import Text
+from report_evaluations import bandit, barcode
+
+from metarl.report import figures
+from metarl.report.canvas import apart
+from metarl.report.figures import adaptation_curve, learning_curve
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures saved during a test, to be looked into."""
+    seen: list[Figure] = []
+    save = figures.save
+
+    def look_and_save(figure: Figure, path: Path) -> Path:
+        seen.append(figure)
+        return save(figure, path)
+
+    monkeypatch.setattr(figures, "save", look_and_save)
+    return seen
+
+
+def texts(figure: Figure) -> list[Text]:
+    """Those that are drawn; matplotlib keeps labels of ticks beyond the limits, too."""
+    beyond = set()
+    for axes in figure.axes:
+        for axis, (low, high) in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
+            for tick in [*axis.get_major_ticks(), *axis.get_minor_ticks()]:
+                if not low <= tick.get_loc() <= high:
+                    beyond |= {tick.label1, tick.label2}
+    found = figure.findobj(lambda artist: isinstance(artist, Text) and artist.get_visible() and artist not in beyond)
+    return [text for text in found if isinstance(text, Text) and text.get_text().strip()]
+
+
+def words(figure: Figure) -> set[str]:
+    return {text.get_text() for text in texts(figure)}
+
+
+def is_readable(figure: Figure) -> bool:
+    """No two texts overlap, and none leaves the picture."""
+    boxes = [text.get_window_extent() for text in texts(figure)]
+    inside = all(
+        figure.bbox.x0 <= b.x0 and b.x1 <= figure.bbox.x1 and b.y0 >= 0 and b.y1 <= figure.bbox.y1 for b in boxes
+    )
+    return inside and not any(a.overlaps(b) for a, b in combinations(boxes, 2))
+
+
+def curve(figure: Figure, color: str) -> np.ndarray:
+    return next(np.asarray(line.get_ydata()) for line in figure.axes[0].lines if line.get_color() == color)
+
+
+def metrics(rows: int = 200) -> list[dict[str, Any]]:
+    kinds = {"rollout/ep_rew_mean": 70.0, "train/entropy": 2.0, "train/explained_variance": 0.5}
+    return [
+        {"env_steps": 1000 * i, "time": 2.0 * i, **{k: v + i % 2 for k, v in kinds.items()}} for i in range(1, rows + 1)
+    ]
+
+
+def test_a_bandit_names_every_line_axis_and_task(tmp_path: Path, drawn: list[Figure]) -> None:
+    path = adaptation_curve(bandit(), tmp_path / "a.png")
+    assert imread(path).shape[:2] == (690, 1140)  # 7.6 x 4.6 inches at 150 dpi
+    lines = {"agent", "agent, memory off", "agent, keys shuffled", "random", "greedy", "UCB1", "Thompson", "Gittins"}
+    assert lines | {"pull of the trial", "metarl/BernoulliBandit-v0 (arms=10, pulls=100)"} <= words(drawn[0])
+    assert "mean reward per pull\n(averaged over 5 neighbouring pulls)" in words(drawn[0])
+    assert "10,000 trials of test tasks; bands: 95 % intervals of the mean" in words(drawn[0])
+    assert is_readable(drawn[0])
+    assert len(drawn[0].axes[0].collections) == 3  # bands: the agent and two ablations, no reference
+
+
+def test_smoothing_is_a_mean_of_neighbours_and_keeps_the_ends(tmp_path: Path, drawn: list[Figure]) -> None:
+    evaluation = bandit()
+    evaluation["by_episode"] = by = np.random.default_rng(0).random(100).tolist()
+    adaptation_curve(evaluation, tmp_path / "a.png")
+    shown = curve(drawn[0], "#0072B2")
+    np.testing.assert_allclose(shown[[0, 1, 50, 99]], [by[0], np.mean(by[:3]), np.mean(by[48:53]), by[99]])
+
+
+def test_a_short_bandit_is_not_smoothed(tmp_path: Path, drawn: list[Figure]) -> None:
+    evaluation = bandit(20)
+    adaptation_curve(evaluation, tmp_path / "a.png")
+    np.testing.assert_array_equal(curve(drawn[0], "#0072B2"), evaluation["by_episode"])
+    assert "mean reward per pull" in words(drawn[0])
+    assert is_readable(drawn[0])
+
+
+def test_a_barcode_bandit_is_drawn_by_exposure(tmp_path: Path, drawn: list[Figure]) -> None:
+    evaluation = barcode()
+    adaptation_curve(evaluation, tmp_path / "a.png")
+    assert {"exposure of the episode's context", "mean reward per episode", "oracle", "ideal memory"} <= words(drawn[0])
+    np.testing.assert_array_equal(curve(drawn[0], "#0072B2"), evaluation["by_exposure"])
+    assert list(drawn[0].axes[0].get_xticks()) == list(range(1, 11))
+    assert is_readable(drawn[0])
+
+
+def test_without_exposures_it_is_drawn_by_episode(tmp_path: Path, drawn: list[Figure]) -> None:
+    evaluation = barcode()
+    del evaluation["by_exposure"]
+    adaptation_curve(evaluation, tmp_path / "a.png")
+    np.testing.assert_array_equal(curve(drawn[0], "#0072B2"), evaluation["by_episode"])
+    assert {"episode of the trial", "mean reward per episode"} <= words(drawn[0])
+
+
+def test_the_bare_agent_and_unknown_references_are_drawn(tmp_path: Path, drawn: list[Figure]) -> None:
+    evaluation = bandit()
+    evaluation["references"] = {f"my reference {i}": evaluation["references"]["greedy"] for i in range(5)}
+    adaptation_curve(evaluation, tmp_path / "a.png")
+    assert is_readable(drawn[0])
+    for name in ("references", "ablations", "ceilings", "by_episode_se"):
+        del evaluation[name]
+    adaptation_curve(evaluation, tmp_path / "a.png")
+    assert "10,000 trials of test tasks" in words(drawn[1])
+    assert not drawn[1].axes[0].collections
+
+
+def test_many_options_wrap_the_title(tmp_path: Path, drawn: list[Figure]) -> None:
+    evaluation = bandit()
+    evaluation["env_options"] = {f"option_number_{i}": i for i in range(7)}
+    adaptation_curve(evaluation, tmp_path / "a.png")
+    assert is_readable(drawn[0])
+
+
+def test_one_step_is_a_picture_too(tmp_path: Path) -> None:
+    assert adaptation_curve(bandit(1), tmp_path / "a.png").stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"by_episode": []}, "an empty by_episode"),
+        ({"return_mean": None, "by_episode": None}, "lacks return_mean, by_episode"),
+    ],
+)
+def test_what_is_no_evaluation_leaves_no_picture(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    evaluation = {name: value for name, value in {**bandit(), **change}.items() if value is not None}
+    with pytest.raises(ValueError, match=f"{message}.*`metarl eval RUN`"):
+        adaptation_curve(evaluation, tmp_path / "a.png")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failed_write_keeps_the_old_picture(tmp_path: Path) -> None:
+    (tmp_path / "a.nonsense").write_text("old")
+    with pytest.raises(ValueError, match="nonsense"):
+        adaptation_curve(bandit(), tmp_path / "a.nonsense")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a.nonsense", "old")]
+
+
+def test_labels_are_moved_apart_as_little_as_possible() -> None:
+    free = np.array([0.1, 0.5, 0.9])
+    np.testing.assert_allclose(apart(free, 0.1), free)
+    np.testing.assert_allclose(apart(np.array([0.5, 0.5, 0.5]), 0.1), [0.4, 0.5, 0.6])
+    np.testing.assert_allclose(apart(np.array([0.0, 1.0, 1.0]), 0.1), [0.0, 0.9, 1.0])
+
+
+def test_a_learning_curve_has_return_entropy_and_explained_variance(tmp_path: Path, drawn: list[Figure]) -> None:
+    learning_curve(metrics(), tmp_path / "l.png")
+    names = {"return of a training trial (reward)", "environment steps", "policy entropy (nats)", "50 k"}
+    assert names | {"explained variance\n(share)", "200,000 environment steps in 6 min 40 s"} <= words(drawn[0])
+    assert is_readable(drawn[0])
+    raw, smooth = drawn[0].axes[0].lines
+    np.testing.assert_array_equal(np.asarray(raw.get_xydata())[:2], [[1000, 71], [2000, 70]])
+    np.testing.assert_array_equal(smooth.get_xdata(), 1000 * np.arange(1, 201))
+    assert np.ptp(np.asarray(smooth.get_ydata())[3:-3]) < 0.2
+
+
+def test_rows_without_a_number_are_left_out(tmp_path: Path, drawn: list[Figure]) -> None:
+    rows: list[dict[str, Any]] = [
+        {"env_steps": 5, "rollout/ep_rew_mean": None},
+        {"env_steps": 10, "rollout/ep_rew_mean": 3},
+        {"env_steps": 20},
+    ]
+    learning_curve(rows, tmp_path / "l.png")
+    (axes,) = drawn[0].axes  # no panel for what was never logged
+    (line,) = axes.lines
+    np.testing.assert_array_equal(line.get_xydata(), [[10, 3]])
+    assert "20 environment steps" in words(drawn[0])
+
+
+@pytest.mark.parametrize("rows", [[], [{"env_steps": 1, "train/entropy": 2.0}]])
+def test_no_return_is_an_error(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
+    with pytest.raises(ValueError, match="no row of the metrics has rollout/ep_rew_mean; train for at least one"):
+        learning_curve(rows, tmp_path / "l.png")
+
+
+def test_matplotlib_is_imported_late_and_pyplot_never(tmp_path: Path) -> None:
+    code = """
+import sys
+from metarl.report import figures, results, tables
+assert not {"matplotlib", "torch", "scipy.optimize"} & set(sys.modules)
+figures.learning_curve([{"env_steps": 1, "rollout/ep_rew_mean": 1.0}], "l.png")
+assert "matplotlib.figure" in sys.modules and "matplotlib.pyplot" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
+    assert (tmp_path / "l.png").is_file()

@@ -1,0 +1,40 @@
+"""Named streams from one seed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from metarl.seeding import STREAMS, numpy_rng, sequence, split_key, torch_rng
+
+
+def draws(seed: int, stream: str, *key: int) -> tuple[float, ...]:
+    return (*numpy_rng(seed, stream, *key).random(2), *torch.rand(2, generator=torch_rng(seed, stream, *key)).tolist())
+
+
+def test_streams_are_reproducible_and_all_different() -> None:
+    seen = {draws(seed, stream, *key) for seed in (0, 1) for stream in STREAMS for key in ((), (0,), (1,), (0, 1))}
+    assert len(seen) == 2 * len(STREAMS) * 4
+    assert draws(0, "tasks", 2) == draws(0, "tasks", 2)
+
+
+def test_the_streams_of_a_seed_stay_what_they_are() -> None:
+    """Saved runs and published numbers depend on it."""
+    assert numpy_rng(0, "tasks").integers(1000, size=3).tolist() == [846, 728, 503]
+    assert torch.randint(1000, (3,), generator=torch_rng(0, "policy")).tolist() == [0, 0, 0]
+
+
+def test_no_global_generator_is_touched() -> None:
+    before = torch.get_rng_state(), np.random.get_state()[1].tolist()  # noqa: NPY002
+    draws(0, "init")
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert np.random.get_state()[1].tolist() == before[1]  # noqa: NPY002
+
+
+def test_unknown_names_are_refused() -> None:
+    with pytest.raises(ValueError, match="unknown stream 'dice'; the streams are tasks, env"):
+        sequence(0, "dice")
+    with pytest.raises(ValueError, match="unknown split 'dev'; the splits are train"):
+        split_key("dev")  # type: ignore[arg-type]
+    assert [split_key(split) for split in ("train", "validation", "test")] == [0, 1, 2]
