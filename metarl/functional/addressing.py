@@ -6,12 +6,20 @@ import torch
 from torch import Tensor
 
 
+TIE = 1e-3
+"""Logits that differ by no more, relative to their size where that exceeds one, count as equal."""
+
+
 def keep_top(logits: Tensor, k: int) -> Tensor:
-    """Set all but the ``k`` largest logits of each query ``[..., Q, N]`` to -inf."""
+    """Set all but the ``k`` largest logits of each query ``[..., Q, N]`` to -inf.
+
+    Slots that tie with the k-th are kept with it: equal keys are read together, and rounding, which is not the same in
+    a step and in an unroll, never decides between them.
+    """
     if k >= logits.shape[-1]:
         return logits
-    kept = logits.topk(k, dim=-1)
-    return torch.full_like(logits, -torch.inf).scatter(-1, kept.indices, kept.values)
+    least = logits.topk(k, dim=-1).values[..., -1:]
+    return logits.masked_fill(logits < least - TIE * least.abs().clamp(min=1.0), -torch.inf)
 
 
 def log_weights(logits: Tensor, visible: Tensor | None, empty_slot: bool) -> Tensor:

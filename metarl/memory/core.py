@@ -102,8 +102,9 @@ class EpisodicCore(MemoryCore):
         self.controller, self.store, self.access, self.options = controller, store, access, options
         self.output_size = controller.output_size
         self.now_size = now_size
-        self.key = nn.Linear(now_size, store.key_size)
-        self.query = None if options.shared_key else nn.Linear(now_size, store.key_size)
+        address_size = now_size + (feedback_size if options.address == "transition" else 0)
+        self.key = nn.Linear(address_size, store.key_size)
+        self.query = None if options.shared_key else nn.Linear(address_size, store.key_size)
         holds_transition = store.options.holds == "transition"
         self.value = nn.Linear(2 * now_size + feedback_size, store.value_size) if holds_transition else None
         self.gate = nn.Parameter(torch.zeros(store.value_size)) if options.gate and not options.reinstate else None
@@ -144,8 +145,16 @@ class EpisodicCore(MemoryCore):
         later = (begin[1:] != Boundary.INSIDE).any(1).nonzero().flatten() + 1
         return [0, *later.tolist()]
 
-    def _ask(self, now: Tensor) -> Tensor:
-        return (self.key if self.query is None else self.query)(now)
+    def _key(self, before: Tensor, feedback: Tensor) -> Tensor:
+        """The key of a completed transition, from o_{t-1} and feedback_t."""
+        return self.key(self._address(before, feedback))
+
+    def _query(self, now: Tensor, feedback: Tensor) -> Tensor:
+        """What the present asks, from o_t and feedback_t."""
+        return (self.key if self.query is None else self.query)(self._address(now, feedback))
+
+    def _address(self, observation: Tensor, feedback: Tensor) -> Tensor:
+        return torch.cat([observation, feedback], -1) if self.options.address == "transition" else observation
 
     def _inputs(self, now: Tensor, feedback: Tensor, read: Tensor | None) -> Tensor:
         if self.options.reinstate:
@@ -170,12 +179,12 @@ class EpisodicCore(MemoryCore):
                 value = self.controller.cell(self.controller.unroll(closing[None], controller)[1])
             else:
                 value = self.value(torch.cat([state.previous, x.feedback[0], x.now[0]], -1))
-            store = self.store.write(store, self.key(state.previous), value, rows=rows, donate=donate)
+            store = self.store.write(store, self._key(state.previous, x.feedback[0]), value, rows=rows, donate=donate)
         feedback = x.feedback
         if cleared.any():
             controller = tree.where(cleared, self.controller.initial_state(len(cleared)), controller)
             feedback = torch.cat([blank(feedback[:1], cleared[None]), feedback[1:]])
-        read = self.access(self._ask(x.now).transpose(0, 1), self.store.content(store))
+        read = self.access(self._query(x.now, feedback).transpose(0, 1), self.store.content(store))
         store = self.store.note_read(store, read)
         value = read.value.transpose(0, 1)
         inputs = self._inputs(x.now, feedback, value)
@@ -185,25 +194,23 @@ class EpisodicCore(MemoryCore):
     def _parallel(self, x: CoreInput, state: CoreState, begin: Tensor) -> tuple[Tensor, CoreState]:
         """All steps at once: a read of step t sees the slots of its own trial that were written up to t."""
         begin, cleared = boundaries(begin, self.options)
-        read, store = self._read_all(x, state, begin)
-        inputs = self._inputs(x.now, blank(x.feedback, cleared), read)
+        feedback = blank(x.feedback, cleared)
+        read, store = self._read_all(x, self._query(x.now, feedback).transpose(0, 1), state, begin)
+        inputs = self._inputs(x.now, feedback, read)
         y, controller = run_cleared(self.controller, inputs, state.controller, cleared)
         return y, CoreState(controller, store, x.now[-1], torch.ones_like(state.begun))
 
-    def _read_all(self, x: CoreInput, state: CoreState, begin: Tensor) -> tuple[Tensor, EpisodicState]:
+    def _read_all(
+        self, x: CoreInput, query: Tensor, state: CoreState, begin: Tensor
+    ) -> tuple[Tensor, EpisodicState]:
         steps, batch = begin.shape
         begun = torch.cat([state.begun[None], torch.ones_like(begin[1:], dtype=torch.bool)])
         written = self._writes(begin, begun)
         at = written.any(1).nonzero().flatten()
         before = torch.cat([state.previous[None], x.now[:-1]])
-        if len(at) < steps:
-            transition = torch.cat([before[at], x.feedback[at], x.now[at]], -1)
-        else:
-            transition = torch.cat([before, x.feedback, x.now], -1)
         assert self.value is not None  # a parallel store holds transitions
-        keys = self.key(transition[..., : self.now_size]).transpose(0, 1)
-        values = self.value(transition).transpose(0, 1)
-        query = self._ask(x.now).transpose(0, 1)
+        keys = self._key(before[at], x.feedback[at]).transpose(0, 1)
+        values = self.value(torch.cat([before[at], x.feedback[at], x.now[at]], -1)).transpose(0, 1)
 
         segment = (begin == Boundary.TRIAL).long().cumsum(0)
         writes = written.long().cumsum(0)

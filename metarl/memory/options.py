@@ -31,8 +31,11 @@ class MemoryOptions:
     """Width of keys and queries."""
     value_size: Annotated[int, Ge(1)] | None = None
     """Width of values: 64 unless given; that of the cell where the store holds cell states."""
+    address: Literal["observation", "transition"] = "observation"
+    """What keys and queries are made from: the observation alone (recall by context), or with it the feedback (which
+    transitions were like the last one)."""
     shared_key: bool = True
-    """One map makes keys and queries, so that equal observations find each other before any training."""
+    """One map makes keys and queries, so that equals find each other before any training."""
     gate: bool = True
     """What is read enters the controller's input through a gate that starts closed (a no-op)."""
     reinstate: bool = False

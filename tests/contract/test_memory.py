@@ -36,6 +36,7 @@ VARIANTS = {
     "inverse distance": replace(EPISODIC, access_options={"kernel": "inverse_distance"}),
     "top-k": replace(EPISODIC, access_options={"top_k": 2, "heads": 2}),
     "no empty slot": replace(EPISODIC, access_options={"empty_slot": False}),
+    "address of a transition": replace(EPISODIC, address="transition"),
     "own query": replace(EPISODIC, shared_key=False, gate=False),
     "working memory per episode": replace(EPISODIC, working_memory="episode"),
     "horizon of an episode": replace(EPISODIC, horizon="episode"),
@@ -177,7 +178,7 @@ def test_trap_13_rows_do_not_mix(options):
     torch.testing.assert_close(permuted, y[:, order], atol=1e-5, rtol=1e-5)
     leaf = x.now.clone().requires_grad_()
     y, _ = core.unroll(CoreInput(leaf, x.feedback), core.initial_state(BATCH), begin)
-    (gradient,) = torch.autograd.grad(y[:, 2].sum(), leaf)
+    (gradient,) = torch.autograd.grad((y[:, 2] ** 3).sum(), leaf)
     assert gradient[:, 2].abs().sum() > 0
     assert gradient[:, [0, 1, 3, 4]].abs().sum() == 0
 
@@ -189,7 +190,7 @@ def test_the_future_and_the_last_trial_do_not_leak(options):
     begin[6] = TRIAL
     leaf = torch.cat([x.now, x.feedback], -1).requires_grad_()
     y, _ = core.unroll(CoreInput(leaf[..., :NOW], leaf[..., NOW:]), core.initial_state(BATCH), begin)
-    (gradient,) = torch.autograd.grad(y[9].sum(), leaf)
+    (gradient,) = torch.autograd.grad((y[9] ** 3).sum(), leaf)
     assert gradient[:6].abs().sum() == 0, "the trial before"
     assert gradient[6, :, NOW:].abs().sum() == 0, "the feedback at the beginning of a trial belongs to the one before"
     assert gradient[10:].abs().sum() == 0, "the future"

@@ -26,7 +26,7 @@ class AttentionOptions:
     heads: Annotated[int, Ge(1)] = 1
     """Keys, queries and values are split into as many heads, each with weights of its own."""
     top_k: Annotated[int, Ge(1)] | None = None
-    """Read only the k best slots of each head; None reads all."""
+    """Read only the k best slots of each head, and those that tie with the last of them; None reads all."""
     temperature: Annotated[float, Gt(0)] = 1.0
     """Divides the logits: small is sharp."""
     empty_slot: bool = True

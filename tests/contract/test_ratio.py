@@ -1,0 +1,134 @@
+"""Trap 10: what training recomputes is what acting saw, for every registered core."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
+from torch import nn
+
+from metarl import tree
+from metarl.envs import distribution
+from metarl.memory.options import MemoryOptions
+from metarl.memory.registry import runnable
+from metarl.nets.policy import MemoryPolicy
+from metarl.tasks.sb3 import as_vec_env
+from metarl.tasks.trial import TrialEnv
+from metarl.tasks.vector import TrialVectorEnv
+from metarl.training.collect import Carry, Rollout, collect
+from metarl.training.ppo import PPOOptions, losses, take, update
+
+BERNOULLI, BARCODE = "metarl/BernoulliBandit-v0", "metarl/BarcodeBandit-v0"
+ROWS = 6
+EXACT = 1e-6
+
+REGISTERED = {
+    name: replace(options, controller_options={"hidden_size": 8}, key_size=4) for name, options, _ in runnable()
+}
+EPISODIC = MemoryOptions(controller="gru", controller_options={"hidden_size": 8}, key_size=4, value_size=8)
+VARIANTS = {
+    "ring": replace(EPISODIC, store_options={"capacity": 3}),
+    "per episode": replace(EPISODIC, store_options={"write": "episode"}),
+    "least used": replace(EPISODIC, store_options={"replace": "least_used", "capacity": 3}),
+    "top-k heads": replace(EPISODIC, access_options={"top_k": 2, "heads": 2}),
+    "horizon of an episode": replace(EPISODIC, horizon="episode"),
+}
+CASES = REGISTERED | VARIANTS
+
+
+def bernoulli() -> VecEnv:
+    return as_vec_env(TrialVectorEnv(distribution(BERNOULLI, arms=3, pulls=6), ROWS))
+
+
+def barcode() -> VecEnv:
+    return as_vec_env(TrialVectorEnv(distribution(BARCODE, arms=3, contexts=2, repeats=2, pulls=2, bits=5), ROWS))
+
+
+def unequal() -> VecEnv:
+    """Rows whose episodes and trials have different lengths, so that no two stand at the same place."""
+    families = [
+        distribution(BARCODE, arms=3, contexts=2, repeats=1 + row % 2, pulls=1 + row % 3, bits=5) for row in range(ROWS)
+    ]
+    return DummyVecEnv([lambda family=family: TrialEnv(family) for family in families])
+
+
+def make_policy(env: VecEnv, memory: MemoryOptions) -> MemoryPolicy:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        policy = MemoryPolicy(env.observation_space, env.action_space, memory, trial_steps=12)  # type: ignore[arg-type]
+        for name, parameter in policy.named_parameters():
+            if name == "core.gate":
+                nn.init.ones_(parameter)  # opened, so that what is read counts
+        nn.init.orthogonal_(policy.head.linear.weight, 1.0)  # far from uniform, so that an error shows
+    return policy
+
+
+def rollouts(policy: MemoryPolicy, env: VecEnv, steps: int, count: int) -> list[Rollout]:
+    env.seed(0)
+    carry = Carry(env.reset(), np.ones(ROWS, bool), policy.initial_state(ROWS))  # type: ignore[arg-type]
+    generator = torch.Generator().manual_seed(0)
+    made = [collect(policy, env, carry, steps, generator=generator, gamma=0.9, lam=0.8) for _ in range(count)]
+    return [rollout for rollout in made if rollout is not None]
+
+
+def assert_same_policy(policy: MemoryPolicy, rollout: Rollout) -> None:
+    """Recomputed in shuffled minibatches of uneven size: the same log probabilities, values and so ratio 1."""
+    order = torch.randperm(ROWS, generator=torch.Generator().manual_seed(1))
+    for rows in order.tensor_split(4):
+        batch = take(rollout, rows)
+        with torch.no_grad():
+            again = policy.evaluate(batch.obs, batch.state, batch.begin, batch.actions)
+            _, report = losses(policy, batch, PPOOptions(), ent_coef=0.0)
+        torch.testing.assert_close(again.log_prob, batch.log_probs, atol=EXACT, rtol=EXACT)
+        torch.testing.assert_close(again.value, batch.values, atol=EXACT, rtol=EXACT)
+        assert float(report["ratio_error"]) <= EXACT
+        assert float(report["clip_fraction"]) == 0.0
+
+
+@pytest.mark.parametrize("options", CASES.values(), ids=CASES.keys())
+@pytest.mark.parametrize(
+    ("make_env", "steps"),
+    [(bernoulli, 6), (barcode, 8), (barcode, 5), (unequal, 5)],
+    ids=["bernoulli", "barcode", "carried mid-trial", "unequal lengths"],
+)
+def test_trap_10_the_ratio_is_one_before_any_step(options, make_env, steps) -> None:
+    env = make_env()
+    policy = make_policy(env, options)
+    made = rollouts(policy, env, steps, 3)
+    assert len(made) == 3
+    for rollout in made:
+        assert_same_policy(policy, rollout)
+    spread = made[-1].log_probs.exp()
+    assert float(spread.max() - spread.min()) > 1e4 * EXACT, "the policy tells its inputs apart"
+
+
+@pytest.mark.parametrize("options", CASES.values(), ids=CASES.keys())
+def test_at_learning_rate_zero_an_update_changes_nothing(options) -> None:
+    env = barcode()
+    policy = make_policy(env, options)
+    (rollout,) = rollouts(policy, env, 8, 1)
+    before = [p.detach().clone() for p in policy.parameters()]
+    report = update(
+        policy,
+        torch.optim.Adam(policy.parameters()),
+        rollout,
+        PPOOptions(learning_rate=0.0, n_epochs=2, n_minibatches=3),
+        progress=0.0,
+        generator=torch.Generator().manual_seed(0),
+    )
+    assert report["ratio_error"] <= EXACT
+    assert report["approx_kl"] == pytest.approx(0.0, abs=EXACT)
+    assert all(torch.equal(p, q) for p, q in zip(policy.parameters(), before, strict=True))
+
+
+def test_a_state_of_another_row_is_caught() -> None:
+    """The test itself: with the states of the sequences exchanged, the numbers must differ."""
+    env = barcode()
+    policy = make_policy(env, EPISODIC)
+    rollout = rollouts(policy, env, 5, 2)[1]
+    wrong = rollout._replace(state=tree.index(rollout.state, torch.arange(ROWS).roll(1)))
+    with pytest.raises(AssertionError):
+        assert_same_policy(policy, wrong)

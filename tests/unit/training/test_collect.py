@@ -1,0 +1,215 @@
+"""Collecting: what reaches the memory and the estimates, step by step."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from training_toys import Counter, ToyEnv, counting_policy, generator, make_policy, start
+
+from metarl.functional.returns import gae
+from metarl.nets.policy import Step
+from metarl.training.collect import Carry, NonFiniteError, Rollout, begins, collect
+from metarl.types import Boundary
+
+
+def run(policy: Any, env: Any, carry: Carry, steps: int, **options: Any) -> Rollout:
+    rollout = collect(policy, env, carry, steps, **{"generator": generator(), "gamma": 0.9, "lam": 0.8, **options})
+    assert rollout is not None
+    return rollout
+
+
+@pytest.mark.parametrize("steps", [4, 3, 7], ids=["a trial", "less", "more"])
+def test_trap_2_the_count_of_steps_is_right_in_rollout_and_update(steps: int) -> None:
+    env = ToyEnv([4, 4, 5])
+    policy = counting_policy(env)
+    carry = start(policy, env)
+    expected = [np.arange(3 * steps) % length for length in env.lengths]
+    for turn in range(3):
+        rollout = run(policy, env, carry, steps)
+        step_in_trial = torch.tensor(np.stack(expected, 1)[turn * steps : (turn + 1) * steps]).float()
+        assert torch.equal(rollout.values, step_in_trial)
+        again = policy.evaluate(rollout.obs, rollout.state, rollout.begin, rollout.actions)
+        assert torch.equal(again.value, step_in_trial)
+        assert torch.equal(rollout.obs["obs"][..., 0], step_in_trial)
+
+
+def test_boundaries_stand_at_the_input_that_they_precede() -> None:
+    env = ToyEnv([4])
+    rollout = run(counting_policy(env), env, start(counting_policy(env), env), 9)
+    trial, episode, inside = Boundary.TRIAL, Boundary.EPISODE, Boundary.INSIDE
+    assert rollout.begin[:, 0].tolist() == [trial, inside, episode, inside] * 2 + [trial]
+
+
+def test_a_trial_begins_even_where_the_flag_is_missing_or_set() -> None:
+    start_flags = np.array([True, False])
+    assert begins({"obs": np.zeros((2, 1))}, start_flags).tolist() == [Boundary.TRIAL, Boundary.INSIDE]
+    flagged = {"prev_done": np.ones((2, 1), np.float32)}
+    assert begins(flagged, start_flags).tolist() == [Boundary.TRIAL, Boundary.EPISODE]
+
+
+class Stub(nn.Module):
+    """A policy with V = 10 everywhere that keeps what its critic was asked."""
+
+    class head:
+        start = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parameter = nn.Parameter(torch.zeros(1))
+        self.asked: list[tuple[dict[str, Tensor], Counter, Tensor]] = []
+
+    def initial_state(self, n: int) -> Counter:
+        return Counter(torch.zeros(n))
+
+    def forward(self, obs: Any, state: Counter, begin: Tensor, **_: Any) -> tuple[Step, Counter]:
+        n = len(begin)
+        ten = torch.full((n,), 10.0)
+        return Step(torch.zeros(n, dtype=torch.long), torch.zeros(n), ten), Counter(state.count + 1)
+
+    def value(self, obs: dict[str, Tensor], state: Counter, begin: Tensor) -> Tensor:
+        self.asked.append((obs, state, begin))
+        return torch.full((len(begin),), 10.0)
+
+
+def test_trap_8_a_time_limit_is_bootstrapped_from_the_last_observation_and_the_state_after_it() -> None:
+    """Reward 1, gamma 0.9, V = 10: the target is 10 at a truncation and 1 at a termination."""
+    env, policy = ToyEnv([4, 4, 3], cut=[True, False, True]), Stub()
+    rollout = run(policy, env, start(policy, env), 4, lam=0.0)
+    assert rollout.returns[3].tolist() == [10.0, 1.0, 10.0]
+    assert rollout.returns[2].tolist() == [10.0, 10.0, 10.0]
+    (third, fourth, last) = policy.asked
+    assert third[0]["obs"].tolist() == [[3.0]], "the last observation of the trial, not the first of the next"
+    assert third[1].count.tolist() == [3.0], "the memory after three inputs"
+    assert fourth[0]["obs"].tolist() == [[4.0]]
+    assert fourth[1].count.tolist() == [4.0]
+    assert fourth[2].tolist() == [Boundary.EPISODE], "step 4 is even, so an inner episode has ended with it"
+    assert last[0]["obs"][:, 0].tolist() == [0.0, 0.0, 1.0], "the end of the rollout"
+
+
+def test_trap_9_collected_estimates_run_over_inner_ends() -> None:
+    env = ToyEnv([4, 4])
+    policy = counting_policy(env)
+    rollout = run(policy, env, start(policy, env), 8)
+    ends = (torch.arange(8) % 4 == 3)[:, None].expand(-1, 2)
+    expected, returns = gae(torch.ones(8, 2), rollout.values, ends, torch.zeros(2), 0.9, 0.8)
+    assert torch.equal(rollout.advantages, expected)
+    assert torch.equal(rollout.returns, returns)
+
+
+def test_the_scale_of_the_reward_reaches_the_estimates_and_not_the_input() -> None:
+    env, seen = ToyEnv([4], reward=2.0), []
+    policy = Stub()
+
+    def on_step(rewards: Any, ends: Any, infos: Any) -> bool:
+        seen.append(float(rewards[0]))
+        return True
+
+    rollout = run(policy, env, start(policy, env), 4, lam=0.0, reward_scale=0.25, on_step=on_step)
+    assert rollout.returns[3].tolist() == [0.5]
+    assert seen == [2.0] * 4
+    assert rollout.obs["prev_reward"][1:, 0, 0].tolist() == [2.0] * 3
+
+
+def test_the_state_of_a_sequence_is_the_one_before_its_first_input() -> None:
+    env = ToyEnv([4, 4])
+    policy = make_policy(env)
+    carry = start(policy, env)
+    first = run(policy, env, carry, 3)
+    assert all(not leaf.any() for leaf in first.state)
+    before = carry.state.h.clone()
+    second = run(policy, env, carry, 3)
+    assert torch.equal(second.state.h, before)
+    assert before.any()
+
+
+class Broken(ToyEnv):
+    """Gives a number that is not finite in row 1 at one call."""
+
+    def __init__(self, key: str, at: int, bad: float) -> None:
+        super().__init__([6, 6])
+        self.key, self.at, self.bad = key, at, bad
+
+    def observe(self) -> Any:
+        obs = super().observe()
+        if self.calls == self.at and self.key in obs:
+            obs[self.key][:] = [[-self.bad], [self.bad]] if np.isinf(self.bad) else [[0.0], [self.bad]]
+        return obs
+
+    def step(self, actions: Any) -> Any:
+        obs, rewards, done, infos = super().step(actions)
+        if self.calls == self.at and self.key == "reward":
+            rewards[1] = self.bad
+        return obs, rewards, done, infos
+
+
+class Case(NamedTuple):
+    key: str
+    at: int
+    bad: float
+    row: int
+    step: int
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case("obs", 3, np.nan, 1, 42),
+        Case("obs", 2, np.inf, 0, 41),
+        Case("reward", 3, np.nan, 1, 42),
+        Case("reward", 1, -np.inf, 1, 40),
+        Case("prev_reward", 0, np.nan, 1, 40),
+    ],
+    ids=str,
+)
+def test_numbers_that_are_not_finite_stop_with_environment_key_and_step(case: Case) -> None:
+    env = Broken(case.key, case.at, case.bad)
+    policy = make_policy(env)
+    with pytest.raises(NonFiniteError, match=case.key) as caught:
+        run(policy, env, start(policy, env), 6, name="ToyBandit", first_step=40)
+    message = str(caught.value)
+    assert f"ToyBandit gave a {case.key} that is not finite" in message
+    assert f"in environment {case.row} at step {case.step};" in message
+    assert "\n" not in message
+
+
+def test_huge_but_finite_numbers_pass() -> None:
+    env = ToyEnv([2, 2], reward=float(np.finfo(np.float32).max))
+    policy = Stub()
+    assert torch.isfinite(run(policy, env, start(policy, env), 2, lam=0.0, gamma=0.0, reward_scale=1e-30).returns).all()
+
+
+def test_on_step_stops_at_once_and_the_carry_goes_on_from_there() -> None:
+    env = ToyEnv([4, 4])
+    policy = counting_policy(env)
+    carry = start(policy, env)
+    seen: list[list[float]] = []
+
+    def stop_after_two(rewards: Any, ends: Any, infos: Any) -> bool:
+        seen.append(rewards.tolist())
+        return len(seen) < 2
+
+    stopped = collect(policy, env, carry, 4, generator=generator(), gamma=0.9, lam=0.8, on_step=stop_after_two)
+    assert stopped is None
+    assert env.calls == len(seen) == 2
+    rest = run(policy, env, carry, 4)
+    assert rest.values[:, 0].tolist() == [2.0, 3.0, 0.0, 1.0]
+
+
+def test_a_rollout_and_its_source_are_apart() -> None:
+    """What was collected stays as it is while collecting and acting go on."""
+    env = ToyEnv([8, 8])
+    from metarl.memory.options import MemoryOptions
+
+    policy = make_policy(env, MemoryOptions(controller_options={"hidden_size": 4}, key_size=2, value_size=2))
+    carry = start(policy, env)
+    first = run(policy, env, carry, 3)
+    kept = [leaf.clone() for leaf in (*first.state.store, *first.obs.values())]
+    second = run(policy, env, carry, 3)
+    middle = [leaf.clone() for leaf in second.state.store]
+    run(policy, env, carry, 2)
+    assert all(torch.equal(a, b) for a, b in zip((*first.state.store, *first.obs.values()), kept, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(second.state.store, middle, strict=True))

@@ -1,0 +1,128 @@
+"""Small policies and environments for the tests of training."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor, nn
+
+from metarl.memory.contract import MemoryCore
+from metarl.memory.options import MemoryOptions
+from metarl.nets.policy import MemoryPolicy
+from metarl.training.collect import Carry, Rollout
+from metarl.types import Boundary, CoreInput, TrialObservation
+
+PLAIN = MemoryOptions(controller="gru", store="none", access="none", controller_options={"hidden_size": 4})
+
+
+class Counter(NamedTuple):
+    count: Tensor
+
+
+class CounterCore(MemoryCore):
+    """Counts the steps of a trial: 0 at its first input, and puts the count out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.options, self.output_size = PLAIN, 1
+
+    def initial_state(self, batch_size: int) -> Counter:
+        return Counter(torch.full((batch_size,), -1e3))  # wrong on purpose: a trial must wipe it
+
+    def forward(self, x: CoreInput, state: Counter, begin: Tensor, *, donate: bool = False) -> tuple[Tensor, Counter]:
+        count = torch.where(begin == Boundary.TRIAL, 0.0, state.count + 1)
+        return count[:, None], Counter(count)
+
+    def unroll(self, x: CoreInput, state: Counter, begin: Tensor) -> tuple[Tensor, Counter]:
+        outputs = []
+        for t in range(begin.shape[0]):
+            y, state = self(CoreInput(x.now[t], x.feedback[t]), state, begin[t])
+            outputs.append(y)
+        return torch.stack(outputs), state
+
+
+class ToyEnv:
+    """Rows whose trials last ``lengths[i]`` steps, with inner episodes of two steps; ``obs`` is the step in the trial.
+
+    Every step pays ``reward``. A trial ends by termination, or by a time limit in the rows that are ``cut``.
+    """
+
+    def __init__(self, lengths: list[int], cut: list[bool] | None = None, reward: float = 1.0) -> None:
+        self.num_envs, self.lengths, self.reward = len(lengths), np.array(lengths), reward
+        self.cut = np.array(cut if cut is not None else [False] * len(lengths))
+        self.steps = np.zeros(len(lengths), int)
+        self.observation_space = spaces.Dict(
+            {name: spaces.Box(-100.0, 100.0, (1,), np.float32) for name in ("obs", "prev_reward", "prev_done")}
+        )
+        self.action_space = spaces.Discrete(3)
+        self.calls = 0
+
+    def reset(self) -> TrialObservation:
+        self.steps[:] = 0
+        return self.observe()
+
+    def observe(self) -> TrialObservation:
+        first = self.steps == 0
+        parts = {
+            "obs": self.steps,
+            "prev_reward": np.where(first, 0, self.reward),
+            "prev_done": ~first & (self.steps % 2 == 0),
+        }
+        return {name: part.astype(np.float32)[:, None] for name, part in parts.items()}
+
+    def step(self, actions: Any) -> tuple[TrialObservation, Any, Any, list[dict[str, Any]]]:
+        assert actions.shape == (self.num_envs,)
+        self.calls += 1
+        self.steps += 1
+        final, done = self.observe(), self.steps == self.lengths
+        infos: list[dict[str, Any]] = [{} for _ in done]
+        for i in np.flatnonzero(done):
+            last = {name: part[i] for name, part in final.items()}
+            infos[i] = {"terminal_observation": last, "TimeLimit.truncated": bool(self.cut[i])}
+        self.steps[done] = 0
+        return self.observe(), np.full(self.num_envs, self.reward, np.float32), done, infos
+
+
+def make_policy(env: ToyEnv, memory: MemoryOptions = PLAIN, seed: int = 0) -> MemoryPolicy:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return MemoryPolicy(env.observation_space, env.action_space, memory, trial_steps=8)
+
+
+def counting_policy(env: ToyEnv) -> MemoryPolicy:
+    """A policy whose value is the step in the trial."""
+    policy = make_policy(env)
+    policy.core = CounterCore()
+    policy.critic = nn.Linear(1, 1)
+    policy.head.linear = nn.Linear(1, 3)
+    nn.init.ones_(policy.critic.weight)
+    nn.init.zeros_(policy.critic.bias)
+    return policy
+
+
+def start(policy: Any, env: ToyEnv) -> Carry:
+    return Carry(env.reset(), np.ones(env.num_envs, bool), policy.initial_state(env.num_envs))
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def random_rollout(policy: MemoryPolicy, env: ToyEnv, steps: int, seed: int = 0) -> Rollout:
+    """A rollout of random numbers, as of a policy other than ``policy``."""
+    drawn, rows = generator(seed), env.num_envs
+    begin = torch.randint(0, 3, (steps, rows), generator=drawn)
+    begin[0] = Boundary.TRIAL
+    return Rollout(
+        obs={name: torch.randn(steps, rows, 1, generator=drawn) for name in env.observation_space.spaces},
+        begin=begin,
+        state=policy.initial_state(rows),
+        actions=torch.randint(0, 3, (steps, rows), generator=drawn),
+        log_probs=-torch.rand(steps, rows, generator=drawn) - 0.5,
+        values=torch.randn(steps, rows, generator=drawn),
+        advantages=torch.randn(steps, rows, generator=drawn),
+        returns=torch.randn(steps, rows, generator=drawn),
+    )
