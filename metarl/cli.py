@@ -34,7 +34,9 @@ def parser() -> Parser:
     )
     train.add_argument("--seed", type=int, default=0, help="seed of everything random (default 0)")
     train.add_argument("--out", type=Path, help="run folder to make (default runs/PRESET-TIME-sSEED)")
-    train.add_argument("--wandb", choices=["offline", "online", "disabled"], default="disabled", help="default disabled")
+    train.add_argument(
+        "--wandb", choices=["offline", "online", "disabled"], default="disabled", help="default disabled"
+    )
     train.set_defaults(act=run_train)
 
     evaluate = commands.add_parser("eval", help="evaluate the agent of a run folder on held-out tasks")

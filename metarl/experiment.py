@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -21,11 +21,12 @@ from metarl.agents import baselines
 from metarl.config import ConfigError, apply, build, choice, load_toml, to_plain
 from metarl.envs import distribution
 from metarl.functional.stats import bootstrap_mean, standard_error
-from metarl.memory.ablation import ablated
+from metarl.memory.ablation import ABLATIONS, ablated
 from metarl.memory.options import MemoryOptions
 from metarl.runs import RunError, RunFolder, write_json_atomic
 from metarl.tasks.distribution import TaskDistribution
 from metarl.tasks.layout import INPUTS, TrialInputs
+from metarl.tasks.priors import Prior
 from metarl.tasks.vector import TrialVectorEnv
 from metarl.tracking import make_tracker
 from metarl.training.evaluate import Played, play, steps_to_adapt
@@ -34,6 +35,10 @@ from metarl.types import Actor, Split
 
 if TYPE_CHECKING:
     from metarl.agents.rl2 import RL2PPO
+
+
+GREEDY = ("return_mean", "return_se", "return_interval", "steps_to_adapt")
+"""What is kept of playing greedily."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +160,9 @@ class Trained:
     """The signal that ended training early, or None."""
 
 
-def train(experiment: Experiment, run: RunFolder, *, seed: int, wandb: Any = "disabled", quiet: bool = False) -> Trained:
+def train(
+    experiment: Experiment, run: RunFolder, *, seed: int, wandb: Any = "disabled", quiet: bool = False
+) -> Trained:
     """Train in ``run``: metrics, checkpoint and status are written there, also when it is interrupted or fails."""
     from metarl.agents.rl2 import RL2PPO, tracking_logger
 
@@ -245,42 +252,27 @@ def evaluate(
     family = experiment.make_distribution(split)
     rows = min(experiment.eval.rows, trials)
     prior = None if family.reveal else family.prior
-    tuned = {}
-    if prior is not None:
-        validation: Callable[[Actor], float] = lambda actor: float(  # noqa: E731
-            play(actor, lambda n: experiment.make_env("validation", n), experiment.eval.tuning_trials, seed=seed, rows=2000)
-            .returns.mean()
-        )
-        tuned = baselines.tune(prior, validation)
-    actors: dict[str, tuple[str, Callable[[], Actor]]] = {"agent": ("agent", agent.actor)}
-    actors["greedy"] = ("agent", lambda: agent.actor(deterministic=True))
-    actors["off"] = ("ablation", agent.actor)
-    if can_shuffle(agent, family):
-        actors["shuffled"] = ("ablation", agent.actor)
-    if prior is not None:
-        for name, make in baselines.references(prior, tuned).items():
-            actors[name] = ("reference", make)
-
-    played: dict[str, Played] = {}
+    tuned = tune(experiment, prior, seed) if prior else {}
+    actors: list[tuple[str, str, Callable[[], Actor]]] = [
+        ("agent", "sampled", agent.actor),
+        ("agent", "greedy", lambda: agent.actor(deterministic=True)),
+        *(("ablations", name, agent.actor) for name in ablations(agent, family)),
+        *(("references", name, make) for name, make in (baselines.references(prior, tuned) if prior else {}).items()),
+    ]
+    played: dict[str, dict[str, Played]] = {"agent": {}, "ablations": {}, "references": {}}
     with tqdm(total=trials * len(actors), unit="trial", unit_scale=True, disable=quiet or None) as bar:
-        for name, (kind, make) in actors.items():
+        for kind, name, make in actors:
             bar.set_description(f"evaluating {name}", refresh=False)
-            before = bar.n
-
-            def on_batch(done: int, before: int = before) -> None:
-                bar.update(before + done - bar.n)
-
-            def run_one(make: Callable[[], Actor] = make) -> Played:
-                return play(
-                    make(), lambda n: experiment.make_env(split, n), trials, seed=seed, rows=rows, on_batch=on_batch
+            with ablated(agent.policy.core, name) if kind == "ablations" else nullcontext():  # type: ignore[arg-type]
+                played[kind][name] = play(
+                    make(),
+                    lambda n: experiment.make_env(split, n),
+                    trials,
+                    seed=seed,
+                    rows=rows,
+                    on_batch=lambda done, before=bar.n: bar.update(before + done - bar.n),  # type: ignore[misc]
                 )
-
-            if kind == "ablation":
-                with ablated(agent.policy.core, name):  # type: ignore[arg-type]
-                    played[name] = run_one()
-            else:
-                played[name] = run_one()
-
+    sampled = played["agent"]["sampled"]
     result: dict[str, Any] = {
         "env": experiment.env["id"],
         "env_options": {k: v for k, v in experiment.env.items() if k != "id"},
@@ -288,23 +280,33 @@ def evaluate(
         "trials": trials,
         "seed": seed,
         "steps_per_trial": family.trial_steps,
-        **summary(played["agent"]),
-        "greedy": summary(played["greedy"]),
-        "references": {n: summary(played[n]) for n, (kind, _) in actors.items() if kind == "reference"},
+        **summary(sampled),
+        **{f"greedy_{k}": v for k, v in summary(played["agent"]["greedy"]).items() if k in GREEDY},
+        "references": {name: summary(one) for name, one in played["references"].items()},
         "tuned": tuned,
         "ceilings": ceilings(family),
-        "ablations": {n: summary(played[n]) for n, (kind, _) in actors.items() if kind == "ablation"},
+        "ablations": {name: summary(one) for name, one in played["ablations"].items()},
     }
     for name, entry in result["references"].items():
-        difference = bootstrap_mean(played["agent"].returns - played[name].returns)
+        difference = bootstrap_mean(sampled.returns - played["references"][name].returns)
         entry["agent_minus"] = {"mean": difference.mean, "interval": [difference.low, difference.high]}
     return result
 
 
-def can_shuffle(agent: RL2PPO, family: TaskDistribution) -> bool:
-    """Whether there are keys, and contexts to shuffle them among."""
+def tune(experiment: Experiment, prior: Prior, seed: int) -> dict[str, float]:
+    """The references' parameters that do best on validation tasks."""
+
+    def on_validation(actor: Actor) -> float:
+        trials = experiment.eval.tuning_trials
+        return float(play(actor, lambda n: experiment.make_env("validation", n), trials, seed=seed).returns.mean())
+
+    return baselines.tune(prior, on_validation)
+
+
+def ablations(agent: RL2PPO, family: TaskDistribution) -> list[str]:
+    """What can be taken from the agent; keys are shuffled where there are several contexts to shuffle them among."""
     one_context = isinstance(family.observation_space, spaces.Discrete) and family.observation_space.n == 1
-    return hasattr(agent.policy.core, "access") and not one_context
+    return ["off"] if one_context or not hasattr(agent.policy.core, "access") else list(ABLATIONS)
 
 
 def ceilings(family: TaskDistribution) -> dict[str, float]:

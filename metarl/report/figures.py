@@ -5,6 +5,7 @@ Matplotlib is imported when a picture is made, and only its figure objects are u
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from metarl.report.evaluation import (
     one_step_episodes,
     step_word,
 )
+from metarl.runs import RunError, RunFolder
 from metarl.types import Floats
 
 if TYPE_CHECKING:
@@ -205,3 +207,23 @@ def _thousands(value: float) -> str:
     if value >= 1e6:
         return f"{value / 1e6:g} M"
     return f"{value / 1e3:g} k" if value >= 1e3 else f"{value:g}"
+
+
+def draw_run(run: RunFolder) -> list[Path]:
+    """All pictures that a run folder has the data for, into its ``figures`` folder.
+
+    Raises:
+        RunError: the folder has neither an evaluation nor metrics.
+    """
+    drawn = []
+    evaluation, metrics = run.path / "evaluation.json", run.path / "metrics.jsonl"
+    run.figures.mkdir(exist_ok=True)
+    if evaluation.is_file():
+        drawn.append(adaptation_curve(json.loads(evaluation.read_text()), run.figures / "adaptation.png"))
+    if metrics.is_file() and (rows := run.metrics()):
+        drawn.append(learning_curve(rows, run.figures / "learning.png"))
+    if not drawn:
+        raise RunError(
+            f"{run.path} has nothing to draw: no evaluation.json and no metrics.jsonl; train or evaluate first"
+        )
+    return drawn

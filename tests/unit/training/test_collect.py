@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from training_toys import Counter, ToyEnv, counting_policy, generator, make_policy, start
 
 from metarl.functional.returns import gae
+from metarl.memory.options import MemoryOptions
 from metarl.nets.policy import Step
 from metarl.training.collect import Carry, NonFiniteError, Rollout, begins, collect
 from metarl.types import Boundary
@@ -202,8 +203,6 @@ def test_on_step_stops_at_once_and_the_carry_goes_on_from_there() -> None:
 def test_a_rollout_and_its_source_are_apart() -> None:
     """What was collected stays as it is while collecting and acting go on."""
     env = ToyEnv([8, 8])
-    from metarl.memory.options import MemoryOptions
-
     policy = make_policy(env, MemoryOptions(controller_options={"hidden_size": 4}, key_size=2, value_size=2))
     carry = start(policy, env)
     first = run(policy, env, carry, 3)

@@ -1,0 +1,145 @@
+"""Speed, measured as ratios side by side: ``python scripts/benchmark.py envs | throughput | import | evaluation``.
+
+Each figure goes into docs/results/speed.json with the command that gave it. Run it on an idle machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+
+import metarl  # noqa: F401  (registers the ids)
+from metarl.report.results import Row, commit, upsert
+
+RESULTS = Path(__file__).parent.parent / "docs" / "results" / "speed.json"
+BANDIT = "metarl/BernoulliBandit-v0"
+
+
+def envs() -> Row:
+    """Steps a second of 1024 natively batched bandits under actions drawn beforehand."""
+    env, trials = gym.make_vec(BANDIT, num_envs=1024), 50
+    rng = np.random.default_rng(0)
+    actions = rng.integers(10, size=(100, 1024))
+    rates = []
+    env.reset(seed=0)
+    for _ in range(5):
+        start = time.perf_counter()
+        for _ in range(trials):
+            for row in actions:
+                env.step(row)
+        rates.append(trials * 100 * 1024 / (time.perf_counter() - start) / 1e6)
+    return row(
+        setting="Bernoulli bandit k=10, n=100, 1024 rows, one process",
+        method="native vector environment",
+        metric="million steps/s (median of 5)",
+        ours=statistics.median(rates),
+        goal=(10.0, None),
+        command="python scripts/benchmark.py envs",
+    )
+
+
+def ours(seconds: float) -> float:
+    """Training steps a second of RL2PPO with a GRU of 128 units, 256 environments, 4 epochs of 4 minibatches."""
+    from metarl.agents.rl2 import RL2PPO
+
+    memory = {"controller": "gru", "store": "none", "access": "none", "controller_options": {"hidden_size": 128}}
+    agent = RL2PPO("MemoryPolicy", BANDIT, n_envs=256, memory=memory, n_epochs=4, n_minibatches=4, device="cpu")
+    agent.learn(256 * 100)
+    return rate(lambda: agent.learn(256 * 100, reset_num_timesteps=False), 256 * 100, seconds)
+
+
+def theirs(seconds: float) -> float:
+    """Training steps a second of sb3-contrib's RecurrentPPO, its default net with 128 units, 64 environments."""
+    from sb3_contrib import RecurrentPPO
+    from stable_baselines3.common.vec_env import DummyVecEnv
+
+    env = DummyVecEnv([lambda: gym.wrappers.FlattenObservation(gym.make(BANDIT)) for _ in range(64)])
+    agent = RecurrentPPO(
+        "MlpLstmPolicy",
+        env,
+        n_steps=100,
+        n_epochs=4,
+        batch_size=64 * 100 // 4,
+        policy_kwargs={"lstm_hidden_size": 128},
+        device="cpu",
+    )
+    agent.learn(64 * 100)
+    return rate(lambda: agent.learn(64 * 100, reset_num_timesteps=False), 64 * 100, seconds)
+
+
+def rate(update: Callable[[], Any], steps: int, seconds: float) -> float:
+    """Median steps a second of single updates, for about ``seconds``."""
+    rates: list[float] = []
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(rates) < 3:
+        start = time.perf_counter()
+        update()
+        rates.append(steps / (time.perf_counter() - start))
+    return statistics.median(rates)
+
+
+def throughput() -> Row:
+    """Ours against sb3-contrib, in turn, one thread."""
+    torch.set_num_threads(1)
+    pairs = [(ours(10), theirs(10)) for _ in range(3)]
+    ratio = statistics.median(a / b for a, b in pairs)
+    return row(
+        setting="Bernoulli bandit k=10, n=100, recurrent PPO, 128 units, 4 epochs x 4 minibatches, one thread",
+        method="RL2PPO (GRU, 256 environments) / sb3-contrib RecurrentPPO (LSTM, 64 in its DummyVecEnv)",
+        metric="ratio of training steps/s (median of 3 pairs)",
+        ours=ratio,
+        goal=(6.0, None),
+        references={
+            "RL2PPO steps/s": statistics.median(a for a, _ in pairs),
+            "RecurrentPPO steps/s": statistics.median(b for _, b in pairs),
+        },
+        command="python scripts/benchmark.py throughput",
+    )
+
+
+def imports() -> Row:
+    """Seconds that ``import metarl`` takes beyond ``import gymnasium``, in fresh processes in turn."""
+
+    def seconds(module: str) -> float:
+        code = f"import time; t = time.perf_counter(); import {module}; print(time.perf_counter() - t)"
+        return float(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout)
+
+    extra = statistics.median(seconds("metarl") - seconds("gymnasium") for _ in range(15))
+    return row(
+        setting="fresh process",
+        method="import metarl",
+        metric="seconds beyond import gymnasium (median of 15 pairs)",
+        ours=extra,
+        goal=(None, 0.1),
+        command="python scripts/benchmark.py import",
+    )
+
+
+def row(**values: Any) -> Row:
+    """A row of the results without a statistic over tasks."""
+    empty = {"se": None, "n_tasks": 0, "seeds": (0,), "references": {}, "train_seconds": 0.0, "train_steps": 0}
+    return Row(**{**empty, **values, "commit": commit()})
+
+
+def main() -> None:
+    """Measure what is named and keep it."""
+    measures = {"envs": envs, "throughput": throughput, "import": imports}
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=measures)
+    result = measures[parser.parse_args().what]()
+    upsert(RESULTS, result)
+    print(f"{result.setting}: {result.method}: {result.ours:.4g} {result.metric}")
+
+
+if __name__ == "__main__":
+    main()

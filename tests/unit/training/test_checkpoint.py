@@ -1,0 +1,240 @@
+"""Checkpoints: whole, without pickle, and refused in one line where they are damaged."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import random
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from torch import nn
+
+from metarl.training import checkpoint
+from metarl.training.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
+
+META = {"kind": "toy", "numbers": {"big": 2**120, "small": 1e-300}, "text": "RL²", "none": None}
+GROUPS = {
+    "weights": {"a": torch.arange(6.0).view(2, 3), "scalar": torch.tensor(3), "flags": torch.tensor([True, False])},
+    "empty": {},
+}
+
+
+def written(path: Path) -> Path:
+    return write_checkpoint(path / "agent.zip", META, GROUPS)
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    meta, groups = read_checkpoint(written(tmp_path / "new" / "folder"))
+    assert meta == META
+    assert groups["empty"] == {}
+    for name, tensor in GROUPS["weights"].items():
+        assert torch.equal(groups["weights"][name], tensor)
+        assert groups["weights"][name].dtype == tensor.dtype
+
+
+def test_tied_and_strided_tensors_are_written_each_on_its_own(tmp_path: Path) -> None:
+    base = torch.arange(12.0).view(3, 4)
+    tensors = {"whole": base, "again": base, "turned": base.t(), "part": base[:, 1:3]}
+    _, groups = read_checkpoint(write_checkpoint(tmp_path / "tied.zip", {}, {"g": tensors}))
+    assert all(torch.equal(groups["g"][name], tensor) for name, tensor in tensors.items())
+
+
+def refused(path: Path, message: str | None = None) -> str:
+    with pytest.raises(CheckpointError, match=message) as caught:
+        read_checkpoint(path)
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_missing_file_and_what_is_none(tmp_path: Path) -> None:
+    assert "expected a file written by save()" in refused(tmp_path / "nothing.zip", "there is no checkpoint")
+    refused(tmp_path, "there is no checkpoint")
+    for name, content in (("empty", b""), ("text", b"hello\n"), ("json", b"{}")):
+        path = tmp_path / name
+        path.write_bytes(content)
+        refused(path, "damaged or no metarl checkpoint")
+
+
+def test_every_truncated_file_is_refused(tmp_path: Path) -> None:
+    content = written(tmp_path).read_bytes()
+    path = tmp_path / "short.zip"
+    for length in range(0, len(content), 13):
+        path.write_bytes(content[:length])
+        refused(path)
+
+
+def test_a_flipped_bit_is_refused_or_harmless(tmp_path: Path) -> None:
+    """Every byte in turn, one bit of it: the content comes back right, or an error of one line."""
+    content = bytearray(written(tmp_path).read_bytes())
+    path = tmp_path / "flipped.zip"
+    rng, refusals = random.Random(0), 0
+    for place in range(len(content)):
+        bit = 1 << rng.randrange(8)
+        content[place] ^= bit
+        path.write_bytes(content)
+        try:
+            meta, groups = read_checkpoint(path)
+        except CheckpointError as error:
+            assert "\n" not in str(error)
+            refusals += 1
+        else:
+            assert meta == META
+            assert torch.equal(groups["weights"]["a"], GROUPS["weights"]["a"])
+        content[place] ^= bit
+    assert refusals > 0.7 * len(content)
+
+
+def test_a_part_that_was_exchanged_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    parts["weights.safetensors"] = parts["weights.safetensors"][:-1] + b"\x01"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, part in parts.items():
+            archive.writestr(name, part)
+    refused(path, "weights.safetensors is not what was written")
+
+
+class Trap:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, canary: Path) -> None:
+        self.canary = canary
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.canary,)
+
+
+def test_nothing_is_ever_unpickled(tmp_path: Path) -> None:
+    canary = tmp_path / "canary"
+    trap = pickle.dumps(Trap(canary))
+    for names in (("data.pkl",), ("checkpoint.json",), ("archive/data.pkl", "archive/version")):
+        path = tmp_path / "trap.zip"
+        with zipfile.ZipFile(path, "w") as archive:
+            for name in names:
+                archive.writestr(name, trap)
+        refused(path)
+    path = written(tmp_path)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("data.pkl", trap)
+    read_checkpoint(path)
+    bare = tmp_path / "bare.zip"
+    bare.write_bytes(trap)
+    refused(bare)
+    saved = tmp_path / "torch.zip"
+    torch.save({"weights": torch.zeros(2), "trap": Trap(canary)}, saved)
+    refused(saved)
+    assert not canary.exists()
+    pickle.loads(trap)
+    assert canary.exists(), "the trap itself works"
+
+
+def test_another_format_and_heads_that_are_none(tmp_path: Path) -> None:
+    path = tmp_path / "other.zip"
+
+    def write(head: Any) -> Path:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("checkpoint.json", json.dumps(head))
+        return path
+
+    assert "this version reads 1" in refused(write({"format": 2, "meta": {}, "sha256": {}}), "checkpoint format 2")
+    for head in ([], "text", {}, {"format": 1}, {"format": 1, "meta": {}, "sha256": ["x"]}):
+        refused(write(head), "damaged or no metarl checkpoint")
+    refused(write({"format": 1, "meta": {}, "sha256": {"missing.safetensors": "0"}}), "damaged")
+
+
+def test_a_member_that_is_too_large_is_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint, "MAX_BYTES", 10)
+    refused(written(tmp_path), "more than the 10 that are read")
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(tmp_path)
+    old = path.read_bytes()
+
+    def full(*_: Any) -> None:
+        raise OSError("no space left on device")
+
+    calls = iter([zipfile.ZipFile.writestr, full])
+    monkeypatch.setattr(zipfile.ZipFile, "writestr", lambda self, *a: next(calls)(self, *a))
+    with pytest.raises(OSError, match="no space"):
+        write_checkpoint(path, {"kind": "new"}, GROUPS)
+    monkeypatch.undo()
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        write_checkpoint(path, {"kind": object()}, GROUPS)
+    assert path.read_bytes() == old
+    assert [p.name for p in tmp_path.iterdir()] == ["agent.zip"]
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.Discrete(5),
+        spaces.Discrete(3, start=-1),
+        spaces.Box(-np.inf, np.inf, (2, 2), np.float32),
+        spaces.Box(np.array([0.1, -1e-30], np.float32), np.array([0.2, 3e38], np.float32)),
+        spaces.Box(0, 255, (3,), np.uint8),
+        spaces.Box(0.1, 0.3, (1,), np.float64),
+        spaces.Dict({"obs": spaces.Box(0, 1, (2,), np.float32), "b": spaces.Dict({"c": spaces.Discrete(2)})}),
+    ],
+    ids=str,
+)
+def test_spaces_come_back_through_json(space: spaces.Space[Any]) -> None:
+    back = checkpoint.space_from_json(json.loads(json.dumps(checkpoint.space_to_json(space), allow_nan=False)))
+    assert back == space
+    assert back.dtype == space.dtype
+    if isinstance(space, spaces.Box):
+        assert isinstance(back, spaces.Box)
+        assert np.array_equal(back.low, space.low)
+        assert np.array_equal(back.high, space.high)
+        assert back.low.dtype == space.low.dtype
+
+
+def test_a_space_that_cannot_be_saved_is_refused() -> None:
+    with pytest.raises(CheckpointError, match="cannot save the space MultiDiscrete.*supported: Box"):
+        checkpoint.space_to_json(spaces.MultiDiscrete([2, 3]))
+
+
+def test_the_state_of_an_optimiser_comes_back() -> None:
+    def make() -> tuple[nn.Linear, torch.optim.Adam]:
+        net = nn.Linear(2, 2)
+        nn.init.ones_(net.weight)
+        nn.init.zeros_(net.bias)
+        return net, torch.optim.Adam(net.parameters(), lr=0.1)
+
+    def step(net: nn.Linear, optimizer: torch.optim.Adam, factor: float) -> None:
+        optimizer.zero_grad()
+        (net(torch.tensor([1.0, 2.0])).square() * factor).sum().backward()
+        optimizer.step()
+
+    net, optimizer = make()
+    step(net, optimizer, 1.0)
+    other, resumed = make()
+    other.load_state_dict(net.state_dict())
+    saved = {name: tensor.clone() for name, tensor in checkpoint.optimizer_to_tensors(optimizer).items()}
+    checkpoint.optimizer_from_tensors(resumed, saved)
+    for n, o in ((net, optimizer), (other, resumed)):
+        step(n, o, 5.0)
+    assert all(torch.equal(a, b) for a, b in zip(net.parameters(), other.parameters(), strict=True))
+    untouched, fresh = make()
+    checkpoint.optimizer_from_tensors(fresh, checkpoint.optimizer_to_tensors(torch.optim.Adam(untouched.parameters())))
+    assert not fresh.state_dict()["state"]
+
+
+def test_arrays_are_taken_out_of_plain_data_and_put_back() -> None:
+    data = {"rng": {"state": 2**100}, "rows": np.arange(3), "deep": {"t": torch.ones(2), "n": None}, "flag": True}
+    arrays: dict[str, torch.Tensor] = {}
+    plain = checkpoint.split_arrays(data, arrays)
+    assert set(arrays) == {"rows", "deep.t"}
+    back = checkpoint.join_arrays(json.loads(json.dumps(plain)), arrays)
+    assert back["rng"] == data["rng"]
+    assert back["flag"] is True
+    assert back["rows"].tolist() == [0, 1, 2]
+    assert back["deep"]["t"].tolist() == [1, 1]

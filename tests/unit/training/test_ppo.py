@@ -1,0 +1,218 @@
+"""The update: its minibatches, its schedules, and what it does with numbers that are not finite."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from training_toys import ToyEnv, generator, make_policy, random_rollout
+
+from metarl import tree
+from metarl.memory.options import MemoryOptions
+from metarl.memory.registry import runnable
+from metarl.nets.policy import MemoryPolicy
+from metarl.training import ppo
+from metarl.training.collect import NonFiniteError, Rollout
+from metarl.training.ppo import PPOOptions, losses, take, update
+
+ENV = ToyEnv([4] * 10)
+
+
+def setup(rows: int = 10, steps: int = 4) -> tuple[MemoryPolicy, torch.optim.Optimizer, Rollout]:
+    env = ToyEnv([4] * rows)
+    policy = make_policy(env)
+    return policy, torch.optim.Adam(policy.parameters()), random_rollout(policy, env, steps)
+
+
+def run(policy: Any, optimizer: Any, rollout: Rollout, progress: float = 0.0, **options: Any) -> dict[str, float]:
+    return update(policy, optimizer, rollout, PPOOptions(**options), progress=progress, generator=generator())
+
+
+def snapshot(policy: nn.Module) -> list[torch.Tensor]:
+    return [p.detach().clone() for p in policy.parameters()]
+
+
+def unchanged(policy: nn.Module, before: list[torch.Tensor]) -> bool:
+    return all(torch.equal(p, q) for p, q in zip(policy.parameters(), before, strict=True))
+
+
+def test_the_loss_by_hand() -> None:
+    policy, _, rollout = setup()
+    options = PPOOptions(clip_range=0.2, vf_coef=0.25)
+    loss, report = losses(policy, rollout, options, ent_coef=0.1)
+    with torch.no_grad():
+        result = policy.evaluate(rollout.obs, rollout.state, rollout.begin, rollout.actions)
+    total, clipped, count = 0.0, 0, rollout.actions.numel()
+    scaled = (rollout.advantages - rollout.advantages.mean()) / rollout.advantages.std()
+    for t in range(4):
+        for b in range(10):
+            ratio = float((result.log_prob - rollout.log_probs).exp()[t, b])
+            a = float(scaled[t, b])
+            bound = min(ratio, 1.2) if a > 0 else max(ratio, 0.8)
+            total -= bound * a / count
+            clipped += abs(ratio - 1) > 0.2
+            total += 0.25 * 0.5 * float((result.value - rollout.returns)[t, b]) ** 2 / count
+            total -= 0.1 * float(result.entropy[t, b]) / count
+    assert float(loss.detach()) == pytest.approx(total, abs=1e-5)
+    assert float(report["clip_fraction"]) == pytest.approx(clipped / count)
+
+
+@pytest.mark.parametrize(
+    "memory",
+    [replace(options, controller_options={"hidden_size": 8}, key_size=4) for _, options, _ in runnable()],
+    ids=[name for name, _, _ in runnable()],
+)
+def test_trap_11_other_sequences_change_nothing_of_a_row(memory: MemoryOptions) -> None:
+    """Garbage beside a row leaves its outputs, its state and the gradients that it causes as they are."""
+    policy = make_policy(ENV, memory)
+    gate = getattr(policy.core, "gate", None)
+    if gate is not None:
+        nn.init.ones_(gate)
+    rollout = random_rollout(policy, ENV, 8)
+    for part in rollout.obs.values():
+        part[:, 4:] *= 1e3
+    alone = take(rollout, torch.arange(4))
+    found = []
+    for batch in (alone, rollout):
+        policy.zero_grad()
+        result = policy.evaluate(batch.obs, batch.state, batch.begin, batch.actions)
+        _, state = policy.core.unroll(policy.encoder(batch.obs), batch.state, batch.begin)
+        rows = [part[:, :4] for part in result]
+        sum((part * torch.linspace(0.5, 1.5, part.numel()).view_as(part)).sum() for part in rows).backward()
+        grads = [p.grad.clone() for p in policy.parameters() if p.grad is not None]
+        found.append((rows, readable(policy, tree.index(state, slice(0, 4))), grads))
+    for (some, full), tolerance in zip(zip(*found, strict=True), (1e-6, 1e-6, 1e-5), strict=True):
+        for left, right in zip(some, full, strict=True):
+            torch.testing.assert_close(left, right, atol=tolerance, rtol=1e-5)
+
+
+def readable(policy: MemoryPolicy, state: Any) -> list[torch.Tensor]:
+    """The leaves of a state without the slots that are not valid."""
+    store = getattr(policy.core, "store", None)
+    if store is None:
+        return list(tree.leaves(state))
+    slots = state.store
+    valid = (torch.arange(slots.keys.shape[1]) < slots.writes[:, None])[..., None]
+    cleaned = slots._replace(keys=slots.keys * valid, values=slots.values * valid)
+    return list(tree.leaves(state._replace(store=cleaned)))
+
+
+@pytest.mark.parametrize(("rows", "steps"), [(1, 1), (1, 4), (3, 1)])
+def test_trap_36_a_batch_of_one_is_finite(rows: int, steps: int) -> None:
+    policy, optimizer, rollout = setup(rows, steps)
+    before = snapshot(policy)
+    report = run(policy, optimizer, rollout, n_minibatches=8)
+    assert all(torch.isfinite(torch.tensor(number)) for number in report.values())
+    assert all(torch.isfinite(p).all() for p in policy.parameters())
+    assert not unchanged(policy, before)
+
+
+def sizes(monkeypatch: pytest.MonkeyPatch, rows: int, **options: Any) -> list[list[int]]:
+    """Which rows each minibatch of an update held, told by a mark in the values."""
+    policy, optimizer, rollout = setup(rows)
+    rollout = rollout._replace(values=torch.arange(float(rows)).expand(4, -1))
+    seen: list[list[int]] = []
+
+    def spy(policy: Any, batch: Rollout, *rest: Any) -> Any:
+        seen.append(batch.values[0].int().tolist())
+        return losses(policy, batch, *rest)
+
+    monkeypatch.setattr(ppo, "losses", spy)
+    run(policy, optimizer, rollout, **options)
+    return seen
+
+
+def test_an_uneven_remainder_is_spread(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = sizes(monkeypatch, 10, n_epochs=2, n_minibatches=4)
+    assert [len(part) for part in seen] == [3, 3, 2, 2] * 2
+    for epoch in (seen[:4], seen[4:]):
+        assert sorted(sum(epoch, [])) == list(range(10)), "every sequence once an epoch"
+    assert seen[:4] != seen[4:], "shuffled anew"
+
+
+def test_never_more_minibatches_than_sequences(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [len(part) for part in sizes(monkeypatch, 3, n_epochs=1, n_minibatches=16)] == [1, 1, 1]
+
+
+def steps_taken(optimizer: torch.optim.Optimizer) -> int:
+    return int(next(iter(optimizer.state.values()))["step"])
+
+
+def test_target_kl_ends_the_update_early() -> None:
+    for target, epochs in ((1e-9, 1), (1e9, 5), (None, 5)):
+        policy, optimizer, rollout = setup()
+        run(policy, optimizer, rollout, n_epochs=5, n_minibatches=2, target_kl=target, learning_rate=1e-2)
+        assert steps_taken(optimizer) == 2 * epochs
+
+
+def test_schedules_run_straight_to_their_ends_and_stay_there() -> None:
+    options = PPOOptions(learning_rate=1e-2, learning_rate_end=2e-3, ent_coef=0.1, ent_coef_end=0.0)
+    assert options.at(0.0) == (1e-2, 0.1)
+    assert options.at(0.5) == pytest.approx((6e-3, 0.05))
+    assert options.at(1.0) == options.at(3.0) == pytest.approx((2e-3, 0.0))
+    policy, optimizer, rollout = setup()
+    report = update(policy, optimizer, rollout, options, progress=0.5, generator=generator())
+    assert optimizer.param_groups[0]["lr"] == report["learning_rate"] == pytest.approx(6e-3)
+    assert report["ent_coef"] == pytest.approx(0.05)
+
+
+def test_gradients_are_scaled_down_to_the_norm(monkeypatch: pytest.MonkeyPatch) -> None:
+    policy, _, rollout = setup()
+    norms = []
+
+    class Watching(torch.optim.SGD):
+        def step(self, closure: Any = None) -> None:
+            norms.append(float(nn.utils.get_total_norm([p.grad for p in policy.parameters() if p.grad is not None])))
+
+    report = run(policy, Watching(policy.parameters()), rollout, n_epochs=1, n_minibatches=2, max_grad_norm=0.01)
+    assert norms == pytest.approx([0.01, 0.01], rel=1e-3)
+    assert report["grad_norm"] > 0.01, "what is reported is the norm before"
+
+
+def test_what_an_update_reports() -> None:
+    policy, optimizer, rollout = setup()
+    with torch.no_grad():
+        log_probs, _, _ = policy.evaluate(rollout.obs, rollout.state, rollout.begin, rollout.actions)
+    rollout = rollout._replace(log_probs=log_probs, values=rollout.returns)
+    report = run(policy, optimizer, rollout)
+    assert report["ratio_error"] < 1e-6
+    assert report["explained_variance"] == 1.0
+    assert set(report) == {
+        *("policy_gradient_loss", "value_loss", "entropy", "approx_kl", "clip_fraction", "ratio_error", "grad_norm"),
+        *("explained_variance", "learning_rate", "ent_coef"),
+    }
+    still = run(policy, optimizer, rollout._replace(returns=torch.ones(4, 10)))
+    assert still["explained_variance"] == 0.0
+
+
+def test_a_loss_that_is_not_finite_leaves_the_parameters() -> None:
+    policy, optimizer, rollout = setup()
+    rollout.returns[2, 3] = torch.nan
+    before = snapshot(policy)
+    with pytest.raises(NonFiniteError, match=r"the loss is not finite .*in training on Toy at step 7; .*learning_rate"):
+        update(
+            policy,
+            optimizer,
+            rollout,
+            PPOOptions(n_minibatches=1),
+            progress=0.0,
+            generator=generator(),
+            name="Toy",
+            step=7,
+        )
+    assert unchanged(policy, before)
+    assert not optimizer.state
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_a_gradient_that_is_not_finite_is_named_and_leaves_the_parameters(bad: float) -> None:
+    policy, optimizer, rollout = setup()
+    policy.critic.bias.register_hook(lambda grad: torch.full_like(grad, bad))
+    before = snapshot(policy)
+    with pytest.raises(NonFiniteError, match=r"the gradient is not finite \(critic\.bias\)"):
+        run(policy, optimizer, rollout)
+    assert unchanged(policy, before)
+    assert not optimizer.state
