@@ -59,5 +59,5 @@ def test_trees_that_differ_are_refused() -> None:
 
 def test_a_state_is_compared_with_a_template() -> None:
     tree.check_like(make(1.0), make(0.0), "this core")
-    with pytest.raises(ValueError, match="this core expects Outer.*start from initial_state"):
+    with pytest.raises(ValueError, match=r"this core expects Outer.*start from initial_state"):
         tree.check_like(tree.index(make(0.0), [0]), make(0.0), "this core")

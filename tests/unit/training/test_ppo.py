@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -129,7 +130,7 @@ def test_an_uneven_remainder_is_spread(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = sizes(monkeypatch, 10, n_epochs=2, n_minibatches=4)
     assert [len(part) for part in seen] == [3, 3, 2, 2] * 2
     for epoch in (seen[:4], seen[4:]):
-        assert sorted(sum(epoch, [])) == list(range(10)), "every sequence once an epoch"
+        assert sorted(chain.from_iterable(epoch)) == list(range(10)), "every sequence once an epoch"
     assert seen[:4] != seen[4:], "shuffled anew"
 
 

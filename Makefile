@@ -1,0 +1,34 @@
+# Two commands do all the set-up: `make demo` and `make test`. Knobs: make install PYTHON=python3.12 PIP_ARGS=...
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: install demo test check format results clean
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: install  ## train the default preset, evaluate it on held-out tasks, print the table
+	$(BIN)/metarl train bandit
+
+test: install  ## all tests, one worker a core
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+check: install  ## lint and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+results: install  ## the tables of docs/results.md from docs/results/*.json
+	$(BIN)/python -m metarl.report.results docs
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

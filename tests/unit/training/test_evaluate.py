@@ -1,0 +1,219 @@
+"""Playing held-out tasks, and what is made of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from training_toys import ToyEnv, counting_policy
+
+from metarl.envs import distribution
+from metarl.memory.options import MemoryOptions
+from metarl.nets.policy import MemoryPolicy
+from metarl.tasks.distribution import TaskDistribution
+from metarl.tasks.vector import TrialVectorEnv
+from metarl.training.collect import NonFiniteError
+from metarl.training.evaluate import Played, PolicyActor, play, steps_to_adapt
+from metarl.types import Array, Boundary, Ints, TrialObservation
+
+BERNOULLI = distribution("metarl/BernoulliBandit-v0", arms=3, pulls=6, split="test")
+BARCODE = distribution("metarl/BarcodeBandit-v0", arms=3, contexts=2, repeats=2, pulls=3, bits=6, split="test")
+
+
+class Always:
+    """Pulls one arm, and keeps what it was shown."""
+
+    def __init__(self, arm: int) -> None:
+        self.arm, self.begins, self.seen = arm, [], []
+
+    def reset(self, n: int, rng: np.random.Generator) -> None:
+        self.n = n
+
+    def act(self, obs: TrialObservation, begin: Ints) -> Array:
+        self.begins.append(begin.tolist())
+        self.seen.append(obs["obs"].copy())
+        return np.full(self.n, self.arm)
+
+
+class Dice(Always):
+    def reset(self, n: int, rng: np.random.Generator) -> None:
+        self.n, self.rng = n, rng
+
+    def act(self, obs: TrialObservation, begin: Ints) -> Array:
+        return self.rng.integers(3, size=self.n)
+
+
+def envs(family: TaskDistribution) -> Any:
+    return lambda rows: TrialVectorEnv(family, rows)
+
+
+def policy_for(family: TaskDistribution, memory: MemoryOptions | None = None) -> MemoryPolicy:
+    env = TrialVectorEnv(family, 1)
+    small = MemoryOptions(controller="gru", controller_options={"hidden_size": 8}, key_size=4, value_size=4)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return MemoryPolicy(
+            env.single_observation_space,  # type: ignore[arg-type]
+            env.single_action_space,
+            memory or small,
+            family.trial_steps,
+        )
+
+
+def test_training_tasks_are_refused() -> None:
+    with pytest.raises(ValueError, match="refusing to evaluate on training tasks; make the environment with split="):
+        play(Always(0), envs(BERNOULLI.with_split("train")), 4)
+    assert len(play(Always(0), envs(BERNOULLI.with_split("validation")), 4).returns) == 4
+
+
+def test_at_least_one_trial() -> None:
+    with pytest.raises(ValueError, match="trials is 0, expected at least 1"):
+        play(Always(0), envs(BERNOULLI), 0)
+
+
+def test_actors_are_compared_on_the_same_tasks_with_common_random_numbers() -> None:
+    played = [play(Always(arm), envs(BERNOULLI), 40, seed=3, rows=16) for arm in (0, 0, 1)]
+    assert np.array_equal(played[0].rewards, played[1].rewards)
+    assert not np.array_equal(played[0].rewards, played[2].rewards)
+    assert not np.array_equal(played[0].rewards, play(Always(0), envs(BERNOULLI), 40, seed=4, rows=16).rewards)
+    # Common random numbers: an arm that is better pays wherever the worse one does.
+    rates: dict[int, Array] = {}
+
+    def watched(arm: int) -> Played:
+        def make(rows: int) -> TrialVectorEnv:
+            env = TrialVectorEnv(BERNOULLI, rows)
+            reset = env.reset
+
+            def keep(**options: Any) -> Any:
+                obs, info = reset(**options)
+                rates[arm] = info["task"]["rates"]
+                return obs, info
+
+            env.reset = keep  # type: ignore[method-assign]
+            return env
+
+        return play(Always(arm), make, 64)
+
+    first, second = watched(0), watched(1)
+    assert np.array_equal(rates[0], rates[1]), "the same tasks"
+    better = rates[0][:, 0] > rates[0][:, 1]
+    assert (first.rewards[better] >= second.rewards[better]).all()
+    assert (first.rewards[~better] <= second.rewards[~better]).all()
+    assert 0 < better.sum() < 64
+
+
+def test_an_actor_has_its_own_randomness() -> None:
+    one, two = (play(Dice(0), envs(BERNOULLI), 10, seed=1) for _ in range(2))
+    assert np.array_equal(one.rewards, two.rewards)
+
+
+def test_boundaries_and_ends() -> None:
+    actor = Always(0)
+    played = play(actor, envs(BARCODE), 2)
+    episode = [Boundary.EPISODE, Boundary.INSIDE, Boundary.INSIDE]
+    assert np.array(actor.begins).T.tolist() == [[Boundary.TRIAL, *episode[1:], *episode * 3]] * 2
+    assert played.ends.tolist() == [[False, False, True] * 4] * 2
+
+
+def test_return_by_episode_where_trials_have_unequal_episodes() -> None:
+    rewards = np.array([[1, 2, 4, 8], [1, 2, 4, 8]], np.float32)
+    ends = np.array([[False, True, False, True], [True, True, True, True]])
+    played = Played(rewards, ends, np.ones((2, 4), int))
+    expected = [[3, 12, np.nan, np.nan], [1, 2, 4, 8]]
+    np.testing.assert_array_equal(played.by_episode(), expected)
+    assert played.returns.tolist() == [15, 15]
+
+
+def test_return_by_episode_adds_up() -> None:
+    played = play(Dice(0), envs(BARCODE), 20)
+    assert played.by_episode().shape == (20, 4)
+    np.testing.assert_allclose(played.by_episode().sum(1), played.returns)
+    np.testing.assert_allclose(played.by_episode()[:, 1], played.rewards[:, 3:6].sum(1))
+
+
+def test_exposures_count_how_often_a_context_was_met() -> None:
+    actor = Always(0)
+    played = play(actor, envs(BARCODE), 30)
+    seen = np.stack(actor.seen, 1)  # [n, T, bits]
+    for row in range(30):
+        met: dict[bytes, int] = {}
+        for episode in range(4):
+            context = seen[row, 3 * episode].tobytes()
+            met[context] = met.get(context, 0) + 1
+            assert played.exposure[row, 3 * episode : 3 * episode + 3].tolist() == [met[context]] * 3
+    by_exposure = played.by_exposure()
+    assert by_exposure is not None
+    totals = played.by_episode()
+    number = played.exposure[:, ::3]
+    np.testing.assert_allclose(by_exposure, [totals[number == 1].mean(), totals[number == 2].mean()], rtol=1e-6)
+    assert play(actor, envs(BERNOULLI), 5).by_exposure() is None
+
+
+@pytest.mark.parametrize(
+    ("curve", "expected"),
+    [
+        ([1.0] * 10, 1),
+        ([0.0] * 10 + [1.0] * 10, 12),
+        ([0.0] * 9 + [1.0], 10),
+        ([0.0, 0.0, 1.0, 0.0, 0.0, 0.0] + [1.0] * 14, 8),
+        ([2.0] * 3 + [1.0] * 17, 1),
+    ],
+    ids=["at once", "half way", "never but at the last step", "a lucky step does not count", "falls"],
+)
+def test_speed_of_adaptation_on_curves_made_by_hand(curve: list[float], expected: int) -> None:
+    rewards = np.stack([np.array(curve) * scale for scale in (0.5, 1.5)])  # the mean over tasks is the curve
+    assert steps_to_adapt(rewards) == expected
+
+
+def test_speed_of_adaptation_knows_its_share() -> None:
+    rising = np.linspace(0, 1, 100)[None]
+    steps = [steps_to_adapt(rising, share) for share in (0.25, 0.5, 0.9)]
+    assert steps == sorted(steps)
+    assert abs(steps[1] - 48) <= 2
+
+
+def test_a_batch_knows_nothing_of_the_one_before() -> None:
+    """The memory starts empty in each batch: a batch played alone goes as it went among others."""
+    policy = policy_for(BARCODE)
+    whole = play(PolicyActor(policy, deterministic=True), envs(BARCODE), 24, rows=8)
+    first = play(PolicyActor(policy, deterministic=True), envs(BARCODE), 8, rows=8)
+    assert np.array_equal(whole.rewards[:8], first.rewards)
+
+    class Forgetful(PolicyActor):
+        def reset(self, n: int, rng: np.random.Generator) -> None:
+            super().reset(n, rng)
+            self.policy = policy_for(BARCODE)
+
+    fresh = play(Forgetful(policy, deterministic=True), envs(BARCODE), 24, rows=8)
+    assert np.array_equal(whole.rewards, fresh.rewards)
+
+
+def test_batches_have_tasks_of_their_own_and_the_last_may_be_small() -> None:
+    told: list[int] = []
+    played = play(Always(0), envs(BERNOULLI), 20, rows=8, on_batch=told.append)
+    assert played.rewards.shape == (20, 6)
+    assert told == [8, 16, 20]
+    assert not np.array_equal(played.rewards[:8], played.rewards[8:16])
+
+
+def test_the_memory_of_an_actor_lives_through_a_trial() -> None:
+    env = ToyEnv([4, 4])
+    actor = PolicyActor(counting_policy(env))
+    actor.reset(2, np.random.default_rng(0))
+    obs = env.reset()
+    for t in range(4):
+        actor.act(obs, np.full(2, Boundary.TRIAL if t == 0 else Boundary.INSIDE))
+        assert actor.state.count.tolist() == [t, t]
+
+
+def test_numbers_that_are_not_finite_stop_the_evaluation() -> None:
+    class Broken(TrialVectorEnv):
+        def step(self, actions: Any) -> Any:
+            obs, rewards, *rest = super().step(actions)
+            rewards[1] = np.nan
+            return obs, rewards, *rest
+
+    with pytest.raises(NonFiniteError, match="reward that is not finite"):
+        play(Always(0), lambda rows: Broken(BERNOULLI, rows), 4)
