@@ -165,15 +165,17 @@ class RL2PPO(BaseAlgorithm):
         if steps is None:
             raise ValueError("the environment does not say how long a trial is; give n_steps")
         again = reset_num_timesteps or self._last_obs is None
-        total, callback = self._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
+        total_timesteps, callback = self._setup_learn(  # SB3's callbacks read this name
+            total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
+        )
         if self.schedule_steps is None:
-            self.schedule_steps = total
+            self.schedule_steps = total_timesteps
         if again or self._carry is None:
             start = np.ones(self.n_envs, bool)
             self._carry = Carry(self._last_obs, start, self.policy.initial_state(self.n_envs))  # type: ignore[arg-type]
         callback.on_training_start(locals(), globals())
         iteration = 0
-        while self.num_timesteps < total:
+        while self.num_timesteps < total_timesteps:
             began, before = time.perf_counter(), self.num_timesteps
             self.policy.train(False)
             callback.on_rollout_start()

@@ -28,7 +28,7 @@ from metarl.tasks.distribution import TaskDistribution
 from metarl.tasks.layout import INPUTS, TrialInputs
 from metarl.tasks.priors import Prior
 from metarl.tasks.vector import TrialVectorEnv
-from metarl.tracking import make_tracker
+from metarl.tracking import WandbMode, make_tracker
 from metarl.training.evaluate import Played, play, steps_to_adapt
 from metarl.training.ppo import PPOOptions
 from metarl.types import Actor, Split
@@ -119,7 +119,7 @@ def check(experiment: Experiment) -> Experiment:
     try:
         env = experiment.make_env("train", 1)
         with torch.random.fork_rng(devices=[]):
-            MemoryPolicy(env.single_observation_space, env.single_action_space, experiment.memory, env.trial_steps)
+            MemoryPolicy(env.layout.observation_space, env.single_action_space, experiment.memory, env.trial_steps)
     except ConfigError:
         raise
     except (TypeError, ValueError) as error:
@@ -161,7 +161,7 @@ class Trained:
 
 
 def train(
-    experiment: Experiment, run: RunFolder, *, seed: int, wandb: Any = "disabled", quiet: bool = False
+    experiment: Experiment, run: RunFolder, *, seed: int, wandb: WandbMode = "disabled", quiet: bool = False
 ) -> Trained:
     """Train in ``run``: metrics, checkpoint and status are written there, also when it is interrupted or fails."""
     from metarl.agents.rl2 import RL2PPO, tracking_logger

@@ -6,7 +6,7 @@ from typing import Any
 
 Rows = list[dict[str, Any]]
 
-REFERENCE = {"now_size": 1, "feedback_size": 23, "trial_steps": 100}
+NOW_SIZE, FEEDBACK_SIZE, TRIAL_STEPS = 1, 23, 100
 """The sizes for which parameters and state are counted: a bandit of ten arms and a hundred pulls."""
 
 
@@ -30,7 +30,7 @@ def memories() -> Rows:
 
     rows = []
     for name, options, parallel in runnable():
-        core = build_core(options, **REFERENCE)
+        core = build_core(options, NOW_SIZE, FEEDBACK_SIZE, TRIAL_STEPS)
         state = sum(leaf.numel() * leaf.element_size() for leaf in tree.leaves(core.initial_state(1)))
         rows.append(
             {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-
 TIE = 1e-3
 """Logits that differ by no more, relative to their size where that exceeds one, count as equal."""
 

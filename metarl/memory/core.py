@@ -200,9 +200,7 @@ class EpisodicCore(MemoryCore):
         y, controller = run_cleared(self.controller, inputs, state.controller, cleared)
         return y, CoreState(controller, store, x.now[-1], torch.ones_like(state.begun))
 
-    def _read_all(
-        self, x: CoreInput, query: Tensor, state: CoreState, begin: Tensor
-    ) -> tuple[Tensor, EpisodicState]:
+    def _read_all(self, x: CoreInput, query: Tensor, state: CoreState, begin: Tensor) -> tuple[Tensor, EpisodicState]:
         steps, batch = begin.shape
         begun = torch.cat([state.begun[None], torch.ones_like(begin[1:], dtype=torch.bool)])
         written = self._writes(begin, begun)

@@ -107,7 +107,7 @@ def play(
 ) -> Played:
     """Play ``trials`` trials of held-out tasks.
 
-    The tasks and the random numbers of their dynamics depend on ``seed`` alone, so actors are compared on the same
+    The tasks and the random numbers of their dynamics depend on ``seed`` and ``rows`` alone, so actors meet the same
     tasks with common random numbers.
 
     Args:

@@ -1,0 +1,231 @@
+"""The floors of the house: imports go down only, and heavy libraries stand where they belong."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parent.parent
+
+FLOORS = (
+    ("types",),
+    ("tree", "seeding"),
+    ("functional", "tracking", "config", "runs"),
+    ("memory",),
+    ("nets", "tasks", "data"),
+    ("training",),
+    ("envs", "agents"),
+    ("report", "presets"),
+    ("experiment",),
+    ("listing",),
+    ("cli",),
+    ("__main__",),
+)
+"""From the ground up. What stands on one floor knows nothing of its neighbours."""
+
+MEMORY = (("options",), ("contract",), ("controllers", "stores", "access"), ("core", "ablation"), ("registry",))
+
+
+class Import(NamedTuple):
+    """A module that a file imports."""
+
+    name: str
+    inside: str | None
+    """The function in which the import stands; None where it is the module's own."""
+    typing_only: bool
+
+
+def sources() -> dict[str, Path]:
+    """The modules of the library by name; ``envs`` and ``agents`` by the name that they are imported by."""
+    files = [(path, path.relative_to(ROOT)) for path in (ROOT / "metarl").rglob("*.py")]
+    for linked in ("envs", "agents"):
+        files += [(path, Path("metarl", path.relative_to(ROOT))) for path in (ROOT / linked).rglob("*.py")]
+    found = {}
+    for path, place in files:
+        parts = place.with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+SOURCES = sources()
+
+
+def imports(module: str) -> Iterator[Import]:
+    yield from _walk(ast.parse(SOURCES[module].read_text(encoding="utf-8")), None, False)
+
+
+def _walk(node: ast.AST, inside: str | None, typing_only: bool) -> Iterator[Import]:
+    for child in ast.iter_child_nodes(node):
+        match child:
+            case ast.Import():
+                yield from (Import(alias.name, inside, typing_only) for alias in child.names)
+            case ast.ImportFrom():
+                assert child.level == 0, "imports are absolute"
+                for alias in child.names:
+                    full = f"{child.module}.{alias.name}"
+                    yield Import(full if full in SOURCES else str(child.module), inside, typing_only)
+            case ast.FunctionDef() | ast.AsyncFunctionDef():
+                yield from _walk(child, child.name, typing_only)
+            case ast.If(test=ast.Name(id="TYPE_CHECKING")):
+                yield from _walk(child, inside, True)
+            case _:
+                yield from _walk(child, inside, typing_only)
+
+
+def floor_of(part: str, floors: tuple[tuple[str, ...], ...]) -> int:
+    for number, names in enumerate(floors):
+        if part in names:
+            return number
+    raise AssertionError(f"{part} stands on no floor; give it one in FLOORS")
+
+
+def wrong_ways(depth: int, package: str, floors: tuple[tuple[str, ...], ...]) -> list[str]:
+    """Imports between the parts of ``package`` (the ``depth``-th part of a module's name) that don't go down."""
+    wrong = []
+    for module in SOURCES:
+        if not module.startswith(f"{package}."):
+            continue
+        here = module.split(".")[depth]
+        for found in imports(module):
+            if not found.name.startswith(f"{package}."):
+                continue
+            there = found.name.split(".")[depth]
+            if here != there and floor_of(there, floors) >= floor_of(here, floors):
+                wrong.append(f"{module} imports {found.name}")
+    return wrong
+
+
+def test_the_sources_are_found() -> None:
+    assert {"metarl", "metarl.types", "metarl.envs.table", "metarl.agents.rl2", "metarl.memory.core"} <= set(SOURCES)
+    for module in SOURCES:
+        if module != "metarl":
+            floor_of(module.split(".")[1], FLOORS)
+
+
+def test_imports_go_down_only() -> None:
+    assert wrong_ways(1, "metarl", FLOORS) == []
+
+
+def test_imports_within_the_memory_go_down_only() -> None:
+    assert wrong_ways(2, "metarl.memory", MEMORY) == []
+
+
+def test_the_test_sees_an_upward_and_a_sideways_import(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for text, shown in (
+        ("from metarl import training", "metarl.training"),
+        ("def late():\n    import metarl.envs.table", "metarl.envs.table"),
+        ("from metarl.nets.policy import MemoryPolicy", "metarl.nets.policy"),
+    ):
+        bad = tmp_path / "bad.py"
+        bad.write_text(text)
+        monkeypatch.setitem(SOURCES, "metarl.tasks.bad", bad)
+        assert wrong_ways(1, "metarl", FLOORS) == [f"metarl.tasks.bad imports {shown}"]
+
+
+def test_importing_metarl_itself_takes_the_table_of_ids_and_no_more() -> None:
+    at_once = {found.name for found in imports("metarl") if found.inside is None and not found.typing_only}
+    assert {name for name in at_once if name.startswith("metarl")} == {"metarl.envs.table"}
+
+
+def who_imports(library: str) -> dict[str, list[Import]]:
+    """The modules that import ``library``, and where."""
+    found = {module: [i for i in imports(module) if i.name.split(".")[0] == library] for module in SOURCES}
+    return {module: uses for module, uses in found.items() if uses}
+
+
+def test_wandb_is_imported_in_one_function_of_one_file() -> None:
+    (module, uses), *others = who_imports("wandb").items()
+    assert module == "metarl.tracking"
+    assert not others
+    assert len(uses) == 1
+    assert uses[0].inside is not None
+
+
+def test_stable_baselines3_is_imported_in_two_files() -> None:
+    assert set(who_imports("stable_baselines3")) == {"metarl.agents.rl2", "metarl.tasks.sb3"}
+
+
+@pytest.mark.parametrize(
+    ("package", "library"),
+    [
+        ("metarl.memory", "gymnasium"),
+        ("metarl.functional", "gymnasium"),
+        ("metarl.envs", "torch"),
+        ("metarl.types", "torch"),
+        ("metarl.tasks", "torch"),
+    ],
+)
+def test_what_a_package_does_without(package: str, library: str) -> None:
+    users = who_imports(library)
+    inside = [m for m in users if m == package or m.startswith(f"{package}.")]
+    assert [m for m in inside if not all(use.typing_only for use in users[m])] == []
+
+
+def test_agents_see_no_concrete_environment() -> None:
+    for module in SOURCES:
+        if module.startswith("metarl.agents"):
+            assert not [i.name for i in imports(module) if i.name.startswith("metarl.envs")], module
+
+
+def test_environments_and_agents_are_links_in_git() -> None:
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    listed = subprocess.run(
+        ["git", "-C", str(ROOT), "ls-files", "-s", "metarl/envs", "metarl/agents"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    assert [(line.split()[0], line.split()[-1]) for line in listed] == [
+        ("120000", "metarl/agents"),
+        ("120000", "metarl/envs"),
+    ]
+    for name in ("envs", "agents"):
+        assert (ROOT / "metarl" / name).readlink() == Path("..", name)
+
+
+@pytest.mark.parametrize("name", ["envs", "agents"])
+def test_the_bare_name_is_refused_with_the_right_one(name: str) -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", f"import {name}"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 1
+    assert f"ImportError: the {'environments' if name == 'envs' else 'learners'}" in run.stderr
+    assert run.stderr.rstrip().endswith(f"import metarl.{name}")
+
+
+def test_every_direct_dependency_is_pinned_within_its_range() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    pins: dict[str, str] = {}
+    for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines():
+        text = line.partition("#")[0].strip()
+        if text:
+            pin = Requirement(text)
+            (specifier,) = pin.specifier
+            assert specifier.operator == "==", f"{text} is no pin"
+            pins[canonicalize_name(pin.name)] = specifier.version
+    optional = [line for lines in project.get("optional-dependencies", {}).values() for line in lines]
+    for line in (*project["dependencies"], *optional):
+        wanted = Requirement(line)
+        name = canonicalize_name(wanted.name)
+        if name == canonicalize_name(project["name"]):
+            continue
+        assert name in pins, f"constraints.txt does not pin {name}"
+        assert wanted.specifier.contains(pins[name], prereleases=True), (
+            f"{name}=={pins[name]} is not {wanted.specifier}"
+        )
+
+
+def test_every_package_is_listed_for_the_wheel() -> None:
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]
+    packages = {module for module, path in SOURCES.items() if path.name == "__init__.py"}
+    assert sorted(listed) == sorted(packages)
