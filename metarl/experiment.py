@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -270,7 +271,7 @@ def evaluate(
                     trials,
                     seed=seed,
                     rows=rows,
-                    on_batch=lambda done, before=bar.n: bar.update(before + done - bar.n),  # type: ignore[misc]
+                    on_batch=partial(advance, bar, int(bar.n)),
                 )
     sampled = played["agent"]["sampled"]
     result: dict[str, Any] = {
@@ -291,6 +292,11 @@ def evaluate(
         difference = bootstrap_mean(sampled.returns - played["references"][name].returns)
         entry["agent_minus"] = {"mean": difference.mean, "interval": [difference.low, difference.high]}
     return result
+
+
+def advance(bar: tqdm[Any], start: int, done: int) -> None:
+    """Move a bar to ``done`` beyond ``start``."""
+    bar.update(start + done - bar.n)
 
 
 def tune(experiment: Experiment, prior: Prior, seed: int) -> dict[str, float]:

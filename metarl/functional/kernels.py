@@ -27,12 +27,12 @@ def unit(x: Tensor) -> Tensor:
 
 
 def prepare(kernel: Kernel, x: Tensor) -> Tensor:
-    """The form in which queries and keys of ``kernel`` are compared by a plain product, where they can be."""
+    """The form in which queries and keys of ``kernel`` are compared: of unit length for ``cosine``."""
     return unit(x) if kernel == "cosine" else x
 
 
 def logits(kernel: Kernel, query: Tensor, key: Tensor, temperature: float = 1.0) -> Tensor:
-    """Log weights of every key for every query.
+    """Log weights of every key for every query, both of which have gone through :func:`prepare`.
 
     ``dot``: q.k / sqrt(K) (Vaswani et al. 2017, eq. 1). ``cosine``: q.k / (|q| |k|) (Graves et al. 2014, eq. 6).
     ``inverse_distance``: -log(|q - k|^2 + delta), whose softmax is the normalised 1 / (d^2 + delta) of Pritzel et al.
@@ -41,8 +41,7 @@ def logits(kernel: Kernel, query: Tensor, key: Tensor, temperature: float = 1.0)
     if kernel == "inverse_distance":
         squared = (query * query).sum(-1)[..., None] + (key * key).sum(-1)[..., None, :] - 2 * query @ key.mT
         return -torch.log(squared.clamp_min(0.0) + DISTANCE_FLOOR) / temperature
-    product = prepare(kernel, query) @ prepare(kernel, key).mT
-    return product / (temperature * scale_of(kernel, query.shape[-1]))
+    return query @ key.mT / (temperature * scale_of(kernel, query.shape[-1]))
 
 
 def scale_of(kernel: Kernel, width: int) -> float:

@@ -49,6 +49,10 @@ class ShuffledKeys(Access):
         super().__init__()
         self.access = access
 
+    def prepare(self, address: Tensor) -> Tensor:
+        """As the wrapped access does."""
+        return self.access.prepare(address)
+
     def forward(
         self,
         query: Tensor,

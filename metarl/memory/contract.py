@@ -98,6 +98,10 @@ class Access(nn.Module, ABC):
 
     control_size: int = 0
 
+    def prepare(self, address: Tensor) -> Tensor:
+        """The form ``[..., K]`` in which keys are stored and queries asked: what need not be done again at each read."""
+        return address
+
     @abstractmethod
     def forward(
         self,
@@ -109,6 +113,8 @@ class Access(nn.Module, ABC):
         causal: bool = False,
     ) -> Read:
         """Read with ``query`` ``[B, Q, K]``; ``mask`` ``[B, Q, N]`` (bool) says which slots each query may see.
+
+        Query and keys have gone through :meth:`prepare`.
 
         ``causal`` stands for the mask in which query i sees the slots before the i-th (Q = N + 1), without building it.
         """

@@ -147,11 +147,11 @@ class EpisodicCore(MemoryCore):
 
     def _key(self, before: Tensor, feedback: Tensor) -> Tensor:
         """The key of a completed transition, from o_{t-1} and feedback_t."""
-        return self.key(self._address(before, feedback))
+        return self.access.prepare(self.key(self._address(before, feedback)))
 
     def _query(self, now: Tensor, feedback: Tensor) -> Tensor:
         """What the present asks, from o_t and feedback_t."""
-        return (self.key if self.query is None else self.query)(self._address(now, feedback))
+        return self.access.prepare((self.key if self.query is None else self.query)(self._address(now, feedback)))
 
     def _address(self, observation: Tensor, feedback: Tensor) -> Tensor:
         return torch.cat([observation, feedback], -1) if self.options.address == "transition" else observation

@@ -64,24 +64,51 @@ class Attention(Access):
             return Read(self._fused(query, content, mask, causal), None)
         return self.weigh(query, content, mask, causal=causal)
 
+    def prepare(self, address: Tensor) -> Tensor:
+        """See :meth:`metarl.memory.contract.Access.prepare`; each head has a part of its own."""
+        if self.options.kernel != "cosine":
+            return address
+        return kernels.prepare("cosine", address.unflatten(-1, (self.options.heads, -1))).flatten(-2)
+
     def weigh(self, query: Tensor, content: Content, mask: Tensor | None = None, *, causal: bool = False) -> Read:
         """The same read written out, with the weights (their mean over heads)."""
         o = self.options
-        q, k, v = (self._split(x) for x in (query, content.keys, content.values))
         visible = self._visible(query, content, mask, causal)[:, None]
-        scores = kernels.logits(o.kernel, q, k, o.temperature)
+        scores = self._scores(query, content.keys)
         if o.top_k is not None:
             scores = keep_top(scores.masked_fill(~visible, -torch.inf), o.top_k)
             visible = visible & ~torch.isneginf(scores)
         weights = log_weights(scores, visible, o.empty_slot)
-        value = (weights.exp() @ v).transpose(1, 2).flatten(2)
+        value = self._sum(weights.exp(), content.values)
         mean = weights[:, 0] if o.heads == 1 else torch.logsumexp(weights, 1) - torch.tensor(float(o.heads)).log()
         return Read(value, mean)
+
+    def _scores(self, query: Tensor, keys: Tensor) -> Tensor:
+        """Logits ``[B, heads, Q, N]``."""
+        o = self.options
+        if query.shape[1] > 1 or o.heads == 1 or o.kernel == "inverse_distance":
+            return kernels.logits(o.kernel, self._split(query), self._split(keys), o.temperature)
+        # One query over many slots is bound by memory: queries padded with zeros leave the keys where they lie.
+        apart = query * self._own(query.shape[-1], query)
+        scale = o.temperature * kernels.scale_of(o.kernel, query.shape[-1] // o.heads)
+        return (apart @ keys.mT / scale)[:, :, None]
+
+    def _sum(self, weights: Tensor, values: Tensor) -> Tensor:
+        """Values ``[B, Q, V]`` summed with ``weights`` ``[B, heads, Q, N]``."""
+        if weights.shape[2] > 1 or self.options.heads == 1:
+            return (weights @ self._split(values)).transpose(1, 2).flatten(2)
+        every = weights[:, :, 0] @ values  # each head over all of the values, of which its own part is kept
+        return (every * self._own(values.shape[-1], values)).sum(1, keepdim=True)
+
+    def _own(self, width: int, like: Tensor) -> Tensor:
+        """``[heads, width]``: one where a column belongs to the head."""
+        return torch.eye(self.options.heads, dtype=like.dtype, device=like.device).repeat_interleave(
+            width // self.options.heads, 1
+        )
 
     def _fused(self, query: Tensor, content: Content, mask: Tensor | None, causal: bool) -> Tensor:
         o = self.options
         q, k, v = (self._split(x) for x in (query, content.keys, content.values))
-        q, k = kernels.prepare(o.kernel, q), kernels.prepare(o.kernel, k)
         k, v = F.pad(k, (0, 0, 1, 0)), F.pad(v, (0, 0, 1, 0))  # the empty slot stands first
         scale = 1 / (o.temperature * kernels.scale_of(o.kernel, q.shape[-1]))
         if causal:
