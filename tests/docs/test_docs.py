@@ -1,0 +1,295 @@
+"""The pages say what is so: their Python runs, their commands parse, their names and links lead somewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import re
+import runpy
+import shlex
+import sys
+import types
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium.utils.env_checker import check_env
+
+from metarl import cli
+from metarl.config import parse_assignment
+from metarl.envs.table import FAMILIES
+from metarl.experiment import configure
+from metarl.memory.options import MemoryOptions
+from metarl.memory.registry import ACCESSES, build_core
+from metarl.types import Boundary, CoreInput
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = {path.name: path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
+RESULTS = "results.md"  # generated from measured rows; its commands are longer than a page's
+WRITTEN = [name for name in PAGES if name != RESULTS]
+
+TOY = ((r"total_timesteps=[\d_]+", "total_timesteps=1"), (r"for update in range\(\d+\)", "for update in range(2)"))
+"""Training is cut to single rollouts."""
+
+
+Run = Callable[[str], dict[str, Any]]
+
+
+class Block(NamedTuple):
+    """A fenced block."""
+
+    language: str
+    text: str
+
+    @property
+    def file(self) -> str | None:
+        """The file that its first line names."""
+        named = re.match(r"# ([\w./]+\.(?:py|toml))\n", self.text)
+        return named[1] if named else None
+
+
+def blocks(page: str, *languages: str) -> list[Block]:
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", PAGES[page].read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return [Block(language, text) for language, text in found if not languages or language in languages]
+
+
+def prose(page: str) -> str:
+    return re.sub(r"^```.*?^```$", "", PAGES[page].read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+def spans(page: str) -> list[str]:
+    """What stands in backquotes within the text."""
+    return re.findall(r"`([^`\n]+)`", prose(page))
+
+
+def with_language(language: str) -> list[str]:
+    return [page for page in WRITTEN if blocks(page, language)]
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Pages write files and add modules, ids and parts; all are gone afterwards."""
+    monkeypatch.chdir(tmp_path)
+    tables: tuple[dict[str, Any], ...] = (FAMILIES, ACCESSES, gym.registry)
+    kept = [dict(table) for table in tables]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
+    for table, before in zip(tables, kept, strict=True):
+        table.clear()
+        table.update(before)
+
+
+def module_of(file: str) -> str:
+    """The name that a file is imported by."""
+    name = file.removesuffix(".py").replace("/", ".")
+    return name if name.startswith("metarl.") else f"metarl.{name}"
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs a page's Python in order, and compares what it prints where the page shows it; returns its names."""
+    return partial(run_page, monkeypatch)
+
+
+def run_page(monkeypatch: pytest.MonkeyPatch, page: str) -> dict[str, Any]:
+    names: dict[str, Any] = {"__name__": "page"}
+    printed = ""
+    for block in blocks(page, "python", "text"):
+        if block.language == "text":
+            assert printed == block.text
+            continue
+        code = block.text
+        for pattern, replacement in TOY:
+            code = re.sub(pattern, replacement, code)
+        where = names
+        if block.file:
+            module = types.ModuleType(module_of(block.file))
+            monkeypatch.setitem(sys.modules, module.__name__, module)
+            where = module.__dict__
+        with contextlib.redirect_stdout(io.StringIO()) as out:
+            exec(compile(code, f"{page} ({block.file or 'block'})", "exec"), where)
+        printed = out.getvalue()
+    return names
+
+
+def test_the_readme_runs(run: Run, tmp_path: Path) -> None:
+    names = run("README.md")
+    assert 0 <= names["total"] <= 20
+    assert (tmp_path / "agent.zip").is_file()
+
+
+def test_concepts_runs_and_prints_what_it_shows(run: Run) -> None:
+    names = run("concepts.md")
+    assert int(names["state"].store.writes[0]) == 0
+    assert [block.language for block in blocks("concepts.md", "python", "text")] == ["python", "text"]
+
+
+def test_extending_runs_and_what_it_adds_keeps_the_contracts(run: Run) -> None:
+    names = run("extending.md")
+    for played in ("played", "reference", "learned"):
+        assert names[played].returns.shape == (500,)
+    assert names["reference"].returns.mean() > 3  # random actions get 0
+    assert names["many"].num_envs == 8
+    for reveal in (False, True):
+        check_env(gym.make("metarl/GaussianBandit-v0", reveal=reveal).unwrapped)
+
+    steps, batch = 7, 3
+    core = build_core(MemoryOptions(access="linear", gate=False), 2, 4, steps)
+    x = torch.randn(steps, batch, 6)
+    stream = CoreInput(x[..., :2], x[..., 2:])
+    for changes in ((0,), (0, 3)):
+        begin = torch.zeros(steps, batch, dtype=torch.long)
+        begin[list(changes)] = Boundary.TRIAL
+        state, looped = core.initial_state(batch), []
+        for t in range(steps):
+            y, state = core(CoreInput(stream.now[t], stream.feedback[t]), state, begin[t])
+            looped.append(y)
+        unrolled, _ = core.unroll(stream, core.initial_state(batch), begin)
+        torch.testing.assert_close(unrolled, torch.stack(looped), atol=1e-5, rtol=1e-5)
+
+
+def test_single_and_batched_dynamics_of_the_family_agree(run: Run) -> None:
+    family = run("extending.md")["family"]
+    tasks = family.sample_batch(np.random.default_rng(0), 1)
+    means = tasks["means"][0]
+    single = family.make({"means": means})
+    single.reset(seed=0)
+    many = family.batched(1)
+    many.start(tasks)
+    rng = np.random.default_rng(1)
+    for arm in (0, 1):
+        one = np.mean([single.step(arm)[1] for _ in range(2000)])
+        other = np.mean([many.step(np.array([arm]), rng)[1][0] for _ in range(2000)])
+        assert one == pytest.approx(means[arm], abs=5 * family.noise / 2000**0.5)
+        assert other == pytest.approx(means[arm], abs=5 * family.noise / 2000**0.5)
+
+
+def commands(page: str) -> list[list[str]]:
+    """The commands of a page's shell blocks, and those in its text that have arguments."""
+    lines = [line for block in blocks(page, "sh") for line in block.text.splitlines()]
+    lines += [span for span in spans(page) if re.match(r"(metarl|make) \w", span)]
+    found = [shlex.split(part, comments=True) for line in lines for part in line.split("&&")]
+    return [words for words in found if words]
+
+
+def check_metarl(words: list[str]) -> None:
+    if len(words) == 1 and words[0] in ("train", "eval", "report", "list"):
+        return  # the command's name, in a sentence
+    args = cli.parser().parse_args(words)
+    if args.command == "train":
+        configure(args.preset, [parse_assignment(text) for text in args.settings])
+
+
+@pytest.mark.parametrize("page", WRITTEN)
+def test_commands_are_such(page: str, run: Run, tmp_path: Path) -> None:
+    if blocks(page, "toml"):
+        run(page)  # its presets use what it adds
+    for block in blocks(page, "toml"):
+        assert block.file, "the first line of a preset names its file"
+        (tmp_path / block.file).write_text(block.text)
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    for words in commands(page):
+        match [Path(words[0]).name, *words[1:]]:
+            case ["metarl", *rest]:
+                check_metarl(rest)
+            case ["make", target, *variables]:
+                assert target in targets
+                assert all(v.partition("=")[0] in ("PYTHON", "VENV", "PIP_ARGS") for v in variables)
+            case ["python3" | "python", "-m", "venv" | "pip" | "pytest", *rest]:
+                assert all((ROOT / rest[i + 1]).is_file() for i, word in enumerate(rest) if word == "-c")
+            case ["python", script, *_]:
+                assert (ROOT / script).is_file()
+            case ["wandb", "sync", _]:
+                pass
+            case _:
+                raise AssertionError(f"{page} has a command that no test knows: {' '.join(words)}")
+
+
+def test_a_wrong_command_would_be_found(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        check_metarl(["evaluate", "RUN"])
+    assert "invalid choice" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="env: BernoulliBandit has no option 'arm'"):
+        check_metarl(["train", "bandit", "--set", "env.arm=7"])
+
+
+@pytest.mark.parametrize("page", with_language("toml"))
+def test_presets_are_whole(page: str, run: Run, tmp_path: Path) -> None:
+    run(page)
+    for block in blocks(page, "toml"):
+        path = tmp_path / str(block.file)
+        path.write_text(block.text)
+        assert configure(str(path)).about
+
+
+@pytest.mark.parametrize("page", WRITTEN)
+def test_settings_named_in_the_text_exist(page: str) -> None:
+    for span in spans(page):
+        if re.match(r"(env|memory|ppo|train|eval)\.\w+(\.\w+)*=", span):
+            assert accepted(span), span
+
+
+def accepted(setting: str) -> bool:
+    """Whether the setting exists and can take the value, if only with others beside it."""
+    try:
+        configure("bandit", [parse_assignment(setting)])
+    except ValueError as error:
+        return " needs " in str(error)
+    return True
+
+
+@pytest.mark.parametrize("page", WRITTEN)
+def test_names_and_paths_lead_somewhere(page: str) -> None:
+    for span in spans(page):
+        if re.fullmatch(r"metarl(\.\w+)+", span):
+            assert resolves(span), span
+        if re.fullmatch(r"(metarl|envs|agents|tests|scripts|docs)/[\w./]*", span):
+            assert (ROOT / span).exists(), span
+
+
+def resolves(name: str) -> bool:
+    """Whether a dotted name is a module or something in one."""
+    head, _, last = name.rpartition(".")
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError:
+        return hasattr(importlib.import_module(head), last)
+    return True
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        assert (PAGES[page].parent / link.partition("#")[0]).exists(), link
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_page_sends_to_the_other_metarl(page: str) -> None:
+    """The package index has another project under this name."""
+    assert not re.search(r"pip3? install (?:-\S+ )*['\"]?metarl(?!-memory)\b", PAGES[page].read_text(encoding="utf-8"))
+
+
+def test_the_picture_is_drawn_by_its_script(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    script = runpy.run_path(str(ROOT / "scripts" / "reproduce" / "draw_concepts.py"))
+    assert script["PICTURE"].is_file()
+    figure = script["draw"]()
+    shown = " ".join(text.get_text() for text in figure.axes[0].texts)
+    assert all(boundary.name in shown for boundary in Boundary)
+
+
+def test_floors_are_those_that_are_enforced() -> None:
+    floors = runpy.run_path(str(ROOT / "tests" / "test_architecture.py"))["FLOORS"]
+    rows = re.findall(r"^\| (\d+) \| (.*) \|$", PAGES["architecture.md"].read_text(encoding="utf-8"), re.MULTILINE)
+    table = {int(number): set(re.findall(r"`(\w+)`", what)) for number, what in rows}
+    enforced = dict(enumerate(floors))
+    assert table.keys() == enforced.keys()
+    for number, names in table.items():
+        built = {n for n in enforced[number] if (ROOT / "metarl" / n).exists() or (ROOT / f"metarl/{n}.py").exists()}
+        assert names == built, number
