@@ -185,7 +185,7 @@ class RL2PPO(BaseAlgorithm):
                 self._carry,
                 steps,
                 generator=self.generators["policy"],
-                gamma=self.options.gamma,
+                gamma=self.options.gamma_at(self.num_timesteps / self.schedule_steps),
                 lam=self.options.gae_lambda,
                 reward_scale=self.options.reward_scale,
                 name=describe(self.env),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -32,7 +34,7 @@ def parser() -> Parser:
     train.add_argument(
         "--set", dest="settings", metavar="KEY=VALUE", action="append", default=[], help="change a setting (repeatable)"
     )
-    train.add_argument("--seed", type=int, default=0, help="seed of everything random (default 0)")
+    train.add_argument("--seed", type=at_least(0), default=0, help="seed of everything random (default 0)")
     train.add_argument("--out", type=Path, help="run folder to make (default runs/PRESET-TIME-sSEED)")
     train.add_argument(
         "--wandb", choices=["offline", "online", "disabled"], default="disabled", help="default disabled"
@@ -41,9 +43,9 @@ def parser() -> Parser:
 
     evaluate = commands.add_parser("eval", help="evaluate the agent of a run folder on held-out tasks")
     evaluate.add_argument("run", type=Path, help="run folder")
-    evaluate.add_argument("--trials", type=positive, help="tasks to play (default: as the preset says)")
+    evaluate.add_argument("--trials", type=at_least(1), help="tasks to play (default: as the preset says)")
     evaluate.add_argument("--split", choices=["validation", "test"], default="test", help="default test")
-    evaluate.add_argument("--seed", type=int, default=0, help="seed of the tasks drawn (default 0)")
+    evaluate.add_argument("--seed", type=at_least(0), default=0, help="seed of the tasks drawn (default 0)")
     evaluate.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     evaluate.set_defaults(act=run_eval)
 
@@ -58,23 +60,44 @@ def parser() -> Parser:
     return top
 
 
-def positive(text: str) -> int:
-    """A whole number of at least 1."""
-    number = int(text) if text.isdecimal() else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return number
+def at_least(least: int) -> Callable[[str], int]:
+    """What reads a whole number of at least ``least``."""
+
+    def read(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
+        return int(text)
+
+    return read
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit status: 0 well, 1 training failed, 2 a wrong name, key or value."""
+    """Run a command; returns the exit status.
+
+    0: well; 1: something was not finite; 2: a wrong name, key or value; 128 + N: ended by signal N.
+    """
     args = parser().parse_args(arguments)
-    return int(args.act(args))
+    try:
+        status = int(args.act(args))
+        sys.stdout.flush()
+        return status
+    except FloatingPointError as error:  # NonFiniteError, whose own name would cost importing torch
+        print(f"metarl: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print("metarl: interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except BrokenPipeError:  # who reads, such as head, has seen enough; Python flushes once more when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
 
 
 def refuse(error: Exception) -> NoReturn:
     """Print what is wrong in one line and exit with 2."""
-    print(f"metarl: {' '.join(str(error).split())}", file=sys.stderr)
+    message = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        message = f"cannot use {error.filename}: {error.strerror}; give another path"
+    print(f"metarl: {' '.join(message.split())}", file=sys.stderr)
     raise SystemExit(WRONG) from None
 
 
@@ -82,7 +105,7 @@ def checked(make: Callable[[], Any]) -> Any:
     """What ``make`` returns; a wrong value ends the command in one line."""
     try:
         return make()
-    except (ValueError, FileExistsError, PermissionError) as error:
+    except (ValueError, OSError) as error:
         refuse(error)
 
 
@@ -91,18 +114,13 @@ def run_train(args: argparse.Namespace) -> int:
     settings = checked(lambda: [parse_assignment(text) for text in args.settings])
     from metarl import experiment as experiments
     from metarl.runs import RunFolder
-    from metarl.training.collect import NonFiniteError
 
     experiment = checked(lambda: experiments.configure(args.preset, settings))
     name = Path(args.preset).stem
     run = checked(
         lambda: RunFolder.create_at(args.out) if args.out else RunFolder.create(Path("runs"), name, seed=args.seed)
     )
-    try:
-        trained = experiments.train(experiment, run, seed=args.seed, wandb=args.wandb)
-    except NonFiniteError as error:
-        print(f"metarl: {error}", file=sys.stderr)
-        return FAILED
+    trained = experiments.train(experiment, run, seed=args.seed, wandb=args.wandb)
     print(f"trained {trained.steps:,} steps in {trained.seconds:.0f} s")
     if trained.signal is not None:
         print(f"interrupted; what was learned until then is in {run.checkpoint}")
@@ -122,7 +140,7 @@ def run_eval(args: argparse.Namespace) -> int:
 
     run = checked(lambda: RunFolder.open(args.run))
     experiment, _ = checked(lambda: experiments.load_experiment(run))
-    agent = checked(lambda: experiments.load_agent(run))
+    agent = checked(lambda: experiments.load_agent(run, experiment))
     evaluation = experiments.evaluate(
         agent, experiment, split=args.split, trials=args.trials, seed=args.seed, quiet=args.json
     )
@@ -161,8 +179,9 @@ def draw(run: Any) -> None:
     """Draw what can be drawn of a run, and say where."""
     from metarl.report.figures import draw_run
 
+    pictures = checked(lambda: draw_run(run))
     print(f"run folder: {run.path}")
-    for path in checked(lambda: draw_run(run)):
+    for path in pictures:
         print(f"picture:    {path}")
 
 

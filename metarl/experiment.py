@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from metarl.agents import baselines
 from metarl.config import ConfigError, apply, build, choice, load_toml, to_plain
-from metarl.envs import distribution
+from metarl.envs import distribution, ids
 from metarl.functional.stats import bootstrap_mean, standard_error
 from metarl.memory.ablation import ABLATIONS, ablated
 from metarl.memory.options import MemoryOptions
@@ -110,32 +110,48 @@ def configure(preset: str, assignments: Sequence[tuple[tuple[str, ...], Any]] = 
 
 
 def check(experiment: Experiment) -> Experiment:
-    """Raise ConfigError if the environment or the memory can't be built; returns the experiment."""
-    from metarl.nets.policy import MemoryPolicy
-
+    """Raise ConfigError if the environment or the agent can't be built; returns the experiment."""
     if "id" not in experiment.env:
         raise ConfigError("env.id is missing; metarl list envs shows what there is")
     if "split" in experiment.env:
         raise ConfigError("env.split is not a setting: training draws training tasks, eval --split chooses the others")
+    choice(experiment.env["id"], ids(), "env.id")
     try:
-        env = experiment.make_env("train", 1)
-        with torch.random.fork_rng(devices=[]):
-            MemoryPolicy(env.layout.observation_space, env.single_action_space, experiment.memory, env.trial_steps)
+        make_agent(experiment, experiment.make_env("train", 1), seed=0)
     except ConfigError:
         raise
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, MemoryError) as error:
         raise ConfigError(f"env: {error}") from None
     return experiment
 
 
+def make_agent(experiment: Experiment, env: TrialVectorEnv, seed: int) -> RL2PPO:
+    """The untrained agent."""
+    from metarl.agents.rl2 import RL2PPO
+
+    return RL2PPO(
+        "MemoryPolicy",
+        env,
+        memory=experiment.memory,
+        n_steps=experiment.train.n_steps,
+        seed=seed,
+        device="cpu",
+        **to_plain(experiment.ppo),
+    )
+
+
 def load_experiment(run: RunFolder) -> tuple[Experiment, int]:
-    """The experiment and the seed of a run folder."""
+    """The experiment and the seed of a run folder.
+
+    Raises:
+        RunError, ConfigError: config.json is damaged.
+    """
     config = dict(run.config)
     try:
         seed = int(config.pop("seed"))
     except (KeyError, TypeError, ValueError):
         raise RunError(f"{run.path} has no seed in its config.json; it is damaged or no run of this package") from None
-    return build(Experiment, config, f"{run.path}: config"), seed
+    return check(build(Experiment, config, f"{run.path}: config")), seed
 
 
 @contextmanager
@@ -165,26 +181,16 @@ def train(
     experiment: Experiment, run: RunFolder, *, seed: int, wandb: WandbMode = "disabled", quiet: bool = False
 ) -> Trained:
     """Train in ``run``: metrics, checkpoint and status are written there, also when it is interrupted or fails."""
-    from metarl.agents.rl2 import RL2PPO, tracking_logger
+    from metarl.agents.rl2 import tracking_logger
 
     if experiment.train.threads:
         torch.set_num_threads(experiment.train.threads)
     config = to_plain(experiment) | {"seed": seed}
     run.start(config)
-    run.set_status("running")
     tracker = make_tracker(run.path, wandb, config, name=run.path.name)
     status: Any = "failed"
     try:
-        env = experiment.make_env("train", experiment.train.n_envs)
-        agent = RL2PPO(
-            "MemoryPolicy",
-            env,
-            memory=experiment.memory,
-            n_steps=experiment.train.n_steps,
-            seed=seed,
-            device="cpu",
-            **to_plain(experiment.ppo),
-        )
+        agent = make_agent(experiment, experiment.make_env("train", experiment.train.n_envs), seed)
         agent.set_logger(tracking_logger(tracker))
         total, began = experiment.train.total_timesteps, time.perf_counter()
         with stop_signals() as signals, tqdm(total=total, unit="step", unit_scale=True, disable=quiet or None) as bar:
@@ -197,8 +203,8 @@ def train(
                 return not signals
 
             agent.learn(total, callback=on_step)
-        seconds = time.perf_counter() - began
-        agent.save(run.checkpoint)
+            seconds = time.perf_counter() - began
+            agent.save(run.checkpoint)
         tracker.log_artifact(run.checkpoint, "checkpoint", "model")
         status = "interrupted" if signals else "finished"
         return Trained(agent, seconds, agent.num_timesteps, signals[0] if signals else None)
@@ -207,11 +213,22 @@ def train(
         tracker.finish(status)
 
 
-def load_agent(run: RunFolder) -> RL2PPO:
-    """The trained agent of a run folder."""
+def load_agent(run: RunFolder, experiment: Experiment) -> RL2PPO:
+    """The trained agent of a run folder.
+
+    Raises:
+        CheckpointError, RunError: the checkpoint is missing, damaged, or of an agent for other environments.
+    """
     from metarl.agents.rl2 import RL2PPO
 
-    return RL2PPO.load(run.checkpoint, device="cpu")
+    agent = RL2PPO.load(run.checkpoint, device="cpu")
+    layout = experiment.make_env("test", 1).layout
+    if (agent.observation_space, agent.action_space) != (layout.observation_space, layout.action_space):
+        raise RunError(
+            f"{run.path} is damaged: its checkpoint sees {agent.observation_space} and chooses from "
+            f"{agent.action_space}, but its config.json makes other environments"
+        )
+    return agent
 
 
 def summary(played: Played) -> dict[str, Any]:
@@ -249,7 +266,7 @@ def evaluate(
     Raises:
         ValueError: ``split`` is "train".
     """
-    trials = trials or experiment.eval.trials
+    trials = experiment.eval.trials if trials is None else trials
     family = experiment.make_distribution(split)
     rows = min(experiment.eval.rows, trials)
     prior = None if family.reveal else family.prior

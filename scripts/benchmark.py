@@ -125,6 +125,27 @@ def imports() -> Row:
     )
 
 
+def evaluation() -> Row:
+    """Seconds that an agent with attention over the trial takes for 10,000 held-out trials of 100 steps, one thread."""
+    from metarl.agents.rl2 import RL2PPO
+    from metarl.experiment import configure
+    from metarl.training.evaluate import play
+
+    torch.set_num_threads(1)
+    experiment = configure("bandit")
+    agent = RL2PPO("MemoryPolicy", experiment.make_env("train", 4), memory=experiment.memory, device="cpu")
+    start = time.perf_counter()
+    play(agent.actor(), lambda n: experiment.make_env("validation", n), 10_000, rows=experiment.eval.rows)
+    return row(
+        setting="Bernoulli bandit k=10, n=100, 10,000 paired trials, one thread",
+        method="evaluation of one actor",
+        metric="seconds",
+        ours=time.perf_counter() - start,
+        goal=(None, 30.0),
+        command="python scripts/benchmark.py evaluation",
+    )
+
+
 def row(**values: Any) -> Row:
     """A row of the results without a statistic over tasks."""
     empty = {"se": None, "n_tasks": 0, "seeds": (0,), "references": {}, "train_seconds": 0.0, "train_steps": 0}
@@ -133,7 +154,7 @@ def row(**values: Any) -> Row:
 
 def main() -> None:
     """Measure what is named and keep it."""
-    measures = {"envs": envs, "throughput": throughput, "import": imports}
+    measures = {"envs": envs, "throughput": throughput, "import": imports, "evaluation": evaluation}
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=measures)
     result = measures[parser.parse_args().what]()

@@ -24,7 +24,9 @@ class PPOOptions:
     learning_rate_end: Annotated[float, Ge(0)] = 0.0
     """Its value when the schedule ends; linear in between."""
     gamma: Annotated[float, Ge(0), Le(1)] = 0.99
-    """Discount per step of the trial."""
+    """Discount per step of the trial at the beginning; a short horizon is learned sooner."""
+    gamma_end: Annotated[float, Ge(0), Le(1)] | None = None
+    """Its value when the schedule ends, linear in between; None: as at the beginning."""
     gae_lambda: Annotated[float, Ge(0), Le(1)] = 0.8
     """Lambda of the advantage estimates."""
     n_epochs: Annotated[int, Ge(1)] = 4
@@ -48,11 +50,19 @@ class PPOOptions:
 
     def at(self, progress: float) -> tuple[float, float]:
         """Learning rate and entropy weight when the fraction ``progress`` of the schedule is behind."""
-        p = min(max(progress, 0.0), 1.0)
         return (
-            self.learning_rate + p * (self.learning_rate_end - self.learning_rate),
-            self.ent_coef + p * (self.ent_coef_end - self.ent_coef),
+            between(self.learning_rate, self.learning_rate_end, progress),
+            between(self.ent_coef, self.ent_coef_end, progress),
         )
+
+    def gamma_at(self, progress: float) -> float:
+        """The discount when the fraction ``progress`` of the schedule is behind."""
+        return self.gamma if self.gamma_end is None else between(self.gamma, self.gamma_end, progress)
+
+
+def between(start: float, end: float, progress: float) -> float:
+    """Linear from ``start`` to ``end`` as ``progress`` goes from 0 to 1, and no further."""
+    return start + min(max(progress, 0.0), 1.0) * (end - start)
 
 
 def losses(
