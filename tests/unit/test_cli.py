@@ -1,0 +1,544 @@
+import contextlib
+import io
+import json
+import os
+import re
+import runpy
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from metarl.agents.rl2 import RL2PPO
+from metarl.cli import main
+from metarl.envs.bernoulli_bandit import BatchedBernoulli
+from metarl.memory.ablation import ABLATIONS
+from metarl.runs import RunFolder
+
+ROOT = Path(__file__).resolve().parents[2]
+READER = runpy.run_path(str(ROOT / "tests" / "wandb_reader.py"))
+SECRET = "0123456789abcdef" * 2 + "fakefake"
+PNG = b"\x89PNG\r\n\x1a\n"
+NET = ["memory.key_size=8", "memory.value_size=8", "memory.controller_options.hidden_size=8", "train.threads=1"]
+SMALL = [*NET, "train.n_envs=4", "eval.trials=20", "eval.tuning_trials=5"]
+KEYS = {"env", "split", "trials", "return_mean", "return_se", "by_episode", "references", "ablations"}
+
+
+def settings(*assignments: str) -> list[str]:
+    return [word for assignment in assignments for word in ("--set", assignment)]
+
+
+BANDIT = settings(*SMALL, "env.arms=7", "env.pulls=60", "train.total_timesteps=480")
+BARCODE = settings(
+    *SMALL, "env.arms=3", "env.contexts=3", "env.repeats=3", "env.pulls=2", "env.bits=6", "train.total_timesteps=144"
+)
+
+
+class Ran(NamedTuple):
+    status: int
+    out: str
+    err: str
+
+
+def run(*arguments: str | Path) -> Ran:
+    """A command in this process."""
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+        try:
+            status = main([str(argument) for argument in arguments])
+        except SystemExit as end:
+            status = int(str(end.code))
+    return Ran(status, out.getvalue(), err.getvalue())
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("METARL_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def bandit(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, Ran]:
+    path = tmp_path_factory.mktemp("bandit") / "run"
+    ran = run("train", "bandit", *BANDIT, "--seed", "3", "--out", path)
+    return RunFolder(path), ran
+
+
+@pytest.fixture(scope="module")
+def barcode(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    path = tmp_path_factory.mktemp("barcode") / "run"
+    assert run("train", "barcode", *BARCODE, "--out", path).status == 0
+    return RunFolder(path)
+
+
+def evaluation(*arguments: str | Path) -> dict[str, Any]:
+    ran = run("eval", *arguments, "--json")
+    assert (ran.status, ran.err) == (0, "")
+    result = json.loads(ran.out)
+    assert isinstance(result, dict)
+    return result
+
+
+def test_train_leaves_a_whole_run_folder(bandit: tuple[RunFolder, Ran]) -> None:
+    folder, ran = bandit
+    assert (ran.status, ran.err) == (0, "")
+    assert set(files(folder.path)) == {
+        *("config.json", "meta.json", "status.json", "metrics.jsonl", "checkpoint.zip", "evaluation.json"),
+        *("figures/adaptation.png", "figures/learning.png"),
+    }
+    assert folder.status["status"] == "finished"
+    assert folder.config["seed"] == 3
+    assert folder.config["env"] == {"id": "metarl/BernoulliBandit-v0", "arms": 7, "pulls": 60}
+    assert {"versions", "git", "command"} <= set(folder.meta)
+    steps = [row["env_steps"] for row in folder.metrics()]
+    assert steps == [240, 480]
+    assert all(path.read_bytes().startswith(PNG) for path in folder.figures.iterdir())
+
+
+def test_train_prints_a_table_and_ends_with_folder_and_pictures(bandit: tuple[RunFolder, Ran]) -> None:
+    folder, ran = bandit
+    lines = ran.out.splitlines()
+    assert lines[0].startswith("trained 480 steps in ")
+    rows = ["agent (sampled", "agent (greedy", "memory off", "random", "greedy", "UCB1", "Thompson", "Gittins"]
+    for name in rows:
+        assert any(line.startswith(name) and "±" in line for line in lines), name
+    assert lines[-3] == f"run folder: {folder.path}"
+    assert [line.split()[-1] for line in lines[-2:]] == [
+        str(folder.figures / "adaptation.png"),
+        str(folder.figures / "learning.png"),
+    ]
+
+
+def test_a_run_is_never_overwritten(bandit: tuple[RunFolder, Ran]) -> None:
+    before = files(bandit[0].path)
+    ran = run("train", "bandit", *BANDIT, "--out", bandit[0].path)
+    assert (ran.status, ran.out, ran.err.count("\n")) == (2, "", 1)
+    assert "exists and is not empty; choose another folder or remove it first" in ran.err
+    assert files(bandit[0].path) == before
+
+
+def test_without_out_each_run_gets_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run("train", "bandit", *BANDIT, *settings("env.pulls=2", "train.total_timesteps=8")).status == 0
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert folder.name.startswith("bandit-")
+    assert folder.name.endswith("-s0")
+
+
+def test_other_arms_and_pulls_train_and_evaluate_just_so(bandit: tuple[RunFolder, Ran]) -> None:
+    agent = RL2PPO.load(bandit[0].checkpoint)
+    assert (agent.action_space.n, agent.trial_steps) == (7, 60)  # type: ignore[attr-defined]
+    result = json.loads((bandit[0].path / "evaluation.json").read_text())
+    assert len(result["by_episode"]) == 60
+    assert all(len(entry["by_episode"]) == 60 for entry in result["references"].values())
+    assert result["env_options"] == {"arms": 7, "pulls": 60}
+
+
+def test_eval_json_is_one_object(bandit: tuple[RunFolder, Ran]) -> None:
+    before = files(bandit[0].path)
+    result = evaluation(bandit[0].path)
+    assert set(result) >= KEYS
+    assert (result["env"], result["split"], result["trials"]) == ("metarl/BernoulliBandit-v0", "test", 20)
+    assert set(result["references"]) == {"random", "greedy", "epsilon-greedy", "UCB1", "Thompson", "Gittins"}
+    assert set(result["ablations"]) == {"off"}
+    assert result["return_mean"] == pytest.approx(sum(result["by_episode"]))
+    assert result["return_se"] > 0
+    told = json.loads((bandit[0].path / "evaluation.json").read_text())
+    assert {name: value for name, value in told.items() if not name.startswith("train_")} == result
+    assert (told["train_steps"], told["train_seed"]) == (480, 3)
+    assert files(bandit[0].path) == before
+
+
+def test_eval_takes_trials_split_and_seed(bandit: tuple[RunFolder, Ran]) -> None:
+    path = bandit[0].path
+    one, again = evaluation(path, "--trials", "9"), evaluation(path, "--trials", "9")
+    assert one == again
+    assert one["trials"] == 9
+    validation = evaluation(path, "--trials", "9", "--split", "validation")
+    assert validation["split"] == "validation"
+    other = evaluation(path, "--trials", "9", "--seed", "1")
+    returns = [result["references"]["random"]["by_episode"] for result in (one, validation, other)]
+    assert returns[0] != returns[1] != returns[2] != returns[0]
+
+
+def test_eval_of_one_trial_is_plain_json(bandit: tuple[RunFolder, Ran]) -> None:
+    assert evaluation(bandit[0].path, "--trials", "1")["return_se"] == 0
+
+
+def test_eval_prints_the_table(bandit: tuple[RunFolder, Ran]) -> None:
+    ran = run("eval", bandit[0].path)
+    table = bandit[1].out.split("\n", 1)[1].partition("run folder:")[0]
+    assert ran == Ran(0, table, "")
+
+
+def test_report_draws_again(bandit: tuple[RunFolder, Ran], tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(bandit[0].path, tmp_path / "run"))
+    shutil.rmtree(copy / "figures")
+    ran = run("report", copy)
+    assert ran.status == 0
+    assert ran.out.splitlines()[0] == f"run folder: {copy}"
+    assert (copy / "figures" / "adaptation.png").read_bytes().startswith(PNG)
+
+
+def test_a_barcode_run_is_told_by_exposure_and_has_both_ablations(barcode: RunFolder) -> None:
+    result = json.loads((barcode.path / "evaluation.json").read_text())
+    assert set(result["ablations"]) == set(ABLATIONS)
+    assert len(result["by_exposure"]) == 3
+    assert len(result["by_episode"]) == 9
+    for entry in (*result["ablations"].values(), *result["references"].values()):
+        assert len(entry["by_exposure"]) == 3
+    assert np.mean(result["by_exposure"]) == pytest.approx(np.mean(result["by_episode"]), abs=1e-6)
+
+
+@pytest.mark.parametrize("what", ["envs", "memories", "presets"])
+def test_list_shows_the_same_as_text_and_as_json(what: str) -> None:
+    shown, told = run("list", what), run("list", what, "--json")
+    assert shown.status == told.status == 0
+    rows = json.loads(told.out)
+    lines = shown.out.splitlines()
+    assert lines[0].split() == list(rows[0])
+    assert len(lines) == 1 + len(rows)
+    for line, row in zip(lines[1:], rows, strict=True):
+        assert line.startswith(str(next(iter(row.values()))))
+
+
+def test_list_names_what_can_be_used() -> None:
+    envs = json.loads(run("list", "envs", "--json").out)
+    assert {"metarl/BernoulliBandit-v0", "metarl/BarcodeBandit-v0"} <= {row["id"] for row in envs}
+    assert {"bandit", "barcode", "barcode-episodic"} <= {
+        row["name"] for row in json.loads(run("list", "presets", "--json").out)
+    }
+    memories = json.loads(run("list", "memories", "--json").out)
+    assert {row["controller"] for row in memories} == {"feedforward", "gru", "lstm"}
+    assert all(row["parameters"] > 0 and row["unroll"] in ("parallel", "stepped") for row in memories)
+
+
+WRONG = {
+    "no command": ([], "COMMAND"),
+    "command": (["trian"], "'trian'.*'train', 'eval', 'report', 'list'"),
+    "no preset": (["train"], "preset"),
+    "preset": (["train", "bandti"], "did you mean 'bandit'.*barcode"),
+    "preset file": (["train", "nowhere.toml"], "cannot read nowhere.toml: No such file"),
+    "section": (["train", "bandit", "--set", "trian.n_envs=4"], "unknown key trian; did you mean train"),
+    "key": (["train", "bandit", "--set", "train.n_env=4"], "unknown key train.n_env; did you mean n_envs"),
+    "section as value": (["train", "bandit", "--set", "train=4"], "train is 4, expected a table"),
+    "no equals sign": (["train", "bandit", "--set", "env.arms"], "'env.arms', expected key=value"),
+    "no key": (["train", "bandit", "--set", "=4"], "expected key=value"),
+    "type": (["train", "bandit", "--set", "train.n_envs=four"], "train.n_envs is 'four', expected an integer"),
+    "fraction": (["train", "bandit", "--set", "train.n_envs=2.5"], "train.n_envs is 2.5, expected an integer"),
+    "boolean": (["train", "bandit", "--set", "ppo.gamma=true"], "ppo.gamma is True, expected a number"),
+    "no steps": (["train", "bandit", "--set", "train.total_timesteps=0"], "total_timesteps is 0, expected greater"),
+    "too large": (["train", "bandit", "--set", "ppo.gamma=1.5"], "ppo.gamma is 1.5, expected less than or equal to 1"),
+    "infinite": (["train", "bandit", "--set", "ppo.gamma=inf"], "ppo.gamma is inf, expected a finite number"),
+    "store": (["train", "bandit", "--set", "memory.store=epsodic"], "memory.store.*did you mean 'episodic'"),
+    "access": (["train", "bandit", "--set", "memory.access=graf"], "memory.access is 'graf'; it can be attention"),
+    "controller": (["train", "bandit", "--set", "memory.controller=rnn"], "it can be feedforward, gru, lstm"),
+    "memory option": (["train", "bandit", "--set", "memory.store_options.size=4"], "unknown key size.*capacity"),
+    "memory value": (["train", "bandit", "--set", "memory.access_options.heads=0"], "heads is 0, expected greater"),
+    "memory parts": (["train", "bandit", "--set", "memory.reinstate=true"], "reinstate = true needs the lstm"),
+    "blind memory": (
+        ["train", "bandit", "--set", "memory.horizon=episode", "--set", "env.prev_done=false"],
+        "must see where episodes end: .*prev_done=True",
+    ),
+    "env id": (["train", "bandit", "--set", "env.id=metarl/BernouliBandit-v0"], "did you mean 'metarl/Bernoulli"),
+    "env id type": (["train", "bandit", "--set", "env.id=4"], "env.id is 4; it can be metarl/Barcode"),
+    "env option": (["train", "bandit", "--set", "env.arm=4"], "no option 'arm'; did you mean 'arms'"),
+    "env value": (["train", "bandit", "--set", "env.arms=1"], "arms must be an integer of at least 2, not 1"),
+    "env input": (["train", "bandit", "--set", "env.time=4"], "time is 4, expected true or false"),
+    "too many arms": (["train", "bandit", "--set", "env.arms=1000000000000"], "env: Unable to allocate"),
+    "training split": (["train", "bandit", "--set", "env.split=test"], "env.split is not a setting: .*--split"),
+    "seed": (["train", "bandit", "--seed", "abc"], "'abc' is not a whole number of at least 0"),
+    "negative seed": (["train", "bandit", "--seed", "-1"], "'-1' is not a whole number of at least 0"),
+    "wandb": (["train", "bandit", "--wandb", "maybe"], "'maybe'.*'offline', 'online', 'disabled'"),
+    "option": (["train", "bandit", "--sede", "3"], "--sede"),
+    "run": (["eval", "nowhere"], "there is no folder nowhere; a run folder is made by `metarl train`"),
+    "not a run": (["eval", "."], "is not a run folder: it has no config.json"),
+    "report of none": (["report", "nowhere"], "there is no folder nowhere"),
+    "list": (["list", "env"], "'env'.*'envs', 'memories', 'presets'"),
+    "trials": (["eval", "nowhere", "--trials", "0"], "'0' is not a whole number of at least 1"),
+    "negative trials": (["eval", "nowhere", "--trials", "-3"], "'-3' is not a whole number of at least 1"),
+    "evaluated split": (["eval", "nowhere", "--split", "train"], "'train'.*'validation', 'test'"),
+    "evaluated seed": (["eval", "nowhere", "--seed", "-1"], "'-1' is not a whole number of at least 0"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), WRONG.values(), ids=WRONG)
+def test_what_is_wrong_is_said_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ran = run(*arguments)
+    assert (ran.status, ran.out, ran.err.count("\n")) == (2, "", 1)
+    assert ran.err.startswith("metarl")
+    assert re.search(message, ran.err)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"about = = 3", "is not valid TOML: "),
+        (b"\xff\xfe", "is not valid TOML: "),
+        (b"about = 'nothing else'", "env is missing"),
+        (b"[env]\narms = 3\n[train]\ntotal_timesteps = 9", "env.id is missing; metarl list envs"),
+        (b"[env]\nid = 'metarl/BernoulliBandit-v0'", "train is missing"),
+    ],
+)
+def test_a_preset_that_is_none_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.toml").write_bytes(content)
+    ran = run("train", "mine.toml")
+    assert (ran.status, ran.out, ran.err.count("\n")) == (2, "", 1)
+    assert "mine" in ran.err or "env.id" in ran.err
+    assert message in ran.err
+    assert files(tmp_path) == {"mine.toml": content}
+
+
+def test_a_run_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    ran = run("train", "bandit", "--out", tmp_path / "file" / "run")
+    assert (ran.status, ran.out) == (2, "")
+    assert ran.err == f"metarl: cannot use {tmp_path}/file/run: Not a directory; give another path\n"
+
+
+def replaced(old: str, new: str) -> Any:
+    return lambda content: content.replace(old.encode(), new.encode())
+
+
+DAMAGE = {
+    "cut": ("config.json", lambda content: content[:40], "config.json is damaged: .*expected the JSON"),
+    "a list": ("config.json", lambda content: b"[]", "config.json is damaged: .*expected a JSON object"),
+    "no seed": ("config.json", replaced('"seed"', '"sede"'), "has no seed in its config.json"),
+    "unknown key": ("config.json", replaced('"gamma"', '"gamna"'), "unknown key ppo.gamna; did you mean gamma"),
+    "unknown id": ("config.json", replaced("Bernoulli", "Bernuli"), "env.id is .*did you mean"),
+    "other env": (
+        "config.json",
+        replaced('"arms": 7', '"arms": 8'),
+        r"checkpoint sees .*Discrete\(7\), but its config",
+    ),
+    "no checkpoint": ("checkpoint.zip", None, "there is no checkpoint at .*checkpoint.zip"),
+    "empty": ("checkpoint.zip", lambda content: b"", "checkpoint.zip is damaged"),
+    "cut zip": ("checkpoint.zip", lambda content: content[: len(content) // 2], "checkpoint.zip is damaged"),
+    "one byte": (
+        "checkpoint.zip",
+        lambda content: (
+            content[: len(content) // 2] + bytes([content[len(content) // 2] ^ 1]) + content[len(content) // 2 + 1 :]
+        ),
+        "checkpoint.zip is damaged",
+    ),
+}
+
+
+@pytest.mark.parametrize(("name", "damage", "message"), DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_run_folder_is_refused(
+    bandit: tuple[RunFolder, Ran], tmp_path: Path, name: str, damage: Any, message: str
+) -> None:
+    copy = Path(shutil.copytree(bandit[0].path, tmp_path / "run"))
+    if damage is None:
+        (copy / name).unlink()
+    else:
+        content = (copy / name).read_bytes()
+        (copy / name).write_bytes(damage(content))
+        assert (copy / name).read_bytes() != content
+    ran = run("eval", copy)
+    assert (ran.status, ran.out, ran.err.count("\n")) == (2, "", 1)
+    assert re.search(message, ran.err)
+
+
+def not_finite_from(monkeypatch: pytest.MonkeyPatch, calls: int) -> None:
+    """Bandits pay NaN from the given step on."""
+    step, made = BatchedBernoulli.step, []
+
+    def nan(self: BatchedBernoulli, actions: Any, rng: np.random.Generator) -> Any:
+        obs, rewards, done = step(self, actions, rng)
+        made.append(1)
+        return obs, np.where(len(made) > calls, np.nan, rewards), done
+
+    monkeypatch.setattr(BatchedBernoulli, "step", nan)
+
+
+def test_an_environment_that_is_not_finite_ends_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    not_finite_from(monkeypatch, 65)
+    ran = run("train", "bandit", *BANDIT, "--out", tmp_path / "run")
+    assert (ran.status, ran.out, ran.err.count("\n")) == (1, "", 1)
+    assert ran.err.startswith("metarl: BernoulliBandit gave a prev_reward that is not finite (")
+    assert "at step 65" in ran.err
+    folder = RunFolder.open(tmp_path / "run")
+    assert folder.status["status"] == "failed"
+    assert [row["env_steps"] for row in folder.metrics()] == [240]
+    assert not folder.checkpoint.exists()
+
+
+def test_an_environment_that_is_not_finite_ends_evaluation(
+    bandit: tuple[RunFolder, Ran], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    not_finite_from(monkeypatch, 5)
+    ran = run("eval", bandit[0].path)
+    assert (ran.status, ran.out, ran.err.count("\n")) == (1, "", 1)
+    assert "prev_reward that is not finite" in ran.err
+
+
+def test_ctrl_c_outside_training_is_no_traceback(
+    bandit: tuple[RunFolder, Ran], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(BatchedBernoulli, "step", interrupt)
+    assert run("eval", bandit[0].path) == Ran(130, "", "metarl: interrupted\n")
+
+
+# From here on: processes of their own.
+
+
+def command(*arguments: str | Path) -> list[str]:
+    return [sys.executable, "-m", "metarl", *map(str, arguments)]
+
+
+def environment(**more: str) -> dict[str, str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+    return {**inherited, "OMP_NUM_THREADS": "1", **more}
+
+
+def test_help_needs_no_torch() -> None:
+    code = (
+        "import sys; from metarl.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'matplotlib', 'wandb', 'stable_baselines3', 'scipy'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert all(name in done.stdout for name in ("train", "eval", "report", "list"))
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)  # what `metarl ... | head -1` comes to once head has gone
+    with os.fdopen(writer, "wb") as out:
+        done = subprocess.run(command("list", "envs"), stdout=out, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
+
+
+def session(leader: int) -> list[int]:
+    """The processes that belong to the session of ``leader``, zombies left out."""
+    members = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, _, owner = stat.read_text().rpartition(") ")[2].split()[:4]
+            if int(owner) == leader and state != "Z":
+                members.append(int(stat.parent.name))
+    return members
+
+
+def interrupt(folder: Path, number: signal.Signals, *options: str, **env: str) -> tuple[Ran, float, list[int]]:
+    """Train without end, signal the whole process group as a terminal does; seconds until the end, and who is left."""
+    endless = settings(*SMALL, "env.arms=3", "env.pulls=10", "train.total_timesteps=1000000000")
+    process = subprocess.Popen(
+        command("train", "bandit", *endless, *options, "--out", folder),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(**env),
+        start_new_session=True,
+    )
+    try:
+        metrics = folder / "metrics.jsonl"
+        while not (metrics.is_file() and metrics.read_bytes().count(b"\n") >= 5):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.02)
+        began = time.perf_counter()
+        os.killpg(process.pid, number)
+        out, err = process.communicate(timeout=60)
+        return Ran(process.returncode, out, err), time.perf_counter() - began, session(process.pid)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
+
+
+@needs_proc
+def test_sigterm_saves_and_ends_cleanly(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    ran, seconds, left = interrupt(folder.path, signal.SIGTERM)
+    assert (ran.status, ran.err, left) == (143, "", [])
+    assert seconds < 15
+    assert ran.out.splitlines()[-1] == f"interrupted; what was learned until then is in {folder.checkpoint}"
+    assert folder.status["status"] == "interrupted"
+    assert not (folder.path / "evaluation.json").exists()
+    agent = RL2PPO.load(folder.checkpoint)
+    assert agent.num_timesteps >= folder.metrics()[-1]["env_steps"] > 0
+    assert evaluation(folder.path, "--trials", "2")["trials"] == 2
+
+
+@pytest.fixture(scope="module")
+def tracked(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, Ran, float, list[int]]:
+    """A run with W&B offline, secrets in the environment, ended by Ctrl-C."""
+    base = tmp_path_factory.mktemp("wandb")
+    own = {"HOME": base, "WANDB_DATA_DIR": base / "data", "WANDB_CACHE_DIR": base / "cache"}
+    secrets = {"WANDB_API_KEY": SECRET, "A_TOKEN": f"token-{SECRET}"}
+    env = {name: str(value) for name, value in own.items()} | secrets
+    return RunFolder(base / "run"), *interrupt(base / "run", signal.SIGINT, "--wandb", "offline", **env)
+
+
+@needs_proc
+def test_ctrl_c_saves_and_ends_cleanly(tracked: tuple[RunFolder, Ran, float, list[int]]) -> None:
+    folder, ran, seconds, left = tracked
+    assert (ran.status, ran.err, left) == (130, "", [])
+    assert seconds < 15
+    assert folder.status["status"] == "interrupted"
+    assert RL2PPO.load(folder.checkpoint).num_timesteps > 0
+
+
+def records(folder: RunFolder, kind: str) -> list[Any]:
+    (path,) = folder.path.glob("wandb/offline-run-*/run-*.wandb")
+    return [getattr(record, kind) for record in READER["records"](path) if record.HasField(kind)]
+
+
+@needs_proc
+def test_wandb_holds_what_the_local_files_hold(tracked: tuple[RunFolder, Ran, float, list[int]]) -> None:
+    folder = tracked[0]
+    history = [READER["items"](row.item) for row in records(folder, "history")]
+    rows = [{name: value for name, value in row.items() if not name.startswith("_")} for row in history]
+    assert rows == folder.metrics()
+    assert len(rows) >= 5
+    config: dict[str, Any] = {}
+    for record in records(folder, "run"):
+        config |= READER["items"](record.config.update)
+    assert {name: value for name, value in config.items() if not name.startswith("_")} == folder.config
+    assert type(config["train"]["n_envs"]) is int
+    assert ("*", "env_steps") in [(metric.glob_name, metric.step_metric) for metric in records(folder, "metric")]
+
+
+@needs_proc
+def test_wandb_holds_the_checkpoint(tracked: tuple[RunFolder, Ran, float, list[int]]) -> None:
+    folder = tracked[0]
+    artifacts = records(folder, "artifact")
+    artifacts += [r.log_artifact.artifact for r in records(folder, "request") if r.HasField("log_artifact")]
+    (artifact,) = artifacts
+    assert (artifact.name, artifact.type) == ("checkpoint", "model")
+    (entry,) = artifact.manifest.contents
+    assert (entry.path, entry.size) == ("checkpoint.zip", folder.checkpoint.stat().st_size)
+
+
+@needs_proc
+def test_no_secret_of_the_environment_is_kept(tracked: tuple[RunFolder, Ran, float, list[int]]) -> None:
+    kept = files(tracked[0].path)
+    assert any(name.endswith(".wandb") for name in kept)
+    assert [name for name, content in kept.items() if SECRET.encode() in content] == []

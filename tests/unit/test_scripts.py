@@ -1,0 +1,216 @@
+import ast
+import importlib.util
+import json
+import os
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from metarl import cli
+from metarl.agents.rl2 import RL2PPO
+from metarl.experiment import configure, presets
+from metarl.report.results import Row, read
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPTS = ROOT / "scripts"
+REPRODUCE = SCRIPTS / "reproduce"
+WITH_OPTIONS = [SCRIPTS / "benchmark.py", SCRIPTS / "train_rl2.py", REPRODUCE / "bandits.py", REPRODUCE / "barcode.py"]
+
+
+def load(path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A script as a module, with its folder importable as when Python runs it."""
+    monkeypatch.syspath_prepend(str(path.parent))
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, path.stem, module)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_one_page_script_trains_plays_and_saves(tmp_path: Path) -> None:
+    script = SCRIPTS / "train_rl2.py"
+    assert len(script.read_text().splitlines()) <= 60
+    numbers = {"steps": 400, "n-envs": 4, "trials": 20, "pulls": 10, "arms": 3, "seed": 1}
+    options = [f"--{name}={number}" for name, number in numbers.items()]
+    done = subprocess.run(
+        [sys.executable, str(script), *options, "--save", "agent.zip"],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
+    total = re.search(r"reward per trial of 10 pulls: ([\d.]+) ± [\d.]+ \(chance 5\)", done.stdout)
+    assert total is not None
+    assert 0 <= float(total[1]) <= 10
+    assert re.findall(r"pull +(\d+): mean reward [01]\.\d{3}", done.stdout) == ["1", "2", "5", "10"]
+    agent = RL2PPO.load(tmp_path / "agent.zip")
+    assert (agent.num_timesteps, agent.seed, agent.trial_steps) == (400, 1, 10)
+
+
+@pytest.mark.parametrize("path", WITH_OPTIONS, ids=lambda path: path.name)
+def test_help_says_what_a_script_does(
+    path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(path.parent))
+    monkeypatch.setattr(sys, "argv", [str(path), "--help"])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(path), run_name="__main__")
+    assert end.value.code == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    about = ast.get_docstring(ast.parse(path.read_text())) or ""
+    assert about.split(":")[0].split("\n")[0] in shown
+
+
+def test_the_benchmark_knows_each_measure_that_it_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    benchmark = load(SCRIPTS / "benchmark.py", monkeypatch)
+    monkeypatch.setattr(benchmark, "RESULTS", tmp_path / "speed.json")
+    made = benchmark.row(setting="s", method="m", metric="steps/s", ours=12.5, goal=(10.0, None), command="c")
+    assert isinstance(made, Row)
+    monkeypatch.setattr(benchmark, "envs", lambda: made)
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", "envs"])
+    benchmark.main()
+    assert read(tmp_path / "speed.json") == [made]
+    assert "12.5 steps/s" in capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", "nothing"])
+    with pytest.raises(SystemExit) as end:
+        benchmark.main()
+    assert end.value.code == 2
+    assert benchmark.rate(lambda: None, 100, 0.0) > 0
+
+
+def toy(mean: float, error: float = 0.3) -> dict[str, Any]:
+    """An evaluation as ``metarl train`` writes it, as far as rows are made from it."""
+
+    def entry(value: float) -> dict[str, float]:
+        return {"return_mean": value, "return_se": error}
+
+    return {
+        **entry(mean),
+        "trials": 20,
+        "train_seconds": 10 * mean,
+        "train_steps": 400,
+        "references": {"random": entry(50.0), "Gittins": entry(83.56)},
+        "ablations": {"off": entry(mean / 2), "shuffled": entry(mean / 4)},
+    }
+
+
+class Trainings:
+    """Stands in for ``subprocess``: keeps the commands, and leaves a toy evaluation for each."""
+
+    STDOUT = subprocess.STDOUT
+
+    def __init__(self) -> None:
+        self.commands: list[list[str]] = []
+        self.threads: list[str] = []
+
+    def run(self, command: list[str], *, check: bool, stdout: Any, stderr: Any, env: dict[str, str]) -> None:
+        assert check
+        assert stderr == self.STDOUT
+        stdout.write("trained\n")
+        self.commands.append(command)
+        self.threads.append(env["OMP_NUM_THREADS"])
+        args = cli.parser().parse_args(command[3:])
+        args.out.mkdir(parents=True)
+        (args.out / "evaluation.json").write_text(json.dumps(toy(80.0 + args.seed)))
+
+
+@pytest.fixture
+def docs(tmp_path: Path) -> Path:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "results.md").write_text((ROOT / "docs" / "results.md").read_text())
+    return tmp_path / "docs"
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch, docs: Path) -> ModuleType:
+    """scripts/reproduce/runs.py, writing to a docs folder of its own."""
+    module = load(REPRODUCE / "runs.py", monkeypatch)
+    monkeypatch.setattr(module, "ROOT", docs.parent)
+    return module
+
+
+@pytest.fixture
+def trainings(runs: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Trainings:
+    fake = Trainings()
+    monkeypatch.setattr(runs, "subprocess", SimpleNamespace(run=fake.run, STDOUT=fake.STDOUT))
+    return fake
+
+
+def test_train_runs_each_seed_once(runs: ModuleType, trainings: Trainings, tmp_path: Path) -> None:
+    out = tmp_path / "runs"
+    made = runs.train("bandit", "name", (0, 2), ["env.arms=3", "env.pulls=5"], out, 2)
+    assert [evaluation["return_mean"] for evaluation in made] == [80.0, 82.0]
+    assert sorted(command[command.index("--seed") + 1] for command in trainings.commands) == ["0", "2"]
+    assert trainings.threads == ["1", "1"]
+    for command in trainings.commands:
+        assert command[:5] == [sys.executable, "-m", "metarl", "train", "bandit"]
+        assert cli.parser().parse_args(command[3:]).settings == ["env.arms=3", "env.pulls=5"]
+    assert (out / "name-s0.log").read_text() == "trained\n"
+    assert runs.train("bandit", "name", (0, 2, 3), [], out, 1)[:2] == made
+    assert len(trainings.commands) == 3  # only seed 3 was missing
+
+
+def test_a_training_that_fails_fails_the_script(runs: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(subprocess.CalledProcessError):
+        runs.train("no-such-preset", "name", (0,), [], tmp_path, 1)
+    assert "the preset is 'no-such-preset'" in (tmp_path / "name-s0.log").read_text()
+
+
+def test_write_pools_seeds_and_replaces_its_row(runs: ModuleType, docs: Path) -> None:
+    about = {"setting": "s", "metric": "reward", "goal": (40.0, None), "command": "c", "commit": "abc"}
+    about["references"] = runs.references(toy(80.0), per=2.0)
+    assert about["references"] == {"random": 25.0, "Gittins": 41.78}
+    evaluations = [toy(80.0), toy(84.0)]
+    row = runs.write("toys", evaluations, (0, 1), {**about, "method": "agent"}, per=2.0)
+    assert row.ours == pytest.approx(41.0)
+    assert row.se == pytest.approx((0.15**2 + 0.15**2) ** 0.5 / 2)
+    assert (row.n_tasks, row.seeds, row.train_seconds, row.train_steps) == (20, (0, 1), 840.0, 400)
+    off = runs.write("toys", evaluations, (0, 1), {**about, "method": "off"}, entry="ablations.off", per=2.0)
+    assert off.ours == pytest.approx(20.5)
+    better = runs.write("toys", [toy(90.0)], (5,), {**about, "method": "agent"}, per=2.0)
+    assert read(docs / "results" / "toys.json") == [better, off]
+    assert "**20.5" in (docs / "results.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("script", "result", "rows", "seeds"),
+    [("bandits", "bandits", 4, (0, 1, 2)), ("barcode", "barcode", 8, (0,))],
+)
+def test_a_reproduction_writes_its_rows(
+    runs: ModuleType,
+    trainings: Trainings,
+    docs: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    script: str,
+    result: str,
+    rows: int,
+    seeds: tuple[int, ...],
+) -> None:
+    module = load(REPRODUCE / f"{script}.py", monkeypatch)
+    monkeypatch.setattr(sys, "argv", [f"{script}.py", "--out", str(docs.parent / "runs"), "--jobs", "1"])
+    module.main()
+    made = read(docs / "results" / f"{result}.json")
+    assert len(made) == rows
+    for row in made:
+        assert row.seeds == seeds
+        assert row.command == f"python scripts/reproduce/{script}.py"
+        assert row.goal != (None, None)
+        assert set(row.references) == {"random", "Gittins"}
+    for command in trainings.commands:
+        args = cli.parser().parse_args(command[3:])
+        assert args.preset in presets(), f"{script}.py trains the preset {args.preset!r}, which does not exist"
+        settings = [cli.parse_assignment(text) for text in args.settings]
+        assert configure(args.preset, settings).eval.trials == 10_000 or script == "barcode"
