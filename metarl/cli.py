@@ -125,7 +125,7 @@ def run_train(args: argparse.Namespace) -> int:
     if trained.signal is not None:
         print(f"interrupted; what was learned until then is in {run.checkpoint}")
         return 128 + trained.signal
-    evaluation = experiments.evaluate(trained.agent, experiment)
+    evaluation = experiments.evaluate(trained.agent, experiment, seed=args.seed)
     evaluation |= {"train_seconds": trained.seconds, "train_steps": trained.steps, "train_seed": args.seed}
     experiments.save_evaluation(run, evaluation)
     show(evaluation)

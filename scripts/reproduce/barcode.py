@@ -6,7 +6,7 @@ import argparse
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from runs import references, train, write
+from common import references, train, write
 
 from metarl.report.results import commit
 
@@ -37,7 +37,7 @@ def main() -> None:
     for preset, (name, low) in AGENTS.items():
         evaluations = results[preset, "trial"]
         common = {"setting": SETTING, "metric": METRIC, "command": COMMAND, "commit": version}
-        common["references"] = references(evaluations[0], EPISODES)
+        common["references"] = references(evaluations, EPISODES)
         write("barcode", evaluations, SEEDS, {**common, "method": name, "goal": (low, None)}, per=EPISODES)
         for ablation, text in (("off", "memory off"), ("shuffled", "keys shuffled")):
             values = {**common, "method": f"{name}, {text}", "goal": (None, 4.5)}

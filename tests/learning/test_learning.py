@@ -19,9 +19,18 @@ WIN_STAY_LOSE_SHIFT = 59.1
 @pytest.mark.parametrize("seed", [0, 1])
 def test_an_agent_learns_to_learn_a_bandit_of_two_arms(seed):
     family = distribution("metarl/BernoulliBandit-v0", arms=2, pulls=100)
-    memory = {"access_options": {"heads": 4}, "gate": False}
-    agent = RL2PPO("MemoryPolicy", TrialVectorEnv(family, 256), memory=memory, reward_scale=0.1, seed=seed)
-    agent.learn(1_280_000)
+    memory = {"key_size": 32, "value_size": 32, "gate": False}
+    agent = RL2PPO(
+        "MemoryPolicy",
+        TrialVectorEnv(family, 256),
+        memory=memory,
+        gamma=0.9,
+        gamma_end=0.995,
+        gae_lambda=0.9,
+        reward_scale=0.15,
+        seed=seed,
+    )
+    agent.learn(2_048_000)
 
     def score(actor) -> float:
         return float(play(actor, lambda n: TrialVectorEnv(family.with_split("test"), n), 10_000).returns.mean())

@@ -46,7 +46,7 @@ def test_the_one_page_script_trains_plays_and_saves(tmp_path: Path) -> None:
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
     )
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr
@@ -136,8 +136,8 @@ def docs(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def runs(monkeypatch: pytest.MonkeyPatch, docs: Path) -> ModuleType:
-    """scripts/reproduce/runs.py, writing to a docs folder of its own."""
-    module = load(REPRODUCE / "runs.py", monkeypatch)
+    """scripts/reproduce/common.py, writing to a docs folder of its own."""
+    module = load(REPRODUCE / "common.py", monkeypatch)
     monkeypatch.setattr(module, "ROOT", docs.parent)
     return module
 
@@ -171,7 +171,7 @@ def test_a_training_that_fails_fails_the_script(runs: ModuleType, tmp_path: Path
 
 def test_write_pools_seeds_and_replaces_its_row(runs: ModuleType, docs: Path) -> None:
     about = {"setting": "s", "metric": "reward", "goal": (40.0, None), "command": "c", "commit": "abc"}
-    about["references"] = runs.references(toy(80.0), per=2.0)
+    about["references"] = runs.references([toy(80.0)], per=2.0)
     assert about["references"] == {"random": 25.0, "Gittins": 41.78}
     evaluations = [toy(80.0), toy(84.0)]
     row = runs.write("toys", evaluations, (0, 1), {**about, "method": "agent"}, per=2.0)
@@ -187,7 +187,7 @@ def test_write_pools_seeds_and_replaces_its_row(runs: ModuleType, docs: Path) ->
 
 @pytest.mark.parametrize(
     ("script", "result", "rows", "seeds"),
-    [("bandits", "bandits", 4, (0, 1, 2)), ("barcode", "barcode", 8, (0,))],
+    [("bandits", "bandits", 4, [(0, 1), (0, 1, 2)]), ("barcode", "barcode", 8, [(0,)])],
 )
 def test_a_reproduction_writes_its_rows(
     runs: ModuleType,
@@ -197,7 +197,7 @@ def test_a_reproduction_writes_its_rows(
     script: str,
     result: str,
     rows: int,
-    seeds: tuple[int, ...],
+    seeds: list[tuple[int, ...]],
 ) -> None:
     module = load(REPRODUCE / f"{script}.py", monkeypatch)
     monkeypatch.setattr(sys, "argv", [f"{script}.py", "--out", str(docs.parent / "runs"), "--jobs", "1"])
@@ -205,7 +205,7 @@ def test_a_reproduction_writes_its_rows(
     made = read(docs / "results" / f"{result}.json")
     assert len(made) == rows
     for row in made:
-        assert row.seeds == seeds
+        assert row.seeds in seeds
         assert row.command == f"python scripts/reproduce/{script}.py"
         assert row.goal != (None, None)
         assert set(row.references) == {"random", "Gittins"}

@@ -39,7 +39,7 @@ def train(preset: str, name: str, seeds: Sequence[int], settings: Sequence[str],
 
 
 def pooled(entries: Sequence[Mapping[str, Any]], per: float = 1.0) -> tuple[float, float]:
-    """Mean over seeds and its standard error (over tasks, of independent runs), both divided by ``per``."""
+    """Mean over seeds, each evaluated on tasks of its own, and its standard error, both divided by ``per``."""
     means = [entry["return_mean"] / per for entry in entries]
     errors = [entry["return_se"] / per for entry in entries]
     return float(np.mean(means)), float(np.sqrt(np.sum(np.square(errors))) / len(errors))
@@ -77,6 +77,7 @@ def write(
     return row
 
 
-def references(evaluation: Mapping[str, Any], per: float = 1.0) -> dict[str, float]:
-    """What the references reached on the same tasks."""
-    return {name: round(entry["return_mean"] / per, 3) for name, entry in evaluation["references"].items()}
+def references(evaluations: Sequence[Mapping[str, Any]], per: float = 1.0) -> dict[str, float]:
+    """What the references reached on the same tasks, mean over seeds."""
+    names = evaluations[0]["references"]
+    return {name: round(pooled([e["references"][name] for e in evaluations], per)[0], 3) for name in names}
