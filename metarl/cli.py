@@ -45,7 +45,7 @@ def parser() -> Parser:
     evaluate.add_argument("run", type=Path, help="run folder")
     evaluate.add_argument("--trials", type=at_least(1), help="tasks to play (default: as the preset says)")
     evaluate.add_argument("--split", choices=["validation", "test"], default="test", help="default test")
-    evaluate.add_argument("--seed", type=at_least(0), default=0, help="seed of the tasks drawn (default 0)")
+    evaluate.add_argument("--seed", type=at_least(0), help="seed of the tasks drawn (default that of the run)")
     evaluate.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     evaluate.set_defaults(act=run_eval)
 
@@ -139,10 +139,11 @@ def run_eval(args: argparse.Namespace) -> int:
     from metarl.runs import RunFolder
 
     run = checked(lambda: RunFolder.open(args.run))
-    experiment, _ = checked(lambda: experiments.load_experiment(run))
+    experiment, own_seed = checked(lambda: experiments.load_experiment(run))
     agent = checked(lambda: experiments.load_agent(run, experiment))
+    seed = own_seed if args.seed is None else args.seed
     evaluation = experiments.evaluate(
-        agent, experiment, split=args.split, trials=args.trials, seed=args.seed, quiet=args.json
+        agent, experiment, split=args.split, trials=args.trials, seed=seed, quiet=args.json
     )
     if args.json:
         print(json.dumps(evaluation))

@@ -445,8 +445,8 @@ def session(leader: int) -> list[int]:
     return members
 
 
-def interrupt(folder: Path, number: signal.Signals, *options: str, **env: str) -> tuple[Ran, float, list[int]]:
-    """Train without end, signal the whole process group as a terminal does; seconds until the end, and who is left."""
+def interrupt(folder: Path, number: signal.Signals, *options: str, **env: str) -> tuple[Ran, list[int]]:
+    """Train without end, signal the whole process group as a terminal does; the processes that are left."""
     endless = settings(*SMALL, "env.arms=3", "env.pulls=10", "train.total_timesteps=1000000000")
     process = subprocess.Popen(
         command("train", "bandit", *endless, *options, "--out", folder),
@@ -461,10 +461,9 @@ def interrupt(folder: Path, number: signal.Signals, *options: str, **env: str) -
         while not (metrics.is_file() and metrics.read_bytes().count(b"\n") >= 5):
             assert process.poll() is None, process.communicate()
             time.sleep(0.02)
-        began = time.perf_counter()
         os.killpg(process.pid, number)
         out, err = process.communicate(timeout=60)
-        return Ran(process.returncode, out, err), time.perf_counter() - began, session(process.pid)
+        return Ran(process.returncode, out, err), session(process.pid)
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -476,9 +475,8 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="pr
 @needs_proc
 def test_sigterm_saves_and_ends_cleanly(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
-    ran, seconds, left = interrupt(folder.path, signal.SIGTERM)
+    ran, left = interrupt(folder.path, signal.SIGTERM)
     assert (ran.status, ran.err, left) == (143, "", [])
-    assert seconds < 15
     assert ran.out.splitlines()[-1] == f"interrupted; what was learned until then is in {folder.checkpoint}"
     assert folder.status["status"] == "interrupted"
     assert not (folder.path / "evaluation.json").exists()
@@ -488,7 +486,7 @@ def test_sigterm_saves_and_ends_cleanly(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def tracked(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, Ran, float, list[int]]:
+def tracked(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, Ran, list[int]]:
     """A run with W&B offline, secrets in the environment, ended by Ctrl-C."""
     base = tmp_path_factory.mktemp("wandb")
     own = {"HOME": base, "WANDB_DATA_DIR": base / "data", "WANDB_CACHE_DIR": base / "cache"}
@@ -498,10 +496,9 @@ def tracked(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, Ran, f
 
 
 @needs_proc
-def test_ctrl_c_saves_and_ends_cleanly(tracked: tuple[RunFolder, Ran, float, list[int]]) -> None:
-    folder, ran, seconds, left = tracked
+def test_ctrl_c_saves_and_ends_cleanly(tracked: tuple[RunFolder, Ran, list[int]]) -> None:
+    folder, ran, left = tracked
     assert (ran.status, ran.err, left) == (130, "", [])
-    assert seconds < 15
     assert folder.status["status"] == "interrupted"
     assert RL2PPO.load(folder.checkpoint).num_timesteps > 0
 
@@ -512,7 +509,7 @@ def records(folder: RunFolder, kind: str) -> list[Any]:
 
 
 @needs_proc
-def test_wandb_holds_what_the_local_files_hold(tracked: tuple[RunFolder, Ran, float, list[int]]) -> None:
+def test_wandb_holds_what_the_local_files_hold(tracked: tuple[RunFolder, Ran, list[int]]) -> None:
     folder = tracked[0]
     history = [READER["items"](row.item) for row in records(folder, "history")]
     rows = [{name: value for name, value in row.items() if not name.startswith("_")} for row in history]
@@ -527,7 +524,7 @@ def test_wandb_holds_what_the_local_files_hold(tracked: tuple[RunFolder, Ran, fl
 
 
 @needs_proc
-def test_wandb_holds_the_checkpoint(tracked: tuple[RunFolder, Ran, float, list[int]]) -> None:
+def test_wandb_holds_the_checkpoint(tracked: tuple[RunFolder, Ran, list[int]]) -> None:
     folder = tracked[0]
     artifacts = records(folder, "artifact")
     artifacts += [r.log_artifact.artifact for r in records(folder, "request") if r.HasField("log_artifact")]
@@ -538,7 +535,7 @@ def test_wandb_holds_the_checkpoint(tracked: tuple[RunFolder, Ran, float, list[i
 
 
 @needs_proc
-def test_no_secret_of_the_environment_is_kept(tracked: tuple[RunFolder, Ran, float, list[int]]) -> None:
+def test_no_secret_of_the_environment_is_kept(tracked: tuple[RunFolder, Ran, list[int]]) -> None:
     kept = files(tracked[0].path)
     assert any(name.endswith(".wandb") for name in kept)
     assert [name for name, content in kept.items() if SECRET.encode() in content] == []
