@@ -108,7 +108,7 @@ class RL2PPO(BaseAlgorithm):
         self.n_steps, self.schedule_steps = n_steps, schedule_steps
         self.trial_steps: int | None = None
         self._carry: Carry | None = None
-        self._warned = False
+        self._warned = self._interrupted = False
         if self.env is not None:
             check_split(self.env)
             self.trial_steps = attribute(self.env, "trial_steps")
@@ -175,7 +175,7 @@ class RL2PPO(BaseAlgorithm):
             self._carry = Carry(self._last_obs, start, self.policy.initial_state(self.n_envs))  # type: ignore[arg-type]
         callback.on_training_start(locals(), globals())
         iteration = 0
-        while self.num_timesteps < total_timesteps:
+        while not self._interrupted and self.num_timesteps < total_timesteps:
             began, before = time.perf_counter(), self.num_timesteps
             self.policy.train(False)
             callback.on_rollout_start()
@@ -208,21 +208,27 @@ class RL2PPO(BaseAlgorithm):
                 generator=self.generators["minibatch"],
                 name=describe(self.env),
                 step=self.num_timesteps,
+                go_on=lambda: not self._interrupted,
             )
             self._n_updates += 1
             iteration += 1
             self._record(report, rollout.begin.numel(), began, collected)
             if log_interval and iteration % log_interval == 0:
                 self.logger.dump(self.num_timesteps)
+        self._interrupted = False
         callback.on_training_end()
         return self
+
+    def interrupt(self) -> None:
+        """End :meth:`learn` soon, within a step or a minibatch; for signal handlers and other threads."""
+        self._interrupted = True
 
     def _on_step(self, callback: BaseCallback, rewards: Array, ends: Bools, infos: list[dict[str, Any]]) -> bool:
         self.num_timesteps += self.n_envs
         if ends.any():
             self._update_info_buffer(infos, ends)
         callback.update_locals({"self": self, "rewards": rewards, "dones": ends, "infos": infos})
-        return callback.on_step()
+        return callback.on_step() and not self._interrupted
 
     def _record(self, report: dict[str, float], steps: int, began: float, collected: float) -> None:
         for name, number in report.items():

@@ -145,6 +145,8 @@ def run_eval(args: argparse.Namespace) -> int:
     evaluation = experiments.evaluate(
         agent, experiment, split=args.split, trials=args.trials, seed=seed, quiet=args.json
     )
+    if args.split == "test" and not run.evaluation.is_file():  # of a run that was interrupted before
+        experiments.save_evaluation(run, evaluation)
     if args.json:
         print(json.dumps(evaluation))
     else:

@@ -155,10 +155,15 @@ def load_experiment(run: RunFolder) -> tuple[Experiment, int]:
 
 
 @contextmanager
-def stop_signals() -> Iterator[list[int]]:
-    """Within, SIGINT and SIGTERM are noted in the list that is yielded instead of ending the process."""
+def stop_signals(stop: Callable[[], None]) -> Iterator[list[int]]:
+    """Within, SIGINT and SIGTERM call ``stop`` and are noted in the list, instead of ending the process."""
     noted: list[int] = []
-    old = {s: signal.signal(s, lambda number, frame: noted.append(number)) for s in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(number: int, frame: object) -> None:
+        noted.append(number)
+        stop()
+
+    old = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield noted
     finally:
@@ -193,14 +198,15 @@ def train(
         agent = make_agent(experiment, experiment.make_env("train", experiment.train.n_envs), seed)
         agent.set_logger(tracking_logger(tracker))
         total, began = experiment.train.total_timesteps, time.perf_counter()
-        with stop_signals() as signals, tqdm(total=total, unit="step", unit_scale=True, disable=quiet or None) as bar:
+        bar = tqdm(total=total, unit="step", unit_scale=True, disable=quiet or None)
+        with stop_signals(agent.interrupt) as signals, bar:
 
             def on_step(local: Mapping[str, Any], _: Mapping[str, Any]) -> bool:
                 bar.update(min(agent.num_timesteps, total) - bar.n)
                 if local["dones"].any():
                     mean = np.mean([info["r"] for info in agent.ep_info_buffer or ()])
                     bar.set_description(f"training, return {mean:.2f}", refresh=False)
-                return not signals
+                return True
 
             agent.learn(total, callback=on_step)
             seconds = time.perf_counter() - began
@@ -339,9 +345,6 @@ def ceilings(family: TaskDistribution) -> dict[str, float]:
     return baselines.ceilings(family.prior)
 
 
-def save_evaluation(run: RunFolder, evaluation: Mapping[str, Any]) -> Path:
-    """Write the evaluation into the run folder; that of the test split is ``evaluation.json``."""
-    suffix = "" if evaluation["split"] == "test" else f"-{evaluation['split']}"
-    path = run.path / f"evaluation{suffix}.json"
-    write_json_atomic(path, evaluation)
-    return path
+def save_evaluation(run: RunFolder, evaluation: Mapping[str, Any]) -> None:
+    """Write the evaluation on test tasks into the run folder, where the report finds it."""
+    write_json_atomic(run.evaluation, evaluation)

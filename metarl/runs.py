@@ -125,6 +125,11 @@ class RunFolder:
         return self.path / "checkpoint.zip"
 
     @property
+    def evaluation(self) -> Path:
+        """Where the evaluation on test tasks is kept."""
+        return self.path / "evaluation.json"
+
+    @property
     def figures(self) -> Path:
         """The folder of pictures; made when first asked for."""
         path = self.path / "figures"

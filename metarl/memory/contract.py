@@ -99,7 +99,7 @@ class Access(nn.Module, ABC):
     control_size: int = 0
 
     def prepare(self, address: Tensor) -> Tensor:
-        """The form ``[..., K]`` in which keys are stored and queries asked: what need not be done again at each read."""
+        """The form ``[..., K]`` in which keys are stored and queries asked, so that no read has to do it again."""
         return address
 
     @abstractmethod

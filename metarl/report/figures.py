@@ -216,11 +216,14 @@ def draw_run(run: RunFolder) -> list[Path]:
         RunError: the folder has neither an evaluation nor metrics.
     """
     drawn = []
-    evaluation, metrics = run.path / "evaluation.json", run.path / "metrics.jsonl"
-    run.figures.mkdir(exist_ok=True)
-    if evaluation.is_file():
-        drawn.append(adaptation_curve(json.loads(evaluation.read_text()), run.figures / "adaptation.png"))
-    if metrics.is_file() and (rows := run.metrics()):
+    if run.evaluation.is_file():
+        try:
+            evaluation = json.loads(run.evaluation.read_text())
+        except ValueError:
+            told = f"{run.evaluation} is damaged; remove it and make it again with metarl eval {run.path}"
+            raise RunError(told) from None
+        drawn.append(adaptation_curve(evaluation, run.figures / "adaptation.png"))
+    if (run.path / "metrics.jsonl").is_file() and (rows := run.metrics()):
         drawn.append(learning_curve(rows, run.figures / "learning.png"))
     if not drawn:
         raise RunError(

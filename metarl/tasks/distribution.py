@@ -91,6 +91,8 @@ class TaskDistribution(ABC):
     def __post_init__(self) -> None:
         if self.split not in SPLITS:
             raise ValueError(f"unknown split {self.split!r}; the splits are {', '.join(SPLITS)}")
+        if not isinstance(self.reveal, bool):
+            raise ValueError(f"reveal is {self.reveal!r}, expected true or false")
 
     @property
     @abstractmethod

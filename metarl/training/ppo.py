@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -112,8 +113,11 @@ def update(
     generator: torch.Generator,
     name: str = "the environment",
     step: int = 0,
+    go_on: Callable[[], bool] = lambda: True,
 ) -> dict[str, float]:
     """One update of ``n_epochs`` over ``rollout``; returns the means of what :func:`losses` reports.
+
+    It ends early, after a minibatch, once ``go_on`` returns False.
 
     Raises:
         NonFiniteError: a loss or gradient is not finite; the parameters stay as they were before that minibatch.
@@ -143,7 +147,9 @@ def update(
             for key, number in report.items():
                 reports[key].append(float(number))
             reports["grad_norm"].append(float(norm))
-        if options.target_kl is not None and reports["approx_kl"][-1] > options.target_kl:
+            if not go_on():
+                break
+        if not go_on() or (options.target_kl is not None and reports["approx_kl"][-1] > options.target_kl):
             break
     variance = float(rollout.returns.var()) if rollout.returns.numel() > 1 else 0.0
     residual = float((rollout.returns - rollout.values).var()) if rollout.returns.numel() > 1 else 0.0

@@ -205,12 +205,10 @@ def test_ceilings_are_claimed_only_where_they_hold() -> None:
     assert ceilings(replace(family, each_arm_best_once=True)) == {}  # type: ignore[call-arg]
 
 
-def test_evaluations_of_other_splits_have_files_of_their_own(folder: RunFolder, tmp_path: Path) -> None:
+def test_an_evaluation_is_kept_in_its_run(tmp_path: Path) -> None:
     run = RunFolder.create_at(tmp_path / "run")
-    for split, name in (("test", "evaluation.json"), ("validation", "evaluation-validation.json")):
-        path = save_evaluation(run, {"split": split, "return_mean": 1.5})
-        assert path == run.path / name
-        assert json.loads(path.read_text())["split"] == split
+    save_evaluation(run, {"split": "test", "return_mean": 1.5})
+    assert json.loads(run.evaluation.read_text()) == {"split": "test", "return_mean": 1.5}
 
 
 @pytest.mark.parametrize(
@@ -261,9 +259,11 @@ def test_a_signal_ends_training_at_the_next_step(
 
 def test_stop_signals_notes_each_and_puts_the_handlers_back() -> None:
     handlers = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
-    with stop_signals() as noted:
+    stops: list[None] = []
+    with stop_signals(lambda: stops.append(None)) as noted:
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGTERM)
+    assert len(stops) == 2
     assert noted == [signal.SIGINT, signal.SIGTERM]
     assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)] == handlers
 

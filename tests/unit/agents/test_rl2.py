@@ -503,3 +503,16 @@ def test_a_broken_environment_is_named() -> None:
     with pytest.raises(NonFiniteError, match=r"BarcodeBandit gave a obs .* in environment 2 at step 2"):
         agent.learn(ROLLOUT)
     assert same(parameters(agent), before)
+
+
+def test_interrupt_ends_learning_within_a_step_and_once() -> None:
+    agent = make()
+
+    def stop(local: dict[str, Any], _: dict[str, Any]) -> bool:
+        agent.interrupt()
+        return True
+
+    agent.learn(10_000, callback=stop)
+    assert agent.num_timesteps == agent.n_envs
+    agent.learn(1)
+    assert agent._n_updates == 1, "the next call learns again"

@@ -149,6 +149,27 @@ def test_target_kl_ends_the_update_early() -> None:
         assert steps_taken(optimizer) == 2 * epochs
 
 
+def test_an_update_ends_after_the_minibatch_in_which_it_is_told_to() -> None:
+    policy, optimizer, rollout = setup()
+    options = PPOOptions(n_epochs=5, n_minibatches=2)
+    update(
+        policy,
+        optimizer,
+        rollout,
+        options,
+        progress=0.0,
+        generator=generator(),
+        go_on=lambda: steps_taken(optimizer) < 3,
+    )
+    assert steps_taken(optimizer) == 3
+
+
+def test_the_discount_can_grow_along_the_schedule() -> None:
+    assert PPOOptions(gamma=0.9).gamma_at(0.7) == 0.9
+    growing = PPOOptions(gamma=0.9, gamma_end=1.0)
+    assert [growing.gamma_at(p) for p in (0.0, 0.5, 1.0, 2.0)] == pytest.approx([0.9, 0.95, 1.0, 1.0])
+
+
 def test_schedules_run_straight_to_their_ends_and_stay_there() -> None:
     options = PPOOptions(learning_rate=1e-2, learning_rate_end=2e-3, ent_coef=0.1, ent_coef_end=0.0)
     assert options.at(0.0) == (1e-2, 0.1)
