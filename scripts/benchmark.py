@@ -35,8 +35,8 @@ def envs() -> Row:
     for _ in range(5):
         start = time.perf_counter()
         for _ in range(trials):
-            for row in actions:
-                env.step(row)
+            for chosen in actions:
+                env.step(chosen)
         rates.append(trials * 100 * 1024 / (time.perf_counter() - start) / 1e6)
     return row(
         setting="Bernoulli bandit k=10, n=100, 1024 rows, one process",
