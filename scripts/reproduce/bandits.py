@@ -9,7 +9,7 @@ from common import references, train, write
 
 from metarl.report.results import commit
 
-PRESETS = {"bandit": ((0, 1), 82.0), "bandit-long": ((0, 1, 2), 82.5)}
+PRESETS = {"bandit": ((0,), 82.0), "bandit-long": ((0, 1, 2), 82.5)}
 """Seeds and goal of each preset."""
 SETTING = "Bernoulli bandit, k=10, n=100, held-out tasks"
 COMMAND = "python scripts/reproduce/bandits.py"
