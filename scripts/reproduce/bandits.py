@@ -9,13 +9,8 @@ from common import references, train, write
 
 from metarl.report.results import commit
 
-BOTH_CORES = ["train.threads=2", "train.total_timesteps=38_400_000"]
-LONG = "preset bandit-long"
-RUNS = {  # name of the run: what is said of it, preset, settings, seeds, goal
-    "bandit": ("preset bandit", "bandit", [], (0,), 82.0),
-    "bandit-long": (LONG, "bandit-long", [], (0, 1, 2), 82.5),
-    "bandit-long-two-threads": (f"{LONG}, {', '.join(BOTH_CORES)}", "bandit-long", BOTH_CORES, (0,), 82.5),
-}
+PRESETS = {"bandit": ((0,), 82.0), "bandit-long": ((0, 1, 2), 82.5)}
+"""Seeds and goal of each preset."""
 SETTING = "Bernoulli bandit, k=10, n=100, held-out tasks"
 COMMAND = "python scripts/reproduce/bandits.py"
 
@@ -27,8 +22,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/bandits"))
     args = parser.parse_args()
     version = commit()
-    for name, (method, preset, settings, seeds, low) in RUNS.items():
-        evaluations = train(preset, name, seeds, settings, args.out, 1 if settings else args.jobs)
+    for preset, (seeds, low) in PRESETS.items():
+        evaluations = train(preset, preset, seeds, [], args.out, args.jobs)
         common = {
             "setting": SETTING,
             "metric": "reward per trial, sampled actions",
@@ -36,8 +31,8 @@ def main() -> None:
             "command": COMMAND,
             "commit": version,
         }
-        write("bandits", evaluations, seeds, {**common, "method": method, "goal": (low, None)})
-        off = {**common, "method": f"{method}, memory off", "goal": (None, 51.0)}
+        write("bandits", evaluations, seeds, {**common, "method": f"preset {preset}", "goal": (low, None)})
+        off = {**common, "method": f"preset {preset}, memory off", "goal": (None, 51.0)}
         write("bandits", evaluations, seeds, off, entry="ablations.off")
 
 

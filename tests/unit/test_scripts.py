@@ -187,7 +187,7 @@ def test_write_pools_seeds_and_replaces_its_row(runs: ModuleType, docs: Path) ->
 
 @pytest.mark.parametrize(
     ("script", "result", "rows", "seeds"),
-    [("bandits", "bandits", 6, [(0,), (0, 1, 2)]), ("barcode", "barcode", 8, [(0,)])],
+    [("bandits", "bandits", 4, [(0,), (0, 1, 2)]), ("barcode", "barcode", 8, [(0,)])],
 )
 def test_a_reproduction_writes_its_rows(
     runs: ModuleType,
