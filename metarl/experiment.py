@@ -287,6 +287,7 @@ def evaluate(
     with tqdm(total=trials * len(actors), unit="trial", unit_scale=True, disable=quiet or None) as bar:
         for kind, name, make in actors:
             bar.set_description(f"evaluating {name}", refresh=False)
+            # ablations() names nothing but ablations, which the table of actors types as plain names
             with ablated(agent.policy.core, name) if kind == "ablations" else nullcontext():  # type: ignore[arg-type]
                 played[kind][name] = play(
                     make(),
