@@ -170,7 +170,7 @@ class BatchedBarcode(BatchedEnv):
         self._rates = np.array([family.low, family.high], np.float32)
         self._pull = 0
 
-    def start(self, tasks: TaskBatch) -> Array:
+    def start(self, tasks: TaskBatch, rng: np.random.Generator, rows: Ints | None = None) -> Array:
         """Take the tasks and show the first barcodes ``[n, bits]``."""
         self._tasks = {name: values.copy() for name, values in tasks.items()}
         self._show(0)

@@ -111,7 +111,7 @@ class BatchedBernoulli(BatchedEnv):
         self._done = np.ones(n, np.bool_)
         self._rates: Floats = np.zeros(n * arms, np.float32)
 
-    def start(self, tasks: TaskBatch) -> Array:
+    def start(self, tasks: TaskBatch, rng: np.random.Generator, rows: Ints | None = None) -> Array:
         """Take the rates ``[n, arms]``."""
         self._rates = tasks["rates"].ravel().astype(np.float32)
         return self._zeros

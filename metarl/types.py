@@ -19,6 +19,8 @@ Array = npt.NDArray[np.generic]
 Floats = npt.NDArray[np.floating]
 Ints = npt.NDArray[np.integer]
 Bools = npt.NDArray[np.bool_]
+Observations = Array | dict[str, Array]
+"""Inner observations: an array, or a dict of arrays where the space is a Dict."""
 TrialObservation = dict[str, npt.NDArray[np.float32]]
 """The flat observation of a trial: ``obs`` (or ``obs.NAME``), ``prev_action``, ``prev_reward``, ``prev_done``,
 ``time``."""

@@ -13,7 +13,7 @@ from gymnasium import spaces
 
 from metarl.seeding import numpy_rng, split_key
 from metarl.tasks.priors import Prior
-from metarl.types import SPLITS, Array, Split
+from metarl.types import SPLITS, Array, Bools, Ints, Observations, Split
 
 TaskBatch = dict[str, Array]
 """``n`` tasks as arrays ``[n, ...]``, one entry per parameter of :attr:`TaskDistribution.task_space`."""
@@ -53,24 +53,44 @@ class BatchedEnv(ABC):
     """``n`` inner environments of one family stepped as arrays: the fast path behind a vector environment.
 
     An inner episode that ends begins again at once, in the same task and in the same call (SAME_STEP), so every
-    step is a real one.
+    step is a real one. Observations are arrays ``[n, ...]``, or dicts of them where the space is a Dict.
     """
 
-    @abstractmethod
-    def start(self, tasks: TaskBatch) -> Array:
-        """Put row ``i`` into task ``i`` and begin its first episode; returns the observations ``[n, ...]``."""
+    broken: Bools | None = None
+    """``[n]``: rows whose environment failed in the last step, so that their trial is void; None: no row."""
 
     @abstractmethod
-    def step(self, actions: Array, rng: np.random.Generator) -> tuple[Array, Array, Array]:
+    def start(self, tasks: TaskBatch, rng: np.random.Generator, rows: Ints | None = None) -> Observations:
+        """Put rows into tasks and begin their first episodes.
+
+        Args:
+            tasks: one for each of ``rows``.
+            rng: for what is random in how an episode begins.
+            rows: the rows ``[m]``; None: all of them. Given only where trials end after a number of episodes
+                (:attr:`TaskDistribution.trial_episodes`) or rows can break.
+
+        Returns:
+            The observations ``[m, ...]`` of these rows.
+        """
+
+    @abstractmethod
+    def step(self, actions: Array, rng: np.random.Generator) -> tuple[Observations, Array, Array]:
         """Observations ``[n, ...]`` (of the next episode where one ended), rewards ``[n]`` and episode ends ``[n]``."""
 
-    @abstractmethod
     def state_dict(self) -> dict[str, Any]:
-        """Everything that :meth:`step` reads, as arrays and plain numbers; a copy."""
+        """Everything that :meth:`step` reads, as arrays and plain numbers; a copy.
 
-    @abstractmethod
+        Raises:
+            TypeError: these environments cannot be saved.
+        """
+        raise TypeError(f"{type(self).__name__} has no state that could be saved")
+
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what :meth:`state_dict` returned."""
+        raise TypeError(f"{type(self).__name__} has no state that could be restored")
+
+    def close(self) -> None:
+        """Let go of what the environments hold."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +117,17 @@ class TaskDistribution(ABC):
     @property
     @abstractmethod
     def trial_steps(self) -> int:
-        """Steps in a trial."""
+        """Steps in a trial; the most it can have where :attr:`trial_episodes` is given."""
+
+    @property
+    def trial_episodes(self) -> int | None:
+        """Inner episodes after which a trial ends, if not by its steps before; None: trials have equal lengths."""
+        return None
+
+    @property
+    def in_distribution(self) -> bool:
+        """Whether all splits draw the same tasks, because there are too few to part them."""
+        return False
 
     @property
     @abstractmethod
@@ -126,6 +156,11 @@ class TaskDistribution(ABC):
     @abstractmethod
     def make(self, task: Mapping[str, Array]) -> gym.Env[Any, Any]:
         """The inner environment of one task (arrays without the batch axis)."""
+
+    def remake(self, env: gym.Env[Any, Any], task: Mapping[str, Array]) -> gym.Env[Any, Any]:
+        """The inner environment of ``task``, where one of another task is at hand: changed, or closed and replaced."""
+        env.close()
+        return self.make(task)
 
     def batched(self, n: int) -> BatchedEnv | None:
         """``n`` inner environments as arrays, or None where the family has no fast path."""
