@@ -13,7 +13,7 @@ from gymnasium import spaces
 from metarl.tasks.checks import whole_number
 from metarl.tasks.distribution import BatchedEnv, TaskBatch, TaskDistribution
 from metarl.tasks.priors import BarcodePrior
-from metarl.types import Array, Ints
+from metarl.types import Array, Bools, Ints
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +176,7 @@ class BatchedBarcode(BatchedEnv):
         self._show(0)
         return self._barcode
 
-    def step(self, actions: Array, rng: np.random.Generator) -> tuple[Array, Array, Array]:
+    def step(self, actions: Array, rng: np.random.Generator) -> tuple[Array, Array, Bools]:
         """Pull one arm a row."""
         rates = self._rates.take(actions == self._best)
         rewards = rng.random(len(rates), dtype=np.float32) < rates

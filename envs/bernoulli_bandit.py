@@ -13,7 +13,7 @@ from gymnasium import spaces
 from metarl.tasks.checks import whole_number
 from metarl.tasks.distribution import BatchedEnv, TaskBatch, TaskDistribution
 from metarl.tasks.priors import BernoulliPrior
-from metarl.types import Array, Floats, Ints
+from metarl.types import Array, Bools, Floats, Ints
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +116,7 @@ class BatchedBernoulli(BatchedEnv):
         self._rates = tasks["rates"].ravel().astype(np.float32)
         return self._zeros
 
-    def step(self, actions: Any, rng: np.random.Generator) -> tuple[Array, Array, Array]:
+    def step(self, actions: Any, rng: np.random.Generator) -> tuple[Array, Array, Bools]:
         """Pull one arm a row."""
         rates = self._rates.take(self._offsets + actions)
         return self._zeros, rng.random(self._n, dtype=np.float32) < rates, self._done

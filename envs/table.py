@@ -6,7 +6,12 @@ import gymnasium as gym
 
 FAMILIES: dict[str, str] = {
     "metarl/BernoulliBandit-v0": "metarl.envs.bernoulli_bandit:BernoulliBandit",
+    "metarl/GaussianBandit-v0": "metarl.envs.gaussian_bandit:GaussianBandit",
     "metarl/BarcodeBandit-v0": "metarl.envs.barcode_bandit:BarcodeBandit",
+    "metarl/CartPolePhysics-v0": "metarl.envs.cartpole_physics:CartPolePhysics",
+    "metarl/PendulumGoal-v0": "metarl.envs.pendulum_goal:PendulumGoal",
+    "metarl/ImageCue-v0": "metarl.envs.image_cue:ImageCue",
+    "metarl/TabularMDP-v0": "metarl.envs.tabular_mdp:TabularMDP",
 }
 """Id to ``"module:Class"`` of its :class:`metarl.tasks.distribution.TaskDistribution`."""
 

@@ -248,8 +248,9 @@ def summary(played: Played) -> dict[str, Any]:
         "return_interval": [interval.low, interval.high],
         "by_episode": np.nanmean(episodes, 0).tolist(),
         "by_episode_se": (np.nanstd(episodes, 0) / np.sqrt(count)).tolist(),
-        "steps_to_adapt": steps_to_adapt(played.rewards),
     }
+    if played.equal_lengths:
+        result["steps_to_adapt"] = steps_to_adapt(played.rewards)
     exposures = played.by_exposure()
     if exposures is not None:
         result["by_exposure"] = exposures.tolist()

@@ -7,7 +7,7 @@ Axes, everywhere and in this order: ``T`` time, ``B`` batch (environments or few
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +21,9 @@ Ints = npt.NDArray[np.integer]
 Bools = npt.NDArray[np.bool_]
 Observations = Array | dict[str, Array]
 """Inner observations: an array, or a dict of arrays where the space is a Dict."""
-TrialObservation = dict[str, npt.NDArray[np.float32]]
+TrialObservation = dict[str, npt.NDArray[Any]]
 """The flat observation of a trial: ``obs`` (or ``obs.NAME``), ``prev_action``, ``prev_reward``, ``prev_done``,
-``time``."""
+``time``, ``action_mask``; float32 vectors, and uint8 where ``obs`` is a picture."""
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)

@@ -1,93 +1,83 @@
 """Hand-made strategies and exact values to hold trained agents against.
 
 :func:`references` makes the actors for a prior, :func:`tune` sets their parameters on validation tasks, and
-:func:`ceilings` says what is attainable.
+:func:`ceilings` says what is attainable. What there is for a kind of prior is one row of the table below.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any, NamedTuple
 
-from metarl.agents.baselines.bandit import UCB1, EpsilonGreedy, FiniteHorizonGittins, Greedy, Thompson
-from metarl.agents.baselines.barcode import IdealMemory, WithinEpisode, episode_value, exposure_values
-from metarl.agents.baselines.bayes import bayes_optimal_value, is_small
-from metarl.agents.baselines.common import Random
-from metarl.agents.baselines.gittins import LONGEST
-from metarl.tasks.priors import BarcodePrior, BernoulliPrior, Prior
+from metarl.agents.baselines import bandit, barcode, gaussian, mdp
+from metarl.agents.baselines.barcode import episode_value, exposure_values
+from metarl.agents.baselines.common import Random, Strategy, Tunable
+from metarl.agents.baselines.mdp import known_mdp_value
+from metarl.tasks.priors import BarcodePrior, BernoulliPrior, GaussianPrior, Prior, TabularPrior
 from metarl.types import Actor
 
-__all__ = ["ceilings", "episode_value", "exposure_values", "references", "tune"]
+__all__ = ["ceilings", "episode_value", "exposure_values", "known_mdp_value", "references", "tune"]
 
-UNTUNED = {"epsilon-greedy": 0.1, "UCB1": 0.2}
-"""The parameters of strategies that have one, where nothing was tuned."""
-_GRID = tuple(i / 10 for i in range(11))
+
+class _Kind(NamedTuple):
+    strategies: Callable[[Any], Mapping[str, Strategy]]
+    ceilings: Callable[[Any], dict[str, float]]
+    choices: str
+    """The field of the prior that says how many actions there are."""
+
+
+_KINDS: dict[type[Prior], _Kind] = {
+    BernoulliPrior: _Kind(bandit.strategies, bandit.ceilings, "arms"),
+    GaussianPrior: _Kind(gaussian.strategies, gaussian.ceilings, "arms"),
+    BarcodePrior: _Kind(barcode.strategies, barcode.ceilings, "arms"),
+    TabularPrior: _Kind(mdp.strategies, mdp.ceilings, "actions"),
+}
 
 
 def references(prior: Prior, tuned: Mapping[str, float] | None = None) -> dict[str, Callable[[], Actor]]:
     """The actors to compare with, by name and in the order of display; each value makes a new actor.
 
-    Gittins is left out where the trial is longer than its longest table.
-
     Args:
         prior: what the actors know of the family.
-        tuned: parameters from :func:`tune`; those not given are :data:`UNTUNED`.
+        tuned: parameters from :func:`tune`; those not given have the value of :attr:`common.Tunable.untuned`.
 
     Raises:
-        ValueError: ``tuned`` names a strategy without a parameter.
+        ValueError: ``tuned`` names what cannot be tuned for this prior.
     """
-    if unknown := sorted(set(tuned or {}) - set(UNTUNED)):
-        raise ValueError(f"{', '.join(unknown)} cannot be tuned; what can is {', '.join(UNTUNED)}")
-    parameters = {**UNTUNED, **(tuned or {})}
-    actors: dict[str, Callable[[], Actor]] = {"random": partial(Random, prior.arms)}
-    match prior:
-        case BernoulliPrior():
-            actors["greedy"] = partial(Greedy, prior)
-            actors["epsilon-greedy"] = partial(EpsilonGreedy, prior, parameters["epsilon-greedy"])
-            actors["UCB1"] = partial(UCB1, prior, parameters["UCB1"])
-            actors["Thompson"] = partial(Thompson, prior)
-            if prior.pulls <= LONGEST:
-                actors["Gittins"] = partial(FiniteHorizonGittins, prior)
-        case BarcodePrior():
-            actors["within episode"] = partial(WithinEpisode, prior)
-            actors["ideal memory"] = partial(IdealMemory, prior)
+    tuned = tuned or {}
+    kind = _KINDS[type(prior)]
+    strategies = kind.strategies(prior)
+    tunable = [name for name, entry in strategies.items() if isinstance(entry, Tunable)]
+    if unknown := sorted(set(tuned) - set(tunable)):
+        raise ValueError(f"{', '.join(unknown)} cannot be tuned; what can is {', '.join(tunable) or 'nothing'}")
+    actors: dict[str, Callable[[], Actor]] = {"random": partial(Random, getattr(prior, kind.choices))}
+    for name, entry in strategies.items():
+        actors[name] = partial(entry.make, tuned.get(name, entry.untuned)) if isinstance(entry, Tunable) else entry
     return actors
 
 
 def tune(prior: Prior, evaluate: Callable[[Actor], float]) -> dict[str, float]:
-    """The best of 0, .1, ..., 1 for ε-greedy's ε and UCB1's c; empty for a prior without such strategies.
+    """The best parameter of every strategy that has one, each of its own grid; empty where none has.
 
     Args:
         prior: what the actors know of the family.
         evaluate: the mean return of an actor, on the same validation tasks each time.
     """
-    if not isinstance(prior, BernoulliPrior):
-        return {}
-    makers: dict[str, Callable[[BernoulliPrior, float], Actor]] = {"epsilon-greedy": EpsilonGreedy, "UCB1": UCB1}
     best: dict[str, float] = {}
-    for name, make in makers.items():
-        returns = [evaluate(make(prior, value)) for value in _GRID]
-        best[name] = _GRID[returns.index(max(returns))]
+    for name, entry in _KINDS[type(prior)].strategies(prior).items():
+        if isinstance(entry, Tunable):
+            returns = [evaluate(entry.make(value)) for value in entry.grid]
+            best[name] = entry.grid[returns.index(max(returns))]
     return best
 
 
 def ceilings(prior: Prior) -> dict[str, float]:
-    """Known expected values by name: reward a trial for a Bernoulli bandit, reward an episode for a barcode bandit.
+    """Known expected values by name: reward a trial where an episode is one pull of a bandit, else an episode.
 
     Entries that need exact dynamic programming are left out where the bandit is too large for it.
 
     Raises:
         ValueError: a barcode bandit with ``each_arm_best_once``, for which no ceiling is known.
     """
-    match prior:
-        case BernoulliPrior(arms, pulls):
-            optimal = {"Bayes-optimal": bayes_optimal_value(arms, pulls)} if is_small(arms, pulls) else {}
-            return {**optimal, "best arm known": pulls * arms / (arms + 1)}
-        case BarcodePrior(arms=arms, pulls=pulls, high=high, low=low):
-            remembered = float(exposure_values(prior).mean())
-            return {
-                "random": pulls * (high + (arms - 1) * low) / arms,
-                **({"within episode": episode_value(prior)} if is_small(arms, pulls) else {}),
-                "ideal memory": remembered,
-                "oracle": pulls * high,
-            }
+    return _KINDS[type(prior)].ceilings(prior)

@@ -7,11 +7,14 @@ Each keeps, per row and arm, the successes and pulls of the trial so far, read f
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 
-from metarl.agents.baselines.common import feedback, random_argmax
-from metarl.agents.baselines.gittins import gittins_table
+from metarl.agents.baselines.bayes import bayes_optimal_value, is_small
+from metarl.agents.baselines.common import TENTHS, Strategy, Tunable, feedback, random_argmax
+from metarl.agents.baselines.gittins import LONGEST, gittins_table
 from metarl.tasks.priors import BernoulliPrior
 from metarl.types import Array, Boundary, Floats, Ints, TrialObservation
 
@@ -112,3 +115,22 @@ class FiniteHorizonGittins(IndexStrategy):
         if left.size and left.min() < 1:
             raise ValueError(f"the trial goes on after {self.prior.pulls} pulls, the horizon that the prior gives")
         return self._table.index(self._successes, self._pulls - self._successes, left)
+
+
+def strategies(prior: BernoulliPrior) -> Mapping[str, Strategy]:
+    """The actors for the Bernoulli bandit, by name; Gittins where its table is long enough for the trial."""
+    gittins: dict[str, Strategy] = {"Gittins": partial(FiniteHorizonGittins, prior)} if prior.pulls <= LONGEST else {}
+    return {
+        "greedy": partial(Greedy, prior),
+        "epsilon-greedy": Tunable(partial(EpsilonGreedy, prior), TENTHS, 0.1),
+        "UCB1": Tunable(partial(UCB1, prior), TENTHS, 0.2),
+        "Thompson": partial(Thompson, prior),
+        **gittins,
+    }
+
+
+def ceilings(prior: BernoulliPrior) -> dict[str, float]:
+    """Reward a trial: the Bayes-optimal one where the bandit is small enough, and that of the best arm."""
+    arms, pulls = prior.arms, prior.pulls
+    optimal = {"Bayes-optimal": bayes_optimal_value(arms, pulls)} if is_small(arms, pulls) else {}
+    return {**optimal, "best arm known": pulls * arms / (arms + 1)}

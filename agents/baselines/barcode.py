@@ -9,14 +9,15 @@ the value of playing so is a ceiling; the exact dynamic programme of :func:`epis
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache, partial
 from math import log
 
 import numpy as np
 
-from metarl.agents.baselines.bayes import optimal_value
+from metarl.agents.baselines.bayes import is_small, optimal_value
 from metarl.agents.baselines.cache import cached
-from metarl.agents.baselines.common import feedback, random_argmax
+from metarl.agents.baselines.common import Strategy, feedback, random_argmax
 from metarl.seeding import numpy_rng
 from metarl.tasks.priors import BarcodePrior
 from metarl.types import Array, Boundary, Floats, Ints, TrialObservation
@@ -107,6 +108,26 @@ class IdealMemory(_PosteriorGreedy):
         self._slot[rows] = np.where(new, self._known[rows], same.argmax(axis=1))
         self._contexts[rows, self._slot[rows]] = context
         self._known[rows] += new
+
+
+def strategies(prior: BarcodePrior) -> Mapping[str, Strategy]:
+    """The actors for the barcode bandit, by name."""
+    return {"within episode": partial(WithinEpisode, prior), "ideal memory": partial(IdealMemory, prior)}
+
+
+def ceilings(prior: BarcodePrior) -> dict[str, float]:
+    """Reward an episode; ``within episode`` where the bandit is small enough.
+
+    Raises:
+        ValueError: ``each_arm_best_once``, for which no ceiling is known.
+    """
+    remembered = float(exposure_values(prior).mean())
+    return {
+        "random": prior.pulls * (prior.high + (prior.arms - 1) * prior.low) / prior.arms,
+        **({"within episode": episode_value(prior)} if is_small(prior.arms, prior.pulls) else {}),
+        "ideal memory": remembered,
+        "oracle": prior.pulls * prior.high,
+    }
 
 
 @cache

@@ -1,10 +1,30 @@
-"""What the hand-made actors share: reading the feedback of a trial observation, and an argmax that is fair to ties."""
+"""What the hand-made actors share: their entries in a table of strategies, feedback, posteriors, a fair argmax."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import numpy as np
 
-from metarl.types import Array, Floats, Ints, TrialObservation
+from metarl.types import Actor, Array, Floats, Ints, TrialObservation
+
+TENTHS = tuple(i / 10 for i in range(11))
+"""0, .1, ..., 1: the values that RL²'s baselines are tuned over."""
+
+
+class Tunable(NamedTuple):
+    """A strategy with a parameter."""
+
+    make: Callable[[float], Actor]
+    grid: tuple[float, ...]
+    """The values that are tried in tuning."""
+    untuned: float
+    """The value where nothing was tuned."""
+
+
+Strategy = Callable[[], Actor] | Tunable
+"""What makes a new actor, by itself or from its parameter."""
 
 
 def feedback(obs: TrialObservation, n: int, arms: int) -> tuple[Floats, Floats]:
@@ -22,6 +42,20 @@ def feedback(obs: TrialObservation, n: int, arms: int) -> tuple[Floats, Floats]:
                 "trials, and give the actor the prior of the family that it plays"
             )
     return obs["prev_action"], obs["prev_reward"][:, 0]
+
+
+def normal_posterior(total: Floats, count: Floats, noise: float, mean: float = 0.0) -> tuple[Floats, Floats]:
+    """Posterior mean and standard deviation of unknown means, drawn from N(``mean``, 1) and seen under noise.
+
+    Args:
+        total: sums of what was seen ``[...]``.
+        count: how often each was seen ``[...]``.
+        noise: standard deviation of the noise; with 0 the mean is known once seen.
+        mean: of the prior.
+    """
+    often = np.maximum(count, 1)
+    trust = count / (often + noise**2)  # 0 where nothing was seen, without dividing by 0
+    return mean + trust * (total / often - mean), np.sqrt(1 - trust)
 
 
 def random_argmax(scores: Floats, rng: np.random.Generator) -> Ints:

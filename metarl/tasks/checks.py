@@ -34,19 +34,22 @@ def check_tasks(distribution: TaskDistribution, tasks: Mapping[str, Any], n: int
             raise ValueError(f"task parameter {name!r} is not an array of {part.dtype}: {error}") from None
         if values.shape != (n, *part.shape):  # type: ignore[misc]
             raise ValueError(f"task parameter {name!r} needs the shape {(n, *part.shape)}, got {values.shape}")  # type: ignore[misc]
-        low, high = _limits(part)
+        low, high = limits(part)
         if not ((values >= low) & (values <= high)).all():
             raise ValueError(f"task parameter {name!r} lies outside {part}")
         out[name] = values
     return out
 
 
-def _limits(space: spaces.Space[Any]) -> tuple[Any, Any]:
+def limits(space: spaces.Space[Any]) -> tuple[Any, Any]:
+    """The least and largest values of a space of numbers, ends included."""
     match space:
         case spaces.Discrete():
             return space.start, space.start + space.n - 1
         case spaces.MultiDiscrete():
             return space.start, space.start + space.nvec - 1
+        case spaces.MultiBinary():
+            return 0, 1
         case spaces.Box():
             return space.low, space.high
-    raise ValueError(f"a task space consists of Box, Discrete and MultiDiscrete, not {space}")
+    raise ValueError(f"expected a Box, Discrete, MultiDiscrete or MultiBinary, not {space}")

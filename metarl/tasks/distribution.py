@@ -74,7 +74,7 @@ class BatchedEnv(ABC):
         """
 
     @abstractmethod
-    def step(self, actions: Array, rng: np.random.Generator) -> tuple[Observations, Array, Array]:
+    def step(self, actions: Array, rng: np.random.Generator) -> tuple[Observations, Array, Bools]:
         """Observations ``[n, ...]`` (of the next episode where one ended), rewards ``[n]`` and episode ends ``[n]``."""
 
     def state_dict(self) -> dict[str, Any]:
@@ -89,7 +89,7 @@ class BatchedEnv(ABC):
         """Go on from what :meth:`state_dict` returned."""
         raise TypeError(f"{type(self).__name__} has no state that could be restored")
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 (most have nothing to close)
         """Let go of what the environments hold."""
 
 

@@ -14,6 +14,15 @@ class BernoulliPrior:
 
 
 @dataclass(frozen=True)
+class GaussianPrior:
+    """``arms`` mean rewards drawn independently from N(0, 1); rewards add N(0, ``noise``²); ``pulls`` in a trial."""
+
+    arms: int
+    pulls: int
+    noise: float
+
+
+@dataclass(frozen=True)
 class BarcodePrior:
     """``contexts`` contexts, each met ``repeats`` times for ``pulls`` pulls; one arm pays ``high``, others ``low``."""
 
@@ -26,4 +35,19 @@ class BarcodePrior:
     each_arm_best_once: bool = False
 
 
-Prior = BernoulliPrior | BarcodePrior
+@dataclass(frozen=True)
+class TabularPrior:
+    """Random MDPs: transitions from Dirichlet(1, ..., 1), mean rewards from N(``reward_mean``, 1).
+
+    Rewards add N(0, ``noise``²). A trial is ``episodes`` episodes of ``horizon`` steps, each begun in state 0.
+    """
+
+    states: int
+    actions: int
+    horizon: int
+    episodes: int
+    noise: float
+    reward_mean: float = 1.0
+
+
+Prior = BernoulliPrior | GaussianPrior | BarcodePrior | TabularPrior

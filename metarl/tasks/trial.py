@@ -15,11 +15,11 @@ from metarl.seeding import numpy_rng, split_key
 from metarl.tasks.checks import check_tasks
 from metarl.tasks.distribution import Task, TaskBatch, TaskDistribution
 from metarl.tasks.layout import INPUTS, TrialInputs, TrialLayout
-from metarl.types import Array, Split, TrialObservation
+from metarl.types import Array, Ints, Split, TrialObservation
 
 
 class TrialEnv(gym.Env[TrialObservation, Any]):
-    """A trial: ``trial_steps`` steps of one task, seen by Gymnasium as one episode.
+    """A trial: ``trial_steps`` steps of one task, or its ``trial_episodes``, seen by Gymnasium as one episode.
 
     An inner episode that ends, by termination or by time-out, begins again in the same task at once: the next
     observation is the first of the next episode and carries the last action, the last reward and ``prev_done`` = 1.
@@ -43,13 +43,18 @@ class TrialEnv(gym.Env[TrialObservation, Any]):
         self.action_space = self.layout.action_space
         self._inner: gym.Env[Any, Any] | None = None
         self._tasks_rng: np.random.Generator | None = None
-        self._step = distribution.trial_steps
-        self._episode = 0
+        self._over = True
+        self._step = self._episode = 0
 
     @property
     def trial_steps(self) -> int:
-        """Steps in a trial."""
+        """Steps in a trial; the most it can have where it ends after a number of episodes."""
         return self.distribution.trial_steps
+
+    @property
+    def trial_episodes(self) -> int | None:
+        """Inner episodes after which a trial ends; None where all trials have ``trial_steps`` steps."""
+        return self.distribution.trial_episodes
 
     @property
     def split(self) -> Split:
@@ -74,13 +79,13 @@ class TrialEnv(gym.Env[TrialObservation, Any]):
             self._tasks_rng, self._np_random, self._np_random_seed = streams(self.distribution, seed)
         if tasks is None:
             tasks = self.distribution.sample_batch(self._tasks_rng, 1)
-        if self._inner is not None:
-            self._inner.close()
         task = {k: v[0] for k, v in tasks.items()}
-        self._inner = self.distribution.make(task)
+        make = self.distribution
+        self._inner = make.make(task) if self._inner is None else make.remake(self._inner, task)
         self._vector = self.layout.task_vector(tasks)
         self._step = self._episode = 0
-        obs, inner_info = self._begin_episode(self._inner)
+        self._over = False
+        obs, inner_info = self._inner.reset(seed=int(inner_seeds(self.np_random, 1)[0]))
         info = {**inner_info, **self._info(episode_end=False), "task": task, "split": self.split}
         return self._observe(obs), info
 
@@ -92,7 +97,7 @@ class TrialEnv(gym.Env[TrialObservation, Any]):
             TypeError: a discrete action is not an integer.
             ValueError: the action lies outside its space.
         """
-        if self._inner is None or self._step >= self.trial_steps:
+        if self._inner is None or self._over:
             raise gym.error.ResetNeeded("no trial is under way; call reset() first")
         actions = self.layout.check_actions(np.asarray(action)[None], 1)
         obs, reward, terminated, truncated, info = self._inner.step(actions[0])
@@ -101,20 +106,18 @@ class TrialEnv(gym.Env[TrialObservation, Any]):
         if done:
             self._episode += 1
             final_obs = obs
-            obs, begin_info = self._begin_episode(self._inner)
+            obs, begin_info = self._inner.reset()  # no seed: its own generator goes on
             # Not "final_obs": vector environments keep that name for the end of a trial.
             info = {**info, **begin_info, "episode_final_obs": final_obs}
         reward = float(reward)
         seen = self._observe(obs, actions, np.array([reward]), np.array([done]))
-        return seen, reward, self._step == self.trial_steps, False, {**info, **self._info(episode_end=done)}
+        self._over = self._step == self.trial_steps or self._episode == self.trial_episodes
+        return seen, reward, self._over, False, {**info, **self._info(episode_end=done)}
 
     def close(self) -> None:
         """Close the inner environment."""
         if self._inner is not None:
             self._inner.close()
-
-    def _begin_episode(self, inner: gym.Env[Any, Any]) -> tuple[Any, dict[str, Any]]:
-        return inner.reset(seed=int(self.np_random.integers(2**31)))
 
     def _observe(
         self, obs: Any, actions: Array | None = None, rewards: Array | None = None, done: Array | None = None
@@ -139,6 +142,11 @@ def streams(distribution: TaskDistribution, seed: int | None) -> tuple[np.random
         raise ValueError(f"a seed is an integer of at least 0, not {seed!r}")
     number = int(entropy)
     return distribution.task_rng(number), numpy_rng(number, "env", split_key(distribution.split)), number
+
+
+def inner_seeds(rng: np.random.Generator, n: int) -> Ints:
+    """``[n]`` seeds of inner environments, each given once, at the start of a trial."""
+    return rng.integers(2**31, size=n)
 
 
 def _pinned(distribution: TaskDistribution, options: Mapping[str, Any] | None) -> TaskBatch | None:

@@ -13,17 +13,20 @@ from gymnasium.vector.utils import batch_space
 from metarl.tasks.checks import check_tasks, whole_number
 from metarl.tasks.distribution import TaskBatch, TaskDistribution
 from metarl.tasks.layout import INPUTS, TrialInputs, TrialLayout
+from metarl.tasks.rows import SyncRows
 from metarl.tasks.trial import build, pick_inputs, streams
-from metarl.types import Array, Split, TrialObservation
+from metarl.types import Array, Bools, Floats, Ints, Split, TrialObservation
 
 
 class TrialVectorEnv(VectorEnv[TrialObservation, Array, Array]):
     """``num_envs`` trials of one family stepped as arrays, each row in a task of its own.
 
-    All trials have the same number of steps, so all rows end together, with ``terminated=True``. The step that ends
-    them returns the first observations of the next trials (SAME_STEP); the true last ones are in
-    ``info["final_obs"]`` (a dict of arrays ``[n, ...]``) and the new tasks in ``info["task"]``, with the usual masks
-    beside them. Inside a trial ``info`` is empty.
+    Where a trial is a number of steps, all rows end together; where it is a number of episodes, each ends by itself,
+    with ``terminated=True``. The step that ends a trial returns the first observations of the next one (SAME_STEP);
+    the true last ones are in ``info["final_obs"]`` (a dict of arrays ``[n, ...]``) and the new tasks in
+    ``info["task"]``, with the usual masks beside them. Inside a trial ``info`` is empty.
+
+    A family with batched dynamics of its own is stepped by those, any other by Gymnasium's sync vector environment.
 
     Args:
         distribution: the family that tasks come from.
@@ -31,27 +34,25 @@ class TrialVectorEnv(VectorEnv[TrialObservation, Array, Array]):
         inputs: the parts that travel beside the inner observation.
 
     Raises:
-        ValueError: the family has no batched dynamics.
+        ValueError: a bad number of rows, or a space that a trial cannot show.
     """
 
     def __init__(self, distribution: TaskDistribution, num_envs: int, *, inputs: TrialInputs | None = None) -> None:
         whole_number("num_envs", num_envs, at_least=1)
-        batched = distribution.batched(int(num_envs))
-        if batched is None:
-            raise ValueError(
-                f"{distribution.family} has no batched dynamics; use gymnasium.make_vec(id, num_envs=..., "
-                'vectorization_mode="sync", vector_kwargs={"autoreset_mode": AutoresetMode.SAME_STEP})'
-            )
         self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": []}
         self.distribution = distribution
         self.layout = TrialLayout(distribution, inputs)
         self.num_envs = int(num_envs)
         self.trial_steps = distribution.trial_steps
+        self.trial_episodes = distribution.trial_episodes
         self.single_observation_space = self.layout.observation_space
         self.single_action_space = self.layout.action_space
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
-        self._batched = batched
+        self._batched = distribution.batched(self.num_envs) or SyncRows(distribution, self.num_envs)
+        self._steps = np.zeros(self.num_envs, np.int64)
+        self._episodes = np.zeros(self.num_envs, np.int64)
+        self._vector: Floats | None = None
         self._tasks_rng: np.random.Generator | None = None
         self._obs: TrialObservation | None = None
 
@@ -80,7 +81,13 @@ class TrialVectorEnv(VectorEnv[TrialObservation, Array, Array]):
             tasks = check_tasks(self.distribution, options["tasks"], self.num_envs)
         if seed is not None or self._tasks_rng is None:
             self._tasks_rng, self._np_random, self._np_random_seed = streams(self.distribution, seed)
-        return self._begin_trial(self._tasks_rng, tasks)
+        info = self._begin_trials(self._tasks_rng, np.ones(self.num_envs, np.bool_), tasks)
+        assert self._obs is not None
+        return self._obs, info
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Close the inner environments."""
+        self._batched.close()
 
     def step(self, actions: Array) -> tuple[TrialObservation, Array, Array, Array, dict[str, Any]]:
         """Play one step in every row; rewards are float64, as in Gymnasium's own vector environments.
@@ -95,23 +102,45 @@ class TrialVectorEnv(VectorEnv[TrialObservation, Array, Array]):
         actions = self.layout.check_actions(actions, self.num_envs)
         inner, rewards, done = self._batched.step(actions, self.np_random)
         rewards = rewards.astype(np.float64)
-        self._step += 1
-        self._obs = self.layout.observe(inner, self._step, actions, rewards, done, self._vector)
-        ended = self._step == self.trial_steps
+        self._steps += 1
+        ended = self._steps == self.trial_steps
+        if self.trial_episodes is not None:
+            self._episodes += done
+            ended |= self._episodes == self.trial_episodes
+        broken = self._batched.broken
+        if broken is not None:
+            ended |= broken
+        self._obs = self.layout.observe(inner, self._steps, actions, rewards, done, self._vector)
         info: dict[str, Any] = {}
-        if ended:
-            info = {"final_obs": self._obs, "_final_obs": np.ones(self.num_envs, np.bool_)}
-            info |= self._begin_trial(self._tasks_rng, None)[1]
-        return self._obs, rewards, np.full(self.num_envs, ended), np.zeros(self.num_envs, np.bool_), info
+        if ended.any():
+            info = {"final_obs": self._obs, "_final_obs": ended}
+            info |= self._begin_trials(self._tasks_rng, ended)
+            if broken is not None:
+                info |= {"broken_trial": broken, "_broken_trial": broken}
+        return self._obs, rewards, ended, np.zeros(self.num_envs, np.bool_), info
 
-    def _begin_trial(
-        self, tasks_rng: np.random.Generator, tasks: TaskBatch | None
-    ) -> tuple[TrialObservation, dict[str, Any]]:
-        tasks = self.distribution.sample_batch(tasks_rng, self.num_envs) if tasks is None else tasks
-        self._step = 0
-        self._vector = self.layout.task_vector(tasks)
-        self._obs = self.layout.observe(self._batched.start(tasks), 0, tasks=self._vector)
-        return self._obs, {"task": tasks, "_task": np.ones(self.num_envs, np.bool_)}
+    def _begin_trials(
+        self, tasks_rng: np.random.Generator, begins: Bools, tasks: TaskBatch | None = None
+    ) -> dict[str, Any]:
+        """Begin trials in the rows ``begins`` ``[n]`` and write their first observations into ``_obs``."""
+        rows = np.flatnonzero(begins)
+        tasks = self.distribution.sample_batch(tasks_rng, len(rows)) if tasks is None else tasks
+        vector = self.layout.task_vector(tasks)
+        everywhere = len(rows) == self.num_envs
+        inner = self._batched.start(tasks, self.np_random, None if everywhere else rows)
+        self._steps[rows] = self._episodes[rows] = 0
+        obs = self.layout.observe(inner, 0, tasks=vector)
+        if everywhere:
+            self._obs, self._vector = obs, vector
+            return {"task": tasks, "_task": begins}
+        assert self._obs is not None  # the first trials begin everywhere
+        self._obs = {key: part.copy() for key, part in self._obs.items()}
+        for key, part in obs.items():
+            self._obs[key][rows] = part
+        if vector is not None and self._vector is not None:
+            self._vector = self._vector.copy()
+            self._vector[rows] = vector
+        return {"task": {name: _spread(values, rows, self.num_envs) for name, values in tasks.items()}, "_task": begins}
 
     def state_dict(self) -> dict[str, Any]:
         """All that is needed to go on bit for bit, in the middle of a trial too.
@@ -122,7 +151,8 @@ class TrialVectorEnv(VectorEnv[TrialObservation, Array, Array]):
             raise gym.error.ResetNeeded("there is nothing to save before the first reset()")
         return {
             "seed": self.np_random_seed,
-            "step": self._step,
+            "steps": self._steps.copy(),
+            "episodes": self._episodes.copy(),
             "tasks_rng": self._tasks_rng.bit_generator.state,
             "env_rng": self.np_random.bit_generator.state,
             "observation": {k: v.copy() for k, v in self._obs.items()},
@@ -144,10 +174,17 @@ class TrialVectorEnv(VectorEnv[TrialObservation, Array, Array]):
         self._tasks_rng.bit_generator.state = state["tasks_rng"]
         self._np_random.bit_generator.state = state["env_rng"]
         self._np_random_seed = int(state["seed"])
-        self._step = int(state["step"])
+        self._steps, self._episodes = np.array(state["steps"]), np.array(state["episodes"])
         self._obs = {k: np.array(v) for k, v in state["observation"].items()}
         self._vector = None if state["task_vector"] is None else np.array(state["task_vector"])
         self._batched.load_state_dict(state["batched"])
+
+
+def _spread(values: Array, rows: Ints, n: int) -> Array:
+    """``[n, ...]`` with ``values`` ``[m, ...]`` in ``rows`` and zeros elsewhere, as Gymnasium's infos are."""
+    out = np.zeros((n, *values.shape[1:]), values.dtype)
+    out[rows] = values
+    return out
 
 
 def make_trial_vector(

@@ -11,14 +11,15 @@ import torch
 from metarl.nets.policy import MemoryPolicy
 from metarl.seeding import numpy_rng, sequence
 from metarl.training.collect import begins, check_finite, to_tensors
-from metarl.types import Actor, Array, Bools, Floats, Ints, TrialObservation
+from metarl.types import Actor, Array, Bools, Boundary, Floats, Ints, TrialObservation
 
 
 class VectorEnv(Protocol):
-    """The part of a Gymnasium vector environment of trials that playing needs (SAME_STEP, equal lengths)."""
+    """The part of a Gymnasium vector environment of trials that playing needs (SAME_STEP)."""
 
     num_envs: int
     trial_steps: int
+    """Steps in a trial; the most it can have where trials end by themselves."""
 
     @property
     def split(self) -> str:
@@ -35,7 +36,7 @@ class VectorEnv(Protocol):
 
 
 class Played(NamedTuple):
-    """Trials as they went."""
+    """Trials as they went; after its last step a trial has rewards of 0, no ends and exposures of 0."""
 
     rewards: Floats
     """``[n, T]``"""
@@ -43,6 +44,13 @@ class Played(NamedTuple):
     """``[n, T]``: an inner episode ended with this step."""
     exposure: Ints
     """``[n, T]``: how often the trial had shown this episode's first observation when the step was made, from 1."""
+    lengths: Ints
+    """``[n]`` steps of each trial."""
+
+    @property
+    def equal_lengths(self) -> bool:
+        """Whether all trials have the same number of steps."""
+        return bool((self.lengths == self.rewards.shape[1]).all())
 
     @property
     def returns(self) -> Floats:
@@ -51,11 +59,13 @@ class Played(NamedTuple):
 
     def by_episode(self) -> Floats:
         """``[n, E]`` return of each inner episode, nan where a trial had fewer."""
+        played = self.ends.sum(1)
+        episodes = int(played.max())
         index = np.concatenate([np.zeros((len(self.ends), 1), int), self.ends[:, :-1].cumsum(1)], 1)
-        episodes = int(index.max()) + 1
+        index = np.minimum(index, episodes - 1)  # what comes after a trial's last step is zero
         flat = (np.arange(len(index))[:, None] * episodes + index).ravel()
         total = np.bincount(flat, self.rewards.ravel(), len(index) * episodes).astype(float).reshape(-1, episodes)
-        total[np.arange(episodes) > index[:, -1:]] = np.nan
+        total[np.arange(episodes) >= played[:, None]] = np.nan
         return total
 
     def by_exposure(self) -> Floats | None:
@@ -123,32 +133,39 @@ def play(
     """
     if trials < 1:
         raise ValueError(f"trials is {trials}, expected at least 1")
-    rewards, ends, exposures = [], [], []
+    batches: list[Played] = []
     for batch, first in enumerate(range(0, trials, rows)):
         env = make_env(min(rows, trials - first))
         if env.split == "train":
             raise ValueError("refusing to evaluate on training tasks; make the environment with split='test'")
         obs, _ = env.reset(seed=int(sequence(seed, "evaluation", batch).generate_state(1)[0]))
         actor.reset(env.num_envs, numpy_rng(seed, "policy", batch))
-        start = np.ones(env.num_envs, bool)
-        total = np.zeros((env.num_envs, env.trial_steps), np.float32)
-        ended = np.zeros((env.num_envs, env.trial_steps), bool)
-        contexts = Contexts(env.num_envs, env.trial_steps)
-        exposure = np.zeros((env.num_envs, env.trial_steps), int)
-        for t in range(env.trial_steps):
-            begin = begins(obs, start)
-            if t:
-                ended[:, t - 1] = begin > 0
-            exposure[:, t] = contexts.met(obs, begin > 0)
-            obs, total[:, t], _, _, _ = env.step(actor.act(obs, begin))
-            check_finite(obs, total[:, t], "the environment", t)
-            start = np.zeros(env.num_envs, bool)
-        ended[:, -1] = True
-        rewards.append(total)
-        ends.append(ended)
-        exposures.append(exposure)
+        batches.append(play_batch(actor, env, obs))
         on_batch(first + env.num_envs)
-    return Played(np.concatenate(rewards), np.concatenate(ends), np.concatenate(exposures))
+    return Played(*(np.concatenate(parts) for parts in zip(*batches, strict=True)))
+
+
+def play_batch(actor: Actor, env: VectorEnv, obs: TrialObservation) -> Played:
+    """One trial in every row of ``env``, which has just been reset; rows that end sooner go on unrecorded."""
+    rows, steps = env.num_envs, env.trial_steps
+    total, exposure = np.zeros((rows, steps), np.float32), np.zeros((rows, steps), int)
+    ended, lengths = np.zeros((rows, steps), bool), np.zeros(rows, int)
+    begin = np.full(rows, int(Boundary.TRIAL))
+    contexts = Contexts(rows, steps)
+    under_way = np.ones(rows, bool)
+    for t in range(steps):
+        exposure[:, t] = contexts.met(obs, (begin > 0) & under_way) * under_way
+        obs, rewards, terminated, truncated, _ = env.step(actor.act(obs, begin))
+        check_finite(obs, rewards, "the environment", t)
+        over = np.logical_or(terminated, truncated)
+        begin = begins(obs, over)
+        total[under_way, t] = rewards[under_way]
+        ended[:, t] = (begin > 0) & under_way
+        lengths += under_way
+        under_way = under_way & ~over
+        if not under_way.any():
+            break
+    return Played(total, ended, exposure, lengths)
 
 
 class Contexts:
@@ -162,7 +179,9 @@ class Contexts:
     def met(self, obs: TrialObservation, begin: Bools) -> Ints:
         """``[n]`` exposures of the running episode's context, given what is seen and which rows begin an episode."""
         if begin.any():
-            seen = np.concatenate([v for k, v in obs.items() if k == "obs" or k.startswith("obs.")], 1)[begin]
+            seen = np.concatenate(
+                [v.reshape(len(v), -1) for k, v in obs.items() if k == "obs" or k.startswith("obs.")], 1
+            )[begin]
             mark = seen.astype(float) @ np.sin(np.arange(1.0, seen.shape[1] + 1))  # one number an observation
             self.marks[begin, self.count[begin]] = mark
             self.count[begin] += 1

@@ -366,7 +366,7 @@ def test_training_resumed_is_training_never_interrupted(tmp_path: Path, memory: 
     states: list[Any] = [agent.env.state_dict()["env"] for agent in (whole, resumed)]  # type: ignore[union-attr]
     assert states[0]["tasks_rng"] == states[1]["tasks_rng"]
     assert states[0]["env_rng"] == states[1]["env_rng"]
-    assert states[0]["step"] == states[1]["step"]
+    assert np.array_equal(states[0]["steps"], states[1]["steps"])
 
 
 def test_trap_38_load_makes_a_new_agent(tmp_path: Path) -> None:
@@ -494,7 +494,7 @@ def test_a_broken_environment_is_named() -> None:
     class Broken(TrialVectorEnv):
         def step(self, actions: Any) -> Any:
             obs, rewards, *rest = super().step(actions)
-            if self._step == 3:
+            if self._steps[0] == 3:
                 obs["obs"][2, 0] = np.nan
             return obs, rewards, *rest
 

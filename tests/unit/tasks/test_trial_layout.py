@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from gymnasium import spaces
 
 from metarl.envs.barcode_bandit import BarcodeBandit
 from metarl.envs.bernoulli_bandit import BernoulliBandit
-from metarl.tasks.layout import INPUTS, TrialInputs, TrialLayout, is_trial_space
+from metarl.tasks.layout import FEEDBACK, TrialInputs, TrialLayout, is_trial_space
 
 BOX = spaces.Box(-1.0, 1.0, (2,), np.float64)
 
@@ -39,7 +41,7 @@ def test_no_previous_action_differs_from_action_zero() -> None:
     assert after_zero["prev_action"].tolist() == [[1, 0, 0]]
 
 
-@pytest.mark.parametrize("off", INPUTS)
+@pytest.mark.parametrize("off", FEEDBACK)
 def test_a_part_switched_off_shrinks_the_space(off: str) -> None:
     family = BernoulliBandit(arms=3, pulls=5)
     layout = TrialLayout(family, TrialInputs(**{off: False}))
@@ -117,7 +119,10 @@ def test_reveal_refuses_a_part_of_the_same_name() -> None:
         (spaces.Text(3), spaces.Discrete(2), "obs has the space Text"),
         (spaces.Tuple([BOX]), spaces.Discrete(2), "obs has the space Tuple"),
         (spaces.Dict({"a": spaces.Dict({"b": BOX})}), spaces.Discrete(2), r"obs\.a has the space Dict"),
-        (BOX, spaces.MultiDiscrete([2, 2]), "the action space MultiDiscrete"),
+        (BOX, spaces.MultiBinary(2), "the action space MultiBinary"),
+        (spaces.Dict({"a": BOX, "action_mask": spaces.MultiBinary(3)}), spaces.Discrete(2), "of 2 numbers, one for"),
+        (spaces.Dict({"a": BOX, "action_mask": spaces.MultiBinary(1)}), BOX, "action_mask is for discrete actions"),
+        (spaces.Dict({"action_mask": spaces.MultiBinary(2)}), spaces.Discrete(2), "has nothing to see in it"),
     ],
 )
 def test_unsupported_spaces_are_named(observation: spaces.Space, action: spaces.Space, message: str) -> None:
@@ -176,3 +181,36 @@ def test_what_is_no_trial_space(space: spaces.Space) -> None:
 def test_inputs_are_booleans() -> None:
     with pytest.raises(TypeError, match="time must be True or False, not 1"):
         TrialInputs(time=1)  # type: ignore[arg-type]
+
+
+def test_pictures_stay_pictures_and_a_task_goes_beside_them() -> None:
+    layout = layout_of(spaces.Box(0, 255, (4, 5, 1), np.uint8), spaces.Discrete(2), goal=spaces.Discrete(3))
+    assert layout.observation_space["obs"] == spaces.Box(0, 255, (4, 5, 1), np.uint8)
+    picture = np.arange(20, dtype=np.uint8).reshape(1, 4, 5, 1)
+    rows = layout.observe(picture, 0, tasks=layout.task_vector({"goal": np.array([2])}))
+    assert rows["obs"].dtype == np.uint8
+    assert np.array_equal(rows["obs"], picture)
+    assert rows["obs.task"].tolist() == [[0, 0, 1]]
+    assert contained(layout, rows)
+    with pytest.raises(ValueError, match="its space says uint8"):
+        layout.observe(picture.astype(np.float32), 0)
+
+
+def test_multi_binary_masks_and_a_scaled_reward() -> None:
+    inner = spaces.Dict({"keys": spaces.MultiBinary(3), "action_mask": spaces.MultiBinary(5)})
+    family = Spaces(inner, spaces.MultiDiscrete([2, 3]))
+    layout = TrialLayout(family, TrialInputs(prev_reward_scale=0.5))  # type: ignore[arg-type]
+    obs = {"keys": np.array([[1, 0, 1]]), "action_mask": np.array([[1, 0, 1, 1, 0]])}
+    rows = layout.observe(obs, np.array([3]), np.array([[1, 2]]), np.array([4.0]), np.array([True]))
+    assert set(rows) == {"obs.keys", "action_mask", "prev_action", "prev_reward", "prev_done", "time"}
+    assert rows["action_mask"].tolist() == [[1, 0, 1, 1, 0]]
+    assert rows["prev_action"].tolist() == [[0, 1, 0, 0, 1]]
+    assert rows["prev_reward"].tolist() == [[2.0]]
+    assert contained(layout, rows)
+    assert is_trial_space(layout.observation_space)
+
+
+@pytest.mark.parametrize("scale", [0, -1.0, True, "1", np.inf])
+def test_a_bad_scale_is_refused(scale: Any) -> None:
+    with pytest.raises(ValueError, match="prev_reward_scale must be a number above 0"):
+        TrialInputs(prev_reward_scale=scale)

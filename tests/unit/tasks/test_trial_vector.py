@@ -159,7 +159,7 @@ def test_a_saved_state_goes_on_bit_for_bit(family: TaskDistribution, steps: int)
     for _ in range(steps):
         obs, *_ = env.step(rng.integers(3, size=3))
     state = env.state_dict()
-    json.dumps({k: state[k] for k in ("seed", "step", "tasks_rng", "env_rng")})
+    json.dumps({k: state[k] for k in ("seed", "tasks_rng", "env_rng")})
     actions = rng.integers(3, size=(20, 3))
     expected = [env.step(a) for a in actions]
     other.load_state_dict(state)
@@ -217,16 +217,21 @@ def test_bad_actions_name_the_row_and_leave_the_trial_as_it_was() -> None:
     with pytest.raises(ValueError, match="action 3 of row 1"):
         env.step(np.array([0, 3]))
     assert env.state_dict()["env_rng"] == before["env_rng"]
-    assert env.state_dict()["step"] == 0
+    assert env.state_dict()["steps"].tolist() == [0, 0]
 
 
-def test_a_family_without_batched_dynamics_is_refused() -> None:
+def test_a_family_without_batched_dynamics_is_stepped_one_by_one_and_cannot_be_saved() -> None:
     class Slow(BernoulliBandit):
         def batched(self, n: int) -> BatchedEnv | None:  # type: ignore[override]
             return None
 
-    with pytest.raises(ValueError, match='vectorization_mode="sync"'):
-        TrialVectorEnv(Slow(), 2)
+    env = TrialVectorEnv(Slow(arms=2, pulls=3), 2)
+    env.reset(seed=0, options={"tasks": {"rates": np.array([[1.0, 0.0], [0.0, 1.0]])}})
+    _, rewards, ended, _, _ = env.step(np.array([0, 0]))
+    assert rewards.tolist() == [1, 0]
+    assert not ended.any()
+    with pytest.raises(TypeError, match="SyncRows has no state"):
+        env.state_dict()
 
 
 def test_only_the_trials_own_time_limit_is_accepted() -> None:

@@ -10,6 +10,7 @@ import torch
 from training_toys import ToyEnv, counting_policy
 
 from metarl.envs import distribution
+from metarl.envs.cartpole_physics import CartPolePhysics
 from metarl.memory.options import MemoryOptions
 from metarl.nets.policy import MemoryPolicy
 from metarl.tasks.distribution import TaskDistribution
@@ -120,10 +121,22 @@ def test_boundaries_and_ends() -> None:
 def test_return_by_episode_where_trials_have_unequal_episodes() -> None:
     rewards = np.array([[1, 2, 4, 8], [1, 2, 4, 8]], np.float32)
     ends = np.array([[False, True, False, True], [True, True, True, True]])
-    played = Played(rewards, ends, np.ones((2, 4), int))
+    played = Played(rewards, ends, np.ones((2, 4), int), np.full(2, 4))
     expected = [[3, 12, np.nan, np.nan], [1, 2, 4, 8]]
     np.testing.assert_array_equal(played.by_episode(), expected)
     assert played.returns.tolist() == [15, 15]
+
+
+def test_trials_that_end_by_themselves_are_played_once_each() -> None:
+    family = CartPolePhysics(episodes=3, max_steps=20)
+    played = play(Always(0), lambda rows: TrialVectorEnv(family.with_split("test"), rows), 50, rows=25)
+    assert played.ends.sum(1).tolist() == [3] * 50
+    assert not played.equal_lengths
+    assert (played.ends.argmax(1) < played.lengths).all()
+    assert played.ends[np.arange(50), played.lengths - 1].all()  # the last episode ends with the trial
+    np.testing.assert_array_equal(played.returns, played.lengths)  # a reward of 1 a step, and none after the end
+    np.testing.assert_array_equal(played.exposure > 0, np.arange(60) < played.lengths[:, None])
+    np.testing.assert_allclose(played.by_episode().sum(1), played.lengths)
 
 
 def test_return_by_episode_adds_up() -> None:

@@ -1,0 +1,223 @@
+"""CartPole with unknown physics: gravity, masses, pole length, force, and whether the actions are swapped."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+from metarl.tasks.checks import whole_number
+from metarl.tasks.distribution import BatchedEnv, TaskBatch, TaskDistribution
+from metarl.types import Array, Bools, Floats, Ints
+
+PHYSICS = ("gravity", "length", "masspole", "masscart", "force")
+"""The order of the numbers in the task parameter ``physics``."""
+TAU = 0.02  # seconds a step
+X_LIMIT = 2.4  # metres
+ANGLE_LIMIT = 12 * 2 * math.pi / 360
+START = 0.05  # each number of the first state is uniform in [-START, START]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CartPolePhysics(TaskDistribution):
+    """CartPole (Barto, Sutton & Anderson 1983) whose physics differ from task to task and are not shown.
+
+    A trial is ``episodes`` inner episodes in one physics, so trials end at different times. An inner episode ends when
+    the pole falls or the cart leaves its track, with Gymnasium's limits, and is truncated after ``max_steps``; every
+    step pays 1. Ranges are ``(low, high)``, drawn from uniformly; equal ends hold a number fixed.
+
+    Args:
+        gravity: m/s².
+        length: half the pole's length, in m.
+        masspole: kg.
+        masscart: kg.
+        force: of either push, in N.
+        reverse_probability: that the two actions are swapped.
+
+    Raises:
+        ValueError: a count below 1, a range that is not two positive numbers in order, or no probability.
+    """
+
+    episodes: int = 5
+    max_steps: int = 200
+    gravity: tuple[float, float] = (7.0, 12.0)
+    length: tuple[float, float] = (0.3, 1.0)
+    masspole: tuple[float, float] = (0.05, 2.0)
+    masscart: tuple[float, float] = (0.5, 2.0)
+    force: tuple[float, float] = (5.0, 15.0)
+    reverse_probability: float = 0.5
+
+    family: ClassVar[str] = "CartPolePhysics"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("episodes", "max_steps"):
+            whole_number(name, getattr(self, name), at_least=1)
+        for name in PHYSICS:
+            object.__setattr__(self, name, _range(name, getattr(self, name)))
+        if not _number(self.reverse_probability) or not 0 <= self.reverse_probability <= 1:
+            raise ValueError(f"reverse_probability must be a number from 0 to 1, not {self.reverse_probability!r}")
+
+    @property
+    def trial_steps(self) -> int:
+        """The steps of a trial in which the pole never falls."""
+        return self.episodes * self.max_steps
+
+    @property
+    def trial_episodes(self) -> int:
+        """The inner episodes of a trial."""
+        return self.episodes
+
+    @property
+    def observation_space(self) -> spaces.Box:
+        """Cart position, its velocity, pole angle, its velocity: Gymnasium's own space."""
+        high = np.array([2 * X_LIMIT, np.inf, 2 * ANGLE_LIMIT, np.inf], np.float32)
+        return spaces.Box(-high, high, dtype=np.float32)
+
+    @property
+    def action_space(self) -> spaces.Discrete:
+        """Push to the left or to the right; the other way round where the task is reversed."""
+        return spaces.Discrete(2)
+
+    @property
+    def task_space(self) -> spaces.Dict:
+        """``physics`` (in the order of :data:`PHYSICS`) and ``reversed`` (1 where the actions are swapped)."""
+        low, high = self._bounds()
+        return spaces.Dict({"physics": spaces.Box(low, high, dtype=np.float64), "reversed": spaces.Discrete(2)})
+
+    def _bounds(self) -> Floats:
+        return np.array([getattr(self, name) for name in PHYSICS]).T
+
+    def sample_batch(self, rng: np.random.Generator, n: int) -> TaskBatch:
+        """``physics`` ``[n, 5]``, independent and uniform in their ranges, and ``reversed`` ``[n]``."""
+        low, high = self._bounds()
+        physics = rng.uniform(low, high, (n, len(PHYSICS)))
+        return {"physics": physics, "reversed": (rng.random(n) < self.reverse_probability).astype(np.int64)}
+
+    def make(self, task: Mapping[str, Array]) -> CartPoleEnv:
+        """One CartPole."""
+        return CartPoleEnv(self, task)
+
+    def batched(self, n: int) -> BatchedCartPole:
+        """``n`` CartPoles as arrays."""
+        return BatchedCartPole(n, self.max_steps)
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _range(name: str, value: Any) -> tuple[float, float]:
+    pair = tuple(value) if isinstance(value, list | tuple) else ()
+    if len(pair) != 2 or not all(map(_number, pair)) or not 0 < pair[0] <= pair[1]:
+        raise ValueError(f"{name} must be a range (low, high) with 0 < low <= high, not {value!r}")
+    return float(pair[0]), float(pair[1])
+
+
+def advance(state: Floats, push: Floats | float, physics: Floats) -> Floats:
+    """One Euler step of the equations of motion (Barto, Sutton & Anderson 1983, without friction, as in Gymnasium).
+
+    Args:
+        state: ``[4, ...]``: position, velocity, angle, angular velocity.
+        push: ``[...]``: -1 for a push to the left, +1 to the right.
+        physics: ``[5, ...]`` in the order of :data:`PHYSICS`.
+
+    Returns:
+        The next state ``[4, ...]``.
+    """
+    gravity, length, masspole, masscart, force = physics
+    x, velocity, angle, spin = state
+    total, moment = masspole + masscart, masspole * length
+    cos, sin = np.cos(angle), np.sin(angle)
+    push_acc = (force * push + moment * np.square(spin) * sin) / total
+    spin_acc = (gravity * sin - cos * push_acc) / (length * (4.0 / 3.0 - masspole * np.square(cos) / total))
+    acc = push_acc - moment * spin_acc * cos / total
+    return np.array([x + TAU * velocity, velocity + TAU * acc, angle + TAU * spin, spin + TAU * spin_acc])
+
+
+def fallen(state: Floats) -> Bools:
+    """Whether the cart left its track or the pole its upright range: ``[4, ...]`` to ``[...]``."""
+    return (np.abs(state[0]) > X_LIMIT) | (np.abs(state[2]) > ANGLE_LIMIT)
+
+
+def _sign(actions: Any, reversed_: Any) -> Any:
+    """Actions 0 and 1 to pushes -1 and +1, or +1 and -1 where reversed."""
+    return 2.0 * (actions ^ reversed_) - 1.0
+
+
+class CartPoleEnv(gym.Env[Array, np.int64]):
+    """One CartPole with the physics of ``task``, truncated after the family's ``max_steps``."""
+
+    metadata = {"render_modes": []}  # noqa: RUF012 (Gymnasium's own declaration)
+
+    def __init__(self, family: CartPolePhysics, task: Mapping[str, Array]) -> None:
+        self.observation_space = family.observation_space
+        self.action_space = family.action_space
+        self._physics = np.array(task["physics"], dtype=np.float64)
+        self._reversed = int(task["reversed"])
+        self._max_steps = family.max_steps
+        self._state: Floats = np.zeros(4)
+        self._steps = 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
+        """Stand the pole up, nearly."""
+        super().reset(seed=seed)
+        self._state, self._steps = self.np_random.uniform(-START, START, 4), 0
+        return self._state.astype(np.float32), {}
+
+    def step(self, action: np.int64) -> tuple[Array, float, bool, bool, dict[str, Any]]:
+        """Push: reward 1."""
+        self._state = advance(self._state, _sign(int(action), self._reversed), self._physics)
+        self._steps += 1
+        return self._state.astype(np.float32), 1.0, bool(fallen(self._state)), self._steps == self._max_steps, {}
+
+
+class BatchedCartPole(BatchedEnv):
+    """``n`` CartPoles, each with physics of its own; one that ends starts again at once."""
+
+    def __init__(self, n: int, max_steps: int) -> None:
+        self._max_steps = max_steps
+        self._physics = np.ones((len(PHYSICS), n))
+        self._reversed = np.zeros(n, np.int64)
+        self._state: Floats = np.zeros((4, n))
+        self._steps = np.zeros(n, np.int64)
+
+    def start(self, tasks: TaskBatch, rng: np.random.Generator, rows: Ints | None = None) -> Array:
+        """Take the physics of ``rows`` and stand their poles up."""
+        rows = np.arange(len(self._steps)) if rows is None else rows
+        self._physics[:, rows] = tasks["physics"].T
+        self._reversed[rows] = tasks["reversed"]
+        self._begin(rows, rng)
+        return self._state[:, rows].T.astype(np.float32)
+
+    def step(self, actions: Array, rng: np.random.Generator) -> tuple[Array, Array, Bools]:
+        """Push every cart once: reward 1."""
+        self._state = advance(self._state, _sign(actions, self._reversed), self._physics)
+        self._steps += 1
+        done = fallen(self._state) | (self._steps == self._max_steps)
+        if done.any():
+            self._begin(done.nonzero()[0], rng)
+        return self._state.T.astype(np.float32, order="C"), np.ones(len(done), np.float32), done
+
+    def _begin(self, rows: Ints, rng: np.random.Generator) -> None:
+        self._state[:, rows] = rng.uniform(-START, START, (len(rows), 4)).T
+        self._steps[rows] = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Physics ``[5, n]``, ``reversed`` ``[n]``, states ``[4, n]`` and steps ``[n]``."""
+        return {
+            "physics": self._physics.copy(),
+            "reversed": self._reversed.copy(),
+            "state": self._state.copy(),
+            "steps": self._steps.copy(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from the saved states."""
+        self._physics, self._state = np.array(state["physics"]), np.array(state["state"])
+        self._reversed, self._steps = np.array(state["reversed"]), np.array(state["steps"])

@@ -1,0 +1,217 @@
+"""A delayed response to an image: the shape shown first decides which action pays later."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+from gymnasium import spaces
+
+from metarl.tasks.checks import whole_number
+from metarl.tasks.distribution import BatchedEnv, TaskBatch, TaskDistribution
+from metarl.types import Array, Bools, Floats, Ints
+
+Pixels = npt.NDArray[np.uint8]
+
+_DRAWN = (  # one shape a line, five rows each
+    "..#.. ..#.. ##### ..#.. ..#..",  # plus
+    "##### #...# #...# #...# #####",  # square
+    "#...# .#.#. ..#.. .#.#. #...#",  # cross
+    "##### ..... ##### ..... #####",  # lines across
+    "#.... ##... ###.. ####. #####",  # corner
+    "#.#.# #.#.# #.#.# #.#.# #.#.#",  # lines down
+    "..#.. .###. ##### .###. ..#..",  # diamond
+    "##### ..#.. ..#.. ..#.. ..#..",  # T
+)
+SHAPES: Floats = np.array([[[c == "#" for c in row] for row in shape.split()] for shape in _DRAWN], np.float64)
+"""``[8, 5, 5]``: what can be shown; a family of ``cues`` uses the first ones."""
+SIDE = SHAPES.shape[-1]
+NOISE = 64
+"""Pixels are random below this, and :data:`INK` brighter where something is drawn."""
+INK = 255 - NOISE
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageCue(TaskDistribution):
+    """One of ``cues`` shapes, shown in the first observation of a trial alone, says which action pays in all of it.
+
+    An inner episode has ``delay + 2`` observations: the cue (from the second episode on, noise), ``delay`` of noise,
+    and a bright frame around the picture, at which the action with the number of the shape pays 1 and any other 0.
+    Nothing else pays. So the first reward needs a memory of the image; later ones can also be had by remembering which
+    action paid. Guessing makes ``1 / cues`` an episode on average, perfect memory 1. A task is the shape and its
+    place, which need not be whole pixels: held-out pictures differ from those of training.
+
+    Args:
+        cues: shapes, and actions.
+        delay: observations between the cue and the frame.
+        episodes: inner episodes in a trial.
+        size: height and width of the picture, in pixels.
+
+    Raises:
+        ValueError: a number that is too small, or more cues than there are shapes.
+    """
+
+    cues: int = 4
+    delay: int = 6
+    episodes: int = 3
+    size: int = 12
+
+    family: ClassVar[str] = "ImageCue"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, least in (("cues", 2), ("delay", 0), ("episodes", 1), ("size", SIDE + 3)):
+            whole_number(name, getattr(self, name), at_least=least)
+        if self.cues > len(SHAPES):
+            raise ValueError(f"cues={self.cues}, but there are {len(SHAPES)} shapes to show")
+
+    @property
+    def episode_steps(self) -> int:
+        """Steps in an inner episode."""
+        return self.delay + 2
+
+    @property
+    def trial_steps(self) -> int:
+        """The steps of all episodes."""
+        return self.episodes * self.episode_steps
+
+    @property
+    def observation_space(self) -> spaces.Box:
+        """A grey picture ``[size, size, 1]``."""
+        return spaces.Box(0, 255, (self.size, self.size, 1), np.uint8)
+
+    @property
+    def action_space(self) -> spaces.Discrete:
+        """Which cue it was."""
+        return spaces.Discrete(self.cues)
+
+    @property
+    def task_space(self) -> spaces.Dict:
+        """``cue``, and its ``place``: down and across, from 0 to 1."""
+        return spaces.Dict({"cue": spaces.Discrete(self.cues), "place": spaces.Box(0.0, 1.0, (2,), np.float32)})
+
+    def sample_batch(self, rng: np.random.Generator, n: int) -> TaskBatch:
+        """``cue`` ``[n]`` and ``place`` ``[n, 2]``, independent and uniform."""
+        return {"cue": rng.integers(self.cues, size=n), "place": rng.random((n, 2), dtype=np.float32)}
+
+    def make(self, task: Mapping[str, Array]) -> ImageCueEnv:
+        """The episodes of one trial."""
+        return ImageCueEnv(self, task)
+
+    def batched(self, n: int) -> BatchedImageCue:
+        """``n`` trials as arrays."""
+        return BatchedImageCue(self, n)
+
+
+def draw(cue: Ints, place: Array, size: int) -> Floats:
+    """Shapes ``cue`` ``[n]`` at ``place`` ``[n, 2]``: ink from 0 to 1, ``[n, size, size, 1]``.
+
+    A shape that lies between pixels is spread over them by linear interpolation.
+    """
+    corner = place.astype(np.float64) * (size - SIDE)
+    offset = np.arange(size)[:, None] - np.arange(SIDE) - corner[:, :, None, None]  # [n, 2, size, SIDE]
+    weight = np.maximum(0.0, 1.0 - np.abs(offset))
+    down, across = weight[:, 0], weight[:, 1]
+    return (down @ SHAPES[cue] @ across.swapaxes(1, 2))[..., None]
+
+
+def frame(size: int) -> Floats:
+    """The sign to act: ink around the edge, ``[1, size, size, 1]``."""
+    ink = np.ones((1, size, size, 1))
+    ink[:, 1:-1, 1:-1] = 0.0
+    return ink
+
+
+def noise(rng: np.random.Generator, n: int, size: int) -> Pixels:
+    """``n`` pictures of nothing, ``[n, size, size, 1]`` uint8."""
+    return rng.integers(NOISE, size=(n, size, size, 1), dtype=np.uint8)
+
+
+def _bright(ink: Floats) -> Pixels:
+    return (INK * ink).astype(np.uint8)
+
+
+class ImageCueEnv(gym.Env[Array, np.int64]):
+    """The episodes of one task.
+
+    The first ``reset``, and every one with a seed, begins the trial anew and shows the cue; others begin its next
+    episode.
+    """
+
+    metadata = {"render_modes": []}  # noqa: RUF012 (Gymnasium's own declaration)
+
+    def __init__(self, family: ImageCue, task: Mapping[str, Array]) -> None:
+        self.observation_space = family.observation_space
+        self.action_space = family.action_space
+        self._family = family
+        self._cue = int(task["cue"])
+        self._picture = _bright(draw(np.array([self._cue]), np.asarray(task["place"])[None], family.size)[0])
+        self._frame = _bright(frame(family.size)[0])
+        self._step = 0
+        self._begun = False
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
+        """Show the cue where a trial begins, else noise."""
+        super().reset(seed=seed)
+        self._step = 0
+        seen = self._noise()
+        if seed is not None or not self._begun:
+            seen = seen + self._picture
+        self._begun = True
+        return seen, {}
+
+    def step(self, action: np.int64) -> tuple[Array, float, bool, bool, dict[str, Any]]:
+        """Answer to what is shown: at the frame, reward 1 for the cue; what is seen past it is black."""
+        last = self._family.episode_steps - 1
+        if self._step == last:
+            return np.zeros_like(self._picture), float(int(action) == self._cue), True, False, {}
+        self._step += 1
+        seen = self._noise()
+        return seen + self._frame if self._step == last else seen, 0.0, False, False, {}
+
+    def _noise(self) -> Pixels:
+        return noise(self.np_random, 1, self._family.size)[0]
+
+
+class BatchedImageCue(BatchedEnv):
+    """``n`` trials, in step with each other."""
+
+    def __init__(self, family: ImageCue, n: int) -> None:
+        self._family = family
+        self._frame = _bright(frame(family.size))
+        self._cue: Ints = np.zeros(n, np.int64)
+        self._none = np.zeros(n, np.bool_)
+        self._step = 0
+
+    def start(self, tasks: TaskBatch, rng: np.random.Generator, rows: Ints | None = None) -> Array:
+        """Take the tasks and show their cues ``[n, size, size, 1]``."""
+        self._cue = tasks["cue"].astype(np.int64)
+        self._step = 0
+        return self._noise(rng) + _bright(draw(self._cue, tasks["place"], self._family.size))
+
+    def step(self, actions: Array, rng: np.random.Generator) -> tuple[Array, Array, Bools]:
+        """Answer in every row to what is shown."""
+        last = self._family.episode_steps - 1
+        if self._step == last:
+            self._step = 0
+            return self._noise(rng), (actions == self._cue).astype(np.float64), ~self._none
+        self._step += 1
+        seen = self._noise(rng)
+        if self._step == last:
+            seen = seen + self._frame
+        return seen, np.zeros(len(self._cue)), self._none.copy()
+
+    def _noise(self, rng: np.random.Generator) -> Pixels:
+        return noise(rng, len(self._cue), self._family.size)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The cues, and the step in the episode."""
+        return {"cue": self._cue.copy(), "step": self._step}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from the saved step."""
+        self._cue, self._step = np.array(state["cue"]), int(state["step"])

@@ -1,0 +1,178 @@
+"""A pendulum with a hidden goal: hold the angle that the rewards speak of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+from metarl.tasks.checks import whole_number
+from metarl.tasks.distribution import BatchedEnv, TaskBatch, TaskDistribution
+from metarl.types import Array, Bools, Floats, Ints
+
+DT = 0.05  # seconds a step
+MAX_SPEED = 8.0  # rad/s
+MAX_TORQUE = 2.0  # N m; the rod is 1 m long and weighs 1 kg
+START = np.array([np.pi, 1.0])  # the first angle and velocity are uniform in [-START, START]
+REWARD_SCALE = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class PendulumGoal(TaskDistribution):
+    """Gymnasium's Pendulum, to be held at an angle that differs from task to task and is not shown.
+
+    The reward is Gymnasium's with the goal in place of upright, times 0.1: ``-0.1 (d² + 0.1 w² + 0.001 u²)`` with
+    ``d`` the angle to the goal in [-pi, pi], ``w`` the angular velocity before the step and ``u`` the torque. A trial
+    is ``episodes`` inner episodes of ``max_steps`` steps, from random angles and velocities.
+
+    Args:
+        episodes: inner episodes in a trial.
+        max_steps: steps in each; it ends by truncation.
+        gravity: m/s². An angle is held by a torque of ``gravity / 2 * sin(angle)``, so up to 4 every goal can be held
+            with the 2 N m there are.
+
+    Raises:
+        ValueError: a count below 1, or a gravity that is not a number of at least 0.
+    """
+
+    episodes: int = 3
+    max_steps: int = 100
+    gravity: float = 3.0
+
+    family: ClassVar[str] = "PendulumGoal"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("episodes", "max_steps"):
+            whole_number(name, getattr(self, name), at_least=1)
+        gravity = self.gravity
+        if isinstance(gravity, bool) or not isinstance(gravity, int | float) or not 0 <= gravity < math.inf:
+            raise ValueError(f"gravity must be a number of at least 0, not {gravity!r}")
+
+    @property
+    def trial_steps(self) -> int:
+        """The steps of all episodes."""
+        return self.episodes * self.max_steps
+
+    @property
+    def observation_space(self) -> spaces.Box:
+        """Cosine and sine of the angle (0 is upright), and the angular velocity: Gymnasium's own space."""
+        high = np.array([1.0, 1.0, MAX_SPEED], np.float32)
+        return spaces.Box(-high, high, dtype=np.float32)
+
+    @property
+    def action_space(self) -> spaces.Box:
+        """The torque."""
+        return spaces.Box(-MAX_TORQUE, MAX_TORQUE, (1,), np.float32)
+
+    @property
+    def task_space(self) -> spaces.Dict:
+        """``goal``: the angle to be held, in (-pi, pi]."""
+        return spaces.Dict({"goal": spaces.Box(-np.pi, np.pi, (1,), np.float64)})
+
+    def sample_batch(self, rng: np.random.Generator, n: int) -> TaskBatch:
+        """``goal`` ``[n, 1]``, uniform."""
+        return {"goal": np.pi - 2 * np.pi * rng.random((n, 1))}
+
+    def make(self, task: Mapping[str, Array]) -> PendulumGoalEnv:
+        """One pendulum."""
+        return PendulumGoalEnv(self, task)
+
+    def batched(self, n: int) -> BatchedPendulumGoal:
+        """``n`` pendulums as arrays."""
+        return BatchedPendulumGoal(self, n)
+
+
+def advance(state: Floats, torque: Floats, goal: Floats, gravity: float) -> tuple[Floats, Floats]:
+    """One step of Gymnasium's Pendulum-v1 (a rod of 1 m and 1 kg, semi-implicit Euler).
+
+    Args:
+        state: ``[2, ...]``: angle and angular velocity.
+        torque: ``[...]`` float64.
+        goal: ``[...]``, angles.
+        gravity: m/s².
+
+    Returns:
+        The next state ``[2, ...]`` and the reward ``[...]``.
+    """
+    angle, spin = state
+    torque = np.clip(torque, -MAX_TORQUE, MAX_TORQUE)
+    away = (angle - goal + np.pi) % (2 * np.pi) - np.pi
+    cost = np.square(away) + 0.1 * np.square(spin) + 0.001 * np.square(torque)
+    spin = spin + (3 * gravity / 2 * np.sin(angle) + 3.0 * torque) * DT
+    spin = np.clip(spin, -MAX_SPEED, MAX_SPEED)
+    return np.array([angle + spin * DT, spin]), -REWARD_SCALE * cost
+
+
+def observe(state: Floats) -> Array:
+    """``[2, ...]`` to ``[..., 3]`` float32."""
+    return np.stack([np.cos(state[0]), np.sin(state[0]), state[1]], axis=-1).astype(np.float32)
+
+
+class PendulumGoalEnv(gym.Env[Array, Array]):
+    """One pendulum with the goal of ``task``, truncated after the family's ``max_steps``."""
+
+    metadata = {"render_modes": []}  # noqa: RUF012 (Gymnasium's own declaration)
+
+    def __init__(self, family: PendulumGoal, task: Mapping[str, Array]) -> None:
+        self.observation_space = family.observation_space
+        self.action_space = family.action_space
+        self._family = family
+        self._goal = np.asarray(task["goal"], dtype=np.float64)[0]
+        self._state: Floats = np.zeros(2)
+        self._steps = 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
+        """Let it swing from anywhere."""
+        super().reset(seed=seed)
+        self._state, self._steps = self.np_random.uniform(-START, START), 0
+        return observe(self._state), {}
+
+    def step(self, action: Array) -> tuple[Array, float, bool, bool, dict[str, Any]]:
+        """Apply the torque ``[1]``."""
+        torque = np.asarray(action, dtype=np.float64)[0]
+        self._state, reward = advance(self._state, torque, self._goal, self._family.gravity)
+        self._steps += 1
+        return observe(self._state), float(reward), False, self._steps == self._family.max_steps, {}
+
+
+class BatchedPendulumGoal(BatchedEnv):
+    """``n`` pendulums, whose episodes begin and end together."""
+
+    def __init__(self, family: PendulumGoal, n: int) -> None:
+        self._family = family
+        self._goal: Floats = np.zeros(n)
+        self._state: Floats = np.zeros((2, n))
+        self._steps = 0
+
+    def start(self, tasks: TaskBatch, rng: np.random.Generator, rows: Ints | None = None) -> Array:
+        """Take the goals and let all swing from anywhere."""
+        self._goal = tasks["goal"][:, 0].astype(np.float64)
+        return self._begin(rng)
+
+    def step(self, actions: Array, rng: np.random.Generator) -> tuple[Array, Array, Bools]:
+        """Apply the torques ``[n, 1]``."""
+        torque = np.asarray(actions[:, 0], dtype=np.float64)
+        self._state, reward = advance(self._state, torque, self._goal, self._family.gravity)
+        self._steps += 1
+        done = self._steps == self._family.max_steps
+        obs = self._begin(rng) if done else observe(self._state)
+        return obs, reward, np.full(len(reward), done)
+
+    def _begin(self, rng: np.random.Generator) -> Array:
+        self._state, self._steps = rng.uniform(-START, START, (len(self._goal), 2)).T.copy(), 0
+        return observe(self._state)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Goals ``[n]``, states ``[2, n]`` and the steps of the episode."""
+        return {"goal": self._goal.copy(), "state": self._state.copy(), "steps": self._steps}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from the saved states."""
+        self._goal, self._state = np.array(state["goal"]), np.array(state["state"])
+        self._steps = int(state["steps"])

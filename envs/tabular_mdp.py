@@ -1,0 +1,179 @@
+"""The random tabular MDP of RL² (Duan et al. 2016, section 3.2): unknown rewards and transitions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+from metarl.tasks.checks import whole_number
+from metarl.tasks.distribution import BatchedEnv, TaskBatch, TaskDistribution
+from metarl.tasks.priors import TabularPrior
+from metarl.types import Array, Bools, Floats, Ints
+
+
+@dataclass(frozen=True, kw_only=True)
+class TabularMDP(TaskDistribution):
+    """``states`` states with ``actions`` actions each; every episode has ``horizon`` steps and begins in state 0.
+
+    The mean reward of a state and action is drawn from N(1, 1), where the action leads from Dirichlet(1, ..., 1);
+    rewards are their mean plus N(0, ``noise``²). A trial is ``episodes`` episodes of one MDP.
+
+    Raises:
+        ValueError: a count below its least value, or a negative ``noise``.
+    """
+
+    states: int = 10
+    actions: int = 5
+    horizon: int = 10
+    episodes: int = 10
+    noise: float = 1.0
+    """Standard deviation of a reward around its mean."""
+
+    family: ClassVar[str] = "TabularMDP"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("states", "actions"):
+            whole_number(name, getattr(self, name), at_least=2)
+        for name in ("horizon", "episodes"):
+            whole_number(name, getattr(self, name), at_least=1)
+        if not isinstance(self.noise, int | float) or not 0 <= self.noise < np.inf:
+            raise ValueError(f"noise must be a standard deviation of at least 0, not {self.noise!r}")
+
+    @property
+    def trial_steps(self) -> int:
+        """The steps of all episodes."""
+        return self.episodes * self.horizon
+
+    @property
+    def observation_space(self) -> spaces.Discrete:
+        """The state."""
+        return spaces.Discrete(self.states)
+
+    @property
+    def action_space(self) -> spaces.Discrete:
+        """The actions, the same in every state."""
+        return spaces.Discrete(self.actions)
+
+    @property
+    def task_space(self) -> spaces.Dict:
+        """``rewards``: the mean reward of each state and action; ``transitions``: the chances of each next state."""
+        pairs = (self.states, self.actions)
+        return spaces.Dict(
+            {
+                "rewards": spaces.Box(-np.inf, np.inf, pairs, np.float32),
+                "transitions": spaces.Box(0.0, 1.0, (*pairs, self.states), np.float32),
+            }
+        )
+
+    @property
+    def prior(self) -> TabularPrior:
+        """N(1, 1) rewards and Dirichlet(1) transitions."""
+        return TabularPrior(
+            states=self.states, actions=self.actions, horizon=self.horizon, episodes=self.episodes, noise=self.noise
+        )
+
+    def sample_batch(self, rng: np.random.Generator, n: int) -> TaskBatch:
+        """``rewards`` ``[n, states, actions]`` and ``transitions`` ``[n, states, actions, states]``."""
+        pairs = (n, self.states, self.actions)
+        rewards = 1 + rng.standard_normal(pairs, dtype=np.float32)
+        weights = rng.standard_exponential((*pairs, self.states), dtype=np.float32)  # normalised: Dirichlet(1, ..., 1)
+        weights /= weights.sum(axis=3, keepdims=True)
+        return {"rewards": rewards, "transitions": weights}
+
+    def make(self, task: Mapping[str, Array]) -> TabularEnv:
+        """One MDP."""
+        return TabularEnv(self, task)
+
+    def batched(self, n: int) -> BatchedTabular:
+        """``n`` MDPs as arrays."""
+        return BatchedTabular(self, n)
+
+
+def _thresholds(transitions: Array) -> Floats:
+    """``[..., S - 1]``: a uniform number leads to the state of as many thresholds as it has reached.
+
+    Raises:
+        ValueError: the chances of next states do not sum to one.
+    """
+    sums = transitions.astype(np.float32).cumsum(axis=-1)
+    off = np.abs(sums[..., -1] - 1).max()
+    if not off < 1e-3:
+        raise ValueError(f"transitions must sum to one over their last axis; some are {off:.3g} away from it")
+    return sums[..., :-1]
+
+
+class TabularEnv(gym.Env[np.int64, np.int64]):
+    """Episodes in one MDP, with ``rewards`` ``[S, A]`` and ``transitions`` ``[S, A, S]`` as its task."""
+
+    metadata = {"render_modes": []}  # noqa: RUF012 (Gymnasium's own declaration)
+
+    def __init__(self, family: TabularMDP, task: Mapping[str, Array]) -> None:
+        self.observation_space = family.observation_space
+        self.action_space = family.action_space
+        self._family = family
+        self._rewards, self._thresholds = task["rewards"], _thresholds(task["transitions"])
+        self._state = self._step = 0
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.int64, dict[str, Any]]:
+        """Go to state 0."""
+        super().reset(seed=seed)
+        self._state = self._step = 0
+        return np.int64(0), {}
+
+    def step(self, action: np.int64) -> tuple[np.int64, float, bool, bool, dict[str, Any]]:
+        """Take an action: its noisy reward, and a next state."""
+        pair = self._state, int(action)
+        reward = float(self._rewards[pair] + self._family.noise * self.np_random.standard_normal())
+        self._state = int((self.np_random.random() >= self._thresholds[pair]).sum())
+        self._step += 1
+        return np.int64(self._state), reward, self._step == self._family.horizon, False, {}
+
+
+class BatchedTabular(BatchedEnv):
+    """``n`` MDPs, in step with each other."""
+
+    def __init__(self, family: TabularMDP, n: int) -> None:
+        self._family, self._n = family, n
+        self._offsets: Ints = np.arange(n) * family.states
+
+    def start(self, tasks: TaskBatch, rng: np.random.Generator, rows: Ints | None = None) -> Array:
+        """Take ``rewards`` ``[n, S, A]`` and ``transitions`` ``[n, S, A, S]``, and go to state 0."""
+        self._thresholds = _thresholds(tasks["transitions"]).reshape(-1, self._family.states - 1)
+        self._rewards = tasks["rewards"].astype(np.float32).ravel()
+        self._state: Ints = np.zeros(self._n, np.int64)
+        self._step = 0
+        return self._state
+
+    def step(self, actions: Any, rng: np.random.Generator) -> tuple[Array, Array, Bools]:
+        """Take one action a row."""
+        pairs = (self._offsets + self._state) * self._family.actions + actions
+        noise = rng.standard_normal(self._n, dtype=np.float32)
+        rewards = self._rewards.take(pairs) + np.float32(self._family.noise) * noise
+        uniform = rng.random((self._n, 1), dtype=np.float32)
+        self._step += 1
+        done = self._step % self._family.horizon == 0
+        if done:
+            self._state = np.zeros(self._n, np.int64)
+        else:
+            self._state = (uniform >= self._thresholds.take(pairs, axis=0)).sum(axis=1)
+        return self._state, rewards, np.full(self._n, done)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The MDPs, where each row is, and the steps made."""
+        names = ("rewards", "thresholds", "state")
+        return {"step": self._step, **{name: getattr(self, f"_{name}").copy() for name in names}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on in the saved MDPs."""
+        self._step = int(state["step"])
+        self._rewards, self._thresholds, self._state = (
+            np.array(state[name]) for name in ("rewards", "thresholds", "state")
+        )

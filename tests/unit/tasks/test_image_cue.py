@@ -1,0 +1,172 @@
+"""The image cue: what is shown when, what pays, batched equal to single, pictures that can be told apart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.lib.stride_tricks import sliding_window_view
+
+from metarl.envs.image_cue import NOISE, SHAPES, ImageCue
+from metarl.types import Array
+
+
+def recognise(pictures: Array, cues: int) -> Array:
+    """One convolution and a maximum over places: the shape whose zero-mean template answers most strongly."""
+    filters = SHAPES[:cues] - SHAPES[:cues].mean(axis=(1, 2), keepdims=True)
+    filters /= np.linalg.norm(filters, axis=(1, 2), keepdims=True)
+    windows = sliding_window_view(np.pad(pictures[..., 0].astype(float), ((0, 0), (1, 1), (1, 1))), (5, 5), (1, 2))
+    return np.einsum("nyxhw,chw->ncyx", windows, filters, optimize=True).max(axis=(2, 3)).argmax(1)
+
+
+def play(family: ImageCue, n: int, actions: Any, seed: int = 0) -> tuple[list[Array], list[Array], list[Array], Any]:
+    """A trial of ``n`` rows; ``actions(t, tasks)`` answers the observation of step ``t``."""
+    rng = np.random.default_rng(seed)
+    tasks = family.sample_batch(rng, n)
+    batched = family.batched(n)
+    seen, rewards, dones = [batched.start(tasks, rng)], [], []
+    for t in range(family.trial_steps):
+        obs, reward, done = batched.step(actions(t, tasks), rng)
+        seen.append(obs)  # type: ignore[arg-type]
+        rewards.append(reward)
+        dones.append(done)
+    return seen, rewards, dones, tasks
+
+
+def test_the_cue_is_shown_once_and_the_frame_ends_every_episode() -> None:
+    family = ImageCue(delay=2, episodes=3)
+    seen, rewards, dones, _ = play(family, 5, lambda t, tasks: tasks["cue"])
+    assert family.trial_steps == 12
+    assert family.trial_episodes is None
+    brightest = np.array([picture.reshape(5, -1).max(1) for picture in seen])
+    assert (brightest[0] > 2 * NOISE).all()
+    for t in range(12):
+        assert seen[t].shape == (5, 12, 12, 1)
+        assert seen[t].dtype == np.uint8
+        edges = np.concatenate([seen[t][:, 0].reshape(5, -1), seen[t][:, :, -1].reshape(5, -1)], axis=1)
+        at_frame = t % 4 == 3
+        if t > 0:
+            assert ((brightest[t] > 2 * NOISE) == at_frame).all()
+            assert ((edges.min(1) > 2 * NOISE) == at_frame).all()
+        assert (dones[t] == at_frame).all()
+        assert (rewards[t] == at_frame).all()
+    assert (brightest[12] < NOISE).all()
+
+
+def test_noise_tells_nothing() -> None:
+    """Frames without ink have the same distribution whatever the cue, in every pixel."""
+    family = ImageCue(delay=3, episodes=2)
+    seen, _, _, tasks = play(family, 4000, lambda t, tasks: tasks["cue"])
+    for t in (1, 5, 8):
+        means = [seen[t][tasks["cue"] == cue].mean() for cue in range(4)]
+        assert np.ptp(means) < 0.3
+        assert abs(np.mean(means) - (NOISE - 1) / 2) < 0.2
+
+
+def test_only_the_answer_at_the_frame_counts() -> None:
+    family = ImageCue(delay=1, episodes=2)
+
+    def wrong_at_the_frame(t: int, tasks: Any) -> Array:
+        return (tasks["cue"] + (t % 3 == 2)) % 4
+
+    assert sum(r.sum() for r in play(family, 8, wrong_at_the_frame)[1]) == 0
+    right = play(family, 8, lambda t, tasks: (tasks["cue"] + (t % 3 != 2)) % 4)[1]
+    assert sum(r.sum() for r in right) == 8 * family.episodes
+
+
+def test_guessing_is_at_chance() -> None:
+    rng = np.random.default_rng(5)
+    _, rewards, _, _ = play(ImageCue(), 4000, lambda t, tasks: rng.integers(4, size=4000))
+    assert abs(np.sum(rewards) / (4000 * 3) - 0.25) < 0.02
+
+
+@pytest.mark.parametrize("cues", [4, len(SHAPES)])
+def test_pictures_can_be_told_apart(cues: int) -> None:
+    """What one convolution with fixed filters can do, a small network can learn."""
+    family = ImageCue(cues=cues)
+    rng = np.random.default_rng(0)
+    tasks = family.sample_batch(rng, 4000)
+    pictures = family.batched(4000).start(tasks, rng)
+    assert np.array_equal(recognise(pictures, cues), tasks["cue"])
+
+
+def test_the_place_moves_the_picture() -> None:
+    family = ImageCue(size=12)
+    places = np.array([[0, 0], [1, 1], [0, 1]], np.float32)
+    rng = np.random.default_rng(0)
+    pictures = family.batched(3).start({"cue": np.ones(3, np.int64), "place": places}, rng)[..., 0]
+    square = SHAPES[1].astype(bool)
+    for picture, (down, across) in zip(pictures, places.astype(int) * 7, strict=True):
+        inked = picture >= NOISE
+        assert np.array_equal(inked[down : down + 5, across : across + 5], square)
+        assert inked.sum() == square.sum()
+
+
+def test_tasks_show_different_pictures() -> None:
+    family = ImageCue()
+    tasks = family.sample_batch(np.random.default_rng(0), 500)
+    same_noise = [
+        family.make({k: v[i] for k, v in tasks.items()}).reset(seed=0)[0].tobytes() for i in range(500)
+    ]  # fmt: skip
+    assert len(set(same_noise)) == 500
+
+
+def test_batched_equals_single() -> None:
+    """One row and one environment that draw from equal generators, over a whole trial and past its end."""
+    family = ImageCue(delay=2, episodes=3)
+    for seed in range(5):
+        tasks = family.sample_batch(np.random.default_rng(seed), 1)
+        env, batched = family.make({k: v[0] for k, v in tasks.items()}), family.batched(1)
+        rng = np.random.default_rng(seed)
+        env.np_random = np.random.default_rng(seed)
+        assert np.array_equal(env.reset()[0], batched.start(tasks, rng)[0])
+        for t in range(family.trial_steps):
+            action = (t * 5 + seed) % 4
+            obs, reward, terminated, truncated, _ = env.step(np.int64(action))
+            assert not truncated
+            obs = env.reset()[0] if terminated else obs
+            many, rewards, done = batched.step(np.array([action]), rng)
+            assert np.array_equal(many[0], obs)
+            assert (rewards[0], done[0]) == (reward, terminated)
+
+
+def test_a_seed_begins_the_trial_anew() -> None:
+    env = ImageCue().make({"cue": np.int64(2), "place": np.zeros(2, np.float32)})
+    first, _ = env.reset(seed=3)
+    second, _ = env.reset()
+    again, _ = env.reset(seed=3)
+    assert first.max() > 2 * NOISE > second.max()
+    assert np.array_equal(first, again)
+
+
+def test_saved_state_goes_on_bit_for_bit() -> None:
+    family = ImageCue(delay=1)
+    rng = np.random.default_rng(3)
+    a, b = family.batched(6), family.batched(6)
+    a.start(family.sample_batch(rng, 6), rng)
+    a.step(np.zeros(6, np.int64), rng)
+    state, rng_state = a.state_dict(), rng.bit_generator.state
+
+    def go_on(batched: Any) -> list[Any]:
+        rng.bit_generator.state = rng_state
+        return [x for _ in range(8) for x in batched.step(rng.integers(4, size=6), rng)]
+
+    played = go_on(a)
+    b.load_state_dict(state)
+    assert all(np.array_equal(x, y) for x, y in zip(played, go_on(b), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"cues": 1}, "cues must be an integer of at least 2, not 1"),
+        ({"cues": 9}, "cues=9, but there are 8 shapes to show"),
+        ({"delay": -1}, "delay must be an integer of at least 0, not -1"),
+        ({"episodes": 0}, "episodes must be an integer of at least 1"),
+        ({"size": 7}, "size must be an integer of at least 8, not 7"),
+    ],
+)
+def test_bad_options(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ImageCue(**options)

@@ -1,0 +1,149 @@
+"""The pendulum with a goal: Gymnasium's own steps, batched equal to single, every goal can be held."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from metarl.envs.pendulum_goal import REWARD_SCALE, PendulumGoal
+from metarl.types import Floats
+
+GOAL_UP = {"goal": np.zeros(1)}
+
+
+def test_upright_is_gymnasiums() -> None:
+    """Bit for bit in double precision, far past the limits of speed and torque."""
+    ours = PendulumGoal(gravity=10.0, max_steps=200).make(GOAL_UP)
+    theirs = gym.make("Pendulum-v1").unwrapped
+    assert ours.observation_space == theirs.observation_space
+    assert ours.action_space == theirs.action_space
+    rng = np.random.default_rng(0)
+    fastest = 0.0
+    for seed in range(10):
+        assert np.array_equal(ours.reset(seed=seed)[0], theirs.reset(seed=seed)[0])
+        for _ in range(200):
+            torque = rng.uniform(-3, 3, 1)
+            obs, reward, *_ = ours.step(torque)
+            wanted, their_reward, *_ = theirs.step(torque)
+            assert obs.dtype == np.float32
+            assert np.array_equal(obs, wanted)
+            assert reward == pytest.approx(REWARD_SCALE * float(their_reward), rel=1e-15)
+            fastest = max(fastest, abs(float(obs[2])))
+    assert fastest == 8.0
+
+
+def test_a_goal_turns_the_reward_alone() -> None:
+    """The reward at a goal is that of upright with the angle turned by the goal, the short way round."""
+    family = PendulumGoal(gravity=0.0)
+    for goal in (-3.0, -0.5, 1.0, np.pi):
+        up, turned = family.make(GOAL_UP), family.make({"goal": np.array([goal])})
+        up.reset(seed=1)
+        turned.reset(seed=1)
+        turned._state = up._state + [goal, 0.0]
+        for torque in np.random.default_rng(0).uniform(-2, 2, (100, 1)):
+            _, here, *_ = up.step(torque)
+            _, there, *_ = turned.step(torque)
+            assert there == pytest.approx(here, rel=1e-9)
+
+
+def test_batched_equals_single() -> None:
+    """One row and one environment that draw from equal generators, with float32 actions, over a whole trial."""
+    family = PendulumGoal(max_steps=20)
+    for seed in range(5):
+        tasks = family.sample_batch(np.random.default_rng(seed), 1)
+        env, batched = family.make({k: v[0] for k, v in tasks.items()}), family.batched(1)
+        rng, actions = np.random.default_rng(seed), np.random.default_rng(99)
+        env.np_random = np.random.default_rng(seed)
+        assert np.array_equal(env.reset()[0], batched.start(tasks, rng)[0])
+        for t in range(1, family.trial_steps + 1):
+            action = actions.uniform(-2, 2, (1, 1)).astype(np.float32)
+            obs, reward, terminated, truncated, _ = env.step(action[0])
+            assert (terminated, truncated) == (False, t % 20 == 0)
+            obs = env.reset()[0] if truncated else obs
+            many, rewards, done = batched.step(action, rng)
+            assert np.array_equal(many[0], obs)
+            assert (rewards[0], done[0]) == (reward, truncated)
+
+
+def test_many_rows_equal_single_environments() -> None:
+    """Whole arrays give the same bits as one state at a time."""
+    family = PendulumGoal(max_steps=60)
+    rng = np.random.default_rng(2)
+    tasks = family.sample_batch(rng, 67)
+    batched = family.batched(67)
+    batched.start(tasks, rng)
+    envs = [family.make({k: v[i] for k, v in tasks.items()}) for i in range(67)]
+    for env, state in zip(envs, batched.state_dict()["state"].T, strict=True):
+        env.reset(seed=0)
+        env._state = state
+    for _ in range(59):
+        actions = rng.uniform(-2, 2, (67, 1)).astype(np.float32)
+        obs, rewards, done = batched.step(actions, rng)
+        singles = [env.step(action) for env, action in zip(envs, actions, strict=True)]
+        assert not done.any()
+        assert np.array_equal(obs, [s[0] for s in singles])
+        assert np.array_equal(rewards, [s[1] for s in singles])
+
+
+def test_every_goal_can_be_held() -> None:
+    """With the default gravity a controller that knows the goal comes to rest at it, wherever it lies."""
+    family = PendulumGoal(max_steps=200, episodes=1)
+    rng = np.random.default_rng(0)
+    tasks = family.sample_batch(rng, 400)
+    goal = tasks["goal"][:, 0]
+    batched = family.batched(400)
+    obs: Floats = batched.start(tasks, rng)  # type: ignore[assignment]
+    rewards = np.zeros(400)
+    for _ in range(199):
+        angle = np.arctan2(obs[:, 1], obs[:, 0])
+        away = (angle - goal + np.pi) % (2 * np.pi) - np.pi
+        torque = -family.gravity / 2 * np.sin(angle) - 3 * away - 1.5 * obs[:, 2]
+        obs, rewards, _ = batched.step(torque.clip(-2, 2)[:, None].astype(np.float32), rng)  # type: ignore[assignment]
+    angle = np.arctan2(obs[:, 1], obs[:, 0])
+    assert np.abs((angle - goal + np.pi) % (2 * np.pi) - np.pi).max() < 0.01
+    assert np.abs(obs[:, 2]).max() < 0.01
+    assert rewards.min() > -REWARD_SCALE * 0.001 * 2**2
+
+
+def test_trials_have_equal_lengths_and_goals_all_angles() -> None:
+    family = PendulumGoal()
+    assert (family.trial_steps, family.trial_episodes) == (300, None)
+    goals = family.sample_batch(np.random.default_rng(0), 10000)["goal"]
+    counts, _ = np.histogram(goals, bins=8, range=(-np.pi, np.pi))
+    assert counts.sum() == 10000
+    assert counts.min() > 1100
+
+
+def test_saved_state_goes_on_bit_for_bit() -> None:
+    family = PendulumGoal(max_steps=10)
+    rng = np.random.default_rng(3)
+    a, b = family.batched(6), family.batched(6)
+    a.start(family.sample_batch(rng, 6), rng)
+    a.step(np.ones((6, 1), np.float32), rng)
+    state, rng_state = a.state_dict(), rng.bit_generator.state
+
+    def go_on(batched: Any) -> list[Any]:
+        rng.bit_generator.state = rng_state
+        return [x for _ in range(25) for x in batched.step(rng.uniform(-2, 2, (6, 1)), rng)]
+
+    played = go_on(a)
+    b.load_state_dict(state)
+    assert all(np.array_equal(x, y) for x, y in zip(played, go_on(b), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"episodes": 0}, "episodes must be an integer of at least 1, not 0"),
+        ({"max_steps": True}, "max_steps must be an integer of at least 1, not True"),
+        ({"gravity": -1.0}, "gravity must be a number of at least 0, not -1.0"),
+        ({"gravity": "10"}, "gravity must be a number of at least 0, not '10'"),
+        ({"gravity": float("inf")}, "gravity must be a number of at least 0, not inf"),
+    ],
+)
+def test_bad_options(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        PendulumGoal(**options)
