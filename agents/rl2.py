@@ -15,9 +15,11 @@ import numpy as np
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.env_util import is_wrapped
 from stable_baselines3.common.logger import KVWriter, Logger
+from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.utils import safe_mean
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from metarl import tree
 from metarl.config import build, to_plain
@@ -32,7 +34,7 @@ from metarl.tasks.vector import TrialVectorEnv
 from metarl.tracking import Tracker
 from metarl.training import checkpoint
 from metarl.training.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
-from metarl.training.collect import Carry, begins, check_finite, collect, to_tensors
+from metarl.training.collect import Carry, begins, check_finite, check_masks, collect, stuck, to_tensors
 from metarl.training.evaluate import PolicyActor
 from metarl.training.ppo import PPOOptions, update
 from metarl.types import Array, Bools, TrialObservation
@@ -97,7 +99,7 @@ class RL2PPO(BaseAlgorithm):
             env = TrialVectorEnv(env, n_envs)
         super().__init__(
             policy,
-            env,
+            None,  # given below: SB3 would transpose pictures and refuse actions without bounds
             learning_rate=self.options.learning_rate,
             tensorboard_log=tensorboard_log,
             verbose=verbose,
@@ -109,16 +111,20 @@ class RL2PPO(BaseAlgorithm):
         self.trial_steps: int | None = None
         self._carry: Carry | None = None
         self._warned = self._interrupted = False
-        if self.env is not None:
-            check_split(self.env)
-            self.trial_steps = attribute(self.env, "trial_steps")
+        if env is not None:
+            env = self._wrap_env(env)
+            self.observation_space, self.action_space = env.observation_space, env.action_space
+            self.n_envs = env.num_envs
+            self.set_env(env)
+            self.trial_steps = attribute(env, "trial_steps")
             if _init_setup_model:
                 self._setup_model()
 
     @staticmethod
     def _wrap_env(env: Any, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
         if isinstance(env, gym.Env):
-            env = BaseAlgorithm._wrap_env(env, verbose, monitor_wrapper)
+            single = Monitor(env) if monitor_wrapper and not is_wrapped(env, Monitor) else env
+            env = DummyVecEnv([lambda: single])
         return as_vec_env(env)
 
     def _setup_model(self) -> None:
@@ -253,14 +259,15 @@ class RL2PPO(BaseAlgorithm):
         """Choose actions, and return the memory to pass in with the next observation.
 
         Args:
-            observation: one trial observation ``{key: [d]}`` or a batch ``{key: [n, d]}``.
+            observation: one trial observation ``{key: [d]}`` (pictures ``[H, W, C]``) or a batch ``{key: [n, d]}``.
             state: what the last call returned; None where trials begin.
             episode_start: ``[n]`` True where a TRIAL begins (never at inner episodes); None: nowhere, or everywhere if
                 ``state`` is None.
             deterministic: take the most probable action instead of sampling.
 
         Raises:
-            ValueError, TypeError: an observation of other parts or shapes, a state of another core or batch size.
+            ValueError, TypeError: an observation of other parts or shapes, a mask that forbids everything, a state of
+                another core or batch size.
         """
         leading = self.policy.encoder.check(observation)
         if len(leading) > 1:
@@ -271,6 +278,7 @@ class RL2PPO(BaseAlgorithm):
         obs = {k: np.asarray(v)[None] if single else np.asarray(v) for k, v in observation.items()}
         rows = 1 if single else leading[0]
         check_finite(obs, None, "the caller", 0)
+        check_masks(stuck(self.policy, obs), "the caller", 0)
         if state is None:
             self._warn_if_inside(obs, episode_start)
         if episode_start is None:
@@ -291,7 +299,7 @@ class RL2PPO(BaseAlgorithm):
                 generator=self.generators["evaluation"],
                 deterministic=deterministic,
             )
-        actions = step.action.cpu().numpy() + self.policy.head.start
+        actions = self.policy.head.to_env(step.action.cpu().numpy())
         return (actions[0] if single else actions), state
 
     def _warn_if_inside(self, obs: TrialObservation, episode_start: Bools | None) -> None:

@@ -17,18 +17,18 @@ from metarl.types import Array, Bools, Floats, Ints
 
 Pixels = npt.NDArray[np.uint8]
 
-_DRAWN = (  # one shape a line, five rows each
-    "..#.. ..#.. ##### ..#.. ..#..",  # plus
-    "##### #...# #...# #...# #####",  # square
-    "#...# .#.#. ..#.. .#.#. #...#",  # cross
-    "##### ..... ##### ..... #####",  # lines across
-    "#.... ##... ###.. ####. #####",  # corner
-    "#.#.# #.#.# #.#.# #.#.# #.#.#",  # lines down
-    "..#.. .###. ##### .###. ..#..",  # diamond
-    "##### ..#.. ..#.. ..#.. ..#..",  # T
+_DRAWN = (  # one shape a line, six rows each; strokes are wide, to stay clear between pixels
+    "..##.. ..##.. ###### ###### ..##.. ..##..",  # plus
+    "###### #....# #....# #....# #....# ######",  # square
+    "##..## ###### .####. .####. ###### ##..##",  # cross
+    "###### ###### ...... ...... ###### ######",  # two lines across
+    "#..... ##.... ###... ####.. #####. ######",  # triangle
+    "##..## ##..## ##..## ##..## ##..## ##..##",  # two lines down
+    "###### ###### ..##.. ..##.. ..##.. ..##..",  # T
+    "##.... ###... .###.. ..###. ...### ....##",  # diagonal
 )
 SHAPES: Floats = np.array([[[c == "#" for c in row] for row in shape.split()] for shape in _DRAWN], np.float64)
-"""``[8, 5, 5]``: what can be shown; a family of ``cues`` uses the first ones."""
+"""``[8, 6, 6]``: what can be shown; a family of ``cues`` uses the first ones."""
 SIDE = SHAPES.shape[-1]
 NOISE = 64
 """Pixels are random below this, and :data:`INK` brighter where something is drawn."""
@@ -64,7 +64,7 @@ class ImageCue(TaskDistribution):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, least in (("cues", 2), ("delay", 0), ("episodes", 1), ("size", SIDE + 3)):
+        for name, least in (("cues", 2), ("delay", 0), ("episodes", 1), ("size", SIDE + 2)):
             whole_number(name, getattr(self, name), at_least=least)
         if self.cues > len(SHAPES):
             raise ValueError(f"cues={self.cues}, but there are {len(SHAPES)} shapes to show")

@@ -67,17 +67,18 @@ class PendulumGoal(TaskDistribution):
 
     @property
     def action_space(self) -> spaces.Box:
-        """The torque."""
-        return spaces.Box(-MAX_TORQUE, MAX_TORQUE, (1,), np.float32)
+        """The torque, as a share of the 2 N m there are."""
+        return spaces.Box(-1.0, 1.0, (1,), np.float32)
 
     @property
     def task_space(self) -> spaces.Dict:
-        """``goal``: the angle to be held, in (-pi, pi]."""
-        return spaces.Dict({"goal": spaces.Box(-np.pi, np.pi, (1,), np.float64)})
+        """``goal``: cosine and sine of the angle to be held, so that a net told of it meets no jump at pi."""
+        return spaces.Dict({"goal": spaces.Box(-1.0, 1.0, (2,), np.float64)})
 
     def sample_batch(self, rng: np.random.Generator, n: int) -> TaskBatch:
-        """``goal`` ``[n, 1]``, uniform."""
-        return {"goal": np.pi - 2 * np.pi * rng.random((n, 1))}
+        """``goal`` ``[n, 2]``; its angle is uniform."""
+        angle = np.pi - 2 * np.pi * rng.random(n)
+        return {"goal": np.stack([np.cos(angle), np.sin(angle)], axis=1)}
 
     def make(self, task: Mapping[str, Array]) -> PendulumGoalEnv:
         """One pendulum."""
@@ -109,6 +110,11 @@ def advance(state: Floats, torque: Floats, goal: Floats, gravity: float) -> tupl
     return np.array([angle + spin * DT, spin]), -REWARD_SCALE * cost
 
 
+def goal_angle(point: Floats) -> Any:
+    """The angle ``[...]`` of a goal ``[..., 2]``."""
+    return np.arctan2(point[..., 1], point[..., 0])
+
+
 def observe(state: Floats) -> Array:
     """``[2, ...]`` to ``[..., 3]`` float32."""
     return np.stack([np.cos(state[0]), np.sin(state[0]), state[1]], axis=-1).astype(np.float32)
@@ -123,7 +129,7 @@ class PendulumGoalEnv(gym.Env[Array, Array]):
         self.observation_space = family.observation_space
         self.action_space = family.action_space
         self._family = family
-        self._goal = np.asarray(task["goal"], dtype=np.float64)[0]
+        self._goal = goal_angle(np.asarray(task["goal"], dtype=np.float64))
         self._state: Floats = np.zeros(2)
         self._steps = 0
 
@@ -134,8 +140,8 @@ class PendulumGoalEnv(gym.Env[Array, Array]):
         return observe(self._state), {}
 
     def step(self, action: Array) -> tuple[Array, float, bool, bool, dict[str, Any]]:
-        """Apply the torque ``[1]``."""
-        torque = np.asarray(action, dtype=np.float64)[0]
+        """Apply a share ``[1]`` of the torque."""
+        torque = MAX_TORQUE * np.asarray(action, dtype=np.float64)[0]
         self._state, reward = advance(self._state, torque, self._goal, self._family.gravity)
         self._steps += 1
         return observe(self._state), float(reward), False, self._steps == self._family.max_steps, {}
@@ -152,12 +158,12 @@ class BatchedPendulumGoal(BatchedEnv):
 
     def start(self, tasks: TaskBatch, rng: np.random.Generator, rows: Ints | None = None) -> Array:
         """Take the goals and let all swing from anywhere."""
-        self._goal = tasks["goal"][:, 0].astype(np.float64)
+        self._goal = goal_angle(tasks["goal"].astype(np.float64))
         return self._begin(rng)
 
     def step(self, actions: Array, rng: np.random.Generator) -> tuple[Array, Array, Bools]:
-        """Apply the torques ``[n, 1]``."""
-        torque = np.asarray(actions[:, 0], dtype=np.float64)
+        """Apply shares ``[n, 1]`` of the torque."""
+        torque = MAX_TORQUE * np.asarray(actions[:, 0], dtype=np.float64)
         self._state, reward = advance(self._state, torque, self._goal, self._family.gravity)
         self._steps += 1
         done = self._steps == self._family.max_steps

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import resources
@@ -22,7 +22,7 @@ from metarl.agents import baselines
 from metarl.config import ConfigError, apply, build, choice, load_toml, to_plain
 from metarl.envs import distribution, ids
 from metarl.functional.stats import bootstrap_mean, standard_error
-from metarl.memory.ablation import ABLATIONS, ablated
+from metarl.memory.ablation import ABLATIONS, Ablation, ablated
 from metarl.memory.options import MemoryOptions
 from metarl.runs import RunError, RunFolder, write_json_atomic
 from metarl.tasks.distribution import TaskDistribution
@@ -54,6 +54,9 @@ class TrainOptions:
     """Steps of each environment per rollout; left out: a whole trial."""
     threads: Annotated[int, Ge(1)] | None = None
     """Threads of torch; left out: as many as torch chooses. Part of what makes two runs equal."""
+    workers: Annotated[int, Ge(0)] = 0
+    """Processes that the environments are spread over, for families that are slow to step; 0: none. Which tasks are
+    played does not depend on it."""
 
 
 @dataclass(frozen=True)
@@ -86,10 +89,10 @@ class Experiment:
         options = {k: v for k, v in self.env.items() if k != "id" and k not in INPUTS}
         return distribution(self.env["id"], **options, split=split)
 
-    def make_env(self, split: Split, rows: int) -> TrialVectorEnv:
-        """``rows`` trials of the family side by side."""
+    def make_env(self, split: Split, rows: int, workers: int = 0) -> TrialVectorEnv:
+        """``rows`` trials of the family side by side, in ``workers`` processes if any."""
         inputs = build(TrialInputs, {k: v for k, v in self.env.items() if k in INPUTS}, "env")
-        return TrialVectorEnv(self.make_distribution(split), rows, inputs=inputs)
+        return TrialVectorEnv(self.make_distribution(split), rows, inputs=inputs, workers=workers)
 
 
 def presets() -> dict[str, Path]:
@@ -117,7 +120,7 @@ def check(experiment: Experiment) -> Experiment:
         raise ConfigError("env.split is not a setting: training draws training tasks, eval --split chooses the others")
     choice(experiment.env["id"], ids(), "env.id")
     try:
-        make_agent(experiment, experiment.make_env("train", 1), seed=0)
+        make_agent(experiment, experiment.make_env("train", 1, min(experiment.train.workers, 1)), seed=0)
     except ConfigError:
         raise
     except (TypeError, ValueError, MemoryError) as error:
@@ -190,12 +193,13 @@ def train(
 
     if experiment.train.threads:
         torch.set_num_threads(experiment.train.threads)
+    env = experiment.make_env("train", experiment.train.n_envs, experiment.train.workers)
     config = to_plain(experiment) | {"seed": seed}
     run.start(config)
     tracker = make_tracker(run.path, wandb, config, name=run.path.name)
     status: Any = "failed"
     try:
-        agent = make_agent(experiment, experiment.make_env("train", experiment.train.n_envs), seed)
+        agent = make_agent(experiment, env, seed)
         agent.set_logger(tracking_logger(tracker))
         total, began = experiment.train.total_timesteps, time.perf_counter()
         bar = tqdm(total=total, unit="step", unit_scale=True, disable=quiet or None)
@@ -215,6 +219,7 @@ def train(
         status = "interrupted" if signals else "finished"
         return Trained(agent, seconds, agent.num_timesteps, signals[0] if signals else None)
     finally:
+        env.close()
         run.set_status(status)
         tracker.finish(status)
 
@@ -278,27 +283,29 @@ def evaluate(
     rows = min(experiment.eval.rows, trials)
     prior = None if family.reveal else family.prior
     tuned = tune(experiment, prior, seed) if prior else {}
-    actors: list[tuple[str, str, Callable[[], Actor]]] = [
-        ("agent", "sampled", agent.actor),
-        ("agent", "greedy", lambda: agent.actor(deterministic=True)),
-        *(("ablations", name, agent.actor) for name in ablations(agent, family)),
-        *(("references", name, make) for name, make in (baselines.references(prior, tuned) if prior else {}).items()),
-    ]
-    played: dict[str, dict[str, Played]] = {"agent": {}, "ablations": {}, "references": {}}
-    with tqdm(total=trials * len(actors), unit="trial", unit_scale=True, disable=quiet or None) as bar:
-        for kind, name, make in actors:
+    references: dict[str, Callable[[], Actor]] = {}
+    if not family.reveal:
+        references["random"] = partial(baselines.Random, family.action_space)
+        references |= baselines.references(prior, tuned) if prior else {}
+    names = ablations(agent, family)
+    with tqdm(unit="trial", unit_scale=True, disable=quiet or None) as bar:
+        bar.total = trials * (2 + len(names) + len(references))
+
+        def run(name: str, actor: Actor) -> Played:
             bar.set_description(f"evaluating {name}", refresh=False)
-            # ablations() names nothing but ablations, which the table of actors types as plain names
-            with ablated(agent.policy.core, name) if kind == "ablations" else nullcontext():  # type: ignore[arg-type]
-                played[kind][name] = play(
-                    make(),
-                    lambda n: experiment.make_env(split, n),
-                    trials,
-                    seed=seed,
-                    rows=rows,
-                    on_batch=partial(advance, bar, int(bar.n)),
-                )
-    sampled = played["agent"]["sampled"]
+            on_batch = partial(advance, bar, int(bar.n))
+            return play(actor, lambda n: experiment.make_env(split, n), trials, seed=seed, rows=rows, on_batch=on_batch)
+
+        sampled = run("agent", agent.actor())
+        greedy = run("agent, greedy", agent.actor(deterministic=True))
+        if sampled.ends.all():  # where every step is an episode, memory that is emptied so often is memory off
+            names = [name for name in names if name not in ("episode", "step")]
+            bar.total = trials * (2 + len(names) + len(references))
+        without: dict[str, Played] = {}
+        for name in names:
+            with ablated(agent.policy.core, name):
+                without[name] = run(name, agent.actor())
+        played = {name: run(name, make()) for name, make in references.items()}
     result: dict[str, Any] = {
         "env": experiment.env["id"],
         "env_options": {k: v for k, v in experiment.env.items() if k != "id"},
@@ -307,14 +314,14 @@ def evaluate(
         "seed": seed,
         "steps_per_trial": family.trial_steps,
         **summary(sampled),
-        **{f"greedy_{k}": v for k, v in summary(played["agent"]["greedy"]).items() if k in GREEDY},
-        "references": {name: summary(one) for name, one in played["references"].items()},
+        **{f"greedy_{k}": v for k, v in summary(greedy).items() if k in GREEDY},
+        "references": {name: summary(one) for name, one in played.items()},
         "tuned": tuned,
         "ceilings": ceilings(family),
-        "ablations": {name: summary(one) for name, one in played["ablations"].items()},
+        "ablations": {name: summary(one) for name, one in without.items()},
     }
     for name, entry in result["references"].items():
-        difference = bootstrap_mean(sampled.returns - played["references"][name].returns)
+        difference = bootstrap_mean(sampled.returns - played[name].returns)
         entry["agent_minus"] = {"mean": difference.mean, "interval": [difference.low, difference.high]}
     return result
 
@@ -334,10 +341,11 @@ def tune(experiment: Experiment, prior: Prior, seed: int) -> dict[str, float]:
     return baselines.tune(prior, on_validation)
 
 
-def ablations(agent: RL2PPO, family: TaskDistribution) -> list[str]:
+def ablations(agent: RL2PPO, family: TaskDistribution) -> list[Ablation]:
     """What can be taken from the agent; keys are shuffled where there are several contexts to shuffle them among."""
     one_context = isinstance(family.observation_space, spaces.Discrete) and family.observation_space.n == 1
-    return ["off"] if one_context or not hasattr(agent.policy.core, "access") else list(ABLATIONS)
+    shuffles = hasattr(agent.policy.core, "access") and not one_context
+    return [name for name in ABLATIONS if name != "shuffled" or shuffles]
 
 
 def ceilings(family: TaskDistribution) -> dict[str, float]:

@@ -17,26 +17,24 @@ from metarl.agents.baselines.mdp import known_mdp_value
 from metarl.tasks.priors import BarcodePrior, BernoulliPrior, GaussianPrior, Prior, TabularPrior
 from metarl.types import Actor
 
-__all__ = ["ceilings", "episode_value", "exposure_values", "known_mdp_value", "references", "tune"]
+__all__ = ["Random", "ceilings", "episode_value", "exposure_values", "known_mdp_value", "references", "tune"]
 
 
 class _Kind(NamedTuple):
     strategies: Callable[[Any], Mapping[str, Strategy]]
     ceilings: Callable[[Any], dict[str, float]]
-    choices: str
-    """The field of the prior that says how many actions there are."""
 
 
 _KINDS: dict[type[Prior], _Kind] = {
-    BernoulliPrior: _Kind(bandit.strategies, bandit.ceilings, "arms"),
-    GaussianPrior: _Kind(gaussian.strategies, gaussian.ceilings, "arms"),
-    BarcodePrior: _Kind(barcode.strategies, barcode.ceilings, "arms"),
-    TabularPrior: _Kind(mdp.strategies, mdp.ceilings, "actions"),
+    BernoulliPrior: _Kind(bandit.strategies, bandit.ceilings),
+    GaussianPrior: _Kind(gaussian.strategies, gaussian.ceilings),
+    BarcodePrior: _Kind(barcode.strategies, barcode.ceilings),
+    TabularPrior: _Kind(mdp.strategies, mdp.ceilings),
 }
 
 
 def references(prior: Prior, tuned: Mapping[str, float] | None = None) -> dict[str, Callable[[], Actor]]:
-    """The actors to compare with, by name and in the order of display; each value makes a new actor.
+    """The actors to compare with beside :class:`Random`, by name and in the order of display, each made anew.
 
     Args:
         prior: what the actors know of the family.
@@ -46,12 +44,11 @@ def references(prior: Prior, tuned: Mapping[str, float] | None = None) -> dict[s
         ValueError: ``tuned`` names what cannot be tuned for this prior.
     """
     tuned = tuned or {}
-    kind = _KINDS[type(prior)]
-    strategies = kind.strategies(prior)
+    strategies = _KINDS[type(prior)].strategies(prior)
     tunable = [name for name, entry in strategies.items() if isinstance(entry, Tunable)]
     if unknown := sorted(set(tuned) - set(tunable)):
         raise ValueError(f"{', '.join(unknown)} cannot be tuned; what can is {', '.join(tunable) or 'nothing'}")
-    actors: dict[str, Callable[[], Actor]] = {"random": partial(Random, getattr(prior, kind.choices))}
+    actors: dict[str, Callable[[], Actor]] = {}
     for name, entry in strategies.items():
         actors[name] = partial(entry.make, tuned.get(name, entry.untuned)) if isinstance(entry, Tunable) else entry
     return actors

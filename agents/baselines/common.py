@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from gymnasium import spaces
 
+from metarl.tasks.layout import MASK
 from metarl.types import Actor, Array, Floats, Ints, TrialObservation
 
 TENTHS = tuple(i / 10 for i in range(11))
@@ -65,15 +67,40 @@ def random_argmax(scores: Floats, rng: np.random.Generator) -> Ints:
 
 
 class Random:
-    """Pulls every arm with equal probability."""
+    """Takes every allowed action with equal probability; where a Box has no bounds, standard normal numbers.
 
-    def __init__(self, arms: int) -> None:
-        self._arms = arms
+    Raises:
+        ValueError: a space that a trial's actions never have.
+    """
+
+    def __init__(self, space: spaces.Space[Any]) -> None:
+        if not isinstance(space, spaces.Discrete | spaces.MultiDiscrete | spaces.Box):
+            raise ValueError(f"expected actions in a Discrete, MultiDiscrete or Box, not {space}")
+        self._space = space
 
     def reset(self, n: int, rng: np.random.Generator) -> None:
         """Prepare to play ``n`` trials."""
         self._n, self._rng = n, rng
 
     def act(self, obs: TrialObservation, begin: Ints) -> Array:
-        """Choose arms ``[n]``."""
-        return self._rng.integers(self._arms, size=self._n)
+        """Choose actions ``[n, ...]``."""
+        match self._space:
+            case spaces.Box(low=low, high=high) as box:
+                bounded = box.bounded_below & box.bounded_above
+                uniform = self._rng.uniform(
+                    np.where(bounded, low, 0), np.where(bounded, high, 1), (self._n, *box.shape)
+                )
+                normal = self._rng.standard_normal(uniform.shape).clip(low, high)
+                return np.where(bounded, uniform, normal).astype(box.dtype)
+            case spaces.Discrete(n=count, start=start) if MASK not in obs:
+                return start + self._rng.integers(count, size=self._n)
+            case spaces.Discrete(n=count, start=start):
+                return start + self._allowed(obs[MASK])
+            case spaces.MultiDiscrete(nvec=sizes, start=start):
+                mask = obs.get(MASK, np.ones((self._n, sizes.sum()), np.float32))
+                parts = np.split(mask, sizes.ravel().cumsum()[:-1], axis=1)
+                return start + np.stack([self._allowed(part) for part in parts], 1).reshape(self._n, *sizes.shape)
+        raise AssertionError(self._space)
+
+    def _allowed(self, mask: Floats) -> Ints:
+        return random_argmax(mask, self._rng)

@@ -13,7 +13,7 @@ from torch import Tensor
 from metarl.memory.contract import Access, Content, MemoryCore
 from metarl.types import Read
 
-Ablation = Literal["off", "shuffled"]
+Ablation = Literal["off", "shuffled", "episode", "step"]
 ABLATIONS: tuple[Ablation, ...] = get_args(Ablation)
 
 SAME_MARK = 1e-5
@@ -92,7 +92,10 @@ def misled(content: Content) -> Content:
 
 @contextmanager
 def ablated(core: MemoryCore, ablation: Ablation) -> Iterator[None]:
-    """Run ``core`` with its memory ``off`` (empty reads, working memory cleared at each episode) or ``shuffled``.
+    """Run ``core`` with its memory ablated.
+
+    ``off``: empty reads, and working memory cleared at each episode. ``shuffled``: the store's keys belong to other
+    contexts. ``episode`` and ``step``: all memory is emptied at each episode, or at each step.
 
     Raises:
         ValueError: ``shuffled`` for a core without a store.
@@ -106,8 +109,10 @@ def ablated(core: MemoryCore, ablation: Ablation) -> Iterator[None]:
             core.options = replace(kept, working_memory="episode")
             if access is not None:
                 core.access = EmptyReads()
-        elif access is not None:
+        elif ablation == "shuffled" and access is not None:
             core.access = ShuffledKeys(access)
+        elif ablation in ("episode", "step"):
+            core.options = replace(kept, horizon=ablation)
         yield
     finally:
         core.options = kept

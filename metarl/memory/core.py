@@ -35,6 +35,8 @@ def boundaries(begin: Tensor, options: MemoryOptions) -> tuple[Tensor, Tensor]:
     """``begin`` as the core takes it, and where working memory is cleared (bool), both shaped like ``begin``."""
     if options.horizon == "episode":
         begin = torch.where(begin == Boundary.EPISODE, Boundary.TRIAL, begin)
+    elif options.horizon == "step":
+        begin = torch.full_like(begin, Boundary.TRIAL)
     cleared = begin == Boundary.TRIAL
     return begin, (begin != Boundary.INSIDE) if options.working_memory == "episode" else cleared
 
@@ -129,6 +131,7 @@ class EpisodicCore(MemoryCore):
         """See :meth:`metarl.memory.contract.MemoryCore.unroll`; parallel over time where the store allows it."""
         if self.store.parallel:
             return self._parallel(x, state, begin)
+        begin, _ = boundaries(begin, self.options)
         cuts = self._changes(begin)
         outputs = []
         for start, end in zip(cuts, [*cuts[1:], begin.shape[0]], strict=True):

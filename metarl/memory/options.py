@@ -42,5 +42,5 @@ class MemoryOptions:
     """Cell states that are read enter the controller's cell through their own gate instead (episodic LSTM)."""
     working_memory: Literal["trial", "episode"] = "trial"
     """How long the controller's own state lives."""
-    horizon: Literal["trial", "episode"] = "trial"
-    """How long the whole memory lives; "episode" empties everything at each episode, the control without recall."""
+    horizon: Literal["trial", "episode", "step"] = "trial"
+    """How long the whole memory lives; "episode" and "step" empty everything so often: controls without recall."""

@@ -3,74 +3,99 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from metarl.nets.pictures import PictureEncoder
 from metarl.types import CoreInput
 
 FEEDBACK_KEYS = ("prev_action", "prev_reward", "prev_done", "time")
+MASK_KEY = "action_mask"
 
 
 class TrialEncoder(nn.Module):
     """Joins the parts of a trial observation: the present, and what is known of the step before.
 
-    ``now`` is ``obs`` (all ``obs.NAME`` side by side). ``feedback`` is the previous action, reward and end-of-episode
-    flag, the clock, and the product of action and reward, which a linear map could not form.
+    ``now`` is ``obs`` (all ``obs.NAME`` side by side), pictures as vectors that a small convolutional network makes
+    of them. ``feedback`` is the previous action, reward and end-of-episode flag, the clock, and the product of action
+    and reward, which a linear map could not form. ``action_mask`` is for the head and part of neither.
     """
 
     def __init__(self, space: spaces.Dict) -> None:
         super().__init__()
         self.now_keys = [k for k in space.spaces if k == "obs" or k.startswith("obs.")]
         self.feedback_keys = [k for k in FEEDBACK_KEYS if k in space.spaces]
-        unknown = sorted(set(space.spaces) - set(self.now_keys) - set(self.feedback_keys))
+        self.mask_keys = [k for k in (MASK_KEY,) if k in space.spaces]
+        unknown = sorted(set(space.spaces) - set(self.now_keys) - set(self.feedback_keys) - set(self.mask_keys))
         if not self.now_keys or unknown:
             raise ValueError(
                 f"not a trial observation: it has {', '.join(space.spaces) or 'no parts'}; expected obs (or obs.NAME) "
-                f"and any of {', '.join(FEEDBACK_KEYS)}; make the environment a TrialEnv, whose observations are such"
+                f"and any of {', '.join((*FEEDBACK_KEYS, MASK_KEY))}; make the environment a TrialEnv, whose "
+                "observations are such"
             )
-        self.sizes: dict[str, int] = {}
-        for key in [*self.now_keys, *self.feedback_keys]:
-            part = space.spaces[key]
-            if not isinstance(part, spaces.Box) or len(part.shape) != 1:
-                raise ValueError(f"unsupported space for {key}: {part}; expected a Box of one dimension (a vector)")
-            self.sizes[key] = part.shape[0]
+        self.shapes = {
+            key: _shape(key, space.spaces[key], picture=key in self.now_keys)
+            for key in [*self.now_keys, *self.feedback_keys, *self.mask_keys]
+        }
+        pictures = {k: PictureEncoder(shape) for k in self.now_keys if len(shape := self.shapes[k]) == 3}
+        # A module's name may hold no dot, so pictures go by their place among the parts.
+        self.pictures = nn.ModuleDict({str(self.now_keys.index(k)): encoder for k, encoder in pictures.items()})
         self.product = "prev_action" in self.feedback_keys and "prev_reward" in self.feedback_keys
-        self.now_size = sum(self.sizes[k] for k in self.now_keys)
-        self.feedback_size = sum(self.sizes[k] for k in self.feedback_keys)
-        self.feedback_size += self.sizes["prev_action"] if self.product else 0
+        self.now_size = sum(pictures[k].size if k in pictures else self.shapes[k][0] for k in self.now_keys)
+        self.feedback_size = sum(self.shapes[k][0] for k in self.feedback_keys)
+        self.feedback_size += self.shapes["prev_action"][0] if self.product else 0
 
     def forward(self, obs: Mapping[str, Tensor]) -> CoreInput:
-        """Observations ``[..., d]`` to a :class:`CoreInput` of the same leading axes."""
+        """Observations ``[..., d]``, pictures ``[..., H, W, C]``, to a :class:`CoreInput` of the same leading axes."""
         parts = [obs[k] for k in self.feedback_keys]
         if self.product:
             parts.append(obs["prev_action"] * obs["prev_reward"])
-        now = torch.cat([obs[k] for k in self.now_keys], -1)
+        now = torch.cat([self._now(i, obs[k]) for i, k in enumerate(self.now_keys)], -1)
         return CoreInput(now, torch.cat(parts, -1) if parts else now.new_zeros(*now.shape[:-1], 0))
+
+    def _now(self, i: int, part: Tensor) -> Tensor:
+        return self.pictures[str(i)](part) if str(i) in self.pictures else part
 
     def check(self, obs: Mapping[str, np.ndarray | Tensor]) -> tuple[int, ...]:
         """The leading axes of ``obs``, once its parts are found to be those of the space.
 
         Raises:
-            TypeError: not a dict, or a part that does not consist of numbers.
-            ValueError: a part is missing or unknown, has another width, or other leading axes than the rest.
+            TypeError: not a dict, or a part that does not consist of numbers (of uint8, for a picture).
+            ValueError: a part is missing or unknown, has another shape, or other leading axes than the rest.
         """
         if not isinstance(obs, Mapping):
-            raise TypeError(f"the observation is a {type(obs).__name__}, expected a dict of {', '.join(self.sizes)}")
-        if set(obs) != set(self.sizes):
-            raise ValueError(f"the observation has the parts {', '.join(obs)}; expected {', '.join(self.sizes)}")
+            raise TypeError(f"the observation is a {type(obs).__name__}, expected a dict of {', '.join(self.shapes)}")
+        if set(obs) != set(self.shapes):
+            raise ValueError(f"the observation has the parts {', '.join(obs)}; expected {', '.join(self.shapes)}")
         leading = {}
-        for key, size in self.sizes.items():
+        for key, shape in self.shapes.items():
             given = obs[key]
             part = given if isinstance(given, Tensor) else np.asarray(given)
-            if tuple(part.shape[-1:]) != (size,):
-                raise ValueError(f"observation {key!r} has shape {tuple(part.shape)}, expected [..., {size}]")
+            if tuple(part.shape[-len(shape) :]) != shape:
+                expected = ", ".join(str(n) for n in ("...", *shape))
+                raise ValueError(f"observation {key!r} has shape {tuple(part.shape)}, expected [{expected}]")
+            if len(shape) == 3 and part.dtype not in (np.uint8, torch.uint8):
+                raise TypeError(f"observation {key!r} is a picture of dtype {part.dtype}, expected uint8")
             number = part.dtype.is_floating_point if isinstance(part, Tensor) else part.dtype.kind in "fiub"
-            if not number:
+            if len(shape) == 1 and not number:
                 raise TypeError(f"observation {key!r} has dtype {part.dtype}, expected numbers (float32)")
-            leading[key] = tuple(part.shape[:-1])
+            leading[key] = tuple(part.shape[: -len(shape)])
         if len(set(leading.values())) > 1:
             raise ValueError(f"the parts of the observation have different leading axes: {leading}")
         return next(iter(leading.values()))
+
+
+def _shape(key: str, space: spaces.Space[Any], picture: bool) -> tuple[int, ...]:
+    """The shape of a part: a vector, or where allowed a picture."""
+    axes = len(space.shape) if isinstance(space, spaces.Box) else 0
+    if axes == 1 or (picture and axes == 3 and space.dtype == np.uint8):
+        assert space.shape is not None
+        return space.shape
+    raise ValueError(
+        f"unsupported space for {key}: {space}; expected a Box of one dimension (a vector)"
+        + (", or a uint8 Box of three (a picture)" if picture else "")
+    )

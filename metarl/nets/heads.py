@@ -2,52 +2,203 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from metarl.types import Array, Bools
 
-class CategoricalHead(nn.Module):
-    """A softmax policy over the actions of a Discrete space; starts almost uniform."""
+FORBIDDEN = -1e9
+"""The logit of a masked choice: its probability is exactly 0, while its log probability and gradient stay finite."""
 
-    def __init__(self, input_size: int, space: spaces.Discrete) -> None:
+
+class Head(nn.Module, ABC):
+    """A distribution over the actions of one space.
+
+    Inside the policy actions are tensors in the head's own form, ``[..., *action_shape]`` of ``action_dtype``;
+    :meth:`to_env` makes them what the environment takes.
+    """
+
+    action_shape: tuple[int, ...] = ()
+    action_dtype: ClassVar[torch.dtype]
+    choices: int | None = None
+    """How many numbers a mask of actions has; None where there are no choices to mask."""
+
+    @abstractmethod
+    def forward(self, y: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The parameters of the distribution, from ``y`` ``[..., O]``; ``mask`` ``[..., choices]`` forbids where 0."""
+
+    @abstractmethod
+    def sample(self, parameters: Tensor, generator: torch.Generator | None) -> Tensor:
+        """One action for each row."""
+
+    @abstractmethod
+    def best(self, parameters: Tensor) -> Tensor:
+        """The most probable action of each row."""
+
+    @abstractmethod
+    def log_prob(self, parameters: Tensor, actions: Tensor) -> Tensor:
+        """Log probability ``[...]`` of the given actions."""
+
+    @abstractmethod
+    def entropy(self, parameters: Tensor) -> Tensor:
+        """Entropy ``[...]`` of each row's distribution, in nats."""
+
+    @abstractmethod
+    def to_env(self, actions: Array) -> Array:
+        """Actions ``[n, *action_shape]`` as the environment takes them."""
+
+    def stuck(self, mask: Array) -> Bools:
+        """``[n]``: rows whose mask ``[n, choices]`` leaves nothing to choose."""
+        raise TypeError(f"a {type(self).__name__} takes no mask")
+
+
+class CategoricalHead(Head):
+    """A softmax policy over each part of a Discrete (one part) or a MultiDiscrete; starts almost uniform.
+
+    The parts are independent given the input. Its parameters are log probabilities ``[..., choices]``, those of the
+    parts side by side; actions are indices from 0, ``[...]`` for a Discrete and ``[..., P]`` for a MultiDiscrete.
+    """
+
+    action_dtype = torch.long
+
+    def __init__(self, input_size: int, space: spaces.Discrete | spaces.MultiDiscrete) -> None:
         super().__init__()
-        self.start = int(space.start)
-        self.linear = nn.Linear(input_size, int(space.n))
+        if isinstance(space, spaces.Discrete):
+            self.sizes = [int(space.n)]
+            self.start: Any = int(space.start)
+        else:
+            self.sizes = space.nvec.ravel().tolist()
+            self.start = space.start
+            self.action_shape = (len(self.sizes),)
+        self.env_shape, self.env_dtype = space.shape, space.dtype
+        self.choices: int = sum(self.sizes)
+        self.linear = nn.Linear(input_size, self.choices)
         nn.init.orthogonal_(self.linear.weight, 0.01)
         nn.init.zeros_(self.linear.bias)
 
-    def forward(self, y: Tensor) -> Tensor:
-        """Log probabilities ``[..., A]``."""
-        return self.linear(y).log_softmax(-1)
+    def forward(self, y: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Log probabilities ``[..., choices]``."""
+        logits = self.linear(y)
+        if mask is not None:
+            logits = logits.masked_fill(mask == 0, FORBIDDEN)
+        if not self.action_shape:
+            return logits.log_softmax(-1)
+        return torch.cat([part.log_softmax(-1) for part in logits.split(self.sizes, -1)], -1)
 
-    def sample(self, log_probs: Tensor, generator: torch.Generator | None) -> Tensor:
-        """One action index for each row ``[..., ]``, by the exponential race (argmax of p / Exp(1))."""
-        device = log_probs.device if generator is None else generator.device
-        noise = torch.empty(log_probs.shape, device=device).exponential_(generator=generator)
-        return (log_probs.exp() / noise.to(log_probs.device)).argmax(-1)
+    def sample(self, parameters: Tensor, generator: torch.Generator | None) -> Tensor:
+        """One action for each row, by the exponential race (argmax of p / Exp(1))."""
+        device = parameters.device if generator is None else generator.device
+        noise = torch.empty(parameters.shape, device=device).exponential_(generator=generator)
+        return self.best(parameters.exp() / noise.to(parameters.device))
 
-    def best(self, log_probs: Tensor) -> Tensor:
+    def best(self, parameters: Tensor) -> Tensor:
         """The most probable action of each row."""
-        return log_probs.argmax(-1)
+        if not self.action_shape:
+            return parameters.argmax(-1)
+        return torch.stack([part.argmax(-1) for part in parameters.split(self.sizes, -1)], -1)
 
-    def log_prob(self, log_probs: Tensor, actions: Tensor) -> Tensor:
+    def log_prob(self, parameters: Tensor, actions: Tensor) -> Tensor:
         """Log probability of the given action indices."""
-        return log_probs.gather(-1, actions[..., None])[..., 0]
+        if not self.action_shape:
+            return parameters.gather(-1, actions[..., None])[..., 0]
+        first = np.cumsum([0, *self.sizes[:-1]])  # where each part begins among the choices
+        return parameters.gather(-1, actions + torch.as_tensor(first, device=actions.device)).sum(-1)
 
-    def entropy(self, log_probs: Tensor) -> Tensor:
-        """-sum p log p."""
-        return -(log_probs.exp() * log_probs).sum(-1)
+    def entropy(self, parameters: Tensor) -> Tensor:
+        """-sum p log p, summed over the parts."""
+        return -(parameters.exp() * parameters).sum(-1)
+
+    def to_env(self, actions: Array) -> Array:
+        """Indices ``[n]`` or ``[n, P]`` as actions of the space, which may count from elsewhere than 0."""
+        moved = actions.reshape(len(actions), *self.env_shape) + self.start
+        return moved.astype(self.env_dtype, copy=False)
+
+    def stuck(self, mask: Array) -> Bools:
+        """``[n]``: rows whose mask forbids all choices of a part."""
+        parts = np.split(np.asarray(mask) != 0, np.cumsum(self.sizes)[:-1], -1)
+        return ~np.stack([part.any(-1) for part in parts]).all(0)
 
 
-def make_head(input_size: int, space: spaces.Space[Any]) -> CategoricalHead:
+class GaussianHead(Head):
+    """A diagonal Gaussian over a Box, with a standard deviation that does not depend on the input.
+
+    It works in units in which [-1, 1] spans the space's bounds, in each dimension where both are finite, and in those
+    of the space elsewhere. The environment gets the sample scaled and clipped to the bounds, while the log probability
+    is that of the sample before clipping, as is usual in PPO. Means start near 0 and deviations at 0.5 (both as
+    Andrychowicz et al. 2021, section 3.2, recommend).
+
+    Its parameters are means ``[..., D]``; actions are samples ``[..., D]``, D being the size of the flattened space.
+    """
+
+    action_dtype = torch.float32
+
+    def __init__(self, input_size: int, space: spaces.Box) -> None:
+        super().__init__()
+        if not np.issubdtype(space.dtype, np.floating):
+            raise ValueError(
+                f"unsupported action space {space}; supported: Discrete, MultiDiscrete and a Box of floating numbers; "
+                "wrap the environment so that it takes one of these"
+            )
+        size = int(np.prod(space.shape))
+        self.action_shape = (size,)
+        self.env_shape, self.env_dtype = space.shape, space.dtype
+        self.low, self.high = space.low.astype(np.float64), space.high.astype(np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):
+            middle, reach = (self.high + self.low) / 2, (self.high - self.low) / 2
+        bounded = space.bounded_below & space.bounded_above & np.isfinite(reach)
+        self.middle, self.reach = np.where(bounded, middle, 0.0), np.where(bounded, reach, 1.0)
+        self.linear = nn.Linear(input_size, size)
+        nn.init.orthogonal_(self.linear.weight, 0.01)
+        nn.init.zeros_(self.linear.bias)
+        self.log_std = nn.Parameter(torch.full((size,), math.log(0.5)))
+
+    def forward(self, y: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Means ``[..., D]``."""
+        if mask is not None:
+            raise TypeError("actions of a Box cannot be masked")
+        return self.linear(y)
+
+    def sample(self, parameters: Tensor, generator: torch.Generator | None) -> Tensor:
+        """The mean and noise of the standard deviation, not clipped."""
+        device = parameters.device if generator is None else generator.device
+        noise = torch.randn(parameters.shape, device=device, generator=generator)
+        return parameters + self.log_std.exp() * noise.to(parameters.device)
+
+    def best(self, parameters: Tensor) -> Tensor:
+        """The mean."""
+        return parameters
+
+    def log_prob(self, parameters: Tensor, actions: Tensor) -> Tensor:
+        """Log density of samples, summed over the dimensions."""
+        scaled = (actions - parameters) * (-self.log_std).exp()
+        return (-0.5 * (scaled.square() + math.log(2 * math.pi)) - self.log_std).sum(-1)
+
+    def entropy(self, parameters: Tensor) -> Tensor:
+        """That of the Gaussian before clipping; the same in every row."""
+        total = (0.5 * (1 + math.log(2 * math.pi)) + self.log_std).sum()
+        return total.expand(parameters.shape[:-1])
+
+    def to_env(self, actions: Array) -> Array:
+        """Samples ``[n, D]`` scaled to the space and clipped to its bounds."""
+        scaled = self.middle + self.reach * actions.reshape(len(actions), *self.env_shape)
+        return scaled.clip(self.low, self.high).astype(self.env_dtype)
+
+
+def make_head(input_size: int, space: spaces.Space[Any]) -> Head:
     """The head for an action space; ValueError for one that has none."""
-    if isinstance(space, spaces.Discrete):
+    if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
         return CategoricalHead(input_size, space)
+    if isinstance(space, spaces.Box):
+        return GaussianHead(input_size, space)
     raise ValueError(
-        f"unsupported action space {space}; supported: Discrete; wrap the environment so that it takes one"
+        f"unsupported action space {space}; supported: Discrete, MultiDiscrete and Box; "
+        "wrap the environment so that it takes one of these"
     )
 
 

@@ -13,7 +13,7 @@ from metarl import tree
 from metarl.memory.contract import State
 from metarl.memory.options import MemoryOptions
 from metarl.memory.registry import build_core
-from metarl.nets.encoders import TrialEncoder
+from metarl.nets.encoders import MASK_KEY, TrialEncoder
 from metarl.nets.heads import make_head, value_head
 
 
@@ -21,7 +21,7 @@ class Step(NamedTuple):
     """What the policy says at one step of ``B`` rows."""
 
     action: Tensor
-    """``[B]`` action indices."""
+    """``[B, ...]`` in the head's own form."""
     log_prob: Tensor
     """``[B]``"""
     value: Tensor
@@ -40,7 +40,14 @@ class Evaluation(NamedTuple):
 
 
 class MemoryPolicy(nn.Module):
-    """Reads trial observations through one memory core that action and value share."""
+    """Reads trial observations through one memory core that action and value share.
+
+    Where observations have an ``action_mask``, the choices that it forbids have probability 0, in acting and in
+    :meth:`evaluate`.
+
+    Raises:
+        ValueError: a space that is not supported, or a mask that does not fit the actions.
+    """
 
     def __init__(
         self,
@@ -54,6 +61,12 @@ class MemoryPolicy(nn.Module):
         self.core = build_core(memory, self.encoder.now_size, self.encoder.feedback_size, trial_steps)
         self.head = make_head(self.core.output_size, action_space)
         self.critic = value_head(self.core.output_size)
+        masked = self.encoder.shapes.get(MASK_KEY)
+        if masked not in (None, (self.head.choices,)):
+            raise ValueError(
+                f"{MASK_KEY} has the shape {masked}, which does not fit {action_space}: a mask has one number for each "
+                "choice of a Discrete or MultiDiscrete; mend it or leave it out"
+            )
 
     def initial_state(self, batch_size: int) -> State:
         """The memory before a first trial."""
@@ -72,9 +85,9 @@ class MemoryPolicy(nn.Module):
     ) -> tuple[Step, State]:
         """Act: observations ``[B, d]``, ``begin`` ``[B]``; the most probable action if ``deterministic``."""
         y, state = self.core(self.encoder(obs), state, begin, donate=donate)
-        log_probs = self.head(y)
-        action = self.head.best(log_probs) if deterministic else self.head.sample(log_probs, generator)
-        return Step(action, self.head.log_prob(log_probs, action), self.critic(y)[..., 0]), state
+        parameters = self.head(y, obs.get(MASK_KEY))
+        action = self.head.best(parameters) if deterministic else self.head.sample(parameters, generator)
+        return Step(action, self.head.log_prob(parameters, action), self.critic(y)[..., 0]), state
 
     def value(self, obs: Mapping[str, Tensor], state: State, begin: Tensor) -> Tensor:
         """The value ``[B]`` of observations that follow ``state``; the state itself stays as it is."""
@@ -82,7 +95,8 @@ class MemoryPolicy(nn.Module):
         return self.critic(y)[..., 0]
 
     def evaluate(self, obs: Mapping[str, Tensor], state: State, begin: Tensor, actions: Tensor) -> Evaluation:
-        """Log probability, entropy and value of ``actions`` ``[T, B]`` along sequences ``[T, B, d]``."""
+        """Log probability, entropy and value of ``actions`` ``[T, B, ...]`` along sequences ``[T, B, d]``."""
         y, _ = self.core.unroll(self.encoder(obs), state, begin)
-        log_probs = self.head(y)
-        return Evaluation(self.head.log_prob(log_probs, actions), self.head.entropy(log_probs), self.critic(y)[..., 0])
+        parameters = self.head(y, obs.get(MASK_KEY))
+        log_prob = self.head.log_prob(parameters, actions)
+        return Evaluation(log_prob, self.head.entropy(parameters), self.critic(y)[..., 0])

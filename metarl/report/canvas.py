@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 DPI = 150
 INK, SOFT, GRID = "#222222", "#666666", "#E3E3E3"
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9")
+"""Blue, vermillion, green, orange, purple, sky: Okabe and Ito's palette, told apart under every common colour
+blindness; yellow is left out, pale on white."""
 
 
 class Line(NamedTuple):
@@ -37,6 +41,16 @@ def canvas(width: float, height: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
     axes = figure.subplots()
     clean(axes)
+    return figure, axes
+
+
+def panels(width: float, height: float, rows: int, columns: int, **options: Any) -> tuple[Figure, Any]:
+    """A figure of this size in inches and its empty axes, ``options`` being those of ``Figure.subplots``."""
+    figure, first = canvas(width, height)
+    figure.delaxes(first)
+    axes = figure.subplots(rows, columns, **options)
+    for one in np.ravel(axes):
+        clean(one, grid=False)
     return figure, axes
 
 
@@ -67,6 +81,28 @@ def title(axes: Axes, main: str, sub: str) -> None:
         color=INK,
         va="bottom",
     )
+
+
+def heading(figure: Figure, axes: Axes, main: str) -> None:
+    """Write a title over all panels, above the left edge of ``axes``, which may have a smaller title of its own."""
+    text = figure.suptitle(main, ha="left", fontsize=11.5, fontweight="bold", color=INK)
+    figure.draw_without_rendering()  # only then is the edge known
+    text.set_x(axes.get_position().x0)
+
+
+def below(name: str) -> str:
+    """A line's name as :func:`named_below` writes it, wrapped to the figure's width."""
+    return textwrap.fill(name, 88)
+
+
+def height_below(names: Iterable[str]) -> float:
+    """What :func:`named_below` takes for these names, in inches."""
+    return 0.1 + sum(0.06 + 0.15 * len(below(name).splitlines()) for name in names)
+
+
+def named_below(figure: Figure) -> None:
+    """Name the labelled lines below the axes, one a row."""
+    figure.legend(loc="outside lower left", ncols=1, frameon=False, labelcolor=INK, fontsize=9, handlelength=2.6)
 
 
 def label_ends(figure: Figure, axes: Axes, labels: list[tuple[str, float, Line]], size: float = 9.0) -> None:

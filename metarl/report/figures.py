@@ -5,14 +5,26 @@ Matplotlib is imported when a picture is made, and only its figure objects are u
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from metarl.report.canvas import INK, SOFT, Line, canvas, clean, label_ends, save, title
+from metarl.report.canvas import (
+    COLORS,
+    INK,
+    SOFT,
+    Line,
+    below,
+    canvas,
+    clean,
+    height_below,
+    label_ends,
+    named_below,
+    save,
+    title,
+)
 from metarl.report.evaluation import (
     ABLATIONS,
     Evaluation,
@@ -23,7 +35,6 @@ from metarl.report.evaluation import (
     one_step_episodes,
     step_word,
 )
-from metarl.runs import RunError, RunFolder
 from metarl.types import Floats
 
 if TYPE_CHECKING:
@@ -31,12 +42,25 @@ if TYPE_CHECKING:
 
 _NORMAL95 = 1.96
 
-# Okabe and Ito's palette, told apart under every common colour blindness; yellow is left out, pale on white.
-_BLUE, _VERMILLION, _ORANGE, _GREEN, _SKY, _PURPLE = "#0072B2", "#D55E00", "#E69F00", "#009E73", "#56B4E9", "#CC79A7"
+_BLUE, _VERMILLION, _GREEN, _ORANGE, _PURPLE, _SKY = COLORS
+
+
+class Curve(NamedTuple):
+    """A mean along the trial ``[x]``, half the width of its 95 % interval where it has one, and how it is drawn."""
+
+    name: str
+    mean: Floats
+    half: Floats | None
+    line: Line
 
 
 _AGENT = Line(_BLUE, "-", 3.0)
-_ABLATED = {"off": Line(_VERMILLION, "-", 1.9), "shuffled": Line(_ORANGE, "-", 1.9)}
+_ABLATED = {
+    "off": Line(_VERMILLION, "-", 1.9),
+    "shuffled": Line(_ORANGE, "-", 1.9),
+    "episode": Line(_SKY, "-", 1.9),
+    "step": Line(_PURPLE, "-", 1.9),
+}
 _REFERENCES = {
     "random": Line("#8A8A8A", (0, (1, 1.5))),
     "greedy": Line(_PURPLE, (0, (5, 2))),
@@ -70,29 +94,63 @@ def adaptation_curve(evaluation: Evaluation, path: str | Path) -> Path:
     """
     check(evaluation)
     along = "by_exposure" if "by_exposure" in evaluation else "by_episode"
-    count = len(evaluation[along])
+    flat = {}
+    for name, value in evaluation.get("ceilings", {}).items():
+        if name in _FLAT:
+            flat[name] = value / len(evaluation["by_episode"]) if one_step_episodes(evaluation) else value
+    band = "; bands: 95 % intervals of the mean" if f"{along}_se" in evaluation else ""
+    curves = _curves(evaluation, along)
+    return draw_curves(curves, evaluation, along, flat, headline(evaluation), held_out(evaluation) + band, path)
+
+
+def draw_curves(
+    curves: Sequence[Curve],
+    evaluation: Evaluation,
+    along: str,
+    flat: Mapping[str, float],
+    main: str,
+    sub: str,
+    path: str | Path,
+    legend: bool = False,
+) -> Path:
+    """Draw curves of adaptation, each named at its end; with ``legend`` the thick ones are named below instead.
+
+    Args:
+        curves: what to draw.
+        evaluation: one that says what an episode is.
+        along: the field that the curves come from, ``by_episode`` or ``by_exposure``.
+        flat: constant rates by name.
+        main: the title.
+        sub: the line below it.
+        path: the picture to write.
+        legend: for long names.
+    """
+    count = max(len(curve.mean) for curve in curves)
     one_step = one_step_episodes(evaluation)
     reach = count // 50 if one_step and along == "by_episode" else 0
     unit = step_word(evaluation) if one_step else "episode"
 
-    figure, axes = canvas(7.6, 4.6)
+    listed = [curve.name for curve in curves if legend and curve.line.width > 2]
+    figure, axes = canvas(7.6, 4.6 + (height_below(listed) if legend else 0))
     labels: list[tuple[str, float, Line]] = []
-    for name, result, line in _curves(evaluation, along):
-        mean = _smooth(floats(result[along]), reach)
+    for name, values, half, line in curves:
+        mean = smooth(values, reach)
         x = np.arange(1, len(mean) + 1)
         marker = "o" if count <= 20 else ""
         top = 6 - line.width  # thin lines lie on thick ones, so that none is hidden
-        axes.plot(x, mean, color=line.color, ls=line.dash, lw=line.width, marker=marker, ms=line.width + 2, zorder=top)
-        if f"{along}_se" in result:
+        axes.plot(
+            x, mean, color=line.color, ls=line.dash, lw=line.width, marker=marker, ms=line.width + 2, zorder=top,
+            label=below(name) if name in listed else None,
+        )  # fmt: skip
+        if half is not None:
             # Neighbouring steps of a task are correlated, so the smoothed band is not narrowed.
-            half = _NORMAL95 * _smooth(floats(result[f"{along}_se"]), reach)
-            axes.fill_between(x, mean - half, mean + half, color=line.color, alpha=0.22, lw=0, zorder=2)
-        labels.append((name, float(mean[np.isfinite(mean)][-1]), line))
-    for name, value in evaluation.get("ceilings", {}).items():
-        if name in _FLAT:
-            rate = value / len(evaluation["by_episode"]) if one_step else value
-            axes.axhline(rate, color=SOFT, lw=0.9, ls=(0, (1, 2)), zorder=2)
-            labels.append((name, rate, Line(SOFT)))
+            wide = smooth(half, reach)
+            axes.fill_between(x, mean - wide, mean + wide, color=line.color, alpha=0.22, lw=0, zorder=2)
+        if name not in listed:
+            labels.append((name, float(mean[np.isfinite(mean)][-1]), line))
+    for name, rate in flat.items():
+        axes.axhline(rate, color=SOFT, lw=0.9, ls=(0, (1, 2)), zorder=2)
+        labels.append((name, rate, Line(SOFT)))
 
     where = "exposure of the episode's context" if along == "by_exposure" else f"{unit} of the trial"
     smoothed = f"\n(averaged over {2 * reach + 1} neighbouring {unit}s)" if reach else ""
@@ -101,9 +159,11 @@ def adaptation_curve(evaluation: Evaluation, path: str | Path) -> Path:
     margin = 0.02 * max(1, count - 1)
     axes.set_xlim(1 - margin, count + margin)
     axes.set_xticks(_counted(count))
-    band = "; bands: 95 % intervals of the mean" if f"{along}_se" in evaluation else ""
-    title(axes, headline(evaluation), held_out(evaluation) + band)
-    label_ends(figure, axes, labels)
+    title(axes, main, sub)
+    if legend:
+        named_below(figure)
+    if labels:
+        label_ends(figure, axes, labels)
     return save(figure, path)
 
 
@@ -120,10 +180,10 @@ def learning_curve(metrics: Sequence[Mapping[str, Any]], path: str | Path) -> Pa
     Raises:
         ValueError: no row has a return.
     """
-    steps, returns = _series(metrics, "rollout/ep_rew_mean")
+    steps, returns = series(metrics, "rollout/ep_rew_mean")
     if not len(steps):
         raise ValueError("no row of the metrics has rollout/ep_rew_mean; train for at least one whole trial first")
-    entropy, explained = _series(metrics, "train/entropy"), _series(metrics, "train/explained_variance")
+    entropy, explained = series(metrics, "train/entropy"), series(metrics, "train/explained_variance")
     below = len(entropy[0]) > 0 or len(explained[0]) > 0
 
     figure, axes = canvas(7.6, 5.6 if below else 3.8)
@@ -137,7 +197,7 @@ def learning_curve(metrics: Sequence[Mapping[str, Any]], path: str | Path) -> Pa
     if reach:
         axes.plot(steps, returns, color=_BLUE, lw=0.8, alpha=0.35)
     label = f"mean of {2 * reach + 1} neighbouring reports" if reach else ""
-    axes.plot(steps, _smooth(returns, reach), color=_BLUE, lw=2.2, label=label, marker="" if len(steps) > 1 else "o")
+    axes.plot(steps, smooth(returns, reach), color=_BLUE, lw=2.2, label=label, marker="" if len(steps) > 1 else "o")
     if label:
         axes.legend(loc="best", frameon=False, labelcolor=INK, fontsize=9)
     axes.set_ylabel("return of a training trial (reward)")
@@ -149,19 +209,32 @@ def learning_curve(metrics: Sequence[Mapping[str, Any]], path: str | Path) -> Pa
         figure.align_ylabels([axes, bottom])
         right.set_ylim(float(explained[1].min(initial=0.0).clip(-0.5)) - 0.03, 1.03)
     bottom.set_xlabel("environment steps")
-    bottom.xaxis.set_major_formatter(lambda value, _: _thousands(value))
+    bottom.xaxis.set_major_formatter(lambda value, _: thousands(value))
     title(axes, "Learning curve", _cost(metrics))
     return save(figure, path)
 
 
-def _curves(evaluation: Evaluation, along: str) -> list[tuple[str, Mapping[str, Any], Line]]:
-    curves: list[tuple[str, Mapping[str, Any], Line]] = [("agent", evaluation, _AGENT)]
+def _curves(evaluation: Evaluation, along: str) -> list[Curve]:
+    """The agent and its ablations with their bands, and the references."""
     ablations = evaluation.get("ablations", {})
-    curves += [(f"agent, {name}", ablations[key], _ABLATED[key]) for key, name in ABLATIONS.items() if key in ablations]
-    for index, (name, result) in enumerate(evaluation.get("references", {}).items()):
-        alone = {key: value for key, value in result.items() if key == along}  # no band: thin lines stay clear
-        curves.append((name, alone, _REFERENCES.get(name, _OTHERS[index % len(_OTHERS)])))
-    return [curve for curve in curves if along in curve[1]]
+    ours: list[tuple[str, Evaluation, Line]] = [("agent", evaluation, _AGENT)]
+    ours += [(f"agent, {name}", ablations[key], _ABLATED[key]) for key, name in ABLATIONS.items() if key in ablations]
+    curves = []
+    for name, result, line in ours:
+        if along in result:
+            half = _NORMAL95 * floats(result[f"{along}_se"]) if f"{along}_se" in result else None
+            curves.append(Curve(name, floats(result[along]), half, line))
+    return curves + reference_curves(evaluation, along)
+
+
+def reference_curves(evaluation: Evaluation, along: str) -> list[Curve]:
+    """The references as thin lines, without bands, which would bury each other."""
+    references = enumerate(evaluation.get("references", {}).items())
+    return [
+        Curve(name, floats(result[along]), None, _REFERENCES.get(name, _OTHERS[index % len(_OTHERS)]))
+        for index, (name, result) in references
+        if along in result
+    ]
 
 
 def _counted(count: int) -> list[int]:
@@ -172,7 +245,7 @@ def _counted(count: int) -> list[int]:
     return sorted({max(1, int(tick)) for tick in ticks if tick <= count})
 
 
-def _smooth(values: Floats, reach: int) -> Floats:
+def smooth(values: Floats, reach: int) -> Floats:
     """Mean over ``reach`` neighbours on either side; fewer near the ends, where both sides lose alike."""
     total = np.concatenate([[0.0], np.cumsum(values)])
     index = np.arange(len(values))
@@ -180,7 +253,7 @@ def _smooth(values: Floats, reach: int) -> Floats:
     return (total[index + near + 1] - total[index - near]) / (2 * near + 1) if reach else values
 
 
-def _series(metrics: Sequence[Mapping[str, Any]], name: str) -> tuple[Floats, Floats]:
+def series(metrics: Sequence[Mapping[str, Any]], name: str) -> tuple[Floats, Floats]:
     """Environment steps and values of the rows that have a finite number of this ``name``."""
     rows = [(row["env_steps"], row[name]) for row in metrics if isinstance(row.get(name), int | float)]
     pairs = floats(rows).reshape(-1, 2)
@@ -203,30 +276,8 @@ def _side(axes: Axes, series: tuple[Floats, Floats], label: str, color: str, das
     axes.tick_params(axis="y", labelcolor=color)
 
 
-def _thousands(value: float) -> str:
+def thousands(value: float) -> str:
+    """A count of steps, such as ``2 M`` or ``50 k``."""
     if value >= 1e6:
         return f"{value / 1e6:g} M"
     return f"{value / 1e3:g} k" if value >= 1e3 else f"{value:g}"
-
-
-def draw_run(run: RunFolder) -> list[Path]:
-    """All pictures that a run folder has the data for, into its ``figures`` folder.
-
-    Raises:
-        RunError: the folder has neither an evaluation nor metrics.
-    """
-    drawn = []
-    if run.evaluation.is_file():
-        try:
-            evaluation = json.loads(run.evaluation.read_text())
-        except ValueError:
-            told = f"{run.evaluation} is damaged; remove it and make it again with metarl eval {run.path}"
-            raise RunError(told) from None
-        drawn.append(adaptation_curve(evaluation, run.figures / "adaptation.png"))
-    if (run.path / "metrics.jsonl").is_file() and (rows := run.metrics()):
-        drawn.append(learning_curve(rows, run.figures / "learning.png"))
-    if not drawn:
-        raise RunError(
-            f"{run.path} has nothing to draw: no evaluation.json and no metrics.jsonl; train or evaluate first"
-        )
-    return drawn

@@ -37,20 +37,34 @@ def evaluation_table(evaluation: Evaluation) -> str:
         ValueError: a field is missing.
     """
     check(evaluation)
+    head, ours, theirs = evaluation_rows(evaluation)
+    widths = [max(len(line[column]) for line in (head, *ours, *theirs)) for column in range(4)]
+    aligned = [[_aligned(line, widths) for line in part] for part in ([head], ours, theirs)]
+    rule = "-" * len(aligned[0][0])
+    body = [*aligned[0], rule, *aligned[1], rule, *aligned[2], *([rule] if theirs else [])]
+    notes = [
+        line for note in evaluation_notes(evaluation) for line in textwrap.wrap(note, WIDTH, subsequent_indent="  ")
+    ]
+    return "\n".join([*_title(evaluation), "", *body, *notes])
+
+
+Cells = tuple[str, ...]
+"""A row of a table: a name, then the values."""
+
+
+def evaluation_rows(evaluation: Evaluation) -> tuple[Cells, list[Cells], list[Cells]]:
+    """The head of the table of an evaluation, the rows of the agent and those of the references, as text."""
     unit, per = return_unit(evaluation)
-    step, best = step_word(evaluation), best_reference(evaluation)
-    lines = [("", f"reward per {unit}", f"random to {best}" if best else "share", f"{step}s to 90 %")]
-    agent, references = list(_agent_rows(evaluation)), list(_reference_rows(evaluation))
-    for name, result in agent + references:
-        lines.append(
+    best = best_reference(evaluation)
+    head = ("", f"reward per {unit}", f"random to {best}" if best else "share", f"{step_word(evaluation)}s to 90 %")
+    ours, theirs = (
+        [
             (name, _mean(result, per), _share(evaluation, result), str(result.get("steps_to_adapt", _NOTHING)))
-        )
-    widths = [max(len(line[column]) for line in lines) for column in range(4)]
-    text = [_aligned(line, widths) for line in lines]
-    rule = "-" * len(text[0])
-    head, ours, theirs = text[:1], text[1 : 1 + len(agent)], text[1 + len(agent) :]
-    body = [*head, rule, *ours, rule, *theirs, *([rule] if theirs else [])]
-    return "\n".join([*_title(evaluation), "", *body, *_notes(evaluation, unit, step, best)])
+            for name, result in rows(evaluation)
+        ]
+        for rows in (_agent_rows, _reference_rows)
+    )
+    return head, ours, theirs
 
 
 def _agent_rows(evaluation: Evaluation) -> Iterator[tuple[str, Evaluation]]:
@@ -91,14 +105,20 @@ def _title(evaluation: Evaluation) -> list[str]:
     return textwrap.wrap(f"{headline(evaluation)}: {where}", WIDTH, subsequent_indent="  ")
 
 
-def _notes(evaluation: Evaluation, unit: str, step: str, best: str | None) -> Iterator[str]:
+def evaluation_notes(evaluation: Evaluation) -> Iterator[str]:
+    """What the columns mean, and what is known of the family."""
+    unit, _ = return_unit(evaluation)
+    step, best = step_word(evaluation), best_reference(evaluation)
     yield "±: half the width of the 95 % interval over tasks"
     if best:
         yield f"random to {best}: share of the way from random actions to {best}"
-    yield f"{step}s to 90 %: until the mean reward reaches 90 % of its final rate"
+    if "steps_to_adapt" in evaluation:
+        yield f"{step}s to 90 %: until the mean reward reaches 90 % of its final rate"
+    else:
+        yield f"{step}s to 90 %: not told of trials that have different lengths"
     if known := evaluation.get("ceilings"):
         values = ", ".join(f"{name} {value:.2f}" for name, value in known.items())
-        yield from textwrap.wrap(f"known values per {unit}: {values}", WIDTH, subsequent_indent="  ")
+        yield f"known values per {unit}: {values}"
 
 
 def _aligned(line: tuple[str, ...], widths: list[int]) -> str:

@@ -134,6 +134,21 @@ class _Flat:
         return spaces.Box(self.low, self.high, dtype=np.float32)
 
 
+class _Unit(_Flat):
+    """As :class:`_Flat`, with real numbers between finite bounds brought to [-1, 1], so that none drowns the others."""
+
+    def __init__(self, name: str, space: spaces.Space[Any]) -> None:
+        super().__init__(name, space)
+        bounded = isinstance(space, spaces.Box) and space.dtype.kind == "f" and space.is_bounded()
+        self._middle = (self.high / 2 + self.low / 2) * bounded
+        self._reach = np.where(bounded & (self.high > self.low), self.high / 2 - self.low / 2, 1)
+        self.low, self.high = (((x - self._middle) / self._reach).astype(np.float32) for x in (self.low, self.high))
+
+    def __call__(self, x: Any) -> Floats:
+        """``[n, *shape]`` to ``[n, size]``."""
+        return np.clip((super().__call__(x) - self._middle) / self._reach, self.low, self.high).astype(np.float32)
+
+
 class TrialLayout:
     """The spaces of a trial and the one place where its observations are put together.
 
@@ -171,7 +186,7 @@ class TrialLayout:
             else {"obs": ("", _part("obs", inner))}
         )
         self._task = (
-            [(name, _Flat(f"task.{name}", space)) for name, space in distribution.task_space.spaces.items()]
+            [(name, _Unit(f"task.{name}", space)) for name, space in distribution.task_space.spaces.items()]
             if distribution.reveal
             else []
         )
@@ -216,7 +231,10 @@ class TrialLayout:
         return "obs" in self._parts and isinstance(self._parts["obs"][1], _Flat)
 
     def task_vector(self, tasks: TaskBatch) -> Floats | None:
-        """The flattened tasks ``[n, V]`` that :meth:`observe` appends; None where the family reveals none."""
+        """The flattened tasks ``[n, V]`` that :meth:`observe` appends; None where the family reveals none.
+
+        Real numbers between finite bounds are scaled to [-1, 1].
+        """
         if not self._task:
             return None
         return np.concatenate([flat(tasks[name]) for name, flat in self._task], axis=1)

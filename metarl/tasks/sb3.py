@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,8 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
 
 from metarl.tasks.layout import is_trial_space
+from metarl.tasks.watch import AsyncWatch
+from metarl.tasks.workers import check_timeout
 from metarl.types import Array, TrialObservation
 
 __all__ = ["TrialVecEnv", "as_vec_env", "is_trial_space"]
@@ -23,24 +25,33 @@ class TrialVecEnv(VecEnv):
 
     ``infos[i]`` is filled only where row ``i`` is done, with ``terminal_observation``, ``TimeLimit.truncated`` and
     ``episode`` (``r``, ``l``, ``t``: return, steps, seconds); elsewhere it is an empty dict that is used again, to be
-    read and not written. ``reset_infos[i]`` describes the trial under way in row ``i``.
+    read and not written. ``reset_infos[i]`` describes the trial under way in row ``i``. A trial that a failing worker
+    cut off has ``broken_trial`` instead of ``episode``, so that nobody counts it.
+
+    SAME_STEP and DISABLED look alike: the step that ends a trial returns the first observation of the next. In
+    NEXT_STEP it returns the trial's last one, and the action after it is swallowed; that dead step has reward 0, is
+    done once more, so that the next input begins a trial, and its info is ``{"dead_step": True,
+    "terminal_observation": ...}``: it is to be counted and trained on nowhere.
 
     Args:
-        env: a vector environment in SAME_STEP mode with trial observations.
+        env: a vector environment with trial observations.
+        worker_timeout: seconds in which each process of an ``AsyncVectorEnv`` must answer.
 
     Raises:
-        ValueError: another autoreset mode, or no trial observations.
+        ValueError: an unknown autoreset mode, or no trial observations.
     """
 
-    def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
-        mode = env.metadata.get("autoreset_mode")
-        if mode != AutoresetMode.SAME_STEP:
+    def __init__(self, env: VectorEnv[Any, Any, Any], worker_timeout: float = 60.0) -> None:
+        check_timeout(worker_timeout)
+        self._mode = env.metadata.get("autoreset_mode")
+        if not isinstance(self._mode, AutoresetMode):
             raise ValueError(
-                f"the vector environment has the autoreset mode {mode}, which swallows or skips a step; make it with "
-                'vector_kwargs={"autoreset_mode": gymnasium.vector.AutoresetMode.SAME_STEP}'
+                f"the vector environment has the autoreset mode {self._mode!r}; its metadata['autoreset_mode'] must be "
+                "one of gymnasium.vector.AutoresetMode"
             )
         _require_trials(env.single_observation_space)
         self.env = env
+        self._watch = AsyncWatch(env.unwrapped, worker_timeout) if isinstance(env.unwrapped, AsyncVectorEnv) else None
         # One environment for all rows, or one a row.
         self._rows = env.unwrapped if isinstance(env.unwrapped, SyncVectorEnv | AsyncVectorEnv) else None
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
@@ -48,6 +59,8 @@ class TrialVecEnv(VecEnv):
         self._pending_seed: int | None = None
         self._pending_options: dict[str, Any] | None = None
         self._actions: Array | None = None
+        self._dead = np.zeros(env.num_envs, np.bool_)
+        self._last: TrialObservation = {}
         self._returns = np.zeros(env.num_envs)
         self._lengths = np.zeros(env.num_envs, np.int64)
         self._start_time = time.perf_counter()
@@ -79,11 +92,12 @@ class TrialVecEnv(VecEnv):
 
     def reset(self) -> TrialObservation:
         """Begin a trial in every row."""
-        obs, info = self.env.reset(seed=self._pending_seed, options=self._pending_options)
+        obs, info = self._call(self.env.reset, seed=self._pending_seed, options=self._pending_options)
         self._pending_seed = self._pending_options = None
         self.reset_infos = [_row(info, i) for i in range(self.num_envs)]
         self._returns[:] = 0
         self._lengths[:] = 0
+        self._dead[:] = False
         return obs
 
     def step_async(self, actions: Array) -> None:
@@ -91,25 +105,53 @@ class TrialVecEnv(VecEnv):
         self._actions = actions
 
     def step_wait(self) -> Any:
-        """Play them: observations, rewards (float32), done, infos."""
-        obs, rewards, terminated, truncated, info = self.env.step(self._actions)
+        """Play them: observations, rewards (float32), done, infos.
+
+        Raises:
+            WorkerError: a process of an ``AsyncVectorEnv`` raised, died or did not answer; all of them are ended.
+        """
+        obs, rewards, terminated, truncated, info = self._call(self.env.step, self._actions)
         done = terminated | truncated
         self._returns += rewards
         self._lengths += 1
         infos = self._empty
+        dead = self._dead
+        if dead.any():
+            infos = list(infos)
+            for i in np.flatnonzero(dead).tolist():
+                infos[i] = {"dead_step": True, "terminal_observation": _final(self._last, i)}
+                self.reset_infos[i] = _row(info, i)
+            self._lengths[dead] = 0  # nothing was played, and the return is still 0
         if done.any():
             infos = list(infos)
+            final = info["final_obs"] if self._mode == AutoresetMode.SAME_STEP else obs
+            broken = info.get("broken_trial")
             seconds = round(time.perf_counter() - self._start_time, 6)
-            for i in np.flatnonzero(done).tolist():
+            ended = np.flatnonzero(done).tolist()
+            for i in ended:
                 infos[i] = {
-                    "terminal_observation": _final(info["final_obs"], i),
+                    "terminal_observation": _final(final, i),
                     "TimeLimit.truncated": bool(truncated[i] and not terminated[i]),
-                    "episode": {"r": float(self._returns[i]), "l": int(self._lengths[i]), "t": seconds},
                 }
-                self.reset_infos[i] = _row(info, i)
+                if broken is not None and broken[i]:
+                    infos[i]["broken_trial"] = True
+                else:
+                    infos[i]["episode"] = {"r": float(self._returns[i]), "l": int(self._lengths[i]), "t": seconds}
             self._returns[done] = 0
             self._lengths[done] = 0
+            if self._mode == AutoresetMode.DISABLED:
+                obs, info = self._call(self.env.reset, options={"reset_mask": done.copy()})
+            if self._mode != AutoresetMode.NEXT_STEP:
+                for i in ended:
+                    self.reset_infos[i] = _row(info, i)
+        if self._mode == AutoresetMode.NEXT_STEP:
+            self._dead, self._last = done, obs
+            done = done | dead
         return obs, rewards.astype(np.float32), done, infos
+
+    def _call(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call the environment, watched where it has processes."""
+        return method(*args, **kwargs) if self._watch is None else self._watch.call(method, *args, **kwargs)
 
     def close(self) -> None:
         """Close the vector environment."""
@@ -177,18 +219,22 @@ class TrialVecEnv(VecEnv):
         self._returns, self._lengths = np.array(state["returns"]), np.array(state["lengths"])
 
 
-def as_vec_env(env: VectorEnv[Any, Any, Any] | VecEnv) -> VecEnv:
+def as_vec_env(env: VectorEnv[Any, Any, Any] | VecEnv, worker_timeout: float = 60.0) -> VecEnv:
     """The ``VecEnv`` over a vector environment of trials; a ``VecEnv`` of trials passes through.
+
+    Args:
+        env: in any autoreset mode.
+        worker_timeout: seconds in which each process of an ``AsyncVectorEnv`` must answer.
 
     Raises:
         TypeError: neither kind of vector environment.
-        ValueError: no trial observations, or an autoreset mode other than SAME_STEP.
+        ValueError: no trial observations, or an unknown autoreset mode.
     """
     if isinstance(env, VecEnv):
         _require_trials(env.observation_space)
         return env
     if isinstance(env, VectorEnv):
-        return TrialVecEnv(env)
+        return TrialVecEnv(env, worker_timeout)
     raise TypeError(
         f"expected a Gymnasium VectorEnv or an SB3 VecEnv, got {type(env).__name__}; "
         "make one with gymnasium.make_vec(id, num_envs=...)"
@@ -208,11 +254,22 @@ def _final(final_obs: Any, i: int) -> TrialObservation:
     return {k: v[i] for k, v in final_obs.items()} if isinstance(final_obs, dict) else final_obs[i]
 
 
+ENDED = ("final_obs", "final_info", "broken_trial")
+"""The entries of a vector environment's info that belong to the trial that ended."""
+
+
 def _row(info: Mapping[str, Any], i: int) -> dict[str, Any]:
     """Row ``i`` of a vector environment's info, without the masks and what belongs to the trial before."""
     out = {}
     for key, value in info.items():
         mask = info.get(f"_{key}")
-        if not key.startswith("_") and key not in ("final_obs", "final_info") and (mask is None or mask[i]):
+        if not key.startswith("_") and key not in ENDED and (mask is None or mask[i]):
             out[key] = _row(value, i) if isinstance(value, dict) else value[i]
     return out
+
+
+def check_single(env: Any) -> None:
+    """Run Stable-Baselines3's own ``check_env`` over a single environment; what it recommends it warns of."""
+    from stable_baselines3.common.env_checker import check_env
+
+    check_env(env, warn=True, skip_render_check=True)

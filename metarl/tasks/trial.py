@@ -41,7 +41,7 @@ class TrialEnv(gym.Env[TrialObservation, Any]):
         self.layout = TrialLayout(distribution, inputs)
         self.observation_space: gym.Space[Any] = self.layout.observation_space
         self.action_space = self.layout.action_space
-        self._inner: gym.Env[Any, Any] | None = None
+        self._inner = InnerEnv(distribution)
         self._tasks_rng: np.random.Generator | None = None
         self._over = True
         self._step = self._episode = 0
@@ -80,12 +80,10 @@ class TrialEnv(gym.Env[TrialObservation, Any]):
         if tasks is None:
             tasks = self.distribution.sample_batch(self._tasks_rng, 1)
         task = {k: v[0] for k, v in tasks.items()}
-        make = self.distribution
-        self._inner = make.make(task) if self._inner is None else make.remake(self._inner, task)
         self._vector = self.layout.task_vector(tasks)
         self._step = self._episode = 0
         self._over = False
-        obs, inner_info = self._inner.reset(seed=int(inner_seeds(self.np_random, 1)[0]))
+        obs, inner_info = self._inner.begin(task, int(inner_seeds(self.np_random, 1)[0]))
         info = {**inner_info, **self._info(episode_end=False), "task": task, "split": self.split}
         return self._observe(obs), info
 
@@ -97,7 +95,7 @@ class TrialEnv(gym.Env[TrialObservation, Any]):
             TypeError: a discrete action is not an integer.
             ValueError: the action lies outside its space.
         """
-        if self._inner is None or self._over:
+        if self._over:
             raise gym.error.ResetNeeded("no trial is under way; call reset() first")
         actions = self.layout.check_actions(np.asarray(action)[None], 1)
         obs, reward, terminated, truncated, info = self._inner.step(actions[0])
@@ -116,8 +114,7 @@ class TrialEnv(gym.Env[TrialObservation, Any]):
 
     def close(self) -> None:
         """Close the inner environment."""
-        if self._inner is not None:
-            self._inner.close()
+        self._inner.close()
 
     def _observe(
         self, obs: Any, actions: Array | None = None, rewards: Array | None = None, done: Array | None = None
@@ -133,6 +130,66 @@ class TrialEnv(gym.Env[TrialObservation, Any]):
             "step_in_trial": self._step,
             "episode_end": episode_end,
         }
+
+
+class InnerEnv(gym.Env[Any, Any]):
+    """The inner environment of one row, trial after trial; an error it raises carries a note of its task and seed.
+
+    Args:
+        distribution: the family that tasks come from.
+        row: the row to name in notes; None where there is only one.
+    """
+
+    env: gym.Env[Any, Any] | None = None
+    """The environment of the task under way; None before the first."""
+
+    def __init__(self, distribution: TaskDistribution, row: int | None = None) -> None:
+        self.observation_space: gym.Space[Any] = distribution.observation_space
+        self.action_space = distribution.action_space
+        self._distribution = distribution
+        self._where = "" if row is None else f"row {row}, "
+
+    def begin(self, task: Mapping[str, Array], seed: int) -> tuple[Any, dict[str, Any]]:
+        """Begin a trial: put the environment into ``task``, seed it once and reset it."""
+        self._task, self._seed = task, seed
+        try:
+            made = self._distribution
+            self.env = made.make(task) if self.env is None else made.remake(self.env, task)
+            return self.env.reset(seed=seed)
+        except Exception as error:
+            error.add_note(self._note())
+            raise
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Begin the next episode of the trial."""
+        assert self.env is not None
+        try:
+            return self.env.reset(seed=seed, options=options)
+        except Exception as error:
+            error.add_note(self._note())
+            raise
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Play a step."""
+        try:
+            return self.env.step(action)  # type: ignore[union-attr]  # begun before; checked in no step, for speed
+        except Exception as error:
+            error.add_note(self._note())
+            raise
+
+    def close(self) -> None:
+        """Close the environment."""
+        if self.env is not None:
+            self.env.close()
+
+    def _note(self) -> str:
+        return f"in {self._where}{describe_trial(self._task, self._seed)}"
+
+
+def describe_trial(task: Mapping[str, Array], seed: int) -> str:
+    """The task and the seed of a trial for messages; long arrays are abbreviated."""
+    values = (f"{name}={np.array2string(np.asarray(v), threshold=16, separator=', ')}" for name, v in task.items())
+    return f"task {{{', '.join(values)}}}, seed {seed}"
 
 
 def streams(distribution: TaskDistribution, seed: int | None) -> tuple[np.random.Generator, np.random.Generator, int]:

@@ -11,10 +11,11 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from metarl.tasks.checks import check_tasks, whole_number
-from metarl.tasks.distribution import TaskBatch, TaskDistribution
+from metarl.tasks.distribution import BatchedEnv, TaskBatch, TaskDistribution
 from metarl.tasks.layout import INPUTS, TrialInputs, TrialLayout
 from metarl.tasks.rows import SyncRows
 from metarl.tasks.trial import build, pick_inputs, streams
+from metarl.tasks.workers import WorkerRows
 from metarl.types import Array, Bools, Floats, Ints, Split, TrialObservation
 
 
@@ -26,18 +27,32 @@ class TrialVectorEnv(VectorEnv[TrialObservation, Array, Array]):
     the true last ones are in ``info["final_obs"]`` (a dict of arrays ``[n, ...]``) and the new tasks in
     ``info["task"]``, with the usual masks beside them. Inside a trial ``info`` is empty.
 
-    A family with batched dynamics of its own is stepped by those, any other by Gymnasium's sync vector environment.
+    A family with batched dynamics of its own is stepped by those, any other by Gymnasium's sync vector environment, in
+    this process or in ``workers`` others. Where a worker fails, the trials of its rows end, marked in
+    ``info["broken_trial"]``, and others begin.
 
     Args:
         distribution: the family that tasks come from.
         num_envs: number of rows.
         inputs: the parts that travel beside the inner observation.
+        workers: processes that the rows are spread over; 0: this one.
+        worker_timeout: seconds in which a worker must answer.
+        max_restarts: workers that may be replaced before training ends in an error.
 
     Raises:
-        ValueError: a bad number of rows, or a space that a trial cannot show.
+        ValueError: a bad number, a space that a trial cannot show, or a family that needs no workers.
     """
 
-    def __init__(self, distribution: TaskDistribution, num_envs: int, *, inputs: TrialInputs | None = None) -> None:
+    def __init__(
+        self,
+        distribution: TaskDistribution,
+        num_envs: int,
+        *,
+        inputs: TrialInputs | None = None,
+        workers: int = 0,
+        worker_timeout: float = 60.0,
+        max_restarts: int = 10,
+    ) -> None:
         whole_number("num_envs", num_envs, at_least=1)
         self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": []}
         self.distribution = distribution
@@ -49,7 +64,16 @@ class TrialVectorEnv(VectorEnv[TrialObservation, Array, Array]):
         self.single_action_space = self.layout.action_space
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
-        self._batched = distribution.batched(self.num_envs) or SyncRows(distribution, self.num_envs)
+        batched = distribution.batched(self.num_envs)
+        whole_number("workers", workers, at_least=0)
+        if batched is not None and workers:
+            raise ValueError(
+                f"{distribution.family} is stepped as arrays, which is faster in one process; leave out "
+                f"workers={workers}"
+            )
+        if workers:
+            batched = WorkerRows(distribution, self.num_envs, workers, worker_timeout, max_restarts)
+        self._batched: BatchedEnv = batched or SyncRows(distribution, self.num_envs)
         self._steps = np.zeros(self.num_envs, np.int64)
         self._episodes = np.zeros(self.num_envs, np.int64)
         self._vector: Floats | None = None

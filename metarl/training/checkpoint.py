@@ -16,6 +16,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from metarl.runs import replacing
+from metarl.types import Array
 
 FORMAT = 1
 MAX_BYTES = 8 * 2**30
@@ -91,15 +92,24 @@ def _member(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
 
 
 def space_to_json(space: spaces.Space[Any]) -> dict[str, Any]:
-    """A Box, Discrete or flat Dict space as plain data."""
+    """A Box, Discrete, MultiDiscrete or Dict space as plain data."""
     if isinstance(space, spaces.Dict):
         return {"kind": "Dict", "spaces": {k: space_to_json(s) for k, s in space.spaces.items()}}
     if isinstance(space, spaces.Discrete):
         return {"kind": "Discrete", "n": int(space.n), "start": int(space.start)}
+    if isinstance(space, spaces.MultiDiscrete):
+        start = space.start.tolist()
+        return {"kind": "MultiDiscrete", "nvec": space.nvec.tolist(), "start": start, "dtype": str(space.dtype)}
     if isinstance(space, spaces.Box):
-        low, high = ([str(x) for x in bound.ravel()] for bound in (space.low, space.high))  # strings: JSON has no inf
+        low, high = (_bound(bound) for bound in (space.low, space.high))
         return {"kind": "Box", "low": low, "high": high, "shape": list(space.shape), "dtype": str(space.dtype)}
-    raise CheckpointError(f"cannot save the space {space}; supported: Box, Discrete and Dict of these")
+    raise CheckpointError(f"cannot save the space {space}; supported: Box, Discrete, MultiDiscrete and Dict of these")
+
+
+def _bound(bound: Array) -> list[str]:
+    """One side of a Box, once where it is the same everywhere; as strings, because JSON has no inf."""
+    flat = bound.ravel()
+    return [str(x) for x in (flat[:1] if flat.size and (flat == flat[0]).all() else flat)]
 
 
 def space_from_json(data: Mapping[str, Any]) -> spaces.Space[Any]:
@@ -109,7 +119,11 @@ def space_from_json(data: Mapping[str, Any]) -> spaces.Space[Any]:
     if data["kind"] == "Discrete":
         return spaces.Discrete(data["n"], start=data["start"])
     dtype: Any = np.dtype(data["dtype"]).type
-    low, high = (np.array([float(x) for x in data[b]], dtype).reshape(data["shape"]) for b in ("low", "high"))
+    if data["kind"] == "MultiDiscrete":
+        return spaces.MultiDiscrete(np.array(data["nvec"]), dtype=dtype, start=np.array(data["start"]))
+    shape = data["shape"]
+    sides = (np.array([float(x) for x in data[b]], dtype) for b in ("low", "high"))
+    low, high = (side.reshape(shape) if side.size > 1 else np.full(shape, side[0]) for side in sides)
     return spaces.Box(low, high, dtype=dtype)
 
 

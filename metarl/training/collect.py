@@ -13,6 +13,7 @@ from torch import Tensor
 from metarl import tree
 from metarl.functional.returns import gae
 from metarl.memory.contract import State
+from metarl.nets.encoders import MASK_KEY
 from metarl.nets.policy import MemoryPolicy
 from metarl.types import Array, Bools, Boundary, Floats, Ints, TrialObservation
 
@@ -46,13 +47,13 @@ class Rollout(NamedTuple):
     """``T`` steps of ``B`` environments."""
 
     obs: dict[str, Tensor]
-    """``[T, B, d]``"""
+    """``[T, B, d]``, pictures ``[T, B, H, W, C]`` uint8."""
     begin: Tensor
     """``[T, B]`` of :class:`Boundary`."""
     state: State
     """The memory before the first step, once a sequence."""
     actions: Tensor
-    """``[T, B]`` indices."""
+    """``[T, B, ...]`` in the form of the policy's head."""
     log_probs: Tensor
     """``[T, B]``"""
     values: Tensor
@@ -61,6 +62,8 @@ class Rollout(NamedTuple):
     """``[T, B]``"""
     returns: Tensor
     """``[T, B]``"""
+    valid: Tensor | None = None
+    """``[T, B]`` bool: steps to learn from; None: all of them."""
 
 
 def begins(obs: Mapping[str, Array], start: Bools) -> Ints:
@@ -71,8 +74,13 @@ def begins(obs: Mapping[str, Array], start: Bools) -> Ints:
 
 
 def to_tensors(obs: Mapping[str, Array], device: torch.device) -> dict[str, Tensor]:
-    """An observation as float32 tensors on ``device``."""
-    return {k: torch.as_tensor(np.asarray(v), dtype=torch.float32, device=device) for k, v in obs.items()}
+    """A batch of observations as tensors on ``device``: pictures as they are, the rest as float32."""
+    return {k: torch.as_tensor(np.asarray(v), dtype=kept_as(np.asarray(v)), device=device) for k, v in obs.items()}
+
+
+def kept_as(part: Array) -> torch.dtype:
+    """The type in which a batch of a part is kept: bytes for pictures ``[n, H, W, C]``, which would be large."""
+    return torch.uint8 if part.dtype == np.uint8 and part.ndim == 4 else torch.float32
 
 
 def check_finite(obs: Mapping[str, Array], rewards: Floats | None, env: str, step: int) -> None:
@@ -82,13 +90,30 @@ def check_finite(obs: Mapping[str, Array], rewards: Floats | None, env: str, ste
         with np.errstate(
             all="ignore"
         ):  # the sum is finite unless a part is not (or overflows): one pass if all is well
-            fine = np.isfinite(part.sum())
+            fine = part.dtype.kind != "f" or np.isfinite(part.sum())
         if not fine and not np.isfinite(part).all():
             row = int(np.argwhere(~np.isfinite(part))[0][0])
             raise NonFiniteError(
                 f"{env} gave a {key} that is not finite ({part[row]}) in environment {row} at step {step}; "
                 "expected finite numbers: mend the environment, nothing of this step was learned from"
             )
+
+
+def stuck(policy: MemoryPolicy, obs: Mapping[str, Array]) -> Bools | None:
+    """``[n]``: rows whose mask leaves no action; None where there is none, or no mask."""
+    if MASK_KEY not in obs:
+        return None
+    rows = policy.head.stuck(obs[MASK_KEY])
+    return rows if rows.any() else None
+
+
+def check_masks(rows: Bools | None, env: str, step: int) -> None:
+    """Raise ValueError naming environment and step if a row is stuck, as :func:`stuck` says."""
+    if rows is not None and rows.any():
+        raise ValueError(
+            f"{env} gave an {MASK_KEY} that forbids every choice in environment {int(rows.argmax())} at step {step}; "
+            "expected at least one 1 for each part of the action: allow one, or end the episode"
+        )
 
 
 @torch.no_grad()
@@ -111,27 +136,48 @@ def collect(
     A trial that was cut by a time limit is bootstrapped with the value of its last observation, read by the memory as
     it was then. ``on_step`` gets rewards, trial ends and infos after each step; when it returns False, collecting
     stops and None is returned.
+
+    A row that is done may say in its info why steps of it don't count: ``dead_step``, this step began a trial and its
+    action was ignored (Gymnasium's NEXT_STEP); ``broken_trial``, the environment failed, and the whole trial is void.
+
+    Raises:
+        NonFiniteError: an observation or reward is not finite.
+        ValueError: a mask forbids every action.
     """
     device = next(policy.parameters()).device
     rows = env.num_envs
     initial = carry.state  # donated only after a copy: the update needs it as it was
     state = tree.map_tensors(Tensor.clone, initial)
-    buffer = {k: torch.empty(steps, rows, v.shape[-1], device=device) for k, v in carry.obs.items()}
+    buffer = {k: torch.empty(steps, *v.shape, dtype=kept_as(v), device=device) for k, v in carry.obs.items()}
     begin = torch.empty(steps, rows, dtype=torch.long, device=device)
-    actions = torch.empty(steps, rows, dtype=torch.long, device=device)
+    actions = torch.empty(steps, rows, *policy.head.action_shape, dtype=policy.head.action_dtype, device=device)
     log_probs, values, rewards = (torch.empty(steps, rows, device=device) for _ in range(3))
     ends = torch.empty(steps, rows, dtype=torch.bool, device=device)
+    valid = torch.ones(steps, rows, dtype=torch.bool, device=device)
     check_finite(carry.obs, None, name, first_step)
     for t in range(steps):
         for key, part in carry.obs.items():
             buffer[key][t] = torch.as_tensor(part)
         begin[t] = torch.as_tensor(begins(carry.obs, carry.start))
+        blocked = stuck(policy, carry.obs)
+        if blocked is not None:  # the first step of a trial may turn out to be dead
+            check_masks(blocked & ~carry.start, name, first_step + t)
         step, state = policy({k: v[t] for k, v in buffer.items()}, state, begin[t], generator=generator, donate=True)
         actions[t], log_probs[t], values[t] = step
-        obs, reward, end, infos = env.step(step.action.cpu().numpy() + policy.head.start)
+        obs, reward, end, infos = env.step(policy.head.to_env(step.action.cpu().numpy()))
         check_finite(obs, reward, name, first_step + t)
         rewards[t], ends[t] = torch.as_tensor(reward) * reward_scale, torch.as_tensor(end)
-        cut = [i for i in np.flatnonzero(end).tolist() if infos[i].get("TimeLimit.truncated", False)]
+        done = np.flatnonzero(end).tolist()
+        dead = [i for i in done if infos[i].get("dead_step", False)]
+        valid[t, dead] = False
+        if blocked is not None:
+            blocked[dead] = False
+            check_masks(blocked, name, first_step + t)
+        for i in done:
+            if infos[i].get("broken_trial", False):
+                began = (begin[: t + 1, i] == Boundary.TRIAL).nonzero()
+                valid[int(began[-1]) if len(began) else 0 : t + 1, i] = False
+        cut = [i for i in done if infos[i].get("TimeLimit.truncated", False)]
         if cut:
             final = {k: np.stack([infos[i]["terminal_observation"][k] for i in cut]) for k in obs}
             inner = torch.as_tensor(begins(final, np.zeros(len(cut), bool)), device=device)
@@ -146,4 +192,5 @@ def collect(
             to_tensors(carry.obs, device), state, torch.as_tensor(begins(carry.obs, carry.start), device=device)
         )
     advantages, returns = gae(rewards, values, ends, last, gamma, lam)
-    return Rollout(buffer, begin, initial, actions, log_probs, values, advantages, returns)
+    counts = None if bool(valid.all()) else valid
+    return Rollout(buffer, begin, initial, actions, log_probs, values, advantages, returns, counts)

@@ -103,7 +103,7 @@ class PolicyActor:
             deterministic=self.deterministic,
             donate=True,
         )
-        return step.action.cpu().numpy() + self.policy.head.start
+        return self.policy.head.to_env(step.action.cpu().numpy())
 
 
 def play(

@@ -69,17 +69,21 @@ def between(start: float, end: float, progress: float) -> float:
 def losses(
     policy: MemoryPolicy, batch: Rollout, options: PPOOptions, ent_coef: float
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss of a minibatch of whole sequences (Schulman et al. 2017, eq. 9) and what to report of it."""
+    """The loss of a minibatch of whole sequences (Schulman et al. 2017, eq. 9) and what to report of it.
+
+    The memory reads every step; only those that are valid count in anything else. At least one must be.
+    """
     result = policy.evaluate(batch.obs, batch.state, batch.begin, batch.actions)
-    advantages = batch.advantages
+    log_prob, entropies, values = (counted(part, batch) for part in result)
+    advantages = counted(batch.advantages, batch)
     if advantages.numel() > 1:
         advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
-    log_ratio = result.log_prob - batch.log_probs
+    log_ratio = log_prob - counted(batch.log_probs, batch)
     ratio = log_ratio.exp()
     clipped = ratio.clamp(1 - options.clip_range, 1 + options.clip_range)
     policy_loss = -torch.minimum(ratio * advantages, clipped * advantages).mean()
-    value_loss = 0.5 * (result.value - batch.returns).square().mean()
-    entropy = result.entropy.mean()
+    value_loss = 0.5 * (values - counted(batch.returns, batch)).square().mean()
+    entropy = entropies.mean()
     loss = policy_loss + options.vf_coef * value_loss - ent_coef * entropy
     with torch.no_grad():
         report = {
@@ -93,10 +97,17 @@ def losses(
     return loss, report
 
 
+def counted(part: Tensor, rollout: Rollout) -> Tensor:
+    """What the valid steps of ``rollout`` have of ``part`` ``[T, B]``; ``part`` itself where all are."""
+    return part if rollout.valid is None else part[rollout.valid]
+
+
 def take(rollout: Rollout, rows: Tensor) -> Rollout:
     """Some sequences of a rollout."""
     parts = {
-        name: part.index_select(1, rows) for name, part in rollout._asdict().items() if name not in ("obs", "state")
+        name: part.index_select(1, rows)
+        for name, part in rollout._asdict().items()
+        if name not in ("obs", "state") and part is not None
     }
     return Rollout(
         obs={k: v.index_select(1, rows) for k, v in rollout.obs.items()}, state=tree.index(rollout.state, rows), **parts
@@ -117,6 +128,7 @@ def update(
 ) -> dict[str, float]:
     """One update of ``n_epochs`` over ``rollout``; returns the means of what :func:`losses` reports.
 
+    Minibatches without a valid step are left out; a rollout without any changes nothing and reports only the schedule.
     It ends early, after a minibatch, once ``go_on`` returns False.
 
     Raises:
@@ -127,11 +139,17 @@ def update(
         group["lr"] = rate
     count = rollout.begin.shape[1]
     parts = min(options.n_minibatches, count)
+    schedule = {"learning_rate": rate, "ent_coef": ent_coef}
+    if rollout.valid is not None and not rollout.valid.any():
+        return schedule
     reports: dict[str, list[float]] = defaultdict(list)
     for _ in range(options.n_epochs):
         order = torch.randperm(count, generator=generator)
         for rows in order.tensor_split(parts):  # an uneven remainder is spread, never a part of its own
-            loss, report = losses(policy, take(rollout, rows), options, ent_coef)
+            batch = take(rollout, rows)
+            if batch.valid is not None and not batch.valid.any():
+                continue
+            loss, report = losses(policy, batch, options, ent_coef)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             norm = nn.utils.get_total_norm([p.grad for p in policy.parameters() if p.grad is not None])
@@ -151,12 +169,13 @@ def update(
                 break
         if not go_on() or (options.target_kl is not None and reports["approx_kl"][-1] > options.target_kl):
             break
-    variance = float(rollout.returns.var()) if rollout.returns.numel() > 1 else 0.0
-    residual = float((rollout.returns - rollout.values).var()) if rollout.returns.numel() > 1 else 0.0
+    returns, values = counted(rollout.returns, rollout), counted(rollout.values, rollout)
+    variance = float(returns.var()) if returns.numel() > 1 else 0.0
+    residual = float((returns - values).var()) if returns.numel() > 1 else 0.0
     result = {key: sum(numbers) / len(numbers) for key, numbers in reports.items()}
     result["ratio_error"] = reports["ratio_error"][0]
     result["explained_variance"] = 1 - residual / variance if variance > 0 else 0.0
-    return result | {"learning_rate": rate, "ent_coef": ent_coef}
+    return result | schedule
 
 
 def first_non_finite(policy: MemoryPolicy) -> str:

@@ -61,10 +61,21 @@ def write(
             evaluation = evaluation[part]
         return evaluation
 
-    mean, error = pooled([pick(e) for e in evaluations], per)
+    return put(name, evaluations, seeds, values, *pooled([pick(e) for e in evaluations], per))
+
+
+def put(
+    name: str,
+    evaluations: Sequence[Mapping[str, Any]],
+    seeds: Sequence[int],
+    values: Mapping[str, Any],
+    ours: float,
+    se: float | None,
+) -> Row:
+    """Write a row with this number to docs/results/NAME.json."""
     row = Row(
-        ours=mean,
-        se=error,
+        ours=ours,
+        se=se,
         n_tasks=evaluations[0]["trials"],
         seeds=tuple(seeds),
         train_seconds=max(e["train_seconds"] for e in evaluations),
@@ -73,8 +84,15 @@ def write(
     )
     upsert(ROOT / "docs" / "results" / f"{name}.json", row)
     write_markdown(ROOT / "docs")
-    print(f"{row.method}: {row.ours:.3f} ± {1.96 * (row.se or 0):.3f} (goal {row.goal})")
+    print(f"{row.method}, {row.metric}: {row.ours:.3f} ± {1.96 * (row.se or 0):.3f} (goal {row.goal})")
     return row
+
+
+def ratio(over: tuple[float, float], under: tuple[float, float]) -> tuple[float, float]:
+    """The ratio of two independent means and its standard error (first order), from means and standard errors."""
+    (top, top_se), (bottom, bottom_se) = over, under
+    value = top / bottom
+    return value, abs(value) * float(np.hypot(top_se / top, bottom_se / bottom))
 
 
 def references(evaluations: Sequence[Mapping[str, Any]], per: float = 1.0) -> dict[str, float]:

@@ -21,6 +21,7 @@ IDS = metarl.envs.ids()
 SAME_STEP = {"autoreset_mode": AutoresetMode.SAME_STEP}
 
 
+@pytest.mark.filterwarnings("ignore:.*The minimal resolution for an image is 36x36")  # that of SB3's own CNN, not ours
 @pytest.mark.parametrize("env_id", IDS)
 @pytest.mark.parametrize("reveal", [False, True])
 def test_check_env_is_clean(env_id: str, reveal: bool) -> None:

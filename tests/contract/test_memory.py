@@ -282,6 +282,23 @@ def test_trap_12_off_forgets_what_a_slot_held(options):
         assert change() == 0.0
 
 
+@EVERY_CORE
+@pytest.mark.parametrize("often", ["episode", "step"])
+def test_emptied_so_often_is_as_if_nothing_had_been_before(options, often):
+    """With all memory emptied at each episode or step, what follows equals a trial that begins there."""
+    core, x = make(options), stream(11)
+    begin = whole_trial()
+    start = int((begin[1:] != INSIDE).any(1).nonzero()[0]) + 1 if often == "episode" else 2
+    if often == "episode":
+        assert (begin[start] == EPISODE).all()
+    later, afresh = CoreInput(x.now[start:], x.feedback[start:]), begin[start:].clone()
+    afresh[0] = TRIAL
+    with torch.no_grad(), ablated(core, often):
+        emptied = core.unroll(x, core.initial_state(BATCH), begin)[0][start:]
+        fresh = core.unroll(later, core.initial_state(BATCH), afresh)[0]
+    torch.testing.assert_close(emptied, fresh, atol=1e-6, rtol=1e-6)
+
+
 def test_every_reward_but_the_last_is_stored():
     """One-step episodes, each with a reward of its own: the slot written at t holds the reward of t-1."""
     for write in ("step", "episode"):

@@ -138,7 +138,7 @@ def test_extending_runs_and_what_it_adds_keeps_the_contracts(run: Run) -> None:
     assert names["reference"].returns.mean() > 3  # random actions get 0
     assert names["many"].num_envs == 8
     for reveal in (False, True):
-        check_env(gym.make("metarl/GaussianBandit-v0", reveal=reveal).unwrapped)
+        check_env(gym.make("metarl/TwoArms-v0", reveal=reveal).unwrapped)
 
     steps, batch = 7, 3
     core = build_core(MemoryOptions(access="linear", gate=False), 2, 4, steps)
@@ -162,8 +162,8 @@ def test_single_and_batched_dynamics_of_the_family_agree(run: Run) -> None:
     single = family.make({"means": means})
     single.reset(seed=0)
     many = family.batched(1)
-    many.start(tasks)
     rng = np.random.default_rng(1)
+    many.start(tasks, rng)
     for arm in (0, 1):
         one = np.mean([single.step(arm)[1] for _ in range(2000)])
         other = np.mean([many.step(np.array([arm]), rng)[1][0] for _ in range(2000)])

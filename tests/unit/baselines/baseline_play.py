@@ -1,8 +1,8 @@
-"""Small simulators of the two bandits, written apart from the package's environments."""
+"""Small simulators of bandits and MDPs, written apart from the package's environments."""
 
 import numpy as np
 
-from metarl.tasks.priors import BarcodePrior, BernoulliPrior
+from metarl.tasks.priors import BarcodePrior, BernoulliPrior, GaussianPrior, TabularPrior
 from metarl.types import Actor, Array, Boundary, Floats, TrialObservation
 
 
@@ -26,6 +26,42 @@ def play_bernoulli(actor: Actor, prior: BernoulliPrior, n: int, seed: int = 0) -
         reward = (draws.random(n) < rates[np.arange(n), action]).astype(float)
         total += reward
         obs, begin = feedback_of(prior.arms, action, reward, n), np.full(n, Boundary.EPISODE)
+    return total
+
+
+def play_gaussian(actor: Actor, prior: GaussianPrior, n: int, seed: int = 0) -> Floats:
+    """Returns ``[n]``; the tasks and the noise of each pull depend on ``seed`` alone."""
+    tasks, draws, policy = (np.random.default_rng([seed, stream]) for stream in range(3))
+    means = tasks.standard_normal((n, prior.arms))
+    actor.reset(n, policy)
+    obs, begin = feedback_of(prior.arms, None, None, n), np.full(n, Boundary.TRIAL)
+    total = np.zeros(n)
+    for _ in range(prior.pulls):
+        action = actor.act(obs, begin)
+        reward = means[np.arange(n), action] + prior.noise * draws.standard_normal(n)
+        total += reward
+        obs, begin = feedback_of(prior.arms, action, reward, n), np.full(n, Boundary.EPISODE)
+    return total
+
+
+def play_tabular(actor: Actor, prior: TabularPrior, n: int, seed: int = 0) -> Floats:
+    """Returns ``[n]``; the tasks and the random numbers of each step depend on ``seed`` alone."""
+    tasks, draws, policy = (np.random.default_rng([seed, stream]) for stream in range(3))
+    rows = np.arange(n)
+    means = prior.reward_mean + tasks.standard_normal((n, prior.states, prior.actions))
+    chances = tasks.dirichlet(np.ones(prior.states), (n, prior.states, prior.actions))
+    actor.reset(n, policy)
+    obs, begin = feedback_of(prior.actions, None, None, n), np.full(n, Boundary.TRIAL)
+    total = np.zeros(n)
+    for _ in range(prior.episodes):
+        state = np.zeros(n, int)
+        for _ in range(prior.horizon):
+            action = actor.act({**obs, "obs": np.eye(prior.states, dtype=np.float32)[state]}, begin)
+            reward = means[rows, state, action] + prior.noise * draws.standard_normal(n)
+            total += reward
+            obs, begin = feedback_of(prior.actions, action, reward, n), np.full(n, Boundary.INSIDE)
+            state = (chances[rows, state, action].cumsum(1) < draws.random((n, 1))).sum(1).clip(max=prior.states - 1)
+        begin = np.full(n, Boundary.EPISODE)
     return total
 
 

@@ -4,6 +4,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from baseline_play import Continued, feedback_of, play_bernoulli
+from gymnasium import spaces
 
 from metarl.agents.baselines.bandit import UCB1, EpsilonGreedy, FiniteHorizonGittins, Greedy, Thompson
 from metarl.agents.baselines.bayes import bayes_optimal_value
@@ -13,7 +14,7 @@ from metarl.types import Actor, Boundary
 
 TASKS = 20_000
 STRATEGIES: dict[str, Callable[[BernoulliPrior], Actor]] = {
-    "random": lambda prior: Random(prior.arms),
+    "random": lambda prior: Random(spaces.Discrete(prior.arms)),
     "greedy": Greedy,
     "epsilon-greedy 1": lambda prior: EpsilonGreedy(prior, 1),
     "UCB1 .1": lambda prior: UCB1(prior, 0.1),

@@ -2,21 +2,27 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from baseline_play import feedback_of, play_barcode, play_bernoulli
+from baseline_play import feedback_of, play_barcode, play_bernoulli, play_gaussian, play_tabular
 
 from metarl.agents.baselines import ceilings, references, tune
 from metarl.agents.baselines.bandit import UCB1, EpsilonGreedy
-from metarl.tasks.priors import BarcodePrior, BernoulliPrior
+from metarl.agents.baselines.mdp import BayesBonus
+from metarl.tasks.priors import BarcodePrior, BernoulliPrior, GaussianPrior, TabularPrior
 from metarl.types import Actor, Boundary
 
 BANDIT = BernoulliPrior(10, 10)
 BARCODE = BarcodePrior(arms=10, contexts=2, repeats=10, pulls=10, high=0.9, low=0.1)
+GAUSSIAN = GaussianPrior(10, 10, noise=1.0)
+MDP = TabularPrior(states=3, actions=2, horizon=4, episodes=3, noise=1.0)
+PLANNERS = ["greedy", "greedy, fixed ties", "greedy, prior 0", "PSRL", "PSRL, prior 0", "Bayes bonus"]
 
 
 def test_names_in_order() -> None:
-    assert list(references(BANDIT)) == ["random", "greedy", "epsilon-greedy", "UCB1", "Thompson", "Gittins"]
-    assert list(references(BARCODE)) == ["random", "within episode", "ideal memory"]
+    assert list(references(BANDIT)) == ["greedy", "epsilon-greedy", "UCB1", "Thompson", "Gittins"]
+    assert list(references(BARCODE)) == ["within episode", "ideal memory"]
     assert "Gittins" not in references(BernoulliPrior(50, 1000))
+    assert list(references(GAUSSIAN)) == ["greedy", "UCB", "Thompson"]
+    assert list(references(MDP)) == [*PLANNERS]
 
 
 def test_every_call_makes_a_new_actor_that_plays() -> None:
@@ -27,6 +33,12 @@ def test_every_call_makes_a_new_actor_that_plays() -> None:
     for make in references(BARCODE).values():
         assert make() is not make()
         assert 1 < play_barcode(make(), BARCODE, 50).mean() < 9
+    for make in references(GAUSSIAN).values():
+        assert make() is not make()
+        assert -3 < play_gaussian(make(), GAUSSIAN, 50).mean() < 12
+    for make in references(MDP).values():
+        assert make() is not make()
+        assert 8 < play_tabular(make(), MDP, 50).mean() < 26
 
 
 def test_actions_are_whole_numbers() -> None:
@@ -46,6 +58,11 @@ def test_tuned_parameters_are_used() -> None:
     assert (ucb.c, epsilon.epsilon) == (0.7, 0.3)
     with pytest.raises(ValueError, match="greedy cannot be tuned; what can is epsilon-greedy, UCB1"):
         references(BANDIT, tuned={"greedy": 0.1})
+    with pytest.raises(ValueError, match="UCB1 cannot be tuned; what can is nothing"):
+        references(BARCODE, tuned={"UCB1": 0.1})
+    planner = references(MDP, tuned={"Bayes bonus": 1.5})["Bayes bonus"]()
+    assert isinstance(planner, BayesBonus)
+    assert planner.bonus == 1.5
 
 
 def test_tune_finds_the_best_of_the_grid() -> None:
@@ -67,11 +84,21 @@ def test_tune_on_tasks() -> None:
     tuned = tune(prior, lambda actor: float(play_bernoulli(actor, prior, 500).mean()))
     assert tuned["epsilon-greedy"] <= 0.1
     assert 0.1 <= tuned["UCB1"] <= 0.3
+    gaussian = GaussianPrior(10, 100, noise=1.0)
+    tuned = tune(gaussian, lambda actor: float(play_gaussian(actor, gaussian, 500).mean()))
+    assert list(tuned) == ["UCB"]
+    assert 0.4 <= tuned["UCB"] <= 0.8
+    tuned = tune(MDP, lambda actor: -abs(getattr(actor, "bonus", 9) - 1.4))
+    assert tuned == {"Bayes bonus": 1.5}
 
 
 def test_ceilings() -> None:
     assert ceilings(BANDIT) == pytest.approx({"Bayes-optimal": 6.71395, "best arm known": 100 / 11}, abs=1e-5)
     assert ceilings(BernoulliPrior(10, 100)) == pytest.approx({"best arm known": 1000 / 11})
+    # Of two standard normals the larger is worth 1 / sqrt(pi), of three 3 / (2 sqrt(pi)).
+    assert ceilings(GaussianPrior(2, 7, noise=1.0)) == pytest.approx({"best arm known": 7 / np.pi**0.5})
+    assert ceilings(GaussianPrior(3, 2, noise=1.0)) == pytest.approx({"best arm known": 3 / np.pi**0.5})
+    assert list(ceilings(MDP)) == ["known MDP"]
     expected = {"random": 1.8, "within episode": 4.4364, "ideal memory": 8.438, "oracle": 9.0}
     assert list(ceilings(BARCODE)) == list(expected)
     assert ceilings(BARCODE) == pytest.approx(expected, abs=0.004)

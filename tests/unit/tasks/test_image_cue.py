@@ -6,29 +6,34 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.lib.stride_tricks import sliding_window_view
 
-from metarl.envs.image_cue import NOISE, SHAPES, ImageCue
+from metarl.envs.image_cue import INK, NOISE, SHAPES, ImageCue, draw
 from metarl.types import Array
 
 
-def recognise(pictures: Array, cues: int) -> Array:
-    """One convolution and a maximum over places: the shape whose zero-mean template answers most strongly."""
-    filters = SHAPES[:cues] - SHAPES[:cues].mean(axis=(1, 2), keepdims=True)
-    filters /= np.linalg.norm(filters, axis=(1, 2), keepdims=True)
-    windows = sliding_window_view(np.pad(pictures[..., 0].astype(float), ((0, 0), (1, 1), (1, 1))), (5, 5), (1, 2))
-    return np.einsum("nyxhw,chw->ncyx", windows, filters, optimize=True).max(axis=(2, 3)).argmax(1)
+def recognise(pictures: Any, cues: int) -> Array:
+    """The shape of the nearest noiseless picture, out of all shapes at places two fifths of a pixel apart."""
+    size = pictures.shape[1]
+    steps = np.linspace(0, 1, (size - 6) * 5 // 2 + 1)
+    down, across = (x.ravel() for x in np.meshgrid(steps, steps))
+    place = np.tile(np.stack([down, across], 1), (cues, 1))
+    cue = np.arange(cues).repeat(len(down))
+    known = NOISE / 2 + INK * draw(cue, place, size).reshape(len(cue), -1)
+    likeness = pictures.reshape(len(pictures), -1) @ known.T - (known**2).sum(1) / 2
+    return cue[likeness.argmax(1)]
 
 
-def play(family: ImageCue, n: int, actions: Any, seed: int = 0) -> tuple[list[Array], list[Array], list[Array], Any]:
+def play(family: ImageCue, n: int, actions: Any, seed: int = 0) -> tuple[list[Any], list[Any], list[Any], Any]:
     """A trial of ``n`` rows; ``actions(t, tasks)`` answers the observation of step ``t``."""
     rng = np.random.default_rng(seed)
     tasks = family.sample_batch(rng, n)
     batched = family.batched(n)
-    seen, rewards, dones = [batched.start(tasks, rng)], [], []
+    seen: list[Any] = [batched.start(tasks, rng)]
+    rewards: list[Any] = []
+    dones: list[Any] = []
     for t in range(family.trial_steps):
         obs, reward, done = batched.step(actions(t, tasks), rng)
-        seen.append(obs)  # type: ignore[arg-type]
+        seen.append(obs)
         rewards.append(reward)
         dones.append(done)
     return seen, rewards, dones, tasks
@@ -83,7 +88,7 @@ def test_guessing_is_at_chance() -> None:
 
 @pytest.mark.parametrize("cues", [4, len(SHAPES)])
 def test_pictures_can_be_told_apart(cues: int) -> None:
-    """What one convolution with fixed filters can do, a small network can learn."""
+    """By one linear layer and a maximum, for every one of many."""
     family = ImageCue(cues=cues)
     rng = np.random.default_rng(0)
     tasks = family.sample_batch(rng, 4000)
@@ -97,19 +102,17 @@ def test_the_place_moves_the_picture() -> None:
     rng = np.random.default_rng(0)
     pictures = family.batched(3).start({"cue": np.ones(3, np.int64), "place": places}, rng)[..., 0]
     square = SHAPES[1].astype(bool)
-    for picture, (down, across) in zip(pictures, places.astype(int) * 7, strict=True):
+    for picture, (down, across) in zip(pictures, places.astype(int) * 6, strict=True):
         inked = picture >= NOISE
-        assert np.array_equal(inked[down : down + 5, across : across + 5], square)
+        assert np.array_equal(inked[down : down + 6, across : across + 6], square)
         assert inked.sum() == square.sum()
 
 
 def test_tasks_show_different_pictures() -> None:
     family = ImageCue()
     tasks = family.sample_batch(np.random.default_rng(0), 500)
-    same_noise = [
-        family.make({k: v[i] for k, v in tasks.items()}).reset(seed=0)[0].tobytes() for i in range(500)
-    ]  # fmt: skip
-    assert len(set(same_noise)) == 500
+    envs = [family.make({k: v[i] for k, v in tasks.items()}) for i in range(500)]
+    assert len({env.reset(seed=0)[0].tobytes() for env in envs}) == 500  # equal noise
 
 
 def test_batched_equals_single() -> None:
@@ -132,7 +135,7 @@ def test_batched_equals_single() -> None:
 
 
 def test_a_seed_begins_the_trial_anew() -> None:
-    env = ImageCue().make({"cue": np.int64(2), "place": np.zeros(2, np.float32)})
+    env = ImageCue().make({"cue": np.array(2), "place": np.zeros(2, np.float32)})
     first, _ = env.reset(seed=3)
     second, _ = env.reset()
     again, _ = env.reset(seed=3)

@@ -8,10 +8,10 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from metarl.envs.pendulum_goal import REWARD_SCALE, PendulumGoal
+from metarl.envs.pendulum_goal import REWARD_SCALE, PendulumGoal, goal_angle
 from metarl.types import Floats
 
-GOAL_UP = {"goal": np.zeros(1)}
+GOAL_UP = {"goal": np.array([1.0, 0.0])}
 
 
 def test_upright_is_gymnasiums() -> None:
@@ -19,14 +19,14 @@ def test_upright_is_gymnasiums() -> None:
     ours = PendulumGoal(gravity=10.0, max_steps=200).make(GOAL_UP)
     theirs = gym.make("Pendulum-v1").unwrapped
     assert ours.observation_space == theirs.observation_space
-    assert ours.action_space == theirs.action_space
+    assert 2 * ours.action_space.high == theirs.action_space.high  # shares of the torque there is
     rng = np.random.default_rng(0)
     fastest = 0.0
     for seed in range(10):
         assert np.array_equal(ours.reset(seed=seed)[0], theirs.reset(seed=seed)[0])
         for _ in range(200):
             torque = rng.uniform(-3, 3, 1)
-            obs, reward, *_ = ours.step(torque)
+            obs, reward, *_ = ours.step(torque / 2)
             wanted, their_reward, *_ = theirs.step(torque)
             assert obs.dtype == np.float32
             assert np.array_equal(obs, wanted)
@@ -39,11 +39,11 @@ def test_a_goal_turns_the_reward_alone() -> None:
     """The reward at a goal is that of upright with the angle turned by the goal, the short way round."""
     family = PendulumGoal(gravity=0.0)
     for goal in (-3.0, -0.5, 1.0, np.pi):
-        up, turned = family.make(GOAL_UP), family.make({"goal": np.array([goal])})
+        up, turned = family.make(GOAL_UP), family.make({"goal": np.array([np.cos(goal), np.sin(goal)])})
         up.reset(seed=1)
         turned.reset(seed=1)
-        turned._state = up._state + [goal, 0.0]
-        for torque in np.random.default_rng(0).uniform(-2, 2, (100, 1)):
+        turned._state = up._state + np.array([goal, 0.0])
+        for torque in np.random.default_rng(0).uniform(-1, 1, (100, 1)):
             _, here, *_ = up.step(torque)
             _, there, *_ = turned.step(torque)
             assert there == pytest.approx(here, rel=1e-9)
@@ -59,7 +59,7 @@ def test_batched_equals_single() -> None:
         env.np_random = np.random.default_rng(seed)
         assert np.array_equal(env.reset()[0], batched.start(tasks, rng)[0])
         for t in range(1, family.trial_steps + 1):
-            action = actions.uniform(-2, 2, (1, 1)).astype(np.float32)
+            action = actions.uniform(-1, 1, (1, 1)).astype(np.float32)
             obs, reward, terminated, truncated, _ = env.step(action[0])
             assert (terminated, truncated) == (False, t % 20 == 0)
             obs = env.reset()[0] if truncated else obs
@@ -80,7 +80,7 @@ def test_many_rows_equal_single_environments() -> None:
         env.reset(seed=0)
         env._state = state
     for _ in range(59):
-        actions = rng.uniform(-2, 2, (67, 1)).astype(np.float32)
+        actions = rng.uniform(-1, 1, (67, 1)).astype(np.float32)
         obs, rewards, done = batched.step(actions, rng)
         singles = [env.step(action) for env, action in zip(envs, actions, strict=True)]
         assert not done.any()
@@ -93,7 +93,7 @@ def test_every_goal_can_be_held() -> None:
     family = PendulumGoal(max_steps=200, episodes=1)
     rng = np.random.default_rng(0)
     tasks = family.sample_batch(rng, 400)
-    goal = tasks["goal"][:, 0]
+    goal = goal_angle(tasks["goal"])
     batched = family.batched(400)
     obs: Floats = batched.start(tasks, rng)  # type: ignore[assignment]
     rewards = np.zeros(400)
@@ -101,7 +101,7 @@ def test_every_goal_can_be_held() -> None:
         angle = np.arctan2(obs[:, 1], obs[:, 0])
         away = (angle - goal + np.pi) % (2 * np.pi) - np.pi
         torque = -family.gravity / 2 * np.sin(angle) - 3 * away - 1.5 * obs[:, 2]
-        obs, rewards, _ = batched.step(torque.clip(-2, 2)[:, None].astype(np.float32), rng)  # type: ignore[assignment]
+        obs, rewards, _ = batched.step((torque / 2).clip(-1, 1)[:, None].astype(np.float32), rng)  # type: ignore[assignment]
     angle = np.arctan2(obs[:, 1], obs[:, 0])
     assert np.abs((angle - goal + np.pi) % (2 * np.pi) - np.pi).max() < 0.01
     assert np.abs(obs[:, 2]).max() < 0.01
@@ -112,6 +112,7 @@ def test_trials_have_equal_lengths_and_goals_all_angles() -> None:
     family = PendulumGoal()
     assert (family.trial_steps, family.trial_episodes) == (300, None)
     goals = family.sample_batch(np.random.default_rng(0), 10000)["goal"]
+    goals = goal_angle(goals)
     counts, _ = np.histogram(goals, bins=8, range=(-np.pi, np.pi))
     assert counts.sum() == 10000
     assert counts.min() > 1100

@@ -104,14 +104,14 @@ def test_trap_4_the_flag_marks_time_outs_too(truncates: bool) -> None:
 def test_trap_5_one_task_a_trial_and_another_the_next() -> None:
     env = TrialEnv(Numbered())
     _, first = env.reset(seed=0)
-    inner = env._inner
+    inner = env._inner.env
     for _ in range(5):
         *_, info = env.step(0)
         assert "task" not in info
-        assert env._inner is inner
+        assert env._inner.env is inner
     _, second = env.reset()
     assert first["task"]["number"] != second["task"]["number"]
-    assert env._inner is not inner
+    assert env._inner.env is not inner
 
 
 def test_trap_6_every_observation_is_seen_once_in_order() -> None:

@@ -100,6 +100,15 @@ def test_reveal_appends_the_task_vector() -> None:
     assert contained(layout, rows)
 
 
+def test_a_revealed_number_between_bounds_is_scaled() -> None:
+    task = {"force": spaces.Box(5.0, 15.0, (2,), np.float32), "fixed": spaces.Box(3.0, 3.0, (1,), np.float64)}
+    layout = layout_of(spaces.Discrete(1), spaces.Discrete(2), **task)
+    vector = layout.task_vector({"force": np.array([[5.0, 12.5]]), "fixed": np.array([[3.0]])})
+    assert vector is not None
+    assert vector.tolist() == [[0.0, -1.0, 0.5]]  # the parameters in alphabetical order
+    assert contained(layout, layout.observe(np.zeros(1, int), 0, tasks=vector))
+
+
 def test_reveal_beside_a_dict_observation() -> None:
     inner = spaces.Dict({"room": spaces.Discrete(2)})
     layout = layout_of(inner, spaces.Discrete(2), goal=spaces.Discrete(3))

@@ -1,0 +1,202 @@
+"""Pictures of single trials: the first episode beside the last one, or the pulls of a bandit."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from metarl.report.canvas import COLORS, GRID, INK, SOFT, clean, heading, panels, save
+from metarl.report.trials import Trial
+from metarl.types import Array
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+LINES = 6
+"""Numbers of an observation that are drawn as lines; more are drawn as rows of a map."""
+ROWS = 64
+"""Numbers of an observation beyond which it is left out."""
+FRAMES = 6
+"""Pictures that are shown of an episode."""
+PULLS = 3
+"""Trials that are shown of a bandit."""
+
+
+def episodes(trials: Sequence[Trial], path: str | Path) -> Path:
+    """Draw what adaptation looks like in single trials, chosen before anything was seen of them.
+
+    Where every episode is one step: which arm was pulled and what it paid, along the first trials. Else the first
+    episode beside the last whole one of the first trial: as pictures where the agent sees pictures, else as traces of
+    observation, action and reward.
+
+    Args:
+        trials: at least one.
+        path: the picture to write, whole or not at all; its suffix says the format.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        ValueError: no trials.
+    """
+    if not trials:
+        raise ValueError("there are no trials to draw; expected at least one")
+    trial = trials[0]
+    if trial.ends.all() and trial.actions.ndim == 1 and trial.actions.dtype.kind in "iu":
+        return _pulls(trials[:PULLS], path)
+    if any(_is_picture(part) for part in trial.observations.values()):
+        return _filmstrip(trial, path)
+    return _traces(trial, path)
+
+
+def compared(trial: Trial) -> list[tuple[str, slice]]:
+    """The first episode and the last whole one, with their names; only one where there are no two whole ones."""
+    parts = trial.episodes()
+    whole = [number for number, part in enumerate(parts) if trial.ends[part.stop - 1]]
+    last = whole[-1] if whole else 0
+    numbers = [0] if last == 0 else [0, last]
+    return [(f"episode {number + 1} of {len(parts)}", parts[number]) for number in numbers]
+
+
+def _pulls(trials: Sequence[Trial], path: str | Path) -> Path:
+    figure, grid = panels(7.6, 1.4 + 1.6 * len(trials), len(trials), 1, squeeze=False, sharex=True, sharey=True)
+    every = np.unique(np.concatenate([trial.rewards for trial in trials]))
+    paid = bool(np.isin(every, (0, 1)).all())
+    most = float(np.abs(every).max())
+    shown: Any = None
+    for number, (trial, axes) in enumerate(zip(trials, grid[:, 0], strict=True), start=1):
+        x, size = np.arange(1, len(trial.rewards) + 1), float(np.clip(1500 / len(trial.rewards), 4, 40))
+        if paid:
+            for value, style in ((1, {"c": COLORS[0]}), (0, {"c": COLORS[1], "marker": "x", "lw": 1})):
+                at = trial.rewards == value
+                axes.scatter(x[at], trial.actions[at], s=size, **style)
+        else:
+            shown = axes.scatter(
+                x, trial.actions, c=trial.rewards, s=size, cmap="PuOr", vmin=-most, vmax=most, edgecolors=SOFT, lw=0.3
+            )
+        axes.grid(axis="y", color=GRID, lw=0.8)
+        axes.set_ylabel(f"trial {number}:\narm")
+        axes.yaxis.get_major_locator().set_params(integer=True, nbins=6)
+        axes.margins(x=0.01, y=0.12)
+    if shown is not None:
+        bar = figure.colorbar(shown, ax=grid, fraction=0.04, pad=0.02)
+        bar.outline.set_visible(False)
+        bar.ax.tick_params(length=0, labelsize=9, labelcolor=INK)
+        bar.set_label("reward", size=9.5, color=INK)
+    grid[-1, 0].set_xlabel("pull of the trial")
+    grid[-1, 0].xaxis.get_major_locator().set_params(integer=True)
+    what = "blue dot: it paid; red cross: it did not" if paid else "colour: what it paid"
+    grid[0, 0].set_title(what, loc="left", fontsize=9.5, color=SOFT, pad=8)
+    heading(figure, grid[0, 0], "Which arm the agent pulls, in trials of test tasks")
+    return save(figure, path)
+
+
+def _traces(trial: Trial, path: str | Path) -> Path:
+    parts = compared(trial)
+    rows = [(name, part) for name, part in trial.observations.items() if part[0].size <= ROWS and np.ptp(part) > 0]
+    rows += [("action", trial.actions.reshape(len(trial.actions), -1)), ("reward", trial.rewards[:, None])]
+    figure, grid = panels(
+        7.6, 1.2 + 1.5 * len(rows), len(rows), len(parts), squeeze=False, sharex="col", sharey="row"
+    )  # fmt: skip
+    for (name, values), line in zip(rows, grid, strict=True):
+        for (_, steps), axes in zip(parts, line, strict=True):
+            _trace(axes, name, values.reshape(len(values), -1), steps)
+        line[0].set_ylabel(name.removeprefix("obs.") if name != "obs" else "observation")
+    for (name, steps), axes in zip(parts, grid[0], strict=True):
+        axes.set_title(f"{name}: return {trial.rewards[steps].sum():.4g}", loc="left", fontsize=9.5, color=SOFT, pad=8)
+    for axes in grid[-1]:
+        axes.set_xlabel("step of the episode")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    figure.align_ylabels(grid[:, 0])
+    _headline(figure, grid[0, 0], parts)
+    return save(figure, path)
+
+
+def _trace(axes: Axes, name: str, values: Array, steps: slice) -> None:
+    """One part of a trial ``[T, D]`` over the steps of an episode."""
+    clean(axes)
+    part = values[steps]
+    edges = np.arange(len(part) + 1) + 0.5
+    if _one_hot(values):
+        part = part.argmax(1)[:, None]
+    elif values.shape[1] > LINES:
+        axes.grid(False)
+        extent = (0.5, len(part) + 0.5, part.shape[1] - 0.5, -0.5)
+        low, high = float(values.min()), float(values.max())
+        axes.imshow(part.T, cmap="Greys", vmin=low, vmax=high, aspect="auto", extent=extent, interpolation="nearest")
+        return
+    stepped = name in ("action", "reward") or part.dtype.kind in "iu"
+    for index, (color, one) in enumerate(zip(_cycle(part.shape[1]), part.T, strict=True)):
+        label = str(index) if part.shape[1] > 1 else ""
+        if stepped:
+            axes.stairs(one, edges, baseline=None, color=color, lw=1.6, label=label)
+        else:
+            axes.plot(np.arange(1, len(one) + 1), one, color=color, lw=1.4, label=label)
+    if name == "reward":
+        axes.axhline(0, color=GRID, lw=0.8, zorder=0)  # zero is always in sight
+    if part.dtype.kind in "iu":
+        axes.yaxis.get_major_locator().set_params(integer=True, nbins=5)
+    axes.margins(x=0.02, y=0.12)
+    if part.shape[1] > 1 and axes.get_subplotspec().is_last_col():
+        axes.legend(
+            loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8, handlelength=1, labelcolor=INK
+        )  # fmt: skip
+
+
+def _filmstrip(trial: Trial, path: str | Path) -> Path:
+    parts = compared(trial)
+    pictures = next(part for part in trial.observations.values() if _is_picture(part))
+    chosen = [_spread(steps, FRAMES) for _, steps in parts]
+    figure, grid = panels(7.6, 0.6 + 2.0 * len(parts), len(parts), max(map(len, chosen)), squeeze=False)
+    for axes in np.ravel(grid):
+        axes.set_axis_off()
+    for (name, steps), frames, line in zip(parts, chosen, grid, strict=True):
+        for step, axes in zip(frames, line, strict=False):
+            axes.imshow(_visible(pictures[step]), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            did = " ".join(f"{value:.2g}" for value in np.ravel(trial.actions[step]))
+            told = (
+                f"step {step - steps.start + 1}\naction {textwrap.shorten(did, 14)}\nreward {trial.rewards[step]:.3g}"
+            )
+            axes.text(
+                0.5, -0.04, told, transform=axes.transAxes, ha="center", va="top", fontsize=8, color=SOFT
+            )  # fmt: skip
+        line[0].set_title(
+            f"{name}: return {trial.rewards[steps].sum():.4g}", loc="left", fontsize=9.5, color=SOFT, pad=8
+        )
+    _headline(figure, grid[0, 0], parts)
+    return save(figure, path)
+
+
+def _headline(figure: Figure, axes: Axes, parts: list[tuple[str, slice]]) -> None:
+    which = "first against last episode" if len(parts) > 1 else "its only episode"
+    heading(figure, axes, f"One trial of a test task: {which}")
+
+
+def _visible(picture: Array) -> Array:
+    """``[H, W, C]`` as a grey or coloured picture."""
+    return picture if picture.shape[2] in (3, 4) else picture[:, :, -1]
+
+
+def _is_picture(part: Array) -> bool:
+    """Whether observations ``[T, ...]`` are pictures."""
+    return part.ndim == 4 and part.dtype == np.uint8
+
+
+def _one_hot(values: Array) -> bool:
+    """Whether all rows ``[T, D]`` are one-hot, as discrete observations are."""
+    return values.shape[1] > 1 and bool(np.isin(values, (0, 1)).all() and (values.sum(1) == 1).all())
+
+
+def _spread(steps: slice, most: int) -> list[int]:
+    """At most ``most`` steps of an episode, evenly spread, its first and last among them."""
+    count = min(most, steps.stop - steps.start)
+    return sorted({round(step) for step in np.linspace(steps.start, steps.stop - 1, count)})
+
+
+def _cycle(count: int) -> list[str]:
+    return [COLORS[index % len(COLORS)] for index in range(count)]

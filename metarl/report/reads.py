@@ -1,0 +1,104 @@
+"""The picture of what an agent reads of its memory along a trial."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from metarl.report.canvas import GRID, INK, SOFT, panels, save, title
+from metarl.report.trials import Trial
+from metarl.types import Floats
+
+CELLS = 350
+"""Cells of the picture along either side; more steps and slots are put together."""
+MARKED = 20
+"""As many episodes are told apart by lines; more would hide what is below them."""
+
+
+def memory_reads(trial: Trial, path: str | Path) -> Path:
+    """Draw the reading weights of a trial: slots over steps, and below them the share that no slot got.
+
+    Slots stand in the order of writing. Colours show the square root, so that little is seen beside much, and end where
+    all but the largest of two hundred cells lie. Of many steps the mean is shown, of many slots the sum.
+
+    Args:
+        trial: one with weights.
+        path: the picture to write, whole or not at all; its suffix says the format.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        ValueError: the trial has no weights.
+    """
+    if trial.weights is None:
+        raise ValueError("the trial has no reading weights; an agent without a store has none")
+    from matplotlib.colors import PowerNorm
+
+    steps, slots = trial.weights.shape
+    by_slot, by_step = -(-slots // CELLS), -(-steps // CELLS)
+    shown = _blocks(_blocks(trial.weights.T, by_slot, "sum").T, by_step, "mean").T
+    most = max(float(np.nanquantile(shown, 0.995)), 1e-6)
+
+    figure, (top, strip) = panels(7.6, 6.2, 2, 1, sharex=True, height_ratios=[9, 1])
+    top.set_facecolor(GRID)
+    image = top.imshow(
+        shown,
+        cmap="Blues",
+        norm=PowerNorm(0.5, 0, most),
+        origin="lower",
+        aspect="auto",
+        extent=(0.5, steps + 0.5, 0.5, slots + 0.5),
+        interpolation="nearest",
+    )
+    bar = figure.colorbar(
+        image, ax=top, fraction=0.04, pad=0.02, extend="max" if np.nanmax(shown) > most else "neither"
+    )
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(length=0, labelsize=9, labelcolor=INK)
+    together = [f"sum of {by_slot} slots"] * (by_slot > 1) + [f"mean of {by_step} steps"] * (by_step > 1)
+    bar.set_label("weight" + (f" ({', '.join(together)})" if together else ""), size=9.5, color=INK)
+    unread = (1 - np.nansum(trial.weights, 1)).clip(0, 1)
+    strip.stairs(unread, np.arange(steps + 1) + 0.5, fill=True, color=SOFT)
+    strip.set_ylim(0, 1)
+    strip.set_yticks([0, 1])
+    strip.set_ylabel("read of\nno slot")
+    strip.set_xlabel("step of the trial")
+    for axis in (strip.xaxis, top.yaxis):
+        axis.get_major_locator().set_params(integer=True)
+
+    episodes = trial.episodes()
+    held = _held(steps, slots, len(episodes))
+    top.set_ylabel(f"memory slot{held}")
+    marks = [part.stop + 0.5 for part in episodes[:-1] if part.stop < steps]
+    marks = marks if len(marks) < MARKED and len(episodes) < len(trial.rewards) else []
+    for mark in marks:
+        for axes in (top, strip):
+            axes.axvline(mark, color=INK, lw=0.7, ls=(0, (4, 3)))
+        if held == _BY_STEP:
+            top.axhline(mark, color=INK, lw=0.7, ls=(0, (4, 3)))
+    figure.align_ylabels([top, strip])
+    ends = "; dashed: where an episode ends" if marks else ""
+    title(top, "What the agent reads of its memory", f"one trial of a test task; grey: nothing written yet{ends}")
+    return save(figure, path)
+
+
+_BY_STEP, _BY_EPISODE = " (the step that it holds)", " (the episode that it holds)"
+
+
+def _held(steps: int, slots: int, episodes: int) -> str:
+    """What the number of a slot means: with one slot a step, or one an episode, none of which was replaced."""
+    if slots == steps - 1:
+        return _BY_STEP
+    return _BY_EPISODE if slots == episodes - 1 else ", in the order of writing"
+
+
+def _blocks(values: Floats, size: int, how: str) -> Floats:
+    """Sums or means of ``size`` neighbouring rows of ``[n, m]``; nan where all of them are nan."""
+    if size == 1:
+        return values
+    starts = np.arange(0, len(values), size)
+    known = np.isfinite(values)
+    total, count = np.add.reduceat(np.where(known, values, 0.0), starts), np.add.reduceat(known.astype(int), starts)
+    return np.where(count > 0, total / np.maximum(1, count) if how == "mean" else total, np.nan)

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from metarl.envs.gaussian_bandit import GaussianBandit
+from metarl.tasks.priors import GaussianPrior
+from metarl.tasks.trial import TrialEnv
+from metarl.tasks.vector import TrialVectorEnv
+
+
+def test_means_are_independent_and_standard_normal() -> None:
+    means = GaussianBandit(arms=3).sample_batch(np.random.default_rng(0), 20_000)["means"]
+    assert means.dtype == np.float32
+    assert stats.kstest(means.ravel(), "norm").pvalue > 0.01
+    assert np.abs(np.corrcoef(means.T) - np.eye(3)).max() < 0.03
+
+
+def test_without_noise_single_and_batched_pay_the_means() -> None:
+    family = GaussianBandit(arms=3, pulls=3, noise=0.0)
+    tasks = family.sample_batch(np.random.default_rng(0), 4)
+    many = TrialVectorEnv(family, 4)
+    many.reset(seed=0, options={"tasks": tasks})
+    singles = [TrialEnv(family) for _ in range(4)]
+    for i, env in enumerate(singles):
+        env.reset(seed=i, options={"task": family.task(tasks, i)})
+    for arm in range(3):
+        obs, rewards, *_ = many.step(np.full(4, arm))
+        assert (rewards == tasks["means"][:, arm]).all()
+        assert (obs["prev_done"] == (arm < 2)).all()  # the third observation is the next trial's first
+        assert [env.step(arm)[1] for env in singles] == rewards.tolist()
+
+
+@pytest.mark.parametrize("kind", ["single", "batched"])
+def test_noise_is_normal(kind: str) -> None:
+    family, n = GaussianBandit(arms=2, pulls=1, noise=0.5), 10_000
+    means = np.array([-1.0, 2.0], np.float32)
+    if kind == "batched":
+        many = family.batched(n)
+        many.start({"means": np.tile(means, (n, 1))}, np.random.default_rng(0))
+        rewards = many.step(np.ones(n, int), np.random.default_rng(1))[1]
+    else:
+        env = family.make({"means": means})
+        env.reset(seed=0)
+        rewards = np.array([env.step(np.int64(1))[1] for _ in range(n)])
+    assert stats.kstest(rewards, stats.norm(2.0, 0.5).cdf).pvalue > 0.01
+
+
+def test_a_saved_trial_goes_on_alike() -> None:
+    first, second = (TrialVectorEnv(GaussianBandit(arms=3, pulls=6), 5) for _ in range(2))
+    first.reset(seed=0)
+    first.step(np.zeros(5, int))
+    second.load_state_dict(first.state_dict())
+    for t in range(8):
+        assert np.array_equal(first.step(np.full(5, t % 3))[1], second.step(np.full(5, t % 3))[1])
+
+
+def test_the_prior_carries_the_options() -> None:
+    family = GaussianBandit(arms=7, pulls=60, noise=0.3)
+    assert family.prior == GaussianPrior(arms=7, pulls=60, noise=0.3)
+    assert (family.episodes, family.trial_steps) == (60, 60)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"arms": 1}, "arms must be an integer of at least 2, not 1"),
+        ({"pulls": 0}, "pulls must be an integer of at least 1, not 0"),
+        ({"noise": -0.1}, "noise must be a standard deviation of at least 0, not -0.1"),
+        ({"noise": float("inf")}, "noise must be a standard deviation of at least 0, not inf"),
+        ({"noise": None}, "noise must be a standard deviation of at least 0, not None"),
+    ],
+)
+def test_bad_options(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        GaussianBandit(**options)

@@ -1,0 +1,217 @@
+"""Rows in worker processes: the same trials for any number of them, and what happens where one fails."""
+
+from __future__ import annotations
+
+import multiprocessing
+import pickle
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from vector_toys import Failing, FailingAtOnce, Furnished, Registered, Walk
+
+from metarl.agents.rl2 import RL2PPO
+from metarl.envs.bernoulli_bandit import BernoulliBandit
+from metarl.tasks.sb3 import as_vec_env
+from metarl.tasks.vector import TrialVectorEnv
+from metarl.tasks.workers import WorkerError, WorkerRows
+from metarl.training.collect import Carry, collect
+from metarl.types import Boundary
+
+
+@pytest.fixture(autouse=True)
+def no_child_is_left() -> Iterator[None]:
+    yield
+    assert multiprocessing.active_children() == []
+
+
+def run(env: TrialVectorEnv, steps: int = 60) -> list[Any]:
+    """All that an environment shows."""
+    try:
+        obs, info = env.reset(seed=4)
+        out = [*obs.values(), info["task"]["push"]]
+        actions = np.random.default_rng(1).integers(2, size=(steps, env.num_envs))
+        for action in actions:
+            obs, rewards, ended, _, info = env.step(action)
+            out += [*obs.values(), rewards, ended]
+            if info:
+                out += [*info["final_obs"].values(), info["task"]["push"], info["_task"]]
+        return out
+    finally:
+        env.close()
+
+
+def test_the_number_of_workers_changes_nothing() -> None:
+    """Through an id that only the user's own module registers, which every worker must import."""
+    expected = run(TrialVectorEnv(Registered(), 5))
+    for workers in (1, 2, 3):
+        got = run(TrialVectorEnv(Registered(), 5, workers=workers))
+        assert len(got) == len(expected)
+        assert all(a.dtype == b.dtype and np.array_equal(a, b) for a, b in zip(got, expected, strict=True))
+
+
+def test_dicts_of_observations_travel_too() -> None:
+    got = [run(TrialVectorEnv(Furnished(), 3, workers=workers), 20) for workers in (0, 2)]
+    assert all(np.array_equal(a, b) for a, b in zip(*got, strict=True))
+
+
+PUSH = {"push": np.array([0.5, 0.25, 0.75, 0.5])}  # row 1 fails, and with it worker 0, which has rows 0 and 1
+WHAT = {
+    "raise": r"worker 0 \(rows 0 to 1\) raised an error:\n(.|\n)*in step\n(.|\n)*the wheel came off at 100%\n"
+    r"in row 1, task \{push=0\.25\}, seed \d+",
+    "hang": r"worker 0 \(rows 0 to 1\) gave no answer for 1 s; it was playing\n"
+    r"  row 0: task \{push=0\.5\}, seed \d+\n  row 1: task \{push=0\.25\}, seed \d+",
+    "die": r"worker 0 \(rows 0 to 1\) died with exit code 3; it was playing\n"
+    r"  row 0: task \{push=0\.5\}, seed \d+\n  row 1: task \{push=0\.25\}, seed \d+",
+}
+
+
+@pytest.mark.parametrize("how", WHAT)
+def test_a_worker_that_fails_is_replaced_and_its_trials_are_void(how: str) -> None:
+    env = TrialVectorEnv(Failing(how=how), 4, workers=2, worker_timeout=1.0 if how == "hang" else 30.0)
+    try:
+        env.reset(seed=0, options={"tasks": PUSH})
+        for _ in range(6):
+            last, _, ended, _, info = env.step(np.zeros(4, int))
+            assert info == {}
+        with pytest.warns(RuntimeWarning, match=WHAT[how] + r"(.|\n)*\(restart 1 of 10\)"):
+            obs, rewards, ended, _, info = env.step(np.zeros(4, int))
+        assert ended.tolist() == info["broken_trial"].tolist() == [True, True, False, False]
+        assert rewards[:2].tolist() == [0, 0]
+        assert np.array_equal(info["final_obs"]["obs"][:2], last["obs"][:2])
+        assert obs["time"].ravel().tolist() == [0, 0, np.float32(0.7), np.float32(0.7)]
+        assert info["_task"].tolist() == [True, True, False, False]
+        assert not np.isin(info["task"]["push"][:2], PUSH["push"]).any()
+        assert all(np.isfinite(part).all() for part in (*obs.values(), *info["final_obs"].values()))
+        again, _, ended, _, info = env.step(np.zeros(4, int))
+        assert not ended.any()
+        assert again["time"].ravel().tolist() == [np.float32(t) for t in (0.1, 0.1, 0.8, 0.8)]
+        assert not np.array_equal(again["obs"][:2], obs["obs"][:2])
+    finally:
+        env.close()
+
+
+def test_the_other_rows_do_not_notice() -> None:
+    """What the rows of the sound worker show is what they show where nothing fails."""
+    seen = []
+    for how in ("none", "raise"):
+        env = TrialVectorEnv(Failing(how=how) if how == "raise" else Walk(episodes=100, steps=10), 4, workers=2)
+        env.reset(seed=0, options={"tasks": PUSH})
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            steps = [env.step(np.ones(4, int)) for _ in range(9)]
+        seen.append([(obs["obs"][2:], rewards[2:], ended[2:]) for obs, rewards, ended, _, _ in steps])
+        env.close()
+    assert all(np.array_equal(x, y) for a, b in zip(*seen, strict=True) for x, y in zip(a, b, strict=True))
+
+
+def test_two_runs_with_one_seed_have_the_same_tasks_and_restarts_are_bounded() -> None:
+    runs = []
+    for _ in range(2):
+        env = TrialVectorEnv(Failing(), 4, workers=2, max_restarts=1)
+        tasks = [env.reset(seed=1)[1]["task"]["push"]]
+        message = r"the wheel came off(.|\n)*of 1 restarts \(max_restarts\) none is left"
+        with warnings.catch_warnings(record=True) as caught, pytest.raises(WorkerError, match=message):  # noqa: PT012
+            warnings.simplefilter("always")
+            for _ in range(100):
+                *_, info = env.step(np.zeros(4, int))
+                tasks += [info["task"]["push"]] if info else []
+        assert len(caught) == 1
+        assert multiprocessing.active_children() == []
+        runs.append(tasks)
+        env.close()
+    assert len(runs[0]) > 1
+    assert all(np.array_equal(a, b) for a, b in zip(*runs, strict=True))
+
+
+def test_a_family_that_fails_at_once_is_told_at_once() -> None:
+    env = TrialVectorEnv(FailingAtOnce(), 2, workers=2)
+    with pytest.raises(WorkerError, match=r"worker 0 (.|\n)*no such simulator\nin row 0, task \{push=") as caught:
+        env.reset(seed=0)
+    assert "restart" not in str(caught.value)
+
+
+class Interrupted:
+    """Stands in for Ctrl-C while a worker is waited for."""
+
+    def __call__(self, *_: Any) -> Any:
+        raise KeyboardInterrupt
+
+
+def test_ctrl_c_leaves_no_child_and_training_can_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    env = TrialVectorEnv(Walk(), 2, workers=1)
+    env.reset(seed=0)
+    with monkeypatch.context() as patch:
+        patch.setattr("metarl.tasks.workers._Worker.answer", Interrupted())
+        with pytest.raises(KeyboardInterrupt):
+            env.step(np.zeros(2, int))
+    assert multiprocessing.active_children() == []
+    *_, info = env.step(np.zeros(2, int))
+    assert info["broken_trial"].all()
+    *_, info = env.step(np.zeros(2, int))
+    assert "broken_trial" not in info
+    env.close()
+
+
+def test_broken_trials_are_counted_and_trained_on_nowhere() -> None:
+    env = as_vec_env(TrialVectorEnv(Failing(), 4, workers=2))
+    agent = RL2PPO("MemoryPolicy", env, n_steps=10, n_epochs=1, n_minibatches=1, device="cpu")
+    env.set_options({"tasks": PUSH})
+    carry = Carry(env.reset(), np.ones(4, bool), agent.policy.initial_state(4))  # type: ignore[arg-type]
+    counted: list[list[str]] = []
+
+    def on_step(rewards: Any, ends: Any, infos: list[dict[str, Any]]) -> bool:
+        counted.append([",".join(sorted(info)) for info in infos])
+        return True
+
+    with pytest.warns(RuntimeWarning, match="the wheel came off"):
+        rollout = collect(agent.policy, env, carry, 8, generator=torch.Generator(), gamma=0.9, lam=0.9, on_step=on_step)
+    env.close()
+    assert rollout is not None
+    assert counted[6] == ["TimeLimit.truncated,broken_trial,terminal_observation"] * 2 + [""] * 2
+    assert rollout.valid is not None
+    assert rollout.valid.T.tolist() == [[False] * 7 + [True]] * 2 + [[True] * 8] * 2
+    assert rollout.begin[7].tolist() == [Boundary.TRIAL] * 2 + [Boundary.INSIDE] * 2
+
+
+def test_an_agent_trains_with_workers() -> None:
+    env = TrialVectorEnv(Walk(), 4, workers=2)
+    agent = RL2PPO("MemoryPolicy", env, n_steps=25, n_epochs=1, n_minibatches=1, device="cpu")
+    agent.learn(4 * 25)
+    assert agent.num_timesteps == 100
+    env.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"workers": 4}, "workers=4 for 3 rows; use at most as many"),
+        ({"workers": -1}, "workers must be an integer of at least 0"),
+        ({"workers": 1.5}, "workers must be an integer of at least 0"),
+        ({"workers": 1, "max_restarts": -1}, "max_restarts must be an integer of at least 0"),
+        ({"workers": 1, "worker_timeout": 0.0}, "must be a number above 0"),
+    ],
+)
+def test_bad_numbers(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TrialVectorEnv(Walk(), 3, **options)
+
+
+def test_a_batched_family_needs_no_workers() -> None:
+    with pytest.raises(ValueError, match=r"BernoulliBandit is stepped as arrays, which is faster in one process"):
+        TrialVectorEnv(BernoulliBandit(), 4, workers=2)
+
+
+class Stubborn(Walk):
+    """Cannot be pickled."""
+
+    def __reduce__(self) -> Any:
+        raise pickle.PicklingError("never")
+
+
+def test_a_family_that_cannot_travel_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"Walk cannot be sent to worker processes \(never\)"):
+        WorkerRows(Stubborn(), 2, 1)
