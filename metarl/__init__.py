@@ -12,15 +12,29 @@ if TYPE_CHECKING:
     from metarl.memory.options import MemoryOptions
     from metarl.tasks.distribution import TaskDistribution
     from metarl.tasks.trial import TrialEnv
+    from metarl.tasks.vary import Choice, Integers, LogUniform, Normal, Uniform
     from metarl.tasks.vector import TrialVectorEnv
     from metarl.training.ppo import PPOOptions
 
-__all__ = ["RL2PPO", "MemoryOptions", "PPOOptions", "TaskDistribution", "TrialEnv", "TrialVectorEnv"]
+__all__ = [
+    "RL2PPO",
+    "Choice",
+    "Integers",
+    "LogUniform",
+    "MemoryOptions",
+    "Normal",
+    "PPOOptions",
+    "TaskDistribution",
+    "TrialEnv",
+    "TrialVectorEnv",
+    "Uniform",
+]
 
 __version__ = "0.1.0"
 
 # Imported when first used, so that `import metarl` costs no more than registering the ids.
 _HOMES = {
+    **dict.fromkeys(("Choice", "Integers", "LogUniform", "Normal", "Uniform"), "metarl.tasks.vary"),
     "MemoryOptions": "metarl.memory.options",
     "PPOOptions": "metarl.training.ppo",
     "RL2PPO": "metarl.agents.rl2",

@@ -1,19 +1,24 @@
-"""The command line: ``metarl train | eval | report | list``."""
+"""The command line: ``metarl train | eval | report | list | check-env``."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import os
+import re
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from metarl.config import parse_assignment
 
 OK, FAILED, WRONG = 0, 1, 2
+CHECKED_SEEDS = "0..99"
+"""The levels of an environment that is checked where nothing is said to vary."""
+
+Assignment = tuple[tuple[str, ...], Any]
 
 
 class Parser(argparse.ArgumentParser):
@@ -30,7 +35,18 @@ def parser() -> Parser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
 
     train = commands.add_parser("train", help="train an agent, evaluate it on held-out tasks and draw the curves")
-    train.add_argument("preset", help="name of a preset (metarl list presets) or path of a TOML file")
+    train.add_argument(
+        "preset",
+        nargs="?",
+        help="name of a preset (metarl list presets) or path of a TOML file (default with --env: general)",
+    )
+    train.add_argument(
+        "--env",
+        metavar="ID",
+        action="append",
+        help="train on this instead of the preset's; module:ID imports the module (repeatable: each id is a task)",
+    )
+    add_tasks(train)
     train.add_argument(
         "--set", dest="settings", metavar="KEY=VALUE", action="append", default=[], help="change a setting (repeatable)"
     )
@@ -47,17 +63,52 @@ def parser() -> Parser:
     evaluate.add_argument("--split", choices=["validation", "test"], default="test", help="default test")
     evaluate.add_argument("--seed", type=at_least(0), help="seed of the tasks drawn (default that of the run)")
     evaluate.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    add_import(evaluate)
     evaluate.set_defaults(act=run_eval)
 
-    report = commands.add_parser("report", help="draw the pictures of a run folder again")
-    report.add_argument("run", type=Path, help="run folder")
+    report = commands.add_parser("report", help="draw a run, or several side by side, and write a page of it")
+    report.add_argument("runs", type=Path, metavar="RUN", nargs="+", help="run folder; means over seeds")
+    report.add_argument("--out", type=Path, metavar="FILE", help="page to write (default report.html in the first run)")
     report.set_defaults(act=run_report)
 
     listing = commands.add_parser("list", help="what there is to choose from")
     listing.add_argument("what", choices=["envs", "memories", "presets"])
     listing.add_argument("--json", action="store_true", help="print JSON instead of a table")
     listing.set_defaults(act=run_list)
+
+    check = commands.add_parser("check-env", help="check that an environment keeps the rules of a trial")
+    check.add_argument("env", metavar="ID", nargs="+", help="id of an environment, or module:ID")
+    add_tasks(check)
+    check.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    check.set_defaults(act=run_check)
     return top
+
+
+def add_tasks(command: argparse.ArgumentParser) -> None:
+    """The options that say how tasks differ, and what a trial is."""
+    command.add_argument(
+        "--vary",
+        metavar="NAME=RANGE",
+        action="append",
+        default=[],
+        help="what differs over tasks, such as length=0.3..1.0, size=int:1..5 or map=4x4,8x8 (repeatable)",
+    )
+    command.add_argument("--seeds", metavar="A..B", help="each seed is a task: a level")
+    command.add_argument("--episodes", type=at_least(1), help="episodes in a trial (default 5)")
+    command.add_argument("--steps", type=at_least(1), help="steps in a trial; with --episodes, the most it can have")
+    add_import(command)
+
+
+def add_import(command: argparse.ArgumentParser) -> None:
+    """The option that names modules."""
+    command.add_argument(
+        "--import",
+        dest="imports",
+        metavar="MODULE",
+        action="append",
+        default=[],
+        help="import this first, because it registers environments (repeatable)",
+    )
 
 
 def at_least(least: int) -> Callable[[str], int]:
@@ -109,14 +160,41 @@ def checked(make: Callable[[], Any]) -> Any:
         refuse(error)
 
 
+def env_settings(args: argparse.Namespace) -> list[Assignment]:
+    """What ``--env``, ``--vary`` and the like say, as settings of the section ``env``.
+
+    Raises:
+        ValueError: a range that is none, or seeds that are none.
+    """
+    from metarl.tasks.vary import parse_seeds, parse_vary
+
+    settings: list[Assignment] = []
+    if args.env:
+        settings.append((("env",), {"id": args.env[0] if len(args.env) == 1 else args.env}))
+    settings += [(("env", "vary", name), given) for name, given in map(parse_vary, args.vary)]
+    if args.seeds is not None:
+        parse_seeds(args.seeds)
+    given = {"seeds": args.seeds, "episodes": args.episodes, "steps": args.steps, "import": args.imports or None}
+    return settings + [(("env", name), value) for name, value in given.items() if value is not None]
+
+
+def look_here() -> None:
+    """Let modules that the command line names be found in the current folder, as with ``python -m metarl``."""
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+
+
 def run_train(args: argparse.Namespace) -> int:
     """``metarl train``."""
-    settings = checked(lambda: [parse_assignment(text) for text in args.settings])
+    if not args.preset and not args.env:
+        refuse(ValueError("metarl train needs a preset (metarl list presets shows them), or an environment: --env ID"))
+    look_here()
+    settings = checked(lambda: env_settings(args) + [parse_assignment(text) for text in args.settings])
     from metarl import experiment as experiments
     from metarl.runs import RunFolder
 
-    experiment = checked(lambda: experiments.configure(args.preset, settings))
-    name = Path(args.preset).stem
+    experiment = checked(lambda: experiments.configure(args.preset or "general", settings))
+    name = Path(args.preset).stem if args.preset else "-".join(re.split("[:/]", one)[-1] for one in args.env)
     run = checked(
         lambda: RunFolder.create_at(args.out) if args.out else RunFolder.create(Path("runs"), name, seed=args.seed)
     )
@@ -128,6 +206,7 @@ def run_train(args: argparse.Namespace) -> int:
     evaluation = experiments.evaluate(trained.agent, experiment, seed=args.seed)
     evaluation |= {"train_seconds": trained.seconds, "train_steps": trained.steps, "train_seed": args.seed}
     experiments.save_evaluation(run, evaluation)
+    experiments.save_trials(run, experiments.record_trials(trained.agent, experiment, seed=args.seed))
     show(evaluation)
     draw(run)
     return OK
@@ -136,8 +215,14 @@ def run_train(args: argparse.Namespace) -> int:
 def run_eval(args: argparse.Namespace) -> int:
     """``metarl eval``."""
     from metarl import experiment as experiments
+    from metarl.report.trials import path_of
     from metarl.runs import RunFolder
 
+    if args.imports:  # never what a run folder names: it may come from somebody else
+        look_here()
+        from metarl.tasks.members import import_modules
+
+        checked(lambda: import_modules(args.imports))
     run = checked(lambda: RunFolder.open(args.run))
     experiment, own_seed = checked(lambda: experiments.load_experiment(run))
     agent = checked(lambda: experiments.load_agent(run, experiment))
@@ -147,6 +232,8 @@ def run_eval(args: argparse.Namespace) -> int:
     )
     if args.split == "test" and not run.evaluation.is_file():  # of a run that was interrupted before
         experiments.save_evaluation(run, evaluation)
+    if args.split == "test" and not path_of(run).is_file():
+        experiments.save_trials(run, experiments.record_trials(agent, experiment, seed=own_seed))
     if args.json:
         print(json.dumps(evaluation))
     else:
@@ -156,9 +243,14 @@ def run_eval(args: argparse.Namespace) -> int:
 
 def run_report(args: argparse.Namespace) -> int:
     """``metarl report``."""
+    from metarl.report.build import build_report
     from metarl.runs import RunFolder
 
-    draw(checked(lambda: RunFolder.open(args.run)))
+    report = checked(lambda: build_report([RunFolder.open(path) for path in args.runs], args.out))
+    for path in args.runs:
+        print(f"run folder: {path}")
+    tell(report.pictures, report.missing)
+    print(f"page:       {report.page}")
     return OK
 
 
@@ -171,6 +263,34 @@ def run_list(args: argparse.Namespace) -> int:
     return OK
 
 
+def run_check(args: argparse.Namespace) -> int:
+    """``metarl check-env``."""
+    look_here()
+    settings = checked(lambda: env_settings(args))
+    from metarl import experiment as experiments
+    from metarl import listing
+    from metarl.config import apply
+    from metarl.tasks.check_env import Finding, check_env
+    from metarl.tasks.from_env import SpacesError
+
+    env = apply({}, settings)["env"]
+    one = isinstance(env["id"], str) and not env.keys() & {"vary", "seeds"}
+    if one and not checked(lambda: experiments.is_family(env)):
+        env["seeds"] = CHECKED_SEEDS  # nothing else is said to vary
+    try:
+        findings = check_env(experiments.make_family(env, "train"))
+    except SpacesError as error:
+        findings = [Finding("spaces", False, str(error))]
+    except ValueError as error:
+        refuse(error)
+    rows = [finding._asdict() for finding in findings]
+    if args.json:
+        print(json.dumps(rows, indent=2))
+    else:
+        print(listing.table([{"rule": f.name, "kept": "yes" if f.ok else "NO", "found": f.message} for f in findings]))
+    return OK if all(finding.ok for finding in findings) else FAILED
+
+
 def show(evaluation: dict[str, Any]) -> None:
     """Print the table of an evaluation."""
     from metarl.report.tables import evaluation_table
@@ -180,12 +300,19 @@ def show(evaluation: dict[str, Any]) -> None:
 
 def draw(run: Any) -> None:
     """Draw what can be drawn of a run, and say where."""
-    from metarl.report.figures import draw_run
+    from metarl.report.draw import draw_run
 
-    pictures = checked(lambda: draw_run(run))
+    drawn = checked(lambda: draw_run(run))
     print(f"run folder: {run.path}")
+    tell(drawn.pictures.values(), drawn.missing)
+
+
+def tell(pictures: Iterable[Path], missing: Iterable[str]) -> None:
+    """Say where pictures are, and what is missing for others."""
     for path in pictures:
         print(f"picture:    {path}")
+    for line in missing:
+        print(f"missing:    {line}")
 
 
 if __name__ == "__main__":

@@ -24,20 +24,25 @@ from metarl.envs import distribution, ids
 from metarl.functional.stats import bootstrap_mean, standard_error
 from metarl.memory.ablation import ABLATIONS, Ablation, ablated
 from metarl.memory.options import MemoryOptions
+from metarl.report import trials as kept
 from metarl.runs import RunError, RunFolder, write_json_atomic
 from metarl.tasks.distribution import TaskDistribution
 from metarl.tasks.layout import INPUTS, TrialInputs
+from metarl.tasks.members import import_modules
 from metarl.tasks.priors import Prior
+from metarl.tasks.trial import build as build_family
 from metarl.tasks.vector import TrialVectorEnv
 from metarl.tracking import WandbMode, make_tracker
 from metarl.training.evaluate import Played, play, steps_to_adapt
 from metarl.training.ppo import PPOOptions
-from metarl.types import Actor, Split
+from metarl.training.record import record
+from metarl.types import Actor, Array, Split
 
 if TYPE_CHECKING:
     from metarl.agents.rl2 import RL2PPO
 
 
+ENV_FAMILY = "metarl.tasks.from_env:EnvFamily"
 GREEDY = ("return_mean", "return_se", "return_interval", "steps_to_adapt")
 """What is kept of playing greedily."""
 
@@ -76,7 +81,10 @@ class Experiment:
     """Everything that a run is made from."""
 
     env: dict[str, Any]
-    """``id`` and the options of the family and of :class:`metarl.tasks.layout.TrialInputs`."""
+    """``id`` and the options of the family and of :class:`metarl.tasks.layout.TrialInputs`.
+
+    The id is one of this package's families, or one or several of Gymnasium's with the options of
+    :class:`metarl.tasks.from_env.EnvFamily`; ``import`` names modules that register ids."""
     train: TrainOptions
     memory: MemoryOptions = field(default_factory=MemoryOptions)
     ppo: PPOOptions = field(default_factory=PPOOptions)
@@ -86,13 +94,47 @@ class Experiment:
 
     def make_distribution(self, split: Split) -> TaskDistribution:
         """The family of tasks, drawing from ``split``."""
-        options = {k: v for k, v in self.env.items() if k != "id" and k not in INPUTS}
-        return distribution(self.env["id"], **options, split=split)
+        return make_family({k: v for k, v in self.env.items() if k not in INPUTS}, split)
+
+    @property
+    def env_name(self) -> str:
+        """The id, or all of them."""
+        given = self.env["id"]
+        return given if isinstance(given, str) else ", ".join(given)
 
     def make_env(self, split: Split, rows: int, workers: int = 0) -> TrialVectorEnv:
         """``rows`` trials of the family side by side, in ``workers`` processes if any."""
         inputs = build(TrialInputs, {k: v for k, v in self.env.items() if k in INPUTS}, "env")
         return TrialVectorEnv(self.make_distribution(split), rows, inputs=inputs, workers=workers)
+
+
+def make_family(env: Mapping[str, Any], split: Split) -> TaskDistribution:
+    """The family of an ``[env]`` table: one of this package, or that of an environment of Gymnasium's.
+
+    Raises:
+        ValueError: an unknown id or option, or a bad value.
+    """
+    options = {k: v for k, v in env.items() if k not in ("id", "import")}
+    name, modules = _imported(env)
+    if name in ids():
+        return distribution(name, **options, split=split)
+    if not isinstance(name, str | list | tuple) or str(name).startswith("metarl/"):
+        choice(name, ids(), "env.id")
+    return build_family(ENV_FAMILY, {"env": env["id"], "imports": modules, **options, "split": split}, INPUTS)
+
+
+def is_family(env: Mapping[str, Any]) -> bool:
+    """Whether the id of an ``[env]`` table names a family, and not a single environment."""
+    return _imported(env)[0] in ids()
+
+
+def _imported(env: Mapping[str, Any]) -> tuple[Any, tuple[str, ...]]:
+    """The id without its module, and the modules of ``import``; all of them are imported."""
+    given, modules = env["id"], env.get("import", ())
+    modules = (modules,) if isinstance(modules, str) else tuple(modules)
+    module, _, name = given.rpartition(":") if isinstance(given, str) else ("", "", given)
+    import_modules((*modules, module) if module else modules)
+    return name, modules
 
 
 def presets() -> dict[str, Path]:
@@ -118,7 +160,6 @@ def check(experiment: Experiment) -> Experiment:
         raise ConfigError("env.id is missing; metarl list envs shows what there is")
     if "split" in experiment.env:
         raise ConfigError("env.split is not a setting: training draws training tasks, eval --split chooses the others")
-    choice(experiment.env["id"], ids(), "env.id")
     try:
         make_agent(experiment, experiment.make_env("train", 1, min(experiment.train.workers, 1)), seed=0)
     except ConfigError:
@@ -307,9 +348,10 @@ def evaluate(
                 without[name] = run(name, agent.actor())
         played = {name: run(name, make()) for name, make in references.items()}
     result: dict[str, Any] = {
-        "env": experiment.env["id"],
+        "env": experiment.env_name,
         "env_options": {k: v for k, v in experiment.env.items() if k != "id"},
         "split": split,
+        "in_distribution": family.in_distribution,
         "trials": trials,
         "seed": seed,
         "steps_per_trial": family.trial_steps,
@@ -358,3 +400,15 @@ def ceilings(family: TaskDistribution) -> dict[str, float]:
 def save_evaluation(run: RunFolder, evaluation: Mapping[str, Any]) -> None:
     """Write the evaluation on test tasks into the run folder, where the report finds it."""
     write_json_atomic(run.evaluation, evaluation)
+
+
+def record_trials(
+    agent: RL2PPO, experiment: Experiment, *, split: Split = "test", seed: int = 0, n: int = 4
+) -> dict[str, Array]:
+    """Play ``n`` held-out trials and keep them step by step; see :func:`metarl.training.record.record`."""
+    return record(agent.actor(), agent.policy.core, lambda rows: experiment.make_env(split, rows), n, seed=seed)
+
+
+def save_trials(run: RunFolder, trials: Mapping[str, Array]) -> None:
+    """Write recorded trials of test tasks into the run folder, where the report finds them."""
+    kept.save(kept.path_of(run), trials)

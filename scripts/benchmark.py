@@ -1,6 +1,7 @@
-"""Speed, measured as ratios side by side: ``python scripts/benchmark.py envs | throughput | import | evaluation``.
+"""Speed, measured as ratios side by side: ``python scripts/benchmark.py NAME``.
 
-Each figure goes into docs/results/speed.json with the command that gave it. Run it on an idle machine.
+NAME is envs, trials, throughput, import or evaluation. Each figure goes into docs/results/speed.json with the command
+that gave it. Run it on an idle machine.
 """
 
 from __future__ import annotations
@@ -17,9 +18,14 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import metarl  # noqa: F401  (registers the ids)
 from metarl.report.results import Row, commit, upsert
+from metarl.tasks.distribution import TaskDistribution
+from metarl.tasks.trial import TrialEnv
+from metarl.tasks.vary import Uniform
+from metarl.tasks.vector import TrialVectorEnv
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results" / "speed.json"
 BANDIT = "metarl/BernoulliBandit-v0"
@@ -46,6 +52,51 @@ def envs() -> Row:
         goal=(10.0, None),
         command="python scripts/benchmark.py envs",
     )
+
+
+def trials() -> list[Row]:
+    """What trials cost beyond stepping 256 CartPoles in Gymnasium's sync vector environment, in turn, one process.
+
+    The second row is what they cost where each row is a TrialEnv of its own.
+    """
+    from metarl.tasks.sb3 import as_vec_env
+
+    n, steps, rounds = 256, 100, 15
+    actions = np.random.default_rng(0).integers(2, size=(steps, n))
+    family = TaskDistribution.from_env("CartPole-v1", vary={"length": Uniform(0.3, 1.0)}, episodes=5, steps=1000)
+    sync: Callable[..., Any] = lambda make: SyncVectorEnv([make] * n, autoreset_mode=AutoresetMode.SAME_STEP)  # noqa: E731
+    envs: dict[str, Any] = {
+        "bare": sync(lambda: gym.make("CartPole-v1")),
+        "arrays": as_vec_env(TrialVectorEnv(family, n)),
+        "singles": as_vec_env(sync(lambda: TrialEnv(family))),
+    }
+    for env in envs.values():
+        env.reset()
+        for chosen in actions:  # until rows are at different places in their episodes and trials
+            env.step(chosen)
+    seconds: dict[str, list[float]] = {name: [] for name in envs}
+    for _ in range(rounds):
+        for name, env in envs.items():
+            start = time.perf_counter()
+            for chosen in actions:
+                env.step(chosen)
+            seconds[name].append(time.perf_counter() - start)
+
+    def overhead(name: str) -> float:
+        ratios = [a / b for a, b in zip(seconds[name], seconds["bare"], strict=True)]
+        return 100 * (statistics.median(ratios) - 1)
+
+    shared: dict[str, Any] = {
+        "setting": "CartPole-v1, 256 rows, trials of 5 episodes or 1,000 steps, random actions, one process",
+        "metric": f"% beyond the time of Gymnasium's SyncVectorEnv (median of {rounds} rounds of {steps} steps)",
+        "references": {"SyncVectorEnv, microseconds a step and row": 1e6 * min(seconds["bare"]) / steps / n},
+        "command": "python scripts/benchmark.py trials",
+    }
+    singles = "SyncVectorEnv of TrialEnvs, and TrialVecEnv"
+    return [
+        row(**shared, method="TrialVectorEnv and TrialVecEnv", ours=overhead("arrays"), goal=(None, 15.0)),
+        row(**shared, method=singles, ours=overhead("singles"), goal=(None, None)),
+    ]
 
 
 def ours(seconds: float) -> float:
@@ -154,12 +205,19 @@ def row(**values: Any) -> Row:
 
 def main() -> None:
     """Measure what is named and keep it."""
-    measures = {"envs": envs, "throughput": throughput, "import": imports, "evaluation": evaluation}
+    measures: dict[str, Callable[[], Row | list[Row]]] = {
+        "envs": envs,
+        "trials": trials,
+        "throughput": throughput,
+        "import": imports,
+        "evaluation": evaluation,
+    }
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=measures)
     result = measures[parser.parse_args().what]()
-    upsert(RESULTS, result)
-    print(f"{result.setting}: {result.method}: {result.ours:.4g} {result.metric}")
+    for made in result if isinstance(result, list) else [result]:
+        upsert(RESULTS, made)
+        print(f"{made.setting}: {made.method}: {made.ours:.4g} {made.metric}")
 
 
 if __name__ == "__main__":

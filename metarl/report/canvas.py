@@ -15,6 +15,7 @@ from metarl.types import Floats
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 DPI = 150
@@ -66,9 +67,21 @@ def clean(axes: Axes, grid: bool = True) -> None:
         axes.grid(color=GRID, lw=0.8)
 
 
+def whole_ticks(axis: Axis, most: int = 9) -> None:
+    """Ticks at whole numbers only."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(most, integer=True, steps=[1, 2, 5, 10]))
+
+
+def plain(text: str) -> str:
+    """Text as it is, where matplotlib would read formulas between dollars, and without what cannot be drawn."""
+    return "".join(c for c in text if c == "\n" or c.isprintable()).replace("$", r"\$")
+
+
 def title(axes: Axes, main: str, sub: str) -> None:
     """Write a title over the axes, wrapped to the figure's width, and a smaller line below it."""
-    main = textwrap.fill(main, 68)
+    main = textwrap.fill(plain(main), 68)
     axes.set_title(sub, loc="left", fontsize=9.5, color=SOFT, pad=8)
     axes.annotate(
         main,
@@ -92,7 +105,7 @@ def heading(figure: Figure, axes: Axes, main: str) -> None:
 
 def below(name: str) -> str:
     """A line's name as :func:`named_below` writes it, wrapped to the figure's width."""
-    return textwrap.fill(name, 88)
+    return textwrap.fill(plain(name), 88)
 
 
 def height_below(names: Iterable[str]) -> float:
@@ -116,7 +129,7 @@ def label_ends(figure: Figure, axes: Axes, labels: list[tuple[str, float, Line]]
     for (name, _, line), end, height in zip(labels, ends, apart(ends, gap), strict=True):
         x, y = [1.0, 1.015, 1.04, 1.05], [end, end, height, height]
         axes.plot(x, y, transform=axes.transAxes, color=line.color, lw=1.2, clip_on=False)
-        text = axes.text(1.06, height, name, transform=axes.transAxes, va="center", fontsize=size, color=INK)
+        text = axes.text(1.06, height, plain(name), transform=axes.transAxes, va="center", fontsize=size, color=INK)
         text.set_fontweight("bold" if line.width > 2 else "normal")
 
 
@@ -126,6 +139,14 @@ def apart(ends: Floats, gap: float) -> Floats:
 
     offset = gap * np.arange(len(ends))
     return np.clip(isotonic_regression(ends - offset).x, 0, max(0.0, 1 - offset[-1])) + offset
+
+
+def smooth(values: Floats, reach: int) -> Floats:
+    """Mean over ``reach`` neighbours on either side; fewer near the ends, where both sides lose alike."""
+    total = np.concatenate([[0.0], np.cumsum(values)])
+    index = np.arange(len(values))
+    near = np.minimum(reach, np.minimum(index, index[::-1]))
+    return (total[index + near + 1] - total[index - near]) / (2 * near + 1) if reach else values
 
 
 def save(figure: Figure, path: str | Path) -> Path:

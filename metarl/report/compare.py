@@ -13,8 +13,9 @@ from metarl.runs import RunError, RunFolder
 from metarl.tasks.layout import INPUTS
 from metarl.types import Floats
 
-_IDLE = ("seed", "about", "eval", "train.threads", "train.workers")
+_IDLE = ("seed", "about", "eval", "train.threads", "train.workers", "env.import")
 """What makes no other setting: which run it is, what is said of it, how it is tested and on how many cores it runs."""
+_NORMAL95 = 1.96
 _DEFAULT = "default"  # of an option that was left out
 _WIDE = 70
 _FIRST = ("memory", "env", "ppo")
@@ -131,15 +132,15 @@ def _env(member: Member) -> Mapping[str, Any]:
     return env if isinstance(env, dict) else {}
 
 
-def flatten(config: Mapping[str, Any], before: str = "") -> dict[str, str]:
-    """Nested options as ``{"memory.store": "episodic", ...}``, without those that make no other setting."""
-    flat = {}
+def flatten(config: Mapping[str, Any], leave_out: Sequence[str] = _IDLE, before: str = "") -> dict[str, str]:
+    """Nested options as ``{"memory.store": "episodic", ...}``."""
+    flat: dict[str, str] = {}
     for name, value in config.items():
         full = f"{before}{name}"
-        if full in _IDLE:
+        if full in leave_out:
             continue
         if isinstance(value, dict):
-            flat |= flatten(value, f"{full}.")
+            flat |= flatten(value, leave_out, f"{full}.")
         else:
             flat[full] = shown(value)
     return flat
@@ -156,7 +157,8 @@ def common_env(members: Sequence[Member]) -> Evaluation:
     """The environment's id and the options that all runs share, as in an evaluation."""
     envs = [_env(member) for member in members]
     shared = {name: value for name, value in envs[0].items() if all(env.get(name) == value for env in envs)}
-    return {"env": str(shared.pop("id", "unknown")), "env_options": shared}
+    name = shared.pop("id", "unknown")
+    return {"env": name if isinstance(name, str) else ", ".join(map(str, name)), "env_options": shared}
 
 
 def same_tasks(members: Sequence[Member]) -> bool:
@@ -168,10 +170,10 @@ def same_tasks(members: Sequence[Member]) -> bool:
 def mean_over_seeds(means: Floats, errors: Floats, shared: bool) -> tuple[Floats, Floats]:
     """The mean over runs with half the width of its 95 % interval over tasks and seeds.
 
-    With independent tasks for each of S runs the squared standard error is the larger of the variance between runs and
-    the mean squared error over tasks, divided by S; the variance between runs holds that over tasks already. Where all
-    runs were tested on the same tasks it is the variance between runs divided by S, plus the error over tasks. The
-    width is that of Student's t with S - 1 degrees of freedom, or 1.96 for a single run.
+    With tasks of its own for each of S runs, the variance between runs is that of seeds and tasks together; it is taken
+    to be at least the mean squared error over tasks, and divided by S. Where all runs were tested on the same tasks, it
+    is that of the seeds alone, and the error over tasks is added undivided. The width is that of Student's t with S - 1
+    degrees of freedom (1.96 for a single run), which covers at least 95 %, and says little with two runs.
 
     Args:
         means: ``[S, ...]`` of each run.
@@ -184,7 +186,7 @@ def mean_over_seeds(means: Floats, errors: Floats, shared: bool) -> tuple[Floats
     runs = len(means)
     within = np.square(errors).mean(0)
     if runs == 1:
-        return means[0], 1.96 * np.sqrt(within)
+        return means[0], _NORMAL95 * np.sqrt(within)
     from scipy.stats import t
 
     between = means.var(0, ddof=1)

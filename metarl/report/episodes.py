@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from metarl.report.canvas import COLORS, GRID, INK, SOFT, clean, heading, panels, save
+from metarl.report.canvas import COLORS, GRID, INK, SOFT, clean, heading, panels, plain, save, whole_ticks
 from metarl.report.trials import Trial
 from metarl.types import Array
 
@@ -67,7 +67,7 @@ def _pulls(trials: Sequence[Trial], path: str | Path) -> Path:
     figure, grid = panels(7.6, 1.4 + 1.6 * len(trials), len(trials), 1, squeeze=False, sharex=True, sharey=True)
     every = np.unique(np.concatenate([trial.rewards for trial in trials]))
     paid = bool(np.isin(every, (0, 1)).all())
-    most = float(np.abs(every).max())
+    most = float(max(-every.min(), every.max()))
     shown: Any = None
     for number, (trial, axes) in enumerate(zip(trials, grid[:, 0], strict=True), start=1):
         x, size = np.arange(1, len(trial.rewards) + 1), float(np.clip(1500 / len(trial.rewards), 4, 40))
@@ -81,7 +81,7 @@ def _pulls(trials: Sequence[Trial], path: str | Path) -> Path:
             )
         axes.grid(axis="y", color=GRID, lw=0.8)
         axes.set_ylabel(f"trial {number}:\narm")
-        axes.yaxis.get_major_locator().set_params(integer=True, nbins=6)
+        whole_ticks(axes.yaxis, 6)
         axes.margins(x=0.01, y=0.12)
     if shown is not None:
         bar = figure.colorbar(shown, ax=grid, fraction=0.04, pad=0.02)
@@ -89,36 +89,34 @@ def _pulls(trials: Sequence[Trial], path: str | Path) -> Path:
         bar.ax.tick_params(length=0, labelsize=9, labelcolor=INK)
         bar.set_label("reward", size=9.5, color=INK)
     grid[-1, 0].set_xlabel("pull of the trial")
-    grid[-1, 0].xaxis.get_major_locator().set_params(integer=True)
+    whole_ticks(grid[-1, 0].xaxis)
     what = "blue dot: it paid; red cross: it did not" if paid else "colour: what it paid"
     grid[0, 0].set_title(what, loc="left", fontsize=9.5, color=SOFT, pad=8)
-    heading(figure, grid[0, 0], "Which arm the agent pulls, in trials of test tasks")
+    heading(figure, grid[0, 0], "Which arm the agent pulls in each trial")
     return save(figure, path)
 
 
 def _traces(trial: Trial, path: str | Path) -> Path:
     parts = compared(trial)
-    rows = [(name, part) for name, part in trial.observations.items() if part[0].size <= ROWS and np.ptp(part) > 0]
+    rows = [(name, part) for name, part in trial.observations.items() if _shows(part)]
     rows += [("action", trial.actions.reshape(len(trial.actions), -1)), ("reward", trial.rewards[:, None])]
-    figure, grid = panels(
-        7.6, 1.2 + 1.5 * len(rows), len(rows), len(parts), squeeze=False, sharex="col", sharey="row"
-    )  # fmt: skip
+    figure, grid = panels(7.6, 1.2 + 1.5 * len(rows), len(rows), len(parts), squeeze=False, sharex="col", sharey="row")
     for (name, values), line in zip(rows, grid, strict=True):
         for (_, steps), axes in zip(parts, line, strict=True):
-            _trace(axes, name, values.reshape(len(values), -1), steps)
-        line[0].set_ylabel(name.removeprefix("obs.") if name != "obs" else "observation")
+            _trace(axes, name, values.reshape(len(values), -1), steps, axes is line[-1])
+        line[0].set_ylabel(plain(name.removeprefix("obs.")) if name != "obs" else "observation")
     for (name, steps), axes in zip(parts, grid[0], strict=True):
         axes.set_title(f"{name}: return {trial.rewards[steps].sum():.4g}", loc="left", fontsize=9.5, color=SOFT, pad=8)
     for axes in grid[-1]:
         axes.set_xlabel("step of the episode")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        whole_ticks(axes.xaxis)
     figure.align_ylabels(grid[:, 0])
     _headline(figure, grid[0, 0], parts)
     return save(figure, path)
 
 
-def _trace(axes: Axes, name: str, values: Array, steps: slice) -> None:
-    """One part of a trial ``[T, D]`` over the steps of an episode."""
+def _trace(axes: Axes, name: str, values: Array, steps: slice, last: bool) -> None:
+    """One part of a trial ``[T, D]`` over the steps of an episode; the ``last`` of a row names the lines."""
     clean(axes)
     part = values[steps]
     edges = np.arange(len(part) + 1) + 0.5
@@ -140,12 +138,12 @@ def _trace(axes: Axes, name: str, values: Array, steps: slice) -> None:
     if name == "reward":
         axes.axhline(0, color=GRID, lw=0.8, zorder=0)  # zero is always in sight
     if part.dtype.kind in "iu":
-        axes.yaxis.get_major_locator().set_params(integer=True, nbins=5)
+        whole_ticks(axes.yaxis, 5)
     axes.margins(x=0.02, y=0.12)
-    if part.shape[1] > 1 and axes.get_subplotspec().is_last_col():
+    if part.shape[1] > 1 and last:
         axes.legend(
             loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8, handlelength=1, labelcolor=INK
-        )  # fmt: skip
+        )
 
 
 def _filmstrip(trial: Trial, path: str | Path) -> Path:
@@ -162,9 +160,7 @@ def _filmstrip(trial: Trial, path: str | Path) -> Path:
             told = (
                 f"step {step - steps.start + 1}\naction {textwrap.shorten(did, 14)}\nreward {trial.rewards[step]:.3g}"
             )
-            axes.text(
-                0.5, -0.04, told, transform=axes.transAxes, ha="center", va="top", fontsize=8, color=SOFT
-            )  # fmt: skip
+            axes.text(0.5, -0.04, told, transform=axes.transAxes, ha="center", va="top", fontsize=8, color=SOFT)
         line[0].set_title(
             f"{name}: return {trial.rewards[steps].sum():.4g}", loc="left", fontsize=9.5, color=SOFT, pad=8
         )
@@ -174,12 +170,17 @@ def _filmstrip(trial: Trial, path: str | Path) -> Path:
 
 def _headline(figure: Figure, axes: Axes, parts: list[tuple[str, slice]]) -> None:
     which = "first against last episode" if len(parts) > 1 else "its only episode"
-    heading(figure, axes, f"One trial of a test task: {which}")
+    heading(figure, axes, f"One trial: {which}")
 
 
 def _visible(picture: Array) -> Array:
     """``[H, W, C]`` as a grey or coloured picture."""
     return picture if picture.shape[2] in (3, 4) else picture[:, :, -1]
+
+
+def _shows(part: Array) -> bool:
+    """Whether observations ``[T, ...]`` are few enough numbers to be drawn, and not always the same."""
+    return 0 < part[0].size <= ROWS and bool((part != part[0]).any())
 
 
 def _is_picture(part: Array) -> bool:

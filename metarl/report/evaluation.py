@@ -115,13 +115,15 @@ def headline(evaluation: Evaluation) -> str:
 
 
 def held_out(evaluation: Evaluation) -> str:
-    """How many trials of which split, such as ``10,000 trials of test tasks``."""
+    """How many trials of which split, such as ``10,000 trials of test tasks``; or that none could be held out."""
+    if evaluation.get("in_distribution"):
+        return f"{evaluation['trials']:,} trials in distribution (too few tasks to hold any out)"
     return f"{evaluation['trials']:,} trials of {evaluation['split']} tasks"
 
 
 def best_reference(evaluation: Evaluation) -> str | None:
-    """What shares are measured against: Gittins, ideal memory, or else the reference with the largest return."""
-    references = evaluation.get("references", {})
+    """What shares are measured against: Gittins, ideal memory, or else the best reference that is not random."""
+    references = {name: value for name, value in evaluation.get("references", {}).items() if name != "random"}
     for name in _BEST:
         if name in references:
             return name

@@ -1,4 +1,4 @@
-"""Pictures of a run: how the agent adapts within a trial, and how training went.
+"""The picture of a run that matters most: how the agent adapts within a trial.
 
 Matplotlib is imported when a picture is made, and only its figure objects are used: no pyplot, no global state.
 """
@@ -7,22 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from metarl.report.canvas import (
     COLORS,
-    INK,
     SOFT,
     Line,
     below,
     canvas,
-    clean,
     height_below,
     label_ends,
     named_below,
     save,
+    smooth,
     title,
 )
 from metarl.report.evaluation import (
@@ -139,9 +138,16 @@ def draw_curves(
         marker = "o" if count <= 20 else ""
         top = 6 - line.width  # thin lines lie on thick ones, so that none is hidden
         axes.plot(
-            x, mean, color=line.color, ls=line.dash, lw=line.width, marker=marker, ms=line.width + 2, zorder=top,
+            x,
+            mean,
+            color=line.color,
+            ls=line.dash,
+            lw=line.width,
+            marker=marker,
+            ms=line.width + 2,
+            zorder=top,
             label=below(name) if name in listed else None,
-        )  # fmt: skip
+        )
         if half is not None:
             # Neighbouring steps of a task are correlated, so the smoothed band is not narrowed.
             wide = smooth(half, reach)
@@ -152,6 +158,7 @@ def draw_curves(
         axes.axhline(rate, color=SOFT, lw=0.9, ls=(0, (1, 2)), zorder=2)
         labels.append((name, rate, Line(SOFT)))
 
+    _keep_in_sight(axes, [curve.mean for curve in curves])
     where = "exposure of the episode's context" if along == "by_exposure" else f"{unit} of the trial"
     smoothed = f"\n(averaged over {2 * reach + 1} neighbouring {unit}s)" if reach else ""
     axes.set_xlabel(where)
@@ -164,53 +171,6 @@ def draw_curves(
         named_below(figure)
     if labels:
         label_ends(figure, axes, labels)
-    return save(figure, path)
-
-
-def learning_curve(metrics: Sequence[Mapping[str, Any]], path: str | Path) -> Path:
-    """Draw training: the return over environment steps, and below it the policy's entropy and explained variance.
-
-    Args:
-        metrics: the rows of ``metrics.jsonl``; a row may lack any of the numbers.
-        path: the picture to write, whole or not at all; its suffix says the format.
-
-    Returns:
-        ``path``.
-
-    Raises:
-        ValueError: no row has a return.
-    """
-    steps, returns = series(metrics, "rollout/ep_rew_mean")
-    if not len(steps):
-        raise ValueError("no row of the metrics has rollout/ep_rew_mean; train for at least one whole trial first")
-    entropy, explained = series(metrics, "train/entropy"), series(metrics, "train/explained_variance")
-    below = len(entropy[0]) > 0 or len(explained[0]) > 0
-
-    figure, axes = canvas(7.6, 5.6 if below else 3.8)
-    bottom = axes
-    if below:
-        figure.delaxes(axes)
-        axes, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[1.6, 1])
-        clean(axes)
-        clean(bottom)
-    reach = len(returns) // 60
-    if reach:
-        axes.plot(steps, returns, color=_BLUE, lw=0.8, alpha=0.35)
-    label = f"mean of {2 * reach + 1} neighbouring reports" if reach else ""
-    axes.plot(steps, smooth(returns, reach), color=_BLUE, lw=2.2, label=label, marker="" if len(steps) > 1 else "o")
-    if label:
-        axes.legend(loc="best", frameon=False, labelcolor=INK, fontsize=9)
-    axes.set_ylabel("return of a training trial (reward)")
-    if below:
-        _side(bottom, entropy, "policy entropy (nats)", _GREEN, "-")
-        right = bottom.twinx()
-        clean(right, grid=False)
-        _side(right, explained, "explained variance\n(share)", _VERMILLION, (0, (5, 2)))
-        figure.align_ylabels([axes, bottom])
-        right.set_ylim(float(explained[1].min(initial=0.0).clip(-0.5)) - 0.03, 1.03)
-    bottom.set_xlabel("environment steps")
-    bottom.xaxis.set_major_formatter(lambda value, _: thousands(value))
-    title(axes, "Learning curve", _cost(metrics))
     return save(figure, path)
 
 
@@ -237,47 +197,18 @@ def reference_curves(evaluation: Evaluation, along: str) -> list[Curve]:
     ]
 
 
+def _keep_in_sight(axes: Axes, means: Sequence[Floats]) -> None:
+    """Let bands that are far wider than what they belong to leave the picture."""
+    every = np.concatenate(means)
+    low, high = float(np.nanmin(every)), float(np.nanmax(every))
+    if high > low:
+        bottom, top = axes.get_ylim()
+        axes.set_ylim(max(bottom, low - (high - low)), min(top, high + high - low))
+
+
 def _counted(count: int) -> list[int]:
     """Ticks for 1, 2, ..., ``count``: round numbers, with 1 in place of 0."""
     from matplotlib.ticker import MaxNLocator
 
     ticks = MaxNLocator(10 if count <= 20 else 6, integer=True, steps=[1, 2, 5, 10]).tick_values(0, count)
     return sorted({max(1, int(tick)) for tick in ticks if tick <= count})
-
-
-def smooth(values: Floats, reach: int) -> Floats:
-    """Mean over ``reach`` neighbours on either side; fewer near the ends, where both sides lose alike."""
-    total = np.concatenate([[0.0], np.cumsum(values)])
-    index = np.arange(len(values))
-    near = np.minimum(reach, np.minimum(index, index[::-1]))
-    return (total[index + near + 1] - total[index - near]) / (2 * near + 1) if reach else values
-
-
-def series(metrics: Sequence[Mapping[str, Any]], name: str) -> tuple[Floats, Floats]:
-    """Environment steps and values of the rows that have a finite number of this ``name``."""
-    rows = [(row["env_steps"], row[name]) for row in metrics if isinstance(row.get(name), int | float)]
-    pairs = floats(rows).reshape(-1, 2)
-    pairs = pairs[np.isfinite(pairs[:, 1])]
-    return pairs[:, 0], pairs[:, 1]
-
-
-def _cost(metrics: Sequence[Mapping[str, Any]]) -> str:
-    last = metrics[-1]
-    steps = f"{last['env_steps']:,} environment steps"
-    if not isinstance(last.get("time"), int | float):
-        return steps
-    minutes, seconds = divmod(round(last["time"]), 60)
-    return f"{steps} in {minutes} min {seconds:02d} s" if minutes else f"{steps} in {seconds} s"
-
-
-def _side(axes: Axes, series: tuple[Floats, Floats], label: str, color: str, dash: Any) -> None:
-    axes.plot(*series, color=color, lw=1.6, ls=dash)
-    axes.set_ylabel(label, color=color)
-    axes.tick_params(axis="y", labelcolor=color)
-
-
-def thousands(value: float) -> str:
-    """A count of steps, such as ``2 M`` or ``50 k``."""
-    if value >= 1e6:
-        return f"{value / 1e6:g} M"
-    return f"{value / 1e3:g} k" if value >= 1e3 else f"{value:g}"

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from metarl.report.canvas import COLORS, Line, below, canvas, height_below, named_below, save, title
+from metarl.report.canvas import COLORS, Line, below, canvas, height_below, named_below, save, smooth, title
 from metarl.report.compare import Setting, common_env, pooled, same_tasks
 from metarl.report.evaluation import headline
-from metarl.report.figures import Curve, draw_curves, reference_curves, series, smooth, thousands
+from metarl.report.figures import Curve, draw_curves, reference_curves
+from metarl.report.learning import series, thousands
 from metarl.types import Floats
 
 _DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)))
@@ -48,7 +49,9 @@ def adaptation_overlay(settings: Sequence[Setting], path: str | Path) -> Path:
     references = reference_curves(first, along) if same_tasks(members) else []
     trials = sorted({one["trials"] for one in every})
     told = f"{trials[0]:,}" if len(trials) == 1 else f"{trials[0]:,} to {trials[-1]:,}"
-    sub = f"{told} trials of {first['split']} tasks a run; bands: 95 % intervals over tasks and seeds"
+    bands = "; bands: 95 % intervals over tasks and seeds" if any(curve.half is not None for curve in curves) else ""
+    where = "trials in distribution" if first.get("in_distribution") else f"trials of {first['split']} tasks"
+    sub = f"{told} {where} a run{bands}"
     return draw_curves(curves + references, first, along, {}, headline(common_env(members)), sub, path, legend=True)
 
 
@@ -77,9 +80,14 @@ def learning_overlay(settings: Sequence[Setting], path: str | Path) -> Path:
             mean = np.mean([np.interp(x, *run) for run in runs], 0)
             marker = "" if len(x) > 1 else "o"
             axes.plot(
-                x, mean, color=line.color, ls=line.dash, lw=line.width, marker=marker,
+                x,
+                mean,
+                color=line.color,
+                ls=line.dash,
+                lw=line.width,
+                marker=marker,
                 label=below(setting.name),
-            )  # fmt: skip
+            )
             drawn += len(runs)
     if not drawn:
         raise ValueError("no run has a return in its metrics; train for at least one whole trial first")

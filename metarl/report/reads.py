@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from metarl.report.canvas import GRID, INK, SOFT, panels, save, title
+from metarl.report.canvas import GRID, INK, SOFT, panels, save, title, whole_ticks
 from metarl.report.trials import Trial
 from metarl.types import Floats
 
@@ -66,7 +66,7 @@ def memory_reads(trial: Trial, path: str | Path) -> Path:
     strip.set_ylabel("read of\nno slot")
     strip.set_xlabel("step of the trial")
     for axis in (strip.xaxis, top.yaxis):
-        axis.get_major_locator().set_params(integer=True)
+        whole_ticks(axis)
 
     episodes = trial.episodes()
     held = _held(steps, slots, len(episodes))
@@ -80,7 +80,7 @@ def memory_reads(trial: Trial, path: str | Path) -> Path:
             top.axhline(mark, color=INK, lw=0.7, ls=(0, (4, 3)))
     figure.align_ylabels([top, strip])
     ends = "; dashed: where an episode ends" if marks else ""
-    title(top, "What the agent reads of its memory", f"one trial of a test task; grey: nothing written yet{ends}")
+    title(top, "What the agent reads of its memory", f"along one trial; grey: nothing written yet{ends}")
     return save(figure, path)
 
 

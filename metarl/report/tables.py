@@ -57,13 +57,11 @@ def evaluation_rows(evaluation: Evaluation) -> tuple[Cells, list[Cells], list[Ce
     unit, per = return_unit(evaluation)
     best = best_reference(evaluation)
     head = ("", f"reward per {unit}", f"random to {best}" if best else "share", f"{step_word(evaluation)}s to 90 %")
-    ours, theirs = (
-        [
-            (name, _mean(result, per), _share(evaluation, result), str(result.get("steps_to_adapt", _NOTHING)))
-            for name, result in rows(evaluation)
-        ]
-        for rows in (_agent_rows, _reference_rows)
-    )
+
+    def cells(name: str, result: Evaluation) -> Cells:
+        return name, _mean(result, per), _share(evaluation, result), str(result.get("steps_to_adapt", _NOTHING))
+
+    ours, theirs = ([cells(*row) for row in rows(evaluation)] for rows in (_agent_rows, _reference_rows))
     return head, ours, theirs
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -55,33 +57,40 @@ def load(path: Path) -> list[Trial]:
     Raises:
         RunError: the file is damaged.
     """
+    damaged = f"{path} is damaged (%s); remove it and make it again with metarl eval {path.parent}"
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
+    except (TypeError, ValueError, EOFError, OSError, NotImplementedError, zipfile.BadZipFile, zlib.error):
+        raise RunError(damaged % "it holds no arrays") from None
+    try:
         return _trials(arrays)
-    except (KeyError, IndexError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        told = f"{path} is damaged ({error}); remove it and make it again with metarl eval {path.parent}"
-        raise RunError(told) from None
+    except KeyError as error:
+        raise RunError(damaged % f"it lacks {error}") from None
+    except (IndexError, TypeError, ValueError) as error:
+        raise RunError(damaged % error) from None
 
 
-def _trials(arrays: Mapping[str, Array]) -> list[Trial]:
+def _trials(arrays: Mapping[str, Any]) -> list[Trial]:
     seen = {name: part for name, part in arrays.items() if name == "obs" or name.startswith("obs.")}
-    actions, rewards, ends = (arrays[name] for name in ("actions", "rewards", "ends"))
-    n, steps = rewards.shape
+    actions, rewards, ends, lengths = (arrays[name] for name in ("actions", "rewards", "ends", "lengths"))
+    if rewards.ndim != 2:
+        raise ValueError(f"its rewards have the shape {rewards.shape}, expected trials and steps")
     for part in (*seen.values(), actions, ends):
-        if part.shape[:2] != (n, steps):
-            raise ValueError(f"its parts disagree: {part.shape[:2]} and {(n, steps)} trials and steps")
-    trials = []
-    for row, length in enumerate(arrays["lengths"].tolist()):
-        if not 0 < length <= steps:
-            raise ValueError(f"a trial of {length} steps, of which {steps} were kept")
-        trials.append(
-            Trial(
-                {name: part[row, :length] for name, part in seen.items()},
-                actions[row, :length],
-                rewards[row, :length].astype(float),
-                ends[row, :length].astype(bool),
-                arrays["weights"].astype(float) if row == 0 and "weights" in arrays else None,
-            )
+        if part.shape[:2] != rewards.shape:
+            raise ValueError(f"its parts disagree: {part.shape[:2]} and {rewards.shape} trials and steps")
+    if lengths.shape != rewards.shape[:1] or not ((lengths > 0) & (lengths <= rewards.shape[1])).all():
+        raise ValueError("its trials are longer than what was kept of them")
+    weights = arrays.get("weights")
+    if weights is not None and (weights.ndim != 2 or not weights.size or len(weights) > lengths[0]):
+        raise ValueError(f"its weights have the shape {weights.shape}, expected steps of the first trial and slots")
+    return [
+        Trial(
+            {name: part[row, :length] for name, part in seen.items()},
+            actions[row, :length],
+            rewards[row, :length].astype(float),
+            ends[row, :length].astype(bool),
+            weights.astype(float) if row == 0 and weights is not None else None,
         )
-    return trials
+        for row, length in enumerate(lengths.tolist())
+    ]

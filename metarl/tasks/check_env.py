@@ -233,7 +233,7 @@ def sampling(family: TaskDistribution, inputs: TrialInputs) -> str:
     if not equal(*batches):
         raise BrokenRuleError("sample_batch draws other tasks from an equal generator; use the rng that it gets alone")
     for i in range(50):
-        task = {name: values[i] for name, values in batches[0].items()}
+        task = {name: np.asarray(values[i]) for name, values in batches[0].items()}
         if not family.task_space.contains(task):
             raise BrokenRuleError(f"the task {_short(task)} does not lie in the task space {family.task_space}")
     return "50 tasks, twice"

@@ -15,7 +15,17 @@ from gymnasium import spaces
 from metarl.tasks import finite
 from metarl.tasks.checks import whole_number
 from metarl.tasks.distribution import TaskBatch, TaskDistribution
-from metarl.tasks.members import ActionMask, InnerEnv, Maker, Member, import_modules, maker, says_masks, time_limit
+from metarl.tasks.members import (
+    ActionMask,
+    InnerEnv,
+    Maker,
+    Member,
+    find,
+    import_modules,
+    maker,
+    says_masks,
+    time_limit,
+)
 from metarl.tasks.trial import TrialEnv
 from metarl.tasks.vary import Choice, Finite, Range, as_range, parse_seeds
 from metarl.types import Array, Ints, Split
@@ -92,8 +102,11 @@ class EnvFamily(TaskDistribution):
         super().__post_init__()
         for name, value in self._read_options().items():
             object.__setattr__(self, name, value)
+        import_modules(self.imports)
+        for one in self.env if isinstance(self.env, tuple) else (self.env,):
+            find(one)
         object.__setattr__(self, "family", "+".join(one.name for one in self._makers))
-        _ = self.trial_steps  # makes environments, and compares them
+        _ = self._total, self.trial_steps  # the latter makes environments, and compares them
 
     def _read_options(self) -> dict[str, Any]:
         """The options in the one form that they are kept in."""
@@ -132,8 +145,8 @@ class EnvFamily(TaskDistribution):
             raise ValueError(f"{clash[0]!r} is taken by the ids or seeds of this family; vary another name")
         if not parts and not self.vary:
             raise ValueError(
-                "nothing varies, so there is one task only; give vary={name: Uniform(low, high)}, seeds=range(1000) or "
-                "several ids"
+                "nothing varies, so there is one task only; say what does: vary={name: Uniform(low, high)} "
+                "(--vary name=low..high), seeds=range(1000) (--seeds 0..999), or several ids"
             )
         return {**parts, **self.vary}
 
@@ -153,7 +166,6 @@ class EnvFamily(TaskDistribution):
     @cached_property
     def _makers(self) -> list[Maker]:
         """One for each id."""
-        import_modules(self.imports)
         ids = self.env if isinstance(self.env, tuple) else (self.env,)
         values, applied = self._values(self._probes()[0]), self.apply is not None
         return [maker(one, self.kwargs, self.vary, applied, values) for one in ids]

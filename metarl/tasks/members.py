@@ -152,18 +152,15 @@ def maker(given: str | Make, kwargs: Mapping[str, Any], names: Iterable[str], ap
         ValueError: the id is unknown, or a value can go nowhere.
     """
     names = list(names)
-    name, make, creator = _by_id(given) if isinstance(given, str) else (_name(given), given, given)
+    name, make, creator = find(given)
     taken, anything = _taken(creator)
     make = partial(make, **kwargs)
-    arguments = [n for n in names if n in taken]
+    arguments = [n for n in names if n in taken or anything]
     env = _made(name, make, {n: first[n] for n in arguments})
     has = env.unwrapped
     attributes = [n for n in names if n not in arguments and _is_attribute(has, n)]
     rest = [n for n in names if n not in arguments and n not in attributes]
     env.close()
-    if rest and anything:
-        arguments, rest = [*arguments, *rest], []
-        _made(name, make, {n: first[n] for n in arguments}).close()
     if rest and not applied:
         known = sorted(n for n, v in vars(has).items() if isinstance(v, bool | int | float | str) and n[0] != "_")
         close = difflib.get_close_matches(rest[0], [*taken, *known], 1)
@@ -180,9 +177,15 @@ def _is_attribute(env: InnerEnv, name: str) -> bool:
     return hasattr(env, name) and not hasattr(gym.Env, name) and not callable(getattr(env, name))
 
 
-def _by_id(env_id: str) -> tuple[str, Make, Any]:
-    """The name, the function and the constructor behind an id."""
-    module, _, name = env_id.rpartition(":")
+def find(given: str | Make) -> tuple[str, Make, Any]:
+    """The name, the function and the constructor behind an id, or a function.
+
+    Raises:
+        ValueError: the id is unknown, or its module cannot be imported.
+    """
+    if not isinstance(given, str):
+        return str(getattr(given, "__name__", type(given).__name__)), given, given
+    module, _, name = given.rpartition(":")
     import_modules([module] if module else [])
     if name not in gym.registry:
         try:
@@ -196,11 +199,7 @@ def _by_id(env_id: str) -> tuple[str, Make, Any]:
             ) from error
     entry = gym.spec(name).entry_point
     creator = load_env_creator(entry) if isinstance(entry, str) else entry
-    return name, partial(gym.make, env_id, disable_env_checker=True), creator
-
-
-def _name(function: Any) -> str:
-    return str(getattr(function, "__name__", type(function).__name__))
+    return name, partial(gym.make, given, disable_env_checker=True), creator
 
 
 def _taken(creator: Any) -> tuple[list[str], bool]:

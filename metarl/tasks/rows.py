@@ -11,7 +11,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from metarl.tasks.distribution import BatchedEnv, TaskBatch, TaskDistribution
-from metarl.tasks.trial import InnerEnv, inner_seeds
+from metarl.tasks.inner import InnerRow, inner_seeds
 from metarl.types import Array, Bools, Ints, Observations
 
 
@@ -30,7 +30,7 @@ class SyncRows(BatchedEnv):
     def __init__(self, distribution: TaskDistribution, n: int, first: int = 0) -> None:
         self._space = distribution.observation_space
         self._rows = np.arange(n)
-        self._inner = [InnerEnv(distribution, first + row) for row in range(n)]
+        self._inner = [InnerRow(distribution, first + row) for row in range(n)]
         self._envs = SyncVectorEnv(
             [partial(self._inner.__getitem__, row) for row in range(n)],
             copy=False,

@@ -194,6 +194,11 @@ class TrialVecEnv(VecEnv):
         envs = getattr(self._rows, "envs", None)
         return [envs is not None and is_wrapped(envs[i], wrapper_class) for i in rows]
 
+    @property
+    def resumable(self) -> bool:
+        """Whether :meth:`state_dict` works."""
+        return bool(getattr(self.env, "resumable", False))
+
     def state_dict(self) -> dict[str, Any]:
         """The environment's own state and the running returns and lengths.
 

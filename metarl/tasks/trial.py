@@ -14,8 +14,9 @@ import numpy as np
 from metarl.seeding import numpy_rng, split_key
 from metarl.tasks.checks import check_tasks
 from metarl.tasks.distribution import Task, TaskBatch, TaskDistribution
+from metarl.tasks.inner import InnerRow, inner_seeds
 from metarl.tasks.layout import INPUTS, TrialInputs, TrialLayout
-from metarl.types import Array, Ints, Split, TrialObservation
+from metarl.types import Array, Split, TrialObservation
 
 
 class TrialEnv(gym.Env[TrialObservation, Any]):
@@ -41,7 +42,7 @@ class TrialEnv(gym.Env[TrialObservation, Any]):
         self.layout = TrialLayout(distribution, inputs)
         self.observation_space: gym.Space[Any] = self.layout.observation_space
         self.action_space = self.layout.action_space
-        self._inner = InnerEnv(distribution)
+        self._inner = InnerRow(distribution)
         self._tasks_rng: np.random.Generator | None = None
         self._over = True
         self._step = self._episode = 0
@@ -132,66 +133,6 @@ class TrialEnv(gym.Env[TrialObservation, Any]):
         }
 
 
-class InnerEnv(gym.Env[Any, Any]):
-    """The inner environment of one row, trial after trial; an error it raises carries a note of its task and seed.
-
-    Args:
-        distribution: the family that tasks come from.
-        row: the row to name in notes; None where there is only one.
-    """
-
-    env: gym.Env[Any, Any] | None = None
-    """The environment of the task under way; None before the first."""
-
-    def __init__(self, distribution: TaskDistribution, row: int | None = None) -> None:
-        self.observation_space: gym.Space[Any] = distribution.observation_space
-        self.action_space = distribution.action_space
-        self._distribution = distribution
-        self._where = "" if row is None else f"row {row}, "
-
-    def begin(self, task: Mapping[str, Array], seed: int) -> tuple[Any, dict[str, Any]]:
-        """Begin a trial: put the environment into ``task``, seed it once and reset it."""
-        self._task, self._seed = task, seed
-        try:
-            made = self._distribution
-            self.env = made.make(task) if self.env is None else made.remake(self.env, task)
-            return self.env.reset(seed=seed)
-        except Exception as error:
-            error.add_note(self._note())
-            raise
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Begin the next episode of the trial."""
-        assert self.env is not None
-        try:
-            return self.env.reset(seed=seed, options=options)
-        except Exception as error:
-            error.add_note(self._note())
-            raise
-
-    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Play a step."""
-        try:
-            return self.env.step(action)  # type: ignore[union-attr]  # begun before; checked in no step, for speed
-        except Exception as error:
-            error.add_note(self._note())
-            raise
-
-    def close(self) -> None:
-        """Close the environment."""
-        if self.env is not None:
-            self.env.close()
-
-    def _note(self) -> str:
-        return f"in {self._where}{describe_trial(self._task, self._seed)}"
-
-
-def describe_trial(task: Mapping[str, Array], seed: int) -> str:
-    """The task and the seed of a trial for messages; long arrays are abbreviated."""
-    values = (f"{name}={np.array2string(np.asarray(v), threshold=16, separator=', ')}" for name, v in task.items())
-    return f"task {{{', '.join(values)}}}, seed {seed}"
-
-
 def streams(distribution: TaskDistribution, seed: int | None) -> tuple[np.random.Generator, np.random.Generator, int]:
     """The generators of tasks and of dynamics, and the seed behind both: ``seed``, or fresh entropy for None."""
     entropy = np.random.SeedSequence().entropy if seed is None else seed
@@ -199,11 +140,6 @@ def streams(distribution: TaskDistribution, seed: int | None) -> tuple[np.random
         raise ValueError(f"a seed is an integer of at least 0, not {seed!r}")
     number = int(entropy)
     return distribution.task_rng(number), numpy_rng(number, "env", split_key(distribution.split)), number
-
-
-def inner_seeds(rng: np.random.Generator, n: int) -> Ints:
-    """``[n]`` seeds of inner environments, each given once, at the start of a trial."""
-    return rng.integers(2**31, size=n)
 
 
 def _pinned(distribution: TaskDistribution, options: Mapping[str, Any] | None) -> TaskBatch | None:

@@ -278,12 +278,13 @@ def _ordered(given: Uniform | Integers) -> None:
 
 _NUMBER = r"[+-]?(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d+)?"
 _ENDS = re.compile(rf"\s*({_NUMBER})\s*\.\.\s*({_NUMBER})\s*")
+_WHOLE_ENDS = re.compile(r"\s*([+-]?\d+)\s*\.\.\s*([+-]?\d+)\s*")
 _NORMAL = re.compile(rf"\s*({_NUMBER})\s*,\s*({_NUMBER})\s*")
 _KIND = re.compile(r"\s*([A-Za-z]\w*)\s*:(.*)", re.DOTALL)
 _KINDS = {
     "uniform": (_ENDS, Uniform, float),
     "log": (_ENDS, LogUniform, float),
-    "int": (_ENDS, Integers, int),
+    "int": (_WHOLE_ENDS, Integers, int),
     "normal": (_NORMAL, Normal, float),
 }
 

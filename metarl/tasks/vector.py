@@ -166,6 +166,11 @@ class TrialVectorEnv(VectorEnv[TrialObservation, Array, Array]):
             self._vector[rows] = vector
         return {"task": {name: _spread(values, rows, self.num_envs) for name, values in tasks.items()}, "_task": begins}
 
+    @property
+    def resumable(self) -> bool:
+        """Whether :meth:`state_dict` works: the family has dynamics of its own, and those can be saved."""
+        return type(self._batched).state_dict is not BatchedEnv.state_dict
+
     def state_dict(self) -> dict[str, Any]:
         """All that is needed to go on bit for bit, in the middle of a trial too.
 

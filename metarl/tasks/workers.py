@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import pickle
-import signal
 import time
-import traceback
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from functools import partial
-from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
@@ -20,12 +14,10 @@ from gymnasium.vector.utils import CloudpickleWrapper, create_empty_array
 
 from metarl.tasks.checks import whole_number
 from metarl.tasks.distribution import BatchedEnv, TaskBatch, TaskDistribution
-from metarl.tasks.rows import SyncRows
-from metarl.tasks.trial import describe_trial, inner_seeds
+from metarl.tasks.inner import describe_trial, inner_seeds
+from metarl.tasks.process import CLOSE_SECONDS, RaisedError, WorkerProcess
 from metarl.types import Array, Bools, Ints, Observations
 
-IMPORT_SECONDS = 60.0  # a new process may take this long to import what it needs
-CLOSE_SECONDS = 2.0  # processes that are busy for longer when all is closed are killed
 NAMED_ROWS = 8  # of a process that gave no sign, so many rows are named with task and seed
 
 
@@ -34,7 +26,7 @@ class WorkerError(RuntimeError):
 
 
 class WorkerRows(BatchedEnv):
-    """``n`` inner environments of a family in ``workers`` processes, each with a :class:`SyncRows` over its part.
+    """``n`` inner environments of a family in ``workers`` processes, each with a ``SyncRows`` over its part.
 
     Tasks and seeds come from the caller's streams alone, so that what is played does not depend on the number of
     workers. A worker that raises, dies or does not answer in time is killed and replaced: its rows are
@@ -72,7 +64,7 @@ class WorkerRows(BatchedEnv):
             ) from error
         self._timeout, self._max_restarts, self._restarts = timeout, max_restarts, 0
         self._bounds = [(int(part[0]), int(part[-1]) + 1) for part in np.array_split(np.arange(n), workers)]
-        self._workers: list[_Worker] = []
+        self._workers: list[WorkerProcess] = []
         self._proved = False
         self._rows = np.arange(n)
         self._trials: list[tuple[TaskBatch, int]] = [({}, 0)] * n
@@ -131,9 +123,9 @@ class WorkerRows(BatchedEnv):
             worker.end(max(0.0, deadline - time.monotonic()))
         self._workers = []
 
-    def _spawn(self, index: int) -> _Worker:
+    def _spawn(self, index: int) -> WorkerProcess:
         first, end = self._bounds[index]
-        return _Worker(self._payload, first, end - first)
+        return WorkerProcess(self._payload, first, end - first)
 
     def _answers(self, asked: list[int]) -> dict[int, Any]:
         """What the workers ``asked`` answered, without those that failed."""
@@ -149,7 +141,7 @@ class WorkerRows(BatchedEnv):
         worker = self._workers[index]
         try:
             return call()
-        except _RaisedError as error:
+        except RaisedError as error:
             what = f"raised an error:\n{error}"
         except TimeoutError as error:
             what = f"{error}; it was playing\n{self._playing(index)}"
@@ -182,94 +174,6 @@ class WorkerRows(BatchedEnv):
         lines = [f"  row {row}: {describe_trial(*self._trials[row])}" for row in range(first, end)]
         rest = [f"  and {len(lines) - NAMED_ROWS} more rows"] if len(lines) > NAMED_ROWS else []
         return "\n".join(lines[:NAMED_ROWS] + rest)
-
-
-class _RaisedError(Exception):
-    """A worker raised; the text is its traceback."""
-
-
-class _Worker:
-    """One process, and the pipe to it."""
-
-    def __init__(self, payload: bytes, first: int, n: int) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, payload, first, n), daemon=True)
-        self.lost = True
-        """Whether it has no environments yet: it takes no part in steps."""
-        self._ready = False
-        with _one_thread():
-            self.process.start()
-        theirs.close()
-
-    def wait_ready(self) -> bool:
-        """Wait until the process has imported what it needs; True."""
-        if not self._ready:
-            self.answer(time.monotonic(), IMPORT_SECONDS)
-            self._ready = True
-        return True
-
-    def ask(self, *message: Any) -> None:
-        """Send a request; that the process is dead shows where its answer is read."""
-        with suppress(OSError):
-            self._pipe.send(message)
-
-    def answer(self, since: float, seconds: float) -> tuple[Any]:
-        """The answer, in a tuple of one.
-
-        Raises:
-            TimeoutError, EOFError, _RaisedError: the process did not answer in time, died, or raised.
-        """
-        if not self._pipe.poll(max(0.0, since + seconds - time.monotonic())):
-            raise TimeoutError(f"gave no answer for {seconds:g} s")
-        try:
-            fine, result = self._pipe.recv()
-        except OSError as error:
-            raise EOFError from error
-        if not fine:
-            raise _RaisedError(result)
-        return (result,)
-
-    def end(self, seconds: float) -> None:
-        """Wait for the process to end by itself, then end it."""
-        if not self._pipe.closed:
-            self.process.join(seconds)
-            self.kill()
-
-    def kill(self) -> None:
-        """End the process, whatever it does."""
-        self.process.kill()
-        self.process.join()
-        self.process.close()
-        self._pipe.close()
-
-
-def _serve(pipe: Connection, payload: bytes, first: int, n: int) -> None:
-    """What a worker does: answer requests to its rows until it is told None."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    try:
-        rows = SyncRows(pickle.loads(payload).fn, n, first)
-        pipe.send((True, None))
-        while (message := pipe.recv())[0] is not None:
-            pipe.send((True, getattr(rows, message[0])(*message[1:])))
-        rows.close()
-    except Exception:
-        with suppress(OSError):  # where the parent is gone
-            pipe.send((False, traceback.format_exc()))
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Processes started within use one thread for linear algebra, instead of as many as there are cores each."""
-    old = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "1"
-    try:
-        yield
-    finally:
-        if old is None:
-            del os.environ["OMP_NUM_THREADS"]
-        else:
-            os.environ["OMP_NUM_THREADS"] = old
 
 
 def check_timeout(seconds: float) -> None:

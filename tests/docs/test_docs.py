@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import os
 import re
 import runpy
 import shlex
+import subprocess
 import sys
 import types
 from collections.abc import Callable, Iterator
@@ -89,7 +91,7 @@ def nothing_stays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[N
 def module_of(file: str) -> str:
     """The name that a file is imported by."""
     name = file.removesuffix(".py").replace("/", ".")
-    return name if name.startswith("metarl.") else f"metarl.{name}"
+    return name if "/" not in file or name.startswith("metarl.") else f"metarl.{name}"
 
 
 @pytest.fixture
@@ -180,11 +182,12 @@ def commands(page: str) -> list[list[str]]:
 
 
 def check_metarl(words: list[str]) -> None:
-    if len(words) == 1 and words[0] in ("train", "eval", "report", "list"):
+    if len(words) == 1 and words[0] in ("train", "eval", "report", "list", "check-env"):
         return  # the command's name, in a sentence
     args = cli.parser().parse_args(words)
     if args.command == "train":
-        configure(args.preset, [parse_assignment(text) for text in args.settings])
+        given = cli.env_settings(args) + [parse_assignment(text) for text in args.settings]
+        configure(args.preset or "general", given)
 
 
 @pytest.mark.parametrize("page", WRITTEN)
@@ -210,6 +213,40 @@ def test_commands_are_such(page: str, run: Run, tmp_path: Path) -> None:
                 pass
             case _:
                 raise AssertionError(f"{page} has a command that no test knows: {' '.join(words)}")
+
+
+def test_an_environment_of_ones_own_is_checked_and_trained(tmp_path: Path) -> None:
+    """The section's module and its commands, as they stand there, cut to toy size."""
+    module = next(block for block in blocks("extending.md", "python") if block.file == "doors.py")
+    assert len(module.text.strip().splitlines()) - 1 <= 20  # without the line that names the file
+    (tmp_path / "doors.py").write_text(module.text)
+    net = ["memory.key_size=8", "memory.controller_options.hidden_size=8", "train.threads=1"]
+    small = [*net, "train.total_timesteps=64", "train.n_envs=4", "train.n_steps=8", "eval.trials=20"]
+    toy = {
+        "check-env": [],
+        "train_rl2.py": ["--steps", "64", "--n-envs", "4", "--trials", "20"],
+        "train": [word for setting in small for word in ("--set", setting)],
+    }
+    ran = {}
+    for words in commands("extending.md"):
+        if any("doors:" in word for word in words):
+            kind = next(name for name in toy if any(Path(word).name == name for word in words))
+            start = [str(ROOT / words[1])] if kind == "train_rl2.py" else ["-m", "metarl", words[1]]
+            ran[kind] = subprocess.run(
+                [sys.executable, *start, *words[2:], *toy[kind]],
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+                cwd=tmp_path,
+                capture_output=True,
+                text=True,
+                timeout=240,
+            )
+    assert set(ran) == set(toy)
+    for done in ran.values():
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"return per trial: [\d.]+ ± [\d.]+ \(random actions", ran["train_rl2.py"].stdout)
+    (run_folder,) = (tmp_path / "runs").iterdir()
+    assert run_folder.name.startswith("Doors-v0-")
+    assert (run_folder / "evaluation.json").is_file()
 
 
 def test_a_wrong_command_would_be_found(capsys: pytest.CaptureFixture[str]) -> None:

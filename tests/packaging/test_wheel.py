@@ -6,6 +6,7 @@ import importlib.util
 import shutil
 import subprocess
 import sys
+import venv
 import zipfile
 from pathlib import Path
 
@@ -16,7 +17,7 @@ SOURCES = ("metarl", "envs", "agents")
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built from a copy, so that nothing is left behind in the sources."""
     if importlib.util.find_spec("setuptools") is None:
         pytest.skip("setuptools is not installed, so no wheel can be built without the network")
@@ -29,7 +30,31 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     run = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     (built,) = out.iterdir()
+    return built
+
+
+@pytest.fixture(scope="module")
+def wheel(built: Path) -> zipfile.ZipFile:
+    """What is in it."""
     return zipfile.ZipFile(built)
+
+
+@pytest.fixture(scope="module")
+def clean(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The ``bin`` of a new environment with the wheel installed; what it depends on is seen where the tests see it."""
+    home = tmp_path_factory.mktemp("clean")
+    venv.create(home, with_pip=False)
+    (packages,) = (home / "lib").glob("python*/site-packages")
+    assert not list(packages.iterdir())
+    seen = [path for path in sys.path if path.endswith("-packages")]
+    (packages / "dependencies.pth").write_text("\n".join(seen) + "\n")  # paths alone: no .pth file there is read
+    python = home / "bin" / "python"
+    command = [sys.executable, "-m", "pip", "--python", str(python), "install", "--no-index", "--no-deps", "-q"]
+    run = subprocess.run([*command, "--ignore-installed", str(built)], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    names = {path.name for path in packages.iterdir()} - {"dependencies.pth", "__pycache__"}
+    assert {name for name in names if not name.endswith(".dist-info")} == {"metarl"}
+    return home / "bin"
 
 
 def test_one_name_and_its_metadata(wheel: zipfile.ZipFile) -> None:
@@ -52,3 +77,29 @@ def test_everything_is_in_it(wheel: zipfile.ZipFile) -> None:
     assert held == expected
     assert {"metarl/envs/table.py", "metarl/agents/rl2.py", "metarl/agents/baselines/gittins.py"} <= held
     assert any(name.startswith("metarl/presets/") and name.endswith(".toml") for name in held)
+
+
+def test_installed_it_is_imported_and_trains_from_another_folder(clean: Path, tmp_path: Path) -> None:
+    where = "import metarl, metarl.envs, metarl.agents as a; print(metarl.__file__, metarl.envs.__file__, a.__file__)"
+    run = subprocess.run([clean / "python", "-c", where], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert all(Path(path).is_relative_to(clean.parent) for path in run.stdout.split())
+    toy = ["train.total_timesteps=400", "train.n_envs=8", "env.pulls=10", "eval.trials=20", "eval.tuning_trials=10"]
+    command = [str(clean / "metarl"), "train", "bandit", "--out", "run"]
+    for setting in toy:
+        command += ["--set", setting]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert "memory off" in run.stdout
+    assert (tmp_path / "run" / "evaluation.json").is_file()
+
+
+def test_the_links_are_links_in_git() -> None:
+    """On a file system without links git would write files in their place, and wheels would lack the code."""
+    for name in ("envs", "agents"):
+        assert (ROOT / "metarl" / name).readlink() == Path("..") / name
+    if shutil.which("git") is None or not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    command = ["git", "ls-files", "--stage", "metarl/envs", "metarl/agents"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert [line.split()[0] for line in listed] == ["120000", "120000"]

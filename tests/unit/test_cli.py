@@ -28,6 +28,7 @@ SECRET = "0123456789abcdef" * 2 + "fakefake"
 PNG = b"\x89PNG\r\n\x1a\n"
 NET = ["memory.key_size=8", "memory.value_size=8", "memory.controller_options.hidden_size=8", "train.threads=1"]
 SMALL = [*NET, "train.n_envs=4", "eval.trials=20", "eval.tuning_trials=5"]
+PICTURES = ["adaptation", "learning", "memory", "episodes"]
 KEYS = {"env", "split", "trials", "return_mean", "return_se", "by_episode", "references", "ablations"}
 
 
@@ -95,7 +96,7 @@ def test_train_leaves_a_whole_run_folder(bandit: tuple[RunFolder, Ran]) -> None:
     assert (ran.status, ran.err) == (0, "")
     assert set(files(folder.path)) == {
         *("config.json", "meta.json", "status.json", "metrics.jsonl", "checkpoint.zip", "evaluation.json"),
-        *("figures/adaptation.png", "figures/learning.png"),
+        *("trials.npz", *(f"figures/{name}.png" for name in PICTURES)),
     }
     assert folder.status["status"] == "finished"
     assert folder.config["seed"] == 3
@@ -113,11 +114,8 @@ def test_train_prints_a_table_and_ends_with_folder_and_pictures(bandit: tuple[Ru
     rows = ["agent (sampled", "agent (greedy", "memory off", "random", "greedy", "UCB1", "Thompson", "Gittins"]
     for name in rows:
         assert any(line.startswith(name) and "±" in line for line in lines), name
-    assert lines[-3] == f"run folder: {folder.path}"
-    assert [line.split()[-1] for line in lines[-2:]] == [
-        str(folder.figures / "adaptation.png"),
-        str(folder.figures / "learning.png"),
-    ]
+    assert lines[-5] == f"run folder: {folder.path}"
+    assert lines[-4:] == [f"picture:    {folder.figures / name}.png" for name in PICTURES]
 
 
 def test_a_run_is_never_overwritten(bandit: tuple[RunFolder, Ran]) -> None:
@@ -182,13 +180,50 @@ def test_eval_prints_the_table(bandit: tuple[RunFolder, Ran]) -> None:
     assert ran == Ran(0, table, "")
 
 
-def test_report_draws_again(bandit: tuple[RunFolder, Ran], tmp_path: Path) -> None:
+def test_report_draws_again_and_writes_a_page(bandit: tuple[RunFolder, Ran], tmp_path: Path) -> None:
     copy = Path(shutil.copytree(bandit[0].path, tmp_path / "run"))
     shutil.rmtree(copy / "figures")
     ran = run("report", copy)
+    assert (ran.status, ran.err) == (0, "")
+    pictures = [f"picture:    {copy / 'figures' / name}.png" for name in PICTURES]
+    assert ran.out.splitlines() == [f"run folder: {copy}", *pictures, f"page:       {copy / 'report.html'}"]
+    assert all((copy / "figures" / f"{name}.png").read_bytes().startswith(PNG) for name in PICTURES)
+    assert (copy / "report.html").read_text().count("data:image/png;base64,") == 4
+
+
+def test_report_says_what_is_missing_and_eval_makes_it(bandit: tuple[RunFolder, Ran], tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(bandit[0].path, tmp_path / "run"))
+    kept = (copy / "trials.npz").read_bytes()
+    for name in ("trials.npz", "evaluation.json"):
+        (copy / name).unlink()
+    ran = run("report", copy)
     assert ran.status == 0
-    assert ran.out.splitlines()[0] == f"run folder: {copy}"
-    assert (copy / "figures" / "adaptation.png").read_bytes().startswith(PNG)
+    assert [line for line in ran.out.splitlines() if line.startswith("missing:")] == [
+        f"missing:    adaptation curve: {copy} has no evaluation.json; make it with metarl eval {copy}",
+        f"missing:    memory and single trials: {copy} has no trials.npz; make it with metarl eval {copy}",
+    ]
+    assert run("eval", copy, "--split", "validation").status == 0
+    assert not (copy / "trials.npz").exists()
+    assert run("eval", copy).status == 0
+    assert (copy / "trials.npz").read_bytes() == kept
+    assert "missing:" not in run("report", copy).out
+
+
+def test_report_of_several_runs_is_one_page(bandit: tuple[RunFolder, Ran], tmp_path: Path) -> None:
+    other = Path(shutil.copytree(bandit[0].path, tmp_path / "other"))
+    config = json.loads((other / "config.json").read_text())
+    config["memory"]["horizon"] = "episode"
+    (other / "config.json").write_text(json.dumps(config))
+    ran = run("report", bandit[0].path, other, "--out", tmp_path / "page.html")
+    assert (ran.status, ran.err) == (0, "")
+    assert ran.out.splitlines()[-1] == f"page:       {tmp_path / 'page.html'}"
+    assert "horizon=episode" in (tmp_path / "page.html").read_text()
+
+
+def test_report_refuses_runs_that_cannot_be_compared(bandit: tuple[RunFolder, Ran], barcode: RunFolder) -> None:
+    ran = run("report", bandit[0].path, barcode.path)
+    assert (ran.status, ran.out, ran.err.count("\n")) == (2, "", 1)
+    assert "cannot be compared: their environments are" in ran.err
 
 
 def test_a_barcode_run_is_told_by_exposure_and_has_both_ablations(barcode: RunFolder) -> None:
@@ -265,6 +300,7 @@ WRONG = {
     "run": (["eval", "nowhere"], "there is no folder nowhere; a run folder is made by `metarl train`"),
     "not a run": (["eval", "."], "is not a run folder: it has no config.json"),
     "report of none": (["report", "nowhere"], "there is no folder nowhere"),
+    "report of nothing": (["report"], "RUN"),
     "list": (["list", "env"], "'env'.*'envs', 'memories', 'presets'"),
     "trials": (["eval", "nowhere", "--trials", "0"], "'0' is not a whole number of at least 1"),
     "negative trials": (["eval", "nowhere", "--trials", "-3"], "'-3' is not a whole number of at least 1"),

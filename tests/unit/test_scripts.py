@@ -38,8 +38,8 @@ def load(path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def test_the_one_page_script_trains_plays_and_saves(tmp_path: Path) -> None:
     script = SCRIPTS / "train_rl2.py"
     assert len(script.read_text().splitlines()) <= 60
-    numbers = {"steps": 400, "n-envs": 4, "trials": 20, "pulls": 10, "arms": 3, "seed": 1}
-    options = [f"--{name}={number}" for name, number in numbers.items()]
+    numbers = {"steps": 400, "n-envs": 4, "trials": 20, "seed": 1}
+    options = [f"--{name}={number}" for name, number in numbers.items()] + ["--set", "pulls=10", "--set", "arms=3"]
     done = subprocess.run(
         [sys.executable, str(script), *options, "--save", "agent.zip"],
         cwd=tmp_path,
@@ -50,10 +50,11 @@ def test_the_one_page_script_trains_plays_and_saves(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr
-    total = re.search(r"reward per trial of 10 pulls: ([\d.]+) ± [\d.]+ \(chance 5\)", done.stdout)
+    total = re.search(r"return per trial: ([\d.]+) ± [\d.]+ \(random actions ([\d.]+)\)", done.stdout)
     assert total is not None
     assert 0 <= float(total[1]) <= 10
-    assert re.findall(r"pull +(\d+): mean reward [01]\.\d{3}", done.stdout) == ["1", "2", "5", "10"]
+    assert 2 <= float(total[2]) <= 8
+    assert re.findall(r"episode +(\d+): mean return [01]\.\d{3}", done.stdout) == ["1", "2", "5", "10"]
     agent = RL2PPO.load(tmp_path / "agent.zip")
     assert (agent.num_timesteps, agent.seed, agent.trial_steps) == (400, 1, 10)
 

@@ -1,6 +1,5 @@
 import subprocess
 import sys
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -8,51 +7,18 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
-from matplotlib.text import Text
 from report_evaluations import bandit, barcode
+from report_looks import is_readable, looked_at, words
 
-from metarl.report import figures
+from metarl.report import figures, learning
 from metarl.report.canvas import apart
-from metarl.report.figures import adaptation_curve, learning_curve
+from metarl.report.figures import adaptation_curve
+from metarl.report.learning import learning_curve
 
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures saved during a test, to be looked into."""
-    seen: list[Figure] = []
-    save = figures.save
-
-    def look_and_save(figure: Figure, path: Path) -> Path:
-        seen.append(figure)
-        return save(figure, path)
-
-    monkeypatch.setattr(figures, "save", look_and_save)
-    return seen
-
-
-def texts(figure: Figure) -> list[Text]:
-    """Those that are drawn; matplotlib keeps labels of ticks beyond the limits, too."""
-    beyond = set()
-    for axes in figure.axes:
-        for axis, (low, high) in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
-            for tick in [*axis.get_major_ticks(), *axis.get_minor_ticks()]:
-                if not low <= tick.get_loc() <= high:
-                    beyond |= {tick.label1, tick.label2}
-    found = figure.findobj(lambda artist: isinstance(artist, Text) and artist.get_visible() and artist not in beyond)
-    return [text for text in found if isinstance(text, Text) and text.get_text().strip()]
-
-
-def words(figure: Figure) -> set[str]:
-    return {text.get_text() for text in texts(figure)}
-
-
-def is_readable(figure: Figure) -> bool:
-    """No two texts overlap, and none leaves the picture."""
-    boxes = [text.get_window_extent() for text in texts(figure)]
-    inside = all(
-        figure.bbox.x0 <= b.x0 and b.x1 <= figure.bbox.x1 and b.y0 >= 0 and b.y1 <= figure.bbox.y1 for b in boxes
-    )
-    return inside and not any(a.overlaps(b) for a, b in combinations(boxes, 2))
+    return looked_at(monkeypatch, figures, learning)
 
 
 def curve(figure: Figure, color: str) -> np.ndarray:
@@ -194,9 +160,9 @@ def test_no_return_is_an_error(tmp_path: Path, rows: list[dict[str, Any]]) -> No
 def test_matplotlib_is_imported_late_and_pyplot_never(tmp_path: Path) -> None:
     code = """
 import sys
-from metarl.report import figures, results, tables
+from metarl.report import build, figures, learning, results, tables
 assert not {"matplotlib", "torch", "scipy.optimize"} & set(sys.modules)
-figures.learning_curve([{"env_steps": 1, "rollout/ep_rew_mean": 1.0}], "l.png")
+learning.learning_curve([{"env_steps": 1, "rollout/ep_rew_mean": 1.0}], "l.png")
 assert "matplotlib.figure" in sys.modules and "matplotlib.pyplot" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)

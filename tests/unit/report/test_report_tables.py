@@ -86,3 +86,23 @@ def test_what_is_no_evaluation_is_an_error() -> None:
         ValueError, match=r"the evaluation lacks env, split, trials, .*; make it again with `metarl eval"
     ):
         evaluation_table({"return_mean": 3})
+
+
+def test_trials_of_different_lengths_have_no_speed_of_adaptation() -> None:
+    evaluation = bandit()
+    for result in (evaluation, *evaluation["references"].values(), *evaluation["ablations"].values()):
+        del result["steps_to_adapt"]
+    table = evaluation_table(evaluation)
+    assert "pulls to 90 %: not told of trials that have different lengths" in table
+    assert all(line.endswith(" -") for line in table.splitlines() if "±" in line and "half" not in line)
+
+
+def test_random_actions_alone_are_no_scale() -> None:
+    evaluation = bandit()
+    evaluation["references"] = {"random": evaluation["references"]["random"]}
+    assert "random to" not in evaluation_table(evaluation)
+
+
+def test_tasks_that_training_draws_too_are_named_so() -> None:
+    table = " ".join(evaluation_table({**bandit(), "in_distribution": True}).split())
+    assert "10,000 trials in distribution (too few tasks to hold any out)" in table

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from vector_toys import Failing, FailingAtOnce, Walk
 
+from metarl.envs.bernoulli_bandit import BernoulliBandit
 from metarl.tasks.distribution import Task
 from metarl.tasks.rows import SyncRows
+from metarl.tasks.sb3 import as_vec_env
 from metarl.tasks.trial import TrialEnv
 from metarl.tasks.vector import TrialVectorEnv
 
@@ -126,3 +128,8 @@ def test_an_environment_that_cannot_be_made_tells_its_task(env: Any) -> None:
         env.reset(seed=0)
     assert "task {push=" in caught.value.__notes__[0]
     env.close()
+
+
+def test_only_dynamics_that_can_be_saved_are_resumable() -> None:
+    assert not as_vec_env(TrialVectorEnv(Walk(), 2)).resumable  # type: ignore[attr-defined]
+    assert as_vec_env(TrialVectorEnv(BernoulliBandit(), 2)).resumable  # type: ignore[attr-defined]

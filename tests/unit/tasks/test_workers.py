@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import pickle
+import signal
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -11,10 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from vector_toys import Failing, FailingAtOnce, Furnished, Registered, Walk
+from vector_toys import Failing, FailingAtOnce, Fragile, Furnished, Registered, Walk
 
 from metarl.agents.rl2 import RL2PPO
+from metarl.config import ConfigError
 from metarl.envs.bernoulli_bandit import BernoulliBandit
+from metarl.experiment import configure
 from metarl.tasks.sb3 import as_vec_env
 from metarl.tasks.vector import TrialVectorEnv
 from metarl.tasks.workers import WorkerError, WorkerRows
@@ -134,6 +138,33 @@ def test_a_family_that_fails_at_once_is_told_at_once() -> None:
     assert "restart" not in str(caught.value)
 
 
+def test_a_worker_that_fails_as_a_trial_begins_is_replaced_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The trial that could not begin is void after one step, in all rows of the worker."""
+    pushes = iter([[0.5, 0.5], [0.5, 0.1], [0.5, 0.75]])
+    monkeypatch.setattr(Fragile, "sample_batch", lambda self, rng, n: {"push": np.array(next(pushes))})
+    env = TrialVectorEnv(Fragile(), 2, workers=1)
+    try:
+        env.reset(seed=0)
+        for _ in range(2):
+            env.step(np.zeros(2, int))
+        with pytest.warns(RuntimeWarning, match=r"the simulator is gone\nin row 1, task \{push=0\.1\}"):
+            obs, rewards, ended, _, info = env.step(np.zeros(2, int))
+        assert ended.all()
+        assert rewards.all()
+        assert "broken_trial" not in info
+        assert np.isfinite(obs["obs"]).all()
+        _, rewards, ended, _, info = env.step(np.zeros(2, int))
+        assert ended.all()
+        assert info["broken_trial"].all()
+        assert not rewards.any()
+        assert info["task"]["push"].tolist() == [0.5, 0.75]
+        _, rewards, ended, _, info = env.step(np.zeros(2, int))
+        assert rewards.all()
+        assert not ended.any()
+    finally:
+        env.close()
+
+
 class Interrupted:
     """Stands in for Ctrl-C while a worker is waited for."""
 
@@ -144,8 +175,11 @@ class Interrupted:
 def test_ctrl_c_leaves_no_child_and_training_can_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     env = TrialVectorEnv(Walk(), 2, workers=1)
     env.reset(seed=0)
+    for child in multiprocessing.active_children():  # the terminal sends it to all
+        os.kill(child.pid or 0, signal.SIGINT)
+    assert "broken_trial" not in env.step(np.zeros(2, int))[-1]
     with monkeypatch.context() as patch:
-        patch.setattr("metarl.tasks.workers._Worker.answer", Interrupted())
+        patch.setattr("metarl.tasks.process.WorkerProcess.answer", Interrupted())
         with pytest.raises(KeyboardInterrupt):
             env.step(np.zeros(2, int))
     assert multiprocessing.active_children() == []
@@ -215,3 +249,9 @@ class Stubborn(Walk):
 def test_a_family_that_cannot_travel_is_refused() -> None:
     with pytest.raises(ValueError, match=r"Walk cannot be sent to worker processes \(never\)"):
         WorkerRows(Stubborn(), 2, 1)
+
+
+def test_training_options_have_workers() -> None:
+    with pytest.raises(ConfigError, match="BernoulliBandit is stepped as arrays"):
+        configure("bandit", [(("train", "workers"), 2)])
+    assert configure("bandit").train.workers == 0

@@ -114,6 +114,20 @@ class FailingAtOnce(Walk):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Fragile(Walk):
+    """Trials of three steps; cannot be made where the task pushes little."""
+
+    episodes: int = 100
+    steps: int = 3
+    family: ClassVar[str] = "Fragile"
+
+    def make(self, task: Mapping[str, Array]) -> gym.Env[Any, Any]:
+        if task["push"] < 0.3:
+            raise FileNotFoundError("the simulator is gone")
+        return super().make(task)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Furnished(Walk):
     """Walks seen as a Dict."""
 

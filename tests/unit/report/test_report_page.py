@@ -1,0 +1,170 @@
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from report_evaluations import bandit
+from report_runs import made
+
+from metarl.report import html
+from metarl.report.build import build_report
+from metarl.report.draw import draw_run
+from metarl.runs import RunError, RunFolder
+
+VOID = {"meta", "img", "br"}
+EVIL = "<script>alert('run')</script> \" & $x_{ \ud800 \x00"
+
+
+class Page(HTMLParser):
+    """Reads a page: tags must close in order, and nothing may come from outside."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: list[str] = []
+        self.sources: list[str] = []
+        self.words: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        names = dict(attrs)
+        assert not {"href", "srcset", "action", "data"} & set(names)
+        assert not [name for name in names if name.startswith("on")]
+        if tag == "img":
+            assert names["alt"]
+            self.sources.append(str(names["src"]))
+        else:
+            assert "src" not in names
+        self.seen.append(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] != "style":
+            self.words.append(data.strip())
+
+
+def looked_through(path: Path) -> Page:
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith("<!DOCTYPE html>\n")
+    page = Page(text)
+    assert page.open == []
+    assert not {"script", "link", "iframe", "object", "a", "base"} & set(page.seen)
+    assert all(source.startswith("data:image/png;base64,") for source in page.sources)
+    bare = re.sub(r"data:image/png;base64,[A-Za-z0-9+/=]+", "", text)
+    assert "http" not in bare
+    assert "url(" not in bare
+    assert "@import" not in bare
+    assert not re.search(r"[\x00-\x08\x0b-\x1f]", bare)
+    return page
+
+
+def test_a_run_becomes_one_page_with_all_its_pictures(tmp_path: Path) -> None:
+    run = made(tmp_path / "run")
+    report = build_report([run])
+    assert report.page == run.path / "report.html"
+    assert [path.name for path in report.pictures] == ["adaptation.png", "learning.png", "memory.png", "episodes.png"]
+    assert all(path.is_file() for path in report.pictures)
+    assert report.missing == []
+    page = looked_through(report.page)
+    assert len(page.sources) == 4
+    told = {"Adaptation within a trial", "Learning", "Memory", "Single trials", "agent (sampled actions)", "Gittins"}
+    assert told | {"80.00 ± 0.20", "memory.store", "torch version", "finished"} <= set(page.words)
+    assert "metarl train bandit --set 'a=<b>&'" in page.words
+    assert "prefers-color-scheme: dark" in report.page.read_text()
+
+
+def test_what_lies_in_a_run_cannot_become_part_of_the_page(tmp_path: Path) -> None:
+    evaluation = bandit()
+    evaluation["env_options"] = {EVIL: EVIL}
+    evaluation["references"][EVIL] = evaluation["references"]["greedy"]
+    run = made(tmp_path / "<script>alert(1)<", evaluation=evaluation, memory={EVIL: EVIL})
+    (run.path / "meta.json").write_text(json.dumps({"command": [EVIL], "platform": EVIL, "versions": {EVIL: EVIL}}))
+    page = looked_through(build_report([run]).page)
+    assert "<script>alert(1)<" in page.words
+    other = made(tmp_path / "other", memory={EVIL: "<b>"})
+    looked_through(build_report([run, other], tmp_path / "both.html").page)
+
+
+def test_several_runs_become_one_page(tmp_path: Path) -> None:
+    runs = [made(tmp_path / "a"), made(tmp_path / "b", 1), made(tmp_path / "c", memory={"store": "none"}, played=False)]
+    report = build_report(runs)
+    assert report.page == runs[0].path / "report.html"
+    assert [str(path.relative_to(tmp_path)) for path in report.pictures[-2:]] == [
+        "a/figures/compared-adaptation.png",
+        "a/figures/compared-learning.png",
+    ]
+    page = looked_through(report.page)
+    assert len(page.sources) == 2 + 4 + 4 + 2
+    assert {"store=episodic", "store=none", "0, 1", "85.7 %", "b (seed 1)"} <= set(page.words)
+    assert len(report.missing) == 1
+    assert re.search(r"c has no trials.npz; make it with metarl eval .*c$", report.missing[0])
+
+
+def test_out_names_the_page_and_where_common_pictures_lie(tmp_path: Path) -> None:
+    runs = [made(tmp_path / "a"), made(tmp_path / "b", 1)]
+    report = build_report(runs, tmp_path / "both.html")
+    assert report.page == tmp_path / "both.html"
+    assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {
+        "both.html", "both-adaptation.png", "both-learning.png",
+    }  # fmt: skip
+    assert not (tmp_path / "a" / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        ("a/checkpoint.zip", "expected a file that ends in .html"),
+        ("folder.html", "expected a file that ends in .html"),
+        ("nowhere/page.html", "there is no folder .*nowhere for the page page.html"),
+    ],
+)
+def test_a_page_that_cannot_be_is_refused_at_once(tmp_path: Path, out: str, message: str) -> None:
+    run = made(tmp_path / "a")
+    (tmp_path / "folder.html").mkdir()
+    with pytest.raises(ValueError, match=message):
+        build_report([run], tmp_path / out)
+    assert not (run.path / "figures").exists()
+
+
+def test_what_can_be_drawn_is_drawn_and_the_rest_is_told(tmp_path: Path) -> None:
+    run = made(tmp_path / "a", evaluated=False, played=False)
+    report = build_report([run])
+    assert [path.name for path in report.pictures] == ["learning.png"]
+    assert report.missing == [
+        f"adaptation curve: {run.path} has no evaluation.json; make it with metarl eval {run.path}",
+        f"memory and single trials: {run.path} has no trials.npz; make it with metarl eval {run.path}",
+    ]
+    page = looked_through(report.page)
+    assert "Missing" in page.words
+    unlearned = draw_run(made(tmp_path / "b", learned=False))
+    assert set(unlearned.pictures) == {"adaptation", "memory", "episodes"}
+    assert unlearned.missing == [
+        f"learning curve: {tmp_path / 'b'} has no return of a training trial; train for at least one whole trial"
+    ]
+
+
+def test_a_run_with_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="has nothing to draw"):
+        build_report([made(tmp_path / "a", evaluated=False, played=False, learned=False)])
+    assert not (tmp_path / "a" / "report.html").exists()
+
+
+def test_a_run_without_meta_still_makes_a_page(tmp_path: Path) -> None:
+    run = made(tmp_path / "a")
+    (run.path / "meta.json").unlink()
+    page = looked_through(build_report([RunFolder.open(run.path)]).page)
+    assert any("has no meta.json" in text for text in page.words)
+
+
+def test_tables_and_pictures_escape_what_they_hold(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"123")
+    assert html.picture(tmp_path / "a.png", '"<') == (
+        '<figure><img alt="&quot;&lt;" src="data:image/png;base64,MTIz"></figure>'
+    )
+    assert "<td>&lt;b&gt;</td>" in html.table(("a",), [("<b>",)])

@@ -1,0 +1,242 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from report_looks import is_readable, looked_at, words
+
+from metarl.report import episodes as pictures
+from metarl.report import reads, trials
+from metarl.report.episodes import compared, episodes
+from metarl.report.reads import memory_reads
+from metarl.report.trials import Trial
+from metarl.runs import RunError
+from metarl.types import Array
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    return looked_at(monkeypatch, pictures, reads)
+
+
+def arrays(n: int = 2, steps: int = 12, **change: Any) -> dict[str, Array]:
+    rng = np.random.default_rng(0)
+    ends = np.zeros((n, steps), bool)
+    ends[:, 3::4] = True
+    return {
+        "obs": rng.normal(size=(n, steps, 4)).astype(np.float32),
+        "actions": rng.integers(0, 3, (n, steps)),
+        "rewards": rng.random((n, steps), dtype=np.float32),
+        "ends": ends,
+        "lengths": np.array([steps, steps - 4][:n]),
+        "weights": lower(steps),
+        **change,
+    }
+
+
+def lower(steps: int) -> Array:
+    """Equal weights over what was written before and over no slot."""
+    weights = np.full((steps, steps - 1), np.nan, np.float16)
+    for t in range(steps):
+        weights[t, :t] = 1 / (t + 1)
+    return weights
+
+
+def trial(steps: int = 12, **change: Any) -> Trial:
+    made = arrays(1, steps, **change)
+    return Trial({"obs": made["obs"][0]}, made["actions"][0], made["rewards"][0], made["ends"][0], lower(steps))
+
+
+def kept(path: Path, **change: Any) -> list[Trial]:
+    made = {name: part for name, part in arrays(**change).items() if part is not None}
+    trials.save(path / "trials.npz", made)
+    return trials.load(path / "trials.npz")
+
+
+def test_trials_come_back_as_long_as_they_were(tmp_path: Path) -> None:
+    first, second = kept(tmp_path, **{"obs.extra": np.ones((2, 12, 1))})
+    assert (len(first.rewards), len(second.rewards)) == (12, 8)
+    assert {name: part.shape for name, part in second.observations.items()} == {"obs": (8, 4), "obs.extra": (8, 1)}
+    np.testing.assert_array_equal(first.rewards, arrays()["rewards"][0])
+    assert first.weights is not None
+    np.testing.assert_array_equal(first.weights, lower(12))
+    assert second.weights is None
+    assert [path.name for path in tmp_path.iterdir()] == ["trials.npz"]
+
+
+def test_trials_without_a_store_have_no_weights(tmp_path: Path) -> None:
+    assert kept(tmp_path, weights=None)[0].weights is None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rewards": None}, "it lacks 'rewards'"),
+        ({"actions": np.zeros((2, 7))}, r"its parts disagree: \(2, 7\) and \(2, 12\)"),
+        ({"rewards": np.zeros(12)}, r"its rewards have the shape \(12,\)"),
+        ({"lengths": np.array([12, 13])}, "longer than what was kept"),
+        ({"lengths": np.array([12])}, "longer than what was kept"),
+        ({"weights": np.zeros((13, 3))}, r"its weights have the shape \(13, 3\)"),
+    ],
+)
+def test_damaged_trials_are_refused_in_one_line(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(RunError, match=f"trials.npz is damaged.*{message}.*remove it and make it again") as error:
+        kept(tmp_path, **change)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"not arrays", b"PK\x03\x04 and no more"])
+def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "trials.npz").write_bytes(content)
+    with pytest.raises(RunError, match=r"is damaged \(it holds no arrays\)"):
+        trials.load(tmp_path / "trials.npz")
+
+
+def test_pickled_trials_are_not_run(tmp_path: Path) -> None:
+    class Canary:
+        def __reduce__(self) -> Any:
+            return (Path(tmp_path / "ran").touch, ())
+
+    with (tmp_path / "trials.npz").open("wb") as file:
+        np.savez(file, rewards=np.array([Canary()], dtype=object))
+    with pytest.raises(RunError, match="it holds no arrays"):
+        trials.load(tmp_path / "trials.npz")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_trial_is_cut_into_its_episodes() -> None:
+    assert trial().episodes() == [slice(0, 4), slice(4, 8), slice(8, 12)]
+    assert trial(10).episodes() == [slice(0, 4), slice(4, 8), slice(8, 10)]
+
+
+def test_the_first_episode_is_held_against_the_last_whole_one() -> None:
+    assert compared(trial()) == [("episode 1 of 3", slice(0, 4)), ("episode 3 of 3", slice(8, 12))]
+    assert compared(trial(10)) == [("episode 1 of 3", slice(0, 4)), ("episode 2 of 3", slice(4, 8))]
+    assert compared(trial(3)) == [("episode 1 of 1", slice(0, 3))]
+
+
+def test_reads_are_drawn_over_steps_and_slots(tmp_path: Path, drawn: list[Figure]) -> None:
+    memory_reads(trial(), tmp_path / "m.png")
+    top, strip = drawn[0].axes[:2]
+    (image,) = top.images
+    assert list(image.get_extent()) == [0.5, 12.5, 0.5, 11.5]
+    np.testing.assert_allclose(np.asarray(image.get_array()), lower(12).T)
+    (unread,) = strip.patches
+    np.testing.assert_allclose(unread.get_data().values, 1 / np.arange(1, 13), atol=2e-3)  # type: ignore[attr-defined]
+    marks = [line.get_xdata()[0] for line in strip.lines]  # type: ignore[index]
+    assert marks == [4.5, 8.5]
+    assert {"memory slot (the step that it holds)", "read of\nno slot"} <= words(drawn[0])
+    assert is_readable(drawn[0])
+
+
+def test_many_steps_and_slots_are_put_together(tmp_path: Path, drawn: list[Figure]) -> None:
+    memory_reads(trial(701), tmp_path / "m.png")
+    image = np.asarray(drawn[0].axes[0].images[0].get_array())
+    assert image.shape == (350, 234)  # 700 slots in twos, 701 steps in threes
+    assert image[0, 0] == pytest.approx((1 / 2 + 2 / 3) / 2, rel=1e-3)  # of steps 2 and 3; at step 1 nothing was there
+    assert image[0, -1] == pytest.approx(2 * np.mean([1 / 700, 1 / 701]), rel=1e-2)
+    assert np.isnan(image[-1, 0])
+    assert "weight (sum of 2 slots, mean of 3 steps)" in words(drawn[0])
+
+
+@pytest.mark.parametrize(("slots", "named"), [(2, "the episode that it holds"), (5, "in the order of writing")])
+def test_fewer_slots_than_steps_say_what_they_hold(tmp_path: Path, drawn: list[Figure], slots: int, named: str) -> None:
+    part = trial()
+    memory_reads(
+        Trial(part.observations, part.actions, part.rewards, part.ends, np.full((12, slots), 0.1)), tmp_path / "m.png"
+    )
+    assert any(named in text for text in words(drawn[0]))
+
+
+def test_without_weights_there_is_nothing_to_draw(tmp_path: Path) -> None:
+    part = trial()
+    with pytest.raises(ValueError, match="no reading weights"):
+        memory_reads(Trial(part.observations, part.actions, part.rewards, part.ends), tmp_path / "m.png")
+
+
+def bandit(rewards: Array) -> Trial:
+    n = len(rewards)
+    return Trial({"obs": np.ones((n, 1))}, np.arange(n) % 3, rewards.astype(float), np.ones(n, bool))
+
+
+def test_a_bandit_shows_which_arm_paid(tmp_path: Path, drawn: list[Figure]) -> None:
+    paid = np.array([0, 1, 1, 0, 1, 0])
+    episodes([bandit(paid)] * 5, tmp_path / "e.png")
+    assert len(drawn[0].axes) == 3
+    won, lost = drawn[0].axes[0].collections
+    np.testing.assert_array_equal(won.get_offsets(), [[2, 1], [3, 2], [5, 1]])
+    np.testing.assert_array_equal(lost.get_offsets(), [[1, 0], [4, 0], [6, 2]])
+    assert {"pull of the trial", "blue dot: it paid; red cross: it did not"} <= words(drawn[0])
+    assert is_readable(drawn[0])
+
+
+def test_a_bandit_with_any_rewards_shows_them_as_colours(tmp_path: Path, drawn: list[Figure]) -> None:
+    episodes([bandit(np.linspace(-2, 1, 9))], tmp_path / "e.png")
+    axes, bar = drawn[0].axes
+    np.testing.assert_allclose(axes.collections[0].get_array(), np.linspace(-2, 1, 9))
+    assert axes.collections[0].get_clim() == (-2, 2)
+    assert bar.get_ylabel() == "reward"
+    assert is_readable(drawn[0])
+
+
+def test_traces_show_observation_action_and_reward_of_both_episodes(tmp_path: Path, drawn: list[Figure]) -> None:
+    part = trial()
+    episodes([part], tmp_path / "e.png")
+    grid = np.array(drawn[0].axes).reshape(3, 2)
+    for column, steps in enumerate((slice(0, 4), slice(8, 12))):
+        for line, values in zip(grid[0, column].lines, part.observations["obs"][steps].T, strict=True):
+            np.testing.assert_array_equal(line.get_ydata(), values)
+        (actions,) = grid[1, column].patches
+        np.testing.assert_array_equal(actions.get_data().values, part.actions[steps])
+        (rewards,) = grid[2, column].patches
+        np.testing.assert_array_equal(rewards.get_data().values, part.rewards[steps])
+    assert {"observation", "action", "reward", f"episode 3 of 3: return {part.rewards[8:].sum():.4g}"} <= words(
+        drawn[0]
+    )
+    assert is_readable(drawn[0])
+
+
+def test_one_hot_observations_are_drawn_as_their_index(tmp_path: Path, drawn: list[Figure]) -> None:
+    states = np.arange(12) % 5
+    part = trial(obs=np.eye(5)[states][None])
+    episodes([part], tmp_path / "e.png")
+    (index,) = drawn[0].axes[0].patches
+    np.testing.assert_array_equal(index.get_data().values, states[:4])  # type: ignore[attr-defined]
+
+
+def test_wide_and_constant_observations_and_many_actions(tmp_path: Path, drawn: list[Figure]) -> None:
+    part = trial()
+    wide = {"obs.wide": np.random.default_rng(0).random((12, 20)), "obs.same": np.ones((12, 2))}
+    episodes([Trial(wide, np.zeros((12, 3)), part.rewards, part.ends)], tmp_path / "e.png")
+    assert len(drawn[0].axes) == 6
+    assert drawn[0].axes[0].images[0].get_array().shape == (20, 4)  # type: ignore[union-attr]
+    assert {"wide", "action", "reward"} <= words(drawn[0])
+    assert "same" not in words(drawn[0])
+    assert is_readable(drawn[0])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pictures_are_shown_as_a_filmstrip(tmp_path: Path, drawn: list[Figure], channels: int) -> None:
+    shots = np.random.default_rng(0).integers(0, 255, (40, 8, 8, channels)).astype(np.uint8)
+    part = trial(40)
+    ends = np.zeros(40, bool)
+    ends[[19, 39]] = True
+    episodes([Trial({"obs": shots}, part.actions, part.rewards, ends)], tmp_path / "e.png")
+    shown = [axes for axes in drawn[0].axes if axes.images]
+    assert len(shown) == 12
+    last = np.asarray(shown[-1].images[0].get_array())
+    np.testing.assert_array_equal(last, shots[39] if channels == 3 else shots[39, :, :, 0])
+    assert any(text.startswith("step 20\naction") for text in words(drawn[0]))
+    assert is_readable(drawn[0])
+
+
+def test_an_only_episode_is_shown_alone(tmp_path: Path, drawn: list[Figure]) -> None:
+    episodes([trial(3)], tmp_path / "e.png")
+    assert len(drawn[0].axes) == 3
+    assert "One trial: its only episode" in words(drawn[0])
+
+
+def test_no_trials_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no trials to draw"):
+        episodes([], tmp_path / "e.png")

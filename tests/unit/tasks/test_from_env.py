@@ -1,0 +1,424 @@
+from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+import sys
+from contextlib import nullcontext
+from functools import partial
+from typing import Any
+
+import family_toys as toys
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium import spaces
+from gymnasium.utils.env_checker import check_env as check_gymnasium
+from stable_baselines3.common.env_checker import check_env as check_sb3
+
+from metarl import Choice, Integers, Normal, TaskDistribution, TrialEnv, TrialVectorEnv, Uniform
+from metarl.tasks.distribution import Task
+from metarl.tasks.from_env import EnvFamily, SpacesError
+from metarl.tasks.layout import is_trial_space
+from metarl.types import SPLITS, Split
+
+from_env = TaskDistribution.from_env
+LINE = "family_toys:toys/Line-v0"
+
+FAMILIES: dict[str, dict[str, Any]] = {
+    "attribute": {"env": "CartPole-v1", "vary": {"length": Uniform(0.3, 1.0)}},
+    "argument": {"env": LINE, "vary": {"size": "1..3"}, "episodes": 3},
+    "both": {"env": LINE, "vary": {"size": "1..3", "speed": Normal(1, 0.1), "name": ["a", "b"]}, "steps": 20},
+    "ids": {"env": ["toys/Line-v0", "toys/Child-v0"]},
+    "ids and more": {"env": ["toys/Line-v0", "toys/Child-v0"], "vary": {"size": Integers(1, 30)}},
+    "levels": {"env": "FrozenLake-v1", "seeds": range(100), "kwargs": {"is_slippery": False}, "episodes": 2},
+    "a list of seeds": {"env": "CartPole-v1", "seeds": [3, 7, 9], "vary": {"gravity": Uniform(5, 15)}},
+    "masks in info": {"env": "Taxi-v4", "seeds": "0..99", "steps": 50},
+    "masks": {"env": "toys/Masked-v0", "vary": {"size": "1..3"}},
+    "continuous": {"env": "Pendulum-v1", "vary": {"g": "5..15"}, "episodes": 1},
+}
+
+
+def family(name: str, split: Split = "train", **options: Any) -> EnvFamily:
+    return from_env(**FAMILIES[name], split=split, **options)
+
+
+def draw(made: TaskDistribution, n: int, seed: int = 0) -> list[Task]:
+    batch = made.sample_batch(made.task_rng(seed), n)
+    return [made.task(batch, i) for i in range(n)]
+
+
+# What every family owes
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("reveal", [False, True])
+def test_check_env_is_clean(name: str, reveal: bool) -> None:
+    for check in (partial(check_gymnasium, skip_render_check=True), check_sb3):
+        with pytest.warns(UserWarning, match="symmetric and normalized") if name == "continuous" else nullcontext():
+            check(TrialEnv(family(name, reveal=reveal)))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_sampling_is_pure_and_in_its_space(name: str) -> None:
+    made = family(name)
+    batches = [made.sample_batch(made.task_rng(0), 40) for _ in range(2)]
+    assert set(batches[0]) == set(made.task_space.spaces)
+    assert all(np.array_equal(batches[0][k], batches[1][k]) for k in batches[0])
+    for i in range(40):
+        assert made.task_space.contains({k: np.asarray(v[i]) for k, v in batches[0].items()})
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_splits_share_tasks_only_where_it_is_said(name: str) -> None:
+    drawn = {split: {t for seed in range(3) for t in draw(family(name, split), 300, seed)} for split in SPLITS}
+    overlap = (drawn["train"] | drawn["validation"]) & drawn["test"] | drawn["train"] & drawn["validation"]
+    assert bool(overlap) == family(name).in_distribution == (name == "ids")
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_options_rebuild_the_family_also_from_json(name: str) -> None:
+    made = family(name, "test")
+    assert EnvFamily(**made.options()) == made
+    assert EnvFamily(**json.loads(json.dumps(made.options()))) == made
+    assert made.with_split("validation") == family(name, "validation")
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_task_goes_through_json_and_is_played(name: str) -> None:
+    made = family(name)
+    task = draw(made, 3)[2]
+    again = Task.from_json(json.loads(json.dumps(task.to_json())))
+    assert again == task
+    _, info = TrialEnv(made).reset(seed=0, options={"task": again})
+    assert made.task({k: v[None] for k, v in info["task"].items()}, 0) == task
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_copy_through_pickle_plays_the_same(name: str) -> None:
+    made = family(name)
+    copied = pickle.loads(pickle.dumps(made))
+    assert copied == made
+    first, second = (TrialEnv(one).reset(seed=0) for one in (made, copied))
+    assert all(np.array_equal(first[0][k], second[0][k]) for k in first[0])
+    assert made.trial_steps == copied.trial_steps
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_single_and_vector_have_the_same_spaces(name: str) -> None:
+    made = family(name)
+    single, many = TrialEnv(made), TrialVectorEnv(made, 3)
+    assert is_trial_space(single.observation_space)
+    assert many.single_observation_space == single.observation_space
+    assert many.single_action_space == single.action_space
+    assert many.observation_space.contains(many.reset(seed=0)[0])
+    many.close()
+
+
+def test_worker_processes_play_the_same_and_know_the_id() -> None:
+    """Spawned, they import the module that registers it."""
+    made = family("both", "test")
+    played = []
+    for workers in (0, 2):
+        env = TrialVectorEnv(made, 4, workers=workers)
+        obs, _ = env.reset(seed=0)
+        steps = [env.step(np.array([t % 2, 0, 0, 1])) for t in range(25)]
+        played.append([obs["obs"].copy(), *(step[1].copy() for step in steps)])
+        assert env.split == "test"
+        env.close()
+    assert all(np.array_equal(a, b) for a, b in zip(*played, strict=True))
+
+
+# Where values go
+
+
+def inner(made: EnvFamily, task: dict[str, Any]) -> Any:
+    return made.make({k: np.asarray(v) for k, v in task.items()})
+
+
+def test_an_argument_goes_to_the_constructor() -> None:
+    made = from_env(LINE, vary={"size": Uniform(1, 3), "name": Choice(("a", "b"))})
+    env = inner(made, {"size": 2.5, "name": 1})
+    assert (env.unwrapped.size, env.unwrapped.twice, env.unwrapped.name) == (2.5, 5.0, "b")
+    other = made.remake(env, {"size": np.asarray(1.5), "name": np.asarray(1)})
+    assert other is not env
+    assert (other.unwrapped.size, other.unwrapped.twice) == (1.5, 3.0)
+    assert made.family == "toys/Line-v0"
+
+
+def test_an_argument_that_only_the_parent_names_is_one() -> None:
+    made = from_env("toys/Child-v0", vary={"size": Uniform(1, 3), "colour": ["red", "blue"]})
+    env = inner(made, {"size": 2.5, "colour": 1})
+    assert (env.unwrapped.twice, env.unwrapped.colour) == (5.0, "blue")
+
+
+def test_an_attribute_is_set_on_the_environment_at_hand() -> None:
+    made = from_env("CartPole-v1", vary={"length": Uniform(0.3, 1.0)})
+    env = inner(made, {"length": 0.4})
+    other = made.remake(env, {"length": np.asarray(0.9)})
+    assert other is env
+    assert env.unwrapped.length == 0.9
+    assert env.unwrapped.polemass_length == pytest.approx(0.05)  # stale, as the docstring says
+    assert "polemass_length" in (EnvFamily.__doc__ or "")
+
+
+def test_apply_puts_right_what_is_computed_and_gets_a_new_environment() -> None:
+    def right(env: Any, values: dict[str, Any]) -> None:
+        env.unwrapped.polemass_length = env.unwrapped.masspole * values["length"]
+
+    made = from_env("CartPole-v1", vary={"length": Uniform(0.3, 1.0)}, apply=right)
+    env = inner(made, {"length": 0.4})
+    other: Any = made.remake(env, {"length": np.asarray(0.9)})
+    assert other is not env
+    assert (other.unwrapped.length, other.unwrapped.polemass_length) == (0.9, pytest.approx(0.09))
+
+
+def test_apply_may_take_names_that_nobody_else_knows() -> None:
+    seen = []
+    made = from_env(LINE, vary={"friction": Uniform(0, 1)}, apply=lambda env, values: seen.append(values["friction"]))
+    inner(made, {"friction": 0.25})
+    assert seen[-1] == 0.25
+
+
+def test_a_function_takes_what_varies() -> None:
+    made = from_env(toys.make_line, vary={"size": Uniform(1, 3), "name": ["a", "b"]}, episodes=2)
+    env = inner(made, {"size": 2.0, "name": 1})
+    assert (env.unwrapped.size, env.unwrapped.name) == (2.0, "b")
+    assert (made.family, made.trial_steps, made.trial_episodes) == ("make_line", 20, 2)
+    pickle.loads(pickle.dumps(made))
+
+
+def test_kwargs_stay_the_same_in_all_tasks() -> None:
+    made = from_env(LINE, vary={"size": "1..3"}, kwargs={"name": "k", "max_episode_steps": 7}, episodes=2)
+    assert inner(made, {"size": 1.0}).unwrapped.name == "k"
+    assert made.trial_steps == 14
+
+
+def test_each_level_is_one_seed_in_every_episode() -> None:
+    made = from_env(LINE, seeds=[30, 50, 70], episodes=3)
+    env = TrialEnv(made)
+    obs, info = env.reset(seed=0)
+    starts = [obs["obs"].tolist()]
+    for _ in range(2):
+        obs, *_ = env.step(1)
+        starts.append(obs["obs"].tolist())
+    assert starts[0] == starts[1] == starts[2]
+    level = int(info["task"]["level"])
+    assert starts[0] == gym.make("toys/Line-v0").reset(seed=[30, 50, 70][level])[0].tolist()
+    starts_of = {tuple(env.reset(seed=s)[0]["obs"]) for s in range(20)}
+    assert len(starts_of) == 3
+
+
+def test_one_seed_may_hold_while_something_else_varies() -> None:
+    made = from_env(LINE, vary={"size": "1..3"}, seeds=[5])
+    assert set(made.task_space.spaces) == {"size"}
+    firsts = {tuple(TrialEnv(made).reset(seed=s)[0]["obs"]) for s in range(3)}
+    assert len(firsts) == 1
+
+
+def test_several_ids_are_one_task_each() -> None:
+    made = family("ids")
+    assert made.task_space == spaces.Dict({"env": spaces.Discrete(2)})
+    assert made.family == "toys/Line-v0+toys/Child-v0"
+    envs = [inner(made, {"env": i}) for i in (0, 1)]
+    assert [type(env.unwrapped) for env in envs] == [toys.Line, toys.Child]
+    assert made.remake(envs[0], {"env": np.asarray(0)}) is envs[0]
+    assert made.remake(envs[0], {"env": np.asarray(1)}) is not envs[0]
+
+
+# How long a trial is
+
+
+@pytest.mark.parametrize(
+    ("options", "steps", "episodes"),
+    [
+        ({}, 50, 5),
+        ({"episodes": 3}, 30, 3),
+        ({"steps": 40}, 40, None),
+        ({"episodes": 3, "steps": 12}, 12, 3),
+    ],
+)
+def test_trials_have_episodes_or_steps(options: dict[str, int], steps: int, episodes: int | None) -> None:
+    made = from_env(LINE, vary={"size": "1..3"}, **options)  # type: ignore[arg-type]  # only these two
+    assert (made.trial_steps, made.trial_episodes) == (steps, episodes)
+    env = TrialEnv(made)
+    env.reset(seed=0)
+    for ends in (True, False):  # every step ends an episode; none does before the time limit of ten
+        count, over = 0, False
+        env.reset(seed=0)
+        while not over:
+            *_, over, _, _ = env.step(int(ends))
+            count += 1
+        assert count == (episodes or steps if ends else steps)
+
+
+# Masks
+
+
+def test_masks_in_info_become_a_part_of_the_observation() -> None:
+    env = TrialEnv(family("masks in info"))
+    obs, _ = env.reset(seed=0)
+    assert obs["action_mask"].shape == (6,)
+    for _ in range(20):
+        action = int(np.flatnonzero(obs["action_mask"])[0])
+        obs, _, _, _, info = env.step(action)
+        assert obs["action_mask"].tolist() == info["action_mask"].tolist()
+
+
+def test_masks_from_a_method_are_there_in_rows_too() -> None:
+    env = TrialVectorEnv(family("masks"), 3)
+    obs, _ = env.reset(seed=0)
+    for _ in range(15):
+        assert obs["action_mask"].tolist() == [[1, 0]] * 3
+        obs, *_ = env.step(np.zeros(3, int))
+    env.close()
+
+
+# Splits
+
+
+def test_finite_families_are_parted_alike_in_every_process() -> None:
+    code = (
+        "import sys, random, numpy as np; random.seed(int(sys.argv[1])); np.random.seed(int(sys.argv[1]));"
+        "from metarl import TaskDistribution as T;"
+        "f = T.from_env('CartPole-v1', seeds=range(50), split='test');"
+        "print(sorted(set(f.sample_batch(np.random.default_rng(), 500)['level'].tolist())))"
+    )
+    shown = [
+        subprocess.run([sys.executable, "-c", code, seed], capture_output=True, text=True, check=True).stdout
+        for seed in "12"
+    ]
+    assert shown[0] == shown[1]
+    assert len(json.loads(shown[0])) == 5
+
+
+@pytest.mark.parametrize(
+    ("vary", "parted", "alike"),
+    [
+        ({"size": Integers(1, 20)}, True, False),
+        ({"size": Integers(1, 19)}, False, True),
+        ({"size": Integers(1, 5), "name": list("abcd")}, True, False),
+        ({"size": Integers(1, 5), "speed": Uniform(0, 1)}, False, False),
+        ({"size": Integers(1, 20), "speed": Uniform(0, 1)}, True, False),
+    ],
+)
+def test_twenty_combinations_are_enough_to_part(vary: dict[str, Any], parted: bool, alike: bool) -> None:
+    made = from_env(LINE, vary=vary)
+    assert made.in_distribution == alike
+    counted = [name for name in vary if name != "speed"]
+    sets = []
+    for split in SPLITS:
+        part = made.with_split(split)
+        batch = part.sample_batch(part.task_rng(0), 2000)
+        sets.append(set(zip(*(batch[name].tolist() for name in counted), strict=True)))
+    if parted:
+        assert [len(s) for s in sets] == [16, 2, 2]
+        assert len(set.union(*sets)) == 20
+    else:
+        assert sets[0] == sets[1] == sets[2]
+
+
+def test_huge_finite_families_need_no_memory() -> None:
+    made = from_env(LINE, vary={"size": Integers(0, 10**9), "speed": Integers(0, 10**9)}, split="test")
+    assert len(set(draw(made, 1000))) == 1000
+    with pytest.raises(ValueError, match="combinations; narrow them"):
+        from_env(LINE, vary={name: Integers(0, 2**50) for name in ("size", "speed")})
+
+
+# What cannot be
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"env": "CartPole-v1"}, "nothing varies, so there is one task only"),
+        ({"env": "CartPole-v1", "seeds": [3]}, "nothing varies"),
+        ({"env": "CartPol-v1", "seeds": range(3)}, "unknown environment id 'CartPol-v1'; did you mean 'CartPole-v1'"),
+        ({"env": "CartPole-v9", "seeds": range(3)}, "unknown environment id 'CartPole-v9'"),
+        ({"env": "nowhere:A-v0", "seeds": range(3)}, "cannot import 'nowhere': No module"),
+        ({"env": "A-v0", "seeds": range(3), "imports": "nowhere"}, "cannot import 'nowhere': No module"),
+        ({"env": 3, "seeds": range(3)}, "env is 3, expected an id, several ids, or a function"),
+        ({"env": ["CartPole-v1"], "seeds": range(3)}, "two or more ids"),
+        ({"env": ["CartPole-v1"] * 2}, "a value twice"),
+        (
+            {"env": "CartPole-v1", "vary": {"lenght": "1..2"}},
+            "neither a constructor argument nor an attribute 'lenght'; did you mean 'length'.* attributes force_mag",
+        ),
+        ({"env": LINE, "vary": {"_nothing": "1..2"}}, "Its arguments are size, seen, name; its attributes name, size"),
+        ({"env": LINE, "vary": {"step": "1..2"}}, "neither a constructor argument nor an attribute 'step'"),
+        ({"env": LINE, "vary": {"spec": "1..2"}}, "neither a constructor argument nor an attribute 'spec'"),
+        ({"env": LINE, "vary": {"area": "1..2"}}, "the attribute 'area' of toys/Line-v0 cannot be set .* give apply="),
+        ({"env": LINE, "vary": {"size": "3"}}, "size: cannot read the range '3'"),
+        ({"env": LINE, "vary": {"size": 3}}, "size: cannot vary over 3"),
+        ({"env": LINE, "vary": ["size"]}, r"vary is \['size'\], expected a dict"),
+        ({"env": LINE, "vary": {"size": "1..2"}, "kwargs": {"size": 1}}, "'size' is in vary and in kwargs"),
+        ({"env": LINE, "vary": {"size": "1..2"}, "kwargs": {"nix": 1}}, "cannot make toys/Line-v0 with"),
+        ({"env": LINE, "vary": {"size": "1..2"}, "apply": "x"}, "apply is 'x', expected a function"),
+        ({"env": LINE, "vary": {"size": "1..2"}, "episodes": 0}, "episodes must be an integer of at least 1, not 0"),
+        ({"env": LINE, "vary": {"size": "1..2"}, "steps": 1.5}, "steps must be an integer of at least 1, not 1.5"),
+        ({"env": LINE, "vary": {"level": "1..2"}, "seeds": range(3)}, "'level' is taken"),
+        ({"env": LINE, "seeds": "3..1"}, "seeds is '3..1', expected"),
+        ({"env": "toys/Endless-v0", "vary": {"size": "1..2"}}, "Endless-v0 has no time limit.* give steps"),
+        ({"env": lambda size: toys.Line(size), "vary": {"size": "1..2"}, "episodes": 2}, "no time limit.* give steps"),
+        ({"env": lambda size: size, "vary": {"size": "1..2"}}, "made float, expected a gymnasium.Env"),
+        ({"env": lambda size: toys.Line(size), "vary": {"sise": "1..2"}, "steps": 9}, "cannot make <lambda>|'sise'"),
+        ({"env": "metarl/BernoulliBandit-v0", "seeds": range(3)}, "is a family of tasks already"),
+        ({"env": LINE, "vary": {"size": "1..2"}, "split": "tests"}, "unknown split 'tests'"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message) as error:
+        from_env(**options)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"env": "FrozenLake-v1", "vary": {"map_name": ["4x4", "8x8"]}},
+            r"observation space of FrozenLake-v1 changes between tasks: it is Discrete\(64\) in the task "
+            r"\{'map_name': '8x8'\}, and Discrete\(16\) in others",
+        ),
+        ({"env": ["CartPole-v1", "Acrobot-v1"]}, "it is Box.* in the task {'env': 'Acrobot-v1'}, and Box.* in others"),
+        ({"env": LINE, "vary": {"seen": Integers(1, 3)}}, r"changes between tasks: .*\{'seen': 3\}"),
+    ],
+)
+def test_spaces_that_change_are_told_at_once(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(SpacesError, match=message):
+        from_env(**options)
+
+
+def test_spaces_that_change_in_between_are_told_when_it_happens() -> None:
+    made = from_env("toys/ChangesSpaces-v0", vary={"size": Uniform(0, 1)})
+    env = made.make({"size": np.asarray(0.1)})
+    with pytest.raises(SpacesError, match=r"in the task \{'size': 0.5\}"):
+        made.remake(env, {"size": np.asarray(0.5)})
+
+
+def test_an_unsupported_space_is_the_layouts_to_tell() -> None:
+    with pytest.raises(ValueError, match="which a trial cannot show"):
+        TrialEnv(from_env("Blackjack-v1", seeds=range(3), steps=5))
+
+
+def test_environments_made_to_look_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    open_now: list[toys.Line] = []
+    monkeypatch.setattr(toys.Line, "close", lambda self: open_now.remove(self) if self in open_now else None)
+    made_by = toys.Line.__init__
+
+    def counted(self: toys.Line, *args: Any, **kwargs: Any) -> None:
+        made_by(self, *args, **kwargs)
+        open_now.append(self)
+
+    monkeypatch.setattr(toys.Line, "__init__", counted)
+    from_env(lambda **given: toys.make_line(**given), vary={"size": "1..3"})
+    assert open_now == []
+
+
+def test_nothing_heavy_is_imported() -> None:
+    code = (
+        "import sys; from metarl import TaskDistribution as T, Uniform as U, TrialEnv;"
+        "TrialEnv(T.from_env('CartPole-v1', vary={'length': U(1, 2)})).reset(seed=0);"
+        "print([m for m in ('torch', 'stable_baselines3', 'scipy', 'pydantic') if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
