@@ -137,9 +137,10 @@ class RL2PPO(BaseAlgorithm):
             self.memory.working_memory == "episode"
             or self.memory.horizon == "episode"
             or self.memory.store_options.get("write") == "episode"
+            or self.options.cut == "episode"
         )
         if needs_flag and "prev_done" not in self.policy.encoder.feedback_keys:
-            raise ValueError("this memory must see where episodes end: make the environment with prev_done=True")
+            raise ValueError("the agent must see where episodes end: make the environment with prev_done=True")
         self.optimizer = torch.optim.Adam(self.policy.parameters(), lr=self.options.learning_rate, eps=1e-5)
         self.generators = {name: torch_rng(self.seed, name) for name in ("policy", "minibatch", "evaluation")}
         if self.env is not None:
@@ -194,6 +195,7 @@ class RL2PPO(BaseAlgorithm):
                 gamma=self.options.gamma_at(self.num_timesteps / self.schedule_steps),
                 lam=self.options.gae_lambda,
                 reward_scale=self.options.reward_scale,
+                cut=self.options.cut,
                 name=describe(self.env),
                 first_step=self.num_timesteps // self.n_envs,
                 on_step=lambda rewards, ends, infos: self._on_step(callback, rewards, ends, infos),

@@ -187,7 +187,7 @@ def look_here() -> None:
 def run_train(args: argparse.Namespace) -> int:
     """``metarl train``."""
     if not args.preset and not args.env:
-        refuse(ValueError("metarl train needs a preset (metarl list presets shows them), or an environment: --env ID"))
+        refuse(ValueError("train needs a preset (metarl list presets shows them), or an environment: --env ID"))
     look_here()
     settings = checked(lambda: env_settings(args) + [parse_assignment(text) for text in args.settings])
     from metarl import experiment as experiments

@@ -13,14 +13,14 @@ def gae(
 
     A_t = delta_t + gamma lam (1 - end_t) A_{t+1},  delta_t = r_t + gamma (1 - end_t) V_{t+1} - V_t.
 
-    The estimate is cut where a trial ends and runs on over the ends of inner episodes, because what is learned in one
-    episode pays in the next.
+    The estimate is cut where ``ends`` says: where a trial ends, while it runs on over the ends of inner episodes,
+    because what is learned in one episode pays in the next; or at those, too.
 
     Args:
         rewards: ``[T, B]``
         values: ``[T, B]`` V(o_t).
-        ends: ``[T, B]`` bool, the trial ended with this step.
-        last_value: ``[B]`` V(o_T), used where the last step did not end a trial.
+        ends: ``[T, B]`` bool, the trial (or episode) ended with this step.
+        last_value: ``[B]`` V(o_T), used where the last step did not end one.
         gamma: discount per step.
         lam: lambda.
 

@@ -76,7 +76,8 @@ class CategoricalHead(Head):
             self.sizes = space.nvec.ravel().tolist()
             self.start = space.start
             self.action_shape = (len(self.sizes),)
-        self.env_shape, self.env_dtype = space.shape, space.dtype
+        self.env_shape: tuple[int, ...] = space.shape or ()
+        self.env_dtype = space.dtype
         self.choices: int = sum(self.sizes)
         self.linear = nn.Linear(input_size, self.choices)
         nn.init.orthogonal_(self.linear.weight, 0.01)
@@ -122,7 +123,7 @@ class CategoricalHead(Head):
     def stuck(self, mask: Array) -> Bools:
         """``[n]``: rows whose mask forbids all choices of a part."""
         parts = np.split(np.asarray(mask) != 0, np.cumsum(self.sizes)[:-1], -1)
-        return ~np.stack([part.any(-1) for part in parts]).all(0)
+        return np.any([~part.any(-1) for part in parts], axis=0)
 
 
 class GaussianHead(Head):

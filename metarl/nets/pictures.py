@@ -21,9 +21,9 @@ class PictureEncoder(nn.Module):
         size: of the vector.
     """
 
-    def __init__(self, shape: tuple[int, int, int], size: int = 64) -> None:
+    def __init__(self, shape: tuple[int, ...], size: int = 64) -> None:
         super().__init__()
-        self.shape, self.size = tuple(shape), size
+        self.shape, self.size = shape, size
         self.channels_first = shape[0] < shape[2]
         channels, height, width = shape if self.channels_first else (shape[2], shape[0], shape[1])
         self.net = nn.Sequential()

@@ -14,6 +14,8 @@ from metarl.types import Array, Floats, Ints, Observations, TrialObservation
 
 # Finite, because Gymnasium's checker warns of infinite bounds.
 LIMIT = np.finfo(np.float32).max
+WIDEST = 4096
+"""The most choices that are shown one-hot; their table takes 64 MB."""
 
 
 @dataclass(frozen=True)
@@ -113,9 +115,14 @@ class _Flat:
         self.size = self.low.size
 
     def _set_one_hot(self, sizes: Ints, starts: Ints) -> None:
+        if (width := sum(sizes.tolist())) > WIDEST:
+            raise ValueError(
+                f"{self.name} would be a one-hot vector of {width} numbers, but a trial shows at most {WIDEST}: give "
+                "the environment fewer choices, or numbers in a Box"
+            )
         self._eyes = [np.eye(int(n), dtype=np.float32) for n in sizes]
         self._starts = starts
-        self.low, self.high = np.zeros(int(sizes.sum()), np.float32), np.ones(int(sizes.sum()), np.float32)
+        self.low, self.high = np.zeros(width, np.float32), np.ones(width, np.float32)
 
     def __call__(self, x: Any) -> Floats:
         """``[n, *shape]`` to ``[n, size]``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -17,18 +17,21 @@ from metarl.nets.encoders import MASK_KEY
 from metarl.nets.policy import MemoryPolicy
 from metarl.types import Array, Bools, Boundary, Floats, Ints, TrialObservation
 
+Cut = Literal["trial", "episode"]
+"""Where the credit of an action ends at the latest."""
+
 
 class NonFiniteError(FloatingPointError):
     """A number that is not finite, where it came from, and when."""
 
 
 class VecEnv(Protocol):
-    """The part of SB3's VecEnv that collecting needs: SAME_STEP, a trial as its episode."""
+    """The part of SB3's VecEnv that collecting needs; a trial is its episode."""
 
     num_envs: int
 
     def step(self, actions: Array) -> Any:
-        """Returns observations, rewards ``[B]``, trial ends ``[B]`` and a list of infos."""
+        """Returns observations (the first of the next trial where one ended), rewards ``[B]``, ends ``[B]``, infos."""
         ...
 
 
@@ -83,18 +86,24 @@ def kept_as(part: Array) -> torch.dtype:
     return torch.uint8 if part.dtype == np.uint8 and part.ndim == 4 else torch.float32
 
 
-def check_finite(obs: Mapping[str, Array], rewards: Floats | None, env: str, step: int) -> None:
-    """Raise :class:`NonFiniteError` naming environment, key and step if an observation or reward is not finite."""
+def check_finite(
+    obs: Mapping[str, Array], rewards: Floats | None, env: str, step: int, rows: list[int] | None = None
+) -> None:
+    """Raise :class:`NonFiniteError` naming environment, key and step if an observation or reward is not finite.
+
+    ``rows`` are the numbers of the environments that the arrays belong to; None: all, in order.
+    """
     parts = dict(obs) if rewards is None else {**obs, "reward": rewards}
     for key, part in parts.items():
         with np.errstate(
             all="ignore"
-        ):  # the sum is finite unless a part is not (or overflows): one pass if all is well
+        ):  # one pass if all is well: a sum is finite unless a part is not, or it overflows
             fine = part.dtype.kind != "f" or np.isfinite(part.sum())
         if not fine and not np.isfinite(part).all():
             row = int(np.argwhere(~np.isfinite(part))[0][0])
             raise NonFiniteError(
-                f"{env} gave a {key} that is not finite ({part[row]}) in environment {row} at step {step}; "
+                f"{env} gave a {key} that is not finite ({part[row]}) in environment "
+                f"{row if rows is None else rows[row]} at step {step}; "
                 "expected finite numbers: mend the environment, nothing of this step was learned from"
             )
 
@@ -127,6 +136,7 @@ def collect(
     gamma: float,
     lam: float,
     reward_scale: float = 1.0,
+    cut: Cut = "trial",
     name: str = "the environment",
     first_step: int = 0,
     on_step: Callable[[Floats, Bools, list[dict[str, Any]]], bool] = lambda rewards, ends, infos: True,
@@ -134,8 +144,9 @@ def collect(
     """Play ``steps`` steps of every environment; ``carry`` moves on.
 
     A trial that was cut by a time limit is bootstrapped with the value of its last observation, read by the memory as
-    it was then. ``on_step`` gets rewards, trial ends and infos after each step; when it returns False, collecting
-    stops and None is returned.
+    it was then. Credit ends where a trial ends, or with ``cut="episode"`` at every inner episode's end, so that nothing
+    but the own episode speaks for an action. ``on_step`` gets rewards, trial ends and infos after each step; when it
+    returns False, collecting stops and None is returned.
 
     A row that is done may say in its info why steps of it don't count: ``dead_step``, this step began a trial and its
     action was ignored (Gymnasium's NEXT_STEP); ``broken_trial``, the environment failed, and the whole trial is void.
@@ -177,11 +188,14 @@ def collect(
             if infos[i].get("broken_trial", False):
                 began = (begin[: t + 1, i] == Boundary.TRIAL).nonzero()
                 valid[int(began[-1]) if len(began) else 0 : t + 1, i] = False
-        cut = [i for i in done if infos[i].get("TimeLimit.truncated", False)]
-        if cut:
-            final = {k: np.stack([infos[i]["terminal_observation"][k] for i in cut]) for k in obs}
-            inner = torch.as_tensor(begins(final, np.zeros(len(cut), bool)), device=device)
-            rewards[t, cut] += gamma * policy.value(to_tensors(final, device), tree.index(state, cut), inner)
+        timed_out = [i for i in done if infos[i].get("TimeLimit.truncated", False)]
+        if timed_out:
+            final = {k: np.stack([infos[i]["terminal_observation"][k] for i in timed_out]) for k in obs}
+            check_finite(final, None, name, first_step + t, timed_out)
+            inner = torch.as_tensor(begins(final, np.zeros(len(timed_out), bool)), device=device)
+            rewards[t, timed_out] += gamma * policy.value(
+                to_tensors(final, device), tree.index(state, timed_out), inner
+            )
         carry.obs, carry.start, carry.state = obs, np.asarray(end), state
         if not on_step(reward, end, infos):
             return None
@@ -191,6 +205,9 @@ def collect(
         last = policy.value(
             to_tensors(carry.obs, device), state, torch.as_tensor(begins(carry.obs, carry.start), device=device)
         )
+    if cut == "episode":
+        following = torch.as_tensor(begins(carry.obs, carry.start), device=device)
+        ends = torch.cat([begin[1:], following[None]]) != Boundary.INSIDE
     advantages, returns = gae(rewards, values, ends, last, gamma, lam)
     counts = None if bool(valid.all()) else valid
     return Rollout(buffer, begin, initial, actions, log_probs, values, advantages, returns, counts)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from metarl import tree
 from metarl.nets.policy import MemoryPolicy
-from metarl.training.collect import NonFiniteError, Rollout
+from metarl.training.collect import Cut, NonFiniteError, Rollout
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,9 @@ class PPOOptions:
     """Its value when the schedule ends, linear in between; None: as at the beginning."""
     gae_lambda: Annotated[float, Ge(0), Le(1)] = 0.8
     """Lambda of the advantage estimates."""
+    cut: Cut = "trial"
+    """Where credit ends: with the trial, as RL² has it, so that exploring pays later; or with the inner "episode",
+    where a step pays for staying alive, and failing would cost nothing but one of the trial's episodes."""
     n_epochs: Annotated[int, Ge(1)] = 4
     """How often each rollout is gone through."""
     n_minibatches: Annotated[int, Ge(1)] = 16

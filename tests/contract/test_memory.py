@@ -22,6 +22,7 @@ SMALL = {"feedforward": {"hidden_size": 8}, "gru": {"hidden_size": 8}, "lstm": {
 EPISODIC = MemoryOptions(controller="gru", controller_options=SMALL["gru"], key_size=4, value_size=8)
 VARIANTS = {
     "ring": replace(EPISODIC, store_options={"capacity": 3}),
+    "blocks after the cell": replace(EPISODIC, controller_options={"hidden_size": 8, "layers": 2}),
     "ring of one": replace(EPISODIC, store_options={"capacity": 1}),
     "per episode": replace(EPISODIC, store_options={"write": "episode"}),
     "per episode, ring": replace(EPISODIC, store_options={"write": "episode", "capacity": 2}),
@@ -92,10 +93,20 @@ def unequal_episodes() -> torch.Tensor:
     return begin
 
 
+def unequal_trials() -> torch.Tensor:
+    """Trials of five steps that begin apart from each other; one row begins one at every step, one row none."""
+    begin = torch.full((STEPS, BATCH), int(INSIDE))
+    for row in range(BATCH - 2):
+        begin[row::5, row] = TRIAL
+        begin[row + 2 :: 5, row] = EPISODE
+    begin[:, -1] = TRIAL
+    return begin
+
+
 PATTERNS = pytest.mark.parametrize(
     "begin",
-    [random_begin(), whole_trial(), unequal_episodes()],
-    ids=["ragged", "whole trial", "unequal episodes"],
+    [random_begin(), whole_trial(), unequal_episodes(), unequal_trials()],
+    ids=["ragged", "whole trial", "unequal episodes", "unequal trials"],
 )
 
 

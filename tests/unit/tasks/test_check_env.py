@@ -180,7 +180,7 @@ def shifted(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("what", "rule", "message"),
     [
-        ("prev_reward", "previous action and reward", r"prev_reward is \[0.\] after step \d+, expected \[0."),
+        ("prev_reward", "previous action and reward", r"prev_reward is \[0.\] after step \d+, expected \[1."),
         ("prev_action", "previous action and reward", r"prev_action is \[0., 0.\] after step \d+, expected \[0., 1.\]"),
         ("prev_done", "ends of episodes", r"prev_done is False after step \d+, but the episode ended"),
     ],

@@ -101,6 +101,16 @@ def test_trap_9_collected_estimates_run_over_inner_ends() -> None:
     assert torch.equal(rollout.returns, returns)
 
 
+def test_trap_9_credit_may_end_with_the_episode() -> None:
+    """Inner episodes of two steps; the rollout ends inside one, whose rest is estimated by the value."""
+    env = ToyEnv([4, 4])
+    policy = counting_policy(env)
+    rollout = run(policy, env, start(policy, env), 7, lam=1.0, cut="episode")
+    pair = [1 + 0.9 * 1, 1.0]
+    expected = torch.tensor([*pair * 3, 1 + 0.9 * 3])  # V = 3 at the fourth input of the second trial
+    torch.testing.assert_close(rollout.returns, expected[:, None].expand(-1, 2))
+
+
 def test_the_scale_of_the_reward_reaches_the_estimates_and_not_the_input() -> None:
     env, seen = ToyEnv([4], reward=2.0), []
     policy = Stub()
