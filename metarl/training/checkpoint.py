@@ -92,18 +92,26 @@ def _member(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
 
 
 def space_to_json(space: spaces.Space[Any]) -> dict[str, Any]:
-    """A Box, Discrete, MultiDiscrete or Dict space as plain data."""
+    """A Box, Discrete, MultiDiscrete, MultiBinary or Dict space as plain data.
+
+    Raises:
+        CheckpointError: a space of another kind.
+    """
     if isinstance(space, spaces.Dict):
         return {"kind": "Dict", "spaces": {k: space_to_json(s) for k, s in space.spaces.items()}}
     if isinstance(space, spaces.Discrete):
-        return {"kind": "Discrete", "n": int(space.n), "start": int(space.start)}
+        return {"kind": "Discrete", "n": int(space.n), "start": int(space.start), "dtype": str(space.dtype)}
     if isinstance(space, spaces.MultiDiscrete):
         start = space.start.tolist()
         return {"kind": "MultiDiscrete", "nvec": space.nvec.tolist(), "start": start, "dtype": str(space.dtype)}
+    if isinstance(space, spaces.MultiBinary):
+        return {"kind": "MultiBinary", "n": space.n if isinstance(space.n, int) else list(space.n)}
     if isinstance(space, spaces.Box):
         low, high = (_bound(bound) for bound in (space.low, space.high))
         return {"kind": "Box", "low": low, "high": high, "shape": list(space.shape), "dtype": str(space.dtype)}
-    raise CheckpointError(f"cannot save the space {space}; supported: Box, Discrete, MultiDiscrete and Dict of these")
+    raise CheckpointError(
+        f"cannot save the space {space}; supported: Box, Discrete, MultiDiscrete, MultiBinary and Dict of these"
+    )
 
 
 def _bound(bound: Array) -> list[str]:
@@ -116,13 +124,15 @@ def space_from_json(data: Mapping[str, Any]) -> spaces.Space[Any]:
     """The inverse of :func:`space_to_json`."""
     if data["kind"] == "Dict":
         return spaces.Dict({k: space_from_json(s) for k, s in data["spaces"].items()})
+    if data["kind"] == "MultiBinary":
+        return spaces.MultiBinary(data["n"])
+    dtype: Any = np.dtype(data.get("dtype", "int64")).type  # that of a Discrete was not always written
     if data["kind"] == "Discrete":
-        return spaces.Discrete(data["n"], start=data["start"])
-    dtype: Any = np.dtype(data["dtype"]).type
+        return spaces.Discrete(data["n"], start=data["start"], dtype=dtype)
     if data["kind"] == "MultiDiscrete":
         return spaces.MultiDiscrete(np.array(data["nvec"]), dtype=dtype, start=np.array(data["start"]))
     shape = data["shape"]
-    sides = (np.array([float(x) for x in data[b]], dtype) for b in ("low", "high"))
+    sides = (np.array(data[b]).astype(dtype) for b in ("low", "high"))  # exact, for large integers too
     low, high = (side.reshape(shape) if side.size > 1 else np.full(shape, side[0]) for side in sides)
     return spaces.Box(low, high, dtype=dtype)
 

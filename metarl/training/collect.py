@@ -31,7 +31,7 @@ class VecEnv(Protocol):
     num_envs: int
 
     def step(self, actions: Array) -> Any:
-        """Returns observations (the first of the next trial where one ended), rewards ``[B]``, ends ``[B]``, infos."""
+        """Returns observations, rewards ``[B]``, trial ends ``[B]`` and a list of infos; see :func:`collect`."""
         ...
 
 
@@ -95,9 +95,8 @@ def check_finite(
     """
     parts = dict(obs) if rewards is None else {**obs, "reward": rewards}
     for key, part in parts.items():
-        with np.errstate(
-            all="ignore"
-        ):  # one pass if all is well: a sum is finite unless a part is not, or it overflows
+        # One pass if all is well: a sum is finite unless a part is not, or it overflows.
+        with np.errstate(all="ignore"):
             fine = part.dtype.kind != "f" or np.isfinite(part.sum())
         if not fine and not np.isfinite(part).all():
             row = int(np.argwhere(~np.isfinite(part))[0][0])

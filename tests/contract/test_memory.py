@@ -22,7 +22,6 @@ SMALL = {"feedforward": {"hidden_size": 8}, "gru": {"hidden_size": 8}, "lstm": {
 EPISODIC = MemoryOptions(controller="gru", controller_options=SMALL["gru"], key_size=4, value_size=8)
 VARIANTS = {
     "ring": replace(EPISODIC, store_options={"capacity": 3}),
-    "blocks after the cell": replace(EPISODIC, controller_options={"hidden_size": 8, "layers": 2}),
     "ring of one": replace(EPISODIC, store_options={"capacity": 1}),
     "per episode": replace(EPISODIC, store_options={"write": "episode"}),
     "per episode, ring": replace(EPISODIC, store_options={"write": "episode", "capacity": 2}),

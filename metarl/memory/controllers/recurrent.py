@@ -10,7 +10,6 @@ from annotated_types import Ge
 from torch import Tensor, nn
 
 from metarl.memory.contract import Controller
-from metarl.memory.controllers.feedforward import Block
 
 
 @dataclass(frozen=True)
@@ -19,20 +18,11 @@ class RecurrentOptions:
 
     hidden_size: Annotated[int, Ge(1)] = 128
     """Units of the cell."""
-    layers: Annotated[int, Ge(0)] = 0
-    """Residual feed-forward blocks between the cell and what reads its output; the cell alone is nearly linear."""
 
 
 def weights(rnn: nn.RNNBase) -> list[nn.Parameter]:
     """The input and hidden weights and biases of a single layer, in torch's order of the gates."""
     return rnn.all_weights[0]
-
-
-def blocks(options: RecurrentOptions) -> nn.Sequential:
-    """What the cell's output goes through."""
-    size = options.hidden_size
-    net = nn.Sequential(*(Block(size, 2 * size) for _ in range(options.layers)))
-    return net.append(nn.LayerNorm(size)) if options.layers else net
 
 
 class GRUState(NamedTuple):
@@ -50,7 +40,6 @@ class GRU(Controller):
     def __init__(self, input_size: int, options: RecurrentOptions) -> None:
         super().__init__()
         self.rnn = nn.GRU(input_size, options.hidden_size)
-        self.after = blocks(options)
         self.output_size = options.hidden_size
 
     def initial_state(self, batch_size: int) -> GRUState:
@@ -60,7 +49,7 @@ class GRU(Controller):
     def unroll(self, x: Tensor, state: GRUState, reinstated: Tensor | None = None) -> tuple[Tensor, GRUState]:
         """See :meth:`metarl.memory.contract.Controller.unroll`."""
         y, h = self.rnn(x, state.h[None])
-        return self.after(y), GRUState(h[0])
+        return y, GRUState(h[0])
 
     def cell(self, state: GRUState) -> Tensor:
         """See :meth:`metarl.memory.contract.Controller.cell`."""
@@ -90,7 +79,6 @@ class LSTM(Controller):
         super().__init__()
         size = options.hidden_size
         self.rnn = nn.LSTM(input_size, size)
-        self.after = blocks(options)
         self.gate = nn.Linear(input_size + size, size) if reinstates else None
         self.output_size = size
 
@@ -103,7 +91,7 @@ class LSTM(Controller):
         """See :meth:`metarl.memory.contract.Controller.unroll`."""
         if reinstated is None or self.gate is None:
             y, (h, c) = self.rnn(x, (state.h[None], state.c[None]))
-            return self.after(y), LSTMState(h[0], c[0])
+            return y, LSTMState(h[0], c[0])
         size, inputs = self.output_size, x.shape[-1]
         weight_ih, weight_hh, bias_ih, bias_hh = weights(self.rnn)
         weight_x = torch.cat([weight_ih, self.gate.weight[:, :inputs]])
@@ -118,7 +106,7 @@ class LSTM(Controller):
             c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g) + torch.sigmoid(r) * memory[t]
             h = torch.sigmoid(o) * torch.tanh(c)
             outputs.append(h)
-        return self.after(torch.stack(outputs)), LSTMState(h, c)
+        return torch.stack(outputs), LSTMState(h, c)
 
     def cell(self, state: LSTMState) -> Tensor:
         """See :meth:`metarl.memory.contract.Controller.cell`."""
