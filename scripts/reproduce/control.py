@@ -100,7 +100,7 @@ def main() -> None:
     torch.set_num_threads(1)
     with ThreadPoolExecutor(args.jobs) as pool:
         done = dict(zip(jobs, pool.map(run, jobs), strict=True))
-    blind = [memoryless("cartpole", seed, args.out) for seed in SEEDS]
+    blind = [memoryless("cartpole", SEEDS[0], args.out)]  # one seed: it is far away
 
     for preset, setting in SETTINGS.items():
         agents, informed = ([done[preset, seed, reveal] for seed in SEEDS] for reveal in ("false", "true"))
