@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 import warnings
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import gymnasium as gym
@@ -22,6 +21,7 @@ from stable_baselines3.common.utils import safe_mean
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from metarl import tree
+from metarl.agents import rl2_checkpoint
 from metarl.config import build, to_plain
 from metarl.memory.contract import State
 from metarl.memory.options import MemoryOptions
@@ -32,14 +32,10 @@ from metarl.tasks.distribution import TaskDistribution
 from metarl.tasks.sb3 import as_vec_env
 from metarl.tasks.vector import TrialVectorEnv
 from metarl.tracking import Tracker
-from metarl.training import checkpoint
-from metarl.training.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
 from metarl.training.collect import Carry, begins, check_finite, check_masks, collect, stuck, to_tensors
 from metarl.training.evaluate import PolicyActor
 from metarl.training.ppo import PPOOptions, update
 from metarl.types import Array, Bools, TrialObservation
-
-KIND = "rl2ppo"
 
 
 class RL2PPO(BaseAlgorithm):
@@ -50,8 +46,8 @@ class RL2PPO(BaseAlgorithm):
 
     Args:
         policy: "MemoryPolicy".
-        env: an environment id, a task distribution, a vector environment of trials (Gymnasium's in SAME_STEP mode, or
-            SB3's), or a single trial environment; None only when loading.
+        env: an environment id, a task distribution, a vector environment of trials (Gymnasium's in any autoreset
+            mode, or SB3's), or a single trial environment; None only when loading.
         memory: :class:`metarl.memory.options.MemoryOptions` or a dict of its fields.
         n_envs: environments made for an id or a distribution.
         n_steps: steps of each environment per rollout; None means a whole trial.
@@ -329,38 +325,7 @@ class RL2PPO(BaseAlgorithm):
         """
         if exclude or include:
             raise ValueError("a checkpoint is always whole; leave out exclude and include")
-        arrays: dict[str, torch.Tensor] = {}
-        course: dict[str, Any] = {}
-        if self._carry is not None:
-            course["obs"], course["start"] = dict(self._carry.obs), self._carry.start
-            if not self._carry.start.all():  # where every trial is about to begin, memory is empty
-                course["state"] = {str(i): leaf for i, leaf in enumerate(tree.leaves(self._carry.state))}
-            env: Any = self.env
-            if resumable(env):
-                course["env"] = env.state_dict()
-        meta = {
-            "kind": KIND,
-            "ppo": to_plain(self.options),
-            "memory": to_plain(self.memory),
-            "settings": {
-                "n_envs": self.n_envs,
-                "n_steps": self.n_steps,
-                "schedule_steps": self.schedule_steps,
-                "seed": self.seed,
-                "trial_steps": self.trial_steps,
-            },
-            "counters": {"num_timesteps": self.num_timesteps, "n_updates": self._n_updates},
-            "observation_space": checkpoint.space_to_json(self.observation_space),
-            "action_space": checkpoint.space_to_json(self.action_space),
-            "course": checkpoint.split_arrays(course, arrays),
-        }
-        groups = {
-            "policy": self.policy.state_dict(),
-            "optimizer": checkpoint.optimizer_to_tensors(self.optimizer),
-            "generators": {name: g.get_state() for name, g in self.generators.items()},
-            "course": arrays,
-        }
-        write_checkpoint(with_suffix(path), meta, groups)
+        rl2_checkpoint.save(self, path)
 
     @classmethod
     def load(  # type: ignore[override]
@@ -378,49 +343,7 @@ class RL2PPO(BaseAlgorithm):
             CheckpointError: the file is missing, damaged or of another kind; nothing in it is ever unpickled.
             ValueError: ``env`` has other spaces.
         """
-        path = with_suffix(path)
-        meta, groups = read_checkpoint(path)
-        if meta.get("kind") != KIND:
-            raise CheckpointError(f"{path} holds a {meta.get('kind')!r}, not an agent of {cls.__name__}")
-        settings = meta["settings"]
-        own = {k: settings[k] for k in ("n_envs", "n_steps", "schedule_steps", "seed")}
-        memory = build(MemoryOptions, meta["memory"], f"{path}: memory")
-        agent = cls("MemoryPolicy", env, memory=memory, device=device, _init_setup_model=False, **own, **meta["ppo"])
-        observation_space = checkpoint.space_from_json(meta["observation_space"])
-        action_space = checkpoint.space_from_json(meta["action_space"])
-        if env is not None and (agent.observation_space, agent.action_space) != (observation_space, action_space):
-            raise ValueError(
-                f"the environment has spaces {agent.observation_space} and {agent.action_space}, but {path} was "
-                f"trained on {observation_space} and {action_space}; make the environment with the same options"
-            )
-        agent.observation_space, agent.action_space = observation_space, action_space
-        agent.trial_steps = settings["trial_steps"]
-        agent._setup_model()
-        agent.policy.load_state_dict(groups["policy"])
-        checkpoint.optimizer_from_tensors(agent.optimizer, groups["optimizer"])
-        for name, generator in agent.generators.items():
-            generator.set_state(groups["generators"][name])
-        agent.num_timesteps, agent._n_updates = meta["counters"]["num_timesteps"], meta["counters"]["n_updates"]
-        if env is None:
-            agent.n_envs = settings["n_envs"]
-        course = checkpoint.join_arrays(meta["course"], groups["course"])
-        if course and not force_reset and agent.env is not None and agent.n_envs == settings["n_envs"]:
-            agent._resume(course)
-        return agent
-
-    def _resume(self, course: dict[str, Any]) -> None:
-        """Take up trials where :meth:`save` left them, if the environment can."""
-        env: Any = self.env
-        if "env" not in course or not resumable(env):
-            return
-        env.reset()
-        env.load_state_dict(course["env"])
-        state = self.policy.initial_state(self.n_envs)
-        if "state" in course:
-            saved = iter(torch.as_tensor(leaf).to(self.device) for leaf in course["state"].values())
-            state = tree.map_tensors(lambda _: next(saved), state)
-        self._carry = Carry(course["obs"], course["start"], state)
-        self._last_obs, self._last_episode_starts = course["obs"], course["start"]
+        return rl2_checkpoint.load(cls, path, env, device, force_reset)
 
     def set_env(self, env: Any, force_reset: bool = True) -> None:
         """Train in another environment of the same spaces; anything the constructor takes but ids may be given."""
@@ -468,11 +391,6 @@ def describe(env: VecEnv) -> str:
     return distribution.family if isinstance(distribution, TaskDistribution) else type(env).__name__
 
 
-def resumable(env: Any) -> bool:
-    """Whether ``env`` can save its state; the face of a vector environment can if that environment can."""
-    return hasattr(env, "state_dict") and hasattr(getattr(env, "env", env), "state_dict")
-
-
 def check_split(env: VecEnv) -> None:
     """Refuse to train on test tasks.
 
@@ -483,9 +401,3 @@ def check_split(env: VecEnv) -> None:
         raise ValueError(
             "the environment draws test tasks, which are kept for the final figure; make it with split='train'"
         )
-
-
-def with_suffix(path: Any) -> Path:
-    """``path`` with ``.zip`` where it has no suffix, as SB3's callbacks expect."""
-    path = Path(path)
-    return path if path.suffix == ".zip" else path.with_name(path.name + ".zip")

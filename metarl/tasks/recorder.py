@@ -18,6 +18,10 @@ STEPS = 400
 """The most steps that are played of a trial."""
 
 
+class BrokenRuleError(Exception):
+    """A rule is broken; the message says how, and what to do."""
+
+
 class Step(NamedTuple):
     """What an inner environment answered."""
 
@@ -144,3 +148,8 @@ def first_difference(a: Trial, b: Trial) -> str | None:
         if parts := _unlike(one, other):
             return f"in the observation at step {t} ({', '.join(parts)})"
     return None if len(a.obs) == len(b.obs) else f"in their length ({len(a.obs) - 1} and {len(b.obs) - 1} steps)"
+
+
+def short(task: Mapping[str, Any]) -> str:
+    """The values of a task, for messages."""
+    return str({name: np.asarray(value).tolist() for name, value in task.items()})

@@ -128,7 +128,8 @@ def space_from_json(data: Mapping[str, Any]) -> spaces.Space[Any]:
         return spaces.MultiBinary(data["n"])
     dtype: Any = np.dtype(data.get("dtype", "int64")).type  # that of a Discrete was not always written
     if data["kind"] == "Discrete":
-        return spaces.Discrete(data["n"], start=data["start"], dtype=dtype)
+        other: Any = {} if dtype is np.int64 else {"dtype": dtype}  # Gymnasium 1.2 knows no other
+        return spaces.Discrete(data["n"], start=data["start"], **other)
     if data["kind"] == "MultiDiscrete":
         return spaces.MultiDiscrete(np.array(data["nvec"]), dtype=dtype, start=np.array(data["start"]))
     shape = data["shape"]

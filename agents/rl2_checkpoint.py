@@ -1,0 +1,118 @@
+"""Agents of :class:`metarl.agents.rl2.RL2PPO` as files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+
+from metarl import tree
+from metarl.config import build, to_plain
+from metarl.memory.options import MemoryOptions
+from metarl.training import checkpoint
+from metarl.training.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
+from metarl.training.collect import Carry
+
+if TYPE_CHECKING:
+    from metarl.agents.rl2 import RL2PPO
+
+    Agent = TypeVar("Agent", bound=RL2PPO)
+
+KIND = "rl2ppo"
+
+
+def save(agent: RL2PPO, path: Any) -> None:
+    """See :meth:`metarl.agents.rl2.RL2PPO.save`."""
+    arrays: dict[str, torch.Tensor] = {}
+    meta = {
+        "kind": KIND,
+        "ppo": to_plain(agent.options),
+        "memory": to_plain(agent.memory),
+        "settings": {
+            "n_envs": agent.n_envs,
+            "n_steps": agent.n_steps,
+            "schedule_steps": agent.schedule_steps,
+            "seed": agent.seed,
+            "trial_steps": agent.trial_steps,
+        },
+        "counters": {"num_timesteps": agent.num_timesteps, "n_updates": agent._n_updates},
+        "observation_space": checkpoint.space_to_json(agent.observation_space),
+        "action_space": checkpoint.space_to_json(agent.action_space),
+        "course": checkpoint.split_arrays(_course(agent), arrays),
+    }
+    groups = {
+        "policy": agent.policy.state_dict(),
+        "optimizer": checkpoint.optimizer_to_tensors(agent.optimizer),
+        "generators": {name: g.get_state() for name, g in agent.generators.items()},
+        "course": arrays,
+    }
+    write_checkpoint(_with_suffix(path), meta, groups)
+
+
+def load(kind: type[Agent], path: Any, env: Any, device: torch.device | str, force_reset: bool) -> Agent:
+    """See :meth:`metarl.agents.rl2.RL2PPO.load`."""
+    path = _with_suffix(path)
+    meta, groups = read_checkpoint(path)
+    if meta.get("kind") != KIND:
+        raise CheckpointError(f"{path} holds a {meta.get('kind')!r}, not an agent of {kind.__name__}")
+    settings = meta["settings"]
+    own = {k: settings[k] for k in ("n_envs", "n_steps", "schedule_steps", "seed")}
+    memory = build(MemoryOptions, meta["memory"], f"{path}: memory")
+    agent = kind("MemoryPolicy", env, memory=memory, device=device, _init_setup_model=False, **own, **meta["ppo"])
+    observation_space = checkpoint.space_from_json(meta["observation_space"])
+    action_space = checkpoint.space_from_json(meta["action_space"])
+    if env is not None and (agent.observation_space, agent.action_space) != (observation_space, action_space):
+        raise ValueError(
+            f"the environment has spaces {agent.observation_space} and {agent.action_space}, but {path} was "
+            f"trained on {observation_space} and {action_space}; make the environment with the same options"
+        )
+    agent.observation_space, agent.action_space = observation_space, action_space
+    agent.trial_steps = settings["trial_steps"]
+    agent._setup_model()
+    agent.policy.load_state_dict(groups["policy"])
+    checkpoint.optimizer_from_tensors(agent.optimizer, groups["optimizer"])
+    for name, generator in agent.generators.items():
+        generator.set_state(groups["generators"][name])
+    agent.num_timesteps, agent._n_updates = meta["counters"]["num_timesteps"], meta["counters"]["n_updates"]
+    if env is None:
+        agent.n_envs = settings["n_envs"]
+    course = checkpoint.join_arrays(meta["course"], groups["course"])
+    if not force_reset and agent.n_envs == settings["n_envs"] and "env" in course and resumable(agent.env):
+        _resume(agent, course)
+    return agent
+
+
+def resumable(env: Any) -> bool:
+    """Whether ``env`` can save its state: what it says of that itself, else whether it has a ``state_dict``."""
+    return bool(getattr(env, "resumable", hasattr(env, "state_dict")))
+
+
+def _course(agent: RL2PPO) -> dict[str, Any]:
+    """Where training is: the environment, its observations and the memory; nothing if the environment has no state."""
+    carry, env = agent._carry, agent.env
+    if carry is None or not resumable(env):
+        return {}
+    course: dict[str, Any] = {"obs": dict(carry.obs), "start": carry.start, "env": env.state_dict()}  # type: ignore[union-attr]
+    if not carry.start.all():  # where every trial is about to begin, memory is empty
+        course["state"] = {str(i): leaf for i, leaf in enumerate(tree.leaves(carry.state))}
+    return course
+
+
+def _resume(agent: RL2PPO, course: dict[str, Any]) -> None:
+    """Take up trials where :func:`save` left them."""
+    env: Any = agent.env
+    env.reset()
+    env.load_state_dict(course["env"])
+    state = agent.policy.initial_state(agent.n_envs)
+    if "state" in course:
+        saved = iter(torch.as_tensor(leaf).to(agent.device) for leaf in course["state"].values())
+        state = tree.map_tensors(lambda _: next(saved), state)
+    agent._carry = Carry(course["obs"], course["start"], state)
+    agent._last_obs, agent._last_episode_starts = course["obs"], course["start"]
+
+
+def _with_suffix(path: Any) -> Path:
+    """``path`` with ``.zip`` where it has no suffix, as SB3's callbacks expect."""
+    path = Path(path)
+    return path if path.suffix == ".zip" else path.with_name(path.name + ".zip")
