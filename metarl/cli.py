@@ -8,11 +8,15 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from metarl.config import parse_assignment
+
+if TYPE_CHECKING:
+    from metarl.experiment import Trained
+    from metarl.tracking import Tracker
 
 OK, FAILED, WRONG = 0, 1, 2
 CHECKED_SEEDS = "0..99"
@@ -198,17 +202,23 @@ def run_train(args: argparse.Namespace) -> int:
     run = checked(
         lambda: RunFolder.create_at(args.out) if args.out else RunFolder.create(Path("runs"), name, seed=args.seed)
     )
-    trained = experiments.train(experiment, run, seed=args.seed, wandb=args.wandb)
-    print(f"trained {trained.steps:,} steps in {trained.seconds:.0f} s")
+
+    def conclude(trained: Trained, tracker: Tracker) -> None:
+        print(f"trained {trained.steps:,} steps in {trained.seconds:.0f} s")
+        evaluation = experiments.evaluate(trained.agent, experiment, seed=args.seed)
+        evaluation |= {"train_seconds": trained.seconds, "train_steps": trained.steps, "train_seed": args.seed}
+        experiments.save_evaluation(run, evaluation)
+        experiments.save_trials(run, experiments.record_trials(trained.agent, experiment, seed=args.seed))
+        tracker.log_summary({"evaluation": evaluation})
+        show(evaluation)
+        for name, picture in draw(run).items():
+            tracker.log_image(picture, f"figures/{name}")
+
+    trained = experiments.train(experiment, run, seed=args.seed, wandb=args.wandb, conclude=conclude)
     if trained.signal is not None:
+        print(f"trained {trained.steps:,} steps in {trained.seconds:.0f} s")
         print(f"interrupted; what was learned until then is in {run.checkpoint}")
         return 128 + trained.signal
-    evaluation = experiments.evaluate(trained.agent, experiment, seed=args.seed)
-    evaluation |= {"train_seconds": trained.seconds, "train_steps": trained.steps, "train_seed": args.seed}
-    experiments.save_evaluation(run, evaluation)
-    experiments.save_trials(run, experiments.record_trials(trained.agent, experiment, seed=args.seed))
-    show(evaluation)
-    draw(run)
     return OK
 
 
@@ -298,13 +308,15 @@ def show(evaluation: dict[str, Any]) -> None:
     print(evaluation_table(evaluation))
 
 
-def draw(run: Any) -> None:
-    """Draw what can be drawn of a run, and say where."""
+def draw(run: Any) -> Mapping[str, Path]:
+    """Draw what can be drawn of a run, say where, and return the pictures by name."""
     from metarl.report.draw import draw_run
 
     drawn = checked(lambda: draw_run(run))
     print(f"run folder: {run.path}")
     tell(drawn.pictures.values(), drawn.missing)
+    pictures: Mapping[str, Path] = drawn.pictures
+    return pictures
 
 
 def tell(pictures: Iterable[Path], missing: Iterable[str]) -> None:

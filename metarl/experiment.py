@@ -32,7 +32,7 @@ from metarl.tasks.members import import_modules
 from metarl.tasks.priors import Prior
 from metarl.tasks.trial import build as build_family
 from metarl.tasks.vector import TrialVectorEnv
-from metarl.tracking import WandbMode, make_tracker
+from metarl.tracking import Tracker, WandbMode, make_tracker
 from metarl.training.evaluate import Played, play, steps_to_adapt
 from metarl.training.ppo import PPOOptions
 from metarl.training.record import record
@@ -227,9 +227,18 @@ class Trained:
 
 
 def train(
-    experiment: Experiment, run: RunFolder, *, seed: int, wandb: WandbMode = "disabled", quiet: bool = False
+    experiment: Experiment,
+    run: RunFolder,
+    *,
+    seed: int,
+    wandb: WandbMode = "disabled",
+    quiet: bool = False,
+    conclude: Callable[[Trained, Tracker], None] = lambda trained, tracker: None,
 ) -> Trained:
-    """Train in ``run``: metrics, checkpoint and status are written there, also when it is interrupted or fails."""
+    """Train in ``run``: metrics, checkpoint and status are written there, also when it is interrupted or fails.
+
+    ``conclude`` is called with what was trained, unless that was interrupted, while the run is still tracked.
+    """
     from metarl.agents.rl2 import tracking_logger
 
     if experiment.train.threads:
@@ -237,7 +246,7 @@ def train(
     env = experiment.make_env("train", experiment.train.n_envs, experiment.train.workers)
     config = to_plain(experiment) | {"seed": seed}
     run.start(config)
-    tracker = make_tracker(run.path, wandb, config, name=run.path.name)
+    tracker = make_tracker(run.path, wandb, config, name=run.path.name, group=experiment.env_name)
     status: Any = "failed"
     try:
         agent = make_agent(experiment, env, seed)
@@ -258,7 +267,11 @@ def train(
             agent.save(run.checkpoint)
         tracker.log_artifact(run.checkpoint, "checkpoint", "model")
         status = "interrupted" if signals else "finished"
-        return Trained(agent, seconds, agent.num_timesteps, signals[0] if signals else None)
+        trained = Trained(agent, seconds, agent.num_timesteps, signals[0] if signals else None)
+        run.set_status(status)
+        if not signals:
+            conclude(trained, tracker)
+        return trained
     finally:
         env.close()
         run.set_status(status)

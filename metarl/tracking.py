@@ -37,6 +37,10 @@ class Tracker(Protocol):
         """Keep a picture."""
         ...
 
+    def log_summary(self, values: Mapping[str, Any]) -> None:
+        """Keep what an evaluation says of the run as a whole: nested plain data."""
+        ...
+
     def finish(self, status: str) -> None:
         """End; ``status`` is "finished", "interrupted" or "failed"."""
         ...
@@ -76,6 +80,9 @@ class JsonlTracker:
 
     def log_image(self, path: str | Path, name: str) -> None:
         """Nothing to do: the picture lies in the run folder already."""
+
+    def log_summary(self, values: Mapping[str, Any]) -> None:
+        """Nothing to do: the evaluation lies in the run folder already."""
 
     def finish(self, status: str) -> None:
         """Close the file."""
@@ -168,6 +175,10 @@ class WandbTracker:
         """Log the picture at the last step."""
         self._try(lambda run: run.log({STEP: self._last, name: self._wandb.Image(str(path))}))
 
+    def log_summary(self, values: Mapping[str, Any]) -> None:
+        """Put the values into the run's summary."""
+        self._try(lambda run: run.summary.update(dict(values)))
+
     def finish(self, status: str) -> None:
         """End the run; only "finished" counts as a success."""
         self._try(lambda run: run.summary.update({"status": status}))
@@ -209,6 +220,11 @@ class Trackers:
         """Log the picture to each."""
         for tracker in self._trackers:
             tracker.log_image(path, name)
+
+    def log_summary(self, values: Mapping[str, Any]) -> None:
+        """Give the values to each."""
+        for tracker in self._trackers:
+            tracker.log_summary(values)
 
     def finish(self, status: str) -> None:
         """End each."""

@@ -575,3 +575,26 @@ def test_no_secret_of_the_environment_is_kept(tracked: tuple[RunFolder, Ran, lis
     kept = files(tracked[0].path)
     assert any(name.endswith(".wandb") for name in kept)
     assert [name for name, content in kept.items() if SECRET.encode() in content] == []
+
+
+def test_wandb_holds_the_evaluation_and_the_pictures_of_a_run_that_finished(tmp_path: Path) -> None:
+    own = {"HOME": tmp_path, "WANDB_DATA_DIR": tmp_path / "data", "WANDB_CACHE_DIR": tmp_path / "cache"}
+    folder = RunFolder(tmp_path / "run")
+    done = subprocess.run(
+        command("train", "bandit", *BANDIT, "--wandb", "offline", "--out", folder.path),
+        env=environment(**{name: str(value) for name, value in own.items()}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    summary: dict[str, Any] = {}
+    for record in records(folder, "summary"):
+        summary |= READER["items"](record.update)
+    kept = json.loads(folder.evaluation.read_text())
+    assert summary["evaluation"]["return_mean"] == kept["return_mean"]
+    assert summary["evaluation"]["ablations"] == kept["ablations"]
+    history = [READER["items"](row.item) for row in records(folder, "history")]
+    shown = {name.removeprefix("figures/").partition("/")[0] for row in history for name in row if "figures/" in name}
+    assert shown == set(PICTURES)
+    assert {record.run_group for record in records(folder, "run")} == {"metarl/BernoulliBandit-v0"}

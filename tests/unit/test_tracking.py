@@ -170,6 +170,7 @@ figure = folder.figures / "curve.png"
 from PIL import Image
 Image.new("RGB", (8, 8)).save(figure)
 tracker.log_image(figure, "adaptation")
+tracker.log_summary({"evaluation": {"return_mean": 1.5}})
 tracker.finish("finished")
 folder.set_status("finished")
 """
@@ -244,6 +245,7 @@ def test_an_offline_run_has_checkpoint_picture_and_status(offline: tuple[RunFold
     for record in records(folder):
         summary |= READER["items"](record.summary.update)
     assert summary["status"] == "finished"
+    assert summary["evaluation"] == {"return_mean": 1.5}
     assert said == ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import pickle
 import random
@@ -184,6 +185,14 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pyt
         spaces.Box(np.array([0.1, -1e-30], np.float32), np.array([0.2, 3e38], np.float32)),
         spaces.Box(0, 255, (3,), np.uint8),
         spaces.Box(0.1, 0.3, (1,), np.float64),
+        spaces.Box(-1, 1, (), np.float32),
+        spaces.Box(0, 255, (8, 6, 3), np.uint8),
+        spaces.Box(-(2**63), 2**63 - 1, (2,), np.int64),
+        spaces.Box(np.array([[0, 3]], np.uint8), np.array([[255, 7]], np.uint8)),
+        spaces.MultiDiscrete([2, 3]),
+        spaces.MultiDiscrete(np.array([[2, 3], [4, 5]]), dtype=np.int32, start=np.array([[0, -1], [7, 2]])),
+        spaces.MultiBinary(4),
+        spaces.MultiBinary([2, 3]),
         spaces.Dict({"obs": spaces.Box(0, 1, (2,), np.float32), "b": spaces.Dict({"c": spaces.Discrete(2)})}),
     ],
     ids=str,
@@ -200,8 +209,21 @@ def test_spaces_come_back_through_json(space: spaces.Space[Any]) -> None:
 
 
 def test_a_space_that_cannot_be_saved_is_refused() -> None:
-    with pytest.raises(CheckpointError, match=r"cannot save the space MultiDiscrete.*supported: Box"):
-        checkpoint.space_to_json(spaces.MultiDiscrete([2, 3]))
+    with pytest.raises(CheckpointError, match=r"cannot save the space Text.*supported: Box.* MultiBinary and Dict"):
+        checkpoint.space_to_json(spaces.Dict({"obs": spaces.Text(3)}))
+
+
+def test_a_discrete_space_has_its_type_and_older_files_do_not_say_it() -> None:
+    space = spaces.Discrete(5, start=2)
+    plain = checkpoint.space_to_json(space)
+    assert plain.pop("dtype") == "int64"
+    assert checkpoint.space_from_json(plain) == space
+    if "dtype" in inspect.signature(spaces.Discrete).parameters:  # since Gymnasium 1.3
+        small: Any = {"dtype": np.uint8}
+        space = spaces.Discrete(5, **small)
+        back = checkpoint.space_from_json(checkpoint.space_to_json(space))
+        assert back == space
+        assert back.dtype == np.uint8
 
 
 def test_the_state_of_an_optimiser_comes_back() -> None:

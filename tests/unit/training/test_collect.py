@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 from torch import Tensor, nn
-from training_toys import Counter, ToyEnv, counting_policy, generator, make_policy, start
+from training_toys import Counter, MaskedToy, NextStepToy, ToyEnv, counting_policy, generator, make_policy, start
 
 from metarl.functional.returns import gae
 from metarl.memory.options import MemoryOptions
@@ -56,7 +57,9 @@ class Stub(nn.Module):
     """A policy with V = 10 everywhere that keeps what its critic was asked."""
 
     class head:
-        start = 0
+        action_shape = ()
+        action_dtype = torch.long
+        to_env = staticmethod(np.asarray)
 
     def __init__(self) -> None:
         super().__init__()
@@ -222,3 +225,146 @@ def test_a_rollout_and_its_source_are_apart() -> None:
     run(policy, env, carry, 2)
     assert all(torch.equal(a, b) for a, b in zip((*first.state.store, *first.obs.values()), kept, strict=True))
     assert all(torch.equal(a, b) for a, b in zip(second.state.store, middle, strict=True))
+
+
+def test_a_last_observation_that_is_not_finite_is_named() -> None:
+    class BrokenAtTheEnd(ToyEnv):
+        def step(self, actions: Any) -> Any:
+            obs, rewards, done, infos = super().step(actions)
+            for i in np.flatnonzero(done):
+                infos[i]["terminal_observation"]["obs"] = np.array([np.nan], np.float32)
+            return obs, rewards, done, infos
+
+    env = BrokenAtTheEnd([6, 3], cut=[True, True])
+    policy = make_policy(env)
+    with pytest.raises(NonFiniteError, match=r"Toy gave a obs that is not finite .* in environment 1 at step 9;"):
+        run(policy, env, start(policy, env), 6, name="Toy", first_step=7)
+
+
+def test_pictures_are_kept_as_bytes() -> None:
+    class Seeing(ToyEnv):
+        def __init__(self, lengths: list[int]) -> None:
+            super().__init__(lengths)
+            self.observation_space = spaces.Dict(
+                {**self.observation_space.spaces, "obs": spaces.Box(0, 255, (6, 5, 3), np.uint8)}
+            )
+
+        def observe(self) -> Any:
+            return {**super().observe(), "obs": np.tile(self.steps.astype(np.uint8)[:, None, None, None], (6, 5, 3))}
+
+    env = Seeing([4, 3])
+    policy = make_policy(env)
+    rollout = run(policy, env, start(policy, env), 4)
+    assert rollout.obs["obs"].dtype == torch.uint8
+    assert rollout.obs["obs"].shape == (4, 2, 6, 5, 3)
+    assert rollout.obs["obs"][:, 1, 0, 0, 0].tolist() == [0, 1, 2, 0]
+    again = policy.evaluate(rollout.obs, rollout.state, rollout.begin, rollout.actions)
+    torch.testing.assert_close(again.log_prob, rollout.log_probs)
+
+
+# Masks
+
+
+def test_wish_27_a_masked_action_is_never_taken_and_has_probability_zero_in_the_update() -> None:
+    env = MaskedToy([4, 7, 5])  # which itself refuses forbidden actions
+    policy = make_policy(env)
+    nn.init.normal_(policy.head.linear.weight, std=10.0, generator=generator())
+    carry = start(policy, env)
+    for _ in range(20):
+        rollout = run(policy, env, carry, 6)
+        forbidden = rollout.obs["action_mask"].argmin(-1)
+        assert not (rollout.actions == forbidden).any()
+        with torch.no_grad():
+            taken = policy.evaluate(rollout.obs, rollout.state, rollout.begin, rollout.actions)
+            never = policy.evaluate(rollout.obs, rollout.state, rollout.begin, forbidden)
+        torch.testing.assert_close(taken.log_prob, rollout.log_probs, atol=1e-4, rtol=1e-5)
+        assert (never.log_prob.exp() == 0).all()
+        assert torch.isfinite(never.log_prob).all()
+
+
+def test_a_mask_that_forbids_everything_is_refused_before_anything_is_played() -> None:
+    env = MaskedToy([8, 8, 8], closed=(1, 2))
+    policy = make_policy(env)
+    with pytest.raises(
+        ValueError, match="Toy gave an action_mask that forbids every choice in environment 1 at step 42"
+    ):
+        run(policy, env, start(policy, env), 8, name="Toy", first_step=40)
+    assert env.calls == 2
+
+
+@pytest.mark.parametrize("opened", [0, 2], ids=["the first trial", "a later trial"])
+def test_a_first_mask_that_forbids_everything_is_refused(opened: int) -> None:
+    env = MaskedToy([3, 8], closed=None if opened else (0, 0))
+    policy = make_policy(env)
+    carry = start(policy, env)
+    if opened:
+        run(policy, env, carry, opened)
+        env.closed = (0, 0)
+    with pytest.raises(ValueError, match=rf"forbids every choice in environment 0 at step {3 if opened else 0};"):
+        run(policy, env, carry, 4, first_step=opened)
+
+
+def test_at_a_dead_step_a_mask_may_forbid_everything() -> None:
+    inner = MaskedToy([3, 8], closed=(0, 3))  # what a trial shows last
+    env: Any = NextStepToy(inner)
+    policy = make_policy(env)
+    rollout = run(policy, env, start(policy, env), 8)
+    closed = (rollout.obs["action_mask"] == 0).all(-1)
+    assert closed[:, 0].tolist() == [False, False, False, True] * 2
+    assert rollout.valid is not None
+    assert torch.equal(rollout.valid, ~closed)
+
+
+# Steps that do not count
+
+
+def test_trap_7_a_dead_step_is_a_trial_of_its_own_that_does_not_count() -> None:
+    """Without the dead steps a row is what it is in a vector that starts trials in the same step."""
+    lengths, cut = [3, 8, 2], [False, False, True]
+    policy = counting_policy(ToyEnv(lengths))
+    plain, swallowing = ToyEnv(lengths, cut), NextStepToy(ToyEnv(lengths, cut))
+    expected = run(policy, plain, start(policy, plain), 12)
+    env: Any = swallowing
+    found = run(policy, env, start(policy, env), 16)
+    assert expected.valid is None
+    assert found.valid is not None
+    assert (~found.valid).sum(0).tolist() == [4, 1, 5]
+    assert (found.begin[~found.valid] == Boundary.TRIAL).all()
+    for row in range(3):
+        kept = found.valid[:, row]
+        n = min(int(kept.sum()), 9 if row != 1 else 8)
+        for name in ("begin", "values", "advantages", "returns"):
+            torch.testing.assert_close(getattr(found, name)[kept, row][:n], getattr(expected, name)[:n, row])
+        for name in ("obs", "prev_reward", "prev_done"):
+            assert torch.equal(found.obs[name][kept, row][:n], expected.obs[name][:n, row])
+
+
+def test_a_broken_trial_does_not_count_from_its_beginning() -> None:
+    class Breaking(ToyEnv):
+        """The second trial of row 1 breaks at its second step, and at once another begins."""
+
+        def step(self, actions: Any) -> Any:
+            if self.calls == 5:
+                self.lengths[1] = 2
+            obs, rewards, done, infos = super().step(actions)
+            if self.calls == 6:
+                infos[1]["broken_trial"] = True
+                self.lengths[1] = 4
+            return obs, rewards, done, infos
+
+    for first in (8, 5):
+        env = Breaking([4, 4])
+        policy = make_policy(env)
+        carry = start(policy, env)
+        rollout = run(policy, env, carry, first)
+        expected = torch.ones(first, 2, dtype=torch.bool)
+        if first == 8:
+            expected[4:6, 1] = False
+            assert rollout.valid is not None
+            assert torch.equal(rollout.valid, expected)
+        else:  # what was collected before is in another rollout
+            assert rollout.valid is None
+            later = run(policy, env, carry, 5)
+            assert later.valid is not None
+            assert later.valid[:, 0].all()
+            assert later.valid[:, 1].tolist() == [False, True, True, True, True]

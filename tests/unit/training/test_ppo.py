@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from training_toys import ToyEnv, generator, make_policy, random_rollout
+from training_toys import PLAIN, ToyEnv, generator, make_policy, random_rollout
 
 from metarl import tree
 from metarl.memory.options import MemoryOptions
@@ -18,6 +18,7 @@ from metarl.nets.policy import MemoryPolicy
 from metarl.training import ppo
 from metarl.training.collect import NonFiniteError, Rollout
 from metarl.training.ppo import PPOOptions, losses, take, update
+from metarl.types import Boundary
 
 ENV = ToyEnv([4] * 10)
 
@@ -238,3 +239,122 @@ def test_a_gradient_that_is_not_finite_is_named_and_leaves_the_parameters(bad: f
         run(policy, optimizer, rollout)
     assert unchanged(policy, before)
     assert not optimizer.state
+
+
+# Steps that do not count
+
+
+def gradients(
+    policy: MemoryPolicy, rollout: Rollout
+) -> tuple[torch.Tensor, dict[str, torch.Tensor], list[torch.Tensor]]:
+    policy.zero_grad()
+    loss, report = losses(policy, rollout, PPOOptions(), ent_coef=0.1)
+    loss.backward()
+    return loss.detach(), report, [p.grad.clone() for p in policy.parameters() if p.grad is not None]
+
+
+def assert_same(one: Any, other: Any, tolerance: float = 1e-6) -> None:
+    torch.testing.assert_close(one[0], other[0], atol=tolerance, rtol=tolerance)
+    assert one[1].keys() == other[1].keys()
+    for name, number in one[1].items():
+        torch.testing.assert_close(number, other[1][name], atol=tolerance, rtol=tolerance)
+    for left, right in zip(one[2], other[2], strict=True):
+        torch.testing.assert_close(left, right, atol=tolerance, rtol=tolerance)
+
+
+def test_sequences_that_do_not_count_are_as_if_they_were_not_there() -> None:
+    policy, _, rollout = setup(rows=6)
+    valid = torch.ones(4, 6, dtype=torch.bool)
+    valid[:, [1, 4]] = False
+    assert_same(
+        gradients(policy, rollout._replace(valid=valid)), gradients(policy, take(rollout, torch.tensor([0, 2, 3, 5])))
+    )
+
+
+def without(rollout: Rollout, steps: list[int]) -> Rollout:
+    """The rollout without these steps."""
+    kept = [t for t in range(len(rollout.begin)) if t not in steps]
+    parts = {k: v[kept] for k, v in rollout._asdict().items() if k not in ("obs", "state", "valid")}
+    return Rollout(obs={k: v[kept] for k, v in rollout.obs.items()}, state=rollout.state, **parts)
+
+
+def with_dead_steps(rollout: Rollout, dead: list[int]) -> Rollout:
+    """The rollout with trials of one step that do not count."""
+    for t in dead:
+        rollout.begin[t : t + 2] = Boundary.TRIAL
+    valid = torch.ones_like(rollout.begin, dtype=torch.bool)
+    valid[dead] = False
+    return rollout._replace(valid=valid)
+
+
+EPISODIC = MemoryOptions(controller="lstm", controller_options={"hidden_size": 4}, key_size=4, value_size=4, gate=False)
+STATES = replace(EPISODIC, value_size=None, store_options={"write": "episode", "holds": "state"})
+
+
+@pytest.mark.parametrize("memory", [PLAIN, EPISODIC, STATES], ids=["alone", "episodic", "states"])
+def test_steps_that_do_not_count_are_as_if_they_were_not_there(memory: MemoryOptions) -> None:
+    """Loss, what is reported, the scaling of advantages and all gradients."""
+    policy = make_policy(ENV, memory)
+    rollout = with_dead_steps(random_rollout(policy, ENV, 9), [3, 6])
+    rollout.advantages[[3, 6]] = 100.0
+    assert_same(gradients(policy, rollout), gradients(policy, without(rollout, [3, 6])))
+
+
+@pytest.mark.parametrize("memory", [PLAIN, EPISODIC, STATES], ids=["alone", "episodic", "states"])
+def test_garbage_in_steps_that_do_not_count_changes_nothing(memory: MemoryOptions) -> None:
+    policy = make_policy(ENV, memory)
+    rollout = with_dead_steps(random_rollout(policy, ENV, 9), [3, 6])
+    before = gradients(policy, rollout)
+    assert rollout.valid is not None
+    void = ~rollout.valid
+    for part in (rollout.log_probs, rollout.values, rollout.advantages, rollout.returns):
+        part[void] = torch.nan
+    rollout.actions[void] = (rollout.actions[void] + 1) % 3
+    for part in rollout.obs.values():
+        part[void] = 1e6
+    assert_same(gradients(policy, rollout), before)
+
+
+def test_advantages_are_scaled_by_the_steps_that_count() -> None:
+    """With ratios of 1 the loss of the policy is the mean scaled advantage, 0; garbage that counted would show."""
+    policy, _, rollout = setup()
+    with torch.no_grad():
+        log_probs, _, _ = policy.evaluate(rollout.obs, rollout.state, rollout.begin, rollout.actions)
+    rollout = with_dead_steps(rollout._replace(log_probs=log_probs + torch.linspace(-1, 1, 10)), [2])
+    rollout.advantages[2] = 1e6
+    assert rollout.valid is not None
+    kept = rollout.advantages[rollout.valid]
+    with torch.no_grad():
+        again, _, _ = policy.evaluate(rollout.obs, rollout.state, rollout.begin, rollout.actions)
+        _, report = losses(policy, rollout, PPOOptions(clip_range=10.0), ent_coef=0.0)
+    ratio = (again - rollout.log_probs).exp()[rollout.valid]
+    expected = -(ratio * (kept - kept.mean()) / kept.std()).mean()
+    assert float(report["policy_gradient_loss"]) == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_a_minibatch_without_a_step_that_counts_is_left_out() -> None:
+    policy, optimizer, rollout = setup(rows=5)
+    valid = torch.ones(4, 5, dtype=torch.bool)
+    valid[:, [0, 3]] = False
+    rollout.returns[:, [0, 3]] = torch.nan
+    report = run(policy, optimizer, rollout._replace(valid=valid), n_epochs=3, n_minibatches=5, target_kl=1e9)
+    assert steps_taken(optimizer) == 3 * 3
+    assert all(torch.isfinite(torch.tensor(number)) for number in report.values())
+
+
+def test_a_minibatch_with_a_single_step_that_counts_is_finite() -> None:
+    policy, optimizer, rollout = setup(rows=2)
+    valid = torch.zeros(4, 2, dtype=torch.bool)
+    valid[1, 0] = True
+    report = run(policy, optimizer, rollout._replace(valid=valid), n_epochs=2, n_minibatches=1)
+    assert all(torch.isfinite(torch.tensor(number)) for number in report.values())
+    assert steps_taken(optimizer) == 2
+
+
+def test_a_rollout_without_a_step_that_counts_changes_nothing() -> None:
+    policy, optimizer, rollout = setup()
+    before = snapshot(policy)
+    report = run(policy, optimizer, rollout._replace(valid=torch.zeros(4, 10, dtype=torch.bool)), target_kl=0.1)
+    assert unchanged(policy, before)
+    assert not optimizer.state
+    assert set(report) == {"learning_rate", "ent_coef"}

@@ -86,6 +86,60 @@ class ToyEnv:
         return self.observe(), np.full(self.num_envs, self.reward, np.float32), done, infos
 
 
+class MaskedToy(ToyEnv):
+    """Allows all but the action that has the number of the step modulo 3, unless told to forbid everything.
+
+    Args:
+        closed: the row and the step in its trial at which everything is forbidden.
+    """
+
+    def __init__(self, lengths: list[int], closed: tuple[int, int] | None = None) -> None:
+        super().__init__(lengths)
+        self.observation_space = spaces.Dict(
+            {**self.observation_space.spaces, "action_mask": spaces.Box(0.0, 1.0, (3,), np.float32)}
+        )
+        self.closed = closed
+
+    def observe(self) -> TrialObservation:
+        mask = np.ones((self.num_envs, 3), np.float32)
+        mask[np.arange(self.num_envs), self.steps % 3] = 0
+        if self.closed is not None and self.steps[self.closed[0]] == self.closed[1]:
+            mask[self.closed[0]] = 0
+        return {**super().observe(), "action_mask": mask}
+
+    def step(self, actions: Any) -> Any:
+        told = self.closed is None or self.steps[self.closed[0]] != self.closed[1]
+        assert not told or (actions != self.steps % 3).all(), "a forbidden action was taken"
+        return super().step(actions)
+
+
+class NextStepToy:
+    """A toy whose rows swallow the action after a trial's end, as Gymnasium's NEXT_STEP does: the dead step."""
+
+    def __init__(self, env: ToyEnv) -> None:
+        self.env, self.num_envs = env, env.num_envs
+        self.observation_space, self.action_space = env.observation_space, env.action_space
+        self.dead = np.zeros(env.num_envs, bool)
+
+    def reset(self) -> TrialObservation:
+        self.dead[:] = False
+        return self.env.reset()
+
+    def step(self, actions: Any) -> tuple[TrialObservation, Any, Any, list[dict[str, Any]]]:
+        env, dead = self.env, self.dead
+        env.steps = np.where(dead, 0, env.steps + 1)
+        done = env.steps == env.lengths
+        obs = env.observe()
+        infos: list[dict[str, Any]] = [{} for _ in done]
+        for i in np.flatnonzero(done):
+            last = {name: part[i] for name, part in obs.items()}
+            infos[i] = {"terminal_observation": last, "TimeLimit.truncated": bool(env.cut[i])}
+        for i in np.flatnonzero(dead):
+            infos[i] = {"dead_step": True}
+        self.dead = done
+        return obs, np.where(dead, 0, env.reward).astype(np.float32), done | dead, infos
+
+
 def make_policy(env: ToyEnv, memory: MemoryOptions = PLAIN, seed: int = 0) -> MemoryPolicy:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
