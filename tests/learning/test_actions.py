@@ -81,7 +81,7 @@ class MatchingFamily(TaskDistribution):
 
 @pytest.mark.parametrize(
     ("real", "steps", "untrained", "least"),
-    [(False, 60_000, 7 / 24, 0.9), (True, 120_000, -0.5, -0.15)],
+    [(False, 15_000, 7 / 24, 0.9), (True, 20_000, -0.5, -0.1)],
     ids=["MultiDiscrete", "Box"],
 )
 def test_actions_that_must_match_are_learned(real: bool, steps: int, untrained: float, least: float) -> None:
