@@ -9,16 +9,13 @@ import time
 import warnings
 from typing import Any, ClassVar, Self
 
-import gymnasium as gym
 import numpy as np
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.env_util import is_wrapped
 from stable_baselines3.common.logger import KVWriter, Logger
-from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.utils import safe_mean
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
+from stable_baselines3.common.vec_env import VecEnv
 
 from metarl import tree
 from metarl.agents import rl2_checkpoint
@@ -30,7 +27,6 @@ from metarl.seeding import torch_rng
 from metarl.tasks.checks import whole_number
 from metarl.tasks.distribution import TaskDistribution
 from metarl.tasks.sb3 import as_vec_env
-from metarl.tasks.vector import TrialVectorEnv
 from metarl.tracking import Tracker
 from metarl.training.collect import Carry, begins, check_finite, check_masks, collect, stuck, to_tensors
 from metarl.training.evaluate import PolicyActor
@@ -89,10 +85,6 @@ class RL2PPO(BaseAlgorithm):
         for name, number in (("n_steps", n_steps), ("schedule_steps", schedule_steps)):
             if number is not None:
                 whole_number(name, number, at_least=1)
-        if isinstance(env, str):
-            env = gym.make_vec(env, num_envs=n_envs)
-        elif isinstance(env, TaskDistribution):
-            env = TrialVectorEnv(env, n_envs)
         super().__init__(
             policy,
             None,  # given below: SB3 would transpose pictures and refuse actions without bounds
@@ -108,7 +100,7 @@ class RL2PPO(BaseAlgorithm):
         self._carry: Carry | None = None
         self._warned = self._interrupted = False
         if env is not None:
-            env = self._wrap_env(env)
+            env = as_vec_env(env, n_envs)
             self.observation_space, self.action_space = env.observation_space, env.action_space
             self.n_envs = env.num_envs
             self.set_env(env)
@@ -118,10 +110,7 @@ class RL2PPO(BaseAlgorithm):
 
     @staticmethod
     def _wrap_env(env: Any, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
-        if isinstance(env, gym.Env):
-            single = Monitor(env) if monitor_wrapper and not is_wrapped(env, Monitor) else env
-            env = DummyVecEnv([lambda: single])
-        return as_vec_env(env)
+        return as_vec_env(env)  # SB3 asks this of us; its own would refuse Gymnasium's vectors
 
     def _setup_model(self) -> None:
         assert self.seed is not None
@@ -346,8 +335,8 @@ class RL2PPO(BaseAlgorithm):
         return rl2_checkpoint.load(cls, path, env, device, force_reset)
 
     def set_env(self, env: Any, force_reset: bool = True) -> None:
-        """Train in another environment of the same spaces; anything the constructor takes but ids may be given."""
-        wrapped = self._wrap_env(env)
+        """Train in another environment of the same spaces: anything that the constructor takes."""
+        wrapped = as_vec_env(env, self.n_envs)
         check_split(wrapped)
         if wrapped.num_envs != self.n_envs:
             raise ValueError(

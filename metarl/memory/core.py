@@ -51,7 +51,7 @@ def run_cleared(controller: Controller, x: Tensor, state: State, cleared: Tensor
     fresh = controller.initial_state(x.shape[1])
     if next(tree.leaves(fresh), None) is None:  # no state, so there is nothing to clear
         return controller.unroll(x, state)
-    later = (cleared[1:].any(1).nonzero().flatten() + 1).tolist()
+    later = (cleared[1:].any(1).nonzero().flatten() + 1).tolist() if len(x) > 1 else []
     if 4 * len(later) > len(x):  # measured: from here on, cutting all rows at every row's beginnings costs more
         return run_apart(controller, x, state, cleared)
     outputs = []

@@ -43,7 +43,8 @@ class TrialEncoder(nn.Module):
         }
         pictures = {k: PictureEncoder(shape) for k in self.now_keys if len(shape := self.shapes[k]) == 3}
         # A module's name may hold no dot, so pictures go by their place among the parts.
-        self.pictures = nn.ModuleDict({str(self.now_keys.index(k)): encoder for k, encoder in pictures.items()})
+        self.names = {k: str(self.now_keys.index(k)) for k in pictures}
+        self.pictures = nn.ModuleDict({self.names[k]: encoder for k, encoder in pictures.items()})
         self.product = "prev_action" in self.feedback_keys and "prev_reward" in self.feedback_keys
         self.now_size = sum(pictures[k].size if k in pictures else self.shapes[k][0] for k in self.now_keys)
         self.feedback_size = sum(self.shapes[k][0] for k in self.feedback_keys)
@@ -54,11 +55,9 @@ class TrialEncoder(nn.Module):
         parts = [obs[k] for k in self.feedback_keys]
         if self.product:
             parts.append(obs["prev_action"] * obs["prev_reward"])
-        now = torch.cat([self._now(i, obs[k]) for i, k in enumerate(self.now_keys)], -1)
+        seen = [self.pictures[self.names[k]](obs[k]) if k in self.names else obs[k] for k in self.now_keys]
+        now = torch.cat(seen, -1)
         return CoreInput(now, torch.cat(parts, -1) if parts else now.new_zeros(*now.shape[:-1], 0))
-
-    def _now(self, i: int, part: Tensor) -> Tensor:
-        return self.pictures[str(i)](part) if str(i) in self.pictures else part
 
     def check(self, obs: Mapping[str, np.ndarray | Tensor]) -> tuple[int, ...]:
         """The leading axes of ``obs``, once its parts are found to be those of the space.

@@ -6,13 +6,16 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 from stable_baselines3.common.env_util import is_wrapped
 from stable_baselines3.common.monitor import Monitor
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
+from metarl.tasks.distribution import TaskDistribution
 from metarl.tasks.layout import is_trial_space
+from metarl.tasks.vector import TrialVectorEnv
 from metarl.tasks.watch import AsyncWatch
 from metarl.tasks.workers import check_timeout
 from metarl.types import Array, TrialObservation
@@ -224,25 +227,36 @@ class TrialVecEnv(VecEnv):
         self._returns, self._lengths = np.array(state["returns"]), np.array(state["lengths"])
 
 
-def as_vec_env(env: VectorEnv[Any, Any, Any] | VecEnv, worker_timeout: float = 60.0) -> VecEnv:
-    """The ``VecEnv`` over a vector environment of trials; a ``VecEnv`` of trials passes through.
+def as_vec_env(env: Any, n_envs: int = 256, worker_timeout: float = 60.0) -> VecEnv:
+    """Trials of any kind as a ``VecEnv``; one of trials passes through.
 
     Args:
-        env: in any autoreset mode.
+        env: an id that Gymnasium knows, a :class:`TaskDistribution`, a single environment, a list of functions that
+            make one each, a Gymnasium ``VectorEnv`` in any autoreset mode, or an SB3 ``VecEnv``.
+        n_envs: rows made for an id or a distribution.
         worker_timeout: seconds in which each process of an ``AsyncVectorEnv`` must answer.
 
     Raises:
-        TypeError: neither kind of vector environment.
+        TypeError: none of these.
         ValueError: no trial observations, or an unknown autoreset mode.
     """
+    if isinstance(env, str):
+        env = gym.make_vec(env, num_envs=n_envs)
+    elif isinstance(env, TaskDistribution):
+        env = TrialVectorEnv(env, n_envs)
+    elif isinstance(env, list | tuple) and env and all(callable(make) for make in env):
+        env = SyncVectorEnv(env, autoreset_mode=AutoresetMode.SAME_STEP)
+    elif isinstance(env, gym.Env):  # by hand, because SB3's own wrapping would transpose pictures
+        single = env if is_wrapped(env, Monitor) else Monitor(env)
+        env = DummyVecEnv([lambda: single])
     if isinstance(env, VecEnv):
         _require_trials(env.observation_space)
         return env
     if isinstance(env, VectorEnv):
         return TrialVecEnv(env, worker_timeout)
     raise TypeError(
-        f"expected a Gymnasium VectorEnv or an SB3 VecEnv, got {type(env).__name__}; "
-        "make one with gymnasium.make_vec(id, num_envs=...)"
+        f"expected an id, a task distribution, an environment, a list of functions that make one each, a Gymnasium "
+        f"VectorEnv or an SB3 VecEnv, got {type(env).__name__}; make one with gymnasium.make_vec(id, num_envs=...)"
     )
 
 

@@ -291,7 +291,7 @@ WRONG = {
     "env option": (["train", "bandit", "--set", "env.arm=4"], "no option 'arm'; did you mean 'arms'"),
     "env value": (["train", "bandit", "--set", "env.arms=1"], "arms must be an integer of at least 2, not 1"),
     "env input": (["train", "bandit", "--set", "env.time=4"], "time is 4, expected true or false"),
-    "too many arms": (["train", "bandit", "--set", "env.arms=1000000000000"], "env: prev_action would be .* at most 4096"),
+    "too many arms": (["train", "bandit", "--set", "env.arms=1000000000000"], "prev_action would be .* at most 4096"),
     "training split": (["train", "bandit", "--set", "env.split=test"], "env.split is not a setting: .*--split"),
     "seed": (["train", "bandit", "--seed", "abc"], "'abc' is not a whole number of at least 0"),
     "negative seed": (["train", "bandit", "--seed", "-1"], "'-1' is not a whole number of at least 0"),

@@ -173,8 +173,34 @@ def test_other_observations_are_refused_with_the_way_out() -> None:
     for env in (cart, DummyVecEnv([lambda: gym.make("CartPole-v1")])):
         with pytest.raises(ValueError, match=r"wrap the environment in metarl\.tasks\.trial\.TrialEnv\(distribution\)"):
             as_vec_env(env)
-    with pytest.raises(TypeError, match="got TrialEnv"):
-        as_vec_env(TrialEnv(FAMILY))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"expected an id, a task distribution, .* got dict"):
+        as_vec_env({})
+
+
+@pytest.mark.parametrize(
+    ("env", "rows"),
+    [
+        ("metarl/BernoulliBandit-v0", 4),
+        (FAMILY, 4),
+        (TrialEnv(FAMILY), 1),
+        ([lambda: TrialEnv(FAMILY)] * 3, 3),
+        (TrialVectorEnv(FAMILY, 5), 5),
+        (DummyVecEnv([lambda: Monitor(TrialEnv(FAMILY)) for _ in range(2)]), 2),
+    ],
+    ids=["id", "distribution", "environment", "functions", "vector", "VecEnv"],
+)
+def test_anything_that_plays_trials_becomes_a_vec_env(env: Any, rows: int) -> None:
+    made = as_vec_env(env, n_envs=4)
+    made.seed(0)
+    obs = made.reset()
+    assert isinstance(obs, dict)
+    assert obs["prev_reward"].shape == (rows, 1)
+    assert set(made.get_attr("split")) == {"train"}
+    for _ in range(made.get_attr("trial_steps")[0]):
+        _, rewards, done, infos = made.step(np.zeros(rows, int))
+    assert done.all()
+    assert all("episode" in info for info in infos)
+    assert rewards.shape == (rows,)
 
 
 def test_a_vec_env_of_trials_passes_through() -> None:
