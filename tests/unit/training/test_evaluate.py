@@ -230,3 +230,13 @@ def test_numbers_that_are_not_finite_stop_the_evaluation() -> None:
 
     with pytest.raises(NonFiniteError, match="reward that is not finite"):
         play(Always(0), lambda rows: Broken(BERNOULLI, rows), 4)
+
+
+def test_trap_20_playing_held_out_tasks_leaves_nothing_in_the_agent() -> None:
+    """No statistic of rewards or observations is kept, so tasks that are tested reach neither weights nor each other."""
+    policy = policy_for(BARCODE)
+    before = {name: tensor.clone() for name, tensor in policy.state_dict().items()}
+    play(PolicyActor(policy), envs(BARCODE), 20)
+    after = policy.state_dict()
+    assert set(after) == set(before)
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
