@@ -233,7 +233,7 @@ def test_numbers_that_are_not_finite_stop_the_evaluation() -> None:
 
 
 def test_trap_20_playing_held_out_tasks_leaves_nothing_in_the_agent() -> None:
-    """No statistic of rewards or observations is kept, so tasks that are tested reach neither weights nor each other."""
+    """No statistic of rewards or observations is kept, so no tested task reaches the weights or another task."""
     policy = policy_for(BARCODE)
     before = {name: tensor.clone() for name, tensor in policy.state_dict().items()}
     play(PolicyActor(policy), envs(BARCODE), 20)
