@@ -18,7 +18,7 @@ import pytest
 
 from metarl.agents.rl2 import RL2PPO
 from metarl.cli import main
-from metarl.envs.bernoulli_bandit import BatchedBernoulli
+from metarl.envs.bandit import BatchedBandit
 from metarl.memory.ablation import ABLATIONS
 from metarl.runs import RunFolder
 
@@ -396,14 +396,14 @@ def test_a_damaged_run_folder_is_refused(
 
 def not_finite_from(monkeypatch: pytest.MonkeyPatch, calls: int) -> None:
     """Bandits pay NaN from the given step on."""
-    step, made = BatchedBernoulli.step, []
+    step, made = BatchedBandit.step, []
 
-    def nan(self: BatchedBernoulli, actions: Any, rng: np.random.Generator) -> Any:
+    def nan(self: BatchedBandit, actions: Any, rng: np.random.Generator) -> Any:
         obs, rewards, done = step(self, actions, rng)
         made.append(1)
         return obs, np.where(len(made) > calls, np.nan, rewards), done
 
-    monkeypatch.setattr(BatchedBernoulli, "step", nan)
+    monkeypatch.setattr(BatchedBandit, "step", nan)
 
 
 def test_an_environment_that_is_not_finite_ends_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -433,7 +433,7 @@ def test_ctrl_c_outside_training_is_no_traceback(
     def interrupt(*_: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(BatchedBernoulli, "step", interrupt)
+    monkeypatch.setattr(BatchedBandit, "step", interrupt)
     assert run("eval", bandit[0].path) == Ran(130, "", "metarl: interrupted\n")
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from metarl.envs import distribution, ids
-from metarl.envs.bernoulli_bandit import BatchedBernoulli, BernoulliBandit
+from metarl.envs.bandit import BatchedBandit
+from metarl.envs.bernoulli_bandit import BernoulliBandit
 from metarl.tasks.check_env import RULES, Finding, check_env
 from metarl.tasks.distribution import TaskBatch, TaskDistribution
 from metarl.tasks.layout import TrialInputs, TrialLayout
@@ -124,7 +125,7 @@ class OutsideItsSpace(BernoulliBandit):
         return {"rates": super().sample_batch(rng, n)["rates"] + np.float32(2)}
 
 
-class Generous(BatchedBernoulli):
+class Generous(BatchedBandit):
     def step(self, actions: Any, rng: np.random.Generator) -> Any:
         obs, rewards, done = super().step(actions, rng)
         return obs, rewards + 1, done
@@ -133,7 +134,7 @@ class Generous(BatchedBernoulli):
 @dataclass(frozen=True, kw_only=True)
 class OtherArrays(BernoulliBandit):
     def batched(self, n: int) -> Generous:
-        return Generous(n, self.arms)
+        return Generous(self, n)
 
 
 @pytest.mark.parametrize(
