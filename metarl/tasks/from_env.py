@@ -317,8 +317,11 @@ class EnvFamily(TaskDistribution):
         """Tell the environment its level, and make sure of its spaces."""
         if self.seeds is not None:
             env.seed = self.seeds[int(task[LEVEL]) if LEVEL in task else 0]
-        for name, wanted in (("observation", self.observation_space), ("action", self.action_space)):
-            space = getattr(env, f"{name}_space")
+        shown = env.observation_space, env.action_space
+        if env.known is not None and all(a is b for a, b in zip(shown, env.known, strict=True)):
+            return env  # comparing spaces is slow, and these have been compared
+        wanted_spaces = self.observation_space, self.action_space
+        for name, space, wanted in zip(("observation", "action"), shown, wanted_spaces, strict=True):
             if space != wanted:
                 env.close()
                 raise SpacesError(
@@ -326,4 +329,5 @@ class EnvFamily(TaskDistribution):
                     f"{self._values(task)}, and {wanted} in others; vary what keeps the spaces, or make them "
                     "alike with a wrapper"
                 )
+        env.known = shown
         return env

@@ -59,6 +59,8 @@ class Member(gym.Wrapper[Any, Any, Any, Any]):
 
     seed: int | None = None
     """The seed of every episode, where the task is a level; else None."""
+    known: tuple[spaces.Space[Any], spaces.Space[Any]] | None = None
+    """The spaces of observations and actions that were found to be those of the family."""
 
     def __init__(self, env: InnerEnv, made: Any) -> None:
         super().__init__(env)
