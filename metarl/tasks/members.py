@@ -138,6 +138,8 @@ def import_modules(names: Iterable[str]) -> None:
             raise ValueError(
                 f"cannot import {name!r}: {error}; install it, or start in the folder that it lies in"
             ) from None
+        except Exception as error:  # whatever the code of a user's module may raise
+            raise ValueError(f"cannot import {name!r}: {type(error).__name__}: {error}; mend the module") from error
 
 
 def maker(given: str | Make, kwargs: Mapping[str, Any], names: Iterable[str], applied: bool, first: Any) -> Maker:
@@ -176,7 +178,8 @@ def maker(given: str | Make, kwargs: Mapping[str, Any], names: Iterable[str], ap
 
 def _is_attribute(env: InnerEnv, name: str) -> bool:
     """Whether ``name`` is one of the environment's own attributes, and not a part of Gymnasium's interface."""
-    return hasattr(env, name) and not hasattr(gym.Env, name) and not callable(getattr(env, name))
+    of_gymnasium = hasattr(gym.Env, name) or name in gym.Env.__annotations__  # the spaces are only annotated
+    return hasattr(env, name) and not of_gymnasium and not callable(getattr(env, name))
 
 
 def find(given: str | Make) -> tuple[str, Make, Any]:
@@ -224,8 +227,8 @@ def _taken(creator: Any) -> tuple[list[str], bool]:
 def _made(name: str, make: Make, values: Mapping[str, Any]) -> InnerEnv:
     try:
         env = make(**values)
-    except (gym.error.Error, TypeError) as error:
-        raise ValueError(f"cannot make {name} with {dict(values)}: {error}") from error
+    except Exception as error:  # whatever a user's constructor may raise
+        raise ValueError(f"cannot make {name} with {dict(values)}: {type(error).__name__}: {error}") from error
     if not isinstance(env, gym.Env):
         raise ValueError(f"{name} made {type(env).__name__}, expected a gymnasium.Env")
     return env

@@ -263,8 +263,8 @@ def as_vec_env(env: Any, n_envs: int = 256, worker_timeout: float = 60.0) -> Vec
 def _require_trials(space: Any) -> None:
     if not is_trial_space(space):
         raise ValueError(
-            f"the environment does not emit trial observations, its space is {space}; wrap the environment in "
-            "metarl.tasks.trial.TrialEnv(distribution), or make a registered id with gymnasium.make_vec"
+            f"the environment does not emit trial observations, its space is {space}; give a family, such as "
+            "TaskDistribution.from_env(id, vary=...), an id of metarl, or environments that metarl.TrialEnv(family) makes"
         )
 
 

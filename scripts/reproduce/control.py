@@ -26,7 +26,7 @@ from metarl.tasks.sb3 import as_vec_env
 from metarl.training.evaluate import play
 from metarl.types import Array, Ints, TrialObservation
 
-SEEDS = {"cartpole": (0, 1, 2), "pendulum": (0, 1), "cue": (0, 1, 2)}
+SEEDS = {"cartpole": (0, 1, 2), "pendulum": (0,), "cue": (0, 1, 2)}
 COMMAND = "python scripts/reproduce/control.py"
 SETTINGS = {
     "cartpole": "CartPole, varied physics and reversed actions, 5 episodes of at most 200 steps, held-out tasks",
