@@ -175,7 +175,10 @@ def env_settings(args: argparse.Namespace) -> list[Assignment]:
     settings: list[Assignment] = []
     if args.env:
         settings.append((("env",), {"id": args.env[0] if len(args.env) == 1 else args.env}))
-    settings += [(("env", "vary", name), given) for name, given in map(parse_vary, args.vary)]
+    varied = [parse_vary(text) for text in args.vary]
+    if twice := [name for i, (name, _) in enumerate(varied) if name in dict(varied[:i])]:
+        raise ValueError(f"--vary {twice[0]} is given twice; give it one range, such as {twice[0]}=0.3..1.0")
+    settings += [(("env", "vary", name), given) for name, given in varied]
     if args.seeds is not None:
         parse_seeds(args.seeds)
     given = {"seeds": args.seeds, "episodes": args.episodes, "steps": args.steps, "import": args.imports or None}

@@ -257,8 +257,8 @@ def train(
 
             def on_step(local: Mapping[str, Any], _: Mapping[str, Any]) -> bool:
                 bar.update(min(agent.num_timesteps, total) - bar.n)
-                if local["dones"].any():
-                    mean = np.mean([info["r"] for info in agent.ep_info_buffer or ()])
+                if local["dones"].any() and agent.ep_info_buffer:  # none yet where all that ended were void
+                    mean = np.mean([info["r"] for info in agent.ep_info_buffer])
                     bar.set_description(f"training, return {mean:.2f}", refresh=False)
                 return True
 
@@ -308,8 +308,8 @@ def summary(played: Played) -> dict[str, Any]:
         "by_episode": np.nanmean(episodes, 0).tolist(),
         "by_episode_se": (np.nanstd(episodes, 0) / np.sqrt(count)).tolist(),
     }
-    if played.equal_lengths:
-        result["steps_to_adapt"] = steps_to_adapt(played.rewards)
+    if played.equal_lengths and (steps := steps_to_adapt(played.rewards)) is not None:
+        result["steps_to_adapt"] = steps
     exposures = played.by_exposure()
     if exposures is not None:
         result["by_exposure"] = exposures.tolist()

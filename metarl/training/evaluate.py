@@ -190,7 +190,7 @@ class Contexts:
         return self.current
 
 
-def steps_to_adapt(rewards: Floats, share: float = 0.9) -> int:
+def steps_to_adapt(rewards: Floats, share: float = 0.9) -> int | None:
     """Speed of adaptation: the first step at which the mean reward reaches ``share`` of its final rate.
 
     The final rate is the mean over tasks of the last tenth of the steps. A step's rate is the mean over tasks of that
@@ -201,10 +201,13 @@ def steps_to_adapt(rewards: Floats, share: float = 0.9) -> int:
         share: of the final rate.
 
     Returns:
-        A step counted from 1; the last one where the rate is reached nowhere.
+        A step counted from 1, the last one where the rate is reached nowhere; None where the final rate is not
+        positive, because a share of a cost says nothing.
     """
     curve = rewards.mean(0)
     final = curve[-max(1, len(curve) // 10) :].mean()
+    if final <= 0:
+        return None
     reach = max(1, len(curve) // 100)
     padded = np.pad(curve, reach, mode="edge")
     smooth = np.convolve(padded, np.full(2 * reach + 1, 1 / (2 * reach + 1)), "valid")

@@ -178,6 +178,11 @@ WRONG = {
     "name": (["train", "--env", "CartPole-v1", "--vary", "lenght=1..2"], "'lenght'; did you mean 'length'.*gravity"),
     "no range": (["train", "--env", "CartPole-v1", "--vary", "length=1"], "length: cannot read the range '1'"),
     "no name": (["train", "--env", "CartPole-v1", "--vary", "1..2"], "cannot read '1..2'; expected name=range"),
+    "twice": (["train", "--env", "CartPole-v1", *VARY, *VARY], "--vary length is given twice"),
+    "of Gymnasium": (
+        ["train", "--env", "CartPole-v1", "--vary", "action_space=1..2"],
+        "nor an attribute 'action_space'",
+    ),
     "seeds": (["train", "--env", "CartPole-v1", "--seeds", "9..0"], "seeds is '9..0', expected"),
     "episodes": (
         ["train", "--env", "CartPole-v1", *VARY, "--episodes", "0"],

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from contextlib import nullcontext
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import family_toys as toys
@@ -422,3 +423,16 @@ def test_nothing_heavy_is_imported() -> None:
         "print([m for m in ('torch', 'stable_baselines3', 'scipy', 'pydantic') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_what_a_users_module_or_constructor_raises_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "module_that_raises.py").write_text("raise RuntimeError('no licence')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match="cannot import 'module_that_raises': RuntimeError: no licence; mend"):
+        from_env("module_that_raises:A-v0", seeds=range(3))
+
+    def refuse(size: float) -> Any:
+        raise RuntimeError("no licence")
+
+    with pytest.raises(ValueError, match=r"cannot make refuse with .*: RuntimeError: no licence"):
+        from_env(refuse, vary={"size": "1..2"}, steps=9)

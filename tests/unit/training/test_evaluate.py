@@ -240,3 +240,9 @@ def test_trap_20_playing_held_out_tasks_leaves_nothing_in_the_agent() -> None:
     after = policy.state_dict()
     assert set(after) == set(before)
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+
+
+def test_costs_have_no_speed_of_adaptation() -> None:
+    rising = np.tile(np.linspace(-1, -0.1, 20), (3, 1))
+    assert steps_to_adapt(rising) is None
+    assert steps_to_adapt(rising + 2) is not None
