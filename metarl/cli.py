@@ -139,6 +139,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FloatingPointError as error:  # NonFiniteError, whose own name would cost importing torch
         print(f"metarl: {error}", file=sys.stderr)
         return FAILED
+    except ValueError as error:
+        from metarl.tasks.checks import SpacesError
+
+        if not isinstance(error, SpacesError):  # an error of the environment itself keeps its traceback
+            raise
+        refuse(error)
     except KeyboardInterrupt:
         print("metarl: interrupted", file=sys.stderr)
         return 128 + signal.SIGINT
@@ -149,7 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def refuse(error: Exception) -> NoReturn:
     """Print what is wrong in one line and exit with 2."""
-    message = str(error)
+    message = " ".join([str(error), *getattr(error, "__notes__", [])])
     if isinstance(error, OSError) and error.strerror:
         message = f"cannot use {error.filename}: {error.strerror}; give another path"
     print(f"metarl: {' '.join(message.split())}", file=sys.stderr)

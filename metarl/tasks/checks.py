@@ -11,6 +11,23 @@ from gymnasium import spaces
 from metarl.tasks.distribution import TaskBatch, TaskDistribution
 
 
+class SpacesError(ValueError):
+    """The spaces of an environment change from task to task, or what it shows does not fit them."""
+
+
+def check_shape(space: spaces.Space[Any], obs: Any) -> None:
+    """Raise SpacesError if an observation does not have the shape of its space, part by part in a Dict."""
+    parts = space.spaces if isinstance(space, spaces.Dict) else {"": space}
+    for name, part in parts.items():
+        shown = np.shape(obs[name] if name else obs)
+        if shown != part.shape:
+            what = f"part {name!r} of the observation" if name else "observation"
+            raise SpacesError(
+                f"the {what} has the shape {shown}, but the family's space is {part}; spaces must not change from task "
+                "to task: vary what keeps them, or make them alike with a wrapper"
+            )
+
+
 def whole_number(name: str, value: Any, *, at_least: int) -> None:
     """Raise ValueError unless ``value`` is an integer of at least ``at_least``."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < at_least:

@@ -13,7 +13,7 @@ import numpy as np
 from gymnasium import spaces
 
 from metarl.tasks import finite
-from metarl.tasks.checks import whole_number
+from metarl.tasks.checks import SpacesError, whole_number
 from metarl.tasks.distribution import TaskBatch, TaskDistribution
 from metarl.tasks.members import (
     ActionMask,
@@ -34,10 +34,6 @@ EPISODES = 5
 """Inner episodes of a trial where nothing else is said."""
 WHICH, LEVEL = "env", "level"
 """The task parameters that say which of several ids, and which of the seeds."""
-
-
-class SpacesError(ValueError):
-    """The spaces of an environment change from task to task."""
 
 
 class _Probed(NamedTuple):
@@ -177,7 +173,7 @@ class EnvFamily(TaskDistribution):
         try:
             if isinstance(env.unwrapped, TrialEnv):
                 raise ValueError(f"{self.family} is a family of tasks already; metarl.envs.distribution(id) gives it")
-            masked = says_masks(env)
+            masked = _says_masks(self.family, env)
             shown = ActionMask(env) if masked else env
             return _Probed(shown.observation_space, shown.action_space, masked)
         finally:
@@ -274,7 +270,11 @@ class EnvFamily(TaskDistribution):
             SpacesError: its spaces are not those of the family.
         """
         env = self._new(task)
-        return self._enter(Member(ActionMask(env) if self._probed.masked else env, self._made_from(task)), task)
+        member = Member(ActionMask(env) if self._probed.masked else env, self._made_from(task))
+        inner, given = env.unwrapped, self._values(task)
+        own = [name for name in given if hasattr(inner, name)]
+        member.namesakes = [name for name in own if np.array_equal(getattr(inner, name), given[name])]
+        return self._enter(member, task)
 
     def remake(self, env: InnerEnv, task: Mapping[str, Array]) -> InnerEnv:
         """The environment at hand with other attributes, where it would be made alike; else another one."""
@@ -285,12 +285,11 @@ class EnvFamily(TaskDistribution):
         return self._enter(env, task)
 
     def drift(self, env: InnerEnv, task: Mapping[str, Array]) -> dict[str, Any]:
-        """The varied attributes of ``env`` that no longer have the value of its task, with the value they have."""
+        """What the task gave ``env`` and stood in its attributes, but stands there no longer: their values now."""
         wanted = self._values(task) if self.apply is None else {}  # a function may set them as it likes
-        now = {
-            name: getattr(env.unwrapped, name) for name in self._makers[self._which(task)].attributes if name in wanted
-        }
-        return {name: value for name, value in now.items() if value != wanted[name]}
+        names = [name for name in getattr(env, "namesakes", ()) if name in wanted]
+        now = {name: getattr(env.unwrapped, name) for name in names}
+        return {name: value for name, value in now.items() if not np.array_equal(value, wanted[name])}
 
     def _values(self, task: Mapping[str, Array]) -> dict[str, Any]:
         """What the environment gets."""
@@ -331,3 +330,10 @@ class EnvFamily(TaskDistribution):
                 )
         env.known = shown
         return env
+
+
+def _says_masks(family: str, env: InnerEnv) -> bool:
+    try:
+        return says_masks(env)
+    except Exception as error:  # whatever a user's environment may raise
+        raise ValueError(f"{family} cannot be reset: {type(error).__name__}: {error}") from error

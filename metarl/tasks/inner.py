@@ -8,6 +8,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from metarl.tasks.checks import check_shape
 from metarl.tasks.distribution import TaskDistribution
 from metarl.types import Array, Ints
 
@@ -35,7 +36,9 @@ class InnerRow(gym.Env[Any, Any]):
         try:
             made = self._distribution
             self.env = made.make(task) if self.env is None else made.remake(self.env, task)
-            return self.env.reset(seed=seed)
+            obs, info = self.env.reset(seed=seed)
+            check_shape(self.observation_space, obs)
+            return obs, info
         except Exception as error:
             error.add_note(self._note())
             raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -61,6 +61,8 @@ class Member(gym.Wrapper[Any, Any, Any, Any]):
     """The seed of every episode, where the task is a level; else None."""
     known: tuple[spaces.Space[Any], spaces.Space[Any]] | None = None
     """The spaces of observations and actions that were found to be those of the family."""
+    namesakes: Sequence[str] = ()
+    """What varies and stood in attributes of the same name when the environment was made."""
 
     def __init__(self, env: InnerEnv, made: Any) -> None:
         super().__init__(env)

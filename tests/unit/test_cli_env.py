@@ -43,7 +43,11 @@ class Loud(Doors):
     def step(self, action):
         return 7, *super().step(action)[1:]
 
-for made in (Doors, Loud):
+class Grows(Doors):
+    def reset(self, *, seed=None, options=None):
+        return ([0, 0] if self.pay > 0.75 else 0), {}
+
+for made in (Doors, Loud, Grows):
     gym.register(f"NAME{made.__name__}-v0", entry_point=f"NAME:{made.__name__}", max_episode_steps=1)
 """
 NET = ["memory.key_size=8", "memory.value_size=8", "memory.controller_options.hidden_size=8", "train.threads=1"]
@@ -104,6 +108,12 @@ def test_an_environment_of_the_folder_is_trained_and_evaluated(here: str, tmp_pa
     assert json.loads(again.out)["return_mean"] == told["return_mean"]
     experiment, _ = load_experiment(RunFolder.open(folder))
     assert experiment.make_distribution("test").trial_episodes == 4
+
+
+def test_an_observation_that_leaves_its_space_in_training_is_one_line(here: str) -> None:
+    ran = run("train", "--env", f"{here}:{here}Grows-v0", "--vary", "pay=0.0..1.0", "--steps", "5", *SET)
+    assert ran.status == 2
+    assert re.search(r"^metarl: the observation has the shape \(2,\), .* in row \d, task .*\n$", ran.err)
 
 
 def test_few_tasks_are_said_to_be_in_distribution(here: str, tmp_path: Path) -> None:

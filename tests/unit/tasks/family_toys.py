@@ -80,6 +80,15 @@ class WrongType(Line):
         return super().look().astype(np.float64)
 
 
+class RedrawsArgument(Line):
+    """Sets in reset what its constructor was given."""
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        result = super().reset(seed=seed)
+        self.size = float(self.np_random.uniform())
+        return result
+
+
 class Redraws(Line):
     """Sets in reset what the family varies."""
 
@@ -122,7 +131,7 @@ def double(env: gym.Env[Any, Any], values: dict[str, Any]) -> None:
 
 BROKEN = (
     *(IgnoresSeeds, UsesGlobal, ChangesSpaces, GivesNaN, PaysNaN, LeavesSpace, WrongType),
-    *(Redraws, NeverForgets, Raises),
+    *(Redraws, RedrawsArgument, NeverForgets, Raises),
 )
 for made in (Line, Child, Masked, *BROKEN):
     if f"toys/{made.__name__}-v0" not in gym.registry:

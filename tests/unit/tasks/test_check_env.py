@@ -77,6 +77,7 @@ def test_findings_say_what_was_seen_and_what_is_recommended() -> None:
             "one task a trial",
             r"reset\(\) changes 'speed' to 0.* within a trial of the task {'speed': .*}; do not set in reset\(\)",
         ),
+        (line(toys.RedrawsArgument), "one task a trial", r"reset\(\) changes 'size' to 0.* within a trial of the task"),
         (line(toys.NeverForgets, speed=Uniform(0, 1)), "seeds", "that has played before .* differs in the observation"),
         (line(toys.Raises), "vector environment", r"RuntimeError: the motor is off \(in task {size=0.*}, seed \d+\)"),
         (line(toys.ChangesSpaces), "spaces", "SpacesError: the observation space .* changes between tasks"),

@@ -397,6 +397,39 @@ def test_spaces_that_change_in_between_are_told_when_it_happens() -> None:
         made.remake(env, {"size": np.asarray(0.5)})
 
 
+class Leaves(toys.Line):
+    """In tasks that are not good it shows another shape than it says."""
+
+    good = True
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        obs, info = super().reset(seed=seed, options=options)
+        return (obs if self.good else np.zeros(7, np.float32)), info
+
+
+def leaves(good: bool) -> Leaves:
+    env = Leaves()
+    env.good = good
+    return env
+
+
+def test_an_observation_that_leaves_its_space_is_told_with_row_and_task() -> None:
+    family = from_env(leaves, vary={"good": [True, False]}, steps=5)
+    for env in (TrialEnv(family), TrialVectorEnv(family, 8)):
+        with pytest.raises(SpacesError, match=r"has the shape \(7,\), but the family's space is") as told:
+            [env.reset(seed=seed) for seed in range(20)]
+        assert any("task {good=1}" in note for note in told.value.__notes__)
+
+
+def test_a_reset_that_raises_is_told_while_the_family_is_made() -> None:
+    class Never(toys.Line):
+        def reset(self, **_: Any) -> Any:
+            raise RuntimeError("no ground to stand on")
+
+    with pytest.raises(ValueError, match="cannot be reset: RuntimeError: no ground to stand on"):
+        from_env(lambda size: Never(), vary={"size": Uniform(0, 1)}, steps=5)
+
+
 def test_an_unsupported_space_is_the_layouts_to_tell() -> None:
     with pytest.raises(ValueError, match="which a trial cannot show"):
         TrialEnv(from_env("Blackjack-v1", seeds=range(3), steps=5))
