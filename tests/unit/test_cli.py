@@ -1,5 +1,4 @@
 import contextlib
-import io
 import json
 import os
 import re
@@ -11,13 +10,13 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
+from command_line import Ran, run
 
 from metarl.agents.rl2 import RL2PPO
-from metarl.cli import main
 from metarl.envs.bandit import BatchedBandit
 from metarl.memory.ablation import ABLATIONS
 from metarl.runs import RunFolder
@@ -40,22 +39,6 @@ BANDIT = settings(*SMALL, "env.arms=7", "env.pulls=60", "train.total_timesteps=4
 BARCODE = settings(
     *SMALL, "env.arms=3", "env.contexts=3", "env.repeats=3", "env.pulls=2", "env.bits=6", "train.total_timesteps=144"
 )
-
-
-class Ran(NamedTuple):
-    status: int
-    out: str
-    err: str
-
-
-def run(*arguments: str | Path) -> Ran:
-    """A command in this process."""
-    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
-        try:
-            status = main([str(argument) for argument in arguments])
-        except SystemExit as end:
-            status = int(str(end.code))
-    return Ran(status, out.getvalue(), err.getvalue())
 
 
 def files(folder: Path) -> dict[str, bytes]:

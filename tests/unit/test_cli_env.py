@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import os
 import re
@@ -11,12 +9,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import gymnasium as gym
 import pytest
+from command_line import run
 
-from metarl.cli import env_settings, main, parser
+from metarl.cli import env_settings, parser
 from metarl.config import ConfigError, apply
 from metarl.envs.table import FAMILIES
 from metarl.experiment import configure, load_experiment, make_family
@@ -53,22 +52,6 @@ for made in (Doors, Loud, Grows):
 NET = ["memory.key_size=8", "memory.value_size=8", "memory.controller_options.hidden_size=8", "train.threads=1"]
 TINY = [*NET, "train.total_timesteps=64", "train.n_envs=4", "train.n_steps=8", "eval.trials=20", "eval.rows=20"]
 SET = [word for setting in TINY for word in ("--set", setting)]
-
-
-class Ran(NamedTuple):
-    status: int
-    out: str
-    err: str
-
-
-def run(*arguments: str | Path) -> Ran:
-    """A command in this process."""
-    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
-        try:
-            status = main([str(argument) for argument in arguments])
-        except SystemExit as end:
-            status = int(str(end.code))
-    return Ran(status, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(autouse=True)
