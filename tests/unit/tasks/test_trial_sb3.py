@@ -171,7 +171,7 @@ def test_an_unknown_autoreset_mode_is_refused() -> None:
 def test_other_observations_are_refused_with_the_way_out() -> None:
     cart = SyncVectorEnv([lambda: gym.make("CartPole-v1")], autoreset_mode=AutoresetMode.SAME_STEP)
     for env in (cart, DummyVecEnv([lambda: gym.make("CartPole-v1")])):
-        with pytest.raises(ValueError, match=r"wrap the environment in metarl\.tasks\.trial\.TrialEnv\(distribution\)"):
+        with pytest.raises(ValueError, match=r"environments made as metarl\.TrialEnv\(family\)"):
             as_vec_env(env)
     with pytest.raises(TypeError, match=r"expected an id, a task distribution, .* got dict"):
         as_vec_env({})
