@@ -90,10 +90,11 @@ def resumable(env: Any) -> bool:
 
 def _course(agent: RL2PPO) -> dict[str, Any]:
     """Where training is: the environment, its observations and the memory; nothing if the environment has no state."""
-    carry, env = agent._carry, agent.env
+    carry = agent._carry
+    env: Any = agent.env  # SB3's type knows no state_dict
     if carry is None or not resumable(env):
         return {}
-    course: dict[str, Any] = {"obs": dict(carry.obs), "start": carry.start, "env": env.state_dict()}  # type: ignore[union-attr]
+    course: dict[str, Any] = {"obs": dict(carry.obs), "start": carry.start, "env": env.state_dict()}
     if not carry.start.all():  # where every trial is about to begin, memory is empty
         course["state"] = {str(i): leaf for i, leaf in enumerate(tree.leaves(carry.state))}
     return course

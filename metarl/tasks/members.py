@@ -82,8 +82,7 @@ class ActionMask(gym.Wrapper[Any, Any, Any, Any]):
 
     def __init__(self, env: InnerEnv) -> None:
         super().__init__(env)
-        choices = env.action_space
-        size = int(choices.n) if isinstance(choices, spaces.Discrete) else int(choices.nvec.sum())  # type: ignore[attr-defined]
+        size = spaces.flatdim(env.action_space)  # one number for each choice
         inner = env.observation_space
         parts = dict(inner.spaces) if isinstance(inner, spaces.Dict) else {"obs": inner}
         self.observation_space = spaces.Dict({**parts, MASK: spaces.MultiBinary(size)})
@@ -219,7 +218,7 @@ def _taken(creator: Any) -> tuple[list[str], bool]:
     taken: list[str] = []
     for base in creator.__mro__:  # **kwargs go on to the next class
         if "__init__" in vars(base):
-            parameters = inspect.signature(base.__init__).parameters.values()  # type: ignore[misc]
+            parameters = inspect.signature(vars(base)["__init__"]).parameters.values()
             taken += [p.name for p in list(parameters)[1:] if p.kind in by_name and p.name not in taken]
             if not any(p.kind == inspect.Parameter.VAR_KEYWORD for p in parameters):
                 break

@@ -196,7 +196,7 @@ def _watch(family: TaskDistribution, inputs: TrialInputs, cut: int | None = None
 
 def _global_state() -> tuple[Any, Any]:
     """What tells whether a global generator was drawn from."""
-    ours = np.random.get_state(legacy=False)["state"]  # noqa: NPY002
+    ours = np.random.get_state(legacy=False)["state"]  # noqa: NPY002 (looked at, not drawn from)
     return (ours["pos"], ours["key"].tolist()), random.getstate()
 
 

@@ -30,8 +30,10 @@ FORMS = "0.3..1.0 (real numbers), int:1..5, log:1e-3..1, normal:0,1 (mean, stand
 class Range(ABC):
     """What one parameter of a task may be."""
 
-    size: int | None = None
-    """How many values there are; None: endlessly many."""
+    @property
+    def size(self) -> int | None:
+        """How many values there are; None: endlessly many."""
+        return None
 
     @property
     @abstractmethod
@@ -148,7 +150,10 @@ class Normal(Range):
 class Finite(Range):
     """A range of ``size`` values, which have numbers from 0 on."""
 
-    size: int
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """How many values there are."""
 
     @abstractmethod
     def at(self, index: Ints) -> Array:
@@ -179,7 +184,7 @@ class Integers(Finite):
         _ordered(self)
 
     @property
-    def size(self) -> int:  # type: ignore[override]  # the number is not set but counted
+    def size(self) -> int:
         """How many whole numbers there are."""
         return self.high - self.low + 1
 
@@ -229,7 +234,7 @@ class Choice(Finite):
             raise ValueError(f"Choice has a value twice: {list(self.values)}; leave one out")
 
     @property
-    def size(self) -> int:  # type: ignore[override]  # the number is not set but counted
+    def size(self) -> int:
         """How many values there are."""
         return len(self.values)
 
