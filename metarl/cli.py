@@ -203,6 +203,7 @@ def run_train(args: argparse.Namespace) -> int:
         refuse(ValueError("train needs a preset (metarl list presets shows them), or an environment: --env ID"))
     look_here()
     settings = checked(lambda: env_settings(args) + [parse_assignment(text) for text in args.settings])
+    from metarl import evaluation as evaluations
     from metarl import experiment as experiments
     from metarl.runs import RunFolder
 
@@ -214,10 +215,10 @@ def run_train(args: argparse.Namespace) -> int:
 
     def conclude(trained: Trained, tracker: Tracker) -> None:
         print(f"trained {trained.steps:,} steps in {trained.seconds:.0f} s")
-        evaluation = experiments.evaluate(trained.agent, experiment, seed=args.seed)
+        evaluation = evaluations.evaluate(trained.agent, experiment, seed=args.seed)
         evaluation |= {"train_seconds": trained.seconds, "train_steps": trained.steps, "train_seed": args.seed}
-        experiments.save_evaluation(run, evaluation)
-        experiments.save_trials(run, experiments.record_trials(trained.agent, experiment, seed=args.seed))
+        evaluations.save_evaluation(run, evaluation)
+        evaluations.save_trials(run, evaluations.record_trials(trained.agent, experiment, seed=args.seed))
         tracker.log_summary({"evaluation": evaluation})
         show(evaluation)
         for name, picture in draw(run).items():
@@ -233,6 +234,7 @@ def run_train(args: argparse.Namespace) -> int:
 
 def run_eval(args: argparse.Namespace) -> int:
     """``metarl eval``."""
+    from metarl import evaluation as evaluations
     from metarl import experiment as experiments
     from metarl.report.trials import path_of
     from metarl.runs import RunFolder
@@ -246,13 +248,13 @@ def run_eval(args: argparse.Namespace) -> int:
     experiment, own_seed = checked(lambda: experiments.load_experiment(run))
     agent = checked(lambda: experiments.load_agent(run, experiment))
     seed = own_seed if args.seed is None else args.seed
-    evaluation = experiments.evaluate(
+    evaluation = evaluations.evaluate(
         agent, experiment, split=args.split, trials=args.trials, seed=seed, quiet=args.json
     )
     if args.split == "test" and not run.evaluation.is_file():  # of a run that was interrupted before
-        experiments.save_evaluation(run, evaluation)
+        evaluations.save_evaluation(run, evaluation)
     if args.split == "test" and not path_of(run).is_file():
-        experiments.save_trials(run, experiments.record_trials(agent, experiment, seed=own_seed))
+        evaluations.save_trials(run, evaluations.record_trials(agent, experiment, seed=own_seed))
     if args.json:
         print(json.dumps(evaluation))
     else:

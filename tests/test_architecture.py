@@ -26,7 +26,7 @@ FLOORS = (
     ("envs", "agents"),
     ("report", "presets"),
     ("experiment",),
-    ("listing",),
+    ("evaluation", "listing"),
     ("cli",),
     ("__main__",),
 )

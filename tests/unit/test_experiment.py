@@ -10,16 +10,14 @@ import pytest
 import torch
 
 from metarl.config import ConfigError, parse_assignment
+from metarl.evaluation import ceilings, evaluate, save_evaluation
 from metarl.experiment import (
     Experiment,
-    ceilings,
     check,
     configure,
-    evaluate,
     load_agent,
     load_experiment,
     presets,
-    save_evaluation,
     stop_signals,
     train,
 )
