@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Literal, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from metarl.memory.options import MemoryOptions
@@ -35,18 +36,24 @@ class Controller(nn.Module, ABC):
     output_size: int
     has_cell: ClassVar[bool] = False
     accepts_reinstatement: ClassVar[bool] = False
+    resets_inside: ClassVar[bool] = False
+    """Whether :meth:`unroll` can begin afresh within a sequence, as controllers that are parallel over time do."""
 
     @abstractmethod
     def initial_state(self, batch_size: int) -> State:
         """The state before anything was read."""
 
     @abstractmethod
-    def unroll(self, x: Tensor, state: State, reinstated: Tensor | None = None) -> tuple[Tensor, State]:
-        """Run ``x`` ``[T, B, D]`` from ``state`` without any reset.
+    def unroll(
+        self, x: Tensor, state: State, reinstated: Tensor | None = None, cleared: Tensor | None = None
+    ) -> tuple[Tensor, State]:
+        """Run ``x`` ``[T, B, D]`` from ``state``.
 
         Returns ``y`` ``[T, B, output_size]`` and the last state.
 
         ``reinstated`` ``[T, B, C]`` holds cell states that were read from memory; they enter through their own gate.
+        ``cleared`` ``[T, B]`` (bool) says before which inputs the state is that of :meth:`initial_state` again; only
+        controllers with ``resets_inside`` are given it.
         """
 
     def cell(self, state: State) -> Tensor:
@@ -56,12 +63,45 @@ class Controller(nn.Module, ABC):
         )
 
 
+class Moves(NamedTuple):
+    """What is done to a memory along a sequence: at each step first reset, then write, then read."""
+
+    reset: Tensor
+    """``[T, B]`` bool: rows that are emptied."""
+    written: Tensor
+    """``[T, B]`` bool: rows that are written."""
+    key: Tensor
+    """``[T, B, K]``"""
+    value: Tensor
+    """``[T, B, V]``"""
+    write_control: Tensor | None
+    """``[T, B, control_size]``"""
+    query: Tensor
+    """``[T, B, K]``"""
+    read_control: Tensor | None
+    """``[T, B, read_control_size]``"""
+
+
 class Store(nn.Module, ABC):
-    """Where a memory keeps what it has seen."""
+    """Where a memory keeps what it has seen.
+
+    Most stores are slots, which any access reads through :meth:`content`. A store may have a native way of reading, by
+    :meth:`read`; one that is a network has that way alone.
+    """
 
     scope: ClassVar[Literal["trial", "lifelong"]] = "trial"
+    has_slots: ClassVar[bool] = True
+    """Whether :meth:`content` shows slots."""
+    has_native: ClassVar[bool] = False
+    """Whether :meth:`read` reads."""
+    key_size: int
+    value_size: int
+    read_size: int
+    """Width of what a native read returns."""
     control_size: int = 0
-    """How many numbers the controller emits for each write."""
+    """How many numbers each write is told besides key and value: raw outputs of a linear map, of any size."""
+    read_control_size: int = 0
+    """How many numbers each native read is told besides the query."""
 
     @abstractmethod
     def initial_state(self, batch_size: int) -> State:
@@ -82,21 +122,54 @@ class Store(nn.Module, ABC):
         rows: Tensor | None = None,
         donate: bool = False,
     ) -> State:
-        """Write one slot per row: ``key`` ``[B, K]``, ``value`` ``[B, V]``, in the rows ``[B]`` (bool; None: all)."""
+        """Write once per row: ``key`` ``[B, K]``, ``value`` ``[B, V]``, in the rows ``[B]`` (bool; None: all)."""
 
-    @abstractmethod
     def content(self, state: State) -> Content:
-        """What can be read."""
+        """What an access can read."""
+        raise TypeError(f"a {type(self).__name__} store has no slots; read it by its native access")
+
+    def read(self, state: State, query: Tensor, control: Tensor | None = None) -> tuple[Read, State]:
+        """The native read: ``query`` ``[B, Q, K]``, ``control`` ``[B, Q, read_control_size]``.
+
+        Returns values ``[B, Q, read_size]``, and the state as it is after a single query (Q = 1: what the next write
+        or read depends on); more queries than one are asked side by side and leave the state as it is.
+        """
+        raise TypeError(f"a {type(self).__name__} store has no native access; read it by attention")
 
     def note_read(self, state: State, read: Read) -> State:
-        """Called after each read, for stores whose replacement depends on use."""
+        """Called after each read by an access with one query, for stores that go by what was read."""
         return state
+
+    def unroll(self, state: State, moves: Moves) -> tuple[Tensor, State] | None:
+        """All native reads of a sequence at once, ``[T, B, read_size]``, equal to stepping; None where it must step."""
+        return None
+
+    def start_control(self) -> Tensor:
+        """``[control_size]``: the control with which an untrained memory writes sensibly."""
+        return torch.zeros(self.control_size)
+
+    def start_read_control(self) -> Tensor:
+        """``[read_control_size]``: the control with which an untrained memory reads sensibly."""
+        return torch.zeros(self.read_control_size)
+
+    def transform_key(self, address: Tensor) -> Tensor:
+        """What becomes of keys and queries ``[..., K]`` alike, before the access prepares them."""
+        return address
+
+    def transform_value(self, value: Tensor) -> Tensor:
+        """What becomes of values ``[..., V]`` before they are stored."""
+        return value
 
 
 class Access(nn.Module, ABC):
-    """How a store is read."""
+    """How a store with slots is read."""
 
     control_size: int = 0
+    """How many numbers each read is told besides the query: raw outputs of a linear map, of any size."""
+
+    def start_control(self) -> Tensor:
+        """``[control_size]``: the control with which an untrained memory reads sensibly."""
+        return torch.zeros(self.control_size)
 
     def prepare(self, address: Tensor) -> Tensor:
         """The form ``[..., K]`` in which keys are stored and queries asked, so that no read has to do it again."""
@@ -114,10 +187,21 @@ class Access(nn.Module, ABC):
     ) -> Read:
         """Read with ``query`` ``[B, Q, K]``; ``mask`` ``[B, Q, N]`` (bool) says which slots each query may see.
 
-        Query and keys have gone through :meth:`prepare`.
+        Query and keys have gone through :meth:`prepare`; ``control`` is ``[B, Q, control_size]``. The value read is
+        ``[B, Q, V]``, and zeros where nothing can be seen.
 
-        ``causal`` stands for the mask in which query i sees the slots before the i-th (Q = N + 1), without building it.
+        ``causal`` stands for the mask in which the last query sees every slot and each query before it one slot less,
+        counted from the end (query i sees slots j with j <= i + N - Q), without building it.
         """
+
+
+def visible(content: Content, queries: int, mask: Tensor | None, causal: bool) -> Tensor:
+    """``[B, Q, N]`` bool: which slots each of ``queries`` queries sees, as :meth:`Access.forward` has it."""
+    seen = content.valid[:, None, :].expand(-1, queries, -1)
+    if causal:
+        slots = content.keys.shape[1]
+        seen = seen & torch.ones(queries, slots, dtype=torch.bool, device=seen.device).tril(slots - queries)
+    return seen if mask is None else seen & mask
 
 
 class MemoryCore(nn.Module, ABC):
@@ -137,3 +221,6 @@ class MemoryCore(nn.Module, ABC):
     @abstractmethod
     def unroll(self, x: CoreInput, state: State, begin: Tensor) -> tuple[Tensor, State]:
         """Many steps at once, equal to looping :meth:`forward`: ``x`` ``[T, B, D]``, ``begin`` ``[T, B]``."""
+
+    def consolidate(self, x: CoreInput, begin: Tensor) -> None:  # noqa: B027
+        """Take what a batch of sequences has shown into what is kept for life; nothing, for memories of a trial."""
