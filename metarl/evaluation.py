@@ -134,7 +134,8 @@ def tune(experiment: Experiment, prior: Prior, seed: int) -> dict[str, float]:
 def ablations(agent: RL2PPO, family: TaskDistribution) -> list[Ablation]:
     """What can be taken from the agent; keys are shuffled where there are several contexts to shuffle them among."""
     one_context = isinstance(family.observation_space, spaces.Discrete) and family.observation_space.n == 1
-    shuffles = hasattr(agent.policy.core, "access") and not one_context
+    memory = getattr(agent.policy.core, "memory", None)
+    shuffles = memory is not None and memory.access is not None and not one_context
     return [name for name in ABLATIONS if name != "shuffled" or shuffles]
 
 

@@ -32,7 +32,15 @@ FLOORS = (
 )
 """From the ground up. What stands on one floor knows nothing of its neighbours."""
 
-MEMORY = (("options",), ("contract",), ("controllers", "stores", "access"), ("core", "ablation"), ("registry",))
+MEMORY = (
+    ("options",),
+    ("contract",),
+    ("controllers", "stores", "access"),
+    ("stream", "slots"),
+    ("memory",),
+    ("core", "ablation"),
+    ("registry",),
+)
 
 
 class Import(NamedTuple):

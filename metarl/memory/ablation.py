@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from metarl.memory.contract import Access, Content, MemoryCore
+from metarl.memory.memory import Memory
 from metarl.types import Read
 
 Ablation = Literal["off", "shuffled", "episode", "step"]
@@ -18,24 +19,6 @@ ABLATIONS: tuple[Ablation, ...] = get_args(Ablation)
 
 SAME_MARK = 1e-5
 """Marks of equal keys differ by rounding at most."""
-
-
-class EmptyReads(Access):
-    """Every read is the empty read, whatever the store holds."""
-
-    def forward(
-        self,
-        query: Tensor,
-        content: Content,
-        mask: Tensor | None = None,
-        control: Tensor | None = None,
-        *,
-        causal: bool = False,
-    ) -> Read:
-        """Zeros ``[B, Q, V]``."""
-        batch, queries = query.shape[:2]
-        nothing = torch.full((batch, queries, content.keys.shape[1]), -torch.inf, device=query.device)
-        return Read(content.values.new_zeros(batch, queries, content.values.shape[-1]), nothing)
 
 
 class ShuffledKeys(Access):
@@ -48,6 +31,7 @@ class ShuffledKeys(Access):
     def __init__(self, access: Access) -> None:
         super().__init__()
         self.access = access
+        self.control_size = access.control_size
 
     def prepare(self, address: Tensor) -> Tensor:
         """As the wrapped access does."""
@@ -65,7 +49,7 @@ class ShuffledKeys(Access):
         """The read of the wrapped access over the permuted content; for acting, one query at a time."""
         if mask is not None or causal:
             raise ValueError("shuffled keys are defined for acting, where a read sees all that is valid")
-        return self.access(query, misled(content))
+        return self.access(query, misled(content), None, control)
 
 
 def misled(content: Content) -> Content:
@@ -98,23 +82,24 @@ def ablated(core: MemoryCore, ablation: Ablation) -> Iterator[None]:
     contexts. ``episode`` and ``step``: all memory is emptied at each episode, or at each step.
 
     Raises:
-        ValueError: ``shuffled`` for a core without a store.
+        ValueError: ``shuffled`` for a core without a store, or with one that is read by its native access.
     """
-    access: Access | None = getattr(core, "access", None)
+    memory: Memory | None = getattr(core, "memory", None)
+    access = None if memory is None else memory.access
     if ablation == "shuffled" and access is None:
-        raise ValueError("this core has no store whose keys could be shuffled; use ablation 'off'")
+        raise ValueError("this core has no slots whose keys could be shuffled; use ablation 'off'")
     kept = core.options
     try:
         if ablation == "off":
             core.options = replace(kept, working_memory="episode")
-            if access is not None:
-                core.access = EmptyReads()
-        elif ablation == "shuffled" and access is not None:
-            core.access = ShuffledKeys(access)
+            if memory is not None:
+                memory.silent = True
+        elif ablation == "shuffled" and memory is not None and access is not None:
+            memory.access = ShuffledKeys(access)
         elif ablation in ("episode", "step"):
             core.options = replace(kept, horizon=ablation)
         yield
     finally:
         core.options = kept
-        if access is not None:
-            core.access = access
+        if memory is not None:
+            memory.access, memory.silent = access, False

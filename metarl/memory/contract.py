@@ -124,9 +124,21 @@ class Store(nn.Module, ABC):
     ) -> State:
         """Write once per row: ``key`` ``[B, K]``, ``value`` ``[B, V]``, in the rows ``[B]`` (bool; None: all)."""
 
+    @property
+    def parallel(self) -> bool:
+        """Whether all reads of a sequence are made at once."""
+        return False
+
     def content(self, state: State) -> Content:
-        """What an access can read."""
+        """The slots as they stand, which an access reads."""
         raise TypeError(f"a {type(self).__name__} store has no slots; read it by its native access")
+
+    def learned(self) -> tuple[Tensor, Tensor] | None:
+        """Slots that are parameters, the same for all rows: keys ``[L, K]``, not prepared yet, and values ``[L, V]``.
+
+        They stand before those of :meth:`content` in what an access sees.
+        """
+        return None
 
     def read(self, state: State, query: Tensor, control: Tensor | None = None) -> tuple[Read, State]:
         """The native read: ``query`` ``[B, Q, K]``, ``control`` ``[B, Q, read_control_size]``.
@@ -210,6 +222,11 @@ class MemoryCore(nn.Module, ABC):
     output_size: int
     options: MemoryOptions
 
+    @property
+    def lifelong(self) -> bool:
+        """Whether :meth:`consolidate` keeps anything."""
+        return False
+
     @abstractmethod
     def initial_state(self, batch_size: int) -> State:
         """The state before a first trial; every leaf is ``[batch_size, ...]``."""
@@ -222,5 +239,6 @@ class MemoryCore(nn.Module, ABC):
     def unroll(self, x: CoreInput, state: State, begin: Tensor) -> tuple[Tensor, State]:
         """Many steps at once, equal to looping :meth:`forward`: ``x`` ``[T, B, D]``, ``begin`` ``[T, B]``."""
 
-    def consolidate(self, x: CoreInput, begin: Tensor) -> None:  # noqa: B027
+    def consolidate(self, x: CoreInput, begin: Tensor) -> None:
         """Take what a batch of sequences has shown into what is kept for life; nothing, for memories of a trial."""
+        return

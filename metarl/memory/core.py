@@ -1,4 +1,4 @@
-"""The memory core: a controller with an episodic memory, run over a stream with boundaries.
+"""The memory cores: a controller alone, or with a memory, run over a stream with boundaries.
 
 At each input, in this order: what ends with a trial is wiped; the transition that this input completes is written;
 working memory is cleared where it ends with an episode; the memory is read with the new observation; the controller
@@ -7,91 +7,25 @@ runs.
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from metarl import tree
-from metarl.memory.contract import Access, Content, Controller, MemoryCore, State
+from metarl.memory.contract import Controller, MemoryCore, State
+from metarl.memory.memory import Memory
 from metarl.memory.options import MemoryOptions
-from metarl.memory.stores.episodic import Episodic, EpisodicState
+from metarl.memory.slots import Course
+from metarl.memory.stores.episodic import Episodic
+from metarl.memory.stream import blank, boundaries, run_cleared
 from metarl.types import Boundary, CoreInput
 
 
-class CoreState(NamedTuple):
-    """The state of a controller with an episodic store."""
-
-    controller: State
-    store: EpisodicState
-    previous: Tensor
-    """``[B, D]`` o_{t-1}, the first half of the transition that the next input completes."""
-    begun: Tensor
-    """``[B]`` bool: whether there is an o_{t-1}."""
-
-
-def boundaries(begin: Tensor, options: MemoryOptions) -> tuple[Tensor, Tensor]:
-    """``begin`` as the core takes it, and where working memory is cleared (bool), both shaped like ``begin``."""
-    if options.horizon == "episode":
-        begin = torch.where(begin == Boundary.EPISODE, Boundary.TRIAL, begin)
-    elif options.horizon == "step":
-        begin = torch.full_like(begin, Boundary.TRIAL)
-    cleared = begin == Boundary.TRIAL
-    return begin, (begin != Boundary.INSIDE) if options.working_memory == "episode" else cleared
-
-
-def blank(feedback: Tensor, cleared: Tensor) -> Tensor:
-    """Feedback is working memory of one step: where that is cleared, it is zero."""
-    return feedback.masked_fill(cleared[..., None], 0.0)
-
-
-def run_cleared(controller: Controller, x: Tensor, state: State, cleared: Tensor) -> tuple[Tensor, State]:
-    """Run a controller over ``x`` ``[T, B, D]``, beginning afresh in the rows ``cleared`` ``[T, B]`` says."""
-    fresh = controller.initial_state(x.shape[1])
-    if next(tree.leaves(fresh), None) is None:  # no state, so there is nothing to clear
-        return controller.unroll(x, state)
-    later = (cleared[1:].any(1).nonzero().flatten() + 1).tolist() if len(x) > 1 else []
-    if 4 * len(later) > len(x):  # measured: from here on, cutting all rows at every row's beginnings costs more
-        return run_apart(controller, x, state, cleared)
-    outputs = []
-    for start, end in pairwise([0, *later, len(x)]):
-        if cleared[start].any():
-            state = tree.where(cleared[start], fresh, state)
-        y, state = controller.unroll(x[start:end], state)
-        outputs.append(y)
-    return (outputs[0] if len(outputs) == 1 else torch.cat(outputs)), state
-
-
-def run_apart(controller: Controller, x: Tensor, state: State, cleared: Tensor) -> tuple[Tensor, State]:
-    """As :func:`run_cleared`, with every row cut at its own beginnings alone.
-
-    The sequences between beginnings run side by side, in parts of 2^k steps by the binary digits of their lengths, the
-    longest first. Parts of one length make a batch, so nothing is padded and there are at most log2 T + 1 of them.
-    """
-    steps, batch = cleared.shape
-    begins = cleared.t().clone()
-    begins[:, 0] = True
-    row, first = begins.nonzero(as_tuple=True)  # of each sequence; those of a row follow one another
-    place = row * steps + first
-    length = place.diff(append=place.new_tensor([batch * steps]))
-    goes_on = (first == 0) & ~cleared[0, row]
-    states = tree.where(goes_on, tree.index(state, row), controller.initial_state(len(row)))
-    flat, outputs, places = x.flatten(0, 1), [], []
-    for digit in reversed(range(int(length.max()).bit_length())):
-        part = (length >> digit & 1).nonzero().flatten()
-        if not len(part):
-            continue
-        begin = first[part] + (length[part] >> digit + 1 << digit + 1)  # behind its longer parts
-        at = (begin + torch.arange(1 << digit, device=x.device)[:, None]) * batch + row[part]
-        inputs = flat.index_select(0, at.flatten()).unflatten(0, at.shape)
-        y, ended = controller.unroll(inputs, tree.index(states, part))
-        states = tree.map_tensors(lambda whole, new, part=part: whole.index_copy(0, part, new), states, ended)
-        outputs.append(y.flatten(0, 1))
-        places.append(at.flatten())
-    order = torch.cat(places).argsort()
-    last = torch.cat([row[1:] != row[:-1], row.new_ones(1, dtype=torch.bool)])
-    return torch.cat(outputs).index_select(0, order).unflatten(0, (steps, batch)), tree.index(states, last)
+def like(core: nn.Module, state: State) -> State:
+    """``state`` in the precision and on the device of the parameters of ``core``."""
+    model = next(core.parameters())
+    return tree.map_tensors(lambda leaf: leaf.to(model if leaf.is_floating_point() else model.device), state)
 
 
 class ControllerCore(MemoryCore):
@@ -104,7 +38,7 @@ class ControllerCore(MemoryCore):
 
     def initial_state(self, batch_size: int) -> State:
         """See :meth:`metarl.memory.contract.MemoryCore.initial_state`."""
-        return self.controller.initial_state(batch_size)
+        return like(self, self.controller.initial_state(batch_size))
 
     def forward(self, x: CoreInput, state: State, begin: Tensor, *, donate: bool = False) -> tuple[Tensor, State]:
         """See :meth:`metarl.memory.contract.MemoryCore.forward`."""
@@ -118,170 +52,194 @@ class ControllerCore(MemoryCore):
         return run_cleared(self.controller, inputs, state, cleared)
 
 
-class EpisodicCore(MemoryCore):
-    """A controller that reads an episodic store of completed transitions.
+class CoreState(NamedTuple):
+    """The state of a controller with a memory."""
 
-    A slot's key comes from o_{t-1}; its value from (o_{t-1}, feedback_t, o_t), or it is the controller's cell state
-    after (o_{t-1}, feedback_t). The query comes from o_t. What is read enters the controller's input through a gate
-    that starts closed, or, with ``reinstate``, its cell (Ritter et al. 2018).
+    controller: State
+    store: State
+    previous: Tensor
+    """``[B, D]`` o_{t-1}, the first half of the transition that the next input completes."""
+    begun: Tensor
+    """``[B]`` bool: whether there is an o_{t-1}."""
+    steps: Tensor
+    """``[B]`` inputs of the trial so far; ``[B, 0]`` where every step reads."""
+    held: Tensor
+    """``[B, R]`` what was read last; ``[B, 0]`` where every step reads."""
+    output: Tensor
+    """``[B, O]`` the controller's last output; ``[B, 0]`` where nothing is emitted from it."""
+
+
+class StoreCore(MemoryCore):
+    """A controller that reads a memory of completed transitions.
+
+    What is written at t has its key from o_{t-1} and its value from (o_{t-1}, feedback_t, o_t), or it is the
+    controller's cell state after (o_{t-1}, feedback_t). The query comes from o_t. What is read enters the controller's
+    input through a gate that starts closed, or, with ``reinstate``, its cell (Ritter et al. 2018).
     """
 
     def __init__(
-        self,
-        controller: Controller,
-        store: Episodic,
-        access: Access,
-        now_size: int,
-        feedback_size: int,
-        options: MemoryOptions,
+        self, controller: Controller, memory: Memory, now_size: int, feedback_size: int, options: MemoryOptions
     ) -> None:
         super().__init__()
-        self.controller, self.store, self.access, self.options = controller, store, access, options
+        self.controller, self.memory, self.options = controller, memory, options
         self.output_size = controller.output_size
         self.now_size = now_size
-        address_size = now_size + (feedback_size if options.address == "transition" else 0)
-        self.key = nn.Linear(address_size, store.key_size)
-        self.query = None if options.shared_key else nn.Linear(address_size, store.key_size)
-        holds_transition = store.options.holds == "transition"
-        self.value = nn.Linear(2 * now_size + feedback_size, store.value_size) if holds_transition else None
-        self.gate = nn.Parameter(torch.zeros(store.value_size)) if options.gate and not options.reinstate else None
+        self.gate = nn.Parameter(torch.zeros(memory.read_size)) if options.gate and not options.reinstate else None
+
+    @property
+    def foreseen(self) -> bool:
+        """Whether the course of the memory is known before the controller runs."""
+        return self.memory.value is not None and self.options.emit == "input"
+
+    @property
+    def lifelong(self) -> bool:
+        """See :meth:`metarl.memory.contract.MemoryCore.lifelong`."""
+        return self.memory.store.scope == "lifelong"
 
     def initial_state(self, batch_size: int) -> CoreState:
         """See :meth:`metarl.memory.contract.MemoryCore.initial_state`."""
-        return CoreState(
+        holds = self.options.read_every != 1
+        emits = self.options.emit == "controller"
+        state = CoreState(
             self.controller.initial_state(batch_size),
-            self.store.initial_state(batch_size),
+            self.memory.initial_state(batch_size),
             torch.zeros(batch_size, self.now_size),
             torch.zeros(batch_size, dtype=torch.bool),
+            torch.zeros((batch_size,) if holds else (batch_size, 0), dtype=torch.long),
+            torch.zeros(batch_size, self.memory.read_size if holds else 0),
+            torch.zeros(batch_size, self.output_size if emits else 0),
         )
+        return like(self, state)
 
     def forward(
         self, x: CoreInput, state: CoreState, begin: Tensor, *, donate: bool = False
     ) -> tuple[Tensor, CoreState]:
         """See :meth:`metarl.memory.contract.MemoryCore.forward`."""
-        y, state = self._segment(CoreInput(x.now[None], x.feedback[None]), state, begin, donate)
+        y, state = self._segment(CoreInput(x.now[None], x.feedback[None]), state, begin[None], donate)
         return y[0], state
 
     def unroll(self, x: CoreInput, state: CoreState, begin: Tensor) -> tuple[Tensor, CoreState]:
-        """See :meth:`metarl.memory.contract.MemoryCore.unroll`; parallel over time where the store allows it."""
-        if self.store.parallel:
-            return self._parallel(x, state, begin)
-        begin, _ = boundaries(begin, self.options)
-        cuts = self._changes(begin)
+        """See :meth:`metarl.memory.contract.MemoryCore.unroll`; the memory runs first where its course is foreseen."""
+        if self.foreseen:
+            return self._memory_first(x, state, begin)
+        cuts = self._changes(boundaries(begin, self.options)[0])
         outputs = []
         for start, end in zip(cuts, [*cuts[1:], begin.shape[0]], strict=True):
             part = CoreInput(x.now[start:end], x.feedback[start:end])
-            y, state = self._segment(part, state, begin[start])
+            y, state = self._segment(part, state, begin[start:end])
             outputs.append(y)
         return torch.cat(outputs), state
 
+    def consolidate(self, x: CoreInput, begin: Tensor) -> None:
+        """See :meth:`metarl.memory.contract.MemoryCore.consolidate`."""
+        if not self.lifelong:
+            return
+        begin, _ = boundaries(begin, self.options)
+        rows = self._writes(begin, torch.ones_like(begin, dtype=torch.bool))[1:]
+        address = self._address(x.now[:-1], x.feedback[1:])
+        self.memory.consolidate(address, torch.cat([x.now[:-1], x.feedback[1:], x.now[1:]], -1), rows)
+
+    def _memory_first(self, x: CoreInput, state: CoreState, begin: Tensor) -> tuple[Tensor, CoreState]:
+        begin, cleared = boundaries(begin, self.options)
+        feedback = blank(x.feedback, cleared)
+        before = torch.cat([state.previous[None], x.now[:-1]])
+        begun = torch.cat([state.begun[None], torch.ones_like(begin[1:], dtype=torch.bool)])
+        reading, steps = self._reading(begin, state)
+        course = Course(
+            begin == Boundary.TRIAL,
+            self._writes(begin, begun),
+            self._address(before, x.feedback),
+            torch.cat([before, x.feedback, x.now], -1),
+            reading,
+            self._address(x.now, feedback),
+        )
+        reads, store = self.memory.unroll(state.store, course)
+        reads, held = self._hold(reads, reading, state.held)
+        y, controller = run_cleared(self.controller, self._inputs(x.now, feedback, reads), state.controller, cleared)
+        return y, CoreState(controller, store, x.now[-1], torch.ones_like(state.begun), steps, held, state.output)
+
+    def _segment(self, x: CoreInput, state: CoreState, begin: Tensor, donate: bool = False) -> tuple[Tensor, CoreState]:
+        """Inputs ``[T, B, D]`` of which only the first may stand at a boundary or complete a slot."""
+        begin, cleared = boundaries(begin, self.options)
+        first, cleared = begin[0], cleared[0]
+        controller, output, feedback = state.controller, state.output, x.feedback
+        store = state.store
+        if (wiped := first == Boundary.TRIAL).any():
+            store = self.memory.store.reset(store, wiped, donate)
+        rows = self._writes(first, state.begun)
+        if rows.any():
+            before, come = state.previous, x.feedback[0]
+            if self.memory.value is None:
+                closing = self._inputs(before, come, None)
+                item = self.controller.cell(self.controller.unroll(closing[None], controller)[1])
+            else:
+                item = torch.cat([before, come, x.now[0], output], -1)
+            written = None if rows.all() else rows
+            store = self.memory.write(store, self._address(before, come, output), item, rows=written, donate=donate)
+        if cleared.any():
+            controller = tree.where(cleared, self.controller.initial_state(len(cleared)), controller)
+            output = output.masked_fill(cleared[:, None], 0.0)
+            feedback = torch.cat([blank(feedback[:1], cleared[None]), feedback[1:]])
+        reading, steps = self._reading(begin, state)
+        reads, store = self._read(store, self._address(x.now, feedback, output.expand(len(x.now), -1, -1)), reading)
+        reads, held = self._hold(reads, reading, state.held)
+        inputs = self._inputs(x.now, feedback, reads)
+        y, controller = self.controller.unroll(inputs, controller, reads if self.options.reinstate else None)
+        output = y[-1] if self.options.emit == "controller" else output
+        return y, CoreState(controller, store, x.now[-1], torch.ones_like(state.begun), steps, held, output)
+
+    def _read(self, store: State, address: Tensor, reading: Tensor | None) -> tuple[Tensor, State]:
+        if reading is not None and not reading.any():
+            return address.new_zeros(*address.shape[:2], self.memory.read_size), store
+        one = None if reading is None else reading[0]
+        reads, store = self.memory.read(store, address.transpose(0, 1), one)
+        return reads.transpose(0, 1), store
+
     def _changes(self, begin: Tensor) -> list[int]:
-        """The steps at which the store changes in any row; between them reads can be made together."""
-        options = self.store.options
-        if options.write == "step" or options.replace == "least_used":
+        """The steps at which the memory changes in any row; between them reads can be made together."""
+        store = self.memory.store
+        still = isinstance(store, Episodic) and store.options.replace == "oldest" and store.options.write == "episode"
+        if not still or self.options.emit == "controller":
             return list(range(begin.shape[0]))
         later = (begin[1:] != Boundary.INSIDE).any(1).nonzero().flatten() + 1
         return [0, *later.tolist()]
 
-    def _key(self, before: Tensor, feedback: Tensor) -> Tensor:
-        """The key of a completed transition, from o_{t-1} and feedback_t."""
-        return self.access.prepare(self.key(self._address(before, feedback)))
+    def _writes(self, begin: Tensor, begun: Tensor) -> Tensor:
+        store = self.memory.store
+        if isinstance(store, Episodic) and store.options.write == "episode":
+            return begun & (begin == Boundary.EPISODE)
+        return begun & (begin != Boundary.TRIAL)
 
-    def _query(self, now: Tensor, feedback: Tensor) -> Tensor:
-        """What the present asks, from o_t and feedback_t."""
-        return self.access.prepare((self.key if self.query is None else self.query)(self._address(now, feedback)))
+    def _reading(self, begin: Tensor, state: CoreState) -> tuple[Tensor | None, Tensor]:
+        """Which rows read at which steps ``[T, B]`` (None: all at all), and the inputs of the trial so far."""
+        every = self.options.read_every
+        if every == 1:
+            return None, state.steps
+        at = torch.arange(len(begin), device=begin.device)[:, None]
+        latest = torch.where(begin == Boundary.TRIAL, at, -1).cummax(0).values
+        step = torch.where(latest < 0, state.steps + at, at - latest)
+        reading = step % every == 0 if isinstance(every, int) else (begin != Boundary.INSIDE) | (step == 0)
+        return reading, step[-1] + 1
 
-    def _address(self, observation: Tensor, feedback: Tensor) -> Tensor:
-        return torch.cat([observation, feedback], -1) if self.options.address == "transition" else observation
+    def _hold(self, reads: Tensor, reading: Tensor | None, held: Tensor) -> tuple[Tensor, Tensor]:
+        """What was read last at each step ``[T, B, R]``, and at the end."""
+        if reading is None:
+            return reads, held
+        at = torch.arange(len(reads), device=reads.device)[:, None]
+        latest = torch.where(reading, at + 1, 0).cummax(0).values  # 0 is what is held from before
+        known = torch.cat([held[None], reads])
+        filled = known.gather(0, latest[..., None].expand_as(reads))
+        return filled, filled[-1]
+
+    def _address(self, observation: Tensor, feedback: Tensor, output: Tensor | None = None) -> Tensor:
+        parts = [observation, feedback] if self.options.address == "transition" else [observation]
+        if self.options.emit == "controller" and output is not None:
+            parts.append(output)
+        return torch.cat(parts, -1) if len(parts) > 1 else observation
 
     def _inputs(self, now: Tensor, feedback: Tensor, read: Tensor | None) -> Tensor:
         if self.options.reinstate:
             return torch.cat([now, feedback], -1)
         if read is None:
-            read = now.new_zeros(*now.shape[:-1], self.store.value_size)
+            read = now.new_zeros(*now.shape[:-1], self.memory.read_size)
         return torch.cat([now, feedback, read if self.gate is None else read * self.gate], -1)
-
-    def _writes(self, begin: Tensor, begun: Tensor) -> Tensor:
-        if self.store.options.write == "episode":
-            return begun & (begin == Boundary.EPISODE)
-        return begun & (begin != Boundary.TRIAL)
-
-    def _segment(self, x: CoreInput, state: CoreState, begin: Tensor, donate: bool = False) -> tuple[Tensor, CoreState]:
-        """Inputs ``[T, B, D]`` of which only the first may stand at a boundary ``begin`` ``[B]`` or complete a slot."""
-        begin, cleared = boundaries(begin, self.options)
-        controller, store = state.controller, self.store.reset(state.store, begin == Boundary.TRIAL, donate)
-        rows = self._writes(begin, state.begun)
-        if rows.any():
-            if self.value is None:
-                closing = self._inputs(state.previous, x.feedback[0], None)
-                value = self.controller.cell(self.controller.unroll(closing[None], controller)[1])
-            else:
-                value = self.value(torch.cat([state.previous, x.feedback[0], x.now[0]], -1))
-            store = self.store.write(store, self._key(state.previous, x.feedback[0]), value, rows=rows, donate=donate)
-        feedback = x.feedback
-        if cleared.any():
-            controller = tree.where(cleared, self.controller.initial_state(len(cleared)), controller)
-            feedback = torch.cat([blank(feedback[:1], cleared[None]), feedback[1:]])
-        read = self.access(self._query(x.now, feedback).transpose(0, 1), self.store.content(store))
-        store = self.store.note_read(store, read)
-        value = read.value.transpose(0, 1)
-        inputs = self._inputs(x.now, feedback, value)
-        y, controller = self.controller.unroll(inputs, controller, value if self.options.reinstate else None)
-        return y, CoreState(controller, store, x.now[-1], torch.ones_like(state.begun))
-
-    def _parallel(self, x: CoreInput, state: CoreState, begin: Tensor) -> tuple[Tensor, CoreState]:
-        """All steps at once: a read of step t sees the slots of its own trial that were written up to t."""
-        begin, cleared = boundaries(begin, self.options)
-        feedback = blank(x.feedback, cleared)
-        read, store = self._read_all(x, self._query(x.now, feedback).transpose(0, 1), state, begin)
-        inputs = self._inputs(x.now, feedback, read)
-        y, controller = run_cleared(self.controller, inputs, state.controller, cleared)
-        return y, CoreState(controller, store, x.now[-1], torch.ones_like(state.begun))
-
-    def _read_all(self, x: CoreInput, query: Tensor, state: CoreState, begin: Tensor) -> tuple[Tensor, EpisodicState]:
-        steps, batch = begin.shape
-        begun = torch.cat([state.begun[None], torch.ones_like(begin[1:], dtype=torch.bool)])
-        written = self._writes(begin, begun)
-        at = written.any(1).nonzero().flatten()
-        before = torch.cat([state.previous[None], x.now[:-1]])
-        assert self.value is not None  # a parallel store holds transitions
-        keys = self._key(before[at], x.feedback[at]).transpose(0, 1)
-        values = self.value(torch.cat([before[at], x.feedback[at], x.now[at]], -1)).transpose(0, 1)
-
-        segment = (begin == Boundary.TRIAL).long().cumsum(0)
-        writes = written.long().cumsum(0)
-        at_trial = torch.where(begin == Boundary.TRIAL, writes, 0).cummax(0).values
-        rank = writes - at_trial + torch.where(segment == 0, state.store.writes, 0)
-        last = torch.where(written & (segment == segment[-1]), rank, 0)[at].t()
-        start = torch.where(segment[-1] == 0, state.store.writes, 0)
-        store = self.store.append(state.store, keys, values, last, start)
-        if self.store.options.detach:
-            keys, values = keys.detach(), values.detach()
-
-        one_trial = bool((begin[0] == Boundary.TRIAL).all()) and not bool((begin[1:] == Boundary.TRIAL).any())
-        if one_trial and bool(written[1:].all()) and self.store.capacity >= steps - 1:
-            valid = torch.ones(batch, steps - 1, dtype=torch.bool, device=begin.device)
-            read = self.access(query, Content(keys, values, valid), causal=True)
-            return read.value.transpose(0, 1), store
-
-        old = self.store.content(state.store)
-        place = torch.arange(old.keys.shape[1], device=begin.device)
-        count = state.store.writes[:, None]
-        old_rank = (
-            place + 1 + self.store.capacity * ((count - 1 - place).div(self.store.capacity, rounding_mode="floor"))
-        )
-        now_rank, now_segment = rank.t()[:, :, None], segment.t()[:, :, None]
-        sees_old = (now_segment == 0) & (now_rank - old_rank[:, None] < self.store.capacity)
-        sees_new = (
-            written[at].t()[:, None]
-            & (torch.arange(steps, device=begin.device)[:, None] >= at)
-            & (segment[at].t()[:, None] == now_segment)
-            & (now_rank - rank[at].t()[:, None] < self.store.capacity)
-        )
-        content = Content(
-            torch.cat([old.keys, keys], 1),
-            torch.cat([old.values, values], 1),
-            torch.cat([old.valid, torch.ones_like(written[at].t())], 1),
-        )
-        read = self.access(query, content, torch.cat([sees_old, sees_new], 2))
-        return read.value.transpose(0, 1), store

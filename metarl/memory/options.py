@@ -40,6 +40,12 @@ class MemoryOptions:
     """What is read enters the controller's input through a gate that starts closed (a no-op)."""
     reinstate: bool = False
     """Cell states that are read enter the controller's cell through their own gate instead (episodic LSTM)."""
+    emit: Literal["input", "controller"] = "input"
+    """What keys, values, queries and controls are made from: the input alone, so that the course of a whole trial is
+    known before the controller runs, or with it the controller's last output, as in the NTM and the DNC."""
+    read_every: Annotated[int, Ge(1)] | Literal["episode"] = 1
+    """How often memory is read: every so many steps of the trial, or once where an episode begins; between reads the
+    last one stands."""
     working_memory: Literal["trial", "episode"] = "trial"
     """How long the controller's own state lives."""
     horizon: Literal["trial", "episode", "step"] = "trial"

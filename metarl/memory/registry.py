@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from metarl.config import ConfigError, build, choice
 from metarl.memory.contract import MemoryCore
 from metarl.memory.options import MemoryOptions
+
+if TYPE_CHECKING:
+    from metarl.memory.memory import Memory
 
 DEFAULT_VALUE_SIZE = 64
 
@@ -32,13 +35,98 @@ CONTROLLERS = {
     "feedforward": Entry("controllers.feedforward", "FeedForward", "FeedForwardOptions", "no state of its own"),
     "gru": Entry("controllers.recurrent", "GRU", "RecurrentOptions", "one GRU layer"),
     "lstm": Entry("controllers.recurrent", "LSTM", "RecurrentOptions", "one LSTM layer; accepts reinstatement"),
+    "mingru": Entry("controllers.mingru", "MinGRU", "MinGRUOptions", "a gated linear recurrence, parallel over time"),
+    "window": Entry("controllers.window", "WindowTransformer", "WindowOptions", "a Transformer over the last inputs"),
 }
 STORES = {
     "episodic": Entry("stores.episodic", "Episodic", "EpisodicOptions", "a slot for each completed transition"),
+    "key_value": Entry("stores.key_value", "KeyValue", "KeyValueOptions", "learned slots, and written ones"),
+    "lifelong": Entry("stores.lifelong", "Lifelong", "LifelongOptions", "slots for life: average hits, replace oldest"),
+    "ntm": Entry("stores.ntm", "NTM", "NTMOptions", "Neural Turing Machine: address by content and location"),
+    "lrua": Entry("stores.lrua", "LRUA", "LRUAOptions", "MANN: write where least was used of late"),
+    "dnc": Entry("stores.dnc", "DNC", "DNCOptions", "Differentiable Neural Computer: allocation, temporal links"),
+    "delta": Entry("stores.delta", "DeltaRule", "DeltaRuleOptions", "fast weights by the gated delta rule"),
+    "neural": Entry("stores.neural", "NeuralMemory", "NeuralOptions", "a network that learns while the trial runs"),
 }
 ACCESSES = {
     "attention": Entry("access.attention", "Attention", "AttentionOptions", "softmax over similarities, heads, top-k"),
+    "graph": Entry("access.graph", "GraphSearch", "GraphSearchOptions", "attention that goes on from slot to slot"),
+    "meta_gradient": Entry(
+        "access.meta_gradient", "MetaGradient", "MetaGradientOptions", "gradient steps on the nearest slots"
+    ),
 }
+NATIVE = "native"
+"""The access of a store that reads in a way of its own."""
+
+
+def why_not(store: str, access: str) -> str | None:
+    """Why ``access`` can't read ``store``, with the way out; None if it can."""
+    kind = STORES[store].load()[0]
+    if access == NATIVE:
+        return None if kind.has_native else f"{store} is slots and no way of reading them; use {', '.join(ACCESSES)}"
+    return None if kind.has_slots else f"{store} is a network without slots: reading is evaluating it; use {NATIVE}"
+
+
+def build_memory(
+    options: MemoryOptions,
+    address_size: int,
+    item_size: int,
+    trial_steps: int | None,
+    *,
+    cell_size: int | None = None,
+    where: str = "memory",
+) -> Memory:
+    """The store and access of ``options`` for addresses and items of these widths.
+
+    Args:
+        options: what to build; those of the controller are not looked at.
+        address_size: width of what keys and queries are made from.
+        item_size: width of what is written.
+        trial_steps: steps of a trial, for stores that have room for one; None if not known.
+        cell_size: width of a controller's cell states, where the store may hold these instead of items.
+        where: the name of the options in messages.
+
+    Raises:
+        ConfigError: an unknown name or option, or parts that do not go together; one line that says what would.
+    """
+    from metarl.memory.memory import Memory
+
+    make, kind = STORES[choice(options.store, [*STORES, "none"], f"{where}.store")].load()
+    access = choice(options.access, [*ACCESSES, NATIVE], f"{where}.access")
+    own = build(kind, options.store_options, f"{where}.store_options")
+    reason = why_not(options.store, access)
+    if reason is not None:
+        raise ConfigError(f"{where}.access = {access!r} can't read {where}.store = {options.store!r}: {reason}")
+    value_size = options.value_size or DEFAULT_VALUE_SIZE
+    holds_state = getattr(own, "holds", "transition") == "state"
+    if holds_state:
+        if cell_size is None:
+            raise ConfigError(
+                f"{where}.store_options.holds = 'state' needs a controller with a cell state, "
+                f"{', '.join(name for name, entry in CONTROLLERS.items() if entry.load()[0].has_cell)}, "
+                f"not {options.controller!r}; or hold transitions"
+            )
+        if options.value_size not in (None, cell_size):
+            raise ConfigError(
+                f"{where}.value_size is {options.value_size}, but cell states are {cell_size} wide; leave it out"
+            )
+        value_size = cell_size
+    try:
+        store = make(options.key_size, value_size, trial_steps, own)
+        if access == NATIVE:
+            if options.access_options:
+                raise ConfigError(
+                    f"{where}.access_options: the native access of {options.store!r} has none; leave them out, or set "
+                    f"{where}.store_options"
+                )
+            reader = None
+        else:
+            read_kind, read_options = ACCESSES[access].load()
+            reads = build(read_options, options.access_options, f"{where}.access_options")
+            reader = read_kind(options.key_size, value_size, reads)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    return Memory(store, reader, address_size, None if holds_state else item_size, options.shared_key)
 
 
 def build_core(
@@ -49,47 +137,38 @@ def build_core(
     Raises:
         ConfigError: an unknown name or option, or parts that do not go together; one line that says what would.
     """
-    from metarl.memory.core import ControllerCore, EpisodicCore
+    from metarl.memory.core import ControllerCore, StoreCore
 
     make, kind = CONTROLLERS[choice(options.controller, CONTROLLERS, f"{where}.controller")].load()
     own = build(kind, options.controller_options, f"{where}.controller_options")
-    if options.store == "none":
-        check_alone(options, where)
-        return ControllerCore(make(now_size + feedback_size, own), options)
-
-    store_kind, store_options_kind = STORES[choice(options.store, [*STORES, "none"], f"{where}.store")].load()
-    access_kind, access_options_kind = ACCESSES[choice(options.access, ACCESSES, f"{where}.access")].load()
-    store_options = build(store_options_kind, options.store_options, f"{where}.store_options")
-    access_options = build(access_options_kind, options.access_options, f"{where}.access_options")
-    holds_state = store_options.holds == "state"
-    if holds_state and not make.has_cell:
-        raise ConfigError(
-            f"{where}.store_options.holds = 'state' needs a controller with a cell state, gru or lstm, "
-            f"not {options.controller!r}; or hold transitions"
-        )
-    if options.reinstate and not (holds_state and make.accepts_reinstatement):
-        raise ConfigError(
-            f"{where}.reinstate = true needs the lstm controller and {where}.store_options.holds = 'state'; "
-            f"got {options.controller!r} and {store_options.holds!r}"
-        )
-    capacity = store_options.capacity or trial_steps
-    if capacity is None:
-        raise ConfigError(f"{where}.store_options.capacity must be given where the length of a trial is not known")
-    value_size = options.value_size or DEFAULT_VALUE_SIZE
-    if holds_state:
-        value_size = own.hidden_size
-        if options.value_size not in (None, value_size):
-            raise ConfigError(
-                f"{where}.value_size is {options.value_size}, but cell states are {value_size} wide; leave it out"
-            )
-    inputs = now_size + feedback_size + (0 if options.reinstate else value_size)
-    controller = make(inputs, own, **({"reinstates": True} if options.reinstate else {}))
     try:
-        access = access_kind(options.key_size, value_size, access_options)
+        if options.store == "none":
+            check_alone(options, where)
+            return ControllerCore(make(now_size + feedback_size, own), options)
+        output = own.hidden_size if options.emit == "controller" else 0
+        memory = build_memory(
+            options,
+            now_size + (feedback_size if options.address == "transition" else 0) + output,
+            2 * now_size + feedback_size + output,
+            trial_steps,
+            cell_size=own.hidden_size if make.has_cell else None,
+            where=where,
+        )
+        if options.reinstate and not (memory.value is None and make.accepts_reinstatement):
+            raise ConfigError(
+                f"{where}.reinstate = true needs the lstm controller and {where}.store_options.holds = 'state'; "
+                f"got {options.controller!r} and {options.store!r} with {options.store_options}"
+            )
+        if options.emit == "controller" and memory.store.scope == "lifelong":
+            raise ConfigError(
+                f"{where}.emit = 'controller' does not go with {where}.store = {options.store!r}: what is kept for "
+                f"life is made from inputs alone; set {where}.emit = 'input'"
+            )
+        inputs = now_size + feedback_size + (0 if options.reinstate else memory.read_size)
+        controller = make(inputs, own, **({"reinstates": True} if options.reinstate else {}))
     except ValueError as error:
         raise ConfigError(str(error)) from None
-    store = store_kind(options.key_size, value_size, capacity, store_options)
-    return EpisodicCore(controller, store, access, now_size, feedback_size, options)
+    return StoreCore(controller, memory, now_size, feedback_size, options)
 
 
 def check_alone(options: MemoryOptions, where: str) -> None:
@@ -98,6 +177,8 @@ def check_alone(options: MemoryOptions, where: str) -> None:
         "access": options.access != "none",
         "store_options": bool(options.store_options),
         "access_options": bool(options.access_options),
+        "emit": options.emit != "input",
+        "read_every": options.read_every != 1,
         "value_size": options.value_size is not None,
         "reinstate": options.reinstate,
     }
@@ -109,19 +190,38 @@ def check_alone(options: MemoryOptions, where: str) -> None:
         )
 
 
-def runnable() -> Iterator[tuple[str, MemoryOptions, bool]]:
-    """Every combination that can be built: its name, its options, and whether an unroll is parallel over time."""
+def matrix() -> Iterator[tuple[str, str, str | None]]:
+    """Every store with every access, and why they don't go together (None where they do)."""
+    for store in STORES:
+        for access in (NATIVE, *ACCESSES):
+            yield store, access, why_not(store, access)
+
+
+def runnable() -> Iterator[tuple[str, MemoryOptions]]:
+    """Every controller alone; every store with every access that can read it; what else a part can be made to do."""
+    base = MemoryOptions(store="none", access="none")
     for controller in CONTROLLERS:
-        base = MemoryOptions(controller=controller, store="none", access="none")
-        yield controller, base, True
-        for store in STORES:
-            for access in ACCESSES:
-                part = replace(base, store=store, access=access)
-                yield f"{controller}+{store}+{access}", part, True
-                if controller == "feedforward":
-                    continue
-                held = replace(part, store_options={"write": "episode", "holds": "state"})
-                yield f"{controller}+{store}(state per episode)+{access}", held, False
-                if controller == "lstm":
-                    again = replace(held, reinstate=True, working_memory="episode")
-                    yield f"{controller}+{store}(state per episode, reinstated)+{access}", again, False
+        yield controller, replace(base, controller=controller)
+    for store, access, reason in matrix():
+        if reason is None:
+            yield f"feedforward+{store}+{access}", replace(base, store=store, access=access)
+    buffer = replace(base, store="episodic", access="attention")
+    for controller, entry in CONTROLLERS.items():
+        part = replace(buffer, controller=controller)
+        if controller != "feedforward":
+            yield f"{controller}+episodic+attention", part
+        if entry.load()[0].has_cell:
+            held = replace(part, store_options={"write": "episode", "holds": "state"})
+            yield f"{controller}+episodic(state per episode)+attention", held
+            if entry.load()[0].accepts_reinstatement:
+                again = replace(held, reinstate=True, working_memory="episode")
+                yield f"{controller}+episodic(state per episode, reinstated)+attention", again
+    for store in [s for s in ("ntm", "lrua", "dnc") if s in STORES]:
+        emitted = replace(base, controller="lstm", store=store, access=NATIVE, emit="controller")
+        yield f"lstm+{store}(emitted by the controller)+native", emitted
+
+
+def parallel(core: MemoryCore) -> bool:
+    """Whether an unroll of ``core`` makes all its reads at once."""
+    memory = getattr(core, "memory", None)
+    return memory is None or (core.options.emit == "input" and memory.value is not None and memory.store.parallel)

@@ -100,3 +100,9 @@ class MemoryPolicy(nn.Module):
         parameters = self.head(y, obs.get(MASK_KEY))
         log_prob = self.head.log_prob(parameters, actions)
         return Evaluation(log_prob, self.head.entropy(parameters), self.critic(y)[..., 0])
+
+    @torch.no_grad()
+    def consolidate(self, obs: Mapping[str, Tensor], begin: Tensor) -> None:
+        """Take what sequences ``[T, B, d]`` have shown into what the memory keeps for life, if it keeps anything."""
+        if self.core.lifelong:
+            self.core.consolidate(self.encoder(obs), begin)

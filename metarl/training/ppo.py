@@ -172,6 +172,7 @@ def update(
                 break
         if not go_on() or (options.target_kl is not None and reports["approx_kl"][-1] > options.target_kl):
             break
+    policy.consolidate(rollout.obs, rollout.begin)  # only now, so that training recomputed what acting saw
     returns, values = counted(rollout.returns, rollout), counted(rollout.values, rollout)
     variance = float(returns.var()) if returns.numel() > 1 else 0.0
     residual = float((returns - values).var()) if returns.numel() > 1 else 0.0

@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from metarl.memory.contract import Access, Content, MemoryCore
+from metarl.memory.memory import Memory
 from metarl.training.evaluate import VectorEnv, play
 from metarl.types import Actor, Array, Floats, Ints, Read, TrialObservation
 
@@ -74,16 +75,17 @@ class NotingReads(Access):
 @contextmanager
 def noted_reads(core: MemoryCore) -> Iterator[list[Floats | None]]:
     """Within, the list gets the weights ``[N_t]`` of the first row at each read of ``core``; none without a store."""
-    access: Access | None = getattr(core, "access", None)
+    memory: Memory | None = getattr(core, "memory", None)
+    access = None if memory is None else memory.access
     notes: list[Floats | None] = []
-    if access is None:
+    if memory is None or access is None:
         yield notes
         return
-    core.access = NotingReads(access, notes)
+    memory.access = NotingReads(access, notes)
     try:
         yield notes
     finally:
-        core.access = access
+        memory.access = access
 
 
 def record(

@@ -12,13 +12,20 @@ from metarl.config import ConfigError
 from metarl.memory.ablation import ablated, misled
 from metarl.memory.contract import Content, MemoryCore
 from metarl.memory.options import MemoryOptions
-from metarl.memory.registry import build_core, runnable
+from metarl.memory.registry import build_core, parallel, runnable
+from metarl.memory.stores.episodic import Episodic
 from metarl.types import Boundary, CoreInput
 
 NOW, FEEDBACK, STEPS, BATCH = 3, 4, 12, 5
 INSIDE, EPISODE, TRIAL = Boundary.INSIDE, Boundary.EPISODE, Boundary.TRIAL
 
-SMALL = {"feedforward": {"hidden_size": 8}, "gru": {"hidden_size": 8}, "lstm": {"hidden_size": 8}}
+SMALL = {
+    "feedforward": {"hidden_size": 8},
+    "gru": {"hidden_size": 8},
+    "lstm": {"hidden_size": 8},
+    "mingru": {"hidden_size": 8},
+    "window": {"hidden_size": 8, "heads": 2, "window": 5},
+}
 EPISODIC = MemoryOptions(controller="gru", controller_options=SMALL["gru"], key_size=4, value_size=8)
 VARIANTS = {
     "ring": replace(EPISODIC, store_options={"capacity": 3}),
@@ -39,10 +46,37 @@ VARIANTS = {
     "address of a transition": replace(EPISODIC, address="transition"),
     "own query": replace(EPISODIC, shared_key=False, gate=False),
     "working memory per episode": replace(EPISODIC, working_memory="episode"),
+    "read once an episode": replace(EPISODIC, read_every="episode"),
+    "read every third step": replace(EPISODIC, read_every=3),
+    "native read every third step": replace(EPISODIC, store="ntm", access="native", read_every=3),
+    "state per episode, read once": replace(
+        EPISODIC, store_options={"write": "episode", "holds": "state"}, read_every="episode"
+    ),
+    "emitted by the controller": replace(EPISODIC, emit="controller"),
+    "transforms": replace(
+        EPISODIC,
+        store="key_value",
+        store_options={"key_transform": "mlp", "value_transform": "linear", "learned": 3, "capacity": 4},
+        access_options={"kernel": "cosine"},
+    ),
+    "learned slots under heads": replace(EPISODIC, store="key_value", access_options={"heads": 2}),
+    "graph of nearest": replace(
+        EPISODIC, access="graph", store_options={"capacity": 5}, access_options={"edges": "nearest", "neighbours": 2}
+    ),
+    "second order": replace(EPISODIC, access="meta_gradient", access_options={"second_order": True, "steps": 2}),
+    "external, two heads": replace(EPISODIC, store="dnc", access="native", store_options={"slots": 4, "read_heads": 2}),
+    "external, few slots": replace(EPISODIC, store="lrua", access="native", store_options={"slots": 3}),
+    "delta rule, two heads": replace(EPISODIC, store="delta", access="native", store_options={"heads": 2}),
     "horizon of an episode": replace(EPISODIC, horizon="episode"),
 }
 REGISTERED = {
-    name: replace(options, controller_options=SMALL[options.controller], key_size=4) for name, options, _ in runnable()
+    name: replace(
+        options,
+        controller_options=SMALL[options.controller],
+        key_size=4,
+        value_size=None if options.store == "none" or "holds" in options.store_options else 8,
+    )
+    for name, options in runnable()
 }
 CASES = REGISTERED | VARIANTS
 EVERY_CORE = pytest.mark.parametrize("options", CASES.values(), ids=CASES.keys())
@@ -119,10 +153,10 @@ def loop(core: MemoryCore, x: CoreInput, state, begin, donate: bool = False):
 
 def readable(core: MemoryCore, state):
     """A state without what can't be read any more: slots that are not valid."""
-    store = getattr(core, "store", None)
-    if store is None:
+    memory = getattr(core, "memory", None)
+    if memory is None or not isinstance(memory.store, Episodic):
         return state
-    content = store.content(state.store)
+    content = memory.store.content(state.store)
     visible = content.valid[..., None]
     return state._replace(store=state.store._replace(keys=content.keys * visible, values=content.values * visible))
 
@@ -249,12 +283,13 @@ def test_trap_35_extreme_inputs_stay_finite(options, scale):
 def test_trap_15_gradients_reach_what_is_read(options):
     core, x = make(options), stream(8)
     core.unroll(x, core.initial_state(BATCH), whole_trial())[0].square().sum().backward()
-    detached = options.store_options.get("detach", False)
+    first_order = options.access == "meta_gradient" and not options.access_options.get("second_order")
+    detached = options.store_options.get("detach", False) or options.store == "lifelong" or first_order
     grads = {name: p.grad for name, p in core.named_parameters()}
-    reached = [n for n in ("key.weight", "query.weight") if n in grads and grads[n] is not None and grads[n].any()]
+    reached = [n for n in ("memory.key.weight", "memory.query.weight") if n in grads and grads[n] is not None and grads[n].any()]
     assert reached, "neither keys nor queries are learned"
-    if "value.weight" in grads:
-        written = grads["value.weight"] is not None and bool(grads["value.weight"].any())
+    if (name := "memory.value.weight") in grads:
+        written = grads[name] is not None and bool(grads[name].any())
         assert written is not detached
 
 
@@ -314,18 +349,18 @@ def test_every_reward_but_the_last_is_stored():
     for write in ("step", "episode"):
         options = replace(EPISODIC, controller="feedforward", store_options={"write": write}, working_memory="episode")
         core = make(options)
-        weight = torch.zeros_like(core.value.weight)
+        weight = torch.zeros_like(core.memory.value.weight)
         weight[0, 2 * NOW - NOW + 1 :][0] = 1.0  # the second number of the feedback
         with torch.no_grad():
-            core.value.weight.copy_(weight)
-            core.value.bias.zero_()
+            core.memory.value.weight.copy_(weight)
+            core.memory.value.bias.zero_()
         begin = torch.full((STEPS, 1), int(EPISODE))
         begin[0] = TRIAL
         x = CoreInput(torch.zeros(STEPS, 1, NOW), torch.zeros(STEPS, 1, FEEDBACK))
         x.feedback[1:, 0, 1] = torch.arange(1.0, STEPS)  # reward r_{t-1} = t arrives with input t
         with torch.no_grad():
             _, state = loop(core, x, core.initial_state(1), begin)
-        content = core.store.content(state.store)
+        content = core.memory.store.content(state.store)
         assert content.values[0, :, 0].tolist() == list(range(1, STEPS))
 
 
@@ -333,14 +368,15 @@ def test_trap_16_reading_sees_only_completed_transitions():
     """The slot for o_t does not exist before its outcome has arrived: the first read of a trial is the empty read."""
     core, x = make(EPISODIC), stream(11)
     first = core(CoreInput(x.now[0], x.feedback[0]), core.initial_state(BATCH), torch.full((BATCH,), int(TRIAL)))
-    assert int(core.store.content(first[1].store).valid.sum()) == 0
+    assert int(core.memory.store.content(first[1].store).valid.sum()) == 0
 
 
 def test_unrolls_are_parallel_where_the_registry_says_so():
-    for name, options, parallel in runnable():
+    for name, options in runnable():
         core = build_core(options, NOW, FEEDBACK, STEPS)
-        store = getattr(core, "store", None)
-        assert (store is None or store.parallel) is parallel, name
+        stepped = options.emit == "controller" or "holds" in options.store_options
+        loops = options.store in ("lifelong", "ntm", "lrua", "dnc", "neural")
+        assert parallel(core) is not (stepped or loops), name
 
 
 def test_shuffled_keys_come_from_other_contexts():
@@ -369,8 +405,13 @@ def test_a_state_of_another_core_is_refused():
     ("options", "message"),
     [
         (MemoryOptions(controller="grue"), "did you mean 'gru'"),
-        (MemoryOptions(store="dnc"), "it can be episodic, none"),
-        (MemoryOptions(access="graph"), "attention"),
+        (MemoryOptions(store="dcn"), "did you mean 'dnc'"),
+        (MemoryOptions(access="grpah"), "did you mean 'graph'"),
+        (MemoryOptions(access="native"), "episodic.*use attention, graph, meta_gradient"),
+        (MemoryOptions(store="delta"), "reading is evaluating it; use native"),
+        (MemoryOptions(store="ntm", access="native", access_options={"heads": 2}), "has none"),
+        (MemoryOptions(store="lifelong", emit="controller"), "emit = 'input'"),
+        (MemoryOptions(store="ntm", store_options={"slots": 0}), "slots"),
         (MemoryOptions(store_options={"capacity": 0}), "capacity"),
         (MemoryOptions(store_options={"capacitiy": 3}), "did you mean capacity"),
         (MemoryOptions(access_options={"heads": 3}), "heads do not divide"),

@@ -26,7 +26,7 @@ ROWS = 6
 EXACT = 1e-6
 
 REGISTERED = {
-    name: replace(options, controller_options={"hidden_size": 8}, key_size=4) for name, options, _ in runnable()
+    name: replace(options, controller_options={"hidden_size": 8}, key_size=4) for name, options in runnable()
 }
 EPISODIC = MemoryOptions(controller="gru", controller_options={"hidden_size": 8}, key_size=4, value_size=8)
 VARIANTS = {

@@ -48,8 +48,11 @@ class EpisodicState(NamedTuple):
 class Episodic(Store):
     """A buffer of ``capacity`` slots per row, each written at once as a whole."""
 
-    def __init__(self, key_size: int, value_size: int, capacity: int, options: EpisodicOptions) -> None:
+    def __init__(self, key_size: int, value_size: int, trial_steps: int | None, options: EpisodicOptions) -> None:
         super().__init__()
+        capacity = options.capacity or trial_steps
+        if capacity is None:
+            raise ValueError("memory.store_options.capacity must be given where the length of a trial is not known")
         self.key_size, self.value_size, self.capacity, self.options = key_size, value_size, capacity, options
 
     @property

@@ -228,7 +228,7 @@ def test_predict_carries_the_state_of_a_trial_as_training_does() -> None:
     with torch.no_grad():
         y, last = agent.policy.core.unroll(agent.policy.encoder(stacked), agent.policy.initial_state(5), begin)
     assert np.array_equal(np.stack(actions), agent.policy.head(y).argmax(-1).numpy())
-    content, expected = (agent.policy.core.store.content(s.store) for s in (state, last))
+    content, expected = (agent.policy.core.memory.store.content(s.store) for s in (state, last))
     for left, right in zip(tree.leaves(content), tree.leaves(expected), strict=True):
         torch.testing.assert_close(left, right)
 

@@ -1,0 +1,119 @@
+"""Addressing and changing an external memory: the pure functions of NTM, LRUA and DNC.
+
+A memory is ``[B, N, W]``, N slots that hold words of width W; weights ``[..., N]`` lie in [0, 1] and sum to at most
+one; H heads stand before the slots, ``[B, H, N]``. All are finite, forward and backward, for finite inputs.
+
+Sources: NTM is Graves et al. 2014, "Neural Turing Machines"; LRUA is Santoro et al. 2016, "Meta-Learning with
+Memory-Augmented Neural Networks"; DNC is Graves et al. 2016, "Hybrid computing using a neural network with dynamic
+external memory", whose equations stand in its Methods.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from metarl.functional.kernels import unit
+
+FAINT = 1e-2
+"""Added to a slot's squared length: what little leaks into an unused slot is not found like a word of its own."""
+STRENGTH_LIMIT = 50.0
+"""The greatest strength: a stronger one only rounds the weights to one and zero."""
+SHARPNESS_LIMIT = 20.0
+"""The greatest power of sharpening, above one."""
+SHARPENED_FLOOR = 1e-8
+"""Added to weights whose log is taken."""
+EQUAL_USE = 1e-3
+"""Usages that differ by less count as equal, so that rounding never decides which slot is written."""
+
+
+def bounded(x: Tensor, limit: float) -> Tensor:
+    """Softplus that levels off at ``limit``: positive, log(1 + e^x) where that is far below it."""
+    return limit * torch.tanh(F.softplus(x) / limit)
+
+
+def content_weights(key: Tensor, memory: Tensor, strength: Tensor) -> Tensor:
+    """Weights ``[B, H, N]`` by likeness to ``key`` ``[B, H, W]``: softmax of strength ``[B, H]`` times the cosine.
+
+    NTM eq. 5-6; LRUA eq. 2-3 (strength 1); DNC C(M, k, beta). An empty slot has cosine 0 with everything.
+    """
+    length = torch.rsqrt((memory * memory).sum(-1) + FAINT)
+    cosine = torch.bmm(unit(key), memory.mT) * length[:, None]
+    return torch.softmax(strength[..., None] * cosine, -1)
+
+
+def interpolate(found: Tensor, previous: Tensor, gate: Tensor) -> Tensor:
+    """g found + (1 - g) previous (NTM eq. 7), ``gate`` ``[...]`` for weights ``[..., N]``."""
+    return torch.lerp(previous, found, gate[..., None])
+
+
+def shift(weights: Tensor, kernel: Tensor) -> Tensor:
+    """Circular convolution sum_j w(j) s(i - j) (NTM eq. 8).
+
+    ``kernel`` ``[..., 2S + 1]`` holds the weights of the shifts -S to S; a shift of +1 leads from slot i to i + 1, and
+    from the last to the first.
+    """
+    reach = kernel.shape[-1] // 2
+    moved = [weights.roll(by, -1) * kernel[..., by + reach, None] for by in range(-reach, reach + 1)]
+    return torch.stack(moved).sum(0)
+
+
+def sharpen(weights: Tensor, power: Tensor) -> Tensor:
+    """w^gamma / sum w^gamma (NTM eq. 9) by way of logs, with ``power`` ``[...]`` >= 1."""
+    return torch.softmax(power[..., None] * torch.log(weights + SHARPENED_FLOOR), -1)
+
+
+def erase_and_add(memory: Tensor, weights: Tensor, erase: Tensor, word: Tensor) -> Tensor:
+    """M (1 - w e^T) + w a^T (NTM eq. 3-4; DNC): weights ``[B, N]``, erase in [0, 1] and word ``[B, W]``."""
+    change = torch.addcmul(word[:, None], erase[:, None], memory, value=-1.0)
+    return torch.addcmul(memory, weights[..., None], change)
+
+
+def least_used(usage: Tensor) -> Tensor:
+    """One-hot ``[B, N]`` of the slot of least usage (LRUA eq. 6, one read); the first of those that tie."""
+    least = usage <= usage.amin(-1, keepdim=True) + EQUAL_USE
+    return F.one_hot(least.int().argmax(-1), usage.shape[-1]).to(usage.dtype)
+
+
+def retention(free: Tensor, read: Tensor) -> Tensor:
+    """prod_h (1 - f_h w_h) (DNC psi): how much of each slot's use stays, for free gates ``[B, H]``, read weights
+    ``[B, H, N]``."""
+    return (1.0 - free[..., None] * read).prod(1) if read.shape[1] > 1 else 1.0 - free * read[:, 0]
+
+
+def use(usage: Tensor, weights: Tensor) -> Tensor:
+    """u + w - u w (DNC u_t before retention): usage ``[B, N]`` in [0, 1] after a write."""
+    return 1.0 - (1.0 - usage) * (1.0 - weights)
+
+
+def allocation(usage: Tensor) -> Tensor:
+    """Weights ``[B, N]`` over free slots, the freest first (DNC a_t): a[phi_j] = (1 - u[phi_j]) prod_{i<j} u[phi_i].
+
+    phi sorts usage in ascending order, slots of equal usage by their place.
+    """
+    order = torch.sort(torch.round(usage / EQUAL_USE), -1, stable=True).indices
+    ascending = usage.gather(-1, order)
+    taken = torch.log(ascending.clamp_min(1e-6))
+    before = torch.exp(taken.cumsum(-1) - taken)
+    return torch.zeros_like(usage).scatter(-1, order, (1.0 - ascending) * before)
+
+
+def precede(precedence: Tensor, weights: Tensor) -> Tensor:
+    """(1 - sum w) p + w (DNC p_t): how much each slot ``[B, N]`` was the one last written."""
+    return torch.relu(1.0 - weights.sum(-1, keepdim=True)) * precedence + weights
+
+
+def link(links: Tensor, precedence: Tensor, weights: Tensor) -> Tensor:
+    """L[i, j] = (1 - w_i - w_j) L[i, j] + w_i p_j off the diagonal (DNC L_t): that i was written right after j.
+
+    Links ``[B, N, N]``, the precedence ``[B, N]`` before this write, its weights ``[B, N]``.
+    """
+    column, apart = weights[:, :, None], 1.0 - torch.eye(weights.shape[-1], dtype=links.dtype, device=links.device)
+    new = column * precedence[:, None]
+    return torch.addcmul(new, (1.0 - column) - weights[:, None], links) * apart
+
+
+def follow(links: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights ``[B, H, N]`` one write later, L w, and one earlier, L^T w (DNC f_t and b_t)."""
+    return torch.bmm(weights, links.mT), torch.bmm(weights, links)

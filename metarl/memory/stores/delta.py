@@ -1,0 +1,132 @@
+"""Fast weights: a matrix per head that is written by the gated delta rule and read by a product."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, NamedTuple
+
+import torch
+from annotated_types import Ge
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from metarl.functional.delta import LOG_NOTHING, delta_step, delta_unroll
+from metarl.functional.kernels import unit
+from metarl.memory.contract import Moves, Store
+from metarl.types import Read
+
+START_STRENGTH = 3.0
+"""b = sigmoid(3) = 0.95: what is held for a key gives way to the new value."""
+START_KEEP = 7.0
+"""a = sigmoid(7) = 0.999: little is forgotten."""
+LEAST_LOG_DECAY = -30.0
+"""a is at least exp(-30), which is nothing to a float."""
+
+
+@dataclass(frozen=True)
+class DeltaRuleOptions:
+    """Options of the delta-rule store."""
+
+    heads: Annotated[int, Ge(1)] = 1
+    """Matrices; keys, queries and values are split among them."""
+
+
+class DeltaRuleState(NamedTuple):
+    """The fast weights of every row."""
+
+    memory: Tensor
+    """``[B, heads, K / heads, V / heads]``; its dtype is the one that writes are computed in."""
+
+
+class DeltaRule(Store):
+    """Gated DeltaNet's memory (Yang et al. 2025, eq. 10), which is parallel over time: ``metarl.functional.delta``.
+
+    Each write is told, per head, its strength b = sigmoid(control) and the share a = sigmoid(control) of the memory
+    that outlasts it. Keys and queries are brought to unit length, head by head.
+
+    Raises:
+        ValueError: sizes of keys or values that the heads don't divide.
+    """
+
+    has_slots = False
+    has_native = True
+
+    def __init__(self, key_size: int, value_size: int, trial_steps: int | None, options: DeltaRuleOptions) -> None:
+        super().__init__()
+        for name, size in (("key_size", key_size), ("value_size", value_size)):
+            if size % options.heads:
+                raise ValueError(
+                    f"{name} = {size} can't be split among {options.heads} heads of the delta rule; "
+                    f"choose heads that divide both key_size = {key_size} and value_size = {value_size}"
+                )
+        self.key_size, self.value_size, self.read_size = key_size, value_size, value_size
+        self.heads = options.heads
+        self.control_size = 2 * options.heads
+
+    def initial_state(self, batch_size: int) -> DeltaRuleState:
+        """See :meth:`metarl.memory.contract.Store.initial_state`."""
+        return DeltaRuleState(
+            torch.zeros(batch_size, self.heads, self.key_size // self.heads, self.value_size // self.heads)
+        )
+
+    def reset(self, state: DeltaRuleState, rows: Tensor, donate: bool = False) -> DeltaRuleState:
+        """See :meth:`metarl.memory.contract.Store.reset`."""
+        fill = Tensor.masked_fill_ if donate and not torch.is_grad_enabled() else Tensor.masked_fill
+        return DeltaRuleState(fill(state.memory, rows[:, None, None, None], 0.0))
+
+    def write(
+        self,
+        state: DeltaRuleState,
+        key: Tensor,
+        value: Tensor,
+        control: Tensor | None = None,
+        *,
+        rows: Tensor | None = None,
+        donate: bool = False,
+    ) -> DeltaRuleState:
+        """See :meth:`metarl.memory.contract.Store.write`."""
+        memory = state.memory.flatten(0, 1)
+        key, value = unit(self._split(key, memory.dtype)), self._split(value, memory.dtype)
+        strength, log_decay = self._gates(control, rows, memory.dtype)
+        donate = donate and not torch.is_grad_enabled()  # autograd may need the memory as it was
+        memory = delta_step(memory, key, value, strength, log_decay.exp(), donate)
+        return DeltaRuleState(memory.view_as(state.memory))
+
+    def read(self, state: DeltaRuleState, query: Tensor, control: Tensor | None = None) -> tuple[Read, DeltaRuleState]:
+        """W^T q of every head, side by side; see :meth:`metarl.memory.contract.Store.read`."""
+        queries = unit(query.to(state.memory.dtype).unflatten(-1, (self.heads, -1))).transpose(1, 2)
+        value = (queries @ state.memory).transpose(1, 2).flatten(2)
+        return Read(value.to(query.dtype), None), state
+
+    def unroll(self, state: DeltaRuleState, moves: Moves) -> tuple[Tensor, DeltaRuleState]:
+        """See :meth:`metarl.memory.contract.Store.unroll`."""
+        dtype = torch.promote_types(state.memory.dtype, torch.float32)  # the solver knows nothing shorter
+        query, key, value = (self._split(x, dtype) for x in (moves.query, moves.key, moves.value))
+        strength, log_decay = self._gates(moves.write_control, moves.written, dtype)
+        log_decay = log_decay.masked_fill(moves.reset.repeat_interleave(self.heads, 1), LOG_NOTHING)
+        query, key, value, strength, log_decay = (
+            x.transpose(0, 1) for x in (unit(query), unit(key), value, strength, log_decay)
+        )
+        memory = state.memory.flatten(0, 1).to(dtype)
+        reads, memory = delta_unroll(memory, query, key, value, strength, log_decay)
+        reads = reads.transpose(0, 1).unflatten(1, (-1, self.heads)).flatten(2).to(moves.query.dtype)
+        return reads, DeltaRuleState(memory.view_as(state.memory).to(state.memory.dtype))
+
+    def start_control(self) -> Tensor:
+        """Writes that replace what a key held, and hardly any forgetting."""
+        return torch.tensor([START_STRENGTH] * self.heads + [START_KEEP] * self.heads)
+
+    def _split(self, x: Tensor, dtype: torch.dtype) -> Tensor:
+        """``[..., B, D]`` as ``[..., B * heads, D / heads]``."""
+        return x.to(dtype).unflatten(-1, (self.heads, -1)).flatten(-3, -2)
+
+    def _gates(self, control: Tensor | None, rows: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Strength b and log a, ``[..., B * heads]``, of a control ``[..., B, 2 * heads]``; 0 in the other rows."""
+        if control is None:
+            raise TypeError(f"a write by the delta rule needs a control [B, {self.control_size}]; got None")
+        strength, keep = (x.flatten(-2) for x in control.to(dtype).chunk(2, -1))
+        strength, log_decay = strength.sigmoid(), logsigmoid(keep).clamp_min(LEAST_LOG_DECAY)
+        if rows is None:
+            return strength, log_decay
+        others = ~rows.repeat_interleave(self.heads, -1)
+        return strength.masked_fill(others, 0.0), log_decay.masked_fill(others, 0.0)

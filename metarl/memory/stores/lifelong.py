@@ -1,0 +1,130 @@
+"""A memory for life: what training has shown stays, and every trial begins with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal, NamedTuple
+
+import torch
+from annotated_types import Ge, Gt, Le
+from torch import Tensor
+
+from metarl import tree
+from metarl.functional.kernels import unit
+from metarl.memory.contract import Content, Store
+
+
+@dataclass(frozen=True)
+class LifelongOptions:
+    """Options of the life-long store."""
+
+    slots: Annotated[int, Ge(1)] = 128
+    """Slots, the same ones for all rows and trials."""
+    hit: Annotated[float, Gt(0), Le(1)] = 0.9
+    """A write whose key and value both have at least this cosine with the nearest slot's is a hit."""
+
+
+class LifelongState(NamedTuple):
+    """What a row knows: what was kept for life when its trial began, and what it has written since."""
+
+    keys: Tensor
+    """``[B, N, K]``"""
+    values: Tensor
+    """``[B, N, V]``"""
+    age: Tensor
+    """``[B, N]`` writes since the slot was written or hit; -1 where it never was."""
+
+
+class Lifelong(Store):
+    """A key-value memory that averages on a hit and replaces the oldest slot on a miss (Kaiser et al. 2017, sec. 2).
+
+    What is kept for life are buffers ``[N, ...]`` shared by all rows. A trial begins with a copy of them and writes
+    into its own, so that rows don't see each other and an unroll equals stepping; :meth:`consolidate` takes what a
+    batch has shown into the buffers, after learning from it. All is written without gradient. A hit needs the values
+    to agree, which are labels in the source; the source's random noise on ages is left out.
+    """
+
+    scope: ClassVar[Literal["trial", "lifelong"]] = "lifelong"
+    keys: Tensor
+    values: Tensor
+    age: Tensor
+
+    def __init__(self, key_size: int, value_size: int, trial_steps: int | None, options: LifelongOptions) -> None:
+        super().__init__()
+        self.key_size, self.value_size, self.options = key_size, value_size, options
+        self.register_buffer("keys", torch.zeros(options.slots, key_size))
+        self.register_buffer("values", torch.zeros(options.slots, value_size))
+        self.register_buffer("age", torch.full((options.slots,), -1))
+
+    def initial_state(self, batch_size: int) -> LifelongState:
+        """See :meth:`metarl.memory.contract.Store.initial_state`; what is kept for life, for each row."""
+        return tree.map_tensors(
+            lambda leaf: leaf.expand(batch_size, *leaf.shape).clone(), LifelongState(self.keys, self.values, self.age)
+        )
+
+    def reset(self, state: LifelongState, rows: Tensor, donate: bool = False) -> LifelongState:
+        """Forget what the rows' own trial has written; what is kept for life stays."""
+        return tree.where(rows, self.initial_state(len(rows)), state)
+
+    def write(
+        self,
+        state: LifelongState,
+        key: Tensor,
+        value: Tensor,
+        control: Tensor | None = None,
+        *,
+        rows: Tensor | None = None,
+        donate: bool = False,
+    ) -> LifelongState:
+        """See :meth:`metarl.memory.contract.Store.write`."""
+        key, value = key.detach(), value.detach()
+        batch = torch.arange(len(key), device=key.device)
+        slot, hit = self._nearest(state.keys, state.values, state.age, key, value)
+        fresh = torch.where(state.age < 0, torch.iinfo(state.age.dtype).max, state.age).argmax(1)
+        slot = torch.where(hit, slot, fresh)
+        old_key, old_value = state.keys[batch, slot], state.values[batch, slot]
+        key = torch.where(hit[:, None], _mean(old_key, key), key)
+        value = torch.where(hit[:, None], _mean(old_value, value), value)
+        age = torch.where(state.age < 0, state.age, state.age + 1).index_put((batch, slot), state.age.new_zeros(()))
+        written = LifelongState(
+            state.keys.index_put((batch, slot), key), state.values.index_put((batch, slot), value), age
+        )
+        return written if rows is None else tree.where(rows, written, state)
+
+    def content(self, state: LifelongState) -> Content:
+        """See :meth:`metarl.memory.contract.Store.content`."""
+        return Content(state.keys, state.values, state.age >= 0)
+
+    @torch.no_grad()
+    def consolidate(self, keys: Tensor, values: Tensor) -> None:
+        """Keep ``keys`` ``[M, K]`` and ``values`` ``[M, V]`` for life, all at once.
+
+        Hits of one slot are averaged into it together; misses take the slots that were never written, then the oldest,
+        one each; of more misses than slots the last are kept.
+        """
+        if not len(keys):
+            return
+        everywhere = (leaf.expand(len(keys), *leaf.shape) for leaf in (self.keys, self.values, self.age))
+        slot, hit = self._nearest(*everywhere, keys, values)
+        self.age += (self.age >= 0).to(self.age.dtype)
+        for kept, new in ((self.keys, keys), (self.values, values)):
+            count = torch.ones(len(kept), device=kept.device).index_add(0, slot[hit], hit.new_ones(hit.sum()).float())
+            kept.copy_(kept.index_add(0, slot[hit], new[hit]) / count[:, None])
+        self.age[slot[hit]] = 0
+        missed = (~hit).nonzero().flatten()[-len(self.age) :]
+        rank = torch.where(self.age < 0, torch.iinfo(self.age.dtype).max, self.age)
+        taken = rank.argsort(descending=True, stable=True)[: len(missed)]
+        self.keys[taken], self.values[taken], self.age[taken] = keys[missed], values[missed], 0
+
+    def _nearest(self, keys: Tensor, values: Tensor, age: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """The slot ``[B]`` whose key is nearest, and whether it is a hit."""
+        near = (unit(keys) @ unit(key)[..., None])[..., 0].masked_fill(age < 0, -torch.inf)
+        likeness, slot = near.max(1)
+        held = values[torch.arange(len(slot), device=slot.device), slot]
+        agrees = (unit(held) * unit(value)).sum(-1) >= self.options.hit
+        return slot, (likeness >= self.options.hit) & agrees
+
+
+def _mean(old: Tensor, new: Tensor) -> Tensor:
+    """The average of each pair of rows."""
+    return (old + new) / 2
