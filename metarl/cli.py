@@ -9,6 +9,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -78,6 +79,7 @@ def parser() -> Parser:
     listing = commands.add_parser("list", help="what there is to choose from")
     listing.add_argument("what", choices=["envs", "memories", "presets"])
     listing.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    listing.add_argument("--untimed", action="store_true", help="memories: leave out what they cost on this machine")
     listing.set_defaults(act=run_list)
 
     check = commands.add_parser("check-env", help="check that an environment keeps the rules of a trial")
@@ -279,7 +281,12 @@ def run_list(args: argparse.Namespace) -> int:
     """``metarl list``."""
     from metarl import listing
 
-    rows = {"envs": listing.envs, "memories": listing.memories, "presets": listing.presets}[args.what]()
+    if args.untimed and args.what != "memories":
+        refuse(ValueError(f"--untimed is for list memories; list {args.what} times nothing"))
+    memories = partial(listing.memories, timed=not args.untimed)
+    made: dict[str, Callable[[], listing.Rows]]
+    made = {"envs": listing.envs, "memories": memories, "presets": listing.presets}
+    rows = made[args.what]()
     print(json.dumps(rows, indent=2) if args.json else listing.table(rows))
     return OK
 

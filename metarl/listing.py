@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
+if TYPE_CHECKING:
+    from metarl.memory.contract import MemoryCore, State
+
+Result = TypeVar("Result")
 Rows = list[dict[str, Any]]
 
 NOW_SIZE, FEEDBACK_SIZE, TRIAL_STEPS = 1, 23, 100
 """The sizes for which parameters and state are counted: a bandit of ten arms and a hundred pulls."""
+ROWS = 32
+"""Trials side by side for which costs are measured."""
 
 
 def envs() -> Rows:
@@ -23,13 +32,20 @@ def envs() -> Rows:
     return rows
 
 
-def memories() -> Rows:
-    """Every core that can be built: what it is made of, what it costs, how it unrolls."""
+def memories(timed: bool = True) -> Rows:
+    """The matrix: every core that can be built with what it costs, and every store with why an access can't read it.
+
+    ``step_us`` is an acting step, ``trial_ms`` a trial forward and backward, for :data:`ROWS` rows on this machine;
+    left out unless ``timed``.
+    """
+    from tqdm import tqdm
+
     from metarl import tree
-    from metarl.memory.registry import build_core, runnable
+    from metarl.memory.registry import build_core, matrix, parallel, runnable
 
     rows = []
-    for name, options, parallel in runnable():
+    cores = list(runnable())
+    for name, options in tqdm(cores, desc="timing", disable=not (timed and sys.stderr.isatty()), leave=False):
         core = build_core(options, NOW_SIZE, FEEDBACK_SIZE, TRIAL_STEPS)
         state = sum(leaf.numel() * leaf.element_size() for leaf in tree.leaves(core.initial_state(1)))
         rows.append(
@@ -40,10 +56,51 @@ def memories() -> Rows:
                 "access": options.access,
                 "parameters": sum(p.numel() for p in core.parameters()),
                 "state_bytes": state,
-                "unroll": "parallel" if parallel else "stepped",
+                "unroll": "parallel" if parallel(core) else "stepped",
+                **(cost(core) if timed else {}),
+                "note": "",
             }
         )
+    for store, access, reason in matrix():
+        if reason is not None:
+            blank: dict[str, Any] = dict.fromkeys(rows[0], "n/a")
+            rows.append(blank | {"name": f"{store}+{access}", "store": store, "access": access, "note": reason})
     return rows
+
+
+def cost(core: MemoryCore) -> dict[str, float]:
+    """Microseconds of an acting step and milliseconds of a trial forward and backward, for :data:`ROWS` rows."""
+    import torch
+
+    from metarl import tree
+    from metarl.types import Boundary, CoreInput
+
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(TRIAL_STEPS, ROWS, NOW_SIZE + FEEDBACK_SIZE, generator=generator)
+    trial = CoreInput(x[..., :NOW_SIZE], x[..., NOW_SIZE:])
+    begin = torch.full((TRIAL_STEPS, ROWS), int(Boundary.EPISODE))
+    begin[0] = Boundary.TRIAL
+
+    def learn() -> State:
+        y, state = core.unroll(trial, core.initial_state(ROWS), begin)
+        y.sum().backward()
+        return tree.detach(state)
+
+    seconds, last = fastest(learn, 2)
+    step = CoreInput(trial.now[0], trial.feedback[0])
+    with torch.no_grad():
+        acting, _ = fastest(lambda: core(step, last, begin[1], donate=True), 10)
+    return {"step_us": round(acting * 1e6), "trial_ms": round(seconds * 1e3, 1)}
+
+
+def fastest(call: Callable[[], Result], times: int) -> tuple[float, Result]:
+    """The shortest of so many calls in seconds, after one that warms up, and what the last gave."""
+    result, seconds = call(), []
+    for _ in range(times):
+        start = time.perf_counter()
+        result = call()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds), result
 
 
 def presets() -> Rows:

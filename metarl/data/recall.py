@@ -390,6 +390,4 @@ def _mode(draws: int, faces: int) -> float:
 def _at_least(task: RecallTask, **least: int) -> None:
     for name, bound in least.items():
         if getattr(task, name) < bound:
-            raise ValueError(
-                f"{type(task).__name__} got {name}={getattr(task, name)}, expected {bound} or more"
-            )
+            raise ValueError(f"{type(task).__name__} got {name}={getattr(task, name)}, expected {bound} or more")

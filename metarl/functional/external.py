@@ -1,7 +1,7 @@
 """Addressing and changing an external memory: the pure functions of NTM, LRUA and DNC.
 
-A memory is ``[B, N, W]``, N slots that hold words of width W; weights ``[..., N]`` lie in [0, 1] and sum to at most
-one; H heads stand before the slots, ``[B, H, N]``. All are finite, forward and backward, for finite inputs.
+A memory is ``[B, N, W]``: N slots that hold words of width W. Weights ``[..., N]`` lie in [0, 1] and sum to at most
+one; H heads stand before the slots, ``[B, H, N]``, and what is one number for each head keeps its axis, ``[B, H, 1]``.
 
 Sources: NTM is Graves et al. 2014, "Neural Turing Machines"; LRUA is Santoro et al. 2016, "Meta-Learning with
 Memory-Augmented Neural Networks"; DNC is Graves et al. 2016, "Hybrid computing using a neural network with dynamic
@@ -34,18 +34,18 @@ def bounded(x: Tensor, limit: float) -> Tensor:
 
 
 def content_weights(key: Tensor, memory: Tensor, strength: Tensor) -> Tensor:
-    """Weights ``[B, H, N]`` by likeness to ``key`` ``[B, H, W]``: softmax of strength ``[B, H]`` times the cosine.
+    """Weights ``[B, H, N]`` by likeness to ``key`` ``[B, H, W]``: softmax of strength ``[B, H, 1]`` times the cosine.
 
     NTM eq. 5-6; LRUA eq. 2-3 (strength 1); DNC C(M, k, beta). An empty slot has cosine 0 with everything.
     """
     length = torch.rsqrt((memory * memory).sum(-1) + FAINT)
     cosine = torch.bmm(unit(key), memory.mT) * length[:, None]
-    return torch.softmax(strength[..., None] * cosine, -1)
+    return torch.softmax(strength * cosine, -1)
 
 
-def interpolate(found: Tensor, previous: Tensor, gate: Tensor) -> Tensor:
-    """g found + (1 - g) previous (NTM eq. 7), ``gate`` ``[...]`` for weights ``[..., N]``."""
-    return torch.lerp(previous, found, gate[..., None])
+def interpolate(first: Tensor, second: Tensor, gate: Tensor) -> Tensor:
+    """g first + (1 - g) second (NTM eq. 7), ``gate`` ``[..., 1]`` for weights ``[..., N]``."""
+    return torch.lerp(second, first, gate)
 
 
 def shift(weights: Tensor, kernel: Tensor) -> Tensor:
@@ -60,14 +60,21 @@ def shift(weights: Tensor, kernel: Tensor) -> Tensor:
 
 
 def sharpen(weights: Tensor, power: Tensor) -> Tensor:
-    """w^gamma / sum w^gamma (NTM eq. 9) by way of logs, with ``power`` ``[...]`` >= 1."""
-    return torch.softmax(power[..., None] * torch.log(weights + SHARPENED_FLOOR), -1)
+    """w^gamma / sum w^gamma (NTM eq. 9) by way of logs, with ``power`` ``[..., 1]`` >= 1."""
+    return torch.softmax(power * torch.log(weights + SHARPENED_FLOOR), -1)
 
 
-def erase_and_add(memory: Tensor, weights: Tensor, erase: Tensor, word: Tensor) -> Tensor:
+def erase_and_add(memory: Tensor, weights: Tensor, erase: Tensor, word: Tensor, in_place: bool = False) -> Tensor:
     """M (1 - w e^T) + w a^T (NTM eq. 3-4; DNC): weights ``[B, N]``, erase in [0, 1] and word ``[B, W]``."""
     change = torch.addcmul(word[:, None], erase[:, None], memory, value=-1.0)
-    return torch.addcmul(memory, weights[..., None], change)
+    return (Tensor.addcmul_ if in_place else torch.addcmul)(memory, weights[..., None], change)
+
+
+def clear_and_add(memory: Tensor, cleared: Tensor, weights: Tensor, word: Tensor, in_place: bool = False) -> Tensor:
+    """Empty the slots that are one in ``cleared`` ``[B, N]``, then add w a^T (LRUA eq. 8)."""
+    kept = 1.0 - cleared[..., None]
+    cleaned = memory.mul_(kept) if in_place else memory * kept
+    return (Tensor.addcmul_ if in_place else torch.addcmul)(cleaned, weights[..., None], word[:, None])
 
 
 def least_used(usage: Tensor) -> Tensor:
@@ -77,9 +84,9 @@ def least_used(usage: Tensor) -> Tensor:
 
 
 def retention(free: Tensor, read: Tensor) -> Tensor:
-    """prod_h (1 - f_h w_h) (DNC psi): how much of each slot's use stays, for free gates ``[B, H]``, read weights
+    """prod_h (1 - f_h w_h) (DNC psi): how much of each slot's use stays, for free gates ``[B, H, 1]``, read weights
     ``[B, H, N]``."""
-    return (1.0 - free[..., None] * read).prod(1) if read.shape[1] > 1 else 1.0 - free * read[:, 0]
+    return (1.0 - free * read).prod(1)
 
 
 def use(usage: Tensor, weights: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-Kernel = Literal["dot", "cosine", "inverse_distance"]
+Kernel = Literal["dot", "cosine", "inverse_distance", "euclidean"]
 KERNELS: tuple[Kernel, ...] = get_args(Kernel)
 
 NORM_FLOOR = 1e-6
@@ -31,19 +31,30 @@ def prepare(kernel: Kernel, x: Tensor) -> Tensor:
     return unit(x) if kernel == "cosine" else x
 
 
-def logits(kernel: Kernel, query: Tensor, key: Tensor, temperature: float = 1.0) -> Tensor:
+def logits(kernel: Kernel, query: Tensor, key: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
     """Log weights of every key for every query, both of which have gone through :func:`prepare`.
 
     ``dot``: q.k / sqrt(K) (Vaswani et al. 2017, eq. 1). ``cosine``: q.k / (|q| |k|) (Graves et al. 2014, eq. 6).
     ``inverse_distance``: -log(|q - k|^2 + delta), whose softmax is the normalised 1 / (d^2 + delta) of Pritzel et al.
-    2017, eq. 5. All are divided by ``temperature``.
+    2017, eq. 5. ``euclidean``: -|q - k|^2 / (2 sqrt(K)) (Snell et al. 2017, eq. 2, whose sharpness is that of a
+    temperature of 1 / (2 sqrt(K))), so scaled that it is ``dot`` where all keys are equally long. Its part in |q|^2 is
+    the same for every slot and left out: the empty slot, of logit 0, is then as far away as a key of zeros. All are
+    divided by ``temperature``, a number or a tensor that broadcasts against the logits.
     """
     if kernel == "inverse_distance":
         squared = (query * query).sum(-1)[..., None] + (key * key).sum(-1)[..., None, :] - 2 * query @ key.mT
         return -torch.log(squared.clamp_min(0.0) + DISTANCE_FLOOR) / temperature
-    return query @ key.mT / (temperature * scale_of(kernel, query.shape[-1]))
+    products = query @ key.mT
+    if kernel == "euclidean":
+        products = products - half_square(key).mT
+    return products / (temperature * scale_of(kernel, query.shape[-1]))
+
+
+def half_square(key: Tensor) -> Tensor:
+    """``[..., N, 1]``: |k|^2 / 2, by which ``euclidean`` differs from ``dot``."""
+    return (key * key).sum(-1, keepdim=True) / 2
 
 
 def scale_of(kernel: Kernel, width: int) -> float:
-    """What a product of width ``width`` is divided by: sqrt(K) for ``dot``, 1 for ``cosine``."""
-    return width**0.5 if kernel == "dot" else 1.0
+    """What a product of width ``width`` is divided by: sqrt(K) for ``dot`` and ``euclidean``, 1 for ``cosine``."""
+    return 1.0 if kernel == "cosine" else width**0.5

@@ -21,37 +21,43 @@ class Entry(NamedTuple):
     """A part of a memory, imported when it is used."""
 
     module: str
+    """The full name of its module, in this package or another."""
     part: str
     options: str
     about: str
 
     def load(self) -> tuple[Any, Any]:
         """The class of the part and that of its options."""
-        module = import_module(f"metarl.memory.{self.module}")
+        module = import_module(self.module)
         return getattr(module, self.part), getattr(module, self.options)
 
 
+def own(module: str, part: str, options: str, about: str) -> Entry:
+    """A part that lies in this package."""
+    return Entry(f"metarl.memory.{module}", part, options, about)
+
+
 CONTROLLERS = {
-    "feedforward": Entry("controllers.feedforward", "FeedForward", "FeedForwardOptions", "no state of its own"),
-    "gru": Entry("controllers.recurrent", "GRU", "RecurrentOptions", "one GRU layer"),
-    "lstm": Entry("controllers.recurrent", "LSTM", "RecurrentOptions", "one LSTM layer; accepts reinstatement"),
-    "mingru": Entry("controllers.mingru", "MinGRU", "MinGRUOptions", "a gated linear recurrence, parallel over time"),
-    "window": Entry("controllers.window", "WindowTransformer", "WindowOptions", "a Transformer over the last inputs"),
+    "feedforward": own("controllers.feedforward", "FeedForward", "FeedForwardOptions", "no state of its own"),
+    "gru": own("controllers.recurrent", "GRU", "RecurrentOptions", "one GRU layer"),
+    "lstm": own("controllers.recurrent", "LSTM", "RecurrentOptions", "one LSTM layer; accepts reinstatement"),
+    "mingru": own("controllers.mingru", "MinGRU", "MinGRUOptions", "a gated linear recurrence, parallel over time"),
+    "window": own("controllers.window", "WindowTransformer", "WindowOptions", "a Transformer over the last inputs"),
 }
 STORES = {
-    "episodic": Entry("stores.episodic", "Episodic", "EpisodicOptions", "a slot for each completed transition"),
-    "key_value": Entry("stores.key_value", "KeyValue", "KeyValueOptions", "learned slots, and written ones"),
-    "lifelong": Entry("stores.lifelong", "Lifelong", "LifelongOptions", "slots for life: average hits, replace oldest"),
-    "ntm": Entry("stores.ntm", "NTM", "NTMOptions", "Neural Turing Machine: address by content and location"),
-    "lrua": Entry("stores.lrua", "LRUA", "LRUAOptions", "MANN: write where least was used of late"),
-    "dnc": Entry("stores.dnc", "DNC", "DNCOptions", "Differentiable Neural Computer: allocation, temporal links"),
-    "delta": Entry("stores.delta", "DeltaRule", "DeltaRuleOptions", "fast weights by the gated delta rule"),
-    "neural": Entry("stores.neural", "NeuralMemory", "NeuralOptions", "a network that learns while the trial runs"),
+    "episodic": own("stores.episodic", "Episodic", "EpisodicOptions", "a slot for each completed transition"),
+    "key_value": own("stores.key_value", "KeyValue", "KeyValueOptions", "learned slots, and written ones"),
+    "lifelong": own("stores.lifelong", "Lifelong", "LifelongOptions", "slots for life: average hits, replace oldest"),
+    "ntm": own("stores.ntm", "NTM", "NTMOptions", "Neural Turing Machine: address by content and location"),
+    "lrua": own("stores.lrua", "LRUA", "LRUAOptions", "MANN: write where least was used of late"),
+    "dnc": own("stores.dnc", "DNC", "DNCOptions", "Differentiable Neural Computer: allocation, temporal links"),
+    "delta": own("stores.delta", "DeltaRule", "DeltaRuleOptions", "fast weights by the gated delta rule"),
+    "neural": own("stores.neural", "NeuralMemory", "NeuralOptions", "a network that learns while the trial runs"),
 }
 ACCESSES = {
-    "attention": Entry("access.attention", "Attention", "AttentionOptions", "softmax over similarities, heads, top-k"),
-    "graph": Entry("access.graph", "GraphSearch", "GraphSearchOptions", "attention that goes on from slot to slot"),
-    "meta_gradient": Entry(
+    "attention": own("access.attention", "Attention", "AttentionOptions", "softmax over similarities, heads, top-k"),
+    "graph": own("access.graph", "GraphSearch", "GraphSearchOptions", "attention that goes on from slot to slot"),
+    "meta_gradient": own(
         "access.meta_gradient", "MetaGradient", "MetaGradientOptions", "gradient steps on the nearest slots"
     ),
 }

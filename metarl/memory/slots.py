@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from metarl.memory.contract import Access, Content, Store
 from metarl.memory.stores.episodic import Episodic, EpisodicState
 
+
 class Course(NamedTuple):
     """What a memory is told along a sequence; at each step first reset, then write, then read."""
 

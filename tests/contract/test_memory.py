@@ -286,7 +286,11 @@ def test_trap_15_gradients_reach_what_is_read(options):
     first_order = options.access == "meta_gradient" and not options.access_options.get("second_order")
     detached = options.store_options.get("detach", False) or options.store == "lifelong" or first_order
     grads = {name: p.grad for name, p in core.named_parameters()}
-    reached = [n for n in ("memory.key.weight", "memory.query.weight") if n in grads and grads[n] is not None and grads[n].any()]
+    reached = [
+        n
+        for n in ("memory.key.weight", "memory.query.weight")
+        if n in grads and grads[n] is not None and grads[n].any()
+    ]
     assert reached, "neither keys nor queries are learned"
     if (name := "memory.value.weight") in grads:
         written = grads[name] is not None and bool(grads[name].any())

@@ -25,9 +25,7 @@ BERNOULLI, BARCODE = "metarl/BernoulliBandit-v0", "metarl/BarcodeBandit-v0"
 ROWS = 6
 EXACT = 1e-6
 
-REGISTERED = {
-    name: replace(options, controller_options={"hidden_size": 8}, key_size=4) for name, options in runnable()
-}
+REGISTERED = {name: replace(options, controller_options={"hidden_size": 8}, key_size=4) for name, options in runnable()}
 EPISODIC = MemoryOptions(controller="gru", controller_options={"hidden_size": 8}, key_size=4, value_size=8)
 VARIANTS = {
     "ring": replace(EPISODIC, store_options={"capacity": 3}),

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated
 
 import torch
 from annotated_types import Ge, Gt
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from metarl.functional import kernels
 from metarl.functional.addressing import keep_top, log_weights
 from metarl.functional.kernels import Kernel
-from metarl.memory.contract import Access, Content
+from metarl.memory.contract import Access, Content, visible
 from metarl.types import Read
 
 
@@ -25,10 +26,15 @@ class AttentionOptions:
     """How a key answers a query."""
     heads: Annotated[int, Ge(1)] = 1
     """Keys, queries and values are split into as many heads, each with weights of its own."""
+    split_keys: bool = True
+    """False: every head compares whole keys, in coordinates that it scales by factors of its own (learned, from one),
+    and reads its own part of the values."""
     top_k: Annotated[int, Ge(1)] | None = None
     """Read only the k best slots of each head, and those that tie with the last of them; None reads all."""
     temperature: Annotated[float, Gt(0)] = 1.0
     """Divides the logits: small is sharp."""
+    learned_temperature: bool = False
+    """Learn a positive temperature for each head, starting at ``temperature``."""
     empty_slot: bool = True
     """One more slot of logit 0 that holds nothing, so that a query that nothing answers reads nothing."""
 
@@ -36,18 +42,24 @@ class AttentionOptions:
 class Attention(Access):
     """Softmax attention (Vaswani et al. 2017; with ``inverse_distance`` and ``top_k`` the reading of a DND).
 
-    A query that sees no slot gets the empty read: zeros. Long unrolls of the ``dot`` and ``cosine`` kernels run by
-    torch's fused kernel and return no weights; gradients reach queries, keys and values alike.
+    With ``euclidean``, no empty slot and one averaged key per class it is the classifier of prototypical networks
+    (Snell et al. 2017). A query that sees no slot gets the empty read: zeros. Long unrolls of all kernels but
+    ``inverse_distance`` run by torch's fused kernel and return no weights; gradients reach queries, keys and values
+    alike.
     """
 
     def __init__(self, key_size: int, value_size: int, options: AttentionOptions) -> None:
         super().__init__()
-        for name, size in (("key_size", key_size), ("value_size", value_size)):
+        split = {"key_size": key_size, "value_size": value_size} if options.split_keys else {"value_size": value_size}
+        for name, size in split.items():
             if size % options.heads:
                 raise ValueError(
                     f"memory.{name} is {size}, which {options.heads} heads do not divide; choose a multiple"
                 )
         self.options = options
+        start = torch.full((options.heads,), math.log(options.temperature))
+        self.log_temperature = nn.Parameter(start) if options.learned_temperature else None
+        self.scale = None if options.split_keys else nn.Parameter(torch.ones(options.heads, key_size))
 
     def forward(
         self,
@@ -65,20 +77,20 @@ class Attention(Access):
         return self.weigh(query, content, mask, causal=causal)
 
     def prepare(self, address: Tensor) -> Tensor:
-        """See :meth:`metarl.memory.contract.Access.prepare`; each head has a part of its own."""
-        if self.options.kernel != "cosine":
-            return address
+        """See :meth:`metarl.memory.contract.Access.prepare`; each head has a part of its own where keys are split."""
+        if self.options.kernel != "cosine" or not self.options.split_keys:
+            return kernels.prepare(self.options.kernel, address)
         return kernels.prepare("cosine", address.unflatten(-1, (self.options.heads, -1))).flatten(-2)
 
     def weigh(self, query: Tensor, content: Content, mask: Tensor | None = None, *, causal: bool = False) -> Read:
         """The same read written out, with the weights (their mean over heads)."""
         o = self.options
-        visible = self._visible(query, content, mask, causal)[:, None]
+        seen = visible(content, query.shape[1], mask, causal)[:, None]
         scores = self._scores(query, content.keys)
         if o.top_k is not None:
-            scores = keep_top(scores.masked_fill(~visible, -torch.inf), o.top_k)
-            visible = visible & ~torch.isneginf(scores)
-        weights = log_weights(scores, visible, o.empty_slot)
+            scores = keep_top(scores.masked_fill(~seen, -torch.inf), o.top_k)
+            seen = seen & ~torch.isneginf(scores)
+        weights = log_weights(scores, seen, o.empty_slot)
         value = self._sum(weights.exp(), content.values)
         mean = weights[:, 0] if o.heads == 1 else torch.logsumexp(weights, 1) - torch.tensor(float(o.heads)).log()
         return Read(value, mean)
@@ -86,12 +98,18 @@ class Attention(Access):
     def _scores(self, query: Tensor, keys: Tensor) -> Tensor:
         """Logits ``[B, heads, Q, N]``."""
         o = self.options
-        if query.shape[1] > 1 or o.heads == 1 or o.kernel == "inverse_distance":
-            return kernels.logits(o.kernel, self._split(query), self._split(keys), o.temperature)
+        if query.shape[1] > 1 or o.heads == 1 or o.kernel in ("inverse_distance", "euclidean"):
+            return kernels.logits(o.kernel, self._compared(query), self._compared(keys), self._temperature(query))
         # One query over many slots is bound by memory: queries padded with zeros leave the keys where they lie.
-        apart = query * self._own(query.shape[-1], query)
-        scale = o.temperature * kernels.scale_of(o.kernel, query.shape[-1] // o.heads)
-        return (apart @ keys.mT / scale)[:, :, None]
+        own = self._own(query.shape[-1], query) if self.scale is None else self.scale * self.scale
+        width = query.shape[-1] // (o.heads if o.split_keys else 1)
+        return ((query * own) @ keys.mT)[:, :, None] / (self._temperature(query) * kernels.scale_of(o.kernel, width))
+
+    def _temperature(self, like: Tensor) -> float | Tensor:
+        """A number, or ``[heads, 1, 1]``."""
+        if self.log_temperature is None:
+            return self.options.temperature
+        return self.log_temperature.exp().to(like.dtype)[:, None, None]
 
     def _sum(self, weights: Tensor, values: Tensor) -> Tensor:
         """Values ``[B, Q, V]`` summed with ``weights`` ``[B, heads, Q, N]``."""
@@ -108,25 +126,26 @@ class Attention(Access):
 
     def _fused(self, query: Tensor, content: Content, mask: Tensor | None, causal: bool) -> Tensor:
         o = self.options
-        q, k, v = (self._split(x) for x in (query, content.keys, content.values))
+        queries, slots = query.shape[1], content.keys.shape[1]
+        q, k, v = self._compared(query), self._compared(content.keys), self._split(content.values)
+        scale, width = 1 / kernels.scale_of(o.kernel, q.shape[-1]), v.shape[-1]
+        if o.kernel == "euclidean":  # one more coordinate carries the length of the key
+            q, k = F.pad(q, (0, 1), value=1.0), torch.cat([k, -kernels.half_square(k)], -1)
+            v = F.pad(v, (0, max(k.shape[-1] - width, 0)))  # the fused kernel wants values as wide as keys
         k, v = F.pad(k, (0, 0, 1, 0)), F.pad(v, (0, 0, 1, 0))  # the empty slot stands first
-        scale = 1 / (o.temperature * kernels.scale_of(o.kernel, q.shape[-1]))
-        if causal:
+        q = q / self._temperature(query)
+        alike = mask is None and bool(content.valid.all())  # what a query sees is the same in every row
+        if causal and alike and queries == slots + 1:
             value = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)
         else:
-            visible = F.pad(self._visible(query, content, mask, causal), (1, 0), value=True)
-            value = F.scaled_dot_product_attention(q, k, v, attn_mask=visible[:, None], scale=scale)
-        return value.transpose(1, 2).flatten(2)
+            shown = Content(*(x[:1] for x in content)) if alike else content
+            seen = F.pad(visible(shown, queries, mask, causal), (1, 0), value=True)
+            value = F.scaled_dot_product_attention(q, k, v, attn_mask=seen[:, None], scale=scale)
+        return value[..., :width].transpose(1, 2).flatten(2)
 
-    def _visible(self, query: Tensor, content: Content, mask: Tensor | None, causal: bool) -> Tensor:
-        visible = content.valid[:, None, :].expand(-1, query.shape[1], -1)
-        if causal:
-            slots = content.keys.shape[1]
-            if query.shape[1] != slots + 1:
-                raise ValueError(f"a causal read takes one query more than slots; got {query.shape[1]} for {slots}")
-            ones = torch.ones(slots + 1, slots, dtype=torch.bool, device=query.device)
-            visible = visible & torch.tril(ones, -1)
-        return visible if mask is None else visible & mask
+    def _compared(self, x: Tensor) -> Tensor:
+        """Keys or queries as each head compares them, ``[B, heads, N, K]``."""
+        return self._split(x) if self.scale is None else x[:, None] * self.scale[:, None]
 
     def _split(self, x: Tensor) -> Tensor:
         """``[B, N, D]`` to ``[B, heads, N, D / heads]``."""

@@ -71,10 +71,12 @@ class Residual(nn.Module):
 
     def __init__(self, size: int) -> None:
         super().__init__()
-        self.net = nn.Sequential(nn.Linear(size, 2 * size), nn.ReLU(), nn.Linear(2 * size, size))
-        nn.init.zeros_(self.net[2].weight)
-        nn.init.zeros_(self.net[2].bias)
+        last = nn.Linear(2 * size, size)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.net = nn.Sequential(nn.Linear(size, 2 * size), nn.ReLU(), last)
 
     def forward(self, x: Tensor) -> Tensor:
         """``[..., size]`` to the same shape."""
-        return x + self.net(x)
+        changed: Tensor = self.net(x)
+        return x + changed

@@ -83,8 +83,8 @@ class Lifelong(Store):
         fresh = torch.where(state.age < 0, torch.iinfo(state.age.dtype).max, state.age).argmax(1)
         slot = torch.where(hit, slot, fresh)
         old_key, old_value = state.keys[batch, slot], state.values[batch, slot]
-        key = torch.where(hit[:, None], _mean(old_key, key), key)
-        value = torch.where(hit[:, None], _mean(old_value, value), value)
+        key = torch.where(hit[:, None], (old_key + key) / 2, key)
+        value = torch.where(hit[:, None], (old_value + value) / 2, value)
         age = torch.where(state.age < 0, state.age, state.age + 1).index_put((batch, slot), state.age.new_zeros(()))
         written = LifelongState(
             state.keys.index_put((batch, slot), key), state.values.index_put((batch, slot), value), age
@@ -104,12 +104,12 @@ class Lifelong(Store):
         """
         if not len(keys):
             return
-        everywhere = (leaf.expand(len(keys), *leaf.shape) for leaf in (self.keys, self.values, self.age))
-        slot, hit = self._nearest(*everywhere, keys, values)
+        kept, held, age = (leaf.expand(len(keys), *leaf.shape) for leaf in (self.keys, self.values, self.age))
+        slot, hit = self._nearest(kept, held, age, keys, values)
         self.age += (self.age >= 0).to(self.age.dtype)
-        for kept, new in ((self.keys, keys), (self.values, values)):
-            count = torch.ones(len(kept), device=kept.device).index_add(0, slot[hit], hit.new_ones(hit.sum()).float())
-            kept.copy_(kept.index_add(0, slot[hit], new[hit]) / count[:, None])
+        times = 1 + torch.bincount(slot[hit], minlength=len(self.age))[:, None]
+        for buffer, new in ((self.keys, keys), (self.values, values)):
+            buffer.copy_(buffer.index_add(0, slot[hit], new[hit]) / times)
         self.age[slot[hit]] = 0
         missed = (~hit).nonzero().flatten()[-len(self.age) :]
         rank = torch.where(self.age < 0, torch.iinfo(self.age.dtype).max, self.age)
@@ -123,8 +123,3 @@ class Lifelong(Store):
         held = values[torch.arange(len(slot), device=slot.device), slot]
         agrees = (unit(held) * unit(value)).sum(-1) >= self.options.hit
         return slot, (likeness >= self.options.hit) & agrees
-
-
-def _mean(old: Tensor, new: Tensor) -> Tensor:
-    """The average of each pair of rows."""
-    return (old + new) / 2

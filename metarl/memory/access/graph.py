@@ -1,0 +1,96 @@
+"""Graph search: what one slot says leads to the next, several hops within one read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+from annotated_types import Ge, Gt
+from torch import Tensor, nn
+
+from metarl.functional import kernels
+from metarl.functional.addressing import log_weights
+from metarl.functional.graph import walk
+from metarl.functional.kernels import Kernel
+from metarl.memory.contract import Access, Content, visible
+from metarl.types import Read
+
+WEIGHT_FLOOR = 1e-12
+"""Weights of visible slots are taken for no less in their logarithm."""
+
+
+@dataclass(frozen=True)
+class GraphSearchOptions:
+    """Options of the graph access."""
+
+    hops: Annotated[int, Ge(1)] = 2
+    """The longest walk; each query may stop earlier."""
+    edges: Literal["learned", "nearest"] = "learned"
+    """What joins slot i to slot j: a learned map of i's value that meets j's key, or the likeness of their keys."""
+    neighbours: Annotated[int, Ge(1)] | None = None
+    """Keep only the k strongest edges of each slot among those that the query sees; None keeps all, and is fast."""
+    kernel: Kernel = "cosine"
+    """How a key answers a query, where the walk begins."""
+    temperature: Annotated[float, Gt(0)] = 0.1
+    """Divides the logits of the beginning: small is sharp."""
+    edge_temperature: Annotated[float, Ge(0.05)] = 0.1
+    """Divides the cosine that is the strength of an edge."""
+    empty_slot: bool = True
+    """One more slot of logit 0 that holds nothing, in the beginning and after every hop."""
+
+
+class GraphSearch(Access):
+    """A soft walk over slots that begins where the query points and follows edges that don't depend on the query.
+
+    p_0 is attention. p_{h+1} = p_h A with A_ij = softmax over the visible j of cos(U v_i, k_j) / temperature
+    (``learned``: what slot i says, meeting the key of slot j, as in the multi-hop reads of Sukhbaatar et al. 2015, but
+    from slot to slot) or of cos(k_i, k_j) / temperature (``nearest``, without an edge from a slot to itself). The value
+    is sum_h mix_h p_h V, where mix is a softmax of learned parameters plus the control, so that each query may choose
+    how far to go. A walk at a dead end, a slot that nothing follows, gives its mass to the empty read
+    (:func:`metarl.functional.graph.walk`); a learned edge may also lead from a slot to itself, where a walk then rests.
+
+    All queries of a trial are answered at once, in O(N^2 (K + hops Q)) per row; a single query still needs all edges,
+    O(N^2 K). Gradients reach queries, keys and values alike.
+    """
+
+    def __init__(self, key_size: int, value_size: int, options: GraphSearchOptions) -> None:
+        super().__init__()
+        self.options = options
+        self.control_size = options.hops + 1
+        self.follow = nn.Linear(value_size, key_size) if options.edges == "learned" else None
+        self.mix = nn.Parameter(torch.zeros(options.hops + 1))
+
+    def prepare(self, address: Tensor) -> Tensor:
+        """See :meth:`metarl.memory.contract.Access.prepare`."""
+        return kernels.prepare(self.options.kernel, address)
+
+    def forward(
+        self,
+        query: Tensor,
+        content: Content,
+        mask: Tensor | None = None,
+        control: Tensor | None = None,
+        *,
+        causal: bool = False,
+    ) -> Read:
+        """See :meth:`metarl.memory.contract.Access.forward`; no ``control`` leaves the mixture of hops as learned."""
+        o = self.options
+        seen = visible(content, query.shape[1], mask, causal)
+        scores = kernels.logits(o.kernel, query, content.keys, o.temperature)
+        start = log_weights(scores, seen, o.empty_slot).exp()
+        steps = walk(start, self._edges(content), seen, o.hops, empty_slot=o.empty_slot, neighbours=o.neighbours)
+        mix = (self.mix if control is None else self.mix + control).softmax(-1).expand(*query.shape[:2], -1)
+        weights = (mix.movedim(-1, 0)[..., None] * steps).sum(0)
+        logs = weights.clamp_min(WEIGHT_FLOOR).log().masked_fill(~seen, -torch.inf)
+        return Read(weights @ content.values, logs)
+
+    def _edges(self, content: Content) -> Tensor:
+        """Logits ``[B, N, N]`` of the edges from i to j."""
+        keys = kernels.unit(content.keys)
+        leads = keys if self.follow is None else kernels.unit(self.follow(content.values))
+        edges = leads @ keys.mT / self.options.edge_temperature
+        if self.follow is not None:
+            return edges
+        itself = torch.eye(keys.shape[1], dtype=torch.bool, device=keys.device)
+        return edges.masked_fill(itself, -torch.inf)

@@ -1,0 +1,149 @@
+"""What external memories share: a matrix of words that is read and written by weights over its slots.
+
+A word is ``[key | value]``. The write heads of the NTM and the DNC emit their own words and keys; here key and value
+come from the core, and the head emits the rest.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Annotated, Any, NamedTuple
+
+import torch
+from annotated_types import Ge
+from torch import Tensor
+from torch.nn import functional as F
+
+from metarl import tree
+from metarl.memory.contract import Content, State, Store
+from metarl.types import Read
+
+WORD_LIMIT = 1e4
+"""The largest entry of a stored word; larger words are scaled down to it, or gradients through many writes overflow."""
+NOTICED = 0.05
+"""A slot counts as written once the weights of its writes sum to more."""
+
+
+@dataclass(frozen=True)
+class ExternalOptions:
+    """Options that all external memories have."""
+
+    slots: Annotated[int, Ge(1)] = 32
+    """Slots of the memory, each of which holds a word: a key and a value."""
+    read_heads: Annotated[int, Ge(1)] = 1
+    """Heads that read side by side; what they read is put one behind the other."""
+
+
+class Matrix(NamedTuple):
+    """The memory itself."""
+
+    words: Tensor
+    """``[B, N, W]``"""
+    written: Tensor
+    """``[B, N]`` sum of the weights with which each slot was written, without gradient."""
+
+
+class Layout:
+    """The named parts of a control and how wide each is, in order."""
+
+    def __init__(self, **widths: int) -> None:
+        self.widths = widths
+        self.size = sum(widths.values())
+
+    def split(self, control: Tensor) -> dict[str, Tensor]:
+        """The parts ``[..., width]`` of a control ``[..., size]``."""
+        return dict(zip(self.widths, control.split(list(self.widths.values()), -1), strict=True))
+
+    def start(self, **values: float | list[float]) -> Tensor:
+        """A control ``[size]`` whose named parts have these values and whose others are zero."""
+        control = torch.zeros(self.size)
+        for name, part in self.split(control).items():
+            part.copy_(torch.as_tensor(values.get(name, 0.0)))
+        return control
+
+
+class External(Store):
+    """A matrix of words with a write head and ``read_heads`` read heads.
+
+    The key by which a read head looks is (query, 0) plus a part of its control, so that heads may differ and ask for
+    values, too. A write looks for (key, 0). A read of the empty memory is zeros.
+
+    Subclasses give the layout of the write head's control and that of one read head's, with ``key`` among its parts.
+    """
+
+    has_native = True
+
+    def __init__(self, key_size: int, value_size: int, options: ExternalOptions, write: Layout, read: Layout) -> None:
+        super().__init__()
+        if options.slots < 1 or options.read_heads < 1:
+            raise ValueError(
+                f"a {type(self).__name__} store needs at least one slot and one read head, "
+                f"got slots={options.slots}, read_heads={options.read_heads}"
+            )
+        self.key_size, self.value_size = key_size, value_size
+        self.word_size = key_size + value_size
+        self.slots, self.heads = options.slots, options.read_heads
+        self.read_size = self.heads * self.word_size
+        self.write_layout, self.read_layout = write, read
+        self.control_size, self.read_control_size = write.size, self.heads * read.size
+
+    @abstractmethod
+    def _read_weights(self, state: Any, key: Tensor, parts: dict[str, Tensor]) -> Tensor:
+        """Weights ``[B, Q H, N]`` of Q queries by H heads, from keys ``[B, Q H, W]`` and controls ``[B, Q H, ...]``."""
+
+    @abstractmethod
+    def _after_read(self, state: Any, weights: Tensor) -> State:
+        """The state after one read with weights ``[B, H, N]``."""
+
+    def empty(self, batch_size: int) -> Matrix:
+        """A matrix of zeros: nothing is written."""
+        return Matrix(torch.zeros(batch_size, self.slots, self.word_size), torch.zeros(batch_size, self.slots))
+
+    def reset(self, state: State, rows: Tensor, donate: bool = False) -> State:
+        """See :meth:`metarl.memory.contract.Store.reset`."""
+        fill = Tensor.masked_fill_ if donate else Tensor.masked_fill
+        return tree.map_tensors(lambda leaf: fill(leaf, tree.rows_like(rows, leaf), 0.0), state)
+
+    def content(self, state: Any) -> Content:
+        """The slots that were written with a weight that counts."""
+        words, written = state.matrix
+        return Content(words[..., : self.key_size], words[..., self.key_size :], written > NOTICED)
+
+    def read(self, state: Any, query: Tensor, control: Tensor | None = None) -> tuple[Read, State]:
+        """See :meth:`metarl.memory.contract.Store.read`; no control is the one of the start."""
+        batch, queries, _ = query.shape
+        if control is None:
+            control = self.start_read_control().to(query).expand(batch, queries, -1)
+        parts = self.read_layout.split(control.reshape(batch, queries * self.heads, -1))
+        key = self.lookup(query).repeat_interleave(self.heads, 1) + parts["key"]
+        weights = self._read_weights(state, key, parts)
+        value = torch.bmm(weights, state.matrix.words).reshape(batch, queries, self.read_size)
+        return Read(value, None), self._after_read(state, weights) if queries == 1 else state
+
+    def lookup(self, address: Tensor) -> Tensor:
+        """The word ``[..., W]`` that asks for an address ``[..., K]`` whatever its value."""
+        return F.pad(address, (0, self.value_size))
+
+    def word(self, key: Tensor, value: Tensor, rows: Tensor | None) -> Tensor:
+        """What is written ``[B, W]``; zeros in other ``rows``."""
+        word = torch.cat([key, value], -1)
+        largest = word.detach().abs().amax(-1, keepdim=True)
+        word = word * (WORD_LIMIT / largest.clamp_min(WORD_LIMIT))
+        return word if rows is None else word.masked_fill(~rows[:, None], 0.0)
+
+    def told(self, control: Tensor | None, key: Tensor) -> dict[str, Tensor]:
+        """The parts ``[B, 1, ...]`` of a write's control; no control is the one of the start."""
+        if control is None:
+            control = self.start_control().to(key).expand(len(key), -1)
+        return self.write_layout.split(control[:, None])
+
+
+def overwritten(matrix: Matrix, words: Tensor, weights: Tensor) -> Matrix:
+    """The matrix with new words, after a write with ``weights`` ``[B, N]``."""
+    return Matrix(words, matrix.written + weights.detach())
+
+
+def in_rows(rows: Tensor | None, new: Tensor, old: Tensor) -> Tensor:
+    """``new`` in the rows ``[B]`` (bool; None: all), ``old`` elsewhere."""
+    return new if rows is None else torch.where(tree.rows_like(rows, new), new, old)

@@ -1,0 +1,94 @@
+"""Least-recently-used access: a write goes to the slot that is used least, or to where the last read was."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, NamedTuple
+
+import torch
+from annotated_types import Ge, Lt
+from torch import Tensor
+
+from metarl.functional import external as fx
+from metarl.memory.stores.external import External, ExternalOptions, Layout, Matrix, in_rows, overwritten
+from metarl.types import Read
+
+
+@dataclass(frozen=True)
+class LRUAOptions(ExternalOptions):
+    """Options of the LRUA store."""
+
+    decay: Annotated[float, Ge(0), Lt(1)] = 0.95
+    """gamma: how much of each slot's usage is left after one more write."""
+
+
+class LRUAState(NamedTuple):
+    """The memory and how it was used."""
+
+    matrix: Matrix
+    usage: Tensor
+    """``[B, N]`` decayed sum of read and write weights, without gradient."""
+    read_weights: Tensor
+    """``[B, H, N]`` of the last read."""
+
+
+class LRUA(External):
+    """Least-recently-used access (Santoro et al. 2016, eq. 1-8).
+
+    The slot of least usage is emptied and the word written to it with weight 1 - sigmoid(alpha), and to what was read
+    last (the mean over heads) with sigmoid(alpha), the write's control. A read head's control is a strength (softplus,
+    at most 50), which the paper's reads don't have: its cosine is too flat to find one of many slots.
+
+    Usage decays with each write, and the weights of all reads since then are added. Which slot is least used has no
+    gradient. Untrained it writes to the least used slot alone.
+    """
+
+    def __init__(self, key_size: int, value_size: int, trial_steps: int | None, options: LRUAOptions) -> None:
+        read = Layout(key=key_size + value_size, strength=1)
+        super().__init__(key_size, value_size, options, Layout(alpha=1), read)
+        self.decay = options.decay
+
+    def initial_state(self, batch_size: int) -> LRUAState:
+        """See :meth:`metarl.memory.contract.Store.initial_state`."""
+        used, read = torch.zeros(batch_size, self.slots), torch.zeros(batch_size, self.heads, self.slots)
+        return LRUAState(self.empty(batch_size), used, read)
+
+    def write(
+        self,
+        state: LRUAState,
+        key: Tensor,
+        value: Tensor,
+        control: Tensor | None = None,
+        *,
+        rows: Tensor | None = None,
+        donate: bool = False,
+    ) -> LRUAState:
+        """See :meth:`metarl.memory.contract.Store.write`."""
+        alpha = torch.sigmoid(self.told(control, key)["alpha"][:, 0])
+        least = fx.least_used(state.usage)
+        weights = fx.interpolate(state.read_weights.mean(1), least, alpha)
+        if rows is not None:
+            least, weights = (x.masked_fill(~rows[:, None], 0.0) for x in (least, weights))
+        words = fx.clear_and_add(state.matrix.words, least, weights, self.word(key, value, rows), in_place=donate)
+        usage = in_rows(rows, self.decay * state.usage + weights.detach(), state.usage)
+        return state._replace(matrix=overwritten(state.matrix, words, weights), usage=usage)
+
+    def note_read(self, state: LRUAState, read: Read) -> LRUAState:
+        """Takes the weights of another access for those of every head (eq. 5, 7); an access without any leaves none."""
+        if read.log_weights is None:
+            return state
+        return self._after_read(state, read.log_weights.exp().expand(-1, self.heads, -1))
+
+    def start_control(self) -> Tensor:
+        """See :meth:`metarl.memory.contract.Store.start_control`."""
+        return self.write_layout.start(alpha=-5.0)
+
+    def start_read_control(self) -> Tensor:
+        """See :meth:`metarl.memory.contract.Store.start_read_control`."""
+        return self.read_layout.start(strength=10.0).repeat(self.heads)
+
+    def _read_weights(self, state: LRUAState, key: Tensor, parts: dict[str, Tensor]) -> Tensor:
+        return fx.content_weights(key, state.matrix.words, fx.bounded(parts["strength"], fx.STRENGTH_LIMIT))
+
+    def _after_read(self, state: LRUAState, weights: Tensor) -> LRUAState:
+        return state._replace(usage=state.usage + weights.detach().sum(1), read_weights=weights)

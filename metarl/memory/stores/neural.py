@@ -1,0 +1,173 @@
+"""A memory that is a network: a small MLP per row that takes a gradient step with every write."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, NamedTuple
+
+import torch
+from annotated_types import Ge
+from torch import Tensor, nn
+
+from metarl.functional.kernels import NORM_FLOOR, unit
+from metarl.memory.contract import Store
+from metarl.types import Read
+
+START_CONTROL = (2.2, -2.2, -7.0)
+"""theta = 0.9, eta = 0.1, alpha = 0.001: with its momentum a write removes its error once, and little is forgotten."""
+
+
+@dataclass(frozen=True)
+class NeuralOptions:
+    """Options of the neural memory."""
+
+    hidden_size: Annotated[int, Ge(1)] = 32
+    """Hidden units of each row's network."""
+
+
+class NeuralState(NamedTuple):
+    """Each row's network, as what it differs from the initial one by, and its momentum; all zero to begin with."""
+
+    inner: Tensor
+    """``[B, K, H]`` from keys to hidden units."""
+    outer: Tensor
+    """``[B, H, V]`` from hidden units to values."""
+    inner_momentum: Tensor
+    """``[B, K, H]``"""
+    outer_momentum: Tensor
+    """``[B, H, V]``"""
+
+
+class NeuralMemory(Store):
+    """The long-term memory of Titans (Behrouz et al. 2024, eq. 8-15), a network that learns while it is used.
+
+    The network is f(k) = W2 tanh(W1 k), its associative loss l = |f(k) - v|^2 / 2 (eq. 12), and each write a step::
+
+        S_t = eta S_{t-1} - theta grad l / n           W_t = (1 - alpha) W_{t-1} + S_t
+
+    with theta, eta and alpha (eq. 13-14) the sigmoids of the write's control. W_0 are learned parameters. What is kept
+    from the outer gradient's path: nothing; it goes through every inner step, and to second order.
+
+    Three things keep it bounded whatever comes in. Keys and queries have unit length; values enter as
+    v / sqrt(1 + mean(v^2)); and a gradient is divided by n = 1 + |h|^2 + |grad_1 l|^2 / |f - v|^2, with h the hidden
+    units, by which theta is, to first order, the share of the error that a step removes (normalised least mean
+    squares), and no step is longer than half the error.
+
+    It steps through time: each gradient depends on the weights that the one before has left.
+    """
+
+    has_slots = False
+    has_native = True
+    control_size = 3
+
+    def __init__(self, key_size: int, value_size: int, trial_steps: int | None, options: NeuralOptions) -> None:
+        super().__init__()
+        self.key_size, self.value_size, self.read_size = key_size, value_size, value_size
+        # Orthogonal and odd: keys that have nothing in common share no features either, so pairs disturb each other
+        # little before any training. The zeros make an empty memory read nothing.
+        inner = nn.init.orthogonal_(torch.empty(key_size, options.hidden_size))
+        self.inner = nn.Parameter(inner * max(key_size, options.hidden_size) ** 0.5)
+        self.outer = nn.Parameter(torch.zeros(options.hidden_size, value_size))
+
+    def initial_state(self, batch_size: int) -> NeuralState:
+        """See :meth:`metarl.memory.contract.Store.initial_state`."""
+        inner, outer = (w.new_zeros(batch_size, *w.shape) for w in (self.inner, self.outer))
+        return NeuralState(inner, outer, torch.zeros_like(inner), torch.zeros_like(outer))
+
+    def reset(self, state: NeuralState, rows: Tensor, donate: bool = False) -> NeuralState:
+        """Back to the initial weights, without momentum; see :meth:`metarl.memory.contract.Store.reset`."""
+        fill = Tensor.masked_fill_ if donate and not torch.is_grad_enabled() else Tensor.masked_fill
+        return NeuralState(*(fill(leaf, rows[:, None, None], 0.0) for leaf in state))
+
+    def write(
+        self,
+        state: NeuralState,
+        key: Tensor,
+        value: Tensor,
+        control: Tensor | None = None,
+        *,
+        rows: Tensor | None = None,
+        donate: bool = False,
+    ) -> NeuralState:
+        """One step of gradient descent; see :meth:`metarl.memory.contract.Store.write`."""
+        if control is None:
+            raise TypeError("a write to a neural memory needs a control [B, 3]; got None")
+        dtype = state.inner.dtype
+        key, value = unit(key.to(dtype)), bounded(value.to(dtype))
+        hidden, found = self._evaluate(state, key[:, None])
+        hidden, error = hidden[:, 0], found[:, 0] - value
+        back = error @ self.outer.mT + (state.outer @ error[:, :, None])[:, :, 0]
+        back = back * (1.0 - hidden * hidden)  # through tanh: the error of W1 k
+        squared = (error * error).sum(-1) + NORM_FLOOR
+        length = 1.0 + (hidden * hidden).sum(-1) + (back * back).sum(-1) / squared
+
+        rate, momentum, forget = control.to(dtype).sigmoid().unbind(-1)
+        step, written = -rate / length, torch.ones_like(rate)
+        if rows is not None:
+            others, written = ~rows, rows.to(dtype)
+            step, momentum, forget = (
+                x.masked_fill(others, kept) for x, kept in ((step, 0.0), (momentum, 1.0), (forget, 0.0))
+            )
+        scalars = (momentum[:, None, None], forget[:, None, None], written[:, None, None])
+        donate = donate and not torch.is_grad_enabled()  # autograd may need the weights as they were
+        inner, inner_momentum = descend(
+            state.inner, state.inner_momentum, self.inner, key, step[:, None] * back, *scalars, donate
+        )
+        outer, outer_momentum = descend(
+            state.outer, state.outer_momentum, self.outer, hidden, step[:, None] * error, *scalars, donate
+        )
+        return NeuralState(inner, outer, inner_momentum, outer_momentum)
+
+    def read(self, state: NeuralState, query: Tensor, control: Tensor | None = None) -> tuple[Read, NeuralState]:
+        """The network's answer (eq. 15); see :meth:`metarl.memory.contract.Store.read`."""
+        _, found = self._evaluate(state, unit(query.to(state.inner.dtype)))
+        return Read(found.to(query.dtype), None), state
+
+    def start_control(self) -> Tensor:
+        """Writes that replace what a key held, and hardly any forgetting."""
+        return torch.tensor(START_CONTROL)
+
+    def _evaluate(self, state: NeuralState, key: Tensor) -> tuple[Tensor, Tensor]:
+        """Hidden units ``[B, Q, H]`` and outputs ``[B, Q, V]`` of every row's network for ``key`` ``[B, Q, K]``."""
+        hidden = torch.baddbmm(key @ self.inner, key, state.inner).tanh()
+        return hidden, torch.baddbmm(hidden @ self.outer, hidden, state.outer)
+
+
+def bounded(value: Tensor) -> Tensor:
+    """v / sqrt(1 + mean(v^2)) over the last axis: nearly v where that is small, of mean square below 1 throughout."""
+    scale = value.detach().abs().amax(-1, keepdim=True).clamp_min(1.0)  # keeps the square of a huge value finite
+    value = value / scale
+    return value * torch.rsqrt((value * value).mean(-1, keepdim=True) + scale.reciprocal().square())
+
+
+def descend(
+    change: Tensor,
+    momentum: Tensor,
+    initial: Tensor,
+    inputs: Tensor,
+    errors: Tensor,
+    keep: Tensor,
+    forget: Tensor,
+    written: Tensor,
+    donate: bool,
+) -> tuple[Tensor, Tensor]:
+    """One layer's step (Behrouz et al. 2024, eq. 13-14) on weights that are ``initial`` + ``change``.
+
+    Args:
+        change: ``[B, I, O]``
+        momentum: S ``[B, I, O]``
+        initial: W_0 ``[I, O]``
+        inputs: of the layer, ``[B, I]``.
+        errors: ``[B, O]``; ``inputs`` times ``errors`` is what the gradient adds to S.
+        keep: eta ``[B, 1, 1]``
+        forget: alpha ``[B, 1, 1]``
+        written: 1 in the rows that are written, else 0; ``[B, 1, 1]``.
+        donate: reuse the buffers of ``change`` and ``momentum``; without gradients only.
+
+    Returns:
+        The new ``change`` and ``momentum``.
+    """
+    momentum = momentum.mul_(keep) if donate else momentum * keep
+    momentum = momentum.baddbmm_(inputs[:, :, None], errors[:, None])
+    change = (change.lerp_ if donate else change.lerp)(-initial, forget)  # (1 - alpha) (W_0 + change) - W_0
+    return change.addcmul_(momentum, written), momentum

@@ -1,0 +1,116 @@
+"""The Neural Turing Machine's memory: heads that find slots by content and move from slot to slot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, NamedTuple
+
+import torch
+from annotated_types import Ge
+from torch import Tensor
+
+from metarl.functional import external as fx
+from metarl.memory.stores.external import External, ExternalOptions, Layout, Matrix, in_rows, overwritten
+
+
+@dataclass(frozen=True)
+class NTMOptions(ExternalOptions):
+    """Options of the NTM store."""
+
+    shifts: Annotated[int, Ge(1)] = 1
+    """How far a head may move in one step, back and forth."""
+
+
+class NTMState(NamedTuple):
+    """The memory and where its heads stand."""
+
+    matrix: Matrix
+    write_weights: Tensor
+    """``[B, N]`` of the last write."""
+    read_weights: Tensor
+    """``[B, H, N]`` of the last read."""
+
+
+class NTM(External):
+    """Content and location addressing with erase and add (Graves et al. 2014, eq. 1-9).
+
+    A head's control is strength (softplus, at most 50), interpolation gate (sigmoid), shift (softmax over -S to S),
+    sharpness (1 + softplus, at most 21); the write head's has an erase vector (sigmoid), too. Strengths and sharpness
+    level off, so that nothing overflows; published ones don't.
+
+    Untrained it is a tape: each write moves one slot on, begins at slot 0 and replaces what it finds, and wraps; reads
+    go by content. All heads start on the last slot.
+    """
+
+    def __init__(self, key_size: int, value_size: int, trial_steps: int | None, options: NTMOptions) -> None:
+        if options.shifts < 1:
+            raise ValueError(f"an NTM store's heads move by one slot at least, got shifts={options.shifts}")
+        head = {"strength": 1, "gate": 1, "shift": 2 * options.shifts + 1, "sharpness": 1}
+        word = key_size + value_size
+        super().__init__(key_size, value_size, options, Layout(erase=word, **head), Layout(key=word, **head))
+        self.shifts = options.shifts
+
+    def initial_state(self, batch_size: int) -> NTMState:
+        """See :meth:`metarl.memory.contract.Store.initial_state`."""
+        start = self._start(torch.zeros(batch_size, self.heads + 1, self.slots))
+        return NTMState(self.empty(batch_size), start[:, 0], start[:, 1:])
+
+    def reset(self, state: NTMState, rows: Tensor, donate: bool = False) -> NTMState:
+        """See :meth:`metarl.memory.contract.Store.reset`."""
+        write, read = self._start(state.write_weights), self._start(state.read_weights)
+        write, read = in_rows(rows, write, state.write_weights), in_rows(rows, read, state.read_weights)
+        return super().reset(state, rows, donate)._replace(write_weights=write, read_weights=read)
+
+    def write(
+        self,
+        state: NTMState,
+        key: Tensor,
+        value: Tensor,
+        control: Tensor | None = None,
+        *,
+        rows: Tensor | None = None,
+        donate: bool = False,
+    ) -> NTMState:
+        """See :meth:`metarl.memory.contract.Store.write`."""
+        parts = self.told(control, key)
+        found = self._address(state.matrix, self.lookup(key)[:, None], parts, state.write_weights[:, None])[:, 0]
+        weights = in_rows(rows, found, torch.zeros_like(found))
+        erase = torch.sigmoid(parts["erase"][:, 0])
+        words = fx.erase_and_add(state.matrix.words, weights, erase, self.word(key, value, rows), in_place=donate)
+        return state._replace(
+            matrix=overwritten(state.matrix, words, weights), write_weights=in_rows(rows, found, state.write_weights)
+        )
+
+    def start_control(self) -> Tensor:
+        """See :meth:`metarl.memory.contract.Store.start_control`."""
+        return self.write_layout.start(erase=5.0, strength=10.0, gate=-5.0, shift=self._towards(1), sharpness=5.0)
+
+    def start_read_control(self) -> Tensor:
+        """See :meth:`metarl.memory.contract.Store.start_read_control`."""
+        head = self.read_layout.start(strength=10.0, gate=5.0, shift=self._towards(0), sharpness=-5.0)
+        return head.repeat(self.heads)
+
+    def _read_weights(self, state: NTMState, key: Tensor, parts: dict[str, Tensor]) -> Tensor:
+        previous = state.read_weights.repeat(1, key.shape[1] // self.heads, 1)
+        return self._address(state.matrix, key, parts, previous)
+
+    def _after_read(self, state: NTMState, weights: Tensor) -> NTMState:
+        return state._replace(read_weights=weights)
+
+    def _address(self, matrix: Matrix, key: Tensor, parts: dict[str, Tensor], previous: Tensor) -> Tensor:
+        """Weights ``[B, H, N]`` from those of the step before."""
+        strength = fx.bounded(parts["strength"], fx.STRENGTH_LIMIT)
+        found = fx.content_weights(key, matrix.words, strength)
+        gated = fx.interpolate(found, previous, torch.sigmoid(parts["gate"]))
+        moved = fx.shift(gated, torch.softmax(parts["shift"], -1))
+        return fx.sharpen(moved, 1.0 + fx.bounded(parts["sharpness"], fx.SHARPNESS_LIMIT))
+
+    def _towards(self, by: int) -> list[float]:
+        return [6.0 if shift == by else 0.0 for shift in range(-self.shifts, self.shifts + 1)]
+
+    @staticmethod
+    def _start(weights: Tensor) -> Tensor:
+        """Weights ``[..., N]`` of heads that stand on the last slot."""
+        start = torch.zeros_like(weights)
+        start[..., -1] = 1.0
+        return start
