@@ -99,7 +99,7 @@ def allocation(usage: Tensor) -> Tensor:
 
     phi sorts usage in ascending order, slots of equal usage by their place.
     """
-    order = torch.sort(torch.round(usage / EQUAL_USE), -1, stable=True).indices
+    order = torch.sort(torch.round(usage / EQUAL_USE), dim=-1, stable=True).indices
     ascending = usage.gather(-1, order)
     taken = torch.log(ascending.clamp_min(1e-6))
     before = torch.exp(taken.cumsum(-1) - taken)

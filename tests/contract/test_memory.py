@@ -270,21 +270,51 @@ def test_batch_first_in_every_leaf_and_trip_through_numpy(options):
 
 
 @EVERY_CORE
-@pytest.mark.parametrize("scale", [1e8, 1e-8, 0.0], ids=["huge", "tiny", "zero"])
-def test_trap_35_extreme_inputs_stay_finite(options, scale):
-    core, x, begin = make(options), stream(7, scale=scale), random_begin(7)
-    y, _ = core.unroll(x, core.initial_state(BATCH), begin)
-    y.sum().backward()
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+def test_trap_35_ten_thousand_extreme_inputs_stay_finite(options, precision):
+    """Huge, tiny, zero and equal inputs, in every mixture of them along a trial."""
+    rows = 10_000 // STEPS + 1
+    core, x = make(options).to(precision), stream(7, batch=rows)
+    generator = torch.Generator().manual_seed(7)
+    scales = torch.tensor([1e8, 1e-8, 0.0, 1.0])
+    scale = scales[torch.randint(4, (STEPS, rows, 1), generator=generator)]
+    scale[:, : rows // 4] = scale[0, : rows // 4]  # the same scale all along
+    x = CoreInput(*((part * scale).to(precision) for part in x))
+    x.now[:, rows // 8 : rows // 2] = x.now[0, rows // 8 : rows // 2]  # equal keys
+    begin = torch.where(torch.rand(STEPS, rows, generator=generator) < 0.3, int(EPISODE), int(INSIDE))
+    begin[0] = TRIAL
+    y, state = core.unroll(x, core.initial_state(rows), begin)
+    y.float().square().sum().backward()
+    assert y.dtype == precision
+    assert all(leaf.dtype == precision for leaf in tree.leaves(state) if leaf.is_floating_point())
     assert torch.isfinite(y).all()
-    assert all(torch.isfinite(p.grad).all() for p in core.parameters() if p.grad is not None)
+    assert all(torch.isfinite(leaf).all() for leaf in tree.leaves(state))
+    for name, p in core.named_parameters():
+        assert p.grad is None or torch.isfinite(p.grad).all(), name
+
+
+@EVERY_CORE
+def test_gradients_are_those_of_finite_differences(options):
+    """In double precision; what is written without gradient, and inner gradients of first order, are constants."""
+    if options.store == "lifelong" or options.store_options.get("detach") or options.store_options.get("replace"):
+        pytest.skip("written, or chosen, without gradient")
+    if options.access == "meta_gradient":
+        options = replace(options, access_options={"second_order": True})
+    core, x = make(options).double(), stream(12, steps=6, batch=2)
+    begin = torch.tensor([[TRIAL, TRIAL], [INSIDE, EPISODE], [INSIDE, INSIDE], [EPISODE, TRIAL], [INSIDE] * 2] * 2)[:6]
+
+    def run(now: torch.Tensor, feedback: torch.Tensor) -> torch.Tensor:
+        return core.unroll(CoreInput(now, feedback), core.initial_state(2), begin)[0]
+
+    leaf = [part.double().requires_grad_() for part in x]
+    assert torch.autograd.gradcheck(run, leaf, atol=1e-5, rtol=1e-3, fast_mode=True)
 
 
 @RECALLING
 def test_trap_15_gradients_reach_what_is_read(options):
     core, x = make(options), stream(8)
     core.unroll(x, core.initial_state(BATCH), whole_trial())[0].square().sum().backward()
-    first_order = options.access == "meta_gradient" and not options.access_options.get("second_order")
-    detached = options.store_options.get("detach", False) or options.store == "lifelong" or first_order
+    detached = options.store_options.get("detach", False) or options.store == "lifelong"
     grads = {name: p.grad for name, p in core.named_parameters()}
     reached = [
         n
@@ -380,6 +410,8 @@ def test_unrolls_are_parallel_where_the_registry_says_so():
         core = build_core(options, NOW, FEEDBACK, STEPS)
         stepped = options.emit == "controller" or "holds" in options.store_options
         loops = options.store in ("lifelong", "ntm", "lrua", "dnc", "neural")
+        if options.store == "none":
+            stepped = loops = False
         assert parallel(core) is not (stepped or loops), name
 
 
@@ -419,7 +451,7 @@ def test_a_state_of_another_core_is_refused():
         (MemoryOptions(store_options={"capacity": 0}), "capacity"),
         (MemoryOptions(store_options={"capacitiy": 3}), "did you mean capacity"),
         (MemoryOptions(access_options={"heads": 3}), "heads do not divide"),
-        (MemoryOptions(store_options={"holds": "state"}), "gru or lstm"),
+        (MemoryOptions(store_options={"holds": "state"}), "gru, lstm, mingru"),
         (MemoryOptions(controller="gru", reinstate=True), "lstm controller"),
         (MemoryOptions(controller="gru", store="none"), "memory.access = 'none'"),
         (MemoryOptions(controller="gru", store_options={"holds": "state"}, value_size=3), "leave it out"),

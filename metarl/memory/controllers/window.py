@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, NamedTuple
 
@@ -13,7 +14,7 @@ from metarl.memory.contract import Controller
 from metarl.memory.controllers.feedforward import Block
 
 CHUNK = 32
-"""The fewest queries that are asked together along a sequence."""
+"""Queries that are asked together along a sequence, so that memory grows with its length and not with the square."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class WindowOptions:
     heads: Annotated[int, Ge(1)] = 4
     """Attention heads of each layer."""
     layers: Annotated[int, Ge(1)] = 1
-    """Number of layers; with L of them the output depends on the last L (window - 1) + 1 inputs."""
+    """Number of layers; L of them reach L (window - 1) inputs back."""
     window: Annotated[int, Ge(1)] = 64
     """Inputs that each layer sees, the present one included."""
     expansion: Annotated[int, Ge(1)] = 2
@@ -33,9 +34,9 @@ class WindowOptions:
 
 
 class WindowState(NamedTuple):
-    """The cache: what each layer has of the last window - 1 inputs, the oldest first, the newest always last.
+    """The cache: what each layer made of the last window - 1 inputs, the oldest first and the newest in the last place.
 
-    It is right-aligned: an input that was never read, or was read before the state was cleared, leaves zeros.
+    Places of inputs that were never read, or were read before the state was cleared, hold zeros.
     """
 
     keys: Tensor
@@ -43,62 +44,164 @@ class WindowState(NamedTuple):
     values: Tensor
     """``[B, L, W - 1, H]``"""
     length: Tensor
-    """``[B]`` int64: how many are valid."""
+    """``[B]`` int64: how many places are valid."""
 
 
 class Sight(NamedTuple):
-    """What a chunk of queries can see. Places count from the oldest entry of the cache, whose W - 1 come first."""
+    """What a chunk of queries sees. Places are counted along the cache and on along the sequence, from 0."""
 
+    queries: slice
+    """The chunk, along the sequence."""
     first: int
-    """The first place that any query of the chunk sees."""
-    offset: Tensor
-    """``[C, S]`` how far each of the places from ``first`` on lies behind each query; negative in its future."""
-    hidden: Tensor | None
-    """``[B, 1, C, S]`` bool: places within the window that lie before the row's beginning; None where there are none."""
+    """The first place that any of its queries sees; the last one is that of its last query."""
+    outside: Tensor
+    """``[C, S]`` bool: places that don't lie in the query's window."""
+    distance: Tensor
+    """``[C, S]`` int64: how far back each place lies, and 0 for those outside."""
+    cleared: Tensor | None
+    """``[B, 1, C, S]`` bool: places in which nothing valid stands for the row; None where there are none."""
+
+
+def sights(begin: Tensor, window: int) -> Iterator[Sight]:
+    """Cut a sequence into chunks; ``begin`` ``[T, B]`` is the first valid place for each query, never falling."""
+    cached = window - 1
+    for start in range(0, len(begin), CHUNK):
+        stop = min(start + CHUNK, len(begin))
+        first = max(start, int(begin[start].min()))
+        places = torch.arange(first, cached + stop, device=begin.device)
+        distance = torch.arange(cached + start, cached + stop, device=begin.device)[:, None] - places
+        outside = (distance < 0) | (distance >= window)
+        cleared = None
+        if int(begin[stop - 1].max()) > first:
+            cleared = (places < begin[start:stop].t()[..., None])[:, None]
+        yield Sight(slice(start, stop), first, outside, distance.masked_fill(outside, 0), cleared)
 
 
 class Attention(nn.Module):
     """Causal multi-head attention over a window (Vaswani et al. 2017, section 3.2; Beltagy et al. 2020, section 3.1).
 
-    Each head adds a learned bias to its logits for each distance to the query (Raffel et al. 2020, section 2.1, with
-    every distance its own bucket); it starts at zero.
+    Each head adds to its logits a learned bias for the distance to the query (Raffel et al. 2020, section 2.1, with a
+    bias for every distance); it starts at zero.
     """
+
+    own: Tensor
+    """``[heads, H]``: one where a column belongs to the head."""
 
     def __init__(self, width: int, heads: int, window: int) -> None:
         super().__init__()
-        self.heads, self.window = heads, window
         self.inputs = nn.Linear(width, 3 * width)
         self.output = nn.Linear(width, width)
         self.bias = nn.Parameter(torch.zeros(heads, window))
+        self.register_buffer("own", torch.eye(heads).repeat_interleave(width // heads, 1), persistent=False)
 
-    def forward(
-        self, x: Tensor, old_keys: Tensor, old_values: Tensor, sights: list[tuple[slice, Sight]]
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """``x`` ``[B, T, H]`` with a cache ``[B, W - 1, H]``; returns what was read, new keys and new values."""
-        query, keys, values = self.inputs(x).chunk(3, -1)
-        old, new = (self._split(old_keys), self._split(old_values)), (self._split(keys), self._split(values))
-        query = self._split(query * (query.shape[-1] // self.heads) ** -0.5)
-        read = [self._chunk(query[:, :, own], old, new, own, sight) for own, sight in sights]
-        together = torch.cat(read, 2).transpose(1, 2).flatten(2)
-        return self.output(together), keys, values
+    def forward(self, x: Tensor, keys: Tensor, values: Tensor, seen: list[Sight]) -> tuple[Tensor, Tensor, Tensor]:
+        """``x`` ``[B, T, H]``, and ``[B, W - 1, H]`` of the cache; returns what was read, new keys, new values."""
+        query, new_keys, new_values = self.inputs(x).chunk(3, -1)
+        query = query * (x.shape[-1] // len(self.own)) ** -0.5
+        lines = [query, keys, values, new_keys, new_values]
+        if x.shape[1] > 1:  # a single query leaves keys and values as they lie, which costs less
+            lines = [line.unflatten(-1, (len(self.own), -1)).transpose(1, 2) for line in lines]
+        query, old, new = lines[0], lines[1:3], lines[3:]
+        cached, read = keys.shape[1], []
+        for sight in seen:
+            now, first = sight.queries, sight.first
+            parts = [[line[..., max(first - cached, 0) : now.stop, :] for line in new]]
+            if first < cached:
+                parts.insert(0, [line[..., first:, :] for line in old])
+            read.append(self._attend(query[..., now, :], parts, sight))
+        return self.output(torch.cat(read, 1)), new_keys, new_values
 
-    def _chunk(
-        self, query: Tensor, old: tuple[Tensor, Tensor], new: tuple[Tensor, Tensor], own: slice, sight: Sight
-    ) -> Tensor:
-        """``[B, heads, C, H / heads]`` for a chunk of queries of the same shape."""
-        cached = self.window - 1
-        keys, values = (
-            (*(new_part[:, :, max(sight.first - cached, 0) : own.stop] for new_part in new),)
-            if sight.first >= cached
-            else (*(torch.cat([o[:, :, sight.first :], n[:, :, : own.stop]], 2) for o, n in zip(old, new)),)
-        )
-        outside = (sight.offset < 0) | (sight.offset >= self.window)
-        bias = self.bias[:, sight.offset.clamp(0, self.window - 1)].masked_fill(outside, -torch.inf)
-        logits = query @ keys.mT + bias
-        if sight.hidden is not None:
-            logits = logits.masked_fill(sight.hidden, -torch.inf)
-        return logits.softmax(-1) @ values
+    def _attend(self, query: Tensor, parts: list[list[Tensor]], sight: Sight) -> Tensor:
+        """``[B, C, H]``; cache and sequence are parts, so that the cache isn't copied to join them."""
+        bias = self.bias[:, sight.distance].masked_fill(sight.outside, -torch.inf)
+        every = [self._match(query, keys) for keys, _ in parts]
+        logits = (every[0] if len(every) == 1 else torch.cat(every, -1)) + bias
+        if sight.cleared is not None:
+            logits = logits.masked_fill(sight.cleared, -torch.inf)
+        weights = logits.softmax(-1).split([part.shape[-1] for part in every], -1)
+        reads = [self._mix(weight, values) for weight, (_, values) in zip(weights, parts, strict=True)]
+        return reads[0] if len(reads) == 1 else reads[0] + reads[1]
 
-    def _split(self, x: Tensor) -> Tensor:
-        """``[B, N, H]`` to ``[B, heads, N, H / heads]``."""
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+    def _match(self, query: Tensor, keys: Tensor) -> Tensor:
+        """Logits ``[B, heads, C, N]``."""
+        if keys.dim() == 4:
+            return query @ keys.mT
+        return ((query * self.own) @ keys.mT)[:, :, None]  # each head's query, with zeros for the others' columns
+
+    def _mix(self, weights: Tensor, values: Tensor) -> Tensor:
+        """Values ``[B, C, H]`` summed with ``weights`` ``[B, heads, C, N]``."""
+        if values.dim() == 4:
+            return (weights @ values).transpose(1, 2).flatten(2)
+        return ((weights[:, :, 0] @ values) * self.own).sum(1, keepdim=True)
+
+
+class Layer(nn.Module):
+    """Attention and a feed-forward block, both pre-norm and residual (Xiong et al. 2020)."""
+
+    def __init__(self, options: WindowOptions) -> None:
+        super().__init__()
+        width = options.hidden_size
+        self.norm = nn.LayerNorm(width)
+        self.attention = Attention(width, options.heads, options.window)
+        self.block = Block(width, options.expansion * width)
+
+    def forward(self, x: Tensor, keys: Tensor, values: Tensor, seen: list[Sight]) -> tuple[Tensor, Tensor, Tensor]:
+        """As :meth:`Attention.forward`, the first result being the next layer's input."""
+        read, keys, values = self.attention(self.norm(x), keys, values, seen)
+        return self.block(x + read), keys, values
+
+
+class WindowTransformer(Controller):
+    """A linear map, Transformer layers that see the last ``window`` inputs, and a normalisation."""
+
+    resets_inside: ClassVar[bool] = True
+
+    def __init__(self, input_size: int, options: WindowOptions) -> None:
+        super().__init__()
+        width = options.hidden_size
+        if width % options.heads:
+            raise ValueError(
+                f"hidden_size is {width}, which {options.heads} heads do not divide; choose a multiple of the heads"
+            )
+        self.options = options
+        self.embed = nn.Linear(input_size, width)
+        self.layers = nn.ModuleList(Layer(options) for _ in range(options.layers))
+        self.norm = nn.LayerNorm(width)
+        self.output_size = width
+
+    def initial_state(self, batch_size: int) -> WindowState:
+        """See :meth:`metarl.memory.contract.Controller.initial_state`."""
+        o, weight = self.options, self.embed.weight
+        empty = weight.new_zeros(batch_size, o.layers, o.window - 1, o.hidden_size)
+        return WindowState(empty, empty.clone(), weight.new_zeros(batch_size, dtype=torch.int64))
+
+    def unroll(
+        self, x: Tensor, state: WindowState, reinstated: Tensor | None = None, cleared: Tensor | None = None
+    ) -> tuple[Tensor, WindowState]:
+        """See :meth:`metarl.memory.contract.Controller.unroll`; memory grows with T times chunk and window."""
+        steps, cached = len(x), self.options.window - 1
+        begin = (cached - state.length).expand(steps, -1)
+        if cleared is not None:
+            own = torch.arange(cached, cached + steps, device=x.device)[:, None]
+            begin = torch.where(cleared, own, begin).cummax(0).values
+        seen = list(sights(begin, self.options.window))
+        y, keys, values = self.embed(x).transpose(0, 1), [], []
+        for n, layer in enumerate(self.layers):
+            y, key, value = layer(y, state.keys[:, n], state.values[:, n], seen)
+            keys.append(key)
+            values.append(value)
+        length = (cached + steps - begin[-1]).clamp(max=cached)
+        gone = None
+        if cleared is not None and cleared.any():
+            gone = (torch.arange(cached, device=x.device) < cached - length[:, None])[:, None, :, None]
+        old = WindowState(*(shift(*pair, gone) for pair in ((state.keys, keys), (state.values, values))), length)
+        return self.norm(y).transpose(0, 1), old
+
+
+def shift(cache: Tensor, new: list[Tensor], gone: Tensor | None) -> Tensor:
+    """``cache`` ``[B, L, W - 1, H]`` with ``new`` ``[B, T, H]`` of each layer behind it, as much as has room."""
+    room, steps = cache.shape[2], new[0].shape[1]
+    latest = torch.stack([part[:, max(steps - room, 0) :] for part in new], 1)
+    if steps < room:
+        latest = torch.cat([cache[:, :, steps:], latest], 2)
+    return latest if gone is None else latest.masked_fill_(gone, 0.0)
