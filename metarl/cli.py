@@ -1,4 +1,4 @@
-"""The command line: ``metarl train | eval | report | list | check-env``."""
+"""The command line: ``metarl train | eval | report | list | bench | check-env``."""
 
 from __future__ import annotations
 
@@ -81,6 +81,22 @@ def parser() -> Parser:
     listing.add_argument("--json", action="store_true", help="print JSON instead of a table")
     listing.add_argument("--untimed", action="store_true", help="memories: leave out what they cost on this machine")
     listing.set_defaults(act=run_list)
+
+    bench = commands.add_parser("bench", help="measure memories side by side")
+    bench.add_argument("what", choices=["memory"], help="memory: recall of sequences, at equal size and budget")
+    bench.add_argument("--tasks", metavar="NAME", nargs="+", help="tasks (default all)")
+    bench.add_argument("--memories", metavar="NAME", nargs="+", help="controllers, or STORE+ACCESS (default a choice)")
+    bench.add_argument("--updates", type=at_least(2), default=2000, help="most updates of a cell (default 2000)")
+    bench.add_argument("--seconds", type=at_least(1), help="longest training of a cell (default without end)")
+    bench.add_argument("--batch", type=at_least(1), default=64, help="sequences in an update (default 64)")
+    bench.add_argument("--parameters", type=at_least(1), default=40_000, help="of each model, ± 10 %% (default 40000)")
+    bench.add_argument("--seed", type=at_least(0), nargs="+", default=[0], help="seeds, each a training (default 0)")
+    bench.add_argument("--jobs", type=at_least(1), default=1, help="cells at a time, one thread each (default 1)")
+    bench.add_argument(
+        "--out", type=Path, default=Path("runs/recall"), help="folder; what it has isn't measured again (runs/recall)"
+    )
+    add_import(bench)
+    bench.set_defaults(act=run_bench)
 
     check = commands.add_parser("check-env", help="check that an environment keeps the rules of a trial")
     check.add_argument("env", metavar="ID", nargs="+", help="id of an environment, or module:ID")
@@ -288,6 +304,36 @@ def run_list(args: argparse.Namespace) -> int:
     made = {"envs": listing.envs, "memories": memories, "presets": listing.presets}
     rows = made[args.what]()
     print(json.dumps(rows, indent=2) if args.json else listing.table(rows))
+    return OK
+
+
+def run_bench(args: argparse.Namespace) -> int:
+    """``metarl bench``."""
+    look_here()
+    from metarl import listing
+    from metarl.bench.candidates import SUITE, candidates, named
+    from metarl.bench.recall import Cell, Settings
+    from metarl.bench.run import FILE, complete
+    from metarl.data.recall import RECALL_TASKS
+    from metarl.report.recall import rows, table
+    from metarl.report.recall_picture import draw as draw_recall
+    from metarl.report.results import commit
+    from metarl.tasks.members import import_modules
+
+    checked(lambda: import_modules(args.imports))
+    tasks = checked(lambda: named(args.tasks or list(RECALL_TASKS), list(RECALL_TASKS), "--tasks"))
+    memories = checked(lambda: named(args.memories or SUITE, list(candidates()), "--memories"))
+    settings = Settings(updates=args.updates, seconds=args.seconds, batch=args.batch, parameters=args.parameters)
+    cells = [Cell(t, m, seed, settings) for t in tasks for m in memories for seed in dict.fromkeys(args.seed)]
+    try:
+        results = checked(lambda: complete(cells, args.out, jobs=args.jobs, imports=args.imports))
+    except KeyboardInterrupt:
+        print(f"interrupted; what was measured until then is in {args.out / FILE}, and the same command goes on")
+        return 128 + signal.SIGINT
+    made = rows(results, "metarl bench memory", commit())
+    print(listing.table(table(made)))
+    print(f"results:    {args.out / FILE}")
+    print(f"picture:    {draw_recall(made, args.out / 'recall.png')}")
     return OK
 
 

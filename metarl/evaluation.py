@@ -87,7 +87,7 @@ def evaluate(
         greedy = run("agent, greedy", agent.actor(deterministic=True))
         if sampled.ends.all():  # where every step is an episode, memory that is emptied so often is memory off
             names = [name for name in names if name not in ("episode", "step")]
-        elif not hasattr(agent.policy.core, "access"):  # without a store, "off" and "episode" are the same
+        elif not hasattr(agent.policy.core, "memory"):  # without a store, "off" and "episode" are the same
             names.remove("off")
         bar.total = trials * (2 + len(names) + len(references))
         without: dict[str, Played] = {}

@@ -23,7 +23,7 @@ FLOORS = (
     ("memory",),
     ("nets", "tasks", "data"),
     ("training",),
-    ("envs", "agents"),
+    ("envs", "agents", "bench"),
     ("report", "presets"),
     ("experiment",),
     ("evaluation", "listing"),
@@ -170,6 +170,7 @@ def test_stable_baselines3_is_imported_in_two_files() -> None:
         ("metarl.envs", "torch"),
         ("metarl.types", "torch"),
         ("metarl.tasks", "torch"),
+        ("metarl.data", "torch"),
     ],
 )
 def test_what_a_package_does_without(package: str, library: str) -> None:

@@ -140,7 +140,7 @@ class FewShotClassifier(nn.Module):
                 f"make it with longest={length}"
             )
         classes = self._classes(y, (len(embedded), length), f"{name}_y")
-        return embedded, F.one_hot(classes, self.ways).to(embedded)
+        return embedded, self.ways**0.5 * F.one_hot(classes, self.ways).to(embedded)
 
     def _embedded(self, x: Tensor | Array, name: str) -> Tensor:
         x = torch.as_tensor(x, device=self.head.weight.device)

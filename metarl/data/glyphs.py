@@ -16,7 +16,7 @@ SIDE = 28
 """Pixels along a picture."""
 Pictures = npt.NDArray[np.uint8]
 
-_EXTENT = 0.75
+_EXTENT = 0.65
 """A glyph spans at most [-_EXTENT, _EXTENT] of the picture's [-1, 1] before jitter."""
 _FAR = 1e3
 """Where strokes lie that a glyph does not have."""

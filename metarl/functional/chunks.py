@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
+from torch.autograd import Function
 
 LIMIT = 2**20
 """Numbers that one chunk may hold of its largest tensor: measured, larger ones miss the cache and take longer."""
@@ -18,14 +19,37 @@ def by_queries(
     """``part(*queried, *shared)``, in chunks along axis 1 of ``queried`` and of the result.
 
     What a chunk computed inside is dropped and computed again when gradients are taken, so memory does not grow with
-    the number of chunks. ``each`` is the size of the largest tensor that one query (of every row) needs.
+    the number of chunks. ``part`` must get every tensor that wants gradients as an argument. ``each`` is the size of
+    the largest tensor that one query (of every row) needs.
     """
     queries = queried[0].shape[1]
     size = max(LIMIT // max(each, 1), 1)
     if size >= queries:
         return part(*queried, *shared)
     chunks = zip(*(x.split(size, 1) for x in queried), strict=True)
-    if not torch.is_grad_enabled():
-        return torch.cat([part(*chunk, *shared) for chunk in chunks], 1)
-    run = (checkpoint(part, *c, *shared, use_reentrant=False, preserve_rng_state=False) for c in chunks)
-    return torch.cat(list(run), 1)
+    return torch.cat([_Recomputed.apply(part, *chunk, *shared) for chunk in chunks], 1)
+
+
+class _Recomputed(Function):
+    """A call that keeps its arguments alone, and is made again for the gradient.
+
+    torch's own checkpoint repeats the call as soon as a gradient is taken inside it, as an inner loop does.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, part: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+        ctx.part = part
+        ctx.save_for_backward(*inputs)
+        return part(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        twice = torch.is_grad_enabled()  # as it is where the gradient is to be differentiated again
+        wanted = ctx.needs_input_grad[1:]
+        with torch.enable_grad():
+            inputs = [x.view_as(x) for x in ctx.saved_tensors]  # apart, even where one was made from another
+            sources = [x for x, needed in zip(inputs, wanted, strict=True) if needed]
+            found = iter(
+                torch.autograd.grad(ctx.part(*inputs), sources, gradients, create_graph=twice, materialize_grads=True)
+            )
+        return None, *(next(found) if needed else None for needed in wanted)

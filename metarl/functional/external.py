@@ -10,6 +10,8 @@ external memory", whose equations stand in its Methods.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -33,13 +35,45 @@ def bounded(x: Tensor, limit: float) -> Tensor:
     return limit * torch.tanh(F.softplus(x) / limit)
 
 
+class _Cosine(torch.autograd.Function):
+    """Cosine ``[B, H, N]`` of unit keys with words, and 1 / length of the words ``[B, N]``.
+
+    Written out because torch's own backward goes over the whole memory five times. Both outputs are differentiable, so
+    that the backward, which is made of them, is so, too.
+    """
+
+    @staticmethod
+    def forward(key: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        shrink = torch.rsqrt(torch.linalg.vector_norm(memory, dim=-1).square() + FAINT)
+        return torch.bmm(key, memory.mT) * shrink[:, None], shrink
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: tuple[Tensor, Tensor]) -> None:
+        ctx.save_for_backward(*inputs, *output)
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx: Any, for_cosine: Tensor | None, for_shrink: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+        key, memory, cosine, shrink = ctx.saved_tensors
+        along, keys, words = None, None, None
+        if for_cosine is not None:
+            slope = for_cosine * shrink[:, None]
+            along = -(for_cosine * cosine).sum(1) * shrink.square()
+            keys, words = torch.bmm(slope, memory), torch.einsum("bhn,bhw->bnw", slope, key)
+        if for_shrink is not None:
+            along_shrink = -for_shrink * shrink.pow(3)
+            along = along_shrink if along is None else along + along_shrink
+        if along is not None:
+            words = along[..., None] * memory if words is None else torch.addcmul(words, along[..., None], memory)
+        return keys, words
+
+
 def content_weights(key: Tensor, memory: Tensor, strength: Tensor) -> Tensor:
     """Weights ``[B, H, N]`` by likeness to ``key`` ``[B, H, W]``: softmax of strength ``[B, H, 1]`` times the cosine.
 
     NTM eq. 5-6; LRUA eq. 2-3 (strength 1); DNC C(M, k, beta). An empty slot has cosine 0 with everything.
     """
-    length = torch.rsqrt((memory * memory).sum(-1) + FAINT)
-    cosine = torch.bmm(unit(key), memory.mT) * length[:, None]
+    cosine, _ = _Cosine.apply(unit(key), memory)
     return torch.softmax(strength * cosine, -1)
 
 
@@ -64,10 +98,34 @@ def sharpen(weights: Tensor, power: Tensor) -> Tensor:
     return torch.softmax(power * torch.log(weights + SHARPENED_FLOOR), -1)
 
 
+class _EraseAdd(torch.autograd.Function):
+    """M (1 - w e^T) + w a^T, which keeps nothing of the size of the memory for its backward but the memory itself."""
+
+    @staticmethod
+    def forward(memory: Tensor, weights: Tensor, erase: Tensor, word: Tensor) -> Tensor:
+        change = torch.addcmul(word[:, None], erase[:, None], memory, value=-1.0)
+        return torch.addcmul(memory, weights[..., None], change)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        memory, weights, erase, word = ctx.saved_tensors
+        both = grad * memory
+        for_weights = torch.bmm(word[:, None], grad.mT) - torch.bmm(erase[:, None], both.mT)
+        for_memory = torch.addcmul(grad, weights[..., None] * erase[:, None], grad, value=-1.0)
+        for_erase, for_word = -torch.bmm(weights[:, None], both), torch.bmm(weights[:, None], grad)
+        return for_memory, for_weights[:, 0], for_erase[:, 0], for_word[:, 0]
+
+
 def erase_and_add(memory: Tensor, weights: Tensor, erase: Tensor, word: Tensor, in_place: bool = False) -> Tensor:
     """M (1 - w e^T) + w a^T (NTM eq. 3-4; DNC): weights ``[B, N]``, erase in [0, 1] and word ``[B, W]``."""
+    if not in_place:
+        return _EraseAdd.apply(memory, weights, erase, word)
     change = torch.addcmul(word[:, None], erase[:, None], memory, value=-1.0)
-    return (Tensor.addcmul_ if in_place else torch.addcmul)(memory, weights[..., None], change)
+    return memory.addcmul_(weights[..., None], change)
 
 
 def clear_and_add(memory: Tensor, cleared: Tensor, weights: Tensor, word: Tensor, in_place: bool = False) -> Tensor:

@@ -1,6 +1,7 @@
 """Measured results: rows in ``docs/results/NAME.json``, written by the commands that measure, and their tables.
 
-``docs/results.md`` holds a part that is generated from all the rows; nobody edits it by hand::
+``docs/results.md`` holds a part that is generated from all the rows, ``docs/memory.md`` one from those of the recall
+benchmark; nobody edits these by hand::
 
     python -m metarl.report.results docs
 """
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
+from metarl.report import recall
 from metarl.report.rows import Row, meets, read, upsert
 from metarl.runs import replacing
 
@@ -54,10 +56,6 @@ def render(docs_dir: str | Path) -> str:
         ValueError: a file of rows is damaged, or ``results.md`` is missing or has lost a marker.
     """
     docs = Path(docs_dir)
-    page = docs / "results.md"
-    text = page.read_text(encoding="utf-8") if page.is_file() else ""
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise ValueError(f"{page} must have the lines {BEGIN!r} and {END!r}, in this order and once each")
     tables = [(path.stem, read(path)) for path in sorted((docs / "results").glob("*.json"))]
     parts = [f"## {name}\n\n{markdown(rows)}" for name, rows in tables if rows] or [
         "No results have been measured yet.\n"
@@ -66,17 +64,37 @@ def render(docs_dir: str | Path) -> str:
     if everything:
         short = sum(not meets(row) for row in everything)
         parts.insert(0, f"{len(everything)} results, {short} short of the goal.\n")
-    before, after = text.split(BEGIN)[0], text.split(END)[1]
-    return "\n".join([before + BEGIN, "", *parts, END]) + after
+    return _between(docs / "results.md", "\n".join(parts))
+
+
+def render_memory(docs_dir: str | Path) -> str:
+    """The same of ``memory.md``, whose generated part is the recall benchmark's."""
+    docs = Path(docs_dir)
+    return _between(docs / "memory.md", recall.markdown(read(docs / "results" / f"{recall.NAME}.json")))
 
 
 def write_markdown(docs_dir: str | Path) -> Path:
-    """Make the generated part of ``docs_dir/results.md`` anew from ``docs_dir/results/*.json``; see :func:`render`."""
-    page = Path(docs_dir) / "results.md"
-    text = render(docs_dir)
-    with replacing(page) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    return page
+    """Make the generated parts of ``docs_dir/results.md`` and, where there is one, of ``docs_dir/memory.md`` anew.
+
+    They are made from ``docs_dir/results/*.json``; see :func:`render`. Returns the path of ``results.md``.
+    """
+    docs = Path(docs_dir)
+    pages = {docs / "results.md": render(docs)}
+    if (docs / "memory.md").is_file():
+        pages[docs / "memory.md"] = render_memory(docs)
+    for page, text in pages.items():
+        with replacing(page) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    return docs / "results.md"
+
+
+def _between(page: Path, made: str) -> str:
+    """The text of ``page`` with ``made`` between its markers."""
+    text = page.read_text(encoding="utf-8") if page.is_file() else ""
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
+        raise ValueError(f"{page} must have the lines {BEGIN!r} and {END!r}, in this order and once each")
+    before, after = text.split(BEGIN)[0], text.split(END)[1]
+    return "\n".join([before + BEGIN, "", made, END]) + after
 
 
 def commit(root: str | Path | None = None) -> str:
@@ -112,6 +130,7 @@ def _row_cells(number: int, row: Row) -> list[str]:
     }
     verdict = "–" if low is None and high is None else "met" if meets(row) else "**short**"
     training = f"{row.train_steps:,} steps, {row.train_seconds:,.0f} s" if row.train_steps or row.train_seconds else "–"
+    training += f", {row.parameters:,} parameters" if row.parameters else ""
     return [
         str(number),
         row.setting,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,8 @@ class Row:
     """Environment steps of one training run; 0 where nothing was trained."""
     commit: str
     """What :func:`commit` said when the command started."""
+    parameters: int = 0
+    """Trained numbers of the model; 0 where it is not told."""
 
     def __post_init__(self) -> None:
         for name in ("setting", "method", "metric", "command", "commit"):
@@ -55,7 +57,7 @@ class Row:
         _number("ours", self.ours)
         if self.se is not None:
             _number("se", self.se, least=0)
-        for name in ("n_tasks", "train_steps"):
+        for name in ("n_tasks", "train_steps", "parameters"):
             _check(name, getattr(self, name), int, "a whole number")
             _number(name, getattr(self, name), least=0)
         _number("train_seconds", self.train_seconds, least=0)
@@ -80,10 +82,10 @@ class Row:
 
     @classmethod
     def from_json(cls, data: Any) -> Row:
-        """A row from a JSON object with exactly its fields."""
+        """A row from a JSON object with exactly its fields; those with a default may be left out."""
         _check("a row", data, Mapping, "an object")
         names = [field.name for field in fields(cls)]
-        if missing := [name for name in names if name not in data]:
+        if missing := [field.name for field in fields(cls) if field.default is MISSING and field.name not in data]:
             raise ValueError(f"{', '.join(missing)} missing, expected {', '.join(names)}")
         if unknown := [name for name in data if name not in names]:
             raise ValueError(f"{', '.join(unknown)} unknown, expected {', '.join(names)}")

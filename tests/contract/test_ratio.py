@@ -24,6 +24,8 @@ from metarl.training.ppo import PPOOptions, losses, take, update
 BERNOULLI, BARCODE = "metarl/BernoulliBandit-v0", "metarl/BarcodeBandit-v0"
 ROWS = 6
 EXACT = 1e-6
+STEPPED = 1e-5
+"""Gradient steps inside a read magnify rounding; the state of another row is wrong by 1e-3 and more."""
 
 REGISTERED = {name: replace(options, controller_options={"hidden_size": 8}, key_size=4) for name, options in runnable()}
 EPISODIC = MemoryOptions(controller="gru", controller_options={"hidden_size": 8}, key_size=4, value_size=8)
@@ -72,7 +74,12 @@ def rollouts(policy: MemoryPolicy, env: VecEnv, steps: int, count: int) -> list[
     return [rollout for rollout in made if rollout is not None]
 
 
-def assert_same_policy(policy: MemoryPolicy, rollout: Rollout) -> None:
+def exact(options: MemoryOptions) -> float:
+    """How far what is recomputed may be off."""
+    return STEPPED if options.access == "meta_gradient" or options.store == "neural" else EXACT
+
+
+def assert_same_policy(policy: MemoryPolicy, rollout: Rollout, exact: float = EXACT) -> None:
     """Recomputed in shuffled minibatches of uneven size: the same log probabilities, values and so ratio 1."""
     order = torch.randperm(ROWS, generator=torch.Generator().manual_seed(1))
     for rows in order.tensor_split(4):
@@ -80,9 +87,9 @@ def assert_same_policy(policy: MemoryPolicy, rollout: Rollout) -> None:
         with torch.no_grad():
             again = policy.evaluate(batch.obs, batch.state, batch.begin, batch.actions)
             _, report = losses(policy, batch, PPOOptions(), ent_coef=0.0)
-        torch.testing.assert_close(again.log_prob, batch.log_probs, atol=EXACT, rtol=EXACT)
-        torch.testing.assert_close(again.value, batch.values, atol=EXACT, rtol=EXACT)
-        assert float(report["ratio_error"]) <= EXACT
+        torch.testing.assert_close(again.log_prob, batch.log_probs, atol=exact, rtol=exact)
+        torch.testing.assert_close(again.value, batch.values, atol=exact, rtol=exact)
+        assert float(report["ratio_error"]) <= exact
         assert float(report["clip_fraction"]) == 0.0
 
 
@@ -98,7 +105,7 @@ def test_trap_10_the_ratio_is_one_before_any_step(options, make_env, steps) -> N
     made = rollouts(policy, env, steps, 3)
     assert len(made) == 3
     for rollout in made:
-        assert_same_policy(policy, rollout)
+        assert_same_policy(policy, rollout, exact(options))
     spread = made[-1].log_probs.exp()
     assert float(spread.max() - spread.min()) > 1e4 * EXACT, "the policy tells its inputs apart"
 
@@ -117,8 +124,8 @@ def test_at_learning_rate_zero_an_update_changes_nothing(options) -> None:
         progress=0.0,
         generator=torch.Generator().manual_seed(0),
     )
-    assert report["ratio_error"] <= EXACT
-    assert report["approx_kl"] == pytest.approx(0.0, abs=EXACT)
+    assert report["ratio_error"] <= exact(options)
+    assert report["approx_kl"] == pytest.approx(0.0, abs=exact(options))
     assert all(torch.equal(p, q) for p, q in zip(policy.parameters(), before, strict=True))
 
 

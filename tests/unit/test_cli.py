@@ -19,6 +19,7 @@ from command_line import Ran, run
 from metarl.agents.rl2 import RL2PPO
 from metarl.envs.bandit import BatchedBandit
 from metarl.memory.ablation import ABLATIONS
+from metarl.memory.registry import ACCESSES, CONTROLLERS, NATIVE, STORES
 from metarl.runs import RunFolder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -237,9 +238,13 @@ def test_list_names_what_can_be_used() -> None:
     assert {"bandit", "barcode", "barcode-episodic"} <= {
         row["name"] for row in json.loads(run("list", "presets", "--json").out)
     }
-    memories = json.loads(run("list", "memories", "--json").out)
-    assert {row["controller"] for row in memories} == {"feedforward", "gru", "lstm"}
-    assert all(row["parameters"] > 0 and row["unroll"] in ("parallel", "stepped") for row in memories)
+    memories = json.loads(run("list", "memories", "--untimed", "--json").out)
+    cores = [row for row in memories if row["parameters"] != "n/a"]
+    assert {row["controller"] for row in cores} == set(CONTROLLERS)
+    assert all(row["parameters"] > 0 and row["unroll"] in ("parallel", "stepped") for row in cores)
+    cells = {(row["store"], row["access"]) for row in memories if row["store"] != "none"}
+    assert cells == {(store, access) for store in STORES for access in (*ACCESSES, NATIVE)}, "the whole matrix"
+    assert all(row["note"] for row in memories if row not in cores), "what can't be has a reason"
 
 
 WRONG = {
@@ -260,7 +265,7 @@ WRONG = {
     "too large": (["train", "bandit", "--set", "ppo.gamma=1.5"], "ppo.gamma is 1.5, expected less than or equal to 1"),
     "infinite": (["train", "bandit", "--set", "ppo.gamma=inf"], "ppo.gamma is inf, expected a finite number"),
     "store": (["train", "bandit", "--set", "memory.store=epsodic"], "memory.store.*did you mean 'episodic'"),
-    "access": (["train", "bandit", "--set", "memory.access=graf"], "memory.access is 'graf'; it can be attention"),
+    "access": (["train", "bandit", "--set", "memory.access=graf"], "memory.access is 'graf'; did you mean 'graph'"),
     "controller": (["train", "bandit", "--set", "memory.controller=rnn"], "it can be feedforward, gru, lstm"),
     "memory option": (["train", "bandit", "--set", "memory.store_options.size=4"], "unknown key size.*capacity"),
     "memory value": (["train", "bandit", "--set", "memory.access_options.heads=0"], "heads is 0, expected greater"),

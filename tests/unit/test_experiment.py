@@ -107,7 +107,7 @@ def test_a_preset_may_be_a_file(tmp_path: Path) -> None:
     assert configure(str(path)) == configure("bandit")
 
 
-@pytest.mark.parametrize(("name", "memory"), [(name, memory) for name, memory, _ in runnable()])
+@pytest.mark.parametrize(("name", "memory"), list(runnable()))
 def test_every_listed_memory_trains_and_evaluates(tmp_path: Path, name: str, memory: Any) -> None:
     tiny = replace(memory, controller_options={"hidden_size": 8}, key_size=8)
     made = check(replace(experiment(), memory=tiny))

@@ -94,7 +94,8 @@ class MetaGradient(Access):
         most = int((weights > 0).sum(-1).max()) if weights.numel() else 0
         batch, _, width = inputs.shape
         each = batch * content.values.shape[-1] * max(most, width, o.hidden_size or 0)
-        value = by_queries(self._part(most), (asked, weights), (inputs, content.values), each)
+        own = (*self.phi.values(), *(raw.sigmoid() for raw in self.raw_lr.values()))
+        value = by_queries(self._part(most), (asked, weights), (inputs, content.values, *own), each)
         if not o.second_order:
             attended = weights @ content.values
             value = value + (attended - attended.detach())
@@ -106,8 +107,9 @@ class MetaGradient(Access):
 
     def _part(self, most: int) -> Callable[..., Tensor]:
         """The read of some of the queries, each of which has at most ``most`` neighbours."""
+        o, names = self.options, list(self.phi)
 
-        def part(asked: Tensor, weights: Tensor, inputs: Tensor, values: Tensor) -> Tensor:
+        def part(asked: Tensor, weights: Tensor, inputs: Tensor, values: Tensor, *own: Tensor) -> Tensor:
             near, place = weights.topk(most, -1)
             rows = place + torch.arange(len(inputs), device=place.device)[:, None, None] * inputs.shape[1]
             beyond = (near == 0)[..., None]  # what a query does not see fills its neighbours up
@@ -115,9 +117,8 @@ class MetaGradient(Access):
                 s.flatten(0, 1).index_select(0, rows.flatten()).unflatten(0, rows.shape).masked_fill(beyond, 0.0)
                 for s in (inputs, values)
             )
-            phi = {name: p.expand(*asked.shape[:2], *p.shape) for name, p in self.phi.items()}
-            lr = {name: raw.sigmoid() for name, raw in self.raw_lr.items()}
-            o = self.options
+            phi = {name: p.expand(*asked.shape[:2], *p.shape) for name, p in zip(names, own, strict=False)}
+            lr = dict(zip(names, own[len(names) :], strict=True))
             fitted = adapt(_map, phi, (x, v), near, steps=o.steps, lr=lr, second_order=o.second_order)
             return _map(fitted, asked[..., None, :]).squeeze(-2)
 

@@ -55,6 +55,8 @@ class FeedForward(Controller):
         """Nothing."""
         return NoState()
 
-    def unroll(self, x: Tensor, state: NoState, reinstated: Tensor | None = None) -> tuple[Tensor, NoState]:
+    def unroll(
+        self, x: Tensor, state: NoState, reinstated: Tensor | None = None, cleared: Tensor | None = None
+    ) -> tuple[Tensor, NoState]:
         """See :meth:`metarl.memory.contract.Controller.unroll`."""
         return self.net(x), state

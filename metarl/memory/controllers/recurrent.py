@@ -46,7 +46,9 @@ class GRU(Controller):
         """See :meth:`metarl.memory.contract.Controller.initial_state`."""
         return GRUState(weights(self.rnn)[1].new_zeros(batch_size, self.output_size))
 
-    def unroll(self, x: Tensor, state: GRUState, reinstated: Tensor | None = None) -> tuple[Tensor, GRUState]:
+    def unroll(
+        self, x: Tensor, state: GRUState, reinstated: Tensor | None = None, cleared: Tensor | None = None
+    ) -> tuple[Tensor, GRUState]:
         """See :meth:`metarl.memory.contract.Controller.unroll`."""
         y, h = self.rnn(x, state.h[None])
         return y, GRUState(h[0])
@@ -87,7 +89,9 @@ class LSTM(Controller):
         zeros = weights(self.rnn)[1].new_zeros(batch_size, self.output_size)
         return LSTMState(zeros, zeros.clone())
 
-    def unroll(self, x: Tensor, state: LSTMState, reinstated: Tensor | None = None) -> tuple[Tensor, LSTMState]:
+    def unroll(
+        self, x: Tensor, state: LSTMState, reinstated: Tensor | None = None, cleared: Tensor | None = None
+    ) -> tuple[Tensor, LSTMState]:
         """See :meth:`metarl.memory.contract.Controller.unroll`."""
         if reinstated is None or self.gate is None:
             y, (h, c) = self.rnn(x, (state.h[None], state.c[None]))

@@ -112,7 +112,7 @@ class Attention(nn.Module):
         return self.output(torch.cat(read, 1)), new_keys, new_values
 
     def _attend(self, query: Tensor, parts: list[list[Tensor]], sight: Sight) -> Tensor:
-        """``[B, C, H]``; cache and sequence are parts, so that the cache isn't copied to join them."""
+        """``[B, C, H]``; keys and values come in parts, cache and sequence, so that nothing is copied to join them."""
         bias = self.bias[:, sight.distance].masked_fill(sight.outside, -torch.inf)
         every = [self._match(query, keys) for keys, _ in parts]
         logits = (every[0] if len(every) == 1 else torch.cat(every, -1)) + bias
@@ -178,12 +178,12 @@ class WindowTransformer(Controller):
     def unroll(
         self, x: Tensor, state: WindowState, reinstated: Tensor | None = None, cleared: Tensor | None = None
     ) -> tuple[Tensor, WindowState]:
-        """See :meth:`metarl.memory.contract.Controller.unroll`; memory grows with T times chunk and window."""
+        """See :meth:`metarl.memory.contract.Controller.unroll`; memory is linear in T."""
         steps, cached = len(x), self.options.window - 1
         begin = (cached - state.length).expand(steps, -1)
         if cleared is not None:
-            own = torch.arange(cached, cached + steps, device=x.device)[:, None]
-            begin = torch.where(cleared, own, begin).cummax(0).values
+            here = torch.arange(cached, cached + steps, device=x.device)[:, None]
+            begin = torch.where(cleared, here, begin).cummax(0).values
         seen = list(sights(begin, self.options.window))
         y, keys, values = self.embed(x).transpose(0, 1), [], []
         for n, layer in enumerate(self.layers):
@@ -191,17 +191,23 @@ class WindowTransformer(Controller):
             keys.append(key)
             values.append(value)
         length = (cached + steps - begin[-1]).clamp(max=cached)
-        gone = None
-        if cleared is not None and cleared.any():
-            gone = (torch.arange(cached, device=x.device) < cached - length[:, None])[:, None, :, None]
-        old = WindowState(*(shift(*pair, gone) for pair in ((state.keys, keys), (state.values, values))), length)
-        return self.norm(y).transpose(0, 1), old
+        emptied = None if cleared is None else cleared.any(0).nonzero()[:, 0]
+        state = WindowState(
+            shift(state.keys, keys, length, emptied), shift(state.values, values, length, emptied), length
+        )
+        return self.norm(y).transpose(0, 1), state
 
 
-def shift(cache: Tensor, new: list[Tensor], gone: Tensor | None) -> Tensor:
-    """``cache`` ``[B, L, W - 1, H]`` with ``new`` ``[B, T, H]`` of each layer behind it, as much as has room."""
+def shift(cache: Tensor, new: list[Tensor], length: Tensor, emptied: Tensor | None) -> Tensor:
+    """``cache`` ``[B, L, W - 1, H]`` with the newest of ``new``, ``[B, T, H]`` of each layer, behind it.
+
+    In the rows ``emptied`` (indices), what lies before the last ``length`` ``[B]`` entries becomes zero.
+    """
     room, steps = cache.shape[2], new[0].shape[1]
     latest = torch.stack([part[:, max(steps - room, 0) :] for part in new], 1)
     if steps < room:
         latest = torch.cat([cache[:, :, steps:], latest], 2)
-    return latest if gone is None else latest.masked_fill_(gone, 0.0)
+    if emptied is not None and len(emptied):  # few rows at a time, where trials begin apart from each other
+        gone = torch.arange(room, device=length.device) < room - length[emptied, None]
+        latest[emptied] = latest[emptied].masked_fill(gone[:, None, :, None], 0.0)
+    return latest

@@ -98,6 +98,11 @@ class DeltaRule(Store):
         value = (queries @ state.memory).transpose(1, 2).flatten(2)
         return Read(value.to(query.dtype), None), state
 
+    @property
+    def parallel(self) -> bool:
+        """See :meth:`metarl.memory.contract.Store.parallel`."""
+        return True
+
     def unroll(self, state: DeltaRuleState, moves: Moves) -> tuple[Tensor, DeltaRuleState]:
         """See :meth:`metarl.memory.contract.Store.unroll`."""
         dtype = torch.promote_types(state.memory.dtype, torch.float32)  # the solver knows nothing shorter

@@ -21,7 +21,7 @@ class LifelongOptions:
     slots: Annotated[int, Ge(1)] = 128
     """Slots, the same ones for all rows and trials."""
     hit: Annotated[float, Gt(0), Le(1)] = 0.9
-    """A write whose key and value both have at least this cosine with the nearest slot's is a hit."""
+    """A write whose key and value both have at least this cosine with a slot's is a hit."""
 
 
 class LifelongState(NamedTuple):
@@ -41,7 +41,8 @@ class Lifelong(Store):
     What is kept for life are buffers ``[N, ...]`` shared by all rows. A trial begins with a copy of them and writes
     into its own, so that rows don't see each other and an unroll equals stepping; :meth:`consolidate` takes what a
     batch has shown into the buffers, after learning from it. All is written without gradient. A hit needs the values
-    to agree, which are labels in the source; the source's random noise on ages is left out.
+    to agree, which are labels in the source, and goes to the first such slot: of equal keys none is the nearest. The
+    source's random noise on ages is left out.
     """
 
     scope: ClassVar[Literal["trial", "lifelong"]] = "lifelong"
@@ -79,7 +80,7 @@ class Lifelong(Store):
         """See :meth:`metarl.memory.contract.Store.write`."""
         key, value = key.detach(), value.detach()
         batch = torch.arange(len(key), device=key.device)
-        slot, hit = self._nearest(state.keys, state.values, state.age, key, value)
+        slot, hit = self._hit(state.keys, state.values, state.age, key, value)
         fresh = torch.where(state.age < 0, torch.iinfo(state.age.dtype).max, state.age).argmax(1)
         slot = torch.where(hit, slot, fresh)
         old_key, old_value = state.keys[batch, slot], state.values[batch, slot]
@@ -105,7 +106,7 @@ class Lifelong(Store):
         if not len(keys):
             return
         kept, held, age = (leaf.expand(len(keys), *leaf.shape) for leaf in (self.keys, self.values, self.age))
-        slot, hit = self._nearest(kept, held, age, keys, values)
+        slot, hit = self._hit(kept, held, age, keys, values)
         self.age += (self.age >= 0).to(self.age.dtype)
         times = 1 + torch.bincount(slot[hit], minlength=len(self.age))[:, None]
         for buffer, new in ((self.keys, keys), (self.values, values)):
@@ -116,10 +117,12 @@ class Lifelong(Store):
         taken = rank.argsort(descending=True, stable=True)[: len(missed)]
         self.keys[taken], self.values[taken], self.age[taken] = keys[missed], values[missed], 0
 
-    def _nearest(self, keys: Tensor, values: Tensor, age: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """The slot ``[B]`` whose key is nearest, and whether it is a hit."""
-        near = (unit(keys) @ unit(key)[..., None])[..., 0].masked_fill(age < 0, -torch.inf)
-        likeness, slot = near.max(1)
-        held = values[torch.arange(len(slot), device=slot.device), slot]
-        agrees = (unit(held) * unit(value)).sum(-1) >= self.options.hit
-        return slot, (likeness >= self.options.hit) & agrees
+    def _hit(self, keys: Tensor, values: Tensor, age: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """The first slot ``[B]`` that agrees with key and value, and whether there is one."""
+        found = (age >= 0) & _alike(keys, key, self.options.hit) & _alike(values, value, self.options.hit)
+        return found.to(torch.uint8).argmax(1), found.any(1)
+
+
+def _alike(held: Tensor, new: Tensor, least: float) -> Tensor:
+    """``[B, N]`` bool: whether slots ``[B, N, D]`` have at least this cosine with ``[B, D]``."""
+    return (unit(held) @ unit(new)[..., None])[..., 0] >= least

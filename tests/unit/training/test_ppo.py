@@ -64,8 +64,8 @@ def test_the_loss_by_hand() -> None:
 
 @pytest.mark.parametrize(
     "memory",
-    [replace(options, controller_options={"hidden_size": 8}, key_size=4) for _, options, _ in runnable()],
-    ids=[name for name, _, _ in runnable()],
+    [replace(options, controller_options={"hidden_size": 8}, key_size=4) for _, options in runnable()],
+    ids=[name for name, _ in runnable()],
 )
 def test_trap_11_other_sequences_change_nothing_of_a_row(memory: MemoryOptions) -> None:
     """Garbage beside a row leaves its outputs, its state and the gradients that it causes as they are."""

@@ -1,0 +1,304 @@
+"""Memories that are networks: fast weights by the delta rule, and an MLP that takes gradient steps."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from metarl import tree
+from metarl.functional.kernels import unit
+from metarl.memory.contract import Moves, Store
+from metarl.memory.stores.delta import DeltaRule, DeltaRuleOptions
+from metarl.memory.stores.neural import NeuralMemory, NeuralOptions, bounded
+
+KEY, VALUE, BATCH, STEPS = 4, 6, 5, 30
+BIG = 100.0
+"""A control whose sigmoid is 1."""
+
+
+def make(name: str, key_size: int = KEY, value_size: int = VALUE, seed: int = 0) -> Store:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        if name == "neural":
+            return NeuralMemory(key_size, value_size, None, NeuralOptions(hidden_size=64 if key_size > KEY else 7))
+        return DeltaRule(key_size, value_size, None, DeltaRuleOptions(heads=2 if name == "delta, 2 heads" else 1))
+
+
+EVERY = pytest.mark.parametrize("name", ["delta", "delta, 2 heads", "neural"])
+DELTA = pytest.mark.parametrize("name", ["delta", "delta, 2 heads"])
+
+
+def to(state, dtype: torch.dtype):
+    return tree.map_tensors(lambda leaf: leaf.to(dtype), state)
+
+
+def draw(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def moves(store: Store, dtype: torch.dtype, seed: int = 0) -> Moves:
+    """A ragged course: rows reset and write at their own times; one resets at every step, one never writes."""
+    generator = torch.Generator().manual_seed(seed)
+    reset = torch.rand(STEPS, BATCH, generator=generator) < 0.1
+    written = torch.rand(STEPS, BATCH, generator=generator) < 0.7
+    reset[:, 0], written[:, 1] = True, False
+    x = torch.randn(STEPS, BATCH, 2 * KEY + VALUE + store.control_size, generator=generator, dtype=torch.float64)
+    key, value, query, control = x.to(dtype).split([KEY, VALUE, KEY, store.control_size], -1)
+    return Moves(reset, written, key, value, control + store.start_control().to(dtype) / 2, query, None)
+
+
+def stepped(store: Store, state, course: Moves):
+    reads = []
+    for t in range(len(course.reset)):
+        state = store.reset(state, course.reset[t])
+        assert course.write_control is not None
+        state = store.write(state, course.key[t], course.value[t], course.write_control[t], rows=course.written[t])
+        read, state = store.read(state, course.query[t][:, None])
+        reads.append(read.value[:, 0])
+    return torch.stack(reads), state
+
+
+def filled(store: Store, dtype: torch.dtype = torch.float32):
+    """A state that every leaf of holds something."""
+    state = to(store.initial_state(BATCH), dtype)
+    for t in range(3):
+        state = store.write(
+            state, draw(BATCH, KEY, seed=t), draw(BATCH, VALUE, seed=t + 10), draw(BATCH, store.control_size, seed=t)
+        )
+    return tree.map_tensors(torch.Tensor.detach, state)
+
+
+@EVERY
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
+def test_unroll_equals_steps_forward_and_backward(name: str, dtype: torch.dtype, tolerance: float) -> None:
+    store = make(name).to(dtype)
+    start, results = filled(store, dtype), []
+    for run in (lambda *x: stepped(store, *x), store.unroll):
+        state = tree.map_tensors(lambda leaf: leaf.clone().requires_grad_(), start)
+        course = moves(store, dtype)
+        wanted = [x.requires_grad_() for x in (course.key, course.value, course.write_control, course.query)]
+        reads, last = run(state, course._replace(key=wanted[0], value=wanted[1], query=wanted[3]))
+        loss = (reads * torch.linspace(-1, 1, reads.numel(), dtype=dtype).view_as(reads)).sum()
+        loss = loss + sum(leaf.square().sum() for leaf in tree.leaves(last))
+        grads = torch.autograd.grad(loss, [*wanted, *tree.leaves(state)])
+        results.append([reads.detach(), *(leaf.detach() for leaf in tree.leaves(last)), *grads])
+    for left, right in zip(*results, strict=True):
+        torch.testing.assert_close(left, right, atol=tolerance, rtol=tolerance)
+
+
+@EVERY
+def test_other_rows_stay_exactly_as_they_were(name: str) -> None:
+    store = make(name)
+    state, rows = filled(store), torch.tensor([True, False, True, False, False])
+    key, value, control = draw(BATCH, KEY), draw(BATCH, VALUE), draw(BATCH, store.control_size)
+    whole = store.write(state, key, value, control)
+    part = store.write(state, key, value, control, rows=rows)
+    emptied = store.reset(state, rows)
+    fresh = store.initial_state(BATCH)
+    for leaves in zip(*(tree.leaves(s) for s in (state, whole, part, emptied, fresh)), strict=True):
+        before, all_written, some, none, empty = leaves
+        assert torch.equal(some[~rows], before[~rows])
+        assert torch.equal(some[rows], all_written[rows])
+        assert not torch.equal(some[rows], before[rows])
+        assert torch.equal(none[~rows], before[~rows])
+        assert torch.equal(none[rows], empty[rows])
+
+
+@EVERY
+@torch.no_grad()
+def test_donating_changes_nothing_but_the_buffers(name: str) -> None:
+    store, rows = make(name), torch.tensor([True, True, False, True, False])
+    before = filled(store)
+    written = (draw(BATCH, KEY), draw(BATCH, VALUE), draw(BATCH, store.control_size))
+    kept = tree.map_tensors(torch.Tensor.clone, before)
+    plain = store.reset(store.write(before, *written, rows=rows), ~rows)
+    given = tree.map_tensors(torch.Tensor.clone, before)
+    donated = store.reset(store.write(given, *written, rows=rows, donate=True), ~rows, donate=True)
+    for a, b, c, d, e in zip(*(tree.leaves(s) for s in (before, kept, plain, donated, given)), strict=True):
+        assert torch.equal(a, b)
+        torch.testing.assert_close(c, d, atol=1e-6, rtol=1e-6)
+        assert d.data_ptr() == e.data_ptr()
+
+
+@EVERY
+def test_queries_side_by_side_and_rows_in_any_order(name: str) -> None:
+    store = make(name)
+    state, query = filled(store), draw(BATCH, 3, KEY)
+    together, after = store.read(state, query)
+    assert after is state
+    order = torch.tensor([3, 0, 4, 1, 2])
+    shuffled, _ = store.read(tree.index(state, order), query[order])
+    torch.testing.assert_close(shuffled.value, together.value[order])
+    for i in range(3):
+        alone, _ = store.read(state, query[:, i : i + 1])
+        torch.testing.assert_close(alone.value[:, 0], together.value[:, i])
+
+
+@DELTA
+def test_a_key_holds_what_was_written_last(name: str) -> None:
+    store = make(name)
+    certain = torch.full((BATCH, store.control_size), BIG)
+    state, key = filled(store), draw(BATCH, KEY) * 100  # long, so that its unit is of length one to rounding
+    for t in range(3):
+        value = draw(BATCH, VALUE, seed=t)
+        state = store.write(state, key, value, certain)
+        torch.testing.assert_close(store.read(state, key[:, None])[0].value[:, 0], value, atol=1e-5, rtol=1e-5)
+
+
+@DELTA
+def test_orthogonal_keys_leave_each_other_alone_and_forget_at_their_rate(name: str) -> None:
+    store = make(name)
+    state = store.initial_state(1)
+    width = KEY // store.heads
+    keys = 1e3 * torch.eye(width).repeat(1, store.heads)
+    values = draw(width, VALUE)
+    half = torch.cat([torch.full((1, store.heads), BIG), torch.zeros(1, store.heads)], 1)  # b = 1, a = sigmoid(0)
+    for key, value in zip(keys, values, strict=True):
+        state = store.write(state, key[None], value[None], half)
+    read = store.read(state, keys[None])[0].value[0]
+    age = torch.arange(width - 1, -1, -1)[:, None]
+    torch.testing.assert_close(read, values * 0.5**age, atol=1e-5, rtol=1e-5)
+
+
+def test_the_neural_memory_follows_its_equations() -> None:
+    """Against a loop that knows nothing of W - W_0, of layers or of rows, and asks autograd for the gradient."""
+    store = make("neural").double()
+    assert isinstance(store, NeuralMemory)
+    with torch.no_grad():
+        store.outer.copy_(draw(*store.outer.shape, seed=5))
+    keys, values, controls = draw(6, KEY).double(), 3 * draw(6, VALUE).double(), draw(6, 3).double()
+    weights = [store.inner.detach().clone().requires_grad_(), store.outer.detach().clone().requires_grad_()]
+    surprise = [torch.zeros_like(w) for w in weights]
+    state = store.initial_state(1)
+    for key, value, control in zip(keys, values, controls, strict=True):
+        state = store.write(state, key[None], value[None], control[None])
+        k, v = unit(key), value / (1 + value.square().mean()).sqrt()
+        hidden = (k @ weights[0]).tanh()
+        error = hidden @ weights[1] - v
+        gradient = torch.autograd.grad(error.square().sum() / 2, weights)
+        theta, eta, alpha = control.sigmoid()
+        with torch.no_grad():
+            length = (
+                1 + (gradient[0].square().sum() / k.square().sum() + gradient[1].square().sum()) / error.square().sum()
+            )
+            surprise = [eta * s - theta * g / length for s, g in zip(surprise, gradient, strict=True)]
+            weights = [(1 - alpha) * w + s for w, s in zip(weights, surprise, strict=True)]
+        weights = [w.requires_grad_() for w in weights]
+    kept = [state.inner + store.inner, state.outer + store.outer, state.inner_momentum, state.outer_momentum]
+    for ours, expected in zip(kept, [*weights, *surprise], strict=True):
+        torch.testing.assert_close(ours[0], expected, atol=1e-6, rtol=1e-6)  # a floor of 1e-6 is in the squared error
+    query = draw(1, KEY).double()
+    expected = (unit(query) @ weights[0]).tanh() @ weights[1]
+    torch.testing.assert_close(store.read(state, query[None])[0].value[0], expected, atol=1e-6, rtol=1e-6)
+
+
+def test_reading_an_empty_neural_memory_asks_the_learned_network_alone() -> None:
+    store = make("neural")
+    assert isinstance(store, NeuralMemory)
+    query = draw(BATCH, 2, KEY)
+    assert store.read(store.initial_state(BATCH), query)[0].value.abs().max() == 0
+    with torch.no_grad():
+        store.outer.copy_(draw(*store.outer.shape))
+    expected = (unit(query) @ store.inner).tanh() @ store.outer
+    after_reset = store.reset(filled(store), torch.ones(BATCH, dtype=torch.bool))
+    for empty in (store.initial_state(BATCH), after_reset):
+        torch.testing.assert_close(store.read(empty, query)[0].value, expected)
+
+
+class Course(torch.nn.Module):
+    """Three writes and a read, as a function of the store's parameters too."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__()
+        self.store = store
+
+    def forward(self, key: Tensor, value: Tensor, control: Tensor, query: Tensor) -> Tensor:
+        state = to(self.store.initial_state(2), key.dtype)
+        for t in range(3):
+            state = self.store.write(state, key[t], value[t], control[t], rows=torch.tensor([True, t != 1]))
+        return self.store.read(state, query)[0].value
+
+
+@EVERY
+def test_gradients_to_second_order(name: str) -> None:
+    course = Course(make(name)).double()
+    parameters = {n: (p.detach() + 0.1).requires_grad_() for n, p in course.named_parameters()}
+    shapes = [(3, 2, KEY), (3, 2, VALUE), (3, 2, course.store.control_size), (2, 1, KEY)]
+    inputs = [draw(*shape, seed=i).double().requires_grad_() for i, shape in enumerate(shapes)]
+
+    def run(*given: Tensor) -> Tensor:
+        weights = dict(zip(parameters, given[len(inputs) :], strict=True))
+        return torch.func.functional_call(course, weights, given[: len(inputs)])
+
+    assert torch.autograd.gradcheck(run, [*inputs, *parameters.values()])
+    assert torch.autograd.gradgradcheck(run, [*inputs, *parameters.values()])
+
+
+@pytest.mark.parametrize("pairs", [8, 16])
+@pytest.mark.parametrize("width", [32, 64])
+@pytest.mark.parametrize("name", ["delta", "neural"])
+@torch.no_grad()
+def test_an_untrained_memory_recalls(name: str, width: int, pairs: int) -> None:
+    """Random keys and values, written once each as start_control says: what is read is nearest to the right value."""
+    store, batch = make(name, width, width), 200
+    keys, values = draw(pairs, batch, width, seed=1), draw(pairs, batch, width, seed=2)
+    state = store.initial_state(batch)
+    for key, value in zip(keys, values, strict=True):
+        state = store.write(state, key, value, store.start_control().expand(batch, -1))
+    read = store.read(state, keys.transpose(0, 1))[0].value
+    nearest = torch.cdist(read, bounded(values.transpose(0, 1)) if name == "neural" else values.transpose(0, 1)).argmin(
+        -1
+    )
+    assert (nearest == torch.arange(pairs)).double().mean() > (0.98 if pairs == 8 else 0.9)
+
+
+EXTREMES = torch.tensor([0.0, -0.0, 1.0, -1.0, 1e8, -1e8, 1e-8, 1e-30, 3e4, -1e20])
+
+
+@EVERY
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_ten_thousand_extreme_inputs_stay_finite(name: str, dtype: torch.dtype) -> None:
+    store = make(name).to(dtype)
+    batch, steps, generator = 2500, 4, torch.Generator().manual_seed(0)
+
+    def extreme(*shape: int) -> Tensor:
+        """Vectors of one extreme, vectors of many, and the same vector again at every step."""
+        many = EXTREMES[torch.randint(len(EXTREMES), shape, generator=generator)]
+        one = EXTREMES[torch.randint(len(EXTREMES), (*shape[:-1], 1), generator=generator)].expand(shape)
+        same = many[:1].expand(shape)
+        kind = torch.randint(3, (1, shape[1], 1), generator=generator)
+        return torch.where(kind == 0, many, torch.where(kind == 1, one, same)).to(dtype).clone().requires_grad_()
+
+    key, query, value = extreme(steps, batch, KEY), extreme(steps, batch, KEY), extreme(steps, batch, VALUE)
+    control = extreme(steps, batch, store.control_size)
+    reset, written = torch.rand(2, steps, batch, generator=generator).unbind(0)
+    course = Moves(reset < 0.2, written < 0.8, key, value, control, query, None)
+    state = to(store.initial_state(batch), dtype)
+    runs = [stepped(store, state, course), store.unroll(state, course)]
+    for result in runs:
+        if result is None:
+            continue
+        reads, last = result
+        assert reads.dtype == dtype
+        assert reads.isfinite().all()
+        assert all(leaf.isfinite().all() for leaf in tree.leaves(last))
+        inputs = [key, value, control, query, *store.parameters()]
+        grads = torch.autograd.grad(reads.float().sum(), inputs)
+        assert all(g.isfinite().all() for g in grads)
+
+
+def test_sizes_that_the_heads_do_not_divide_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"value_size = 7 can't be split among 2 heads.*key_size = 4"):
+        DeltaRule(4, 7, None, DeltaRuleOptions(heads=2))
+    with pytest.raises(ValueError, match="key_size = 5"):
+        DeltaRule(5, 6, None, DeltaRuleOptions(heads=2))
+
+
+@EVERY
+def test_a_network_has_no_slots(name: str) -> None:
+    store = make(name)
+    with pytest.raises(TypeError, match="has no slots"):
+        store.content(store.initial_state(1))
+    with pytest.raises(TypeError, match="needs a control"):
+        store.write(store.initial_state(1), draw(1, KEY), draw(1, VALUE))

@@ -1,0 +1,268 @@
+"""Supervised training: its budget, its schedule, its record, and what it does with numbers that are not finite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import count
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from metarl.data.recall import RepeatFirst, Sequences
+from metarl.memory.contract import MemoryCore, State
+from metarl.nets.sequence import SequenceClassifier, asked_accuracy, asked_loss
+from metarl.training.collect import NonFiniteError
+from metarl.training.supervised import SupervisedOptions, Trained, Validation, fit
+from metarl.types import Boundary, CoreInput
+
+
+class Held(NamedTuple):
+    """The state of a GRU."""
+
+    hidden: Tensor
+
+
+class ToyCore(MemoryCore):
+    """A GRU that begins afresh with the sequence."""
+
+    def __init__(self, size: int, hidden: int = 16) -> None:
+        super().__init__()
+        self.output_size = hidden
+        self.gru = nn.GRU(size, hidden)
+
+    def initial_state(self, batch_size: int) -> Held:
+        return Held(torch.zeros(batch_size, self.output_size))
+
+    def forward(self, x: CoreInput, state: State, begin: Tensor, *, donate: bool = False) -> tuple[Tensor, State]:
+        raise NotImplementedError
+
+    def unroll(self, x: CoreInput, state: Held, begin: Tensor) -> tuple[Tensor, Held]:
+        assert (begin[0] == Boundary.TRIAL).all()
+        y, hidden = self.gru(torch.cat([x.now, x.feedback], -1), state.hidden[None])
+        return y, Held(hidden[0])
+
+
+class Mean(nn.Module):
+    """One number, whose loss is its squared distance from the batch."""
+
+    def __init__(self, start: float = 0.0) -> None:
+        super().__init__()
+        self.number = nn.Parameter(torch.tensor(start))
+
+
+def loss_fn(model: Mean, batch: float) -> Tensor:
+    return (model.number - batch).square()
+
+
+def train(options: SupervisedOptions, model: Mean | None = None, **more: Any) -> Trained:
+    return fit(model or Mean(), loss_fn, more.pop("batches", iter(lambda: 1.0, None)), options, **more)
+
+
+def ticking(step: float) -> Callable[[], float]:
+    times = count()
+    return lambda: step * next(times)
+
+
+@pytest.fixture(autouse=True)
+def _weights_from_a_seed() -> Iterator[None]:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
+
+
+def test_training_ends_after_its_updates() -> None:
+    batches = iter([1.0] * 100)
+    done = train(SupervisedOptions(updates=7), batches=batches)
+    assert done.updates == 7
+    assert len(list(batches)) == 93  # none was drawn in vain
+    assert done.curve == ()
+
+
+def test_training_ends_after_its_seconds() -> None:
+    assert train(SupervisedOptions(seconds=10), clock=ticking(1.0)).updates == 5  # two looks at the clock an update
+    assert train(SupervisedOptions(seconds=10, updates=3), clock=ticking(1.0)).updates == 3
+
+
+def test_training_ends_with_its_batches() -> None:
+    assert train(SupervisedOptions(updates=7), batches=[1.0, 1.0]).updates == 2
+    nothing = train(SupervisedOptions(updates=7), batches=[], validate=lambda model: 1.0)
+    assert nothing.updates == 0
+    assert np.isnan(nothing.loss)
+    assert nothing.curve == ()
+
+
+def test_training_ends_when_the_target_is_reached() -> None:
+    model, told = Mean(), list[Validation]()
+    options = SupervisedOptions(updates=1000, learning_rate=0.1, validate_every=3, target=0.5)
+    done = fit(
+        model, loss_fn, iter(lambda: 1.0, None), options, validate=lambda m: float(m.number), progress=told.append
+    )
+    assert done.updates == 6  # steps of 0.1: 0.3 after three, 0.6 after six
+    assert [v.updates for v in done.curve] == [3, 6]
+    assert list(done.curve) == told
+    assert done.curve[0].accuracy < 0.5 <= done.curve[1].accuracy
+
+
+def test_the_last_validation_comes_after_the_last_update_and_once() -> None:
+    def updates(number: int) -> list[int]:
+        curve = train(SupervisedOptions(updates=number, validate_every=4), validate=lambda model: 0.0).curve
+        return [v.updates for v in curve]
+
+    assert updates(10) == [4, 8, 10]
+    assert updates(8) == [4, 8]
+
+
+def test_losses_are_those_since_the_last_validation() -> None:
+    options = SupervisedOptions(updates=5, learning_rate=0, validate_every=2)
+    done = train(options, batches=[1.0, 3.0, 2.0, 0.0, 5.0], validate=lambda model: 0.0)
+    assert [v.loss for v in done.curve] == [5.0, 2.0, 25.0]
+    assert done.loss == 25.0
+
+
+def test_validation_is_in_evaluation_mode_and_without_gradients() -> None:
+    model, modes = Mean(), []
+    model.eval()
+
+    def validate(m: Mean) -> float:
+        modes.append((m.training, torch.is_grad_enabled()))
+        return 0.0
+
+    def loss(m: Mean, batch: float) -> Tensor:
+        assert m.training
+        return loss_fn(m, batch)
+
+    fit(model, loss, iter(lambda: 1.0, None), SupervisedOptions(updates=3, validate_every=1), validate=validate)
+    assert modes == [(False, False)] * 3
+    assert model.training
+
+
+def test_step_sizes() -> None:
+    options = SupervisedOptions(updates=10, learning_rate=1.0, learning_rate_end=0.2, warmup=4)
+    assert [options.learning_rate_at(i, i / 10) for i in (0, 1, 3, 5)] == pytest.approx([0.25, 0.46, 0.76, 0.6])
+    assert options.learning_rate_at(20, 1.5) == pytest.approx(0.2)
+    plain = SupervisedOptions(updates=10, learning_rate=1.0)
+    assert plain.learning_rate_at(0, 0.0) == plain.learning_rate_at(9, 0.9) == 1.0
+
+
+def test_step_sizes_are_those_of_the_schedule() -> None:
+    """Adam moves by its step size where the gradient does not change."""
+    model, places = Mean(), list[float]()
+
+    def loss(m: Mean, batch: float) -> Tensor:
+        places.append(float(m.number.detach()))
+        return -m.number
+
+    fit(model, loss, [0.0] * 4, SupervisedOptions(updates=4, learning_rate=1.0, learning_rate_end=0.0, warmup=2))
+    assert np.diff([*places, float(model.number.detach())]) == pytest.approx([0.5, 0.75, 0.5, 0.25], rel=1e-4)
+
+
+def test_gradients_are_clipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    norms = []
+    step = torch.optim.Adam.step
+
+    def noting(self: torch.optim.Adam, *args: Any, **kwargs: Any) -> Any:
+        norms.append(float(self.param_groups[0]["params"][0].grad.abs()))
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", noting)
+    train(SupervisedOptions(updates=2, max_grad_norm=0.5, learning_rate=0), batches=[100.0, 0.1])
+    assert norms == pytest.approx([0.5, 0.2], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("loss", "said"),
+    [
+        (lambda m, b: (m.number - b).square(), "the loss is not finite in training on the batches at update 1"),
+        (lambda m, b: (m.number * 0 + (b != b)).sqrt() * 0 + m.number, r"the gradient \(number\) is not finite"),
+    ],
+)
+def test_numbers_that_are_not_finite_leave_the_parameters_alone(loss: Any, said: str) -> None:
+    model, seen = Mean(), []
+
+    def noting(m: Mean, batch: float) -> Tensor:
+        seen.append(float(m.number.detach()))
+        return loss(m, batch) if len(seen) == 2 else loss_fn(m, batch)
+
+    with pytest.raises(NonFiniteError, match=said):
+        fit(model, noting, [1.0, float("inf"), 1.0], SupervisedOptions(updates=3))
+    assert len(seen) == 2
+    assert float(model.number.detach()) == seen[1] != 0.0
+
+
+def test_options_without_an_end_are_refused() -> None:
+    with pytest.raises(ValueError, match="give updates, seconds or both"):
+        SupervisedOptions()
+    with pytest.raises(ValueError, match="there is no validate"):
+        train(SupervisedOptions(updates=1, target=0.5))
+
+
+def tensors(drawn: Sequences) -> tuple[CoreInput, Tensor, Tensor, Tensor]:
+    now, feedback, begin, target, asked = map(
+        torch.from_numpy, (drawn.now, drawn.feedback, drawn.begin, drawn.target, drawn.asked)
+    )
+    return CoreInput(now, feedback), begin, target, asked
+
+
+def sequence_loss(model: SequenceClassifier, drawn: Sequences) -> Tensor:
+    x, begin, target, asked = tensors(drawn)
+    return asked_loss(model(x, begin), target, asked)
+
+
+TASK = RepeatFirst(length=3, alphabet=3)
+
+
+def classifier() -> SequenceClassifier:
+    return SequenceClassifier(ToyCore(TASK.sizes.now + TASK.sizes.feedback), TASK.sizes.classes)
+
+
+def test_a_core_learns_to_recall() -> None:
+    held_out = tensors(next(TASK.batches("validation", 500)))
+
+    def validate(model: SequenceClassifier) -> float:
+        return float(asked_accuracy(model(*held_out[:2]), *held_out[2:]))
+
+    model = classifier()
+    before = validate(model)
+    options = SupervisedOptions(updates=1000, learning_rate=1e-2, validate_every=50, target=0.99)
+    done = fit(model, sequence_loss, TASK.batches("train", 32), options, validate=validate)
+    assert before < 0.6
+    assert done.curve[-1].accuracy >= 0.99
+    assert done.updates < 1000
+
+
+def test_the_same_seed_trains_the_same_model() -> None:
+    models = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        models.append(classifier())
+        fit(models[-1], sequence_loss, TASK.batches("train", 8), SupervisedOptions(updates=5))
+    assert all(torch.equal(p, q) for p, q in zip(*(m.parameters() for m in models), strict=True))
+
+
+def test_a_classifier_of_sequences() -> None:
+    x, begin, _, _ = tensors(TASK.sample(np.random.default_rng(0), 6))
+    model = classifier()
+    logits = model(x, begin)
+    assert logits.shape == (TASK.sizes.steps, 6, TASK.sizes.classes)
+    y, _ = model.core.unroll(x, model.core.initial_state(6), begin)
+    assert torch.equal(logits, model.head(y))
+    with pytest.raises(ValueError, match="a classifier of 0 classes"):
+        SequenceClassifier(model.core, 0)
+
+
+def test_only_steps_that_are_asked_count() -> None:
+    logits = torch.randn(4, 3, 5, requires_grad=True)
+    target = torch.full((4, 3), -1)
+    asked = torch.zeros(4, 3, dtype=torch.bool)
+    asked[2, 1] = asked[3, 0] = True
+    target[2, 1], target[3, 0] = int(logits[2, 1].argmax()), int(logits[3, 0].argmin())
+    loss = asked_loss(logits, target, asked)
+    rows = logits[[2, 3], [1, 0]].log_softmax(-1)
+    assert torch.isclose(loss, -(rows[0].max() + rows[1].min()) / 2)
+    loss.backward()
+    assert logits.grad is not None
+    assert (logits.grad.abs().sum(-1) > 0).equal(asked)
+    assert float(asked_accuracy(logits, target, asked)) == 0.5
