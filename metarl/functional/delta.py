@@ -69,7 +69,7 @@ def delta_unroll(
 def _chunk(
     memory: Tensor, query: Tensor, key: Tensor, value: Tensor, strength: Tensor, log_decay: Tensor
 ) -> tuple[Tensor, Tensor]:
-    decay = decay_between(log_decay)
+    decay = _decay_between(log_decay)
     from_start = log_decay.cumsum(1).exp()[..., None]
     strength = strength[..., None]
     system = strength * decay * (key @ key.mT)  # the diagonal is taken as 1 by the solver
@@ -80,7 +80,7 @@ def _chunk(
     return reads, torch.baddbmm(from_start[:, -1:] * memory, kept.mT, change)
 
 
-def decay_between(log_decay: Tensor) -> Tensor:
+def _decay_between(log_decay: Tensor) -> Tensor:
     """D ``[N, L, L]``: D_ts = a_{s+1} ... a_t for s <= t, else 0.
 
     The logarithms are summed anew for every pair, by one product with zeros and ones: a difference of running sums

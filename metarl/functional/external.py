@@ -16,8 +16,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from metarl.functional.kernels import unit
-
 FAINT = 1e-2
 """Added to a slot's squared length: what little leaks into an unused slot is not found like a word of its own."""
 STRENGTH_LIMIT = 50.0
@@ -71,14 +69,15 @@ class _Cosine(torch.autograd.Function):
 def content_weights(key: Tensor, memory: Tensor, strength: Tensor) -> Tensor:
     """Weights ``[B, H, N]`` by likeness to ``key`` ``[B, H, W]``: softmax of strength ``[B, H, 1]`` times the cosine.
 
-    NTM eq. 5-6; LRUA eq. 2-3 (strength 1); DNC C(M, k, beta). An empty slot has cosine 0 with everything.
+    NTM eq. 5-6; LRUA eq. 2-3 (strength 1); DNC C(M, k, beta). The key has gone through :func:`kernels.unit`; an empty
+    slot has cosine 0 with everything.
     """
-    cosine, _ = _Cosine.apply(unit(key), memory)
+    cosine, _ = _Cosine.apply(key, memory)
     return torch.softmax(strength * cosine, -1)
 
 
 def interpolate(first: Tensor, second: Tensor, gate: Tensor) -> Tensor:
-    """g first + (1 - g) second (NTM eq. 7), ``gate`` ``[..., 1]`` for weights ``[..., N]``."""
+    """G first + (1 - g) second (NTM eq. 7), ``gate`` ``[..., 1]`` for weights ``[..., N]``."""
     return torch.lerp(second, first, gate)
 
 
@@ -89,8 +88,10 @@ def shift(weights: Tensor, kernel: Tensor) -> Tensor:
     from the last to the first.
     """
     reach = kernel.shape[-1] // 2
-    moved = [weights.roll(by, -1) * kernel[..., by + reach, None] for by in range(-reach, reach + 1)]
-    return torch.stack(moved).sum(0)
+    moved = torch.zeros_like(weights)
+    for by, share in enumerate(kernel.split(1, -1), -reach):
+        moved = torch.addcmul(moved, weights.roll(by, -1) if by else weights, share)
+    return moved
 
 
 def sharpen(weights: Tensor, power: Tensor) -> Tensor:
@@ -143,12 +144,13 @@ def least_used(usage: Tensor) -> Tensor:
 
 def retention(free: Tensor, read: Tensor) -> Tensor:
     """prod_h (1 - f_h w_h) (DNC psi): how much of each slot's use stays, for free gates ``[B, H, 1]``, read weights
-    ``[B, H, N]``."""
+    ``[B, H, N]``.
+    """
     return (1.0 - free * read).prod(1)
 
 
 def use(usage: Tensor, weights: Tensor) -> Tensor:
-    """u + w - u w (DNC u_t before retention): usage ``[B, N]`` in [0, 1] after a write."""
+    """U + w - u w (DNC u_t before retention): usage ``[B, N]`` in [0, 1] after a write."""
     return 1.0 - (1.0 - usage) * (1.0 - weights)
 
 

@@ -31,9 +31,9 @@ def adapt(
 ) -> dict[str, Tensor]:
     """Fit ``params`` to ``data`` by gradient descent: phi <- phi - lr grad L(phi), L = sum_i w_i loss(f_phi(x_i), y_i).
 
-    This is the inner loop of MAML (Finn et al. 2017, eq. 1) and of MbPA (Sprechmann et al. 2018, eq. 4). Many tasks
-    go side by side where params and data carry leading axes: the losses of all are summed, so that each gets its own
-    gradient.
+    This is the inner loop of MAML (Finn et al. 2017, section 2.2) and the local adaptation of MbPA (Sprechmann et al.
+    2018). Many tasks go side by side where params and data carry leading axes: the losses of all are summed, so that
+    each gets its own gradient.
 
     With ``second_order`` the result is a differentiable function of everything that goes in. Without it the gradients
     inside are constants (FOMAML): what comes out depends on ``params`` and ``lr`` alone, and nothing on ``data`` and

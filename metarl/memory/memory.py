@@ -106,7 +106,9 @@ class Memory(nn.Module):
     def _parallel(self, store: Episodic, state: State, course: Course) -> tuple[Tensor, State]:
         assert self.access is not None  # a buffer has no access of its own
         at = course.written.any(1).nonzero().flatten()
-        keys, values = self._key(course.place[at]), self._value(course.item[at])
+        together = len(at) > 0 and int(at[-1] - at[0]) == len(at) - 1
+        steps = slice(int(at[0]), int(at[-1]) + 1) if together else at  # a slice copies nothing
+        keys, values = self._key(course.place[steps]), self._value(course.item[steps])
         asked = None if course.reading is None else course.reading.any(1).nonzero().flatten()
         address = course.address if asked is None else course.address[asked]
         query, control = self._query(address), self._told(self.read_control, address)

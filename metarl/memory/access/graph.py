@@ -29,13 +29,14 @@ class GraphSearchOptions:
     edges: Literal["learned", "nearest"] = "learned"
     """What joins slot i to slot j: a learned map of i's value that meets j's key, or the likeness of their keys."""
     neighbours: Annotated[int, Ge(1)] | None = None
-    """Keep only the k strongest edges of each slot among those that the query sees; None keeps all, and is fast."""
+    """Keep only the k strongest edges of each slot among those that the query sees; None keeps all, and is
+    many times faster."""
     kernel: Kernel = "cosine"
     """How a key answers a query, where the walk begins."""
     temperature: Annotated[float, Gt(0)] = 0.1
     """Divides the logits of the beginning: small is sharp."""
     edge_temperature: Annotated[float, Ge(0.05)] = 0.1
-    """Divides the cosine that is the strength of an edge."""
+    """Divides the cosine that is the strength of an edge; no less than 0.05, so that its exponential is safe."""
     empty_slot: bool = True
     """One more slot of logit 0 that holds nothing, in the beginning and after every hop."""
 

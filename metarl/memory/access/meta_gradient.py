@@ -42,7 +42,7 @@ class MetaGradientOptions:
 
 
 class MetaGradient(Access):
-    """Memory-based parameter adaptation (Sprechmann et al. 2018, eq. 4).
+    """Memory-based parameter adaptation (MbPA, Sprechmann et al. 2018, its local adaptation at reading).
 
     The weights w of attention choose the neighbours of the query. From learned parameters phi, every query for itself
     makes a few gradient steps on sum_k w_k |f_phi(k_k) - v_k|^2 / 2 and reads f_phi'(q). f is linear or has one hidden
@@ -51,8 +51,11 @@ class MetaGradient(Access):
     one that sees slots but finds nothing reads what phi alone says.
 
     With ``second_order`` gradients reach queries, keys and values through the steps. In first order the steps are
-    constants, and what is written would never be learned: keys and values then get the gradient of attention to the
-    same neighbours, sum_k w_k v_k, which is what fitting a constant reads.
+    constants: exact gradients reach phi, the step sizes and the query as the map's input, and nothing would teach what
+    is written or found. Its stand-in is the gradient of attention to the same neighbours, sum_k w_k v_k, which is what
+    fitting a constant reads.
+
+    Slots that tie with the last neighbour all count, so where all keys are equal a read costs as much as N neighbours.
     """
 
     def __init__(self, key_size: int, value_size: int, options: MetaGradientOptions) -> None:

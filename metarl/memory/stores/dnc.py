@@ -9,7 +9,16 @@ import torch
 from torch import Tensor
 
 from metarl.functional import external as fx
-from metarl.memory.stores.external import External, ExternalOptions, Layout, Matrix, in_rows, overwritten
+from metarl.memory.stores.external import (
+    External,
+    ExternalOptions,
+    Layout,
+    Matrix,
+    Parts,
+    in_rows,
+    only_rows,
+    overwritten,
+)
 from metarl.types import Read
 
 
@@ -55,34 +64,6 @@ class DNC(External):
         read = torch.zeros(batch_size, self.heads, self.slots)
         return DNCState(self.empty(batch_size), zeros, zeros.clone(), links, read)
 
-    def write(
-        self,
-        state: DNCState,
-        key: Tensor,
-        value: Tensor,
-        control: Tensor | None = None,
-        *,
-        rows: Tensor | None = None,
-        donate: bool = False,
-    ) -> DNCState:
-        """See :meth:`metarl.memory.contract.Store.write`."""
-        parts = self.told(control, key)
-        usage = state.usage * fx.retention(torch.sigmoid(parts["free_gates"]).mT, state.read_weights)
-        found = fx.content_weights(self.lookup(key)[:, None], state.matrix.words, self._strength(parts))[:, 0]
-        gate = torch.sigmoid(parts["allocation_gate"][:, 0])
-        weights = torch.sigmoid(parts["write_gate"][:, 0]) * fx.interpolate(fx.allocation(usage), found, gate)
-        if rows is not None:
-            weights = weights.masked_fill(~rows[:, None], 0.0)
-        erase = torch.sigmoid(parts["erase"][:, 0])
-        words = fx.erase_and_add(state.matrix.words, weights, erase, self.word(key, value, rows), in_place=donate)
-        return DNCState(
-            overwritten(state.matrix, words, weights),
-            in_rows(rows, fx.use(usage, weights), state.usage),
-            fx.precede(state.precedence, weights),
-            fx.link(state.links, state.precedence, weights),
-            state.read_weights,
-        )
-
     def note_read(self, state: DNCState, read: Read) -> DNCState:
         """Takes the weights of another access for those of every head; an access without any leaves none."""
         if read.log_weights is None:
@@ -97,16 +78,34 @@ class DNC(External):
         """See :meth:`metarl.memory.contract.Store.start_read_control`."""
         return self.read_layout.start(strength=10.0, mode=[0.0, 5.0, 0.0]).repeat(self.heads)
 
-    def _read_weights(self, state: DNCState, key: Tensor, parts: dict[str, Tensor]) -> Tensor:
-        found = fx.content_weights(key, state.matrix.words, self._strength(parts))
+    def _squash(self, parts: Parts) -> Parts:
+        told = {name: torch.sigmoid(part) for name, part in parts.items() if name not in ("key", "strength", "mode")}
+        told["strength"] = 1.0 + fx.bounded(parts["strength"], fx.STRENGTH_LIMIT)
+        if "mode" in parts:
+            told["mode"], told["key"] = torch.softmax(parts["mode"], -1), parts["key"]
+        return told
+
+    def _put(self, state: DNCState, head: Parts, rows: Tensor | None, in_place: bool) -> DNCState:
+        usage = state.usage * fx.retention(head["free_gates"].mT, state.read_weights)
+        found = fx.content_weights(head["key"], state.matrix.words, head["strength"]).squeeze(1)
+        wanted = fx.interpolate(fx.allocation(usage), found, head["allocation_gate"].squeeze(1))
+        weights = only_rows(rows, head["write_gate"].squeeze(1) * wanted)
+        words = fx.erase_and_add(state.matrix.words, weights, head["erase"].squeeze(1), head["word"], in_place)
+        return DNCState(
+            overwritten(state.matrix, words, weights),
+            in_rows(rows, fx.use(usage, weights), state.usage),
+            fx.precede(state.precedence, weights),
+            fx.link(state.links, state.precedence, weights),
+            state.read_weights,
+        )
+
+    def _look(self, state: DNCState, head: Parts) -> Tensor:
+        found = fx.content_weights(head["key"], state.matrix.words, head["strength"])
         later, earlier = fx.follow(state.links, state.read_weights)
-        copies = key.shape[1] // self.heads
-        backward, content, forward = torch.softmax(parts["mode"], -1).split(1, -1)
-        return backward * earlier.repeat(1, copies, 1) + content * found + forward * later.repeat(1, copies, 1)
+        queries = head["key"].shape[1] // self.heads
+        backward, content, forward = head["mode"].split(1, -1)
+        found = torch.addcmul(content * found, backward, earlier.repeat(1, queries, 1))
+        return torch.addcmul(found, forward, later.repeat(1, queries, 1))
 
     def _after_read(self, state: DNCState, weights: Tensor) -> DNCState:
         return state._replace(read_weights=weights)
-
-    @staticmethod
-    def _strength(parts: dict[str, Tensor]) -> Tensor:
-        return 1.0 + fx.bounded(parts["strength"], fx.STRENGTH_LIMIT)

@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from metarl import tree
-from metarl.memory.contract import Content, State, Store
+from metarl.functional import kernels
+from metarl.memory.contract import Content, Moves, State, Store
 from metarl.types import Read
 
 WORD_LIMIT = 1e4
@@ -35,6 +36,10 @@ class ExternalOptions:
     """Heads that read side by side; what they read is put one behind the other."""
 
 
+Parts = dict[str, Tensor]
+"""What a head is told: the parts of its control, and the key that it looks for."""
+
+
 class Matrix(NamedTuple):
     """The memory itself."""
 
@@ -51,7 +56,7 @@ class Layout:
         self.widths = widths
         self.size = sum(widths.values())
 
-    def split(self, control: Tensor) -> dict[str, Tensor]:
+    def split(self, control: Tensor) -> Parts:
         """The parts ``[..., width]`` of a control ``[..., size]``."""
         return dict(zip(self.widths, control.split(list(self.widths.values()), -1), strict=True))
 
@@ -69,7 +74,8 @@ class External(Store):
     The key by which a read head looks is (query, 0) plus a part of its control, so that heads may differ and ask for
     values, too. A write looks for (key, 0). A read of the empty memory is zeros.
 
-    Subclasses give the layout of the write head's control and that of one read head's, with ``key`` among its parts.
+    Subclasses give the layout of the write head's control and that of one read head's, with ``key`` among its parts,
+    and say what a head does with what it is told.
     """
 
     has_native = True
@@ -89,8 +95,19 @@ class External(Store):
         self.control_size, self.read_control_size = write.size, self.heads * read.size
 
     @abstractmethod
-    def _read_weights(self, state: Any, key: Tensor, parts: dict[str, Tensor]) -> Tensor:
-        """Weights ``[B, Q H, N]`` of Q queries by H heads, from keys ``[B, Q H, W]`` and controls ``[B, Q H, ...]``."""
+    def _squash(self, parts: Parts) -> Parts:
+        """The parts of a write's or a read's control, brought into their ranges."""
+
+    @abstractmethod
+    def _put(self, state: Any, head: Parts, rows: Tensor | None, in_place: bool) -> State:
+        """The state after a write; ``head`` holds ``key`` and the control's parts ``[B, 1, ...]``, ``word`` ``[B, W]``.
+
+        The word is zeros outside of ``rows``.
+        """
+
+    @abstractmethod
+    def _look(self, state: Any, head: Parts) -> Tensor:
+        """Weights ``[B, Q H, N]`` of Q queries by H heads; ``head`` holds keys and controls ``[B, Q H, ...]``."""
 
     @abstractmethod
     def _after_read(self, state: Any, weights: Tensor) -> State:
@@ -110,33 +127,68 @@ class External(Store):
         words, written = state.matrix
         return Content(words[..., : self.key_size], words[..., self.key_size :], written > NOTICED)
 
+    def write(
+        self,
+        state: State,
+        key: Tensor,
+        value: Tensor,
+        control: Tensor | None = None,
+        *,
+        rows: Tensor | None = None,
+        donate: bool = False,
+    ) -> State:
+        """See :meth:`metarl.memory.contract.Store.write`; no control is the one of the start."""
+        in_place = donate and not torch.is_grad_enabled()
+        return self._put(state, self._write_head(key, value, control, rows), rows, in_place)
+
     def read(self, state: Any, query: Tensor, control: Tensor | None = None) -> tuple[Read, State]:
         """See :meth:`metarl.memory.contract.Store.read`; no control is the one of the start."""
-        batch, queries, _ = query.shape
-        if control is None:
-            control = self.start_read_control().to(query).expand(batch, queries, -1)
-        parts = self.read_layout.split(control.reshape(batch, queries * self.heads, -1))
-        key = self.lookup(query).repeat_interleave(self.heads, 1) + parts["key"]
-        weights = self._read_weights(state, key, parts)
-        value = torch.bmm(weights, state.matrix.words).reshape(batch, queries, self.read_size)
-        return Read(value, None), self._after_read(state, weights) if queries == 1 else state
+        weights = self._look(state, self._read_head(query, control))
+        value = torch.bmm(weights, state.matrix.words).reshape(*query.shape[:2], self.read_size)
+        return Read(value, None), self._after_read(state, weights) if query.shape[1] == 1 else state
 
-    def lookup(self, address: Tensor) -> Tensor:
+    def unroll(self, state: Any, moves: Moves) -> tuple[Tensor, State]:
+        """See :meth:`metarl.memory.contract.Store.unroll`: steps, but what heads are told is computed beforehand."""
+        writes = _steps(self._write_head(moves.key, moves.value, moves.write_control, moves.written))
+        told = None if moves.read_control is None else moves.read_control[:, :, None]
+        reads = _steps(self._read_head(moves.query[:, :, None], told))
+        resets, some, every = moves.reset.any(1).tolist(), moves.written.any(1).tolist(), moves.written.all(1).tolist()
+        values = []
+        for t in range(len(resets)):
+            if resets[t]:
+                state = self.reset(state, moves.reset[t])
+            if some[t]:
+                state = self._put(state, writes[t], None if every[t] else moves.written[t], False)
+            weights = self._look(state, reads[t])
+            values.append(torch.bmm(weights, state.matrix.words))
+            state = self._after_read(state, weights)
+        return torch.stack(values).flatten(2), state
+
+    def _lookup(self, address: Tensor) -> Tensor:
         """The word ``[..., W]`` that asks for an address ``[..., K]`` whatever its value."""
         return F.pad(address, (0, self.value_size))
 
-    def word(self, key: Tensor, value: Tensor, rows: Tensor | None) -> Tensor:
-        """What is written ``[B, W]``; zeros in other ``rows``."""
-        word = torch.cat([key, value], -1)
-        largest = word.detach().abs().amax(-1, keepdim=True)
-        word = word * (WORD_LIMIT / largest.clamp_min(WORD_LIMIT))
-        return word if rows is None else word.masked_fill(~rows[:, None], 0.0)
-
-    def told(self, control: Tensor | None, key: Tensor) -> dict[str, Tensor]:
-        """The parts ``[B, 1, ...]`` of a write's control; no control is the one of the start."""
+    def _write_head(self, key: Tensor, value: Tensor, control: Tensor | None, rows: Tensor | None) -> Parts:
+        """What :meth:`_put` is told, from keys ``[..., K]``, values and controls of one step or of many."""
         if control is None:
-            control = self.start_control().to(key).expand(len(key), -1)
-        return self.write_layout.split(control[:, None])
+            control = self.start_control().to(key).expand(*key.shape[:-1], -1)
+        head = self._squash(self.write_layout.split(control[..., None, :]))
+        word = torch.cat([key, value], -1)
+        word = word * (WORD_LIMIT / word.detach().abs().amax(-1, keepdim=True).clamp_min(WORD_LIMIT))
+        head["word"] = word if rows is None else word.masked_fill(~rows[..., None], 0.0)
+        head["key"] = kernels.unit(self._lookup(key))[..., None, :]
+        return head
+
+    def _read_head(self, query: Tensor, control: Tensor | None) -> Parts:
+        """What :meth:`_look` is told, from queries ``[..., Q, K]`` and controls of one step or of many."""
+        if control is None:
+            control = self.start_read_control().to(query).expand(*query.shape[:-1], -1)
+        head = self._squash(self.read_layout.split(control.unflatten(-1, (self.heads, -1)).flatten(-3, -2)))
+        asked = self._lookup(query)
+        if self.heads > 1:
+            asked = asked.repeat_interleave(self.heads, -2)
+        head["key"] = kernels.unit(asked + head["key"])
+        return head
 
 
 def overwritten(matrix: Matrix, words: Tensor, weights: Tensor) -> Matrix:
@@ -147,3 +199,14 @@ def overwritten(matrix: Matrix, words: Tensor, weights: Tensor) -> Matrix:
 def in_rows(rows: Tensor | None, new: Tensor, old: Tensor) -> Tensor:
     """``new`` in the rows ``[B]`` (bool; None: all), ``old`` elsewhere."""
     return new if rows is None else torch.where(tree.rows_like(rows, new), new, old)
+
+
+def only_rows(rows: Tensor | None, weights: Tensor) -> Tensor:
+    """Weights ``[B, N]`` of zero outside of ``rows``, where a write then changes nothing."""
+    return weights if rows is None else weights.masked_fill(~rows[:, None], 0.0)
+
+
+def _steps(parts: Parts) -> list[Parts]:
+    """Parts ``[T, ...]`` step by step."""
+    cut = [part.unbind(0) for part in parts.values()]
+    return [dict(zip(parts, step, strict=True)) for step in zip(*cut, strict=True)]

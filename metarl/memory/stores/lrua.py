@@ -10,7 +10,16 @@ from annotated_types import Ge, Lt
 from torch import Tensor
 
 from metarl.functional import external as fx
-from metarl.memory.stores.external import External, ExternalOptions, Layout, Matrix, in_rows, overwritten
+from metarl.memory.stores.external import (
+    External,
+    ExternalOptions,
+    Layout,
+    Matrix,
+    Parts,
+    in_rows,
+    only_rows,
+    overwritten,
+)
 from metarl.types import Read
 
 
@@ -53,26 +62,6 @@ class LRUA(External):
         used, read = torch.zeros(batch_size, self.slots), torch.zeros(batch_size, self.heads, self.slots)
         return LRUAState(self.empty(batch_size), used, read)
 
-    def write(
-        self,
-        state: LRUAState,
-        key: Tensor,
-        value: Tensor,
-        control: Tensor | None = None,
-        *,
-        rows: Tensor | None = None,
-        donate: bool = False,
-    ) -> LRUAState:
-        """See :meth:`metarl.memory.contract.Store.write`."""
-        alpha = torch.sigmoid(self.told(control, key)["alpha"][:, 0])
-        least = fx.least_used(state.usage)
-        weights = fx.interpolate(state.read_weights.mean(1), least, alpha)
-        if rows is not None:
-            least, weights = (x.masked_fill(~rows[:, None], 0.0) for x in (least, weights))
-        words = fx.clear_and_add(state.matrix.words, least, weights, self.word(key, value, rows), in_place=donate)
-        usage = in_rows(rows, self.decay * state.usage + weights.detach(), state.usage)
-        return state._replace(matrix=overwritten(state.matrix, words, weights), usage=usage)
-
     def note_read(self, state: LRUAState, read: Read) -> LRUAState:
         """Takes the weights of another access for those of every head (eq. 5, 7); an access without any leaves none."""
         if read.log_weights is None:
@@ -87,8 +76,21 @@ class LRUA(External):
         """See :meth:`metarl.memory.contract.Store.start_read_control`."""
         return self.read_layout.start(strength=10.0).repeat(self.heads)
 
-    def _read_weights(self, state: LRUAState, key: Tensor, parts: dict[str, Tensor]) -> Tensor:
-        return fx.content_weights(key, state.matrix.words, fx.bounded(parts["strength"], fx.STRENGTH_LIMIT))
+    def _squash(self, parts: Parts) -> Parts:
+        if "alpha" in parts:
+            return parts | {"alpha": torch.sigmoid(parts["alpha"])}
+        return parts | {"strength": fx.bounded(parts["strength"], fx.STRENGTH_LIMIT)}
+
+    def _put(self, state: LRUAState, head: Parts, rows: Tensor | None, in_place: bool) -> LRUAState:
+        least = fx.least_used(state.usage)
+        weights = fx.interpolate(state.read_weights.mean(1), least, head["alpha"].squeeze(1))
+        least, weights = only_rows(rows, least), only_rows(rows, weights)
+        words = fx.clear_and_add(state.matrix.words, least, weights, head["word"], in_place)
+        usage = in_rows(rows, self.decay * state.usage + weights.detach(), state.usage)
+        return state._replace(matrix=overwritten(state.matrix, words, weights), usage=usage)
+
+    def _look(self, state: LRUAState, head: Parts) -> Tensor:
+        return fx.content_weights(head["key"], state.matrix.words, head["strength"])
 
     def _after_read(self, state: LRUAState, weights: Tensor) -> LRUAState:
         return state._replace(usage=state.usage + weights.detach().sum(1), read_weights=weights)

@@ -8,11 +8,9 @@ from typing import Annotated, NamedTuple
 import torch
 from annotated_types import Ge
 from torch import Tensor, nn
-from torch.nn.functional import logsigmoid
 
-from metarl.functional.kernels import unit
-from metarl.functional.surprise import Layers, Rates, step_length, surprise_unroll
-from metarl.memory.contract import Moves, Store
+from metarl.functional.kernels import NORM_FLOOR, unit
+from metarl.memory.contract import Store
 from metarl.types import Read
 
 START_CONTROL = (2.2, -2.2, -7.0)
@@ -47,8 +45,8 @@ class NeuralMemory(Store):
 
         S_t = eta S_{t-1} - theta grad l / n           W_t = (1 - alpha) W_{t-1} + S_t
 
-    with theta, eta and alpha (eq. 13-14) the sigmoids of the write's control. W_0 are learned parameters. What is kept
-    from the outer gradient's path: nothing; it goes through every inner step, and to second order.
+    with theta, eta and alpha (eq. 13-14) the sigmoids of the write's control. W_0 are learned parameters. The outer
+    gradient goes through every inner step, to second order too.
 
     Three things keep it bounded whatever comes in. Keys and queries have unit length; values enter as
     v / sqrt(1 + mean(v^2)); and a gradient is divided by n = 1 + |h|^2 + |grad_1 l|^2 / |f - v|^2, with h the hidden
@@ -92,14 +90,19 @@ class NeuralMemory(Store):
         donate: bool = False,
     ) -> NeuralState:
         """One step of gradient descent; see :meth:`metarl.memory.contract.Store.write`."""
+        if control is None:
+            raise TypeError("a write to a neural memory needs a control [B, 3]; got None")
         dtype = state.inner.dtype
         key, value = unit(key.to(dtype)), bounded(value.to(dtype))
         hidden, found = self._evaluate(state, key[:, None])
         hidden, error = hidden[:, 0], found[:, 0] - value
         back = error @ self.outer.mT + (state.outer @ error[:, :, None])[:, :, 0]
         back = back * (1.0 - hidden * hidden)  # through tanh: the error of W1 k
-        rate, momentum, forget = given(control).to(dtype).sigmoid().unbind(-1)
-        step, written = -rate / step_length(hidden, error, back), torch.ones_like(rate)
+        squared = error.square().sum(-1) + NORM_FLOOR
+        length = 1.0 + hidden.square().sum(-1) + back.square().sum(-1) / squared
+
+        rate, momentum, forget = control.to(dtype).sigmoid().unbind(-1)
+        step, written = -rate / length, torch.ones_like(rate)
         if rows is not None:
             others, written = ~rows, rows.to(dtype)
             step, momentum, forget = (
@@ -120,31 +123,6 @@ class NeuralMemory(Store):
         _, found = self._evaluate(state, unit(query.to(state.inner.dtype)))
         return Read(found.to(query.dtype), None), state
 
-    def unroll(self, state: NeuralState, moves: Moves) -> tuple[Tensor, NeuralState]:
-        """See :meth:`metarl.memory.contract.Store.unroll`."""
-        dtype = torch.promote_types(state.inner.dtype, torch.float32)
-        query, key, value, control = (
-            x.to(dtype).transpose(0, 1) for x in (moves.query, moves.key, moves.value, given(moves.write_control))
-        )
-        reset, written = moves.reset.t(), moves.written.t()
-        rate, momentum, forget = control.unbind(-1)
-        rates = Rates(
-            rate.sigmoid().masked_fill(~written, 0.0),
-            logsigmoid(momentum).masked_fill(~written, 0.0),
-            logsigmoid(-forget).masked_fill(~written, 0.0),
-            written.to(dtype),
-            reset,
-        )
-        initial = Layers(self.inner.to(dtype), self.outer.to(dtype))
-        weights = Layers(state.inner + initial.inner, state.outer + initial.outer)
-        surprise = Layers(state.inner_momentum.to(dtype), state.outer_momentum.to(dtype))
-        reads, weights, surprise = surprise_unroll(
-            initial, weights, surprise, unit(query), unit(key), bounded(value), rates
-        )
-        inner, outer = (w - first for w, first in zip(weights, initial, strict=True))
-        last = NeuralState(*(leaf.to(state.inner.dtype) for leaf in (inner, outer, *surprise)))
-        return reads.transpose(0, 1).to(moves.query.dtype), last
-
     def start_control(self) -> Tensor:
         """Writes that replace what a key held, and hardly any forgetting."""
         return torch.tensor(START_CONTROL)
@@ -155,15 +133,8 @@ class NeuralMemory(Store):
         return hidden, torch.baddbmm(hidden @ self.outer, hidden, state.outer)
 
 
-def given(control: Tensor | None) -> Tensor:
-    """The control of a write, which there must be."""
-    if control is None:
-        raise TypeError("a write to a neural memory needs a control [B, 3]; got None")
-    return control
-
-
 def bounded(value: Tensor) -> Tensor:
-    """v / sqrt(1 + mean(v^2)) over the last axis: nearly v where that is small, of mean square below 1 throughout."""
+    """Scale to v / sqrt(1 + mean(v^2)) over the last axis: nearly v where v is small, and of mean square below 1."""
     scale = value.detach().abs().amax(-1, keepdim=True).clamp_min(1.0)  # keeps the square of a huge value finite
     value = value / scale
     return value * torch.rsqrt((value * value).mean(-1, keepdim=True) + scale.reciprocal().square())

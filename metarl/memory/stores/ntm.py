@@ -10,7 +10,16 @@ from annotated_types import Ge
 from torch import Tensor
 
 from metarl.functional import external as fx
-from metarl.memory.stores.external import External, ExternalOptions, Layout, Matrix, in_rows, overwritten
+from metarl.memory.stores.external import (
+    External,
+    ExternalOptions,
+    Layout,
+    Matrix,
+    Parts,
+    in_rows,
+    only_rows,
+    overwritten,
+)
 
 
 @dataclass(frozen=True)
@@ -61,26 +70,6 @@ class NTM(External):
         write, read = in_rows(rows, write, state.write_weights), in_rows(rows, read, state.read_weights)
         return super().reset(state, rows, donate)._replace(write_weights=write, read_weights=read)
 
-    def write(
-        self,
-        state: NTMState,
-        key: Tensor,
-        value: Tensor,
-        control: Tensor | None = None,
-        *,
-        rows: Tensor | None = None,
-        donate: bool = False,
-    ) -> NTMState:
-        """See :meth:`metarl.memory.contract.Store.write`."""
-        parts = self.told(control, key)
-        found = self._address(state.matrix, self.lookup(key)[:, None], parts, state.write_weights[:, None])[:, 0]
-        weights = in_rows(rows, found, torch.zeros_like(found))
-        erase = torch.sigmoid(parts["erase"][:, 0])
-        words = fx.erase_and_add(state.matrix.words, weights, erase, self.word(key, value, rows), in_place=donate)
-        return state._replace(
-            matrix=overwritten(state.matrix, words, weights), write_weights=in_rows(rows, found, state.write_weights)
-        )
-
     def start_control(self) -> Tensor:
         """See :meth:`metarl.memory.contract.Store.start_control`."""
         return self.write_layout.start(erase=5.0, strength=10.0, gate=-5.0, shift=self._towards(1), sharpness=5.0)
@@ -90,20 +79,38 @@ class NTM(External):
         head = self.read_layout.start(strength=10.0, gate=5.0, shift=self._towards(0), sharpness=-5.0)
         return head.repeat(self.heads)
 
-    def _read_weights(self, state: NTMState, key: Tensor, parts: dict[str, Tensor]) -> Tensor:
-        previous = state.read_weights.repeat(1, key.shape[1] // self.heads, 1)
-        return self._address(state.matrix, key, parts, previous)
+    def _squash(self, parts: Parts) -> Parts:
+        told = dict(parts)
+        told["strength"] = fx.bounded(parts["strength"], fx.STRENGTH_LIMIT)
+        told["gate"] = torch.sigmoid(parts["gate"])
+        told["shift"] = torch.softmax(parts["shift"], -1)
+        told["sharpness"] = 1.0 + fx.bounded(parts["sharpness"], fx.SHARPNESS_LIMIT)
+        if "erase" in parts:
+            told["erase"] = torch.sigmoid(parts["erase"])
+        return told
+
+    def _put(self, state: NTMState, head: Parts, rows: Tensor | None, in_place: bool) -> NTMState:
+        found = self._address(state.matrix, head, state.write_weights[:, None]).squeeze(1)
+        weights = only_rows(rows, found)
+        erase = head["erase"].squeeze(1)
+        words = fx.erase_and_add(state.matrix.words, weights, erase, head["word"], in_place)
+        return state._replace(
+            matrix=overwritten(state.matrix, words, weights), write_weights=in_rows(rows, found, state.write_weights)
+        )
+
+    def _look(self, state: NTMState, head: Parts) -> Tensor:
+        queries = head["key"].shape[1] // self.heads
+        return self._address(state.matrix, head, state.read_weights.repeat(1, queries, 1))
 
     def _after_read(self, state: NTMState, weights: Tensor) -> NTMState:
         return state._replace(read_weights=weights)
 
-    def _address(self, matrix: Matrix, key: Tensor, parts: dict[str, Tensor], previous: Tensor) -> Tensor:
+    @staticmethod
+    def _address(matrix: Matrix, head: Parts, previous: Tensor) -> Tensor:
         """Weights ``[B, H, N]`` from those of the step before."""
-        strength = fx.bounded(parts["strength"], fx.STRENGTH_LIMIT)
-        found = fx.content_weights(key, matrix.words, strength)
-        gated = fx.interpolate(found, previous, torch.sigmoid(parts["gate"]))
-        moved = fx.shift(gated, torch.softmax(parts["shift"], -1))
-        return fx.sharpen(moved, 1.0 + fx.bounded(parts["sharpness"], fx.SHARPNESS_LIMIT))
+        found = fx.content_weights(head["key"], matrix.words, head["strength"])
+        gated = fx.interpolate(found, previous, head["gate"])
+        return fx.sharpen(fx.shift(gated, head["shift"]), head["sharpness"])
 
     def _towards(self, by: int) -> list[float]:
         return [6.0 if shift == by else 0.0 for shift in range(-self.shifts, self.shifts + 1)]

@@ -75,9 +75,9 @@ def test_a_small_decay_behind_a_large_one_is_kept() -> None:
 
 
 def test_gradients_to_second_order() -> None:
-    inputs = [x.requires_grad_() for x in sequence(steps=4)]
-    assert torch.autograd.gradcheck(lambda *x: delta_unroll(*x, chunk=3), inputs)
-    assert torch.autograd.gradgradcheck(lambda *x: delta_unroll(*x, chunk=3), inputs)
+    inputs = [x[:2].clone().requires_grad_() for x in sequence(steps=3)]
+    assert torch.autograd.gradcheck(lambda *x: delta_unroll(*x, chunk=2), inputs)
+    assert torch.autograd.gradgradcheck(lambda *x: delta_unroll(*x, chunk=2), inputs)
 
 
 def test_equal_keys_for_long_stay_bounded() -> None:

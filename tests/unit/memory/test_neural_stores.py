@@ -69,7 +69,7 @@ def filled(store: Store, dtype: torch.dtype = torch.float32):
     return tree.map_tensors(torch.Tensor.detach, state)
 
 
-@EVERY
+@DELTA
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
 def test_unroll_equals_steps_forward_and_backward(name: str, dtype: torch.dtype, tolerance: float) -> None:
     store = make(name).to(dtype)
