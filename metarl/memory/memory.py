@@ -122,16 +122,19 @@ class Memory(nn.Module):
     def _stepped(self, state: State, moves: Moves, reading: Tensor | None) -> tuple[Tensor, State]:
         resets, writes = moves.reset.any(1).tolist(), moves.written.any(1).tolist()
         every = moves.written.all(1).tolist()
+        # Parted once: the gradient of x[t] would fill all of x at every step.
+        keys, values, queries = (part.unbind(0) for part in (moves.key, moves.value, moves.query[:, :, None]))
+        nothing = [None] * len(resets)
+        told = nothing if moves.write_control is None else moves.write_control.unbind(0)
+        asked = nothing if moves.read_control is None else moves.read_control[:, :, None].unbind(0)
         reads = []
         for t in range(len(resets)):
             if resets[t]:
                 state = self.store.reset(state, moves.reset[t])
             if writes[t]:
-                control = None if moves.write_control is None else moves.write_control[t]
                 rows = None if every[t] else moves.written[t]
-                state = self.store.write(state, moves.key[t], moves.value[t], control, rows=rows)
-            control = None if moves.read_control is None else moves.read_control[t][:, None]
-            read, state = self._ask(state, moves.query[t][:, None], control, None if reading is None else reading[t])
+                state = self.store.write(state, keys[t], values[t], told[t], rows=rows)
+            read, state = self._ask(state, queries[t], asked[t], None if reading is None else reading[t])
             reads.append(read[:, 0])
         return torch.stack(reads), state
 
