@@ -77,7 +77,7 @@ def content_weights(key: Tensor, memory: Tensor, strength: Tensor) -> Tensor:
 
 
 def interpolate(first: Tensor, second: Tensor, gate: Tensor) -> Tensor:
-    """G first + (1 - g) second (NTM eq. 7), ``gate`` ``[..., 1]`` for weights ``[..., N]``."""
+    """The mixture g first + (1 - g) second (NTM eq. 7), ``gate`` ``[..., 1]`` for weights ``[..., N]``."""
     return torch.lerp(second, first, gate)
 
 
@@ -95,7 +95,7 @@ def shift(weights: Tensor, kernel: Tensor) -> Tensor:
 
 
 def sharpen(weights: Tensor, power: Tensor) -> Tensor:
-    """w^gamma / sum w^gamma (NTM eq. 9) by way of logs, with ``power`` ``[..., 1]`` >= 1."""
+    """Weights w^gamma / sum w^gamma (NTM eq. 9) by way of logs, with ``power`` ``[..., 1]`` >= 1."""
     return torch.softmax(power * torch.log(weights + SHARPENED_FLOOR), -1)
 
 
@@ -122,7 +122,10 @@ class _EraseAdd(torch.autograd.Function):
 
 
 def erase_and_add(memory: Tensor, weights: Tensor, erase: Tensor, word: Tensor, in_place: bool = False) -> Tensor:
-    """M (1 - w e^T) + w a^T (NTM eq. 3-4; DNC): weights ``[B, N]``, erase in [0, 1] and word ``[B, W]``."""
+    """Write M (1 - w e^T) + w a^T (NTM eq. 3-4; DNC): weights ``[B, N]``, erase in [0, 1] and word ``[B, W]``.
+
+    ``in_place`` changes the memory given, and has no gradient.
+    """
     if not in_place:
         return _EraseAdd.apply(memory, weights, erase, word)
     change = torch.addcmul(word[:, None], erase[:, None], memory, value=-1.0)
@@ -143,14 +146,15 @@ def least_used(usage: Tensor) -> Tensor:
 
 
 def retention(free: Tensor, read: Tensor) -> Tensor:
-    """prod_h (1 - f_h w_h) (DNC psi): how much of each slot's use stays, for free gates ``[B, H, 1]``, read weights
-    ``[B, H, N]``.
+    """How much of each slot's use ``[B, N]`` stays: prod_h (1 - f_h w_h) (DNC psi).
+
+    Free gates are ``[B, H, 1]``, read weights ``[B, H, N]``.
     """
     return (1.0 - free * read).prod(1)
 
 
 def use(usage: Tensor, weights: Tensor) -> Tensor:
-    """U + w - u w (DNC u_t before retention): usage ``[B, N]`` in [0, 1] after a write."""
+    """Usage ``[B, N]`` in [0, 1] after a write: u + w - u w (DNC u_t before retention)."""
     return 1.0 - (1.0 - usage) * (1.0 - weights)
 
 
@@ -167,7 +171,7 @@ def allocation(usage: Tensor) -> Tensor:
 
 
 def precede(precedence: Tensor, weights: Tensor) -> Tensor:
-    """(1 - sum w) p + w (DNC p_t): how much each slot ``[B, N]`` was the one last written."""
+    """How much each slot ``[B, N]`` was the one last written: (1 - sum w) p + w (DNC p_t)."""
     return torch.relu(1.0 - weights.sum(-1, keepdim=True)) * precedence + weights
 
 

@@ -54,7 +54,7 @@ class ShuffledKeys(Access):
 
 def misled(content: Content) -> Content:
     """``content`` with the keys of its valid slots permuted among contexts."""
-    keys, values, valid = content
+    keys, values, valid, _ = content
     slots = keys.shape[1]
     if slots == 0:
         return content

@@ -28,6 +28,8 @@ class Content(NamedTuple):
     """``[B, N, V]``"""
     valid: Tensor
     """``[B, N]`` bool: slots that have been written."""
+    learned: tuple[Tensor, Tensor] | None = None
+    """Keys ``[L, K]`` and values ``[L, V]`` that all rows have before these slots, where they stand apart."""
 
 
 class Controller(nn.Module, ABC):
@@ -176,6 +178,8 @@ class Store(nn.Module, ABC):
 class Access(nn.Module, ABC):
     """How a store with slots is read."""
 
+    reads_apart: ClassVar[bool] = False
+    """Whether a single query can be given content whose learned slots stand apart, so that nothing need be copied."""
     control_size: int = 0
     """How many numbers each read is told besides the query: raw outputs of a linear map, of any size."""
 

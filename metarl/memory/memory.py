@@ -146,7 +146,8 @@ class Memory(nn.Module):
         if self.access is None:
             read, after = self.store.read(state, query, control)
         else:
-            slots = with_learned(self.store, self.access, self.store.content(state))
+            apart = self.access.reads_apart and query.shape[1] == 1
+            slots = with_learned(self.store, self.access, self.store.content(state), apart)
             read = self.access(query, slots, None, control)
             after = self.store.note_read(state, read) if query.shape[1] == 1 else state
         if reading is not None and after is not state and not reading.all():

@@ -87,12 +87,14 @@ def read_slots(
     return read.value.transpose(0, 1), after
 
 
-def with_learned(store: Store, access: Access, slots: Content) -> Content:
-    """``slots`` behind those that are parameters of the store, if it has any."""
+def with_learned(store: Store, access: Access, slots: Content, apart: bool = False) -> Content:
+    """``slots`` behind those that are parameters of the store, if it has any; or with these ``apart``."""
     learned = store.learned()
     if learned is None:
         return slots
     keys, values = access.prepare(learned[0]), learned[1]
+    if apart:
+        return slots._replace(learned=(keys, values))
     batch = len(slots.keys)
     return Content(
         torch.cat([keys.expand(batch, -1, -1), slots.keys], 1),

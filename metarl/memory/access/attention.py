@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from annotated_types import Ge, Gt
@@ -48,6 +48,8 @@ class Attention(Access):
     alike.
     """
 
+    reads_apart: ClassVar[bool] = True
+
     def __init__(self, key_size: int, value_size: int, options: AttentionOptions) -> None:
         super().__init__()
         split = {"key_size": key_size, "value_size": value_size} if options.split_keys else {"value_size": value_size}
@@ -87,11 +89,18 @@ class Attention(Access):
         o = self.options
         seen = visible(content, query.shape[1], mask, causal)[:, None]
         scores = self._scores(query, content.keys)
+        apart = 0
+        if content.learned is not None:
+            apart = len(content.learned[0])
+            scores = torch.cat([self._scores(query, content.learned[0][None]), scores], -1)
+            seen = F.pad(seen, (apart, 0), value=True)
         if o.top_k is not None:
             scores = keep_top(scores.masked_fill(~seen, -torch.inf), o.top_k)
             seen = seen & ~torch.isneginf(scores)
         weights = log_weights(scores, seen, o.empty_slot)
-        value = self._sum(weights.exp(), content.values)
+        value = self._sum(weights[..., apart:].exp(), content.values)
+        if content.learned is not None:
+            value = value + self._sum(weights[..., :apart].exp(), content.learned[1][None])
         mean = weights[:, 0] if o.heads == 1 else torch.logsumexp(weights, 1) - torch.tensor(float(o.heads)).log()
         return Read(value, mean)
 
@@ -138,8 +147,8 @@ class Attention(Access):
         if causal and alike and queries == slots + 1:
             value = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)
         else:
-            shown = Content(*(x[:1] for x in content)) if alike else content
-            seen = F.pad(visible(shown, queries, mask, causal), (1, 0), value=True)
+            one = Content(content.keys[:1], content.values[:1], content.valid[:1])
+            seen = F.pad(visible(one if alike else content, queries, mask, causal), (1, 0), value=True)
             value = F.scaled_dot_product_attention(q, k, v, attn_mask=seen[:, None], scale=scale)
         return value[..., :width].transpose(1, 2).flatten(2)
 

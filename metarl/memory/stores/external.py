@@ -119,7 +119,7 @@ class External(Store):
 
     def reset(self, state: State, rows: Tensor, donate: bool = False) -> State:
         """See :meth:`metarl.memory.contract.Store.reset`."""
-        fill = Tensor.masked_fill_ if donate else Tensor.masked_fill
+        fill = Tensor.masked_fill_ if donate and not torch.is_grad_enabled() else Tensor.masked_fill
         return tree.map_tensors(lambda leaf: fill(leaf, tree.rows_like(rows, leaf), 0.0), state)
 
     def content(self, state: Any) -> Content:

@@ -61,8 +61,8 @@ class NTM(External):
 
     def initial_state(self, batch_size: int) -> NTMState:
         """See :meth:`metarl.memory.contract.Store.initial_state`."""
-        start = self._start(torch.zeros(batch_size, self.heads + 1, self.slots))
-        return NTMState(self.empty(batch_size), start[:, 0], start[:, 1:])
+        write, read = torch.zeros(batch_size, self.slots), torch.zeros(batch_size, self.heads, self.slots)
+        return NTMState(self.empty(batch_size), self._start(write), self._start(read))
 
     def reset(self, state: NTMState, rows: Tensor, donate: bool = False) -> NTMState:
         """See :meth:`metarl.memory.contract.Store.reset`."""

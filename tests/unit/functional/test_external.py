@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 import torch
@@ -25,10 +26,14 @@ def weigh(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Ten
 
 
 def test_content_weights_are_the_softmax_of_the_cosine_times_the_strength() -> None:
-    key, memory, strength = draw(BATCH, HEADS, WIDTH), 50 * draw(BATCH, SLOTS, WIDTH, seed=1), torch.rand(BATCH, HEADS, 1)
+    key, memory, strength = (
+        draw(BATCH, HEADS, WIDTH),
+        50 * draw(BATCH, SLOTS, WIDTH, seed=1),
+        torch.rand(BATCH, HEADS, 1),
+    )
     cosine = F.cosine_similarity(key[:, :, None], memory[:, None], dim=-1)
-    weights = fx.content_weights(unit(key), memory, 5 * strength)
-    torch.testing.assert_close(weights, torch.softmax(5 * strength * cosine, -1), rtol=1e-3, atol=1e-4)
+    weights = fx.content_weights(unit(key), memory, strength)
+    torch.testing.assert_close(weights, torch.softmax(strength * cosine, -1), rtol=1e-3, atol=1e-4)
 
 
 def test_an_empty_memory_is_weighed_evenly_and_a_faint_trace_is_not_taken_for_a_word() -> None:
@@ -76,7 +81,7 @@ def test_sharpening_is_a_power_made_to_sum_to_one() -> None:
 
 def test_erasing_and_adding_are_the_formula_of_the_paper_also_in_place() -> None:
     memory, weights = draw(BATCH, SLOTS, WIDTH), weigh(BATCH, SLOTS, seed=1)
-    erase, word = torch.rand(BATCH, WIDTH), draw(BATCH, WIDTH, seed=2)
+    erase, word = draw(BATCH, WIDTH, seed=3).sigmoid(), draw(BATCH, WIDTH, seed=2)
     outer = weights[:, :, None] * erase[:, None]
     expected = memory * (1 - outer) + weights[:, :, None] * word[:, None]
     torch.testing.assert_close(fx.erase_and_add(memory, weights, erase, word), expected)
@@ -126,7 +131,7 @@ def test_usage_grows_with_each_write_and_stays_within_one() -> None:
 
 
 def test_allocation_is_the_formula_of_the_paper() -> None:
-    usage = torch.rand(BATCH, SLOTS, generator=torch.Generator().manual_seed(0))
+    usage = draw(BATCH, SLOTS).sigmoid()
     expected = torch.zeros_like(usage)
     for row in range(BATCH):
         before = 1.0
@@ -142,7 +147,7 @@ def test_allocation_goes_to_free_slots_in_their_order_and_nowhere_when_there_are
     torch.testing.assert_close(weights[0], torch.tensor([0.0, 1.0, 0.0, 0.0]))
     torch.testing.assert_close(weights[1], torch.tensor([0.0, 0.0, 0.7, 0.0]))
     assert weights[2].tolist() == [0, 0, 0, 0]
-    assert (fx.allocation(torch.rand(1000, 9)).sum(-1) <= 1 + 1e-5).all()
+    assert (fx.allocation(draw(1000, 9).sigmoid()).sum(-1) <= 1 + 1e-5).all()
 
 
 def test_links_keep_their_invariants_over_many_writes() -> None:
@@ -172,7 +177,7 @@ def test_links_lead_from_each_write_to_the_next_and_back() -> None:
         weights = F.one_hot(torch.tensor([place]), SLOTS).float()
         links, precedence = fx.link(links, precedence, weights), fx.precede(precedence, weights)
     assert precedence.argmax() == places[-1]
-    for here, after in zip(places, places[1:], strict=False):
+    for here, after in pairwise(places):
         at, then = (F.one_hot(torch.tensor([[place]]), SLOTS).float() for place in (here, after))
         torch.testing.assert_close(fx.follow(links, at)[0], then)
         torch.testing.assert_close(fx.follow(links, then)[1], at)
@@ -241,7 +246,7 @@ def second(function: Callable[..., Tensor], *inputs: Tensor) -> bool:
 
 def test_second_gradients_are_exact() -> None:
     memory, key = draw(2, 3, 2, dtype=torch.float64), draw(2, 2, 2, seed=1, dtype=torch.float64)
-    assert second(fx.content_weights, key, memory, torch.rand(2, 2, 1, dtype=torch.float64))
+    assert second(fx.content_weights, key, memory, draw(2, 2, 1, seed=2, dtype=torch.float64).exp())
     assert second(lambda m, k: fx._Cosine.apply(k, m), memory, key)
-    weights, erase = weigh(2, 3, dtype=torch.float64), torch.rand(2, 2, dtype=torch.float64)
+    weights, erase = weigh(2, 3, dtype=torch.float64), draw(2, 2, seed=3, dtype=torch.float64).sigmoid()
     assert second(fx.erase_and_add, memory, weights, erase, draw(2, 2, seed=2, dtype=torch.float64))
