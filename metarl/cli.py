@@ -86,7 +86,7 @@ def parser() -> Parser:
     bench.add_argument("what", choices=["memory"], help="memory: recall of sequences, at equal size and budget")
     bench.add_argument("--tasks", metavar="NAME", nargs="+", help="tasks (default all)")
     bench.add_argument("--memories", metavar="NAME", nargs="+", help="controllers, or STORE+ACCESS (default a choice)")
-    bench.add_argument("--updates", type=at_least(2), default=2000, help="most updates of a cell (default 2000)")
+    bench.add_argument("--updates", type=at_least(2), default=3000, help="most updates of a cell (default 3000)")
     bench.add_argument("--seconds", type=at_least(1), help="longest training of a cell (default without end)")
     bench.add_argument("--batch", type=at_least(1), default=64, help="sequences in an update (default 64)")
     bench.add_argument("--parameters", type=at_least(1), default=40_000, help="of each model, ± 10 %% (default 40000)")

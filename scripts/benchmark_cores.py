@@ -1,7 +1,8 @@
-"""What memory cores cost beside torch's LSTM: ``python scripts/benchmark_cores.py [--part time|growth]``.
+"""What memory cores cost beside torch's LSTM: ``python scripts/benchmark_cores.py [--part time|growth] [--core NAME]``.
 
 Every store with every access that can read it, under a feed-forward controller, and the controllers alone. Rows go into
-docs/results/cores.json. One thread; run it on an idle machine.
+docs/results/cores.json. One thread, and a process of its own for each core: what ran before leaves the allocator in a
+state that makes the LSTM up to twice as fast. Run it on an idle machine.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ from __future__ import annotations
 import argparse
 import gc
 import resource
-import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -22,7 +25,7 @@ from tqdm import tqdm
 from metarl import tree
 from metarl.memory.contract import MemoryCore
 from metarl.memory.options import MemoryOptions
-from metarl.memory.registry import build_core, parallel, runnable
+from metarl.memory.registry import build_core, runnable
 from metarl.report.results import Row, commit, upsert
 from metarl.types import Boundary, CoreInput
 
@@ -77,8 +80,19 @@ def timed(call: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def speed(options: MemoryOptions) -> tuple[float, float, float]:
-    """The ratio of the unroll to the LSTM's, in turn; that of an acting step to the unroll / T; the unroll's ms."""
+class Speed(NamedTuple):
+    """What a core costs."""
+
+    ratio: float
+    """Forward and backward over the trial, divided by the LSTM's."""
+    acting: float
+    """An acting step, divided by forward and backward / T."""
+    ms: float
+    lstm_ms: float
+
+
+def speed(options: MemoryOptions) -> Speed:
+    """Time a core and the LSTM in turn."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         lstm = nn.LSTM(WIDTH, WIDTH)
@@ -94,9 +108,8 @@ def speed(options: MemoryOptions) -> tuple[float, float, float]:
         step = CoreInput(x.now[0], x.feedback[0])
         acting = [timed(lambda: core(step, state, begin[1], donate=True)) for _ in range(60)]
     pairs = pairs[1:]  # the first one warms up
-    unroll = statistics.median(ours for ours, _ in pairs)
-    ratio = statistics.median(ours / theirs for ours, theirs in pairs)
-    return ratio, statistics.median(acting[10:]) / (unroll / STEPS), unroll * 1e3
+    unroll, theirs = (min(times) for times in zip(*pairs, strict=True))  # the least disturbed round
+    return Speed(unroll / theirs, min(acting) / (unroll / STEPS), unroll * 1e3, theirs * 1e3)
 
 
 def state_bytes(options: MemoryOptions, steps: int) -> int:
@@ -125,23 +138,35 @@ def growth(options: MemoryOptions) -> float:
 
 
 def main() -> None:
-    """Measure every core and keep the rows."""
+    """Measure every core, each in a process of its own, and keep the rows."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--part", choices=["time", "growth"], help="one part alone")
-    parser.add_argument("--only", help="cores whose name contains this")
+    parser.add_argument("--core", help="this one alone, in this process")
     args = parser.parse_args()
-    torch.set_num_threads(1)
-    for name, options, goal in tqdm([c for c in cores() if args.only is None or args.only in c[0]]):
-        if args.part != "growth":
-            ratio, acting, milliseconds = speed(options)
-            references = {"ms": round(milliseconds, 1), "parallel": float(parallel(build_core(options, 54, 10, 100)))}
-            keep(name, "forward and backward, times nn.LSTM(64)", ratio, (None, goal), references)
-            keep(name, "one acting step, times the unroll's forward and backward / T", acting, (None, 1.0))
-            larger = state_bytes(options, 2 * STEPS) / max(1, state_bytes(options, STEPS))
-            size = {"bytes at T=100": float(state_bytes(options, STEPS))}
-            keep(name, "bytes of a row's state at T=200, times those at T=100", larger, (None, 2.0), size)
-        if args.part != "time":
-            keep(name, f"MB that {UPDATES} updates add to the peak of the process", growth(options), (None, 10.0))
+    known = {name: (options, goal) for name, options, goal in cores()}
+    if args.core is None:
+        for name in tqdm(known):
+            part = [] if args.part is None else ["--part", args.part]
+            subprocess.run([sys.executable, __file__, "--core", name, *part], check=True)
+    elif args.core not in known:
+        parser.error(f"--core {args.core!r} is none of {', '.join(known)}")
+    else:
+        torch.set_num_threads(1)
+        measure(args.core, *known[args.core], args.part)
+
+
+def measure(name: str, options: MemoryOptions, goal: float | None, part: str | None) -> None:
+    """All rows of a core."""
+    if part != "growth":
+        found = speed(options)
+        references = {"ms": round(found.ms, 1), "LSTM ms": round(found.lstm_ms, 1)}
+        keep(name, "forward and backward, times nn.LSTM(64)", found.ratio, (None, goal), references)
+        keep(name, "one acting step, times the unroll's forward and backward / T", found.acting, (None, 1.0))
+        small, large = (max(1, state_bytes(options, steps)) for steps in (STEPS, 2 * STEPS))
+        size = {"bytes at T=100": float(small)}
+        keep(name, "bytes of a row's state at T=200, times those at T=100", large / small, (None, 2.0), size)
+    if part != "time":
+        keep(name, f"MB that {UPDATES} updates add to the peak of the process", growth(options), (None, 10.0))
 
 
 def keep(
@@ -168,7 +193,7 @@ def keep(
         commit=commit(),
     )
     upsert(RESULTS, row)
-    tqdm.write(f"{name}: {ours:.3g} {metric}")
+    print(f"{name}: {ours:.3g} {metric}")
 
 
 if __name__ == "__main__":

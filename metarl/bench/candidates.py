@@ -32,7 +32,6 @@ TOLERANCE = 0.1
 """How far a candidate's parameters may be from the number that all are to have."""
 LAYERS = {"mingru": 2, "window": 2}
 """Controllers that need two layers to find what stood beside a key, as it comes one step later."""
-MOST_UNITS = 1 << 14
 
 
 def candidates() -> dict[str, MemoryOptions]:
@@ -90,7 +89,10 @@ def sized(options: MemoryOptions, task: RecallTask, wanted: int, name: str) -> M
     def count(units: int) -> int:
         return parameters(classifier(of(units), task))
 
-    low, high = 1, MOST_UNITS // step
+    high = 1
+    while count(high) < wanted:
+        high *= 2
+    low = high // 2 + 1
     while low < high:  # the least that has as many or more
         middle = (low + high) // 2
         low, high = (middle + 1, high) if count(middle) < wanted else (low, middle)

@@ -17,6 +17,7 @@ from metarl.bench.candidates import candidates, classifier, parameters, sized
 from metarl.data.recall import RECALL_TASKS, TEST_SEQUENCES
 from metarl.data.sequences import RecallTask, Sequences
 from metarl.functional.stats import standard_error
+from metarl.memory.options import MemoryOptions
 from metarl.nets.sequence import SequenceClassifier, asked_loss
 from metarl.seeding import torch_rng
 from metarl.training.supervised import SupervisedOptions, Trained, Validation, fit
@@ -35,7 +36,7 @@ AT_ONCE = 500
 class Settings:
     """What all candidates are given alike."""
 
-    updates: Annotated[int, Ge(1)] | None = 2000
+    updates: Annotated[int, Ge(1)] | None = 3000
     """Most updates in all; None: as many as there is time for."""
     seconds: Annotated[float, Gt(0)] | None = None
     """Longest training in all."""
@@ -122,6 +123,19 @@ class Result:
     """Of training, likewise, validation included."""
 
 
+def options_of(cell: Cell) -> MemoryOptions:
+    """The candidate of a cell, brought to its size.
+
+    Raises:
+        ValueError: it can't be given so many parameters.
+    """
+    options = replace(candidates()[cell.memory], key_size=cell.settings.key_size)
+    if options.store != "none":
+        options = replace(options, value_size=cell.settings.key_size)
+    with torch.random.fork_rng(devices=[]):  # models are built to be counted
+        return sized(options, cell.make_task(), cell.settings.parameters, cell.memory)
+
+
 def measure(
     cell: Cell, progress: Callable[[Validation], object] = lambda validation: None, sequences: int = TEST_SEQUENCES
 ) -> Result:
@@ -136,12 +150,8 @@ def measure(
         NonFiniteError: a loss or gradient is not finite.
         ValueError: the candidate can't be given so many parameters.
     """
-    task, given = cell.make_task(), cell.settings
-    options = replace(candidates()[cell.memory], key_size=given.key_size)
-    if options.store != "none":
-        options = replace(options, value_size=given.key_size)
+    task, given, options = cell.make_task(), cell.settings, options_of(cell)
     with one_thread(), torch.random.fork_rng(devices=[]):
-        options = sized(options, task, given.parameters, cell.memory)
         validation = list(_batches(task, "validation", AT_ONCE, VALIDATION_SEQUENCES, cell.seed))
 
         def attempt(rate: float) -> Attempt:

@@ -6,14 +6,14 @@ import json
 import multiprocessing
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from metarl.bench.recall import Cell, Result, measure
+from metarl.bench.recall import Cell, Result, measure, options_of
 from metarl.config import build
 from metarl.runs import replacing
 
@@ -28,16 +28,16 @@ def complete(
     *,
     jobs: int = 1,
     imports: Sequence[str] = (),
-    told: Callable[[str], object] = print,
 ) -> list[Result]:
     """Measure those cells that ``folder`` has no result of, and give the results of all, in their order.
+
+    A line is printed for each that is done, above a progress bar where somebody looks.
 
     Args:
         cells: what to measure.
         folder: where ``recall.json`` is, or will be; it is written anew after every cell.
         jobs: cells at a time; one is measured in this process.
         imports: modules that register parts of memories, for the processes.
-        told: takes a line for every cell that is done, in place of ``print`` where a progress bar is shown.
 
     Raises:
         ValueError: ``recall.json`` is damaged, or a candidate can't be given so many parameters.
@@ -50,9 +50,11 @@ def complete(
     path.parent.mkdir(parents=True, exist_ok=True)
     done = [result.cell for result in kept]
     todo = [cell for cell in cells if cell not in done]
+    for cell in todo:
+        options_of(cell)  # what can't be measured is said before hours have gone by
     failed: list[str] = []
-    shown = sys.stderr.isatty()
-    with tqdm(total=len(cells), initial=len(cells) - len(todo), unit="cell", disable=not shown) as bar:
+    here = len(cells) - len(todo)
+    with tqdm(total=len(cells), initial=here, unit="cell", disable=not sys.stderr.isatty()) as bar:
         for cell, outcome in run(todo, jobs, imports):
             if isinstance(outcome, Result):
                 kept.append(outcome)
@@ -61,7 +63,7 @@ def complete(
             else:
                 failed.append(f"{cell.task} by {cell.memory}")
                 line = f"{cell.task:16} {cell.memory:24} failed: {outcome}"
-            bar.write(line) if shown and told is print else told(line)
+            bar.write(line)
             bar.update()
     if failed:
         raise FloatingPointError(f"{len(failed)} cells met numbers that are not finite: {', '.join(failed)}")

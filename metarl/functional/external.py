@@ -62,7 +62,7 @@ class _Cosine(torch.autograd.Function):
             along_shrink = -for_shrink * shrink.pow(3)
             along = along_shrink if along is None else along + along_shrink
         if along is not None:
-            words = along[..., None] * memory if words is None else torch.addcmul(words, along[..., None], memory)
+            words = along[..., None] * memory if words is None else words.addcmul_(along[..., None], memory)
         return keys, words
 
 
@@ -88,9 +88,10 @@ def shift(weights: Tensor, kernel: Tensor) -> Tensor:
     from the last to the first.
     """
     reach = kernel.shape[-1] // 2
-    moved = torch.zeros_like(weights)
-    for by, share in enumerate(kernel.split(1, -1), -reach):
-        moved = torch.addcmul(moved, weights.roll(by, -1) if by else weights, share)
+    stay, *rest = kernel.roll(-reach, -1).split(1, -1)  # shifts by 0, 1, ..., S, -S, ..., -1
+    moved = weights * stay
+    for by, share in zip([*range(1, reach + 1), *range(-reach, 0)], rest, strict=True):
+        moved = torch.addcmul(moved, weights.roll(by, -1), share)
     return moved
 
 
@@ -104,8 +105,7 @@ class _EraseAdd(torch.autograd.Function):
 
     @staticmethod
     def forward(memory: Tensor, weights: Tensor, erase: Tensor, word: Tensor) -> Tensor:
-        change = torch.addcmul(word[:, None], erase[:, None], memory, value=-1.0)
-        return torch.addcmul(memory, weights[..., None], change)
+        return _change(memory, weights, erase, word).add_(memory)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -116,7 +116,7 @@ class _EraseAdd(torch.autograd.Function):
         memory, weights, erase, word = ctx.saved_tensors
         both = grad * memory
         for_weights = torch.bmm(word[:, None], grad.mT) - torch.bmm(erase[:, None], both.mT)
-        for_memory = torch.addcmul(grad, weights[..., None] * erase[:, None], grad, value=-1.0)
+        for_memory = torch.addcmul(grad, -weights[..., None] * erase[:, None], grad)
         for_erase, for_word = -torch.bmm(weights[:, None], both), torch.bmm(weights[:, None], grad)
         return for_memory, for_weights[:, 0], for_erase[:, 0], for_word[:, 0]
 
@@ -128,8 +128,12 @@ def erase_and_add(memory: Tensor, weights: Tensor, erase: Tensor, word: Tensor, 
     """
     if not in_place:
         return _EraseAdd.apply(memory, weights, erase, word)
-    change = torch.addcmul(word[:, None], erase[:, None], memory, value=-1.0)
-    return memory.addcmul_(weights[..., None], change)
+    return memory.add_(_change(memory, weights, erase, word))
+
+
+def _change(memory: Tensor, weights: Tensor, erase: Tensor, word: Tensor) -> Tensor:
+    """What is added to the memory: w (a - e M)."""
+    return torch.addcmul(word[:, None], erase[:, None], memory, value=-1.0).mul_(weights[..., None])
 
 
 def clear_and_add(memory: Tensor, cleared: Tensor, weights: Tensor, word: Tensor, in_place: bool = False) -> Tensor:

@@ -96,6 +96,8 @@ class Store(nn.Module, ABC):
     """Whether :meth:`content` shows slots."""
     has_native: ClassVar[bool] = False
     """Whether :meth:`read` reads."""
+    written: bool = True
+    """Whether anything is ever written."""
     key_size: int
     value_size: int
     read_size: int

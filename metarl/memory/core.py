@@ -206,6 +206,8 @@ class StoreCore(MemoryCore):
 
     def _writes(self, begin: Tensor, begun: Tensor) -> Tensor:
         store = self.memory.store
+        if not store.written:
+            return torch.zeros_like(begun)
         if isinstance(store, Episodic) and store.options.write == "episode":
             return begun & (begin == Boundary.EPISODE)
         return begun & (begin != Boundary.TRIAL)

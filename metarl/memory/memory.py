@@ -87,7 +87,10 @@ class Memory(nn.Module):
             self._query(course.address),
             self._told(self.read_control, course.address),
         )
-        if self.access is None and not self.silent:
+        everywhere = (
+            course.reading is None or self.store.parallel
+        )  # else a read that is not made would change the state
+        if self.access is None and not self.silent and everywhere:
             done = self.store.unroll(state, moves)
             if done is not None:
                 return done

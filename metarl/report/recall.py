@@ -170,9 +170,9 @@ def _published(suite: Sequence[Row]) -> list[str]:
         return []
     head = ("task", "ours, gru", "ours, best", "nearest published task", "its return (easy / medium / hard)")
     text = [
-        "Published figures beside ours. They are **not the same measure**: POPGym's are returns, from -1 for all wrong to 1",
-        "for all right, of agents trained by reinforcement learning on sequences of 51 steps and more (medium and hard: by",
-        "far more), and an answer is asked at nearly every step. They say which tasks are hard, not who is better.",
+        "Published figures beside ours. They are **not the same measure**: POPGym's are returns, from -1 for all wrong",
+        "to 1 for all right, of agents trained by reinforcement learning, on sequences of 51 steps and more with an",
+        "answer at nearly every step. They say which tasks are hard, and not who is better.",
         "",
         _line(head),
         _line(["---"] * len(head)),

@@ -68,6 +68,6 @@ def draw(measured: Sequence[Row], path: str | Path) -> Path:
     for edge in np.arange(0.5, len(tasks) - 1):
         axes.axvline(edge, color="white", lw=1.5)
     about = f"{place(measured[0]).budget}. Bold: the best of a task; colour: the way from chance to all right."
-    axes.set_xlabel(textwrap.fill(about, 78), color=SOFT, fontsize=8.5)
+    axes.set_xlabel(textwrap.fill(about, 100), color=SOFT, fontsize=8.5)
     axes.set_title("Recall: right answers in %", loc="left", fontsize=11.5, fontweight="bold", color=INK, pad=10)
     return save(figure, path)

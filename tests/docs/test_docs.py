@@ -28,7 +28,7 @@ from metarl.config import parse_assignment
 from metarl.envs.table import FAMILIES
 from metarl.experiment import configure
 from metarl.memory.options import MemoryOptions
-from metarl.memory.registry import ACCESSES, build_core
+from metarl.memory.registry import ACCESSES, NATIVE, STORES, build_core, matrix
 from metarl.types import Boundary, CoreInput
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,7 +36,11 @@ PAGES = {path.name: path for path in (ROOT / "README.md", *sorted((ROOT / "docs"
 RESULTS = "results.md"  # generated from measured rows; its commands are longer than a page's
 WRITTEN = [name for name in PAGES if name != RESULTS]
 
-TOY = ((r"total_timesteps=[\d_]+", "total_timesteps=1"), (r"for update in range\(\d+\)", "for update in range(2)"))
+TOY = (
+    (r"total_timesteps=[\d_]+", "total_timesteps=1"),
+    (r"for update in range\(\d+\)", "for update in range(2)"),
+    (r"Settings\(updates=\d+\)", "Settings(updates=100)"),
+)
 """Training is cut to single rollouts."""
 
 
@@ -78,7 +82,7 @@ def with_language(language: str) -> list[str]:
 def nothing_stays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """Pages write files and add modules, ids and parts; all are gone afterwards."""
     monkeypatch.chdir(tmp_path)
-    tables: tuple[dict[str, Any], ...] = (FAMILIES, ACCESSES, gym.registry)
+    tables: tuple[dict[str, Any], ...] = (FAMILIES, ACCESSES, STORES, gym.registry)
     kept = [dict(table) for table in tables]
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -142,8 +146,12 @@ def test_extending_runs_and_what_it_adds_keeps_the_contracts(run: Run) -> None:
     for reveal in (False, True):
         check_env(gym.make("metarl/TwoArms-v0", reveal=reveal).unwrapped)
 
+    unrolled_as_it_steps(MemoryOptions(access="linear", gate=False))
+
+
+def unrolled_as_it_steps(options: MemoryOptions) -> None:
     steps, batch = 7, 3
-    core = build_core(MemoryOptions(access="linear", gate=False), 2, 4, steps)
+    core = build_core(options, 2, 4, steps)
     x = torch.randn(steps, batch, 6)
     stream = CoreInput(x[..., :2], x[..., 2:])
     for changes in ((0,), (0, 3)):
@@ -155,6 +163,55 @@ def test_extending_runs_and_what_it_adds_keeps_the_contracts(run: Run) -> None:
             looped.append(y)
         unrolled, _ = core.unroll(stream, core.initial_state(batch), begin)
         torch.testing.assert_close(unrolled, torch.stack(looped), atol=1e-5, rtol=1e-5)
+
+
+def test_a_memory_of_ones_own_has_30_lines_and_recalls(run: Run) -> None:
+    (module,) = [block for block in blocks("memory.md", "python") if block.file == "fading.py"]
+    lines = [line for line in module.text.splitlines()[1:] if line.strip()]
+    assert len(lines) <= 30
+    names = run("memory.md")
+    assert names["result"].accuracy > 0.9 > 5 * names["result"].chance
+    assert names["agent"].policy.core.memory.store.keep == 0.99
+    unrolled_as_it_steps(MemoryOptions(store="fading", access="native", gate=False))
+
+
+def test_a_memory_of_ones_own_is_had_on_the_command_line(tmp_path: Path) -> None:
+    """The section's module and its commands, as they stand there, cut to toy size."""
+    (module,) = [block for block in blocks("memory.md", "python") if block.file == "fading.py"]
+    (tmp_path / "fading.py").write_text(module.text)
+    small = [*("--set", "train.total_timesteps=40"), *("--set", "train.n_envs=4"), *("--set", "train.n_steps=10")]
+    toy = {
+        "bench": ["--updates", "20", "--parameters", "20000", "--out", "out"],
+        "train": [*small, "--set", "eval.trials=20"],
+        "pytest": ["-x", "--rootdir", str(ROOT), str(ROOT / "tests/contract/test_memory.py")],
+    }
+    ran = {}
+    for words in commands("memory.md"):
+        if "fading" in words:
+            (kind,) = toy.keys() & {*words}
+            start = ["-m", "metarl", *words[1:]] if kind != "pytest" else ["-m", *words[2:5], *words[6:]]
+            ran[kind] = subprocess.run(
+                [sys.executable, *start, *toy[kind]],
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+                cwd=tmp_path,
+                capture_output=True,
+                text=True,
+                timeout=240,
+            )
+            assert ran[kind].returncode == 0, ran[kind].stdout + ran[kind].stderr
+    assert ran.keys() == toy.keys()
+    assert "fading+native" in ran["bench"].stdout
+
+
+def test_the_matrix_is_that_of_the_registry() -> None:
+    page = PAGES["memory.md"].read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\w+) \|((?: (?:yes|n/a) \|)+)$", page, re.MULTILINE)
+    told = {
+        (store, access): cell.strip() == "yes"
+        for store, cells in rows
+        for access, cell in zip((NATIVE, *ACCESSES), cells.split("|"), strict=False)
+    }
+    assert told == {(store, access): reason is None for store, access, reason in matrix()}
 
 
 def test_single_and_batched_dynamics_of_the_family_agree(run: Run) -> None:
@@ -192,8 +249,8 @@ def check_metarl(words: list[str]) -> None:
 
 @pytest.mark.parametrize("page", WRITTEN)
 def test_commands_are_such(page: str, run: Run, tmp_path: Path) -> None:
-    if blocks(page, "toml"):
-        run(page)  # its presets use what it adds
+    if blocks(page, "toml") or any("--import" in words for words in commands(page)):
+        run(page)  # its presets and commands use what it adds
     for block in blocks(page, "toml"):
         assert block.file, "the first line of a preset names its file"
         (tmp_path / block.file).write_text(block.text)

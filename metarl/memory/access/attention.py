@@ -101,8 +101,7 @@ class Attention(Access):
         value = self._sum(weights[..., apart:].exp(), content.values)
         if content.learned is not None:
             value = value + self._sum(weights[..., :apart].exp(), content.learned[1][None])
-        mean = weights[:, 0] if o.heads == 1 else torch.logsumexp(weights, 1) - torch.tensor(float(o.heads)).log()
-        return Read(value, mean)
+        return Read(value, weights[:, 0] if o.heads == 1 else _log_mean(weights))
 
     def _scores(self, query: Tensor, keys: Tensor) -> Tensor:
         """Logits ``[B, heads, Q, N]``."""
@@ -142,7 +141,11 @@ class Attention(Access):
             q, k = F.pad(q, (0, 1), value=1.0), torch.cat([k, -kernels.half_square(k)], -1)
             v = F.pad(v, (0, max(k.shape[-1] - width, 0)))  # the fused kernel wants values as wide as keys
         k, v = F.pad(k, (0, 0, 1, 0)), F.pad(v, (0, 0, 1, 0))  # the empty slot stands first
-        q = q / self._temperature(query)
+        temperature = self._temperature(query)
+        if isinstance(temperature, Tensor):
+            q = q / temperature
+        else:
+            scale = scale / temperature
         alike = mask is None and bool(content.valid.all())  # what a query sees is the same in every row
         if causal and alike and queries == slots + 1:
             value = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)
@@ -159,3 +162,10 @@ class Attention(Access):
     def _split(self, x: Tensor) -> Tensor:
         """``[B, N, D]`` to ``[B, heads, N, D / heads]``."""
         return x.unflatten(-1, (self.options.heads, -1)).transpose(1, 2)
+
+
+def _log_mean(weights: Tensor) -> Tensor:
+    """The log of the mean over heads of ``exp(weights)`` ``[B, heads, Q, N]``, -inf where all are."""
+    blind = torch.isneginf(weights).all(1)  # kept out of logsumexp, whose gradient there is undefined
+    total = torch.logsumexp(weights.masked_fill(blind[:, None], 0.0), 1) - math.log(weights.shape[1])
+    return total.masked_fill(blind, -torch.inf)

@@ -32,7 +32,9 @@ class Block(nn.Module):
 
     def __init__(self, width: int, inner: int) -> None:
         super().__init__()
-        self.net = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, inner), nn.ReLU(), nn.Linear(inner, width))
+        self.net = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, inner), nn.ReLU(inplace=True), nn.Linear(inner, width)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """``[..., width]`` to the same shape."""

@@ -65,10 +65,10 @@ class DNC(External):
         return DNCState(self.empty(batch_size), zeros, zeros.clone(), links, read)
 
     def note_read(self, state: DNCState, read: Read) -> DNCState:
-        """Take the weights of another access for those of every head, without gradient, if it gives any."""
+        """Take the weights of another access for those of every head, if it gives any."""
         if read.log_weights is None:
             return state
-        return self._after_read(state, read.log_weights.detach().exp().repeat(1, self.heads, 1))
+        return self._after_read(state, read.log_weights.exp().repeat(1, self.heads, 1))
 
     def start_control(self) -> Tensor:
         """See :meth:`metarl.memory.contract.Store.start_control`."""

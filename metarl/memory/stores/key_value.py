@@ -20,6 +20,8 @@ class KeyValueOptions(EpisodicOptions):
 
     learned: Annotated[int, Ge(0)] = 32
     """Slots whose keys and values are parameters: the same in every trial, never replaced."""
+    learned_only: bool = False
+    """Nothing is written: the classic layer of trainable keys and values."""
     key_transform: Transform = "none"
     """What becomes of keys and queries alike before they are compared, so that it changes what is found."""
     value_transform: Transform = "none"
@@ -29,13 +31,19 @@ class KeyValueOptions(EpisodicOptions):
 class KeyValue(Episodic):
     """Softmax over query.keys, weighted sum of values (Miller et al. 2016, eq. 3-4; Sukhbaatar et al. 2015).
 
-    Learned slots stand before the written ones and are seen by every query. Without room for written ones this is the
-    classic layer of trainable keys and values. Transforms come before the comparison and before the weighted sum;
-    after the sum a key transform could not change what is found.
+    Learned slots stand before the written ones and are seen by every query. Transforms come before the comparison and
+    before the weighted sum; after the sum a key transform could not change what is found.
     """
 
     def __init__(self, key_size: int, value_size: int, trial_steps: int | None, options: KeyValueOptions) -> None:
-        super().__init__(key_size, value_size, trial_steps, options)
+        if options.learned_only and not (options.learned and options.capacity is None):
+            raise ValueError(
+                "memory.store_options.learned_only = true keeps learned slots and no others; "
+                f"got learned = {options.learned} and capacity = {options.capacity}; "
+                "set learned to 1 or more and leave out capacity"
+            )
+        super().__init__(key_size, value_size, 1 if options.learned_only else trial_steps, options)
+        self.written = not options.learned_only
         self.key_transform = _transform(options.key_transform, key_size)
         self.value_transform = _transform(options.value_transform, value_size)
         self.keys = nn.Parameter(torch.randn(options.learned, key_size))

@@ -63,10 +63,10 @@ class LRUA(External):
         return LRUAState(self.empty(batch_size), used, read)
 
     def note_read(self, state: LRUAState, read: Read) -> LRUAState:
-        """Take the weights of another access for those of every head (eq. 5, 7), without gradient, if it gives any."""
+        """Take the weights of another access for those of every head (eq. 5, 7), if it gives any."""
         if read.log_weights is None:
             return state
-        return self._after_read(state, read.log_weights.detach().exp().repeat(1, self.heads, 1))
+        return self._after_read(state, read.log_weights.exp().repeat(1, self.heads, 1))
 
     def start_control(self) -> Tensor:
         """See :meth:`metarl.memory.contract.Store.start_control`."""

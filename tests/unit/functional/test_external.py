@@ -26,11 +26,8 @@ def weigh(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Ten
 
 
 def test_content_weights_are_the_softmax_of_the_cosine_times_the_strength() -> None:
-    key, memory, strength = (
-        draw(BATCH, HEADS, WIDTH),
-        50 * draw(BATCH, SLOTS, WIDTH, seed=1),
-        torch.rand(BATCH, HEADS, 1),
-    )
+    key, memory = draw(BATCH, HEADS, WIDTH), 50 * draw(BATCH, SLOTS, WIDTH, seed=1)
+    strength = torch.arange(BATCH * HEADS).reshape(BATCH, HEADS, 1)
     cosine = F.cosine_similarity(key[:, :, None], memory[:, None], dim=-1)
     weights = fx.content_weights(unit(key), memory, strength)
     torch.testing.assert_close(weights, torch.softmax(strength * cosine, -1), rtol=1e-3, atol=1e-4)
