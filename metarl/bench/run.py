@@ -116,6 +116,8 @@ def read(path: str | Path) -> list[Result]:
         return []
     try:
         data: Any = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(data, list):
+            raise TypeError("expected a JSON list")
         return [build(Result, item, "result") for item in data]
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(

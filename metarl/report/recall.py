@@ -193,9 +193,9 @@ def _verdict(own: Sequence[Row]) -> str:
 
 def _cells(row: Row) -> tuple[str, ...]:
     low, high = row.goal
-    goal = "–" if low is None else f"≥ {low:.0%}"
+    goal = "–" if low is None else f"≥ {100 * low:g} %"
     if high is not None:
-        goal = f"≤ {high:.0%}"
+        goal = f"≤ {100 * high:g} %"
     ours = _percent(row) if meets(row) else f"**{_percent(row)}**"
     return row.method, ours, goal, f"{row.train_seconds:,.0f} s", f"{row.parameters:,}"
 

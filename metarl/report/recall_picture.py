@@ -30,7 +30,7 @@ def draw(measured: Sequence[Row], path: str | Path) -> Path:
     from matplotlib.colors import LinearSegmentedColormap
 
     made = grid(measured)
-    names, tasks = made.memories, made.tasks
+    names, tasks = made.memories[::-1], made.tasks  # the first one on top
     shares = np.full((len(names), len(tasks)), np.nan)
     for (memory, task), row in made.cells.items():
         shares[names.index(memory), tasks.index(task)] = row.ours
@@ -39,7 +39,7 @@ def draw(measured: Sequence[Row], path: str | Path) -> Path:
     figure, axes = canvas(7.6, 1.7 + 0.3 * len(names))
     axes.grid(False)
     colors = LinearSegmentedColormap.from_list("way", [PALE, COLORS[0]])
-    axes.imshow(way, cmap=colors, vmin=0, vmax=1, aspect="auto")
+    axes.imshow(way, cmap=colors, vmin=0, vmax=1, aspect="auto", origin="lower")
     best = np.nanmax(shares, 0)
     for i, j in np.ndindex(*shares.shape):
         known = np.isfinite(shares[i, j])

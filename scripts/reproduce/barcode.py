@@ -1,4 +1,8 @@
-"""The barcode bandit's rows of docs/results/barcode.json: ``python scripts/reproduce/barcode.py [--jobs 2]``."""
+"""The barcode bandit's rows of docs/results/barcode.json: ``python scripts/reproduce/barcode.py [--jobs 2]``.
+
+``--part presets`` trains the two presets, with and without memory; ``--part stores`` every other store for at most ten
+minutes on one core, under the preset's feed-forward controller and read by its native access or by attention.
+"""
 
 from __future__ import annotations
 
@@ -17,23 +21,60 @@ METRIC = "mean reward an episode, sampled actions"
 COMMAND = "python scripts/reproduce/barcode.py"
 AGENTS = {"barcode": ("attention over the trial", 8.3), "barcode-episodic": ("slot an episode, reinstated", 8.0)}
 CONTROL = "trained with all memory emptied at each episode"
+TEN_MINUTES = "all training in ten minutes"
+STEPPED = ("ppo.n_minibatches=4", "memory.key_size=32", "memory.value_size=32")
+STORES = {
+    "key_value": ("attention", 5_120_000, ()),
+    "delta": ("native", 12_800_000, ("memory.access_options={}",)),
+    "lifelong": ("attention", 3_200_000, STEPPED),
+    "ntm": ("native", 2_560_000, ("memory.access_options={}", *STEPPED)),
+    "lrua": ("native", 5_760_000, ("memory.access_options={}", *STEPPED)),
+    "dnc": ("native", 1_920_000, ("memory.access_options={}", *STEPPED)),
+    "neural": ("native", 1_920_000, ("memory.access_options={}", *STEPPED)),
+}
+"""Access, steps of the environment that ten minutes have room for, and settings."""
 
 
 def main() -> None:
-    """Train both agents, and both with their memory emptied at each episode; evaluate, ablate, write the rows."""
+    """Train, evaluate, write the rows."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
+    parser.add_argument("--part", choices=["presets", "stores"], help="one part alone")
     parser.add_argument("--out", type=Path, default=Path("runs/barcode"))
     args = parser.parse_args()
     version = commit()
-    jobs = [(preset, horizon) for preset in ("barcode-episodic", "barcode") for horizon in ("trial", "episode")]
+    if args.part != "stores":
+        of_presets(args.jobs, args.out, version)
+    if args.part != "presets":
+        of_stores(args.jobs, args.out, version)
+
+
+def of_stores(jobs: int, out: Path, version: str) -> None:
+    """Train an agent with each store and write its row."""
+
+    def run(store: str) -> list[dict[str, object]]:
+        access, steps, settings = STORES[store]
+        given = [f"memory.store={store}", f"memory.access={access}", f"train.total_timesteps={steps}", *settings]
+        return train("barcode", f"store-{store}", SEEDS, given, out, 1)
+
+    with ThreadPoolExecutor(jobs) as pool:
+        for store, evaluations in zip(STORES, pool.map(run, STORES), strict=True):
+            values = {"setting": SETTING, "metric": METRIC, "command": f"{COMMAND} --part stores", "commit": version}
+            values |= {"references": references(evaluations, EPISODES), "goal": (None, None)}
+            name = f"{store} read by {STORES[store][0]}, {TEN_MINUTES}"
+            write("barcode", evaluations, SEEDS, {**values, "method": name}, per=EPISODES)
+
+
+def of_presets(jobs: int, out: Path, version: str) -> None:
+    """Train both agents, and both with their memory emptied at each episode; evaluate, ablate, write the rows."""
+    runs = [(preset, horizon) for preset in ("barcode-episodic", "barcode") for horizon in ("trial", "episode")]
 
     def run(job: tuple[str, str]) -> list[dict[str, object]]:
         preset, horizon = job
-        return train(preset, f"{preset}-{horizon}", SEEDS, [f"memory.horizon={horizon}"], args.out, 1)
+        return train(preset, f"{preset}-{horizon}", SEEDS, [f"memory.horizon={horizon}"], out, 1)
 
-    with ThreadPoolExecutor(args.jobs) as pool:
-        results = dict(zip(jobs, pool.map(run, jobs), strict=True))
+    with ThreadPoolExecutor(jobs) as pool:
+        results = dict(zip(runs, pool.map(run, runs), strict=True))
     for preset, (name, low) in AGENTS.items():
         evaluations = results[preset, "trial"]
         common = {"setting": SETTING, "metric": METRIC, "command": COMMAND, "commit": version}

@@ -6,13 +6,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
+from command_line import run as command
 
 from metarl.bench import recall as bench
 from metarl.bench import run as running
@@ -25,7 +26,6 @@ from metarl.memory.registry import CONTROLLERS, matrix
 from metarl.report.recall import NAME, PICTURE, place
 from metarl.report.results import BEGIN, END
 from metarl.report.results import read as read_rows
-from tests.unit.command_line import run as command
 
 ROOT = Path(__file__).resolve().parents[2]
 TOY = Settings(updates=4, batch=4, parameters=5000, key_size=8)
@@ -72,12 +72,14 @@ def test_a_size_is_the_nearest() -> None:
         return abs(parameters(classifier(changed, task)) - 5000)
 
     assert gap(units) <= min(gap(units - 1), gap(units + 1))
-    heads = sized(candidates()["window"], task, 5000, "window").controller_options["hidden_size"]
+    heads = sized(candidates()["window"], task, 20_000, "window").controller_options["hidden_size"]
     assert heads % 4 == 0
 
 
 def test_a_size_that_cannot_be_had_is_an_error() -> None:
-    with pytest.raises(ValueError, match=r"dnc\+native can't have 1,000 ± 10% parameters on Copy: the nearest is [\d,]+"):
+    with pytest.raises(
+        ValueError, match=r"dnc\+native can't have 1,000 ± 10% parameters on Copy: the nearest is [\d,]+"
+    ):
         sized(candidates()["dnc+native"], RECALL_TASKS["copy"](), 1000, "dnc+native")
 
 
@@ -91,13 +93,13 @@ def test_names_are_checked() -> None:
 
 
 def test_a_memory_recalls_and_a_net_without_one_does_not() -> None:
-    settings = Settings(updates=160, batch=32, parameters=8000, key_size=16, learning_rates=(1e-2,))
+    settings = Settings(updates=300, target=0.98, batch=32, parameters=8000, key_size=16, learning_rates=(1e-2,))
     cells = [Cell("associative", name, 0, settings) for name in ("episodic+attention", "feedforward")]
     able, unable = (measure(cell, sequences=1000) for cell in cells)
     assert able.accuracy > 0.95
-    assert able.updates < 160  # it stopped where nothing was left to learn
+    assert able.updates < 300  # it stopped where nothing was left to learn
     assert unable.accuracy == pytest.approx(unable.chance, abs=0.03)
-    assert unable.updates == 160
+    assert unable.updates == 300
     for each in (able, unable):
         assert abs(each.parameters - 8000) <= 800
         assert each.sequences == 1000
@@ -147,7 +149,7 @@ def test_wrong_settings_are_errors(change: dict[str, object], message: str) -> N
 
 
 @pytest.fixture
-def measured(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Cell]]:
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[Cell]:
     """Stands in for measuring: every cell takes no time; the cells that were asked for."""
     asked: list[Cell] = []
 
@@ -156,7 +158,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Cell]]:
         return result(cell)
 
     monkeypatch.setattr(running, "measure", fake)
-    yield asked
+    return asked
 
 
 def test_what_is_there_is_not_measured_again(
@@ -213,9 +215,8 @@ def test_results_survive_being_written(tmp_path: Path) -> None:
     assert read(tmp_path / "none.json") == []
     for damaged in ("[", "{}", '[{"cell": 3}]', json.dumps([{"accuracy": 1.0}])):
         (tmp_path / FILE).write_text(damaged)
-        if damaged != "{}":
-            with pytest.raises(ValueError, match=r"recall.json holds no results of the benchmark: .*move it or give"):
-                read(tmp_path / FILE)
+        with pytest.raises(ValueError, match=r"recall.json holds no results of the benchmark: .*; move it"):
+            read(tmp_path / FILE)
 
 
 def test_processes_give_the_same_as_this_one(tmp_path: Path) -> None:
