@@ -1,20 +1,22 @@
 """What memory cores cost beside torch's LSTM: ``python scripts/benchmark_cores.py [--part time|growth] [--core NAME]``.
 
-Every store with every access that can read it, under a feed-forward controller, and the controllers alone. Rows go into
-docs/results/cores.json. One thread, and a process of its own for each core: what ran before leaves the allocator in a
-state that makes the LSTM up to twice as fast. Run it on an idle machine.
+Every store with every access that can read it, under a feed-forward controller, and the controllers alone. Rows go
+into docs/results/cores.json. One thread, and core and LSTM in a process each, in turn: what else runs in a process
+leaves the allocator in a state that makes the LSTM up to twice as fast. Run it on an idle machine.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
+import multiprocessing
 import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,10 +34,11 @@ from metarl.types import Boundary, CoreInput
 RESULTS = Path(__file__).parent.parent / "docs" / "results" / "cores.json"
 STEPS, ROWS, WIDTH, FEEDBACK = 100, 256, 64, 10
 EPISODE = 10
-ROUNDS = 7
+ROUNDS = 9
 UPDATES, GROWTH_ROWS = 200, 16
 SETTING = f"a trial of T={STEPS}, B={ROWS}, D={WIDTH}, episodes of {EPISODE} steps, one thread"
 EXTERNAL = ("ntm", "lrua", "dnc")
+PARTS = ("time", "growth")
 GOALS = {"episodic+attention": 2.0, "key_value+attention": 4.0, "delta+native": 4.0, "reinstated": 4.0}
 GOALS |= {"ntm+native": 8.0, "lrua+native": 8.0, "dnc+native": 20.0}
 
@@ -91,25 +94,47 @@ class Speed(NamedTuple):
     lstm_ms: float
 
 
-def speed(options: MemoryOptions) -> Speed:
-    """Time a core and the LSTM in turn."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        lstm = nn.LSTM(WIDTH, WIDTH)
-        core = build_core(options, WIDTH - FEEDBACK, FEEDBACK, STEPS)
+def serve(options: MemoryOptions | None, rounds: Connection) -> None:
+    """Time a round whenever asked to: of the core that ``options`` describe, or of the LSTM; then acting steps."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
     x, begin = trial(ROWS)
-    whole = torch.cat(x, -1)
-    pairs = []
-    for _ in range(ROUNDS + 1):
-        ours = timed(lambda: learn(core, x, begin))
-        pairs.append((ours, timed(lambda: lstm(whole)[0].sum().backward())))
+    if options is None:
+        lstm, whole = nn.LSTM(WIDTH, WIDTH), torch.cat(x, -1)
+        while rounds.recv():
+            rounds.send(timed(lambda: lstm(whole)[0].sum().backward()))
+        return
+    core = build_core(options, WIDTH - FEEDBACK, FEEDBACK, STEPS)
+    while rounds.recv():
+        rounds.send(timed(lambda: learn(core, x, begin)))
     with torch.no_grad():
         state = core.unroll(x, core.initial_state(ROWS), begin)[1]
         step = CoreInput(x.now[0], x.feedback[0])
         acting = [timed(lambda: core(step, state, begin[1], donate=True)) for _ in range(60)]
-    pairs = pairs[1:]  # the first one warms up
-    unroll, theirs = (min(times) for times in zip(*pairs, strict=True))  # the least disturbed round
-    return Speed(unroll / theirs, min(acting) / (unroll / STEPS), unroll * 1e3, theirs * 1e3)
+    rounds.send(min(acting))
+
+
+def speed(options: MemoryOptions) -> Speed:
+    """Time a core and the LSTM in turn, each in a process of its own."""
+    context = multiprocessing.get_context("spawn")
+    sides = []
+    for side in (options, None):
+        ours, theirs = context.Pipe()
+        process = context.Process(target=serve, args=(side, theirs), daemon=True)
+        process.start()
+        sides.append((ours, process))
+    times: list[list[float]] = [[], []]
+    for _ in range(ROUNDS):
+        for (side, _process), kept in zip(sides, times, strict=True):
+            side.send(True)
+            kept.append(side.recv())
+    for side, _process in sides:
+        side.send(False)
+    acting = sides[0][0].recv()
+    for _side, process in sides:
+        process.join()
+    unroll, lstm = (min(kept) for kept in times)  # the least disturbed round
+    return Speed(unroll / lstm, acting / (unroll / STEPS), unroll * 1e3, lstm * 1e3)
 
 
 def state_bytes(options: MemoryOptions, steps: int) -> int:
@@ -140,33 +165,35 @@ def growth(options: MemoryOptions) -> float:
 def main() -> None:
     """Measure every core, each in a process of its own, and keep the rows."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--part", choices=["time", "growth"], help="one part alone")
+    parser.add_argument("--part", choices=PARTS, help="one part alone")
     parser.add_argument("--core", help="this one alone, in this process")
     args = parser.parse_args()
     known = {name: (options, goal) for name, options, goal in cores()}
     if args.core is None:
         for name in tqdm(known):
-            part = [] if args.part is None else ["--part", args.part]
-            subprocess.run([sys.executable, __file__, "--core", name, *part], check=True)
-    elif args.core not in known:
-        parser.error(f"--core {args.core!r} is none of {', '.join(known)}")
+            for part in PARTS if args.part is None else [args.part]:  # apart, or growth would hide below time's peak
+                subprocess.run([sys.executable, __file__, "--core", name, "--part", part], check=True)
+    elif args.core not in known or args.part is None:
+        parser.error(f"--core takes --part and one of {', '.join(known)}; got {args.core!r} and {args.part!r}")
     else:
         torch.set_num_threads(1)
-        measure(args.core, *known[args.core], args.part)
+        (time_it if args.part == "time" else watch_it)(args.core, *known[args.core])
 
 
-def measure(name: str, options: MemoryOptions, goal: float | None, part: str | None) -> None:
-    """All rows of a core."""
-    if part != "growth":
-        found = speed(options)
-        references = {"ms": round(found.ms, 1), "LSTM ms": round(found.lstm_ms, 1)}
-        keep(name, "forward and backward, times nn.LSTM(64)", found.ratio, (None, goal), references)
-        keep(name, "one acting step, times the unroll's forward and backward / T", found.acting, (None, 1.0))
-        small, large = (max(1, state_bytes(options, steps)) for steps in (STEPS, 2 * STEPS))
-        size = {"bytes at T=100": float(small)}
-        keep(name, "bytes of a row's state at T=200, times those at T=100", large / small, (None, 2.0), size)
-    if part != "time":
-        keep(name, f"MB that {UPDATES} updates add to the peak of the process", growth(options), (None, 10.0))
+def time_it(name: str, options: MemoryOptions, goal: float | None) -> None:
+    """Rows of what a core costs in time and in state."""
+    found = speed(options)
+    references = {"ms": round(found.ms, 1), "LSTM ms": round(found.lstm_ms, 1)}
+    keep(name, "forward and backward, times nn.LSTM(64)", found.ratio, (None, goal), references)
+    keep(name, "one acting step, times the unroll's forward and backward / T", found.acting, (None, 1.0))
+    small, large = (max(1, state_bytes(options, steps)) for steps in (STEPS, 2 * STEPS))
+    size = {"bytes at T=100": float(small)}
+    keep(name, "bytes of a row's state at T=200, times those at T=100", large / small, (None, 2.0), size)
+
+
+def watch_it(name: str, options: MemoryOptions, goal: float | None) -> None:
+    """The row of what a core's updates leave behind."""
+    keep(name, f"MB that {UPDATES} updates add to the peak of the process", growth(options), (None, 10.0))
 
 
 def keep(

@@ -46,6 +46,15 @@ def read_slots(
     when, query = asked[0], asked[1].transpose(0, 1)
     control = None if asked[2] is None else asked[2].transpose(0, 1)
     steps, batch = course.reset.shape
+    one_trial = bool(course.reset[0].all()) and not bool(course.reset[1:].any())
+    if one_trial and when is None and bool(course.written[1:].all()) and store.capacity >= steps - 1:
+        after = store.filled(state, keys, values)
+        if store.options.detach:
+            keys, values = keys.detach(), values.detach()
+        valid = torch.ones(batch, steps - 1, dtype=torch.bool, device=query.device)
+        read = access(query, with_learned(store, access, Content(keys, values, valid)), None, control, causal=True)
+        return read.value.transpose(0, 1), after
+
     segment = course.reset.long().cumsum(0)
     writes = course.written.long().cumsum(0)
     at_trial = torch.where(course.reset, writes - course.written.long(), 0).cummax(0).values
@@ -55,13 +64,6 @@ def read_slots(
     after = store.append(state, keys, values, last, start)
     if store.options.detach:
         keys, values = keys.detach(), values.detach()
-
-    one_trial = bool(course.reset[0].all()) and not bool(course.reset[1:].any())
-    if one_trial and when is None and bool(course.written[1:].all()) and store.capacity >= steps - 1:
-        valid = torch.ones(batch, steps - 1, dtype=torch.bool, device=query.device)
-        read = access(query, with_learned(store, access, Content(keys, values, valid)), None, control, causal=True)
-        return read.value.transpose(0, 1), after
-
     old = store.content(state)
     place = torch.arange(old.keys.shape[1], device=query.device)
     count = state.writes[:, None]

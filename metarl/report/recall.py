@@ -172,7 +172,8 @@ def _published(suite: Sequence[Row]) -> list[str]:
     text = [
         "Published figures beside ours. They are **not the same measure**: POPGym's are returns, from -1 for all wrong",
         "to 1 for all right, of agents trained by reinforcement learning, on sequences of 51 steps and more with an",
-        "answer at nearly every step. They say which tasks are hard, and not who is better.",
+        "answer at nearly every step. They say which tasks are hard, and not who is better. The NTM's paper (Graves et",
+        "al. 2014, sections 4.1 and 4.3) has copy and associative recall, too, as curves of bits per sequence.",
         "",
         _line(head),
         _line(["---"] * len(head)),

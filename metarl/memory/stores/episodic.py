@@ -122,6 +122,17 @@ class Episodic(Store):
         grown = torch.nn.functional.pad(weights, (0, self.capacity - weights.shape[1]))
         return state._replace(usage=USAGE_DECAY * state.usage + grown)
 
+    def filled(self, state: EpisodicState, keys: Tensor, values: Tensor) -> EpisodicState:
+        """The state after a trial that began afresh and wrote ``keys`` ``[B, N, K]`` and ``values``, N <= capacity."""
+        if self.options.detach:
+            keys, values = keys.detach(), values.detach()
+        count = keys.shape[1]
+        return state._replace(
+            keys=torch.cat([keys, state.keys[:, count:]], 1),
+            values=torch.cat([values, state.values[:, count:]], 1),
+            writes=torch.full_like(state.writes, count),
+        )
+
     def append(self, state: EpisodicState, keys: Tensor, values: Tensor, rank: Tensor, start: Tensor) -> EpisodicState:
         """The state after a whole unroll, equal to writing slot by slot.
 
