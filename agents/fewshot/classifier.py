@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from metarl.agents.fewshot.readers import Reader, SetReader, StreamReader
-from metarl.config import ConfigError, build, choice
+from metarl.config import build, choice
 from metarl.data.fewshot import Episodes
 from metarl.memory.memory import Memory
 from metarl.memory.options import MemoryOptions
@@ -62,7 +62,8 @@ class FewShotClassifier(nn.Module):
         if ways < 2:
             raise ValueError(f"ways is {ways}, expected 2 or more classes to tell apart")
         self.observation, self.ways, self.longest = tuple(observation), ways, longest
-        self.mode: Mode = choice(mode, ["set", "stream"], "mode")
+        choice(mode, get_args(Mode), "mode")
+        self.mode = mode
         options = memory if isinstance(memory, MemoryOptions) else build(MemoryOptions, memory, "memory")
         self.encoder = _encoder(self.observation, embedding_size, width)
         reader = SetReader if mode == "set" else StreamReader
@@ -170,7 +171,7 @@ class VectorEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``[..., inputs]`` to ``[..., size]``."""
-        return self.net(x.to(self.net[0].weight))
+        return self.net(x.to(next(self.parameters())))
 
 
 def _encoder(shape: tuple[int, ...], size: int, width: int) -> nn.Module:

@@ -58,6 +58,11 @@ class SetReader(nn.Module):
                 "held; leave it out, or use mode = 'stream'"
             )
         self.inside = build_memory(options, embedding_size, ways, longest)
+        if not self.inside.store.written:
+            raise ConfigError(
+                "memory.store_options.learned_only = true with mode = 'set': nothing would be kept of a support; "
+                "leave it out, or use mode = 'stream' with a controller that remembers"
+            )
         self.output_size = self.inside.read_size
 
     @property

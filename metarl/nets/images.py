@@ -40,7 +40,8 @@ class ImageEncoder(nn.Module):
         groups = width // GROUP if width % GROUP == 0 else 1
         self.net = nn.Sequential()
         for _ in range(BLOCKS):
-            self.net.extend([nn.Conv2d(channels, width, 3, stride=2, padding=1), nn.GroupNorm(groups, width), nn.ReLU()])
+            convolution = nn.Conv2d(channels, width, 3, stride=2, padding=1)
+            self.net.extend([convolution, nn.GroupNorm(groups, width), nn.ReLU()])
             channels, height, width_now = width, (height + 1) // 2, (width_now + 1) // 2
         self.net.extend([nn.Flatten(), nn.Linear(channels * height * width_now, size), nn.LayerNorm(size)])
 

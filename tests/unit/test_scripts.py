@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ROOT / "scripts"
 REPRODUCE = SCRIPTS / "reproduce"
 WITH_OPTIONS = [SCRIPTS / "benchmark.py", SCRIPTS / "train_rl2.py", REPRODUCE / "bandits.py", REPRODUCE / "barcode.py"]
+WITH_OPTIONS += [SCRIPTS / "benchmark_cores.py", REPRODUCE / "recall.py"]
 
 
 def load(path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
@@ -188,7 +189,7 @@ def test_write_pools_seeds_and_replaces_its_row(runs: ModuleType, docs: Path) ->
 
 @pytest.mark.parametrize(
     ("script", "result", "rows", "seeds"),
-    [("bandits", "bandits", 4, [(0,), (0, 1, 2)]), ("barcode", "barcode", 8, [(0,)])],
+    [("bandits", "bandits", 4, [(0,), (0, 1, 2)]), ("barcode", "barcode", 15, [(0,)])],
 )
 def test_a_reproduction_writes_its_rows(
     runs: ModuleType,
@@ -207,8 +208,8 @@ def test_a_reproduction_writes_its_rows(
     assert len(made) == rows
     for row in made:
         assert row.seeds in seeds
-        assert row.command == f"python scripts/reproduce/{script}.py"
-        assert row.goal != (None, None)
+        assert row.command.startswith(f"python scripts/reproduce/{script}.py")
+        assert row.goal != (None, None) or "ten minutes" in row.method  # which store does what is reported, not aimed at
         assert set(row.references) == {"random", "Gittins"}
     for command in trainings.commands:
         args = cli.parser().parse_args(command[3:])

@@ -77,14 +77,14 @@ def test_equal_slots_share_the_weight_with_the_empty_one() -> None:
 
 def test_recording_leaves_the_agent_as_it_was() -> None:
     setup = Setup("BernoulliBandit", SMALL, arms=2, pulls=4)
-    access = setup.policy.core.access
+    access = setup.policy.core.memory.access
     names = list(setup.policy.state_dict())
     setup.record()
-    assert setup.policy.core.access is access
+    assert setup.policy.core.memory.access is access
     assert list(setup.policy.state_dict()) == names
     with pytest.raises(RuntimeError, match="on the way"), noted_reads(setup.policy.core):
         raise RuntimeError("on the way")
-    assert setup.policy.core.access is access
+    assert setup.policy.core.memory.access is access
 
 
 def test_without_a_store_there_are_no_weights() -> None:
