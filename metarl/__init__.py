@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from metarl.envs.table import register_all
 
 if TYPE_CHECKING:
+    from metarl.agents.fewshot import FewShotClassifier
     from metarl.agents.rl2 import RL2PPO
     from metarl.memory.options import MemoryOptions
     from metarl.tasks.distribution import TaskDistribution
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "RL2PPO",
     "Choice",
+    "FewShotClassifier",
     "Integers",
     "LogUniform",
     "MemoryOptions",
@@ -35,6 +37,7 @@ __version__ = "0.1.0"
 # Imported when first used, so that `import metarl` costs no more than registering the ids.
 _HOMES = {
     **dict.fromkeys(("Choice", "Integers", "LogUniform", "Normal", "Uniform"), "metarl.tasks.vary"),
+    "FewShotClassifier": "metarl.agents.fewshot",
     "MemoryOptions": "metarl.memory.options",
     "PPOOptions": "metarl.training.ppo",
     "RL2PPO": "metarl.agents.rl2",

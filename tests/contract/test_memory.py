@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from metarl import tree
 from metarl.config import ConfigError
@@ -259,11 +260,15 @@ def test_a_state_is_a_value_unless_it_is_donated(options):
 
 
 @EVERY_CORE
-def test_batch_first_in_every_leaf_and_trip_through_numpy(options):
+def test_batch_first_in_every_leaf_and_trip_through_numpy_and_disk(options, tmp_path):
     core, x, begin = make(options), stream(6), random_begin(6)
     with torch.no_grad():
         _, state = core.unroll(x, core.initial_state(BATCH), begin)
         assert all(leaf.shape[0] == BATCH for leaf in tree.leaves(state))
+        save_file({str(i): leaf.contiguous() for i, leaf in enumerate(tree.leaves(state))}, tmp_path / "state")
+        kept = load_file(tmp_path / "state")
+        names = iter(range(len(kept)))
+        state = tree.map_tensors(lambda leaf: kept[str(next(names))], state)
         back = tree.map_tensors(lambda leaf: torch.from_numpy(leaf.numpy().copy()), state)
         again = core.unroll(x, back, begin)[0]
         assert torch.equal(core.unroll(x, state, begin)[0], again)
