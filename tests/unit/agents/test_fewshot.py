@@ -1,0 +1,202 @@
+"""The few-shot classifier: what goes in, what comes out, and what it may know when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from metarl.agents.fewshot import FewShotClassifier
+from metarl.data.fewshot import Clusters
+from metarl.memory.options import MemoryOptions
+from metarl.memory.stores.lifelong import Lifelong
+
+BATCH, SUPPORT, QUERIES, WAYS, SIZE = 3, 6, 4, 3, 5
+BUFFER = {"key_size": 8, "value_size": 8}
+MANN = BUFFER | {"store": "lrua", "access": "native", "controller": "lstm", "controller_options": {"hidden_size": 8}}
+
+
+@pytest.fixture(autouse=True)
+def _weights_from_a_seed() -> Iterator[None]:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
+
+
+def make(memory: MemoryOptions | dict[str, Any] = BUFFER, **settings: Any) -> FewShotClassifier:
+    return FewShotClassifier(
+        **{"observation": (SIZE,), "ways": WAYS, "embedding_size": 8, "longest": 8} | settings, memory=memory
+    )
+
+
+def episode() -> tuple[Tensor, Tensor, Tensor]:
+    labels = torch.randint(0, WAYS, (BATCH, SUPPORT))
+    return torch.randn(BATCH, SUPPORT, SIZE), labels, torch.randn(BATCH, QUERIES, SIZE)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"ways": 1}, "ways is 1, expected 2 or more"),
+        ({"mode": "sets"}, "mode is 'sets'.*it can be set, stream"),
+        ({"observation": ()}, r"observation is \(\), expected the shape of one example"),
+        ({"observation": (3, 0)}, r"observation is \(3, 0\), expected"),
+        ({"observation": (2, 3, 4, 5)}, r"observation is \(2, 3, 4, 5\), expected"),
+        ({"memory": {"store": "none", "access": "none"}}, "a controller alone needs mode = 'stream'"),
+        ({"memory": {"store": "episodc"}}, "'episodc'"),
+        ({"memory": {"store": "delta", "access": "attention"}}, "'attention' can't read memory.store = 'delta'"),
+        ({"memory": {"store_options": {"holds": "state"}}}, "there is no controller whose state"),
+        (
+            {"memory": {"store": "key_value", "store_options": {"learned_only": True}}},
+            "nothing would be kept of a support",
+        ),
+    ],
+)
+def test_what_does_not_make_a_classifier_is_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make(**settings)
+
+
+@pytest.mark.parametrize(
+    ("part", "given", "message"),
+    [
+        (0, torch.zeros(BATCH, SUPPORT, SIZE + 1), r"support_x has shape \[3, 6, 6\], expected \[B, S, 5\]"),
+        (0, torch.zeros(SUPPORT, SIZE), r"support_x has shape \[6, 5\], expected"),
+        (0, torch.zeros(BATCH, 0, SIZE), "S at least 1"),
+        (0, torch.zeros(BATCH, 9, SIZE), "has 9 examples, but .* 8 at most; make it with longest=9"),
+        (1, torch.full((BATCH, SUPPORT), WAYS), "labels from 3 to 3, .* expected 0 to 2"),
+        (1, torch.full((BATCH, SUPPORT), -1), "labels from -1 to -1"),
+        (1, torch.zeros(BATCH, SUPPORT), r"torch.float32 .* expected whole numbers \[3, 6\]"),
+        (1, torch.zeros(BATCH, SUPPORT, WAYS, dtype=torch.long), r"of shape \[3, 6, 3\], expected whole numbers"),
+        (2, torch.zeros(BATCH, QUERIES), r"query_x has shape \[3, 4\]"),
+        (2, torch.zeros(BATCH + 1, QUERIES, SIZE), "support_x has 3 episodes, but query_x 4"),
+    ],
+)
+@pytest.mark.parametrize("mode", ["set", "stream"])
+def test_episodes_that_do_not_fit_are_refused(mode: str, part: int, given: Tensor, message: str) -> None:
+    parts: list[Any] = list(episode())
+    parts[part] = given
+    with pytest.raises(ValueError, match=message):
+        make(mode=mode)(*parts)
+
+
+def test_labels_of_queries_are_looked_at_too() -> None:
+    episodes = Clusters(SIZE).sample(np.random.default_rng(0), BATCH, WAYS, 2, 1)
+    with pytest.raises(ValueError, match="query_y has labels from 0 to 3"):
+        make().loss(episodes._replace(query_y=episodes.query_y + np.eye(WAYS, dtype=int)[episodes.query_y][..., -1]))
+
+
+def test_a_set_is_no_stream() -> None:
+    x, y, _ = episode()
+    with pytest.raises(ValueError, match="make it with mode='stream'"):
+        make().stream_logits(x, y)
+
+
+@pytest.mark.parametrize(
+    "memory",
+    [
+        BUFFER,
+        BUFFER | {"store_options": {"capacity": 4}},
+        BUFFER | {"store": "key_value", "store_options": {"learned": 3}},
+        BUFFER | {"access": "graph"},
+    ],
+    ids=["buffer", "ring", "learned slots", "graph"],
+)
+def test_a_support_written_at_once_is_that_written_one_by_one(memory: dict[str, Any]) -> None:
+    classifier = make(memory)
+    inside = classifier.memory
+    assert inside is not None
+    assert inside.parallel
+    x, y, queries = episode()
+    state = inside.initial_state(BATCH)
+    items = WAYS**0.5 * F.one_hot(y, WAYS).float()
+    for i in range(SUPPORT):
+        state = inside.write(state, classifier.encoder(x[:, i]), items[:, i])
+    expected = classifier.head(inside.read(state, classifier.encoder(queries))[0])
+    torch.testing.assert_close(classifier(x, y, queries), expected)
+
+
+@pytest.mark.parametrize("shape", [(9, 8), (9, 8, 3), (3, 9, 8)], ids=["grey", "channels last", "channels first"])
+def test_bytes_are_numbers_from_0_to_1(shape: tuple[int, ...]) -> None:
+    classifier = make(observation=shape, width=8)
+    support, queries = (torch.randint(0, 256, (2, n, *shape), dtype=torch.uint8) for n in (3, 2))
+    labels = torch.tensor([[0, 1, 2], [2, 1, 0]])
+    logits = classifier(support, labels, queries)
+    assert logits.shape == (2, 2, WAYS)
+    torch.testing.assert_close(classifier(support / 255, labels, queries / 255), logits)
+    torch.testing.assert_close(classifier(support.numpy(), labels.numpy(), queries.numpy()), logits)
+
+
+def test_a_prediction_is_the_largest_logit() -> None:
+    classifier = make()
+    episodes = Clusters(SIZE).sample(np.random.default_rng(0), BATCH, WAYS, 2, 3)
+    support, labels, queries, answers = episodes
+    logits = classifier(support, labels, queries)
+    predicted = classifier.predict(support, labels, queries)
+    assert torch.equal(predicted, logits.argmax(-1))
+    assert classifier.accuracy(episodes) == pytest.approx((predicted.numpy() == answers).mean())
+    log_prob = logits.log_softmax(-1).gather(-1, torch.as_tensor(answers)[..., None])
+    torch.testing.assert_close(classifier.loss(episodes), -log_prob.mean())
+
+
+def test_labels_decide_what_queries_are() -> None:
+    classifier = make()
+    x, y, queries = episode()
+    assert not torch.allclose(classifier(x, y, queries), classifier(x, (y + 1) % WAYS, queries))
+
+
+@pytest.mark.parametrize(
+    "memory", [MANN, MANN | {"gate": False}, {"controller": "gru", "store": "none", "access": "none"}]
+)
+def test_a_step_of_a_stream_knows_the_labels_before_it(memory: dict[str, Any]) -> None:
+    classifier = make(memory, mode="stream")
+    x, y, _ = episode()
+    logits = classifier.stream_logits(x, y)
+    assert logits.shape == (BATCH, SUPPORT, WAYS)
+    for t in range(SUPPORT):
+        other = y.clone()
+        other[:, t] = (other[:, t] + 1) % WAYS
+        changed = classifier.stream_logits(x, other)
+        assert torch.equal(changed[:, : t + 1], logits[:, : t + 1])
+        if t + 1 < SUPPORT:
+            assert not torch.isclose(changed[:, t + 1], logits[:, t + 1]).all(-1).any()
+
+
+def test_a_query_is_the_next_example_of_the_stream() -> None:
+    classifier = make(MANN | {"gate": False}, mode="stream")
+    x, y, queries = episode()
+    logits = classifier(x, y, queries)
+    unknown = torch.zeros(BATCH, 1, dtype=torch.long)
+    for q in range(QUERIES):
+        stream = classifier.stream_logits(torch.cat([x, queries[:, q : q + 1]], 1), torch.cat([y, unknown], 1))
+        torch.testing.assert_close(logits[:, q], stream[:, -1])
+
+
+@pytest.mark.parametrize("mode", ["set", "stream"])
+def test_a_memory_for_life_keeps_supports(mode: str) -> None:
+    memory = BUFFER | {"store": "lifelong", "store_options": {"slots": 64, "hit": 1.0}, "gate": False}
+    classifier = make(memory, mode=mode)
+    assert classifier.memory is not None
+    store = classifier.memory.store
+    assert isinstance(store, Lifelong)
+    episodes = Clusters(SIZE).sample(np.random.default_rng(0), BATCH, WAYS, 2, 1)
+    other = Clusters(SIZE).sample(np.random.default_rng(1), BATCH, WAYS, 2, 1)[:3]
+    before = classifier(*other)
+    assert (store.age < 0).all(), "a forward pass keeps nothing"
+    classifier.consolidate(episodes)
+    assert int((store.age >= 0).sum()) == BATCH * WAYS * 2
+    assert not torch.allclose(classifier(*other), before)
+
+
+@pytest.mark.parametrize("mode", ["set", "stream"])
+def test_a_memory_of_a_trial_keeps_nothing(mode: str) -> None:
+    classifier = make(mode=mode)
+    before = {name: part.clone() for name, part in classifier.state_dict().items()}
+    classifier.consolidate(Clusters(SIZE).sample(np.random.default_rng(0), BATCH, WAYS, 2, 1))
+    for name, part in classifier.state_dict().items():
+        assert torch.equal(part, before[name]), name
