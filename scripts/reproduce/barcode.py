@@ -1,6 +1,6 @@
 """The barcode bandit's rows of docs/results/barcode.json: ``python scripts/reproduce/barcode.py [--jobs 2]``.
 
-``--part presets`` trains the two presets, with and without memory; ``--part stores`` every other store for at most ten
+``--part presets`` trains the two presets, with and without memory; ``--part stores`` every other store for about ten
 minutes on one core, under the preset's feed-forward controller and read by its native access or by attention.
 """
 
@@ -21,7 +21,7 @@ METRIC = "mean reward an episode, sampled actions"
 COMMAND = "python scripts/reproduce/barcode.py"
 AGENTS = {"barcode": ("attention over the trial", 8.3), "barcode-episodic": ("slot an episode, reinstated", 8.0)}
 CONTROL = "trained with all memory emptied at each episode"
-TEN_MINUTES = "all training in ten minutes"
+TEN_MINUTES = "trained for about ten minutes"
 STEPPED = ("ppo.n_minibatches=4", "memory.key_size=32", "memory.value_size=32")
 STORES = {
     "key_value": ("attention", 5_120_000, ()),
