@@ -9,11 +9,12 @@ from typing import Annotated
 
 import torch
 from annotated_types import Ge, Gt, Le
-from torch import Tensor, nn
+from torch import Tensor
 
 from metarl import tree
 from metarl.nets.policy import MemoryPolicy
-from metarl.training.collect import Cut, NonFiniteError, Rollout
+from metarl.training.collect import Cut, Rollout
+from metarl.training.descent import descend
 
 
 @dataclass(frozen=True)
@@ -153,21 +154,18 @@ def update(
             if batch.valid is not None and not batch.valid.any():
                 continue
             loss, report = losses(policy, batch, options, ent_coef)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            norm = nn.utils.get_total_norm([p.grad for p in policy.parameters() if p.grad is not None])
-            if not (torch.isfinite(loss) and torch.isfinite(norm)):
-                what = "loss" if not torch.isfinite(loss) else "gradient"
-                where = first_non_finite(policy) if what == "gradient" else "the PPO loss"
-                raise NonFiniteError(
-                    f"the {what} is not finite ({where}) in training on {name} at step {step}; "
-                    "the parameters were left as they were: try a lower learning_rate or a smaller reward_scale"
-                )
-            nn.utils.clip_grads_with_norm_(policy.parameters(), options.max_grad_norm, norm)
-            optimizer.step()
+            norm = descend(
+                policy,
+                loss,
+                optimizer,
+                options.max_grad_norm,
+                where=f"{name} at step {step}",
+                name="the PPO loss",
+                advice="try a lower learning_rate or a smaller reward_scale",
+            )
             for key, number in report.items():
                 reports[key].append(float(number))
-            reports["grad_norm"].append(float(norm))
+            reports["grad_norm"].append(norm)
             if not go_on():
                 break
         if not go_on() or (options.target_kl is not None and reports["approx_kl"][-1] > options.target_kl):
@@ -180,11 +178,3 @@ def update(
     result["ratio_error"] = reports["ratio_error"][0]
     result["explained_variance"] = 1 - residual / variance if variance > 0 else 0.0
     return result | schedule
-
-
-def first_non_finite(policy: MemoryPolicy) -> str:
-    """The name of the first parameter whose gradient is not finite."""
-    for name, parameter in policy.named_parameters():
-        if parameter.grad is not None and not torch.isfinite(parameter.grad).all():
-            return name
-    return "their norm overflows"

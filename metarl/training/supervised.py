@@ -12,7 +12,7 @@ import torch
 from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
-from metarl.training.collect import NonFiniteError
+from metarl.training.descent import descend
 from metarl.training.ppo import between
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -132,7 +132,10 @@ def fit(
         rate = options.learning_rate_at(updates, behind())
         for group in optimizer.param_groups:
             group["lr"] = rate
-        loss = _update(model, loss_fn(model, batch), optimizer, options.max_grad_norm, f"{name} at update {updates}")
+        objective, where = loss_fn(model, batch), f"{name} at update {updates}"
+        advice = "try a lower learning_rate, or look at the inputs"
+        descend(model, objective, optimizer, options.max_grad_norm, where=where, advice=advice)
+        loss = float(objective.detach())
         updates += 1
         total += loss
         if (updates % options.validate_every == 0 and reached()) or behind() >= 1:
@@ -140,20 +143,3 @@ def fit(
     if updates > (curve[-1].updates if curve else 0):
         reached()
     return Trained(updates, clock() - start, loss, tuple(curve))
-
-
-def _update(model: nn.Module, loss: Tensor, optimizer: torch.optim.Optimizer, max_norm: float, where: str) -> float:
-    """One step of the optimiser; returns the loss."""
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    norm = nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
-    if not (torch.isfinite(loss) and torch.isfinite(norm)):
-        wrong = (n for n, p in model.named_parameters() if p.grad is not None and not torch.isfinite(p.grad).all())
-        what = f"gradient ({next(wrong, 'their norm overflows')})" if torch.isfinite(loss) else "loss"
-        raise NonFiniteError(
-            f"the {what} is not finite in training on {where}; "
-            "the parameters were left as they were: try a lower learning_rate, or look at the inputs"
-        )
-    nn.utils.clip_grads_with_norm_(model.parameters(), max_norm, norm)
-    optimizer.step()
-    return float(loss.detach())

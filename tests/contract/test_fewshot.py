@@ -124,4 +124,4 @@ def test_every_memory_learns_to_classify_clusters(store: str, access: str) -> No
 def test_attention_learns_to_classify_glyphs_of_classes_never_met() -> None:
     memory = {"store": "episodic", "access": "attention", "key_size": 32, "value_size": 16}
     classifier = FewShotClassifier((28, 28), 4, memory, longest=4, embedding_size=32, width=16)
-    assert learned(classifier, Glyphs("train", 60, 10), Glyphs("test", 30, 10), 80) >= 0.6
+    assert learned(classifier, Glyphs("train", 60, 10), Glyphs("validation", 30, 10), 80) >= 0.6

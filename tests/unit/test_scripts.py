@@ -209,7 +209,7 @@ def test_a_reproduction_writes_its_rows(
     for row in made:
         assert row.seeds in seeds
         assert row.command.startswith(f"python scripts/reproduce/{script}.py")
-        assert row.goal != (None, None) or "about ten minutes" in row.method  # which store does what is reported, not aimed at
+        assert row.goal != (None, None) or "about ten minutes" in row.method  # there what comes out is reported
         assert set(row.references) == {"random", "Gittins"}
     for command in trainings.commands:
         args = cli.parser().parse_args(command[3:])

@@ -176,7 +176,7 @@ def test_gradients_are_clipped(monkeypatch: pytest.MonkeyPatch) -> None:
     ("loss", "said"),
     [
         (lambda m, b: (m.number - b).square(), "the loss is not finite in training on the batches at update 1"),
-        (lambda m, b: (m.number * 0 + (b != b)).sqrt() * 0 + m.number, r"the gradient \(number\) is not finite"),
+        (lambda m, b: (m.number * 0 + (b != b)).sqrt() * 0 + m.number, r"the gradient is not finite \(number\)"),
     ],
 )
 def test_numbers_that_are_not_finite_leave_the_parameters_alone(loss: Any, said: str) -> None:
