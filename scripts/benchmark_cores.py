@@ -55,6 +55,7 @@ def cores() -> Iterator[tuple[str, MemoryOptions, float | None]]:
             controller_options={"hidden_size": WIDTH},
             key_size=part,
             value_size=None if held or options.store == "none" else part,
+            gate=options.controller != "feedforward",  # as in the presets: it has nothing else to go by
         )
         goal = 1.0 if name == "mingru" else None
         if options.emit == "input":
