@@ -9,20 +9,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from metarl.agents.fewshot.readers import Reader, SetReader, StreamReader
-from metarl.config import build, choice
+from metarl.agents.fewshot.context import Context, make_context
+from metarl.agents.fewshot.learner import FewShotLearner
+from metarl.agents.fewshot.readers import Reader, SetReader, StreamReader, VotingReader
+from metarl.config import ConfigError, build, choice
 from metarl.data.fewshot import Episodes
 from metarl.memory.memory import Memory
 from metarl.memory.options import MemoryOptions
-from metarl.nets.images import ImageEncoder
+from metarl.nets.images import EncoderOptions, ImageEncoder
 from metarl.types import Array
 
 Mode = Literal["set", "stream"]
+Readout = Literal["linear", "votes", "mean_votes"]
 HIDDEN = 128
 """Hidden units of the encoder of vectors."""
 
 
-class FewShotClassifier(nn.Module):
+class FewShotClassifier(FewShotLearner):
     """Tells which of a few classes a query belongs to, from a few labelled examples of each.
 
     Everything it knows of an episode has gone through the memory, which is any that an agent can have. Examples may be
@@ -35,16 +38,21 @@ class FewShotClassifier(nn.Module):
     Args:
         observation: shape of one example: a vector ``[D]``, or an image ``[H, W]``, ``[H, W, C]`` or ``[C, H, W]`` of
             bytes or of numbers from 0 to 1.
-        ways: classes in an episode.
+        ways: most classes in an episode.
         memory: which memory; of its options ``set`` uses those of store, access and key.
         mode: how the support goes through the memory.
+        readout: how a ``set`` becomes logits: ``linear`` by learned maps of keys, values and what is read; ``votes``
+            by the weights that the slots have, whose keys are embeddings and whose values are labels; ``mean_votes``
+            the same with one slot for each class, under the mean of its embeddings.
+        context: what embeddings of a ``set`` take in first: the whole support (``full``), or what learned slots
+            return for them (``slots``).
+        encoder: the net that embeds examples.
         longest: examples of the longest support or stream; what a memory with room for all of them holds.
-        embedding_size: width of the encoder's output.
-        width: channels of the encoder's convolutions.
+        transductive: the encoder's norm takes its statistics from the queries as well.
 
     Raises:
-        ValueError: a shape that is neither, fewer than two classes, or (:class:`metarl.config.ConfigError`) options of
-            a memory that don't fit.
+        ValueError: a shape that is neither, fewer than two classes, or (:class:`metarl.config.ConfigError`) options
+            that don't fit.
     """
 
     def __init__(
@@ -54,21 +62,39 @@ class FewShotClassifier(nn.Module):
         memory: MemoryOptions | Mapping[str, Any],
         *,
         mode: Mode = "set",
+        readout: Readout = "linear",
+        context: Context = "none",
+        encoder: EncoderOptions | Mapping[str, Any] | None = None,
         longest: int = 128,
-        embedding_size: int = 64,
-        width: int = 32,
+        transductive: bool = False,
     ) -> None:
         super().__init__()
         if ways < 2:
             raise ValueError(f"ways is {ways}, expected 2 or more classes to tell apart")
         self.observation, self.ways, self.longest = tuple(observation), ways, longest
         choice(mode, get_args(Mode), "mode")
-        self.mode = mode
+        choice(readout, get_args(Readout), "readout")
+        choice(context, get_args(Context), "context")
+        self.mode, self.transductive = mode, transductive
         options = memory if isinstance(memory, MemoryOptions) else build(MemoryOptions, memory, "memory")
-        self.encoder = _encoder(self.observation, embedding_size, width)
-        reader = SetReader if mode == "set" else StreamReader
-        self.reader: Reader = reader(options, embedding_size, ways, longest)
-        self.head = nn.Linear(self.reader.output_size, ways)
+        net = encoder if isinstance(encoder, EncoderOptions) else build(EncoderOptions, encoder or {}, "encoder")
+        if mode == "stream":
+            self._check_stream(readout, context, net)
+        if transductive and net.norm != "batch":
+            raise ConfigError(
+                f"transductive = true with encoder.norm = {net.norm!r}: no query would see another; "
+                "set encoder.norm = 'batch', or leave it out"
+            )
+        self.encoder = _encoder(self.observation, net)
+        self.context = make_context(context, self.encoder.size, longest)
+        width = self.context.size
+        self.reader: Reader
+        if mode == "stream":
+            self.reader = StreamReader(options, width, ways, longest)
+        elif readout == "linear":
+            self.reader = SetReader(options, width, ways, longest)
+        else:
+            self.reader = VotingReader(options, width, ways, longest, averaged=readout == "mean_votes")
 
     @property
     def memory(self) -> Memory | None:
@@ -76,7 +102,7 @@ class FewShotClassifier(nn.Module):
         return self.reader.memory
 
     def forward(self, support_x: Tensor | Array, support_y: Tensor | Array, query_x: Tensor | Array) -> Tensor:
-        """The logits ``[B, Q, ways]`` of the queries, each of which is answered alone.
+        """The logits ``[B, Q, ways]`` of the queries.
 
         Args:
             support_x: examples ``[B, S, *observation]``.
@@ -86,11 +112,22 @@ class FewShotClassifier(nn.Module):
         Raises:
             ValueError: shapes that don't fit, a support longer than ``longest``, labels that are no such numbers.
         """
-        support, labels = self._labelled(support_x, support_y, "support")
-        queries = self._embedded(query_x, "query_x")
-        if len(queries) != len(support):
-            raise ValueError(f"support_x has {len(support)} episodes, but query_x {len(queries)}; expected as many")
-        return self.head(self.reader(support, labels, queries))
+        return self.reader(*self._embedded(support_x, support_y, query_x))
+
+    def recall(
+        self, support_x: Tensor | Array, support_y: Tensor | Array, query_x: Tensor | Array
+    ) -> tuple[Tensor, Tensor]:
+        """The logits ``[B, Q, ways]`` and what they came from: the weights ``[B, Q, N]`` of the slots.
+
+        Slots stand in the order of the support, or with ``mean_votes`` in that of the classes.
+
+        Raises:
+            ValueError: as :meth:`forward`, or the readout is not by votes.
+        """
+        if not isinstance(self.reader, VotingReader):
+            raise ValueError("only a classifier with readout='votes' or 'mean_votes' shows weights over its support")
+        logits, weights = self.reader.recall(*self._embedded(support_x, support_y, query_x))
+        return logits, weights.exp()
 
     def loss(self, episodes: Episodes) -> Tensor:
         """Cross-entropy of the queries' labels, in nats; what :func:`metarl.training.supervised.fit` minimises."""
@@ -99,15 +136,9 @@ class FewShotClassifier(nn.Module):
         return F.cross_entropy(logits.flatten(0, 1), target.flatten())
 
     @torch.no_grad()
-    def predict(self, support_x: Tensor | Array, support_y: Tensor | Array, query_x: Tensor | Array) -> Tensor:
-        """The most probable class of each query, ``[B, Q]``; see :meth:`forward`."""
-        return self(support_x, support_y, query_x).argmax(-1)
-
-    @torch.no_grad()
     def accuracy(self, episodes: Episodes) -> float:
         """The share of queries that are classified rightly."""
-        right = self.predict(episodes.support_x, episodes.support_y, episodes.query_x).cpu()
-        return float((right == torch.as_tensor(episodes.query_y).cpu()).double().mean())
+        return float(self.right(episodes).double().mean())
 
     def stream_logits(self, x: Tensor | Array, y: Tensor | Array) -> Tensor:
         """The logits ``[B, T, ways]`` at every step of a stream, each from this example and what came before it.
@@ -121,7 +152,9 @@ class FewShotClassifier(nn.Module):
         """
         if not isinstance(self.reader, StreamReader):
             raise ValueError("a classifier of mode='set' sees no stream; make it with mode='stream'")
-        return self.head(self.reader.stream(*self._labelled(x, y, "stream")))
+        x = self._examples(x, "stream_x")
+        labels = self._labels(y, x, "stream")
+        return self.reader.stream(self._encoded(x), labels)
 
     @torch.no_grad()
     def consolidate(self, episodes: Episodes) -> None:
@@ -129,29 +162,47 @@ class FewShotClassifier(nn.Module):
 
         Every later episode begins with what was kept, so a label should mean the same class in all of them.
         """
-        self.reader.consolidate(*self._labelled(episodes.support_x, episodes.support_y, "support"))
+        support, labels, _ = self._embedded(episodes.support_x, episodes.support_y, episodes.query_x)
+        self.reader.consolidate(support, labels)
 
-    def _labelled(self, x: Tensor | Array, y: Tensor | Array, name: str) -> tuple[Tensor, Tensor]:
-        """Embeddings ``[B, S, E]`` and one-hot labels ``[B, S, ways]``."""
-        embedded = self._embedded(x, f"{name}_x")
-        length = embedded.shape[1]
+    def _embedded(
+        self, support_x: Tensor | Array, support_y: Tensor | Array, query_x: Tensor | Array
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Embeddings of the support ``[B, S, E]``, its labels one-hot ``[B, S, ways]``, and embedded queries."""
+        support, queries = self._examples(support_x, "support_x"), self._examples(query_x, "query_x")
+        if len(queries) != len(support):
+            raise ValueError(f"support_x has {len(support)} episodes, but query_x {len(queries)}; expected as many")
+        labels = self._labels(support_y, support, "support")
+        count = support.shape[1]
+        if support.dtype != queries.dtype:
+            support, queries = (x.float() / 255 if x.dtype == torch.uint8 else x for x in (support, queries))
+        support, queries = self._encoded(torch.cat([support, queries], 1), count).tensor_split([count], 1)
+        support, queries = self.context(support, queries)
+        return support, labels, queries
+
+    def _encoded(self, x: Tensor, support: int | None = None) -> Tensor:
+        return self.encoder(x, None if self.transductive else support).float()
+
+    def _examples(self, x: Tensor | Array, name: str) -> Tensor:
+        x = torch.as_tensor(x, device=next(self.parameters()).device)
+        if tuple(x.shape[2:]) != self.observation or 0 in x.shape:
+            expected = ", ".join(str(n) for n in ("B", "S", *self.observation))
+            raise ValueError(f"{name} has shape {list(x.shape)}, expected [{expected}] with B and S at least 1")
+        return x
+
+    def _labels(self, y: Tensor | Array, x: Tensor, name: str) -> Tensor:
+        """Labels ``[B, S]`` of examples as one-hot ``[B, S, ways]``."""
+        length = x.shape[1]
         if length > self.longest:
             raise ValueError(
                 f"the {name} has {length} examples, but this classifier was made for {self.longest} at most; "
                 f"make it with longest={length}"
             )
-        classes = self._classes(y, (len(embedded), length), f"{name}_y")
-        return embedded, self.ways**0.5 * F.one_hot(classes, self.ways).to(embedded)
-
-    def _embedded(self, x: Tensor | Array, name: str) -> Tensor:
-        x = torch.as_tensor(x, device=self.head.weight.device)
-        if tuple(x.shape[2:]) != self.observation or 0 in x.shape:
-            expected = ", ".join(str(n) for n in ("B", "S", *self.observation))
-            raise ValueError(f"{name} has shape {list(x.shape)}, expected [{expected}] with B and S at least 1")
-        return self.encoder(x if x.dtype == torch.uint8 else x.to(self.head.weight))
+        classes = self._classes(y, (len(x), length), f"{name}_y")
+        return F.one_hot(classes, self.ways).to(next(self.parameters()))
 
     def _classes(self, y: Tensor | Array, shape: tuple[int, ...], name: str) -> Tensor:
-        y = torch.as_tensor(y, device=self.head.weight.device)
+        y = torch.as_tensor(y, device=next(self.parameters()).device)
         if tuple(y.shape) != shape or y.is_floating_point():
             raise ValueError(f"{name} is {y.dtype} of shape {list(y.shape)}, expected whole numbers {list(shape)}")
         if y.min() < 0 or y.max() >= self.ways:
@@ -161,22 +212,39 @@ class FewShotClassifier(nn.Module):
             )
         return y.long()
 
+    @staticmethod
+    def _check_stream(readout: Readout, context: Context, net: EncoderOptions) -> None:
+        """Refuse what only a set has."""
+        if readout != "linear" or context != "none":
+            raise ConfigError(
+                f"readout = {readout!r} and context = {context!r} with mode = 'stream': a stream is read through its "
+                "core; leave them out, or use mode = 'set'"
+            )
+        if net.norm == "batch":
+            raise ConfigError(
+                "encoder.norm = 'batch' with mode = 'stream': a stream has no support whose statistics could be "
+                "taken; use 'group' or 'running'"
+            )
+
 
 class VectorEncoder(nn.Module):
     """Vectors to normalised embeddings, by one hidden layer."""
 
     def __init__(self, inputs: int, size: int) -> None:
         super().__init__()
+        self.size = size
         self.net = nn.Sequential(nn.Linear(inputs, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, size), nn.LayerNorm(size))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """``[..., inputs]`` to ``[..., size]``."""
+    def forward(self, x: Tensor, support: int | None = None) -> Tensor:
+        """``[B, N, inputs]`` to ``[B, N, size]``; no example sees another."""
         return self.net(x.to(next(self.parameters())))
 
 
-def _encoder(shape: tuple[int, ...], size: int, width: int) -> nn.Module:
+def _encoder(shape: tuple[int, ...], options: EncoderOptions) -> VectorEncoder | ImageEncoder:
     if not shape or min(shape) < 1 or len(shape) > 3:
         raise ValueError(
             f"observation is {shape}, expected the shape of one example: (D,), (H, W), (H, W, C) or (C, H, W)"
         )
-    return VectorEncoder(shape[0], size) if len(shape) == 1 else ImageEncoder(shape, size, width)
+    if len(shape) == 1:
+        return VectorEncoder(shape[0], options.embedding_size or HIDDEN)
+    return ImageEncoder(shape, options)

@@ -15,14 +15,14 @@ from metarl.memory.core import like
 from metarl.memory.memory import Memory
 from metarl.memory.options import MemoryOptions
 from metarl.memory.registry import STORES, build_core, build_memory
-from metarl.memory.slots import Course
 from metarl.types import Boundary, CoreInput
+
+NEVER = -1e4
+"""The logit of a label that was not among those of the support."""
 
 
 class Reader(Protocol):
     """What a classifier reads its support with; embeddings are ``[B, S, E]``, labels one-hot ``[B, S, W]``."""
-
-    output_size: int
 
     @property
     def memory(self) -> Memory | None:
@@ -30,7 +30,7 @@ class Reader(Protocol):
         ...
 
     def __call__(self, support: Tensor, labels: Tensor, queries: Tensor) -> Tensor:
-        """What each of the queries ``[B, Q, E]`` gets, ``[B, Q, output_size]``; no query sees another."""
+        """The logits ``[B, Q, W]`` of the queries ``[B, Q, E]``; no query sees another."""
         ...
 
     def consolidate(self, support: Tensor, labels: Tensor) -> None:
@@ -41,29 +41,13 @@ class Reader(Protocol):
 class SetReader(nn.Module):
     """Labels are written under the embeddings of their examples; all queries are then read side by side.
 
-    With attention over slots this is a matching network (Vinyals et al. 2016, eq. 1): what is read is a weighted sum of
-    the support's labels, through a learned linear map.
+    Keys, values and queries go through learned maps; what is read becomes logits by another.
     """
 
     def __init__(self, options: MemoryOptions, embedding_size: int, ways: int, longest: int) -> None:
         super().__init__()
-        if options.store not in STORES:
-            raise ConfigError(
-                f"memory.store = {options.store!r} with mode = 'set': a set is read through a store, one of "
-                f"{', '.join(STORES)}; a controller alone needs mode = 'stream'"
-            )
-        if options.store_options.get("holds") == "state":
-            raise ConfigError(
-                "memory.store_options.holds = 'state' with mode = 'set': there is no controller whose state could be "
-                "held; leave it out, or use mode = 'stream'"
-            )
-        self.inside = build_memory(options, embedding_size, ways, longest)
-        if not self.inside.store.written:
-            raise ConfigError(
-                "memory.store_options.learned_only = true with mode = 'set': nothing would be kept of a support; "
-                "leave it out, or use mode = 'stream' with a controller that remembers"
-            )
-        self.output_size = self.inside.read_size
+        self.inside = _memory(options, embedding_size, ways, longest, bare=False)
+        self.head = nn.Linear(self.inside.read_size, ways)
 
     @property
     def memory(self) -> Memory:
@@ -73,20 +57,103 @@ class SetReader(nn.Module):
     def forward(self, support: Tensor, labels: Tensor, queries: Tensor) -> Tensor:
         """See :meth:`Reader.__call__`."""
         memory = self.inside
-        state = like(self, memory.initial_state(len(support)))
-        place, item = support.transpose(0, 1), labels.transpose(0, 1)
-        if memory.parallel:
-            never = torch.zeros(place.shape[:2], dtype=torch.bool, device=place.device)
-            _, state = memory.unroll(state, Course(never, ~never, place, item, never, place))
-        else:
-            for where, what in zip(place, item, strict=True):
-                state = memory.write(state, where, what)
-        return memory.read(state, queries)[0]
+        state = memory.write_all(
+            like(self, memory.initial_state(len(support))), support, labels * labels.shape[-1] ** 0.5
+        )
+        return self.head(memory.read(state, queries)[0])
+
+    def consolidate(self, support: Tensor, labels: Tensor) -> None:
+        """See :meth:`Reader.consolidate`."""
+        rows = torch.ones(support.shape[1::-1], dtype=torch.bool, device=support.device)
+        self.inside.consolidate(support.transpose(0, 1), labels.transpose(0, 1) * labels.shape[-1] ** 0.5, rows)
+
+
+class VotingReader(nn.Module):
+    """Slots vote for their labels with the weights that a query gives them: p(y | q) = sum_i w_i(q) y_i.
+
+    With attention over slots this is a matching network (Vinyals et al. 2016, eq. 1); with one averaged key for each
+    class and the Euclidean kernel a prototypical network (Snell et al. 2017, eq. 1-2). Keys and queries are the
+    embeddings themselves, and values the labels. What empty slots take of the weights counts for no class.
+
+    Args:
+        averaged: write the mean of each class's embeddings instead of every example's.
+    """
+
+    def __init__(
+        self, options: MemoryOptions, embedding_size: int, ways: int, longest: int, *, averaged: bool = False
+    ) -> None:
+        super().__init__()
+        self.inside = _memory(options, embedding_size, ways, ways if averaged else longest, bare=True)
+        self.averaged = averaged
+        access = self.inside.access
+        if access is None or not access.sums:
+            raise ConfigError(
+                f"memory.access = {options.access!r} with readout = 'votes': what it reads is no weighted sum of the "
+                "slots' labels, so that they have no votes; use attention or graph, or readout = 'linear'"
+            )
+        learned = self.inside.store.learned()
+        if learned is not None and len(learned[0]):
+            raise ConfigError(
+                f"memory.store = {options.store!r} with readout = 'votes': learned slots hold no labels to vote for; "
+                "set memory.store_options.learned = 0, or readout = 'linear'"
+            )
+
+    @property
+    def memory(self) -> Memory:
+        """See :meth:`Reader.memory`."""
+        return self.inside
+
+    def forward(self, support: Tensor, labels: Tensor, queries: Tensor) -> Tensor:
+        """See :meth:`Reader.__call__`; the logits are log probabilities, :data:`NEVER` for labels that no slot has."""
+        return self.recall(support, labels, queries)[0]
+
+    def recall(self, support: Tensor, labels: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
+        """The logits and the log weights ``[B, Q, N]`` of the slots, in the order in which they were written."""
+        rows = None
+        if self.averaged:
+            count = labels.sum(1)
+            support, rows = labels.mT @ support / count.clamp_min(1)[..., None], count > 0
+            labels = torch.eye(labels.shape[-1]).to(labels).expand(len(labels), -1, -1)
+        memory = self.inside
+        state = memory.write_all(like(self, memory.initial_state(len(support))), support, labels, rows)
+        read, slots = memory.recall(state, queries)
+        assert read.log_weights is not None
+        return votes(read.log_weights, slots.values), read.log_weights
 
     def consolidate(self, support: Tensor, labels: Tensor) -> None:
         """See :meth:`Reader.consolidate`."""
         rows = torch.ones(support.shape[1::-1], dtype=torch.bool, device=support.device)
         self.inside.consolidate(support.transpose(0, 1), labels.transpose(0, 1), rows)
+
+
+def votes(log_weights: Tensor, labels: Tensor) -> Tensor:
+    """The log of sum_n w_n y_n, ``[B, Q, W]``, from log weights ``[B, Q, N]`` and labels ``[B, N, W]``.
+
+    No less than :data:`NEVER`. Sums of logarithms keep the gradient of a class however little weight it has.
+    """
+    each = log_weights.clamp_min(NEVER)[..., None] + labels.clamp_min(0).log()[:, None]
+    none = (labels <= 0).all(1)[:, None]
+    return torch.logsumexp(each.masked_fill(none[:, :, None], 0.0), 2).masked_fill(none, NEVER)
+
+
+def _memory(options: MemoryOptions, embedding_size: int, ways: int, longest: int, *, bare: bool) -> Memory:
+    if options.store not in STORES:
+        raise ConfigError(
+            f"memory.store = {options.store!r} with mode = 'set': a set is read through a store, one of "
+            f"{', '.join(STORES)}; a controller alone needs mode = 'stream'"
+        )
+    if options.store_options.get("holds") == "state":
+        raise ConfigError(
+            "memory.store_options.holds = 'state' with mode = 'set': there is no controller whose state could be "
+            "held; leave it out, or use mode = 'stream'"
+        )
+    memory = build_memory(options, embedding_size, ways, longest, bare=bare)
+    if not memory.store.written:
+        raise ConfigError(
+            "memory.store_options.learned_only = true with mode = 'set': nothing would be kept of a support; "
+            "leave it out, or use mode = 'stream' with a controller that remembers"
+        )
+    return memory
 
 
 class StreamReader(nn.Module):
@@ -99,7 +166,7 @@ class StreamReader(nn.Module):
     def __init__(self, options: MemoryOptions, embedding_size: int, ways: int, longest: int) -> None:
         super().__init__()
         self.core = build_core(options, embedding_size, ways, longest)
-        self.output_size = self.core.output_size
+        self.head = nn.Linear(self.core.output_size, ways)
 
     @property
     def memory(self) -> Memory | None:
@@ -114,11 +181,11 @@ class StreamReader(nn.Module):
         every = tree.map_tensors(lambda leaf: leaf.repeat_interleave(asked, 0), state)
         x = CoreInput(queries.flatten(0, 1), labels[:, -1].repeat_interleave(asked, 0))
         begin = torch.full((batch * asked,), int(Boundary.EPISODE), device=queries.device)
-        return self.core(x, every, begin)[0].unflatten(0, (batch, asked))
+        return self.head(self.core(x, every, begin)[0]).unflatten(0, (batch, asked))
 
     def stream(self, examples: Tensor, labels: Tensor) -> Tensor:
-        """What comes out at every step ``[B, T, output_size]``, knowing the labels of the steps before."""
-        return self.core.unroll(*self._stream(examples, labels))[0].transpose(0, 1)
+        """The logits at every step ``[B, T, W]``, knowing the labels of the steps before."""
+        return self.head(self.core.unroll(*self._stream(examples, labels))[0].transpose(0, 1))
 
     def consolidate(self, support: Tensor, labels: Tensor) -> None:
         """See :meth:`Reader.consolidate`."""

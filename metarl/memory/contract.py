@@ -182,12 +182,27 @@ class Access(nn.Module, ABC):
 
     reads_apart: ClassVar[bool] = False
     """Whether a single query can be given content whose learned slots stand apart, so that nothing need be copied."""
+    sums: ClassVar[bool] = True
+    """Whether what is read is the sum of the slots' values by the weights of the read."""
     control_size: int = 0
     """How many numbers each read is told besides the query: raw outputs of a linear map, of any size."""
 
     def start_control(self) -> Tensor:
         """``[control_size]``: the control with which an untrained memory reads sensibly."""
         return torch.zeros(self.control_size)
+
+    def weigh(
+        self,
+        query: Tensor,
+        content: Content,
+        mask: Tensor | None = None,
+        control: Tensor | None = None,
+        *,
+        causal: bool = False,
+    ) -> Read:
+        """The same read, with the weights for certain."""
+        read: Read = self(query, content, mask, control, causal=causal)
+        return read
 
     def prepare(self, address: Tensor) -> Tensor:
         """The form ``[..., K]`` in which keys are stored and queries asked, so that no read has to do it again."""

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from metarl import tree
-from metarl.memory.contract import Access, Moves, State, Store
+from metarl.memory.contract import Access, Content, Moves, State, Store
 from metarl.memory.slots import Course, read_slots, with_learned
 from metarl.memory.stores.episodic import Episodic
 from metarl.memory.stores.lifelong import Lifelong
+from metarl.types import Read
 
 CONTROL_SPREAD = 0.1
 """Standard deviation of the controls of an untrained memory, in parts of a unit per unit of input."""
@@ -28,15 +29,23 @@ class Memory(nn.Module):
         address_size: width of what keys and queries are made from.
         item_size: width of what values are made from; None where items are values already.
         shared_key: one map makes keys and queries.
+        bare: addresses are keys and queries already.
     """
 
     def __init__(
-        self, store: Store, access: Access | None, address_size: int, item_size: int | None, shared_key: bool = True
+        self,
+        store: Store,
+        access: Access | None,
+        address_size: int,
+        item_size: int | None,
+        shared_key: bool = True,
+        *,
+        bare: bool = False,
     ) -> None:
         super().__init__()
         self.store, self.access = store, access
-        self.key = nn.Linear(address_size, store.key_size)
-        self.query = None if shared_key else nn.Linear(address_size, store.key_size)
+        self.key: nn.Module = nn.Identity() if bare else nn.Linear(address_size, store.key_size)
+        self.query = None if shared_key or bare else nn.Linear(address_size, store.key_size)
         self.value = None if item_size is None else nn.Linear(item_size, store.value_size)
         written = address_size + (store.value_size if item_size is None else item_size)
         self.write_control = _control(written, store.start_control())
@@ -63,6 +72,17 @@ class Memory(nn.Module):
         key, value = self._key(place), self._value(item)
         return self.store.write(state, key, value, control, rows=rows, donate=donate)
 
+    def write_all(self, state: State, place: Tensor, item: Tensor, rows: Tensor | None = None) -> State:
+        """Write ``S`` items one after another: ``place`` ``[B, S, A]``, ``item`` ``[B, S, I]``, ``rows`` ``[B, S]``."""
+        place, item = place.transpose(0, 1), item.transpose(0, 1)
+        never = torch.zeros(place.shape[:2], dtype=torch.bool, device=place.device)
+        written = ~never if rows is None else rows.t()
+        if self.parallel:
+            return self.unroll(state, Course(never, written, place, item, never, place))[1]
+        for where, what, which in zip(place, item, written, strict=True):
+            state = self.write(state, where, what, rows=which)
+        return state
+
     def read(self, state: State, address: Tensor, reading: Tensor | None = None) -> tuple[Tensor, State]:
         """Ask for ``address`` ``[B, Q, A]``: what is read ``[B, Q, R]``, and the state after it.
 
@@ -70,6 +90,17 @@ class Memory(nn.Module):
         None: all). More queries than one are asked side by side and leave the state as it is.
         """
         return self._ask(state, self._query(address), self._told(self.read_control, address), reading)
+
+    def recall(self, state: State, address: Tensor) -> tuple[Read, Content]:
+        """What is read for ``address`` ``[B, Q, A]`` with the weights of all slots, and the slots themselves.
+
+        Raises:
+            ValueError: the memory is read in its store's native way, which has no weights.
+        """
+        if self.access is None:
+            raise ValueError("a native read has no weights over slots; use an access such as attention")
+        slots = with_learned(self.store, self.access, self.store.content(state), False)
+        return self.access.weigh(self._query(address), slots, None, self._told(self.read_control, address)), slots
 
     def unroll(self, state: State, course: Course) -> tuple[Tensor, State]:
         """A whole sequence, equal to stepping: what is read ``[T, B, R]``, and the last state.

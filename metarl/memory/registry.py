@@ -80,6 +80,7 @@ def build_memory(
     trial_steps: int | None,
     *,
     cell_size: int | None = None,
+    bare: bool = False,
     where: str = "memory",
 ) -> Memory:
     """The store and access of ``options`` for addresses and items of these widths.
@@ -90,6 +91,7 @@ def build_memory(
         item_size: width of what is written.
         trial_steps: steps of a trial, for stores that have room for one; None if not known.
         cell_size: width of a controller's cell states, where the store may hold these instead of items.
+        bare: addresses are keys and queries already, and items values; the sizes of ``options`` are not looked at.
         where: the name of the options in messages.
 
     Raises:
@@ -103,7 +105,8 @@ def build_memory(
     reason = why_not(options.store, access)
     if reason is not None:
         raise ConfigError(f"{where}.access = {access!r} can't read {where}.store = {options.store!r}: {reason}")
-    value_size = options.value_size or DEFAULT_VALUE_SIZE
+    key_size = address_size if bare else options.key_size
+    value_size = item_size if bare else options.value_size or DEFAULT_VALUE_SIZE
     holds_state = getattr(own, "holds", "transition") == "state"
     if holds_state:
         if cell_size is None:
@@ -118,7 +121,7 @@ def build_memory(
             )
         value_size = cell_size
     try:
-        store = make(options.key_size, value_size, trial_steps, own)
+        store = make(key_size, value_size, trial_steps, own)
         if access == NATIVE:
             if options.access_options:
                 raise ConfigError(
@@ -129,10 +132,11 @@ def build_memory(
         else:
             read_kind, read_options = ACCESSES[access].load()
             reads = build(read_options, options.access_options, f"{where}.access_options")
-            reader = read_kind(options.key_size, value_size, reads)
+            reader = read_kind(key_size, value_size, reads)
     except ValueError as error:
         raise ConfigError(str(error)) from None
-    return Memory(store, reader, address_size, None if holds_state else item_size, options.shared_key)
+    given = None if holds_state or bare else item_size
+    return Memory(store, reader, address_size, given, options.shared_key, bare=bare)
 
 
 def build_core(

@@ -1,55 +1,163 @@
-"""Images of few-shot learning to vectors: four strided convolutions."""
+"""Images of few-shot learning to vectors: convolutional nets, and what their norms take statistics from."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
 import torch
+from annotated_types import Ge, Lt
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 BLOCKS = 4
 GROUP = 8
-"""Channels that are normalised together, where they divide the width."""
+"""Channels that are normalised together by ``group``, where they divide the width."""
+Net = Literal["strided", "pooled", "residual"]
+Norm = Literal["group", "batch", "running"]
+
+
+@dataclass(frozen=True)
+class EncoderOptions:
+    """How examples become vectors; for examples that are vectors only ``embedding_size`` and ``width`` count."""
+
+    net: Net = "strided"
+    """Four blocks that halve the sides: 3 by 3 convolutions of stride 2 (Finn et al. 2017, section 5.2), or of stride 1
+    before max-pooling (Vinyals et al. 2016, section 4.1); or a convolution and three residual blocks, twice as wide
+    from the second on and four times from the third."""
+    width: Annotated[int, Ge(1)] = 64
+    """Channels of the first block."""
+    norm: Norm = "group"
+    """Statistics over groups of channels of one image (Wu & He 2018); over the support of its episode, by which its
+    queries are normalised as well; or over the whole batch in training and, afterwards, their running averages."""
+    embedding_size: Annotated[int, Ge(1)] | None = 64
+    """Width of the vectors, by a last linear map and layer norm; None: the last features as they are."""
+    dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
+    """Share of the last features that are dropped in training."""
 
 
 class ImageEncoder(nn.Module):
-    """Four blocks of a 3 by 3 convolution of stride 2, a norm and ReLU, then a linear map to a normalised vector.
-
-    The net of Vinyals et al. 2016 (section 4.1) with strides for pooling, as Finn et al. 2017 (section 5.2) have it for
-    Omniglot; both have 64 channels. The norm is over groups of channels of one image (Wu & He 2018) where theirs is
-    over the batch: statistics of a batch let queries see each other and the support, and running ones, which mix
-    training tasks, fit no single episode.
+    """A convolutional net from images to vectors.
 
     Args:
         shape: of one image: ``[H, W]``, ``[H, W, C]`` or ``[C, H, W]``, channels being the shorter of the last two
             cases' outer axes.
-        size: of the vector.
-        width: channels of every convolution.
+        options: which net.
 
     Raises:
         ValueError: another number of axes.
     """
 
-    def __init__(self, shape: tuple[int, ...], size: int = 64, width: int = 32) -> None:
+    def __init__(self, shape: tuple[int, ...], options: EncoderOptions | None = None) -> None:
         super().__init__()
         if len(shape) not in (2, 3):
             raise ValueError(f"an image of shape {list(shape)} was given; expected [H, W], [H, W, C] or [C, H, W]")
-        self.shape, self.size = shape, size
+        self.options = options = options or EncoderOptions()
+        self.shape = shape
         self.channels_last = len(shape) == 3 and shape[0] >= shape[2]
-        channels, height, width_now = (
+        channels, height, width = (
             (1, *shape) if len(shape) == 2 else (shape[2], *shape[:2]) if self.channels_last else shape
         )
-        groups = width // GROUP if width % GROUP == 0 else 1
-        self.net = nn.Sequential()
-        for _ in range(BLOCKS):
-            convolution = nn.Conv2d(channels, width, 3, stride=2, padding=1)
-            self.net.extend([convolution, nn.GroupNorm(groups, width), nn.ReLU()])
-            channels, height, width_now = width, (height + 1) // 2, (width_now + 1) // 2
-        self.net.extend([nn.Flatten(), nn.Linear(channels * height * width_now, size), nn.LayerNorm(size)])
+        self.blocks = nn.ModuleList()
+        for number in range(BLOCKS):
+            pooled = options.net == "strided" or min(height, width) > 1  # nothing is left to pool of one pixel
+            if options.net == "residual" and number > 0:
+                wide = options.width * (1, 1, 2, 4)[number]
+                pooled = pooled and number < BLOCKS - 1
+                block: nn.Module = ResidualBlock(channels, wide, options.norm, pooled)
+            else:
+                wide = options.width
+                block = ConvolutionBlock(channels, wide, options.norm, options.net == "strided", pooled)
+            self.blocks.append(block)
+            channels = wide
+            if options.net == "strided":
+                height, width = (height + 1) // 2, (width + 1) // 2
+            elif pooled:
+                height, width = max(height // 2, 1), max(width // 2, 1)
+        features = channels * height * width
+        self.size = options.embedding_size or features
+        self.tail = nn.Sequential(nn.Flatten(), nn.Dropout(options.dropout))
+        if options.embedding_size is not None:
+            self.tail.extend([nn.Linear(features, self.size), nn.LayerNorm(self.size)])
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Images ``[..., *shape]``, bytes or numbers from 0 to 1, to ``[..., size]``."""
-        leading = images.shape[: images.dim() - len(self.shape)]
+    def forward(self, images: Tensor, support: int | None = None) -> Tensor:
+        """Images of episodes ``[B, N, *shape]``, bytes or numbers from 0 to 1, to ``[B, N, size]``.
+
+        ``support``: the norm ``batch`` takes the statistics of each episode from its first so many images; None: from
+        all ``N``.
+        """
+        episodes, count = images.shape[:2]
         flat = images.reshape(-1, *self.shape)
         flat = flat[:, None] if len(self.shape) == 2 else flat.permute(0, 3, 1, 2) if self.channels_last else flat
         model = next(self.parameters())
-        flat = flat.to(model) / 255 if images.dtype == torch.uint8 else flat.to(model)
-        return self.net(flat).reshape(*leading, self.size)
+        x = flat.to(model) / 255 if images.dtype == torch.uint8 else flat.to(model)
+        x = x.contiguous(memory_format=torch.channels_last)
+        for block in self.blocks:
+            x = block(x, episodes, support or count)
+        return self.tail(x).reshape(episodes, count, self.size)
+
+
+class ConvolutionBlock(nn.Module):
+    """A 3 by 3 convolution, a norm and ReLU; halves the sides by its stride or by max-pooling."""
+
+    def __init__(self, channels: int, width: int, norm: Norm, strided: bool, pooled: bool) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(channels, width, 3, stride=2 if strided else 1, padding=1)
+        self.norm = _norm(norm, width)
+        self.pooled = pooled and not strided
+
+    def forward(self, x: Tensor, episodes: int, support: int) -> Tensor:
+        """``[B * N, C, H, W]`` to the halved ``[B * N, width, ...]``."""
+        y = F.relu(_normed(self.norm, self.convolution(x), episodes, support))
+        return F.max_pool2d(y, 2) if self.pooled else y
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions beside a shortcut (He et al. 2016), then max-pooling where the sides are to be halved."""
+
+    def __init__(self, channels: int, width: int, norm: Norm, pooled: bool) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, width, 3, padding=1, bias=False)
+        self.second = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.norms = nn.ModuleList([_norm(norm, width), _norm(norm, width)])
+        self.shortcut = nn.Conv2d(channels, width, 1, bias=False) if channels != width else None
+        if self.shortcut is not None:
+            self.norms.append(_norm(norm, width))
+        self.pooled = pooled
+
+    def forward(self, x: Tensor, episodes: int, support: int) -> Tensor:
+        """``[B * N, C, H, W]`` to ``[B * N, width, ...]``."""
+        y = F.relu(_normed(self.norms[0], self.first(x), episodes, support))
+        y = _normed(self.norms[1], self.second(y), episodes, support)
+        short = x if self.shortcut is None else _normed(self.norms[2], self.shortcut(x), episodes, support)
+        y = F.relu(y + short)
+        return F.max_pool2d(y, 2) if self.pooled else y
+
+
+class EpisodeNorm(nn.Module):
+    """Batch norm (Ioffe & Szegedy 2015) whose batch is the support of one episode, also for what is not of it.
+
+    It keeps no running statistics: nothing of one episode is left for the next.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: Tensor, episodes: int, support: int) -> Tensor:
+        """``[B * N, C, H, W]``, normalised by the first ``support`` images of each of the ``B`` episodes."""
+        each = x.unflatten(0, (episodes, -1))
+        variance, mean = torch.var_mean(each[:, :support], (1, 3, 4), correction=0, keepdim=True)
+        scale = self.weight[:, None, None] * torch.rsqrt(variance + 1e-5)
+        return torch.addcmul(self.bias[:, None, None] - mean * scale, each, scale).flatten(0, 1).to(x)
+
+
+def _norm(kind: Norm, width: int) -> nn.Module:
+    if kind == "group":
+        return nn.GroupNorm(width // GROUP if width % GROUP == 0 else 1, width)
+    return EpisodeNorm(width) if kind == "batch" else nn.BatchNorm2d(width)
+
+
+def _normed(norm: nn.Module, x: Tensor, episodes: int, support: int) -> Tensor:
+    normed: Tensor = norm(x, episodes, support) if isinstance(norm, EpisodeNorm) else norm(x)
+    return normed

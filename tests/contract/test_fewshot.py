@@ -31,7 +31,7 @@ def _weights_from_a_seed() -> Iterator[None]:
 def make(store: str, access: str, mode: Any = "set") -> FewShotClassifier:
     """A small one; without the gate, so that what is read shows in the output of an untrained core."""
     memory = {"store": store, "access": access, "key_size": 8, "value_size": 8, "gate": False}
-    return FewShotClassifier((SIZE,), WAYS, memory, mode=mode, longest=SUPPORT, embedding_size=8)
+    return FewShotClassifier((SIZE,), WAYS, memory, mode=mode, longest=SUPPORT, encoder={"embedding_size": 8})
 
 
 def episode() -> tuple[Tensor, Tensor, Tensor]:
@@ -113,7 +113,7 @@ def _test(fresh: FewShotSource) -> Episodes:
 @EVERY_CELL
 def test_every_memory_learns_to_classify_clusters(store: str, access: str) -> None:
     memory = {"store": store, "access": access, "key_size": 16, "value_size": 16}
-    classifier = FewShotClassifier((8,), 4, memory, longest=4, embedding_size=32)
+    classifier = FewShotClassifier((8,), 4, memory, longest=4, encoder={"embedding_size": 32})
     clusters = Clusters(size=8, noise=0.3)
     assert learned(classifier, clusters, clusters, 120) >= 0.6
     assert classifier.memory is not None
@@ -123,5 +123,5 @@ def test_every_memory_learns_to_classify_clusters(store: str, access: str) -> No
 
 def test_attention_learns_to_classify_glyphs_of_classes_never_met() -> None:
     memory = {"store": "episodic", "access": "attention", "key_size": 32, "value_size": 16}
-    classifier = FewShotClassifier((28, 28), 4, memory, longest=4, embedding_size=32, width=16)
+    classifier = FewShotClassifier((28, 28), 4, memory, longest=4, encoder={"embedding_size": 32, "width": 16})
     assert learned(classifier, Glyphs("train", 60, 10), Glyphs("validation", 30, 10), 80) >= 0.6

@@ -84,8 +84,16 @@ class Attention(Access):
             return kernels.prepare(self.options.kernel, address)
         return kernels.prepare("cosine", address.unflatten(-1, (self.options.heads, -1))).flatten(-2)
 
-    def weigh(self, query: Tensor, content: Content, mask: Tensor | None = None, *, causal: bool = False) -> Read:
-        """The same read written out, with the weights (their mean over heads)."""
+    def weigh(
+        self,
+        query: Tensor,
+        content: Content,
+        mask: Tensor | None = None,
+        control: Tensor | None = None,
+        *,
+        causal: bool = False,
+    ) -> Read:
+        """See :meth:`metarl.memory.contract.Access.weigh`; the weights are their mean over heads."""
         o = self.options
         seen = visible(content, query.shape[1], mask, causal)[:, None]
         scores = self._scores(query, content.keys)

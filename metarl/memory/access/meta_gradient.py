@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from annotated_types import Ge, Gt
@@ -57,6 +57,8 @@ class MetaGradient(Access):
 
     Slots that tie with the last neighbour all count, so where all keys are equal a read costs as much as N neighbours.
     """
+
+    sums: ClassVar[bool] = False
 
     def __init__(self, key_size: int, value_size: int, options: MetaGradientOptions) -> None:
         super().__init__()

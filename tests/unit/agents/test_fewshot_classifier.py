@@ -30,7 +30,7 @@ def _weights_from_a_seed() -> Iterator[None]:
 
 def make(memory: MemoryOptions | dict[str, Any] = BUFFER, **settings: Any) -> FewShotClassifier:
     return FewShotClassifier(
-        **{"observation": (SIZE,), "ways": WAYS, "embedding_size": 8, "longest": 8} | settings, memory=memory
+        **{"observation": (SIZE,), "ways": WAYS, "encoder": {"embedding_size": 8, "width": 8}, "longest": 8} | settings, memory=memory
     )
 
 
@@ -117,13 +117,13 @@ def test_a_support_written_at_once_is_that_written_one_by_one(memory: dict[str, 
     items = WAYS**0.5 * F.one_hot(y, WAYS).float()
     for i in range(SUPPORT):
         state = inside.write(state, classifier.encoder(x[:, i]), items[:, i])
-    expected = classifier.head(inside.read(state, classifier.encoder(queries))[0])
+    expected = classifier.reader.head(inside.read(state, classifier.encoder(queries))[0])
     torch.testing.assert_close(classifier(x, y, queries), expected)
 
 
 @pytest.mark.parametrize("shape", [(9, 8), (9, 8, 3), (3, 9, 8)], ids=["grey", "channels last", "channels first"])
 def test_bytes_are_numbers_from_0_to_1(shape: tuple[int, ...]) -> None:
-    classifier = make(observation=shape, width=8)
+    classifier = make(observation=shape)
     support, queries = (torch.randint(0, 256, (2, n, *shape), dtype=torch.uint8) for n in (3, 2))
     labels = torch.tensor([[0, 1, 2], [2, 1, 0]])
     logits = classifier(support, labels, queries)

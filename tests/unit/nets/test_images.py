@@ -1,13 +1,15 @@
-"""The encoder of images: three layouts, bytes, and nothing that passes from one image to another."""
+"""The encoders of images: three layouts, bytes, and what may pass from one image to another."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any, get_args
 
 import pytest
 import torch
+from torch import nn
 
-from metarl.nets.images import ImageEncoder
+from metarl.nets.images import EncoderOptions, EpisodeNorm, ImageEncoder, Net, Norm
 
 
 @pytest.fixture(autouse=True)
@@ -17,8 +19,14 @@ def _weights_from_a_seed() -> Iterator[None]:
         yield
 
 
-def test_layouts_of_the_same_images_give_the_same_vectors() -> None:
-    first, last = ImageEncoder((3, 9, 8), 6, width=8), ImageEncoder((9, 8, 3), 6, width=8)
+def make(shape: tuple[int, ...], **options: Any) -> ImageEncoder:
+    return ImageEncoder(shape, EncoderOptions(**{"embedding_size": 6, "width": 8} | options))
+
+
+@pytest.mark.parametrize("net", get_args(Net))
+@pytest.mark.parametrize("norm", get_args(Norm))
+def test_layouts_of_the_same_images_give_the_same_vectors(net: Net, norm: Norm) -> None:
+    first, last = make((3, 9, 8), net=net, norm=norm), make((9, 8, 3), net=net, norm=norm)
     last.load_state_dict(first.state_dict())
     images = torch.rand(2, 4, 3, 9, 8)
     assert first(images).shape == (2, 4, 6)
@@ -26,22 +34,57 @@ def test_layouts_of_the_same_images_give_the_same_vectors() -> None:
 
 
 def test_grey_images_need_no_axis_of_channels() -> None:
-    grey, one = ImageEncoder((9, 8), 6, width=8), ImageEncoder((1, 9, 8), 6, width=8)
+    grey, one = make((9, 8)), make((1, 9, 8))
     one.load_state_dict(grey.state_dict())
-    images = torch.rand(5, 9, 8)
-    torch.testing.assert_close(one(images[:, None]), grey(images))
+    images = torch.rand(2, 5, 9, 8)
+    torch.testing.assert_close(one(images[:, :, None]), grey(images))
 
 
-def test_images_do_not_see_each_other() -> None:
-    encoder = ImageEncoder((9, 8), 6, width=8)
-    images = torch.rand(4, 9, 8)
-    torch.testing.assert_close(encoder(images)[1], encoder(images[1]))
+def test_bytes_are_numbers_from_0_to_1() -> None:
+    encoder, images = make((9, 8)), torch.randint(256, (1, 3, 9, 8), dtype=torch.uint8)
+    torch.testing.assert_close(encoder(images), encoder(images / 255))
+
+
+@pytest.mark.parametrize("net", get_args(Net))
+def test_images_do_not_see_each_other(net: Net) -> None:
+    encoder = make((9, 8), net=net)
+    images = torch.rand(1, 4, 9, 8)
+    torch.testing.assert_close(encoder(images)[:, 1], encoder(images[:, 1:2])[:, 0])
+
+
+def test_batch_norm_goes_by_the_support_of_each_episode_alone() -> None:
+    encoder, images = make((9, 8), norm="batch"), torch.rand(2, 5, 9, 8)
+    together = encoder(images, support=3)
+    for episode in range(2):
+        for query in (3, 4):
+            alone = images[episode : episode + 1, [0, 1, 2, query]]
+            torch.testing.assert_close(encoder(alone, support=3)[0, 3], together[episode, query])
+    reference = nn.BatchNorm2d(8, track_running_stats=False)
+    x = torch.rand(4, 8, 3, 3)
+    torch.testing.assert_close(EpisodeNorm(8)(x, 1, 4), reference(x))
+    assert not (encoder(images) - together).allclose(torch.zeros(())), "over all of them if there is no support"
+    assert not list(encoder.buffers()), "nothing is kept from one episode for the next"
+
+
+def test_running_statistics_are_kept_in_training_and_used_afterwards() -> None:
+    encoder, images = make((9, 8), norm="running"), torch.rand(1, 6, 9, 8)
+    encoder(images)
+    encoder.eval()
+    kept = [buffer.clone() for buffer in encoder.buffers()]
+    torch.testing.assert_close(encoder(images)[:, :1], encoder(images[:, :1]))
+    assert all(torch.equal(a, b) for a, b in zip(kept, encoder.buffers(), strict=True))
+
+
+def test_the_last_features_can_be_the_embedding() -> None:
+    assert make((28, 28), net="pooled", embedding_size=None).size == 8
+    assert make((28, 28), net="residual", embedding_size=None).size == 3 * 3 * 4 * 8
+    assert make((28, 28), net="residual", embedding_size=None)(torch.rand(1, 2, 28, 28)).shape == (1, 2, 288)
 
 
 @pytest.mark.parametrize("width", [8, 12], ids=["groups", "one group"])
 def test_black_white_and_bright_images_stay_finite(width: int) -> None:
-    encoder = ImageEncoder((9, 8), 6, width=width)
-    images = torch.stack([torch.zeros(9, 8), torch.ones(9, 8), torch.full((9, 8), 1e8)])
+    encoder = make((9, 8), width=width)
+    images = torch.stack([torch.zeros(9, 8), torch.ones(9, 8), torch.full((9, 8), 1e8)])[None]
     vectors = encoder(images)
     vectors.square().sum().backward()
     assert vectors.isfinite().all()

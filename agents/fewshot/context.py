@@ -1,0 +1,95 @@
+"""What an embedding may take in before it is written or asked for: the whole support, or what training has learned."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from metarl.memory.core import like
+from metarl.memory.options import MemoryOptions
+from metarl.memory.registry import build_memory
+
+Context = Literal["none", "full", "slots"]
+STEPS = 5
+"""Reads that a query makes of the support."""
+SLOTS = 32
+"""Learned slots."""
+
+
+class NoContext(nn.Module):
+    """Embeddings as they are."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, support: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
+        """``[B, S, E]`` and ``[B, Q, E]`` to the same."""
+        return support, queries
+
+
+class FullContext(nn.Module):
+    """Full context embeddings (Vinyals et al. 2016, section 2.1.2 and appendix A).
+
+    Each example of the support is embedded in the light of all others, by a bidirectional LSTM with a shortcut (eq. 6).
+    A query then reads the support a few times by attention, each time asking with the output of an LSTM that was fed
+    what was read before (eq. 2-5); the reads are those of a memory that holds the support.
+    """
+
+    def __init__(self, size: int, longest: int) -> None:
+        super().__init__()
+        self.size = size
+        self.both_ways = nn.LSTM(size, size, batch_first=True, bidirectional=True)
+        self.cell = nn.LSTMCell(2 * size, size)
+        options = MemoryOptions(access_options={"empty_slot": False})
+        self.memory = build_memory(options, size, size, longest, bare=True)
+
+    def forward(self, support: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
+        """``[B, S, E]`` and ``[B, Q, E]`` to the same; no query sees another."""
+        ahead, back = self.both_ways(support)[0].chunk(2, -1)
+        support = support + ahead + back
+        state = like(self, self.memory.initial_state(len(support)))
+        state = self.memory.write_all(state, support, support)
+        flat = queries.flatten(0, 1)
+        asked, read, cell = flat, torch.zeros_like(flat), torch.zeros_like(flat)
+        for _ in range(STEPS):
+            hidden, cell = self.cell(torch.cat([flat, read], -1), (asked, cell))
+            asked = flat + hidden
+            read = self.memory.read(state, asked.view_as(queries))[0].flatten(0, 1)
+        return support, asked.view_as(queries)
+
+
+class SlotContext(nn.Module):
+    """Features beside what learned slots return for them: the classic layer of a key-value memory (Miller et al. 2016).
+
+    The slots are the same in every episode; training writes them, by gradient.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = 2 * size
+        options = MemoryOptions(
+            store="key_value",
+            store_options={"learned": SLOTS, "learned_only": True},
+            access_options={"empty_slot": False},
+            key_size=size,
+            value_size=size,
+        )
+        self.memory = build_memory(options, size, size, None)
+
+    def forward(self, support: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
+        """``[B, S, E]`` and ``[B, Q, E]`` to ``[..., 2 E]``."""
+        return self._beside(support), self._beside(queries)
+
+    def _beside(self, x: Tensor) -> Tensor:
+        state = like(self, self.memory.initial_state(len(x)))
+        return torch.cat([x, self.memory.read(state, x)[0]], -1)
+
+
+def make_context(kind: Context, size: int, longest: int) -> NoContext | FullContext | SlotContext:
+    """The named one for embeddings of ``size`` numbers and supports of up to ``longest`` examples."""
+    if kind == "full":
+        return FullContext(size, longest)
+    return SlotContext(size) if kind == "slots" else NoContext(size)

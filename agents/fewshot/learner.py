@@ -1,0 +1,54 @@
+"""What every few-shot learner is: episodes in, logits of the queries out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from metarl.data.fewshot import Episodes
+from metarl.types import Array
+
+Protocol = Literal["episodes", "streams"]
+
+
+class FewShotLearner(nn.Module, ABC):
+    """Tells which class of an episode a query belongs to, from the episode's support.
+
+    ``loss`` is what training minimises; its gradient is what an optimiser is given. Queries are answered alone, unless
+    the learner is ``transductive``.
+    """
+
+    protocol: ClassVar[Protocol] = "episodes"
+    """What it is trained on: episodes of support and queries, or streams of examples with late labels."""
+    transductive: bool = False
+    """Whether the answer to a query depends on the other queries."""
+
+    @abstractmethod
+    def forward(self, support_x: Tensor | Array, support_y: Tensor | Array, query_x: Tensor | Array) -> Tensor:
+        """The logits ``[B, Q, ways]`` of the queries.
+
+        Args:
+            support_x: examples ``[B, S, *observation]``: bytes, or numbers from 0 to 1.
+            support_y: their labels ``[B, S]`` from 0 to ``ways - 1``.
+            query_x: ``[B, Q, *observation]``
+        """
+
+    def loss(self, episodes: Episodes) -> Tensor:
+        """Cross-entropy of the queries' labels, in nats, unless a learner has an objective of its own."""
+        logits = self(episodes.support_x, episodes.support_y, episodes.query_x)
+        target = torch.as_tensor(episodes.query_y, device=logits.device).long()
+        return F.cross_entropy(logits.flatten(0, 1), target.flatten())
+
+    @torch.no_grad()
+    def predict(self, support_x: Tensor | Array, support_y: Tensor | Array, query_x: Tensor | Array) -> Tensor:
+        """The most probable class of each query, ``[B, Q]``; see :meth:`forward`."""
+        return self(support_x, support_y, query_x).argmax(-1)
+
+    def right(self, episodes: Episodes) -> Tensor:
+        """Which queries are classified rightly, ``[B, Q]`` bool."""
+        found = self.predict(episodes.support_x, episodes.support_y, episodes.query_x)
+        return found == torch.as_tensor(episodes.query_y, device=found.device)
