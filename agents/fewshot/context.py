@@ -50,8 +50,7 @@ class FullContext(nn.Module):
         """``[B, S, E]`` and ``[B, Q, E]`` to the same; no query sees another."""
         ahead, back = self.both_ways(support)[0].chunk(2, -1)
         support = support + ahead + back
-        state = like(self, self.memory.initial_state(len(support)))
-        state = self.memory.write_all(state, support, support)
+        state = self.memory.written(support, support)
         flat = queries.flatten(0, 1)
         asked, read, cell = flat, torch.zeros_like(flat), torch.zeros_like(flat)
         for _ in range(STEPS):
@@ -74,10 +73,8 @@ class SlotContext(nn.Module):
             store="key_value",
             store_options={"learned": SLOTS, "learned_only": True},
             access_options={"empty_slot": False},
-            key_size=size,
-            value_size=size,
         )
-        self.memory = build_memory(options, size, size, None)
+        self.memory = build_memory(options, size, size, None, bare=True)
 
     def forward(self, support: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
         """``[B, S, E]`` and ``[B, Q, E]`` to ``[..., 2 E]``."""

@@ -11,7 +11,6 @@ from torch.nn import functional as F
 from metarl import tree
 from metarl.config import ConfigError
 from metarl.memory.contract import State
-from metarl.memory.core import like
 from metarl.memory.memory import Memory
 from metarl.memory.options import MemoryOptions
 from metarl.memory.registry import STORES, build_core, build_memory
@@ -57,9 +56,7 @@ class SetReader(nn.Module):
     def forward(self, support: Tensor, labels: Tensor, queries: Tensor) -> Tensor:
         """See :meth:`Reader.__call__`."""
         memory = self.inside
-        state = memory.write_all(
-            like(self, memory.initial_state(len(support))), support, labels * labels.shape[-1] ** 0.5
-        )
+        state = memory.written(support, labels * labels.shape[-1] ** 0.5)
         return self.head(memory.read(state, queries)[0])
 
     def consolidate(self, support: Tensor, labels: Tensor) -> None:
@@ -115,7 +112,7 @@ class VotingReader(nn.Module):
             support, rows = labels.mT @ support / count.clamp_min(1)[..., None], count > 0
             labels = torch.eye(labels.shape[-1]).to(labels).expand(len(labels), -1, -1)
         memory = self.inside
-        state = memory.write_all(like(self, memory.initial_state(len(support))), support, labels, rows)
+        state = memory.written(support, labels, rows)
         read, slots = memory.recall(state, queries)
         assert read.log_weights is not None
         return votes(read.log_weights, slots.values), read.log_weights

@@ -72,15 +72,24 @@ class Memory(nn.Module):
         key, value = self._key(place), self._value(item)
         return self.store.write(state, key, value, control, rows=rows, donate=donate)
 
-    def write_all(self, state: State, place: Tensor, item: Tensor, rows: Tensor | None = None) -> State:
-        """Write ``S`` items one after another: ``place`` ``[B, S, A]``, ``item`` ``[B, S, I]``, ``rows`` ``[B, S]``."""
+    def written(self, place: Tensor, item: Tensor, rows: Tensor | None = None) -> State:
+        """The memory after ``S`` items, one after another, in the precision of what is written.
+
+        Args:
+            place: ``[B, S, A]``
+            item: ``[B, S, I]``
+            rows: ``[B, S]`` bool: which of them are written; None: all.
+        """
+        state = tree.map_tensors(
+            lambda leaf: leaf.to(place if leaf.is_floating_point() else place.device), self.initial_state(len(place))
+        )
         place, item = place.transpose(0, 1), item.transpose(0, 1)
         never = torch.zeros(place.shape[:2], dtype=torch.bool, device=place.device)
-        written = ~never if rows is None else rows.t()
+        which = ~never if rows is None else rows.t()
         if self.parallel:
-            return self.unroll(state, Course(never, written, place, item, never, place))[1]
-        for where, what, which in zip(place, item, written, strict=True):
-            state = self.write(state, where, what, rows=which)
+            return self.unroll(state, Course(never, which, place, item, never, place))[1]
+        for t in range(len(place)):
+            state = self.write(state, place[t], item[t], rows=None if rows is None else which[t])
         return state
 
     def read(self, state: State, address: Tensor, reading: Tensor | None = None) -> tuple[Tensor, State]:

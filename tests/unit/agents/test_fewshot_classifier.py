@@ -29,8 +29,9 @@ def _weights_from_a_seed() -> Iterator[None]:
 
 
 def make(memory: MemoryOptions | dict[str, Any] = BUFFER, **settings: Any) -> FewShotClassifier:
+    encoder = {"embedding_size": 8, "width": 8}
     return FewShotClassifier(
-        **{"observation": (SIZE,), "ways": WAYS, "encoder": {"embedding_size": 8, "width": 8}, "longest": 8} | settings, memory=memory
+        **{"observation": (SIZE,), "ways": WAYS, "encoder": encoder, "longest": 8} | settings, memory=memory
     )
 
 

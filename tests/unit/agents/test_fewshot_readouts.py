@@ -1,0 +1,193 @@
+"""Votes of slots and of class means, contexts and norms, against the equations of the networks they make."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from metarl.agents.fewshot import FewShotClassifier
+from metarl.agents.fewshot.readers import NEVER, votes
+from metarl.config import ConfigError
+from metarl.data.fewshot import Clusters
+
+WAYS, SHOTS, QUERIES, BATCH, SIZE, WIDTH = 4, 2, 3, 3, 5, 8
+COSINE = {"kernel": "cosine", "temperature": 0.1, "empty_slot": False}
+EUCLIDEAN = {"kernel": "euclidean", "temperature": 1 / (2 * WIDTH**0.5), "empty_slot": False}
+GRAPH = {"store": "episodic", "access": "graph", "access_options": {"empty_slot": False}}
+
+
+@pytest.fixture(autouse=True)
+def _weights_from_a_seed() -> Iterator[None]:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
+
+
+def make(access_options: dict[str, Any] | None = None, **settings: Any) -> FewShotClassifier:
+    memory = {"access_options": COSINE if access_options is None else access_options}
+    defaults = {"memory": memory, "readout": "votes", "encoder": {"embedding_size": WIDTH, "width": 8}, "longest": 40}
+    return FewShotClassifier(**{"observation": (SIZE,), "ways": WAYS} | defaults | settings)
+
+
+def episode(ways: int = WAYS, shape: tuple[int, ...] = (SIZE,)) -> tuple[Tensor, Tensor, Tensor]:
+    labels = torch.stack([torch.randperm(ways * SHOTS) % ways for _ in range(BATCH)])
+    return torch.rand(BATCH, ways * SHOTS, *shape), labels, torch.rand(BATCH, QUERIES, *shape)
+
+
+def test_votes_are_those_of_a_matching_network() -> None:
+    """Vinyals et al. 2016, eq. 1: y = sum_i a(x, x_i) y_i, a softmax of cosines."""
+    classifier = make()
+    x, y, queries = episode()
+    support, asked = (F.normalize(classifier.encoder(part), dim=-1) for part in (x, queries))
+    weights = (asked @ support.mT / 0.1).softmax(-1)
+    expected = weights @ F.one_hot(y, WAYS).float()
+    torch.testing.assert_close(classifier(x, y, queries).exp(), expected, rtol=1e-4, atol=1e-5)
+    logits, shown = classifier.recall(x, y, queries)
+    torch.testing.assert_close(shown, weights, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(logits, classifier(x, y, queries))
+
+
+def test_votes_of_means_are_those_of_a_prototypical_network() -> None:
+    """Snell et al. 2017, eq. 1-2: a softmax of minus the squared distances to the means of the classes."""
+    classifier = make(EUCLIDEAN, readout="mean_votes")
+    x, y, queries = episode()
+    support, asked = classifier.encoder(x), classifier.encoder(queries)
+    means = torch.stack(
+        [torch.stack([s[c == w].mean(0) for w in range(WAYS)]) for s, c in zip(support, y, strict=True)]
+    )
+    distances = (asked[:, :, None] - means[:, None]).square().sum(-1)
+    torch.testing.assert_close(classifier(x, y, queries), (-distances).log_softmax(-1), rtol=1e-4, atol=1e-4)
+    assert classifier.recall(x, y, queries)[1].shape == (BATCH, QUERIES, WAYS)
+
+
+@pytest.mark.parametrize("readout", ["votes", "mean_votes"])
+def test_fewer_ways_than_it_was_made_for_leave_the_others_out(readout: str) -> None:
+    x, y, queries = episode(ways=2)
+    torch.manual_seed(1)
+    narrow = make(ways=2, readout=readout)
+    torch.manual_seed(1)
+    wide = make(ways=20, readout=readout)
+    logits = wide(x, y, queries)
+    torch.testing.assert_close(logits[..., :2], narrow(x, y, queries))
+    assert (logits[..., 2:] == NEVER).all()
+
+
+def test_a_class_that_has_next_to_no_weight_still_learns() -> None:
+    logs = torch.tensor([[[0.0, -300.0]]], requires_grad=True)
+    labels = torch.eye(2)[None]
+    result = votes(logs, labels)
+    torch.testing.assert_close(result, logs)
+    result[0, 0, 1].backward()
+    assert logs.grad is not None
+    torch.testing.assert_close(logs.grad, torch.tensor([[[0.0, 1.0]]]))
+
+
+def test_votes_stay_finite_where_no_slot_is_seen_or_labelled() -> None:
+    logs = torch.tensor([[[-torch.inf, -torch.inf], [0.0, -torch.inf]]], requires_grad=True)
+    labels = torch.tensor([[[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]])
+    result = votes(logs, labels)
+    result.logsumexp(-1).sum().backward()
+    assert result.isfinite().all()
+    assert (result[..., 2] == NEVER).all()
+    assert logs.grad is not None
+    assert logs.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"readout": "mean_votes"}, {"memory": GRAPH}, {"context": "slots"}, {"context": "full"}]
+)
+def test_a_query_is_answered_alone_and_in_whatever_order(settings: dict[str, Any]) -> None:
+    classifier = make(**settings)
+    x, y, queries = episode()
+    together = classifier(x, y, queries)
+    for q in range(QUERIES):
+        torch.testing.assert_close(classifier(x, y, queries[:, q : q + 1])[:, 0], together[:, q], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(classifier(x, y, queries.flip(1)), together.flip(1), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("settings", [{}, {"readout": "mean_votes"}, {"memory": GRAPH}, {"context": "slots"}])
+def test_the_order_of_the_support_is_of_no_account(settings: dict[str, Any]) -> None:
+    classifier = make(**settings)
+    x, y, queries = episode()
+    order = torch.randperm(x.shape[1])
+    torch.testing.assert_close(
+        classifier(x[:, order], y[:, order], queries), classifier(x, y, queries), rtol=1e-4, atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("context", ["slots", "full"])
+def test_contexts_are_learned(context: str) -> None:
+    classifier = make(context=context)
+    x, y, queries = episode()
+    classifier(x, y, queries).square().mean().backward()
+    for name, parameter in classifier.context.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+        assert parameter.grad.abs().max() > 0, name
+
+
+def test_full_context_embeds_a_query_in_the_light_of_the_support() -> None:
+    classifier = make(context="full")
+    x, _, queries = episode()
+    support, asked = classifier.encoder(x), classifier.encoder(queries)
+    changed = support.clone()
+    changed[:, 0] += 1
+    first, second = classifier.context(support, asked), classifier.context(changed, asked)
+    assert not torch.allclose(first[1], second[1]), "what a query asks with depends on the support"
+    assert not torch.allclose(first[0][:, -1], second[0][:, -1]), "as does how the other examples are embedded"
+
+
+def test_the_norm_of_a_set_goes_by_its_support_unless_transductive() -> None:
+    x, y, queries = episode(shape=(9, 8))
+    encoder = {"norm": "batch", "embedding_size": WIDTH, "width": 8}
+    alone = make(observation=(9, 8), encoder=encoder)
+    together = make(observation=(9, 8), encoder=encoder, transductive=True)
+    together.load_state_dict(alone.state_dict())
+    for classifier in (alone, together):
+        whole = classifier(x, y, queries)
+        parts = torch.cat([classifier(x, y, queries[:, q : q + 1]) for q in range(QUERIES)], 1)
+        assert torch.allclose(whole, parts, rtol=1e-4, atol=1e-5) is not classifier.transductive
+
+
+def test_a_short_training_tells_clusters_apart() -> None:
+    source, rng = Clusters(SIZE, noise=0.4), np.random.default_rng(0)
+    classifier = make(EUCLIDEAN, readout="mean_votes")
+    optimizer = torch.optim.Adam(classifier.parameters(), 3e-3)
+    fresh = source.sample(np.random.default_rng(1), 200, WAYS, 1, 2)
+    before = classifier.accuracy(fresh)
+    for _ in range(150):
+        optimizer.zero_grad()
+        classifier.loss(source.sample(rng, 16, WAYS, 1, 2)).backward()
+        optimizer.step()
+    assert classifier.accuracy(fresh) > before + 0.05
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"memory": {"store": "ntm", "access": "native"}}, "'native' with readout = 'votes'.*no weighted sum"),
+        ({"memory": {"access": "meta_gradient"}}, "'meta_gradient' with readout = 'votes'"),
+        ({"memory": {"store": "key_value"}}, "learned slots hold no labels to vote for"),
+        ({"mode": "stream"}, "readout = 'votes' and context = 'none' with mode = 'stream'"),
+        ({"mode": "stream", "readout": "linear", "context": "full"}, "context = 'full' with mode = 'stream'"),
+        ({"mode": "stream", "readout": "linear", "encoder": {"norm": "batch"}}, "a stream has no support"),
+        ({"transductive": True}, "transductive = true with encoder.norm = 'group'"),
+        ({"context": "half"}, "context is 'half'.*none, full, slots"),
+        ({"readout": "vote"}, "readout is 'vote'"),
+        ({"encoder": {"net": "resnet"}}, "encoder.*net.*'resnet'"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make(**settings)
+
+
+def test_only_votes_have_weights_to_show() -> None:
+    with pytest.raises(ValueError, match="only a classifier with readout='votes'"):
+        make(readout="linear").recall(*episode())
