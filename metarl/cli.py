@@ -1,4 +1,4 @@
-"""The command line: ``metarl train | eval | report | list | bench | check-env``."""
+"""The command line: ``metarl train | eval | fewshot | report | list | bench | data | check-env``."""
 
 from __future__ import annotations
 
@@ -8,35 +8,31 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
+from metarl.cli_fewshot import add_data, add_fewshot
 from metarl.config import parse_assignment
+from metarl.terminal import FAILED, OK, Parser, at_least, checked, refuse, tell
 
 if TYPE_CHECKING:
     from metarl.experiment import Trained
     from metarl.tracking import Tracker
 
-OK, FAILED, WRONG = 0, 1, 2
 CHECKED_SEEDS = "0..99"
 """The levels of an environment that is checked where nothing is said to vary."""
 
 Assignment = tuple[tuple[str, ...], Any]
 
 
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """Print the line and exit with 2."""
-        self.exit(WRONG, f"{self.prog}: {message} (see {self.prog} --help)\n")
-
-
 def parser() -> Parser:
     """All commands and their options."""
-    top = Parser(prog="metarl", description="Memory-based meta-learning: train, evaluate and look at RL² agents.")
+    top = Parser(
+        prog="metarl",
+        description="Memory-based meta-learning: train, evaluate and look at RL² agents and few-shot learners.",
+    )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
 
     train = commands.add_parser("train", help="train an agent, evaluate it on held-out tasks and draw the curves")
@@ -70,6 +66,9 @@ def parser() -> Parser:
     evaluate.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     add_import(evaluate)
     evaluate.set_defaults(act=run_eval)
+
+    add_fewshot(commands)
+    add_data(commands)
 
     report = commands.add_parser("report", help="draw a run, or several side by side, and write a page of it")
     report.add_argument("runs", type=Path, metavar="RUN", nargs="+", help="run folder; means over seeds")
@@ -133,17 +132,6 @@ def add_import(command: argparse.ArgumentParser) -> None:
     )
 
 
-def at_least(least: int) -> Callable[[str], int]:
-    """What reads a whole number of at least ``least``."""
-
-    def read(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
-        return int(text)
-
-    return read
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status.
 
@@ -169,23 +157,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # who reads, such as head, has seen enough; Python flushes once more when it ends
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
-
-
-def refuse(error: Exception) -> NoReturn:
-    """Print what is wrong in one line and exit with 2."""
-    message = " ".join([str(error), *getattr(error, "__notes__", [])])
-    if isinstance(error, OSError) and error.strerror:
-        message = f"cannot use {error.filename}: {error.strerror}; give another path"
-    print(f"metarl: {' '.join(message.split())}", file=sys.stderr)
-    raise SystemExit(WRONG) from None
-
-
-def checked(make: Callable[[], Any]) -> Any:
-    """What ``make`` returns; a wrong value ends the command in one line."""
-    try:
-        return make()
-    except (ValueError, OSError) as error:
-        refuse(error)
 
 
 def env_settings(args: argparse.Namespace) -> list[Assignment]:
@@ -381,14 +352,6 @@ def draw(run: Any) -> Mapping[str, Path]:
     tell(drawn.pictures.values(), drawn.missing)
     pictures: Mapping[str, Path] = drawn.pictures
     return pictures
-
-
-def tell(pictures: Iterable[Path], missing: Iterable[str]) -> None:
-    """Say where pictures are, and what is missing for others."""
-    for path in pictures:
-        print(f"picture:    {path}")
-    for line in missing:
-        print(f"missing:    {line}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Where the numbers of a run go: always a line of JSON in the run folder, and Weights & Biases when asked.
 
-The x-axis is ``env_steps``, the environment steps taken so far over all environments. The local file is what reports
-read; Weights & Biases is best effort, and a run never stops because of it.
+The x-axis is ``env_steps``, the environment steps taken so far over all environments, or what a run names instead. The
+local file is what reports read; Weights & Biases is best effort, and a run never stops because of it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Tracker(Protocol):
     """Something that keeps what a run reports."""
 
     def log(self, metrics: Metrics, *, step: int) -> None:
-        """Keep ``metrics``, measured after ``step`` environment steps."""
+        """Keep ``metrics``, measured after so many steps of the x-axis."""
         ...
 
     def log_artifact(self, path: str | Path, name: str, kind: str) -> None:
@@ -47,13 +47,15 @@ class Tracker(Protocol):
 
 
 class JsonlTracker:
-    """Writes one JSON object a line: ``env_steps``, ``time`` (seconds since the start) and the metrics.
+    """Writes one JSON object a line: the step, ``time`` (seconds since the start) and the metrics.
 
     Args:
         path: the file to make; an existing one is never added to (FileExistsError).
+        axis: what the steps are called.
     """
 
-    def __init__(self, path: str | Path):
+    def __init__(self, path: str | Path, axis: str = STEP):
+        self._axis = axis
         try:
             self._file = Path(path).open("x", encoding="utf-8")  # noqa: SIM115 - closed by finish
         except FileExistsError:
@@ -65,12 +67,12 @@ class JsonlTracker:
         """Write one line and flush it; a ``time`` among the metrics takes the place of our own.
 
         Raises:
-            ValueError: ``step`` is smaller than one before, or a metric is called ``env_steps``.
+            ValueError: ``step`` is smaller than one before, or a metric is called as the x-axis is.
             TypeError: a metric is no number, string or None.
         """
         if step < self._last:
-            raise ValueError(f"the step went back from {self._last} to {step}; environment steps only grow")
-        row = {STEP: int(step), "time": _seconds_since(self._start), **plain(metrics)}
+            raise ValueError(f"the step went back from {self._last} to {step}; {self._axis} only grow")
+        row = {self._axis: int(step), "time": _seconds_since(self._start), **plain(metrics, self._axis)}
         self._file.write(json.dumps(row, allow_nan=False) + "\n")
         self._file.flush()
         self._last = int(step)
@@ -104,6 +106,7 @@ class WandbTracker:
         group: what runs that differ only in their seed have in common.
         job_type: such as "train" or "eval".
         timeout: seconds to wait for the server at the start.
+        axis: what the steps are called.
     """
 
     def __init__(
@@ -116,18 +119,19 @@ class WandbTracker:
         group: str | None = None,
         job_type: str = "train",
         timeout: float = 10.0,
+        axis: str = STEP,
     ):
         if mode not in ("offline", "online"):
             raise ValueError(f"the Weights & Biases mode is {mode!r}, expected 'offline' or 'online'")
         self._run: Any = None
-        self._last = 0
+        self._last, self._axis = 0, axis
         where = {"project": project, "name": name, "group": group, "job_type": job_type, "dir": str(folder)}
         options: dict[str, Any] = {**where, "config": dict(config)}
         try:
             self._wandb = _import_wandb()
             self._run = self._init(mode, options, timeout)
-            self._run.define_metric(STEP)
-            self._run.define_metric("*", step_metric=STEP)
+            self._run.define_metric(axis)
+            self._run.define_metric("*", step_metric=axis)
         except Exception as error:  # whatever it is, training goes on
             self._give_up(error)
 
@@ -156,8 +160,8 @@ class WandbTracker:
         return self._wandb.init(mode="offline", settings=settings, **options)
 
     def log(self, metrics: Metrics, *, step: int) -> None:
-        """Log one row with its ``env_steps``."""
-        row = {STEP: int(step), **plain(metrics)}
+        """Log one row with its step."""
+        row = {self._axis: int(step), **plain(metrics, self._axis)}
         self._last = int(step)
         self._try(lambda run: run.log(row))
 
@@ -173,7 +177,7 @@ class WandbTracker:
 
     def log_image(self, path: str | Path, name: str) -> None:
         """Log the picture at the last step."""
-        self._try(lambda run: run.log({STEP: self._last, name: self._wandb.Image(str(path))}))
+        self._try(lambda run: run.log({self._axis: self._last, name: self._wandb.Image(str(path))}))
 
     def log_summary(self, values: Mapping[str, Any]) -> None:
         """Put the values into the run's summary."""
@@ -241,24 +245,26 @@ def make_tracker(
     name: str | None = None,
     group: str | None = None,
     job_type: str = "train",
+    axis: str = STEP,
 ) -> Trackers:
     """The trackers of a run: ``metrics.jsonl`` in ``folder`` always, Weights & Biases unless ``mode`` is "disabled".
 
-    ``name`` is by default the folder's own. Raises FileExistsError where ``folder`` holds a ``metrics.jsonl``.
+    ``name`` is by default the folder's own, ``axis`` what steps are called. Raises FileExistsError where ``folder`` holds a ``metrics.jsonl``.
     """
     if mode not in get_args(WandbMode):
         raise ValueError(f"the Weights & Biases mode is {mode!r}, expected one of {', '.join(get_args(WandbMode))}")
     folder = Path(folder)
-    trackers: list[Tracker] = [JsonlTracker(folder / "metrics.jsonl")]
+    trackers: list[Tracker] = [JsonlTracker(folder / "metrics.jsonl", axis)]
     if mode != "disabled":
-        trackers.append(WandbTracker(mode, project, name or folder.resolve().name, config, folder, group, job_type))
+        known = name or folder.resolve().name
+        trackers.append(WandbTracker(mode, project, known, config, folder, group, job_type, axis=axis))
     return Trackers(trackers)
 
 
-def plain(metrics: Metrics) -> dict[str, float | int | str | None]:
+def plain(metrics: Metrics, axis: str = STEP) -> dict[str, float | int | str | None]:
     """The metrics as JSON can hold them: NumPy numbers become Python's, NaN and infinities None."""
-    if STEP in metrics:
-        raise ValueError(f"a metric is called {STEP!r}, which is the x-axis; pass it as step=")
+    if axis in metrics:
+        raise ValueError(f"a metric is called {axis!r}, which is the x-axis; pass it as step=")
     return {name: _plain_value(name, value) for name, value in metrics.items()}
 
 

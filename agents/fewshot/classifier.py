@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from metarl.agents.fewshot.context import Context, make_context
 from metarl.agents.fewshot.learner import FewShotLearner
-from metarl.agents.fewshot.readers import Reader, SetReader, StreamReader, VotingReader
+from metarl.agents.fewshot.readers import Reader, SetReader, VotingReader
 from metarl.config import ConfigError, build, choice
 from metarl.data.fewshot import Episodes
 from metarl.memory.memory import Memory
@@ -19,35 +19,87 @@ from metarl.memory.options import MemoryOptions
 from metarl.nets.images import EncoderOptions, ImageEncoder
 from metarl.types import Array
 
-Mode = Literal["set", "stream"]
 Readout = Literal["linear", "votes", "mean_votes"]
 HIDDEN = 128
 """Hidden units of the encoder of vectors."""
 
 
-class FewShotClassifier(FewShotLearner):
+class ExampleLearner(FewShotLearner):
+    """A learner that sees examples through one net, and what it refuses.
+
+    Args:
+        observation: shape of one example: a vector ``[D]``, or an image ``[H, W]``, ``[H, W, C]`` or ``[C, H, W]``.
+        ways: most classes in an episode.
+        encoder: the net that embeds examples.
+        longest: most examples that are shown with their labels.
+    """
+
+    def __init__(
+        self,
+        observation: tuple[int, ...],
+        ways: int,
+        encoder: EncoderOptions | Mapping[str, Any] | None,
+        longest: int,
+    ) -> None:
+        super().__init__()
+        if ways < 2:
+            raise ValueError(f"ways is {ways}, expected 2 or more classes to tell apart")
+        self.observation, self.ways, self.longest = tuple(observation), ways, longest
+        net = encoder if isinstance(encoder, EncoderOptions) else build(EncoderOptions, encoder or {}, "encoder")
+        self.encoder_options = net
+        self.encoder = _encoder(self.observation, net)
+
+    def _examples(self, x: Tensor | Array, name: str, longest: int | None = None) -> Tensor:
+        """Examples ``[B, N, *observation]``, no more than ``longest`` of them in an episode."""
+        x = torch.as_tensor(x, device=next(self.parameters()).device)
+        if tuple(x.shape[2:]) != self.observation or 0 in x.shape:
+            expected = ", ".join(str(n) for n in ("B", "S", *self.observation))
+            raise ValueError(f"{name} has shape {list(x.shape)}, expected [{expected}] with B and S at least 1")
+        if longest is not None and x.shape[1] > longest:
+            raise ValueError(
+                f"{name} has {x.shape[1]} examples, but this classifier was made for {longest} at most; "
+                f"make it with longest={x.shape[1]}"
+            )
+        return x
+
+    def _queries(self, x: Tensor | Array, support: Tensor) -> Tensor:
+        queries = self._examples(x, "query_x")
+        if len(queries) != len(support):
+            raise ValueError(f"support_x has {len(support)} episodes, but query_x {len(queries)}; expected as many")
+        return queries
+
+    def _whole(self, y: Tensor | Array, shape: tuple[int, ...], name: str, classes: int) -> Tensor:
+        """Whole numbers from 0 to ``classes - 1`` in an array of this shape."""
+        y = torch.as_tensor(y, device=next(self.parameters()).device)
+        if tuple(y.shape) != shape or y.is_floating_point():
+            raise ValueError(f"{name} is {y.dtype} of shape {list(y.shape)}, expected whole numbers {list(shape)}")
+        if y.min() < 0 or y.max() >= classes:
+            raise ValueError(
+                f"{name} has labels from {int(y.min())} to {int(y.max())}, but this classifier tells {classes} "
+                f"apart; expected 0 to {classes - 1}"
+            )
+        return y.long()
+
+
+class FewShotClassifier(ExampleLearner):
     """Tells which of a few classes a query belongs to, from a few labelled examples of each.
 
-    Everything it knows of an episode has gone through the memory, which is any that an agent can have. Examples may be
-    tensors or arrays, float32 or bytes.
-
-    - ``set``: the support's labels are written under the embeddings of its examples, and the queries read side by side.
-    - ``stream``: a core, with its controller, sees example after example, the label of each one step late (the protocol
-      of Santoro et al. 2016). Queries are put without labels, each to a copy of the state behind the support.
+    Everything it knows of an episode has gone through the memory, which is any that an agent can have: the support's
+    labels are written under the embeddings of its examples, and the queries read side by side. Examples may be tensors
+    or arrays, float32 or bytes. Streams are for :class:`metarl.agents.fewshot.streams.StreamClassifier`.
 
     Args:
         observation: shape of one example: a vector ``[D]``, or an image ``[H, W]``, ``[H, W, C]`` or ``[C, H, W]`` of
             bytes or of numbers from 0 to 1.
         ways: most classes in an episode.
-        memory: which memory; of its options ``set`` uses those of store, access and key.
-        mode: how the support goes through the memory.
-        readout: how a ``set`` becomes logits: ``linear`` by learned maps of keys, values and what is read; ``votes``
-            by the weights that the slots have, whose keys are embeddings and whose values are labels; ``mean_votes``
-            the same with one slot for each class, under the mean of its embeddings.
-        context: what embeddings of a ``set`` take in first: the whole support (``full``), or what learned slots
-            return for them (``slots``).
+        memory: which memory; of its options those of store, access and key are used.
+        readout: how logits come about: ``linear`` by learned maps of keys, values and what is read; ``votes`` by the
+            weights that the slots have, whose keys are embeddings and whose values are labels; ``mean_votes`` the same
+            with one slot for each class, under the mean of its embeddings.
+        context: what embeddings take in first: the whole support (``full``), or what learned slots return for them
+            (``slots``).
         encoder: the net that embeds examples.
-        longest: examples of the longest support or stream; what a memory with room for all of them holds.
+        longest: examples of the longest support; what a memory with room for all of them holds.
         transductive: the encoder's norm takes its statistics from the queries as well.
 
     Raises:
@@ -61,44 +113,33 @@ class FewShotClassifier(FewShotLearner):
         ways: int,
         memory: MemoryOptions | Mapping[str, Any],
         *,
-        mode: Mode = "set",
         readout: Readout = "linear",
         context: Context = "none",
         encoder: EncoderOptions | Mapping[str, Any] | None = None,
         longest: int = 128,
         transductive: bool = False,
     ) -> None:
-        super().__init__()
-        if ways < 2:
-            raise ValueError(f"ways is {ways}, expected 2 or more classes to tell apart")
-        self.observation, self.ways, self.longest = tuple(observation), ways, longest
-        choice(mode, get_args(Mode), "mode")
+        super().__init__(observation, ways, encoder, longest)
         choice(readout, get_args(Readout), "readout")
         choice(context, get_args(Context), "context")
-        self.mode, self.transductive = mode, transductive
+        self.transductive = transductive
         options = memory if isinstance(memory, MemoryOptions) else build(MemoryOptions, memory, "memory")
-        net = encoder if isinstance(encoder, EncoderOptions) else build(EncoderOptions, encoder or {}, "encoder")
-        if mode == "stream":
-            self._check_stream(readout, context, net)
-        if transductive and net.norm != "batch":
+        if transductive and self.encoder_options.norm != "batch":
             raise ConfigError(
-                f"transductive = true with encoder.norm = {net.norm!r}: no query would see another; "
+                f"transductive = true with encoder.norm = {self.encoder_options.norm!r}: no query would see another; "
                 "set encoder.norm = 'batch', or leave it out"
             )
-        self.encoder = _encoder(self.observation, net)
         self.context = make_context(context, self.encoder.size, longest)
         width = self.context.size
         self.reader: Reader
-        if mode == "stream":
-            self.reader = StreamReader(options, width, ways, longest)
-        elif readout == "linear":
+        if readout == "linear":
             self.reader = SetReader(options, width, ways, longest)
         else:
             self.reader = VotingReader(options, width, ways, longest, averaged=readout == "mean_votes")
 
     @property
-    def memory(self) -> Memory | None:
-        """The memory inside; None for a controller alone."""
+    def memory(self) -> Memory:
+        """The memory inside."""
         return self.reader.memory
 
     def forward(self, support_x: Tensor | Array, support_y: Tensor | Array, query_x: Tensor | Array) -> Tensor:
@@ -132,29 +173,13 @@ class FewShotClassifier(FewShotLearner):
     def loss(self, episodes: Episodes) -> Tensor:
         """Cross-entropy of the queries' labels, in nats; what :func:`metarl.training.supervised.fit` minimises."""
         logits = self(episodes.support_x, episodes.support_y, episodes.query_x)
-        target = self._classes(episodes.query_y, tuple(logits.shape[:2]), "query_y")
+        target = self._whole(episodes.query_y, tuple(logits.shape[:2]), "query_y", self.ways)
         return F.cross_entropy(logits.flatten(0, 1), target.flatten())
 
     @torch.no_grad()
     def accuracy(self, episodes: Episodes) -> float:
         """The share of queries that are classified rightly."""
         return float(self.right(episodes).double().mean())
-
-    def stream_logits(self, x: Tensor | Array, y: Tensor | Array) -> Tensor:
-        """The logits ``[B, T, ways]`` at every step of a stream, each from this example and what came before it.
-
-        Args:
-            x: examples ``[B, T, *observation]``.
-            y: their labels ``[B, T]``; each is seen with the next example, the last one never.
-
-        Raises:
-            ValueError: as :meth:`forward`, or the mode is not ``stream``.
-        """
-        if not isinstance(self.reader, StreamReader):
-            raise ValueError("a classifier of mode='set' sees no stream; make it with mode='stream'")
-        x = self._examples(x, "stream_x")
-        labels = self._labels(y, x, "stream")
-        return self.reader.stream(self._encoded(x), labels)
 
     @torch.no_grad()
     def consolidate(self, episodes: Episodes) -> None:
@@ -169,10 +194,10 @@ class FewShotClassifier(FewShotLearner):
         self, support_x: Tensor | Array, support_y: Tensor | Array, query_x: Tensor | Array
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Embeddings of the support ``[B, S, E]``, its labels one-hot ``[B, S, ways]``, and embedded queries."""
-        support, queries = self._examples(support_x, "support_x"), self._examples(query_x, "query_x")
-        if len(queries) != len(support):
-            raise ValueError(f"support_x has {len(support)} episodes, but query_x {len(queries)}; expected as many")
-        labels = self._labels(support_y, support, "support")
+        support = self._examples(support_x, "support_x", self.longest)
+        queries = self._queries(query_x, support)
+        classes = self._whole(support_y, tuple(support.shape[:2]), "support_y", self.ways)
+        labels = F.one_hot(classes, self.ways).to(next(self.parameters()))
         count = support.shape[1]
         if support.dtype != queries.dtype:
             support, queries = (x.float() / 255 if x.dtype == torch.uint8 else x for x in (support, queries))
@@ -182,49 +207,6 @@ class FewShotClassifier(FewShotLearner):
 
     def _encoded(self, x: Tensor, support: int | None = None) -> Tensor:
         return self.encoder(x, None if self.transductive else support).float()
-
-    def _examples(self, x: Tensor | Array, name: str) -> Tensor:
-        x = torch.as_tensor(x, device=next(self.parameters()).device)
-        if tuple(x.shape[2:]) != self.observation or 0 in x.shape:
-            expected = ", ".join(str(n) for n in ("B", "S", *self.observation))
-            raise ValueError(f"{name} has shape {list(x.shape)}, expected [{expected}] with B and S at least 1")
-        return x
-
-    def _labels(self, y: Tensor | Array, x: Tensor, name: str) -> Tensor:
-        """Labels ``[B, S]`` of examples as one-hot ``[B, S, ways]``."""
-        length = x.shape[1]
-        if length > self.longest:
-            raise ValueError(
-                f"the {name} has {length} examples, but this classifier was made for {self.longest} at most; "
-                f"make it with longest={length}"
-            )
-        classes = self._classes(y, (len(x), length), f"{name}_y")
-        return F.one_hot(classes, self.ways).to(next(self.parameters()))
-
-    def _classes(self, y: Tensor | Array, shape: tuple[int, ...], name: str) -> Tensor:
-        y = torch.as_tensor(y, device=next(self.parameters()).device)
-        if tuple(y.shape) != shape or y.is_floating_point():
-            raise ValueError(f"{name} is {y.dtype} of shape {list(y.shape)}, expected whole numbers {list(shape)}")
-        if y.min() < 0 or y.max() >= self.ways:
-            raise ValueError(
-                f"{name} has labels from {int(y.min())} to {int(y.max())}, but this classifier tells {self.ways} "
-                f"classes apart; expected 0 to {self.ways - 1}"
-            )
-        return y.long()
-
-    @staticmethod
-    def _check_stream(readout: Readout, context: Context, net: EncoderOptions) -> None:
-        """Refuse what only a set has."""
-        if readout != "linear" or context != "none":
-            raise ConfigError(
-                f"readout = {readout!r} and context = {context!r} with mode = 'stream': a stream is read through its "
-                "core; leave them out, or use mode = 'set'"
-            )
-        if net.norm == "batch":
-            raise ConfigError(
-                "encoder.norm = 'batch' with mode = 'stream': a stream has no support whose statistics could be "
-                "taken; use 'group' or 'running'"
-            )
 
 
 class VectorEncoder(nn.Module):

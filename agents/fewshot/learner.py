@@ -48,6 +48,21 @@ class FewShotLearner(nn.Module, ABC):
         """The most probable class of each query, ``[B, Q]``; see :meth:`forward`."""
         return self(support_x, support_y, query_x).argmax(-1)
 
+    @torch.no_grad()
+    def weights(
+        self, support_x: Tensor | Array, support_y: Tensor | Array, query_x: Tensor | Array
+    ) -> Tensor | None:
+        """What each query read of the support ``[B, Q, N]``: of its examples or of its classes; None: it isn't told."""
+        return None
+
+    def predict_streams(self, x: Tensor | Array, y: Tensor | Array) -> Tensor:
+        """The most probable digits ``[B, T, L]`` of the label at every step, from the labels of steps before it.
+
+        Raises:
+            TypeError: a learner of episodes.
+        """
+        raise TypeError(f"a {type(self).__name__} is a learner of episodes and sees no streams; make a StreamClassifier")
+
     def right(self, episodes: Episodes) -> Tensor:
         """Which queries are classified rightly, ``[B, Q]`` bool."""
         found = self.predict(episodes.support_x, episodes.support_y, episodes.query_x)

@@ -1,4 +1,4 @@
-"""Two ways through a memory from a support to its queries: as a set, or as a stream."""
+"""Two ways to read queries from a memory that a support was written to: by learned maps, or by votes of slots."""
 
 from __future__ import annotations
 
@@ -6,15 +6,11 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from metarl import tree
 from metarl.config import ConfigError
-from metarl.memory.contract import State
 from metarl.memory.memory import Memory
 from metarl.memory.options import MemoryOptions
-from metarl.memory.registry import STORES, build_core, build_memory
-from metarl.types import Boundary, CoreInput
+from metarl.memory.registry import STORES, build_memory
 
 NEVER = -1e4
 """The logit of a label that was not among those of the support."""
@@ -24,8 +20,8 @@ class Reader(Protocol):
     """What a classifier reads its support with; embeddings are ``[B, S, E]``, labels one-hot ``[B, S, W]``."""
 
     @property
-    def memory(self) -> Memory | None:
-        """The memory inside, if there is one."""
+    def memory(self) -> Memory:
+        """The memory inside."""
         ...
 
     def __call__(self, support: Tensor, labels: Tensor, queries: Tensor) -> Tensor:
@@ -136,62 +132,18 @@ def votes(log_weights: Tensor, labels: Tensor) -> Tensor:
 def _memory(options: MemoryOptions, embedding_size: int, ways: int, longest: int, *, bare: bool) -> Memory:
     if options.store not in STORES:
         raise ConfigError(
-            f"memory.store = {options.store!r} with mode = 'set': a set is read through a store, one of "
-            f"{', '.join(STORES)}; a controller alone needs mode = 'stream'"
+            f"memory.store = {options.store!r} to classify sets: a set is read through a store, one of "
+            f"{', '.join(STORES)}; a controller alone reads streams, as a StreamClassifier does"
         )
     if options.store_options.get("holds") == "state":
         raise ConfigError(
-            "memory.store_options.holds = 'state' with mode = 'set': there is no controller whose state could be "
-            "held; leave it out, or use mode = 'stream'"
+            "memory.store_options.holds = 'state' to classify sets: there is no controller whose state could be held; "
+            "leave it out, or use a StreamClassifier"
         )
     memory = build_memory(options, embedding_size, ways, longest, bare=bare)
     if not memory.store.written:
         raise ConfigError(
-            "memory.store_options.learned_only = true with mode = 'set': nothing would be kept of a support; "
-            "leave it out, or use mode = 'stream' with a controller that remembers"
+            "memory.store_options.learned_only = true to classify sets: nothing would be kept of a support; "
+            "leave it out, or use a StreamClassifier with a controller that remembers"
         )
     return memory
-
-
-class StreamReader(nn.Module):
-    """A core sees one example after another, the label of each with the next one (Santoro et al. 2016, figure 1a).
-
-    Each example is an episode of one step, and a stream a trial. Every query is put as the next example to a copy of
-    the state behind the support, beside the label of the support's last example.
-    """
-
-    def __init__(self, options: MemoryOptions, embedding_size: int, ways: int, longest: int) -> None:
-        super().__init__()
-        self.core = build_core(options, embedding_size, ways, longest)
-        self.head = nn.Linear(self.core.output_size, ways)
-
-    @property
-    def memory(self) -> Memory | None:
-        """See :meth:`Reader.memory`."""
-        inside: Memory | None = getattr(self.core, "memory", None)
-        return inside
-
-    def forward(self, support: Tensor, labels: Tensor, queries: Tensor) -> Tensor:
-        """See :meth:`Reader.__call__`."""
-        batch, asked, _ = queries.shape
-        _, state = self.core.unroll(*self._stream(support, labels))
-        every = tree.map_tensors(lambda leaf: leaf.repeat_interleave(asked, 0), state)
-        x = CoreInput(queries.flatten(0, 1), labels[:, -1].repeat_interleave(asked, 0))
-        begin = torch.full((batch * asked,), int(Boundary.EPISODE), device=queries.device)
-        return self.head(self.core(x, every, begin)[0]).unflatten(0, (batch, asked))
-
-    def stream(self, examples: Tensor, labels: Tensor) -> Tensor:
-        """The logits at every step ``[B, T, W]``, knowing the labels of the steps before."""
-        return self.head(self.core.unroll(*self._stream(examples, labels))[0].transpose(0, 1))
-
-    def consolidate(self, support: Tensor, labels: Tensor) -> None:
-        """See :meth:`Reader.consolidate`."""
-        x, _, begin = self._stream(*(F.pad(part, (0, 0, 0, 1)) for part in (support, labels)))  # completes the last one
-        self.core.consolidate(x, begin)
-
-    def _stream(self, examples: Tensor, labels: Tensor) -> tuple[CoreInput, State, Tensor]:
-        """What the core is run on: ``[T, B, ...]``, each example beside the label of the one before."""
-        x = CoreInput(examples.transpose(0, 1), F.pad(labels, (0, 0, 1, -1)).transpose(0, 1))
-        begin = torch.full(x.now.shape[:2], int(Boundary.EPISODE), device=examples.device)
-        begin[0] = Boundary.TRIAL
-        return x, self.core.initial_state(len(examples)), begin

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from metarl.report import html
+from metarl.report import fewshot_page, html
 from metarl.report.compare import Member, Setting, common_env, flatten, gather, pooled
 from metarl.report.draw import Drawn, draw_run
 from metarl.report.evaluation import best_reference, headline, held_out, random_return, return_unit
+from metarl.report.fewshot import is_fewshot, read_fewshot
 from metarl.report.overlay import adaptation_overlay, learning_overlay
 from metarl.report.tables import evaluation_notes, evaluation_rows
 from metarl.runs import RunError, RunFolder, replacing
@@ -44,6 +45,34 @@ def build_report(runs: Sequence[RunFolder], out: Path | None = None) -> Report:
         ValueError: ``out`` is no ``.html`` file in a folder that exists.
     """
     page = checked_page(out) if out else runs[0].path / PAGE
+    stem = str(page.parent / f"{page.stem}-") if out else None
+    heading, parts, pictures, missing = (_fewshot if _one_kind(runs) == "fewshot" else _trials)(runs, stem)
+    with replacing(page) as temporary:
+        temporary.write_text(html.page(heading, parts), encoding="utf-8")
+    return Report(page, pictures, missing)
+
+
+class _Made(NamedTuple):
+    heading: str
+    parts: list[str]
+    pictures: list[Path]
+    missing: list[str]
+
+
+def _one_kind(runs: Sequence[RunFolder]) -> str:
+    """``fewshot`` or ``trials``, which all runs must be."""
+    kinds = ["fewshot" if is_fewshot(run) else "trials" for run in runs]
+    for run, kind in zip(runs, kinds, strict=True):
+        if kind != kinds[0]:
+            raise RunError(
+                f"{runs[0].path} and {run.path} cannot be compared: only one of them is a run of few-shot learning; "
+                "give runs of one kind"
+            )
+    return kinds[0]
+
+
+def _trials(runs: Sequence[RunFolder], stem: str | None) -> _Made:
+    """Pictures and page of agents; ``stem`` begins the paths of common pictures."""
     settings = gather(runs)
     members = [member for setting in settings for member in setting.members]
     drawn = {member.run.path: draw_run(member.run) for member in members}
@@ -53,16 +82,32 @@ def build_report(runs: Sequence[RunFolder], out: Path | None = None) -> Report:
         heading, parts = members[0].run.path.resolve().name, list(_run(members[0], drawn[members[0].run.path], 2))
     else:
         heading = f"{len(members)} runs of {common_env(members)['env']}"
-        stem = page.parent / f"{page.stem}-" if out else runs[0].figures / "compared-"
-        together = _overlays(settings, drawn.values(), str(stem))
+        together = _overlays(settings, drawn.values(), stem or str(runs[0].figures / "compared-"))
         pictures += together.values()
         parts = list(_comparison(settings, together))
         for member in members:
             name = f"{member.run.path.resolve().name} (seed {member.seed})"
             parts.append(html.folded(name, _run(member, drawn[member.run.path], 3)))
-    with replacing(page) as temporary:
-        temporary.write_text(html.page(heading, parts), encoding="utf-8")
-    return Report(page, pictures, missing)
+    return _Made(heading, parts, pictures, missing)
+
+
+def _fewshot(runs: Sequence[RunFolder], stem: str | None) -> _Made:
+    """Pictures and page of few-shot runs, as :func:`_trials`."""
+    paths = [run.path.resolve() for run in runs]
+    if twice := [str(run.path) for run, path in zip(runs, paths, strict=True) if paths.count(path) > 1]:
+        raise RunError(f"the run {twice[-1]} is given twice; name every run once")
+    members = [Member(run, run.config, read_fewshot(run), run.metrics()) for run in runs]
+    drawn = [draw_run(run) for run in runs]
+    pictures = [path for one in drawn for path in one.pictures.values()]
+    missing = [line for one in drawn for line in one.missing]
+    if len(members) == 1:
+        return _Made(paths[0].name, list(_fewshot_run(members[0], drawn[0], 2)), pictures, missing)
+    named = [(member.run, member.evaluation) for member in members]
+    together = fewshot_page.draw_together(named, stem or str(runs[0].figures / "compared-"))
+    parts = list(fewshot_page.together_parts(named, together))
+    for name, member, one in zip(fewshot_page.names(named), members, drawn, strict=True):
+        parts.append(html.folded(name, _fewshot_run(member, one, 3)))
+    return _Made(f"{len(members)} few-shot runs", parts, pictures + list(together.values()), missing)
 
 
 def checked_page(out: Path) -> Path:
@@ -137,6 +182,17 @@ def _run(member: Member, drawn: Drawn, level: int) -> Iterator[str]:
             head, ours, theirs = evaluation_rows(evaluation)
             yield html.table(head, [*ours, *theirs])
             yield html.paragraph(*evaluation_notes(evaluation))
+    yield from _end(member, drawn, level)
+
+
+def _fewshot_run(member: Member, drawn: Drawn, level: int) -> Iterator[str]:
+    """The same of a few-shot run."""
+    yield from fewshot_page.run_parts(member.evaluation, drawn.pictures, level)
+    yield from _end(member, drawn, level)
+
+
+def _end(member: Member, drawn: Drawn, level: int) -> Iterator[str]:
+    """What is missing, and where the run comes from."""
     if drawn.missing:
         yield html.title("Missing", level)
         yield html.paragraph(*drawn.missing)

@@ -8,6 +8,8 @@ from typing import NamedTuple
 from metarl.report import trials
 from metarl.report.episodes import episodes
 from metarl.report.evaluation import read_evaluation
+from metarl.report.fewshot import is_fewshot
+from metarl.report.fewshot_page import draw_fewshot
 from metarl.report.figures import adaptation_curve
 from metarl.report.learning import learning_curve, series
 from metarl.report.reads import memory_reads
@@ -18,7 +20,8 @@ class Drawn(NamedTuple):
     """What was drawn of a run."""
 
     pictures: dict[str, Path]
-    """Paths of pictures by what they show: ``adaptation``, ``learning``, ``memory``, ``episodes``."""
+    """Paths of pictures by what they show: ``adaptation``, ``learning``, ``memory``, ``episodes``; of a few-shot run
+    ``instances``, ``drawings``, ``streams``, ``recall``, ``learning``."""
     missing: list[str]
     """A line for each picture that could not be drawn: what it lacks and how that is made."""
 
@@ -29,6 +32,8 @@ def draw_run(run: RunFolder) -> Drawn:
     Raises:
         RunError: a file is damaged, or there is nothing to draw.
     """
+    if is_fewshot(run):
+        return Drawn(*draw_fewshot(run))
     evaluation, metrics = read_evaluation(run), run.metrics()
     kept = trials.load(trials.path_of(run)) if trials.path_of(run).is_file() else []
     learned = len(series(metrics, "rollout/ep_rew_mean")[0]) > 0

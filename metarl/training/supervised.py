@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Annotated, NamedTuple, TypeVar
+from typing import Annotated, Literal, NamedTuple, TypeVar
 
 import torch
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from metarl.training.descent import descend
 from metarl.training.ppo import between
@@ -30,7 +32,9 @@ class SupervisedOptions:
     learning_rate: Annotated[float, Ge(0)] = 1e-3
     """Adam's step size."""
     learning_rate_end: Annotated[float, Ge(0)] | None = None
-    """Its value when the budget is used up, linear in between; None: it stays."""
+    """Its value when the budget is used up; None: it stays."""
+    schedule: Literal["linear", "cosine"] = "linear"
+    """How it gets there: along a line, or along half a wave (Loshchilov & Hutter 2017, eq. 5, without restarts)."""
     warmup: Annotated[int, Ge(0)] = 0
     """Updates over which the step size grows linearly from zero."""
     max_grad_norm: Annotated[float, Gt(0)] = 1.0
@@ -39,6 +43,13 @@ class SupervisedOptions:
     """Updates between validations."""
     target: float | None = None
     """Training ends early once a validation reaches this accuracy; None: never."""
+    patience: Annotated[int, Ge(1)] | None = None
+    """Training ends early once so many validations have not been better than the best, whose parameters are then
+    taken back, as they are at the end of the budget; None: it goes on, and the last parameters stay."""
+    average: Annotated[float, Ge(0), Lt(1)] = 0.0
+    """Decay of a moving average of parameters and buffers, which is what validations see and what is kept; 0: none."""
+    weight_decay: Annotated[float, Ge(0)] = 0.0
+    """Decoupled from the gradient, times the step size (Loshchilov & Hutter 2019)."""
 
     def __post_init__(self) -> None:
         if self.updates is None and self.seconds is None:
@@ -48,7 +59,8 @@ class SupervisedOptions:
         """The step size of the ``update``-th update (from 0), with the fraction ``progress`` of the budget behind."""
         rate = self.learning_rate
         if self.learning_rate_end is not None:
-            rate = between(rate, self.learning_rate_end, progress)
+            way = progress if self.schedule == "linear" else (1 - math.cos(math.pi * min(progress, 1.0))) / 2
+            rate = between(rate, self.learning_rate_end, way)
         return rate * min(1.0, (update + 1) / self.warmup) if self.warmup else rate
 
 
@@ -101,9 +113,12 @@ def fit(
         NonFiniteError: a loss or gradient is not finite; the parameters stay as they were before that batch.
         ValueError: a target without a way to validate.
     """
-    if options.target is not None and validate is None:
-        raise ValueError(f"the target is an accuracy of {options.target}, but there is no validate; give one")
-    optimizer = torch.optim.Adam(model.parameters(), options.learning_rate)
+    for name_of, value in (("target", options.target), ("patience", options.patience)):
+        if value is not None and validate is None:
+            raise ValueError(f"the {name_of} is {value}, but there is no validate to tell an accuracy; give one")
+    optimizer = torch.optim.AdamW(model.parameters(), options.learning_rate, weight_decay=options.weight_decay)
+    averaged = _Average(model, options.average) if options.average else None
+    best: dict[str, Tensor] | None = None
     start = clock()
     updates, loss, total, curve = 0, math.nan, 0.0, list[Validation]()
 
@@ -113,19 +128,23 @@ def fit(
         return max([*parts, (clock() - start) / options.seconds] if options.seconds is not None else parts)
 
     def reached() -> bool:
-        """Validate, where that can be done, and say whether it is good enough."""
-        nonlocal total
+        """Validate, where that can be done, and say whether training should end."""
+        nonlocal total, best
         if validate is None:
             return False
         model.eval()
-        with torch.no_grad():
+        with torch.no_grad(), averaged.inside() if averaged else nullcontext():
             accuracy = float(validate(model))
+            if options.patience and accuracy > max((v.accuracy for v in curve), default=-math.inf):
+                best = {name: value.clone() for name, value in model.state_dict().items()}
         model.train()
         mean = total / (updates - (curve[-1].updates if curve else 0))
         curve.append(Validation(updates, clock() - start, mean, accuracy))
         total = 0.0
         progress(curve[-1])
-        return options.target is not None and accuracy >= options.target
+        late = [v.accuracy for v in curve]
+        waited = options.patience is not None and len(late) - 1 - late.index(max(late)) >= options.patience
+        return waited or (options.target is not None and accuracy >= options.target)
 
     model.train()
     for batch in batches:
@@ -136,10 +155,42 @@ def fit(
         advice = "try a lower learning_rate, or look at the inputs"
         descend(model, objective, optimizer, options.max_grad_norm, where=where, advice=advice)
         loss = float(objective.detach())
+        if averaged:
+            averaged.update()
         updates += 1
         total += loss
         if (updates % options.validate_every == 0 and reached()) or behind() >= 1:
             break
     if updates > (curve[-1].updates if curve else 0):
         reached()
+    if best is not None:
+        model.load_state_dict(best)
+    elif averaged:
+        averaged.give()
     return Trained(updates, clock() - start, loss, tuple(curve))
+
+
+class _Average:
+    """A moving average of a model's parameters and buffers, beside the model."""
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.model = model
+        self.copy = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+
+    def update(self) -> None:
+        """Take in the model as it is now."""
+        self.copy.update_parameters(self.model)
+
+    def give(self) -> None:
+        """Put the average into the model."""
+        self.model.load_state_dict(self.copy.module.state_dict())
+
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        """Within, the model has the average's parameters and buffers."""
+        own = {name: value.clone() for name, value in self.model.state_dict().items()}
+        self.give()
+        try:
+            yield
+        finally:
+            self.model.load_state_dict(own)

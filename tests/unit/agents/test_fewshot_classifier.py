@@ -18,7 +18,6 @@ from metarl.memory.stores.lifelong import Lifelong
 
 BATCH, SUPPORT, QUERIES, WAYS, SIZE = 3, 6, 4, 3, 5
 BUFFER = {"key_size": 8, "value_size": 8}
-MANN = BUFFER | {"store": "lrua", "access": "native", "controller": "lstm", "controller_options": {"hidden_size": 8}}
 
 
 @pytest.fixture(autouse=True)
@@ -44,11 +43,14 @@ def episode() -> tuple[Tensor, Tensor, Tensor]:
     ("settings", "message"),
     [
         ({"ways": 1}, "ways is 1, expected 2 or more"),
-        ({"mode": "sets"}, "mode is 'sets'.*it can be set, stream"),
+        ({"readout": "vote"}, "readout is 'vote'.*it can be linear, votes, mean_votes"),
         ({"observation": ()}, r"observation is \(\), expected the shape of one example"),
         ({"observation": (3, 0)}, r"observation is \(3, 0\), expected"),
         ({"observation": (2, 3, 4, 5)}, r"observation is \(2, 3, 4, 5\), expected"),
-        ({"memory": {"store": "none", "access": "none"}}, "a controller alone needs mode = 'stream'"),
+        (
+            {"memory": {"store": "none", "access": "none"}},
+            "a controller alone reads streams",
+        ),
         ({"memory": {"store": "episodc"}}, "'episodc'"),
         ({"memory": {"store": "delta", "access": "attention"}}, "'attention' can't read memory.store = 'delta'"),
         ({"memory": {"store_options": {"holds": "state"}}}, "there is no controller whose state"),
@@ -78,24 +80,17 @@ def test_what_does_not_make_a_classifier_is_refused(settings: dict[str, Any], me
         (2, torch.zeros(BATCH + 1, QUERIES, SIZE), "support_x has 3 episodes, but query_x 4"),
     ],
 )
-@pytest.mark.parametrize("mode", ["set", "stream"])
-def test_episodes_that_do_not_fit_are_refused(mode: str, part: int, given: Tensor, message: str) -> None:
+def test_episodes_that_do_not_fit_are_refused(part: int, given: Tensor, message: str) -> None:
     parts: list[Any] = list(episode())
     parts[part] = given
     with pytest.raises(ValueError, match=message):
-        make(mode=mode)(*parts)
+        make()(*parts)
 
 
 def test_labels_of_queries_are_looked_at_too() -> None:
     episodes = Clusters(SIZE).sample(np.random.default_rng(0), BATCH, WAYS, 2, 1)
     with pytest.raises(ValueError, match="query_y has labels from 0 to 3"):
         make().loss(episodes._replace(query_y=np.where(episodes.query_y == 2, WAYS, episodes.query_y)))
-
-
-def test_a_set_is_no_stream() -> None:
-    x, y, _ = episode()
-    with pytest.raises(ValueError, match="make it with mode='stream'"):
-        make().stream_logits(x, y)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +106,6 @@ def test_a_set_is_no_stream() -> None:
 def test_a_support_written_at_once_is_that_written_one_by_one(memory: dict[str, Any]) -> None:
     classifier = make(memory)
     inside = classifier.memory
-    assert inside is not None
     assert inside.parallel
     x, y, queries = episode()
     state = inside.initial_state(BATCH)
@@ -151,38 +145,8 @@ def test_labels_decide_what_queries_are() -> None:
     assert not torch.allclose(classifier(x, y, queries), classifier(x, (y + 1) % WAYS, queries))
 
 
-@pytest.mark.parametrize(
-    "memory", [MANN, MANN | {"gate": False}, {"controller": "gru", "store": "none", "access": "none"}]
-)
-def test_a_step_of_a_stream_knows_the_labels_before_it(memory: dict[str, Any]) -> None:
-    classifier = make(memory, mode="stream")
-    x, y, _ = episode()
-    logits = classifier.stream_logits(x, y)
-    assert logits.shape == (BATCH, SUPPORT, WAYS)
-    for t in range(SUPPORT):
-        other = y.clone()
-        other[:, t] = (other[:, t] + 1) % WAYS
-        changed = classifier.stream_logits(x, other)
-        assert torch.equal(changed[:, : t + 1], logits[:, : t + 1])
-        if t + 1 < SUPPORT:
-            assert not torch.isclose(changed[:, t + 1], logits[:, t + 1]).all(-1).any()
-
-
-def test_a_query_is_the_next_example_of_the_stream() -> None:
-    classifier = make(MANN | {"gate": False}, mode="stream")
-    x, y, queries = episode()
-    logits = classifier(x, y, queries)
-    unknown = torch.zeros(BATCH, 1, dtype=torch.long)
-    for q in range(QUERIES):
-        stream = classifier.stream_logits(torch.cat([x, queries[:, q : q + 1]], 1), torch.cat([y, unknown], 1))
-        torch.testing.assert_close(logits[:, q], stream[:, -1])
-
-
-@pytest.mark.parametrize("mode", ["set", "stream"])
-def test_a_memory_for_life_keeps_supports(mode: str) -> None:
-    memory = BUFFER | {"store": "lifelong", "store_options": {"slots": 64, "hit": 1.0}, "gate": False}
-    classifier = make(memory, mode=mode)
-    assert classifier.memory is not None
+def test_a_memory_for_life_keeps_supports() -> None:
+    classifier = make(BUFFER | {"store": "lifelong", "store_options": {"slots": 64, "hit": 1.0}})
     store = classifier.memory.store
     assert isinstance(store, Lifelong)
     episodes = Clusters(SIZE).sample(np.random.default_rng(0), BATCH, WAYS, 2, 1)
@@ -194,9 +158,8 @@ def test_a_memory_for_life_keeps_supports(mode: str) -> None:
     assert not torch.allclose(classifier(*other), before)
 
 
-@pytest.mark.parametrize("mode", ["set", "stream"])
-def test_a_memory_of_a_trial_keeps_nothing(mode: str) -> None:
-    classifier = make(mode=mode)
+def test_a_memory_of_a_trial_keeps_nothing() -> None:
+    classifier = make()
     before = {name: part.clone() for name, part in classifier.state_dict().items()}
     classifier.consolidate(Clusters(SIZE).sample(np.random.default_rng(0), BATCH, WAYS, 2, 1))
     for name, part in classifier.state_dict().items():

@@ -76,9 +76,9 @@ def test_running_statistics_are_kept_in_training_and_used_afterwards() -> None:
 
 
 def test_the_last_features_can_be_the_embedding() -> None:
-    assert make((28, 28), net="pooled", embedding_size=None).size == 8
-    assert make((28, 28), net="residual", embedding_size=None).size == 3 * 3 * 4 * 8
-    assert make((28, 28), net="residual", embedding_size=None)(torch.rand(1, 2, 28, 28)).shape == (1, 2, 288)
+    assert make((28, 28), net="pooled", embedding_size=0).size == 8
+    assert make((28, 28), net="residual", embedding_size=0).size == 3 * 3 * 4 * 8
+    assert make((28, 28), net="residual", embedding_size=0)(torch.rand(1, 2, 28, 28)).shape == (1, 2, 288)
 
 
 @pytest.mark.parametrize("width", [8, 12], ids=["groups", "one group"])

@@ -161,13 +161,13 @@ def test_step_sizes_are_those_of_the_schedule() -> None:
 
 def test_gradients_are_clipped(monkeypatch: pytest.MonkeyPatch) -> None:
     norms = []
-    step = torch.optim.Adam.step
+    step = torch.optim.AdamW.step
 
-    def noting(self: torch.optim.Adam, *args: Any, **kwargs: Any) -> Any:
+    def noting(self: torch.optim.AdamW, *args: Any, **kwargs: Any) -> Any:
         norms.append(float(self.param_groups[0]["params"][0].grad.abs()))
         return step(self, *args, **kwargs)
 
-    monkeypatch.setattr(torch.optim.Adam, "step", noting)
+    monkeypatch.setattr(torch.optim.AdamW, "step", noting)
     train(SupervisedOptions(updates=2, max_grad_norm=0.5, learning_rate=0), batches=[100.0, 0.1])
     assert norms == pytest.approx([0.5, 0.2], rel=1e-4)
 

@@ -1,0 +1,181 @@
+"""What few-shot learners that learn by gradient descent have in common: their options, their net and their checks."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+from annotated_types import Ge, Gt
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from metarl.agents.fewshot.learner import FewShotLearner
+from metarl.config import ConfigError
+from metarl.data.fewshot import Episodes
+from metarl.nets.adaptable import HEAD, AdaptableNet, Precision
+from metarl.types import Array
+
+Algorithm = Literal["maml", "fomaml", "anil", "reptile"]
+
+
+@dataclass(frozen=True)
+class GradientOptions:
+    """How a learner of gradient descent adapts, and how it learns to."""
+
+    algorithm: Algorithm = "maml"
+    """Gradients through the whole adaptation (``maml``), through its end alone (``fomaml``, the first-order MAML of
+    Finn et al. 2017, section 5.2), through that of the head (``anil``), or the way that was gone (``reptile``)."""
+    steps: Annotated[int, Ge(1)] = 1
+    """Steps of an adaptation in training."""
+    eval_steps: Annotated[int, Ge(0)] = 3
+    """Steps of an adaptation when queries are answered."""
+    inner_lr: Annotated[float, Gt(0)] = 0.4
+    """Size of these steps; where it is learned, the one that learning begins with."""
+    head: Literal["each", "one"] = "each"
+    """Whether every class has numbers of its own in the head that adaptation begins with, or all begin with the same
+    (Ye & Chao 2022, section 5): then labels are symmetric, and episodes may have any number of classes."""
+    learned_lr: bool = False
+    """Whether every number adapted has a step size of its own, learned with it (Meta-SGD, Li et al. 2017)."""
+    batch: Annotated[int, Ge(1)] | None = None
+    """Examples of one step of ``reptile`` in training, taken in turn from those of an episode; None: all of them."""
+    width: Annotated[int, Ge(1)] = 64
+    """Channels of the net."""
+    precision: Precision = "float32"
+    """Of the net's convolutions; ``bfloat16`` is faster on processors that compute in it."""
+
+    def __post_init__(self) -> None:
+        if self.algorithm == "reptile" and self.learned_lr:
+            raise ConfigError(
+                "learned_lr = true with algorithm = 'reptile': its gradient says nothing of step sizes; "
+                "use 'maml', 'fomaml' or 'anil', or leave it out"
+            )
+        if self.algorithm != "reptile" and self.batch is not None:
+            raise ConfigError(
+                f"batch = {self.batch} with algorithm = {self.algorithm!r}: it adapts to the whole support at every "
+                "step; leave it out, or use algorithm = 'reptile'"
+            )
+
+
+class GradientLearner(FewShotLearner):
+    """Adapts a convolutional net to the support of an episode by a few steps of gradient descent.
+
+    All episodes of a batch are adapted to side by side, by the one inner loop of
+    :func:`metarl.functional.inner_loop.adapt`, and nothing of one is left for the next.
+
+    Args:
+        observation: shape of one example, an image ``[H, W]``, ``[H, W, C]`` or ``[C, H, W]`` of bytes or of numbers
+            from 0 to 1.
+        ways: classes of every episode.
+        options: how it adapts.
+        transductive: batch norm takes its statistics for queries from all queries of the episode, as MAML's did; else
+            from the support.
+
+    Raises:
+        ValueError: another shape, or fewer than two classes.
+    """
+
+    def __init__(
+        self, observation: tuple[int, ...], ways: int, options: GradientOptions, *, transductive: bool = False
+    ) -> None:
+        super().__init__()
+        if ways < 2:
+            raise ValueError(f"ways is {ways}, expected 2 or more classes to tell apart")
+        self.observation, self.ways, self.options, self.transductive = tuple(observation), ways, options, transductive
+        outputs = ways if options.head == "each" else 1
+        self.net = AdaptableNet(self.observation, outputs, width=options.width, precision=options.precision)
+        sizes = {name: nn.Parameter(torch.full_like(p, options.inner_lr)) for name, p in self._fast().items()}
+        self.step_sizes = nn.ParameterDict(sizes if options.learned_lr else {})
+
+    @abstractmethod
+    def adapted(self, support_x: Tensor | Array, support_y: Tensor | Array) -> dict[str, Tensor]:
+        """What ``eval_steps`` make of the parameters that are adapted: ``[B, ...]`` by name.
+
+        Args:
+            support_x: examples ``[B, S, *observation]``.
+            support_y: their labels ``[B, S]`` from 0 to ``ways - 1``, each at least once.
+
+        Raises:
+            ValueError: shapes that don't fit, or other labels.
+        """
+
+    @abstractmethod
+    def _fast(self) -> dict[str, Tensor]:
+        """The parameters that are adapted, before they are."""
+
+    @abstractmethod
+    def _answers(self, support: Tensor, labels: Tensor, queries: Tensor, steps: int) -> Tensor:
+        """The logits of queries after adaptation."""
+
+    def forward(self, support_x: Tensor | Array, support_y: Tensor | Array, query_x: Tensor | Array) -> Tensor:
+        """The logits ``[B, Q, ways]`` of the queries, after ``eval_steps``; see :meth:`adapted`.
+
+        Raises:
+            ValueError: shapes that don't fit, or labels that are not those of all classes.
+        """
+        return self._answers(*self._checked(support_x, support_y, query_x), self.options.eval_steps)
+
+    def loss(self, episodes: Episodes) -> Tensor:
+        """Cross-entropy of the queries' labels after ``steps`` of adaptation, in nats."""
+        given = self._checked(episodes.support_x, episodes.support_y, episodes.query_x)
+        logits = self._answers(*given, self.options.steps)
+        return cross_entropy(logits, self._labels(episodes.query_y, logits, "query_y")).mean()
+
+    def _side_by_side(self, labels: Tensor) -> dict[str, Tensor]:
+        """A set of adapted parameters for each of the episodes with these labels; nothing is copied."""
+        tasks, ways = len(labels), self._ways(labels)
+        return {
+            name: p.expand(tasks, *p.shape[:-1], ways) if name in HEAD else p.expand(tasks, *p.shape)
+            for name, p in self._fast().items()
+        }
+
+    def _ways(self, labels: Tensor) -> int:
+        return self.ways if self.options.head == "each" else int(labels.max()) + 1
+
+    def _lr(self) -> float | dict[str, Tensor]:
+        return dict(self.step_sizes) if self.options.learned_lr else self.options.inner_lr
+
+    def _checked(
+        self, support_x: Tensor | Array, support_y: Tensor | Array, query_x: Tensor | Array
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        support, labels = self._checked_support(support_x, support_y)
+        queries = self._examples(query_x, "query_x")
+        if len(queries) != len(support):
+            raise ValueError(f"support_x has {len(support)} episodes, but query_x {len(queries)}; expected as many")
+        return support, labels, queries
+
+    def _checked_support(self, support_x: Tensor | Array, support_y: Tensor | Array) -> tuple[Tensor, Tensor]:
+        support = self._examples(support_x, "support_x")
+        labels = self._labels(support_y, support, "support_y")
+        there = F.one_hot(labels, self._ways(labels)).any(1)
+        if not there.all():
+            episode, missing = (~there).nonzero()[0].tolist()
+            raise ValueError(
+                f"the support of episode {episode} has no example of class {missing}, but this learner's head has "
+                f"{self.ways} classes; give an example of each, or make the learner with as many ways as there are"
+            )
+        return support, labels
+
+    def _examples(self, x: Tensor | Array, name: str) -> Tensor:
+        x = torch.as_tensor(x, device=self.net.weight.device)
+        if tuple(x.shape[2:]) != self.observation or 0 in x.shape:
+            expected = ", ".join(str(n) for n in ("B", "S", *self.observation))
+            raise ValueError(f"{name} has shape {list(x.shape)}, expected [{expected}] with B and S at least 1")
+        return x.to(self.net.weight) / 255 if x.dtype == torch.uint8 else x.to(self.net.weight)
+
+    def _labels(self, y: Tensor | Array, x: Tensor, name: str) -> Tensor:
+        y, shape = torch.as_tensor(y, device=x.device), x.shape[:2]
+        if y.shape != shape or y.is_floating_point():
+            raise ValueError(f"{name} is {y.dtype} of shape {list(y.shape)}, expected whole numbers {list(shape)}")
+        if y.min() < 0 or self.options.head == "each" and y.max() >= self.ways:
+            raise ValueError(
+                f"{name} has labels from {int(y.min())} to {int(y.max())}, but this learner tells {self.ways} classes "
+                f"apart; expected 0 to {self.ways - 1}"
+            )
+        return y.long()
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """-log p of the label of each example: ``[B, n, ways]`` and ``[B, n]`` to ``[B, n]``, in nats."""
+    return F.cross_entropy(logits.mT, labels, reduction="none")

@@ -1,0 +1,166 @@
+"""Augmentation: every drawing is turned, stretched, slanted and moved a little, by an affine map of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+import numpy.typing as npt
+from annotated_types import Ge
+
+from metarl.data.fewshot import FewShotSource
+from metarl.data.glyphs import Pictures
+from metarl.types import Array, Floats
+
+_Fixed = npt.NDArray[np.int32]
+_Packed = npt.NDArray[np.uint32]
+
+_CHUNK = 64
+"""Pictures warped at once: as many as stay in the cache."""
+_ONE = 1 << 16
+"""One pixel in the fixed point of coordinates."""
+_FAR = 8000
+"""Pixels beyond which the terms of a coordinate are cut, so that they fit the fixed point."""
+
+
+@dataclass(frozen=True)
+class Distortion:
+    """How much drawings vary; all zeros leave them as they are.
+
+    The augmentation of Santoro et al. 2016 (section 4.1) is ``law="uniform"`` with ``rotation=11.25`` and a ``shift``.
+    """
+
+    rotation: Annotated[float, Ge(0)] = 0.0
+    """Spread of the rotation, in degrees."""
+    scale: Annotated[float, Ge(0)] = 0.0
+    """Spread of the logarithm of the size along each axis."""
+    shear: Annotated[float, Ge(0)] = 0.0
+    """Spread of the slant: pixels to the side for each pixel up."""
+    shift: Annotated[float, Ge(0)] = 0.0
+    """Spread of the place along each axis, in pixels."""
+    law: Literal["normal", "uniform"] = "normal"
+    """Whether a spread is the standard deviation of a normal law or the bound to both sides of a uniform one."""
+
+    def __post_init__(self) -> None:
+        for name in ("rotation", "scale", "shear", "shift"):
+            value = getattr(self, name)
+            if not 0 <= value < float("inf"):
+                raise ValueError(f"a distortion with {name}={value}, expected 0 or more")
+        if self.law not in ("normal", "uniform"):
+            raise ValueError(f"a distortion with law={self.law!r}, expected 'normal' or 'uniform'")
+
+
+class Distorted(FewShotSource):
+    """What another source draws, each example distorted by a map of its own; for training.
+
+    Raises:
+        ValueError: the source has no pictures ``[H, W]``.
+    """
+
+    def __init__(self, source: FewShotSource, options: Distortion) -> None:
+        if len(source.shape) != 2:
+            raise ValueError(f"the examples of {type(source).__name__} have shape {source.shape}, expected (H, W)")
+        self.source, self.options = source, options
+        self.shape, self.classes, self.per_class = source.shape, source.classes, source.per_class
+
+    def check(self, ways: int, count: int, asked: str) -> None:
+        """See :meth:`FewShotSource.check`."""
+        self.source.check(ways, count, asked)
+
+    def draw(self, rng: np.random.Generator, n: int, ways: int, count: int) -> Array:
+        """See :meth:`FewShotSource.draw`."""
+        x = self.source.draw(rng, n, ways, count)
+        return distort(rng, x.reshape(-1, *self.shape), self.options).reshape(x.shape)
+
+
+def distort(rng: np.random.Generator, pictures: Array, options: Distortion) -> Pictures:
+    """Pictures ``[n, H, W]`` uint8, each by a random map of its own; pure in ``rng``."""
+    return warp(pictures, draw_maps(rng, len(pictures), options))
+
+
+def draw_maps(rng: np.random.Generator, n: int, options: Distortion) -> Floats:
+    """Random maps ``[n, 2, 3]`` for :func:`warp`: stretch, then slant, turn and move."""
+    spread = rng.standard_normal((6, n)) if options.law == "normal" else rng.uniform(-1, 1, (6, n))
+    angle, slant = np.deg2rad(options.rotation) * spread[0], options.shear * spread[1]
+    wide, high = np.exp(options.scale * spread[2:4])
+    cos, sin = np.cos(angle), np.sin(angle)
+    maps = np.empty((n, 2, 3))
+    maps[:, 0, 0], maps[:, 0, 1] = cos * wide, (cos * slant - sin) * high
+    maps[:, 1, 0], maps[:, 1, 1] = sin * wide, (sin * slant + cos) * high
+    maps[:, :, 2] = options.shift * spread[4:].T
+    return maps
+
+
+def warp(pictures: Array, maps: Floats) -> Pictures:
+    """Move the points of pictures ``[n, H, W]`` uint8 by maps ``[n, 2, 3]``; paper (0) comes in from outside.
+
+    A point (x to the right, y down, in pixels from the middle) goes to ``maps[:, :, :2] @ (x, y) + maps[:, :, 2]``.
+    What a pixel shows is interpolated between four, with places rounded to 1/256 of a pixel.
+
+    Raises:
+        ValueError: other pictures, or not one map for each.
+    """
+    if pictures.ndim != 3 or pictures.dtype != np.uint8:
+        raise ValueError(f"pictures are {pictures.dtype} of shape {pictures.shape}, expected uint8 [n, H, W]")
+    n, height, width = pictures.shape
+    if maps.shape != (n, 2, 3):
+        raise ValueError(f"maps have shape {maps.shape}, expected {(n, 2, 3)}")
+    (a, b), (c, d) = maps[:, 0, :2].T, maps[:, 1, :2].T
+    right, down = np.arange(width) - (width - 1) / 2, np.arange(height) - (height - 1) / 2
+    scale = 1 / (a * d - b * c)
+    # Where a pixel's ink comes from is one number for its column plus one for its row, for x and y alike.
+    x = _fixed((d * scale)[:, None] * right), _fixed((-b * scale)[:, None] * down + _start(d, -b, scale, maps, width))
+    y = _fixed((-c * scale)[:, None] * right), _fixed((a * scale)[:, None] * down + _start(-c, a, scale, maps, height))
+    out = np.empty((n, height, width), np.uint8)
+    for first in range(0, n, _CHUNK):
+        part = slice(first, first + _CHUNK)
+        out[part] = _interpolated(
+            pictures[part], x[0][part, None] + x[1][part, :, None], y[0][part, None] + y[1][part, :, None]
+        )
+    return out
+
+
+def _start(to_x: Floats, to_y: Floats, scale: Floats, maps: Floats, side: int) -> Floats:
+    """``[n, 1]``: the middle, less the shift on its way back, and half of 1/256: cutting then rounds."""
+    return ((side - 1) / 2 - scale * (to_x * maps[:, 0, 2] + to_y * maps[:, 1, 2]) + 1 / 512)[:, None]
+
+
+def _fixed(pixels: Floats) -> _Fixed:
+    return np.rint(np.clip(pixels, -_FAR, _FAR) * _ONE).astype(np.int32)
+
+
+def _interpolated(pictures: Array, x: _Fixed, y: _Fixed) -> _Packed:
+    """What pictures ``[n, H, W]`` show at places ``[n, H, W]`` in fixed point; overwrites ``x`` and ``y``.
+
+    The four neighbours of a place are packed into one uint32 and gathered at once. Two bytes of it, the upper and the
+    lower neighbour, are interpolated side by side: 255 * 256 still fits the 16 bits that each has.
+    """
+    n, height, width = pictures.shape
+    padded = np.zeros((n, height + 4, width + 4), np.uint32)
+    padded[:, 2:-2, 2:-2] = pictures
+    beside = padded[:, :, :-1] | padded[:, :, 1:] << 8
+    packed = beside[:, :-1] | beside[:, 1:] << 16
+    part_x, part_y = ((place >> 8 & 255).view(np.uint32) for place in (x, y))
+    for place, side in ((x, width), (y, height)):
+        place >>= 16
+        np.clip(place, -2, side, out=place)
+    y += 2
+    y *= width + 3
+    y += x
+    y += np.arange(n, dtype=np.int32)[:, None, None] * ((height + 3) * (width + 3)) + 2
+    four = packed.ravel().take(y)
+    pair, half = np.uint32(0x00FF00FF), np.uint32(0xFFFF)
+    two = _between(four & pair, four >> 8 & pair, part_x)
+    one = _between(two & half, two >> np.uint32(16), part_y)
+    one += 1 << 15
+    one >>= 16
+    return one
+
+
+def _between(near: _Packed, far: _Packed, part: _Packed) -> _Packed:
+    """``(256 - part) * near + part * far``; overwrites both."""
+    far *= part
+    near *= np.uint32(256) - part
+    near += far
+    return near

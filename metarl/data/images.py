@@ -1,0 +1,225 @@
+"""Any folder of class folders of images as a source of episodes."""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from metarl.data.fewshot import Pool
+from metarl.data.glyphs import Pictures
+from metarl.seeding import split_key
+from metarl.types import SPLITS, Split
+
+FORMATS = {
+    "PNG": (".png",),
+    "JPEG": (".jpg", ".jpeg"),
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+    "WEBP": (".webp",),
+    "TIFF": (".tif", ".tiff"),
+    "PPM": (".pbm", ".pgm", ".ppm"),
+}
+"""The formats that are read and the suffixes that files are found by; of moving pictures the first."""
+
+_SPLIT_FOLDERS: dict[Split, tuple[str, ...]] = {
+    "train": ("train",),
+    "validation": ("validation", "val"),
+    "test": ("test",),
+}
+_SUFFIXES = {suffix for suffixes in FORMATS.values() for suffix in suffixes}
+_LEAST = 2
+"""Classes of a split and images of a class."""
+_MOST_BYTES = 2**32
+"""Of all pictures of a split in memory."""
+
+
+class ImagesError(ValueError):
+    """A folder or an image in it cannot be used; the message is one line with its path."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))
+
+
+class Images(Pool):
+    """Images of one split as bytes ``[size, size]``, or ``[size, size, 3]`` where they are not ``grey``.
+
+    Each is brought to its size by area, in both directions on its own, and is neither cropped nor inverted; what is
+    transparent becomes white. All are kept in memory.
+
+    Where ``folder`` has folders ``train``, ``validation`` (or ``val``) and ``test`` with class folders in them, these
+    are the splits. Otherwise its class folders are put in the order of the sha256 of their names; the first 10 % are
+    for validation, the next 20 % for test (two classes of each at least) and the rest for training. So no random number
+    is involved, but another class may move the borders: make folders of splits where classes are still to come.
+
+    Files are found by suffix and taken in sorted order. Hidden files and folders deeper down are left out.
+
+    Args:
+        split: train, validation or test; no class may be in two.
+        folder: holds a folder of images for each class, or such folders for each split.
+        size: pixels along a picture.
+        grey: make pictures grey; else all have three colours.
+
+    Raises:
+        ImagesError: too few classes or images, an image that cannot be read, a link out of the folder.
+        ValueError: there is no such split, or the size is less than one.
+    """
+
+    names: list[str]
+    """Of the classes, as their folders are called."""
+    left_out: int
+    """How many images are not used: those by which a class has more than the smallest one."""
+
+    def __init__(self, split: Split, folder: str | Path, size: int = 28, grey: bool = True) -> None:
+        split_key(split)
+        if size < 1:
+            raise ValueError(f"images of size={size}, expected 1 or more pixels")
+        try:
+            files = [_images(place, Path(folder)) for place in class_folders(split, folder)]
+        except OSError as error:
+            raise ImagesError(f"the folder of images {folder} cannot be read: {error}") from error
+        self.names = [paths[0].parent.name for paths in files]
+        smallest = min(files, key=len)
+        if len(smallest) < _LEAST:
+            raise ImagesError(
+                f"the class {smallest[0].parent} has {len(smallest)} image, expected {_LEAST} or more; "
+                "add some, or remove the folder"
+            )
+        count = len(smallest)
+        self.left_out = sum(map(len, files)) - count * len(files)
+        shape = (size, size) if grey else (size, size, 3)
+        total = len(files) * count * int(np.prod(shape))
+        if total > _MOST_BYTES:
+            raise ImagesError(
+                f"{len(files)} classes with {count} images each of {folder} would take {total / 2**30:.1f} GiB, "
+                f"expected {_MOST_BYTES / 2**30:.0f} at most; ask for a smaller size"
+            )
+        examples = np.empty((len(files), count, *shape), np.uint8)
+        for number, paths in enumerate(files):
+            for place, path in enumerate(paths[:count]):
+                examples[number, place] = read_image(path, size, grey)
+        examples.flags.writeable = False
+        super().__init__(examples)
+
+
+def class_folders(split: Split, folder: str | Path) -> list[Path]:
+    """The folders of the classes of a split, in sorted order; see :class:`Images`.
+
+    Raises:
+        ImagesError: there is no such folder, it has no folders of classes, or too few, or a class is in two splits.
+        OSError: it cannot be read.
+    """
+    root = Path(folder).expanduser()
+    if not root.is_dir():
+        raise ImagesError(f"there is no folder {folder}; expected one with a folder of images for each class")
+    inside = _folders(root, root)
+    if not inside:
+        raise ImagesError(f"{folder} has no folders; expected one with images for each class")
+    named: dict[Split, list[Path]] = {name: [] for name in SPLITS}
+    for name, aliases in _SPLIT_FOLDERS.items():
+        named[name] = [place for place in inside if place.name in aliases and _folders(place, root)]
+    classes = _from_split_folders(split, root, named) if any(named.values()) else _from_names(split, root, inside)
+    if len(classes) < _LEAST:
+        raise ImagesError(f"the {split} split of {folder} has {len(classes)} of its classes, expected {_LEAST} or more")
+    return classes
+
+
+def _from_split_folders(split: Split, root: Path, named: dict[Split, list[Path]]) -> list[Path]:
+    if len(named[split]) != 1:
+        there = ", ".join(place.name for places in named.values() for place in places)
+        raise ImagesError(
+            f"{root} has class folders in {there}; expected one folder {' or '.join(_SPLIT_FOLDERS[split])} for the "
+            f"{split} split, or class folders alone"
+        )
+    where: dict[str, str] = {}
+    for place in (place for places in named.values() for place in places):
+        for inner in _folders(place, root):
+            other = where.setdefault(inner.name, place.name)
+            if other != place.name:
+                raise ImagesError(
+                    f"the class {inner.name} of {root} is in {other} and in {place.name}; few-shot splits have "
+                    f"classes of their own: move it to one, or give {root / other} alone to have its classes parted"
+                )
+    return _folders(named[split][0], root)
+
+
+def _from_names(split: Split, root: Path, inside: list[Path]) -> list[Path]:
+    validation, test = (max(_LEAST, round(share * len(inside))) for share in (0.1, 0.2))
+    if len(inside) < validation + test + _LEAST:
+        raise ImagesError(
+            f"{root} has {len(inside)} class folders, expected {3 * _LEAST} or more: at least {_LEAST} each to train, "
+            "validate and test"
+        )
+    order = sorted(inside, key=lambda place: _hash(place.name))
+    bounds = {
+        "validation": (0, validation),
+        "test": (validation, validation + test),
+        "train": (validation + test, None),
+    }
+    return sorted(order[slice(*bounds[split])])
+
+
+def _hash(name: str) -> str:
+    """Alike on file systems that keep accents in different ways."""
+    return hashlib.sha256(unicodedata.normalize("NFC", name).encode(errors="surrogateescape")).hexdigest()
+
+
+def _folders(place: Path, root: Path) -> list[Path]:
+    return [inner for inner in _visible(place) if inner.is_dir() and _inside(inner, root)]
+
+
+def _images(place: Path, root: Path) -> list[Path]:
+    """The images of a class, in sorted order; at least one."""
+    found = [
+        path
+        for path in _visible(place)
+        if path.suffix.lower() in _SUFFIXES and path.is_file() and _inside(path, root.expanduser())
+    ]
+    if not found:
+        raise ImagesError(
+            f"the class folder {place} has no images ({', '.join(sorted(_SUFFIXES))}); add some, or remove the folder"
+        )
+    return found
+
+
+def _visible(place: Path) -> list[Path]:
+    return sorted(path for path in place.iterdir() if not path.name.startswith("."))
+
+
+def _inside(path: Path, root: Path) -> bool:
+    """True; a path that leads out of the root is an error, so that nobody's other files are read."""
+    if path.is_symlink() and not path.resolve().is_relative_to(root.resolve()):
+        raise ImagesError(f"{path} is a link out of {root}; put a copy in its place, or remove it")
+    return True
+
+
+def read_image(path: Path, size: int, grey: bool) -> Pictures:
+    """One image ``[size, size]``, or ``[size, size, 3]`` if not ``grey``, uint8.
+
+    Raises:
+        ImagesError: it cannot be read, or has more pixels than Pillow's ``Image.MAX_IMAGE_PIXELS``.
+    """
+    from PIL import Image, ImageOps
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=list(FORMATS)) as image:
+                if image.mode.startswith("I;16"):
+                    picture: Image.Image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+                elif image.mode in ("I", "F"):
+                    raise ImagesError(f"its numbers are of type {image.mode}, expected 8 or 16 bits")
+                else:
+                    picture = ImageOps.exif_transpose(image)
+                if "A" in picture.getbands() or "transparency" in picture.info:
+                    drawn = picture.convert("RGBA")
+                    picture = Image.alpha_composite(Image.new("RGBA", drawn.size, "white"), drawn)
+                return np.asarray(picture.convert("L" if grey else "RGB").resize((size, size), Image.Resampling.BOX))
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise ImagesError(f"the image {path} has too many pixels, expected at most {Image.MAX_IMAGE_PIXELS}") from error
+    except Exception as error:  # decoders of damaged files raise errors of every kind
+        raise ImagesError(f"the image {path} cannot be read ({error}); mend or remove it") from error

@@ -1,0 +1,1 @@
+"""Few-shot runs: what they are made from, their training and their evaluation."""

@@ -1,0 +1,223 @@
+"""One few-shot run from its configuration: train a learner, and leave a run folder behind."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from metarl.agents.fewshot.learner import FewShotLearner
+from metarl.config import ConfigError, to_plain
+from metarl.data.fewshot import Episodes, FewShotSource, Streams
+from metarl.experiment import stop_signals
+from metarl.fewshot.build import make_learner, make_source, training_source
+from metarl.fewshot.options import EpisodeOptions, FewShotExperiment, from_config
+from metarl.runs import RunError, RunFolder
+from metarl.seeding import numpy_rng, sequence, split_key
+from metarl.tracking import Tracker, WandbMode, make_tracker
+from metarl.training.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
+from metarl.training.supervised import Validation, fit
+
+AXIS = "episodes"
+"""The x-axis of a few-shot run's metrics."""
+KIND = "fewshot"
+IMAGES = 3000
+"""Examples that are classified at once in validations and tests."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What :func:`train` made."""
+
+    learner: FewShotLearner
+    seconds: float
+    updates: int
+    signal: int | None
+    """The signal that ended training early, or None."""
+
+
+def check(experiment: FewShotExperiment) -> FewShotExperiment:
+    """Raise ValueError if data or learner can't be had, or episodes can't be drawn; returns the experiment."""
+    train, validation = experiment.train, experiment.eval
+    source = training_source(experiment)
+    held = make_source(experiment.data, "validation", rotations=False)
+    test = make_source(experiment.data, "test", rotations=validation.rotations)
+    if experiment.stream is not None:
+        source.check(train.ways, train.shots, f"streams of {train.shots} examples of each class")
+        for name, pool, ways in (("validation", held, train.ways), *(("test", test, n) for n in validation.streams)):
+            _named(name, pool, ways, train.shots, f"streams of {train.shots} examples of each class")
+    else:
+        _named("train", source, train.ways, train.shots + train.queries, _words(train.shots, train.queries))
+        ways, shots = validation.validation
+        _named("validation", held, ways, shots + validation.queries, _words(shots, validation.queries))
+    for ways, shots in validation.cells:
+        _named("test", test, ways, shots + validation.queries, _words(shots, validation.queries))
+        if experiment.gradient is not None and ways != experiment.ways:
+            raise ConfigError(
+                f"eval.cells asks for {ways} ways, but a learner by gradient descent has a head of as many as "
+                f"train.ways = {experiment.ways}; give cells of these"
+            )
+    if experiment.gradient is not None and validation.validation[0] != experiment.ways:
+        raise ConfigError(
+            f"eval.validation has {validation.validation[0]} ways; expected train.ways = {experiment.ways}"
+        )
+    make_learner(experiment, source.shape, seed=0)
+    return experiment
+
+
+def _words(shots: int, queries: int) -> str:
+    return f"{shots} shots and {queries} queries"
+
+
+def _named(split: str, source: FewShotSource, ways: int, count: int, asked: str) -> None:
+    try:
+        source.check(ways, count, asked)
+    except ValueError as error:
+        raise ConfigError(f"of the {split} split, {error}") from None
+
+
+def draw(source: FewShotSource, rng: np.random.Generator, options: EpisodeOptions, streams: bool) -> Any:
+    """A batch of training: episodes, or streams."""
+    if streams:
+        return source.sample_streams(rng, options.batch, options.ways, options.shots, options.labels)
+    return source.sample(rng, options.batch, options.ways, options.shots, options.queries)
+
+
+def train(
+    experiment: FewShotExperiment,
+    run: RunFolder,
+    *,
+    seed: int,
+    wandb: WandbMode = "disabled",
+    quiet: bool = False,
+    conclude: Callable[[Trained, Tracker], None] = lambda trained, tracker: None,
+) -> Trained:
+    """Train in ``run``: metrics, checkpoint and status are written there, also when it is interrupted or fails.
+
+    ``conclude`` is called with what was trained, unless that was interrupted, while the run is still tracked.
+    """
+    if experiment.threads:
+        torch.set_num_threads(experiment.threads)
+    source = training_source(experiment)
+    config = to_plain(experiment) | {"seed": seed}
+    run.start(config)
+    tracker = make_tracker(run.path, wandb, config, name=run.path.name, group=experiment.name or None, axis=AXIS)
+    status: Any = "failed"
+    try:
+        learner = make_learner(experiment, source.shape, seed)
+        rng = numpy_rng(seed, "data", split_key("train"))
+        stopped = False
+
+        def stop() -> None:
+            nonlocal stopped
+            stopped = True
+
+        bar = tqdm(total=experiment.fit.updates, unit="update", disable=quiet or None)
+
+        def batches() -> Iterator[Any]:
+            while not stopped:
+                yield draw(source, rng, experiment.train, experiment.stream is not None)
+                bar.update()
+
+        def on_validation(state: Validation) -> None:
+            row = {"train/loss": state.loss, "validation/accuracy": state.accuracy}
+            tracker.log(row, step=state.updates * experiment.train.batch)
+            bar.set_description(f"training, loss {state.loss:.3f}, accuracy {state.accuracy:.2%}", refresh=False)
+
+        began = time.perf_counter()
+        with stop_signals(stop) as signals, bar, torch.random.fork_rng():
+            torch.manual_seed(int(sequence(seed, "policy").generate_state(1)[0]))
+            trained = fit(
+                learner,
+                lambda model, batch: model.loss(batch),
+                batches(),
+                experiment.fit,
+                validate=validator(experiment, seed),
+                progress=on_validation,
+                name="few-shot episodes",
+            )
+        seconds = time.perf_counter() - began
+        learner.eval()
+        save(run, learner)
+        tracker.log_artifact(run.checkpoint, "checkpoint", "model")
+        status = "interrupted" if signals else "finished"
+        result = Trained(learner, seconds, trained.updates, signals[0] if signals else None)
+        run.set_status(status, train_seconds=seconds, train_episodes=trained.updates * experiment.train.batch)
+        if not signals:
+            conclude(result, tracker)
+        return result
+    finally:
+        if status == "failed":
+            run.set_status(status)
+        tracker.finish(status)
+
+
+def validator(experiment: FewShotExperiment, seed: int) -> Callable[[FewShotLearner], float]:
+    """The accuracy on episodes, or streams, of validation classes, always the same ones."""
+    source, options = make_source(experiment.data, "validation", rotations=False), experiment.eval
+    rng = numpy_rng(seed, "data", split_key("validation"))
+    if experiment.stream is not None:
+        train = experiment.train
+        held = source.sample_streams(rng, options.validation_episodes, train.ways, train.shots, train.labels)
+        return lambda learner: float(right_in_streams(learner, held).mean())
+    (ways, shots), count = options.validation, options.validation_episodes
+    episodes = source.sample(rng, count, ways, shots, options.queries)
+    return lambda learner: float(right(learner, episodes).mean())
+
+
+def right(learner: FewShotLearner, episodes: Episodes) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Which queries are classified rightly ``[B, Q]``, some episodes at a time."""
+    size = max(1, IMAGES // (episodes.support_y.shape[1] + episodes.query_y.shape[1]))
+    parts = [Episodes(*(part[i : i + size] for part in episodes)) for i in range(0, len(episodes.query_y), size)]
+    return np.concatenate([learner.right(part).numpy() for part in parts])
+
+
+def right_in_streams(learner: FewShotLearner, streams: Streams) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Which steps are classified rightly ``[B, T]``: all digits of their labels, some streams at a time."""
+    size = max(1, IMAGES // streams.y.shape[1])
+    parts = [Streams(*(part[i : i + size] for part in streams)) for i in range(0, len(streams.y), size)]
+    found = [learner.predict_streams(part.x, part.y).numpy() == part.y for part in parts]
+    return np.concatenate(found).all(-1)
+
+
+def save(run: RunFolder, learner: FewShotLearner) -> None:
+    """Write the learner's parameters and buffers."""
+    write_checkpoint(run.checkpoint, {"kind": KIND}, {"learner": learner.state_dict()})
+
+
+def load(run: RunFolder, folder: str | None = None) -> tuple[FewShotExperiment, FewShotLearner, int]:
+    """The experiment of a run folder, its trained learner in evaluation mode, and its seed.
+
+    Args:
+        run: the run folder.
+        folder: where the data are, if not where the configuration says.
+
+    Raises:
+        RunError, ConfigError, CheckpointError: a file is damaged or of another kind of run.
+    """
+    config = dict(run.config)
+    if "fit" not in config:
+        raise RunError(f"{run.path} is a run of an RL² agent, not of a few-shot learner; use metarl eval {run.path}")
+    try:
+        seed = int(config.pop("seed"))
+    except (KeyError, TypeError, ValueError):
+        raise RunError(f"{run.path} has no seed in its config.json; it is damaged or no run of this package") from None
+    if folder is not None:
+        config["data"] = {**config.get("data", {}), "folder": folder}
+    experiment = from_config(config, f"{run.path}: config")
+    learner = make_learner(experiment, (experiment.data.size,) * 2, seed=0)
+    meta, groups = read_checkpoint(run.checkpoint)
+    if meta.get("kind") != KIND or "learner" not in groups:
+        raise CheckpointError(
+            f"{run.checkpoint} holds no few-shot learner; expected one written by metarl fewshot train"
+        )
+    try:
+        learner.load_state_dict(groups["learner"])
+    except RuntimeError as error:
+        raise RunError(f"{run.path} is damaged: its checkpoint does not fit its config.json ({error})") from None
+    return experiment, learner.eval(), seed

@@ -1,0 +1,165 @@
+"""A convolutional net as a function of its parameters, which may be those of many tasks side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import Function
+
+Params = Mapping[str, Tensor]
+Precision = Literal["float32", "bfloat16"]
+BLOCKS = 4
+EPSILON = 1e-5
+"""Added to variances, as batch norm does."""
+BODY, HEAD = ("convolution", "scale", "shift"), ("weight", "bias")
+
+
+class AdaptableNet(nn.Module):
+    """Four strided convolutions and a linear head (Finn et al. 2017, section 5.2), for inner loops of gradient descent.
+
+    Each block is a 3 by 3 convolution of stride 2, batch norm and ReLU; the last features are flattened. The module
+    owns the parameters that meta-learning learns; :meth:`forward` takes those to be used, ``[...]`` for all tasks or
+    ``[T, ...]`` with one set for each. Convolutions are products of patches and ``[9 * channels, width]`` matrices, so
+    that all tasks are one batched product, and everything can be differentiated twice.
+
+    Batch norm (Ioffe & Szegedy 2015) takes the statistics of each task from its own images, and keeps none.
+
+    Args:
+        shape: of one image: ``[H, W]``, ``[H, W, C]`` or ``[C, H, W]``, channels being the shorter of the outer axes.
+        outputs: of the head.
+        width: channels of each block.
+        precision: of convolutions and what they put out; parameters, statistics and the head stay as they are.
+
+    Raises:
+        ValueError: another number of axes.
+    """
+
+    def __init__(
+        self, shape: tuple[int, ...], outputs: int, *, width: int = 64, precision: Precision = "float32"
+    ) -> None:
+        super().__init__()
+        if len(shape) not in (2, 3) or min(shape) < 1:
+            raise ValueError(f"an image of shape {list(shape)} was given; expected [H, W], [H, W, C] or [C, H, W]")
+        self.shape, self.width = tuple(shape), width
+        self.reduced = torch.bfloat16 if precision == "bfloat16" else None
+        self.channels_first = len(shape) == 3 and shape[0] < shape[2]
+        *sides, channels = (*shape[1:], shape[0]) if self.channels_first else (*shape, 1) if len(shape) == 2 else shape
+        for block in range(BLOCKS):
+            kernel = torch.randn(9 * channels, width) * math.sqrt(2 / (9 * channels))
+            for name, value in zip(BODY, (kernel, torch.ones(width), torch.zeros(width)), strict=True):
+                self.register_parameter(f"{name}{block}", nn.Parameter(value))
+            channels, sides = width, [(side + 1) // 2 for side in sides]
+        self.size = width * math.prod(sides)
+        self.weight = nn.Parameter(torch.randn(self.size, outputs) / math.sqrt(self.size))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+
+    def params(self) -> dict[str, Tensor]:
+        """The parameters by name, shared by all tasks."""
+        return dict(self.named_parameters())
+
+    def forward(self, params: Params, images: Tensor, support: int | None = None) -> Tensor:
+        """Images ``[T, n, *shape]``, numbers from 0 to 1, to outputs ``[T, n, outputs]``.
+
+        ``support``: batch norm takes the statistics of each task from its first so many images; None: from all ``n``.
+        """
+        return head(params, self.features(params, images, support))
+
+    def features(self, params: Params, images: Tensor, support: int | None = None) -> Tensor:
+        """Images ``[T, n, *shape]`` to what the head is given ``[T, n, size]``; see :meth:`forward`."""
+        tasks, count = images.shape[:2]
+        seen = count if support is None else support
+        dtype = params["weight"].dtype
+        x = images.flatten(0, 1)
+        x = x.permute(0, 2, 3, 1) if self.channels_first else x[..., None] if len(self.shape) == 2 else x
+        for block in range(BLOCKS):
+            patches: Tensor = Patches.apply(x)
+            sides = patches.shape[1:3]
+            patches = patches.reshape(tasks, count * sides.numel(), -1)
+            kernel, scale, shift = (params[f"{name}{block}"] for name in BODY)
+            run = self._first if block == 0 else self._block
+            x = run(patches, kernel, scale[..., None, :], shift[..., None, :], seen * sides.numel())
+            x = x.view(tasks * count, *sides, self.width)
+        return x.reshape(tasks, count, -1).to(dtype)
+
+    def _block(self, patches: Tensor, kernel: Tensor, scale: Tensor, shift: Tensor, seen: int) -> Tensor:
+        """Patches ``[T, P, 9 C]`` to ``[T, P, width]``, normalised by the first ``seen`` of them."""
+        y = patches @ self._cast(kernel)
+        variance, mean = torch.var_mean(y[:, :seen].to(kernel), -2, correction=0, keepdim=True)
+        scale = scale * torch.rsqrt(variance + EPSILON)
+        return torch.addcmul(self._cast(shift - mean * scale), y, self._cast(scale)).relu()
+
+    def _first(self, patches: Tensor, kernel: Tensor, scale: Tensor, shift: Tensor, seen: int) -> Tensor:
+        """The same, faster where patches are narrow: statistics of a linear map are those of its inputs, mapped.
+
+        The norm then goes into kernel and shift, and the largest of all activations are never normalised.
+        """
+        mean = patches[:, :seen].mean(-2, keepdim=True)
+        centred = patches[:, :seen] - mean
+        variance = ((centred.mT @ centred / seen @ kernel) * kernel).sum(-2, keepdim=True)
+        kernel = kernel * scale * torch.rsqrt(variance + EPSILON)
+        return torch.baddbmm(self._cast(shift - mean @ kernel), self._cast(patches), self._cast(kernel)).relu()
+
+    def _cast(self, x: Tensor) -> Tensor:
+        return x if self.reduced is None else x.to(self.reduced)
+
+
+def head(params: Params, features: Tensor) -> Tensor:
+    """Features ``[T, n, size]`` to outputs ``[T, n, outputs]``, by ``weight`` and ``bias`` of all tasks or of each."""
+    return features @ params["weight"] + params["bias"][..., None, :]
+
+
+class Patches(Function):
+    """The 3 by 3 patches of a convolution of stride 2, the border being zero: ``[n, H, W, C]`` to ``[n, h, w, 9, C]``.
+
+    It and its transpose are each other's gradient, so that it can be differentiated as often as one likes; torch's own
+    ways to the same are slower on processors.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        """``h`` and ``w`` are half of ``H`` and ``W``, rounded up."""
+        ctx.sides = x.shape[1:3]
+        windows = nn.functional.pad(x, (0, 0, 1, 1, 1, 1)).unfold(1, 3, 2).unfold(2, 3, 2)  # [n, h, w, C, 3, 3]
+        return windows.permute(0, 1, 2, 4, 5, 3).flatten(3, 4)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        """Each patch's gradient, added where the patch came from."""
+        return Overlaid.apply(*gradients, *ctx.sides)
+
+
+class Overlaid(Function):
+    """The transpose of :class:`Patches`: ``[n, h, w, 9, C]`` to ``[n, H, W, C]``, the sum where patches overlap."""
+
+    @staticmethod
+    def forward(ctx: Any, patches: Tensor, height: int, width: int) -> Tensor:
+        """``height`` and ``width`` are ``H`` and ``W``."""
+        n, h, w, _, channels = patches.shape
+        image = patches.new_empty(n, height, width, channels)
+        for row in (1, 2, 0):
+            for column in (1, 2, 0):
+                (down, i), (across, j) = _lines(row, height, h), _lines(column, width, w)
+                part, place = patches[:, i, j, 3 * row + column], image[:, down, across]
+                if row and column:  # the first that comes to these places
+                    place.copy_(part)
+                else:
+                    place += part
+        return image
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        """Its transpose again."""
+        return Patches.apply(*gradients), None, None
+
+
+def _lines(tap: int, side: int, count: int) -> tuple[slice, slice]:
+    """Which of ``side`` rows (or columns) of an image the row ``tap`` of ``count`` patches lies on, and of which."""
+    if tap == 1:
+        return slice(0, None, 2), slice(None)
+    if tap == 2:
+        return slice(1, None, 2), slice(side - count)
+    return slice(1, 2 * count - 2, 2), slice(1, None)

@@ -1,0 +1,112 @@
+"""Published results on Omniglot to set beside ours, in per cent.
+
+Those of episodes are on the standard split of 28 by 28 images, where the four rotations of a character count as
+classes of their own; those of streams are by the how-manieth example of its class was asked for. All are the papers' own
+figures, where no other source is named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+Cell = tuple[int, int]
+"""Ways and shots."""
+
+CELLS: tuple[Cell, ...] = ((5, 1), (5, 5), (20, 1), (20, 5))
+"""What the papers measure."""
+
+
+class Published(NamedTuple):
+    """What was published of a learner."""
+
+    source: str
+    accuracy: Mapping[Cell, float]
+
+
+class PublishedStream(NamedTuple):
+    """What was published of a learner on streams."""
+
+    source: str
+    accuracy: Mapping[int, float]
+    """By instance, from 1."""
+
+
+def _cells(source: str, *values: float | None) -> Published:
+    return Published(source, {cell: value for cell, value in zip(CELLS, values, strict=True) if value is not None})
+
+
+RAW_PIXELS = _cells("cosine of raw pixels, in Garcia & Bruna 2018", 41.7, 63.2, 26.7, 42.6)
+BEST = _cells("best read in any paper: Relation Net, T-NAS++, MAML++, SNAIL", 99.6, 99.95, 97.65, 99.4)
+
+_MATCHING = _cells("Vinyals et al. 2016", 98.1, 98.9, 93.8, 98.5)
+_LIFELONG = _cells("Kaiser et al. 2017", 98.4, 99.6, 95.0, 98.6)
+_GRAPH = _cells("Garcia & Bruna 2018", 99.2, 99.7, 97.4, 99.0)
+
+LEARNERS: Mapping[str, Published] = {
+    "best": BEST,
+    "matching": _MATCHING,
+    "prototypical": _cells("Snell et al. 2017", 98.8, 99.7, 96.0, 98.9),
+    "lifelong": _LIFELONG,
+    "kaiser": _LIFELONG,
+    "graph": _GRAPH,
+    "gnn": _GRAPH,
+    "snail": _cells("Mishra et al. 2018", 99.07, 99.78, 97.64, 99.36),
+    "mann": _cells("Santoro et al. 2016, without convolutions, in Mishra et al. 2018", 82.8, 94.9, None, None),
+    "maml": _cells("Finn et al. 2017, transductive", 98.7, 99.9, 95.8, 98.9),
+    "fomaml": _cells("first-order MAML in Nichol et al. 2018, transductive", 98.3, 99.2, 89.4, 97.9),
+    "reptile": _cells("Nichol et al. 2018", 95.4, 98.9, 88.1, 96.7),
+}
+"""By the name of a preset or learner, or by its first words: ``matching-full`` is found under ``matching``."""
+
+TRANSDUCTIVE: Mapping[str, Published] = {
+    "reptile": _cells("Nichol et al. 2018, transductive", 97.7, 99.5, 89.4, 97.1),
+}
+"""The same, where queries are answered together."""
+
+_FIVE_CLASSES = ("one_hot", 5)
+STREAMS: Mapping[str, Mapping[tuple[str, int], PublishedStream]] = {
+    "mann": {
+        _FIVE_CLASSES: PublishedStream(
+            "MANN, Santoro et al. 2016", {1: 36.4, 2: 82.8, 3: 91.0, 4: 92.6, 5: 94.9, 10: 98.1}
+        )
+    },
+    "lstm": {
+        _FIVE_CLASSES: PublishedStream(
+            "LSTM, Santoro et al. 2016", {1: 24.4, 2: 49.5, 3: 55.3, 4: 61.0, 5: 63.6, 10: 62.5}
+        )
+    },
+}
+"""Of streams by learner, then by kind and number of labels."""
+
+
+def of_learner(*names: str, transductive: bool = False) -> Published | None:
+    """What was published of the first of these names that is known, if there is one."""
+    for name in _shortened(names):
+        if transductive and name in TRANSDUCTIVE:
+            return TRANSDUCTIVE[name]
+        if name in LEARNERS:
+            return LEARNERS[name]
+    return None
+
+
+def of_stream(*names: str, labels: str, ways: int) -> PublishedStream | None:
+    """The same on streams of so many classes with labels ``one_hot`` or ``letters``."""
+    for name in _shortened(names):
+        if name in STREAMS:
+            return STREAMS[name].get((labels, ways))
+    return None
+
+
+def streams(labels: str, ways: int) -> list[PublishedStream]:
+    """All that was published on such streams."""
+    return [known[labels, ways] for known in STREAMS.values() if (labels, ways) in known]
+
+
+def _shortened(names: tuple[str, ...]) -> list[str]:
+    """The names without their last words, one after another; words end at hyphens and underscores."""
+    every = []
+    for name in names:
+        words = name.lower().replace("_", "-").split("-")
+        every += ["-".join(words[:count]) for count in range(len(words), 0, -1)]
+    return every

@@ -1,0 +1,225 @@
+"""Streams of examples with late labels: what a step may know, how well it may guess, and how labels are named."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from metarl.agents.fewshot.streams import StreamClassifier, first_guess
+from metarl.config import ConfigError
+from metarl.data.fewshot import Clusters, FewShotSource, Pool, Streams, instances
+from metarl.memory.options import MemoryOptions
+from metarl.memory.stores.lifelong import Lifelong
+from metarl.training.supervised import SupervisedOptions, fit
+
+BATCH, STEPS, QUERIES, WAYS, SIZE = 3, 6, 4, 3, 5
+BUFFER = {"key_size": 8, "value_size": 8, "gate": False}
+MANN = BUFFER | {"store": "lrua", "access": "native", "controller": "lstm", "controller_options": {"hidden_size": 8}}
+MEMORIES: dict[str, dict[str, Any]] = {
+    "mann": MANN,
+    "mann emitting": MANN | {"emit": "controller"},
+    "ntm": MANN | {"store": "ntm"},
+    "dnc": MANN | {"store": "dnc"},
+    "episodic": BUFFER,
+    "gru": {"controller": "gru", "store": "none", "access": "none"},
+    "window": {"controller": "window", "store": "none", "access": "none"},
+}
+EVERY_MEMORY = pytest.mark.parametrize("memory", MEMORIES.values(), ids=MEMORIES)
+EVERY_LABELS = pytest.mark.parametrize("labels", ["one_hot", "letters"])
+
+
+@pytest.fixture(autouse=True)
+def _weights_from_a_seed() -> Iterator[None]:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
+
+
+def make(memory: MemoryOptions | dict[str, Any] = MANN, **settings: Any) -> StreamClassifier:
+    defaults = {"observation": (SIZE,), "ways": WAYS, "encoder": {"embedding_size": 8, "width": 8}, "longest": 8}
+    return StreamClassifier(**defaults | settings, memory=memory)
+
+
+def stream(learner: StreamClassifier) -> tuple[Tensor, Tensor]:
+    y = torch.randint(0, learner.letters, (BATCH, STEPS, learner.digits))
+    return torch.randn(BATCH, STEPS, SIZE), y
+
+
+@EVERY_LABELS
+@EVERY_MEMORY
+def test_a_label_is_known_from_the_next_step_on(memory: dict[str, Any], labels: str) -> None:
+    learner = make(memory, labels=labels)
+    x, y = stream(learner)
+    logits = learner.stream_logits(x, y)
+    assert logits.shape == (BATCH, STEPS, learner.digits, learner.letters)
+    for t in range(STEPS):
+        other = y.clone()
+        other[:, t] = (other[:, t] + 1) % learner.letters
+        changed = learner.stream_logits(x, other)
+        assert torch.equal(changed[:, : t + 1], logits[:, : t + 1])
+        if t + 1 < STEPS:
+            assert not torch.isclose(changed[:, t + 1], logits[:, t + 1]).flatten(1).all(-1).any()
+
+
+@EVERY_MEMORY
+def test_an_example_is_known_from_its_own_step_on(memory: dict[str, Any]) -> None:
+    learner = make(memory)
+    x, y = stream(learner)
+    logits = learner.stream_logits(x, y)
+    x[:, 2] += 1
+    changed = learner.stream_logits(x, y)
+    torch.testing.assert_close(changed[:, :2], logits[:, :2])
+    assert not torch.isclose(changed[:, 2], logits[:, 2]).flatten(1).all(-1).any()
+
+
+@EVERY_MEMORY
+def test_a_query_is_the_next_example_whatever_its_label(memory: dict[str, Any]) -> None:
+    learner = make(memory)
+    (x, y), queries = stream(learner), torch.randn(BATCH, QUERIES, SIZE)
+    logits = learner(x, y[..., 0], queries)
+    assert logits.shape == (BATCH, QUERIES, WAYS)
+    for q in range(QUERIES):
+        noise = torch.randint(0, WAYS, (BATCH, 1, 1))
+        longer = learner.stream_logits(torch.cat([x, queries[:, q : q + 1]], 1), torch.cat([y, noise], 1))
+        torch.testing.assert_close(logits[:, q], longer[:, -1, 0])
+
+
+def test_what_is_learned_from_is_what_is_predicted() -> None:
+    learner = make(labels="letters")
+    x, y = stream(learner)
+    log_p = learner.stream_logits(x, y).log_softmax(-1)
+    torch.testing.assert_close(learner.loss(Streams(x.numpy(), y.numpy())), -log_p.gather(-1, y[..., None]).mean())
+    predicted = learner.predict_streams(x.numpy(), y.numpy())
+    assert predicted.shape == (BATCH, STEPS, 5)
+    assert torch.equal(predicted, log_p.argmax(-1))
+
+
+def guesser(rng: np.random.Generator, ways: int, labels: int, streams: int) -> float:
+    """How often one who knows every class that was seen is right about new ones, guessing among the other labels."""
+    right = 0
+    for _ in range(streams):
+        names = rng.permutation(labels)[:ways]
+        for known in range(ways):
+            right += rng.choice(np.setdiff1d(np.arange(labels), names[:known])) == names[known]
+    return right / (streams * ways)
+
+
+def test_the_best_guess_of_five_classes_is_right_in_457_of_1000() -> None:
+    assert first_guess(5) == pytest.approx(0.457, abs=5e-4)
+    assert first_guess(5, 5**5) == pytest.approx(1 / 3123, rel=1e-3)
+    assert guesser(np.random.default_rng(0), 5, 5, 2000) == pytest.approx(first_guess(5), abs=0.015)
+    assert guesser(np.random.default_rng(0), 3, 7, 2000) == pytest.approx(first_guess(3, 7), abs=0.02)
+
+
+def by_instance(learner: StreamClassifier, streams: Streams) -> list[float]:
+    right = (learner.predict_streams(streams.x, streams.y).numpy() == streams.y).all(-1)
+    return [float(right[instances(streams.y) == k].mean()) for k in range(1, int(instances(streams.y).max()) + 1)]
+
+
+@EVERY_LABELS
+@EVERY_MEMORY
+def test_an_untrained_learner_is_at_chance_on_first_examples(memory: dict[str, Any], labels: Any) -> None:
+    fixed = Pool(np.eye(WAYS, SIZE)[:, None].repeat(4, 1))
+    learner = make(memory, labels=labels, longest=WAYS * 4)
+    first = by_instance(learner, fixed.sample_streams(np.random.default_rng(0), 1000, WAYS, 4, labels))[0]
+    assert first <= first_guess(WAYS, None if labels == "one_hot" else 5**5) + 0.03
+
+
+def trained(learner: StreamClassifier, source: FewShotSource, ways: int, updates: int, labels: Any = "one_hot") -> None:
+    rng = np.random.default_rng(0)
+    options = SupervisedOptions(updates=updates, learning_rate=1e-2)
+    batches = (source.sample_streams(rng, 32, ways, 4, labels) for _ in range(updates))
+    fit(learner, StreamClassifier.loss, batches, options)
+    learner.eval()
+
+
+def test_a_trained_learner_guesses_new_examples_and_knows_old_ones() -> None:
+    """Five fixed pictures under shuffled labels: nothing but a leak tells more of a new one than elimination does."""
+    fixed = Pool(np.eye(5)[:, None].repeat(4, 1))
+    memory = MANN | {"store_options": {"slots": 24}, "controller_options": {"hidden_size": 32}}
+    learner = make(memory, observation=(5,), ways=5, longest=20)
+    trained(learner, fixed, 5, 150)
+    first, second, *_ = by_instance(learner, fixed.sample_streams(np.random.default_rng(1), 1000, 5, 4))
+    assert 0.3 < first <= first_guess(5) + 0.03
+    assert second > 0.9
+
+
+def test_labels_of_letters_are_recalled() -> None:
+    learner = make({"key_size": 16, "value_size": 32, "gate": False}, labels="letters", observation=(8,), longest=12)
+    clusters = Clusters(8, noise=0.1)
+    trained(learner, clusters, 3, 150, "letters")
+    first, second, *_ = by_instance(learner, clusters.sample_streams(np.random.default_rng(1), 500, 3, 4, "letters"))
+    assert first <= 0.01
+    assert second > 0.7
+
+
+@pytest.mark.parametrize("shape", [(9, 8), (9, 8, 3), (3, 9, 8)], ids=["grey", "channels last", "channels first"])
+def test_bytes_are_numbers_from_0_to_1(shape: tuple[int, ...]) -> None:
+    learner = make(observation=shape)
+    x, y = torch.randint(0, 256, (2, 4, *shape), dtype=torch.uint8), torch.randint(0, WAYS, (2, 4, 1))
+    torch.testing.assert_close(learner.stream_logits(x / 255, y), learner.stream_logits(x, y))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"ways": 1}, "ways is 1, expected 2 or more"),
+        ({"observation": (2, 3, 4, 5)}, r"observation is \(2, 3, 4, 5\), expected"),
+        ({"labels": "letter"}, "labels is 'letter'.*it can be one_hot, letters"),
+        ({"labels": "letters", "ways": 3126}, "ways is 3126, but there are 3125 labels of letters"),
+        ({"encoder": {"norm": "batch"}}, "encoder.norm = 'batch' for a classifier of streams: .* use 'group'"),
+        ({"memory": {"store": "episodc"}}, "'episodc'"),
+    ],
+)
+def test_what_does_not_make_a_learner_is_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises((ValueError, ConfigError), match=message):
+        make(**settings)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "message"),
+    [
+        ((BATCH, STEPS, SIZE + 1), (BATCH, STEPS, 1), r"stream_x has shape \[3, 6, 6\], expected \[B, S, 5\]"),
+        ((BATCH, 9, SIZE), (BATCH, 9, 1), "stream_x has 9 examples, but .* 8 at most; make it with longest=9"),
+        ((BATCH, STEPS, SIZE), (BATCH, STEPS), r"stream_y is torch.int64 of shape \[3, 6\], expected .*\[3, 6, 1\]"),
+        ((BATCH, STEPS, SIZE), (BATCH, STEPS, 5), r"stream_y is .*\[3, 6, 5\], expected whole numbers \[3, 6, 1\]"),
+    ],
+)
+def test_streams_that_do_not_fit_are_refused(x: tuple[int, ...], y: tuple[int, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make().stream_logits(torch.zeros(x), torch.zeros(y, dtype=torch.long))
+
+
+@pytest.mark.parametrize(("labels", "most"), [("one_hot", WAYS - 1), ("letters", 4)])
+def test_labels_that_are_none_are_refused(labels: str, most: int) -> None:
+    learner = make(labels=labels)
+    x, y = stream(learner)
+    with pytest.raises(ValueError, match=f"labels from .* to {most + 1}, .* expected 0 to {most}"):
+        learner.loss(Streams(x.numpy(), torch.full_like(y, most + 1).numpy()))
+
+
+def test_a_set_that_does_not_fit_is_refused() -> None:
+    x, y = stream(make())
+    with pytest.raises(ValueError, match="support_x has 3 episodes, but query_x 2"):
+        make()(x, y[..., 0], x[:2])
+    with pytest.raises(ValueError, match="labels of letters has no logits of classes"):
+        make(labels="letters")(x, y[..., 0], x)
+
+
+def test_a_memory_for_life_keeps_streams() -> None:
+    memory = BUFFER | {"store": "lifelong", "store_options": {"slots": 64, "hit": 1.0}}
+    learner = make(memory)
+    assert learner.memory is not None
+    store = learner.memory.store
+    assert isinstance(store, Lifelong)
+    x, y = stream(learner)
+    before = learner.stream_logits(x, y)
+    assert (store.age < 0).all(), "a forward pass keeps nothing"
+    learner.consolidate(Streams(x.numpy(), y.numpy()))
+    assert int((store.age >= 0).sum()) == BATCH * STEPS
+    assert not torch.allclose(learner.stream_logits(x, y), before)
