@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 FLOORS = (
     ("types",),
-    ("tree", "seeding"),
+    ("tree", "seeding", "terminal"),
     ("functional", "tracking", "config", "runs"),
     ("memory",),
     ("nets", "tasks", "data"),
@@ -26,7 +26,8 @@ FLOORS = (
     ("envs", "agents", "bench"),
     ("report", "presets"),
     ("experiment",),
-    ("evaluation", "listing"),
+    ("evaluation", "fewshot"),
+    ("listing", "cli_fewshot"),
     ("cli",),
     ("__main__",),
 )
@@ -183,6 +184,36 @@ def test_agents_see_no_concrete_environment() -> None:
     for module in SOURCES:
         if module.startswith("metarl.agents"):
             assert not [i.name for i in imports(module) if i.name.startswith("metarl.envs")], module
+
+
+FOUND_IN_MEMORY = {"topk", "cdist", "scaled_dot_product_attention", "MultiheadAttention", "autograd.grad", "jacrev"}
+"""What stores, accesses and inner loops are made of; nothing else may be made of it."""
+ATTENTION = FOUND_IN_MEMORY | {"softmax", "Softmax", "softmin", "bmm", "baddbmm", "einsum"}
+"""What few-shot learners have no use for either: they read by the memory's accesses alone."""
+
+
+def used(module: str) -> set[str]:
+    """The names and dotted names that occur in a module, of its own and of what it imports."""
+    names = set()
+    for node in ast.walk(ast.parse(SOURCES[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Attribute):
+            names |= {node.attr, f"{ast.unparse(node.value).split('.')[-1]}.{node.attr}"}
+        elif isinstance(node, ast.Name):
+            names.add(node.id)
+        elif isinstance(node, ast.ImportFrom):
+            names |= {alias.name for alias in node.names}
+            names |= {f"{(node.module or '').split('.')[-1]}.{alias.name}" for alias in node.names}
+    return names
+
+
+def test_attention_slots_and_inner_loops_stand_in_the_memory_and_below_alone() -> None:
+    fewshot = [module for module in SOURCES if module.startswith(("metarl.agents.fewshot", "metarl.fewshot"))]
+    assert len(fewshot) > 5
+    assert {module: found for module in fewshot if (found := used(module) & ATTENTION)} == {}
+    others = [module for module in SOURCES if not module.startswith(("metarl.memory", "metarl.functional"))]
+    assert {module: found for module in others if (found := used(module) & FOUND_IN_MEMORY)} == {}
+    assert "autograd.grad" in used("metarl.functional.inner_loop")
+    assert "softmax" in used("metarl.memory.access.graph")
 
 
 def test_environments_and_agents_are_links_in_git() -> None:

@@ -1,1 +1,1 @@
-"""Data for supervised learning, drawn by generators: recall sequences, glyphs and few-shot episodes."""
+"""Data for supervised learning: recall sequences, drawn glyphs, Omniglot, folders of images, few-shot episodes."""

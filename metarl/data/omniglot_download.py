@@ -38,8 +38,8 @@ def download(
 ) -> list[Path]:
     """Get the published archives into ``folder/omniglot``, by default in the user's cache; returns their paths.
 
-    One that is there already, whole, is left as it is; in no folder named, also where it is found else. What a broken
-    download has left as ``NAME.zip.part`` is gone on with.
+    One that is there already, whole, is left as it is; where no folder is named, that is in any of the usual places.
+    What a broken download has left as ``NAME.zip.part`` is gone on with.
 
     Args:
         folder: a folder of data sets; made where it is missing.

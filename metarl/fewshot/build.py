@@ -51,7 +51,7 @@ def make_source(data: DataOptions, split: Split, *, rotations: bool) -> Pool:
         from metarl.data.images import Images
 
         assert data.folder is not None
-        return turned(Images(split, data.folder, data.size), rotations)
+        return turned(Images(split, data.folder, data.size, grey=not data.colour), rotations)
     if data.source == "glyphs":
         return turned(resized(Glyphs(split), data.size), rotations)
     raise ValueError("data.source = 'auto' is resolved before anything is drawn")

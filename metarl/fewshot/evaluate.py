@@ -79,7 +79,7 @@ def evaluate(
         "distinct_drawers": data.distinct_drawers,
         "seed": seed,
         "parameters": sum(p.numel() for p in learner.parameters()),
-        "first_order": None if experiment.gradient is None else experiment.gradient.first_order,
+        "first_order": getattr(learner, "first_order", None),
         "cells": cells,
         "streams": streams,
     }
@@ -158,7 +158,7 @@ def save_evaluation(run: RunFolder, evaluation: dict[str, Any]) -> None:
 def save_episodes(run: RunFolder, learner: FewShotLearner, experiment: FewShotExperiment, seed: int) -> None:
     """Write a few test episodes, or streams, with the learner's answers into the run folder, for the report."""
     with replacing(path_of(run)) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **keep(learner, experiment, seed=seed))
+        np.savez_compressed(file, allow_pickle=False, **keep(learner, experiment, seed=seed))
 
 
 @torch.no_grad()

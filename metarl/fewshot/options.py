@@ -39,6 +39,8 @@ class DataOptions:
     """Of Omniglot's archives (None: ``METARL_DATA``, or the user's cache), or of images."""
     size: Annotated[int, Ge(8), Le(256)] = 28
     """Pixels along a picture."""
+    colour: bool = False
+    """Whether images of a folder keep their colours."""
     scheme: Scheme = "standard"
     """The split of Omniglot: 1028, 172 and 423 characters, or Lake's 30 and 20 alphabets."""
     rotations: bool = True
@@ -51,6 +53,8 @@ class DataOptions:
     def __post_init__(self) -> None:
         if self.source == "images" and self.folder is None:
             raise ConfigError("data.source = 'images' without data.folder; say where the class folders are (--images)")
+        if self.colour and self.source != "images":
+            raise ConfigError(f"data.colour = true with data.source = {self.source!r}, which has none; leave it out")
 
 
 @dataclass(frozen=True)

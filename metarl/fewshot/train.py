@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -22,10 +22,12 @@ from metarl.seeding import numpy_rng, sequence, split_key
 from metarl.tracking import Tracker, WandbMode, make_tracker
 from metarl.training.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
 from metarl.training.supervised import Validation, fit
+from metarl.types import Bools
 
 AXIS = "episodes"
 """The x-axis of a few-shot run's metrics."""
 KIND = "fewshot"
+Batch = TypeVar("Batch", Episodes, Streams)
 IMAGES = 3000
 """Examples that are classified at once in validations and tests."""
 
@@ -170,19 +172,23 @@ def validator(experiment: FewShotExperiment, seed: int) -> Callable[[FewShotLear
     return lambda learner: float(right(learner, episodes).mean())
 
 
-def right(learner: FewShotLearner, episodes: Episodes) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def right(learner: FewShotLearner, episodes: Episodes) -> Bools:
     """Which queries are classified rightly ``[B, Q]``, some episodes at a time."""
     size = max(1, IMAGES // (episodes.support_y.shape[1] + episodes.query_y.shape[1]))
-    parts = [Episodes(*(part[i : i + size] for part in episodes)) for i in range(0, len(episodes.query_y), size)]
-    return np.concatenate([learner.right(part).numpy() for part in parts])
+    return np.concatenate([learner.right(part).numpy() for part in parts(episodes, size)])
 
 
-def right_in_streams(learner: FewShotLearner, streams: Streams) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def right_in_streams(learner: FewShotLearner, streams: Streams) -> Bools:
     """Which steps are classified rightly ``[B, T]``: all digits of their labels, some streams at a time."""
     size = max(1, IMAGES // streams.y.shape[1])
-    parts = [Streams(*(part[i : i + size] for part in streams)) for i in range(0, len(streams.y), size)]
-    found = [learner.predict_streams(part.x, part.y).numpy() == part.y for part in parts]
-    return np.concatenate(found).all(-1)
+    found = [learner.predict_streams(part.x, part.y).numpy() == part.y for part in parts(streams, size)]
+    return np.asarray(np.concatenate(found).all(-1))
+
+
+def parts(batch: Batch, size: int) -> Iterator[Batch]:
+    """A batch of episodes or streams, ``size`` of them at a time."""
+    for first in range(0, len(batch[0]), size):
+        yield batch._make(array[first : first + size] for array in batch)
 
 
 def save(run: RunFolder, learner: FewShotLearner) -> None:
@@ -210,7 +216,8 @@ def load(run: RunFolder, folder: str | None = None) -> tuple[FewShotExperiment, 
     if folder is not None:
         config["data"] = {**config.get("data", {}), "folder": folder}
     experiment = from_config(config, f"{run.path}: config")
-    learner = make_learner(experiment, (experiment.data.size,) * 2, seed=0)
+    size = experiment.data.size
+    learner = make_learner(experiment, (size, size, 3) if experiment.data.colour else (size, size), seed=0)
     meta, groups = read_checkpoint(run.checkpoint)
     if meta.get("kind") != KIND or "learner" not in groups:
         raise CheckpointError(

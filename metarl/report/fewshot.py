@@ -19,6 +19,7 @@ LABELS = {"one_hot": "one-hot labels", "letters": "labels of five letters"}
 CHANCE = {"one_hot": lambda ways: 1 / ways, "letters": lambda ways: 5.0**-5}
 """How often a label is right that was drawn blindly from all that there can be."""
 DRAWN = "drawn glyphs"
+"""How the name of the generator's drawings begins."""
 STANDARD = "Omniglot (standard split)"
 """What published figures can be set beside."""
 NOTHING = "–"
@@ -27,7 +28,7 @@ _NEEDED = {
     "learner": str, "preset": str, "data": str, "split": str, "transductive": bool, "norm": str, "rotations": bool,
     "seed": int, "train_seconds": int | float, "cells": list, "streams": list,
 }  # fmt: skip
-_CELL = ("ways", "shots", "episodes", "accuracy")
+_CELL = ("ways", "shots", "episodes", "accuracy", "se")
 
 
 def is_fewshot(run: RunFolder) -> bool:
@@ -106,22 +107,24 @@ def _curve(stream: Mapping[str, Any]) -> bool:
 def data_name(evaluation: Evaluation) -> str:
     """What the examples were; drawn glyphs are never taken for Omniglot, whose standard split need not be named."""
     name = str(evaluation["data"])
-    return {DRAWN: f"{DRAWN}, not Omniglot", STANDARD: "Omniglot"}.get(name, name)
+    if name.startswith(DRAWN):
+        return f"{DRAWN}, not Omniglot"
+    return "Omniglot" if name == STANDARD else name
 
 
 def known_cells(evaluation: Evaluation) -> Published | None:
     """What was published of this learner under this protocol, if there is anything."""
     names = evaluation["preset"], evaluation["learner"]
-    return of_learner(*names, transductive=evaluation["transductive"]) if _comparable(evaluation) else None
+    return of_learner(*names, transductive=evaluation["transductive"]) if comparable(evaluation) else None
 
 
 def known_stream(evaluation: Evaluation, stream: Mapping[str, Any]) -> PublishedStream | None:
     """The same of one of its streams."""
     names = evaluation["preset"], evaluation["learner"]
-    return of_stream(*names, labels=stream["labels"], ways=stream["ways"]) if _comparable(evaluation) else None
+    return of_stream(*names, labels=stream["labels"], ways=stream["ways"]) if comparable(evaluation) else None
 
 
-def _comparable(evaluation: Evaluation) -> bool:
+def comparable(evaluation: Evaluation) -> bool:
     """Whether episodes are those of the papers."""
     special = evaluation.get("within_alphabet") or evaluation.get("distinct_drawers")
     return evaluation["data"] == STANDARD and not special
@@ -160,22 +163,24 @@ def in_percent(mean: float, interval: Sequence[float]) -> str:
 
 def headline(evaluation: Evaluation) -> str:
     """Preset, data and split."""
-    data = data_name(evaluation) if evaluation["data"] == DRAWN else evaluation["data"]
+    data = STANDARD if evaluation["data"] == STANDARD else data_name(evaluation)
     return f"{evaluation['preset']} on {data}, {evaluation['split']} classes"
 
 
 def shown(value: float) -> str:
     """A published figure: ``96.0``, and ``97.65`` where that many digits were told."""
-    return max(f"{value:.1f}", f"{value:g}", key=len)
+    return f"{value:.1f}" if round(value, 1) == value else f"{value:g}"
 
 
+INSTANCES = (1, 2, 3, 4, 5, 10)
+"""Those that papers tell of, and tables with a column for each."""
 HEAD = ("", "accuracy %", "published", "data, classes and learner")
 
 
 def cell_rows(evaluation: Evaluation) -> list[tuple[str, ...]]:
     """A row of the table for each way and shot, under :data:`HEAD`."""
     known = known_cells(evaluation)
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for cell in evaluation["cells"]:
         value = known.accuracy.get((cell["ways"], cell["shots"])) if known else None
         ours = in_percent(cell["accuracy"], cell["interval"])
@@ -198,6 +203,12 @@ def stream_rows(evaluation: Evaluation, stream: Mapping[str, Any]) -> list[tuple
     ]
 
 
+def percent_by_instance(stream: Mapping[str, Any]) -> dict[int, str]:
+    """:func:`in_percent` of those of :data:`INSTANCES` that there are."""
+    means, intervals = stream["by_instance"], stream["by_instance_interval"]
+    return {n: in_percent(means[n - 1], intervals[n - 1]) for n in INSTANCES if n <= len(means)}
+
+
 def notes(evaluation: Evaluation) -> Iterator[str]:
     """What the columns mean and where the published figures come from."""
     counts = sorted({part["episodes"] for part in (*evaluation["cells"], *evaluation["streams"])})
@@ -208,8 +219,8 @@ def notes(evaluation: Evaluation) -> Iterator[str]:
         yield f"published: {known.source}; with the rotations of characters as further classes"
     for stream in evaluation["streams"]:
         if found := known_stream(evaluation, stream):
-            yield f"published, {stream_name(stream)}: {found.source}"
-    if evaluation["data"] == DRAWN:
+            yield f"published, {stream_name(stream)}: {found.name}, {found.source}"
+    if str(evaluation["data"]).startswith(DRAWN):
         yield "drawn glyphs are made by the program; nothing measured on them can be compared with Omniglot"
     minutes, episodes = evaluation["train_seconds"] / 60, evaluation.get("train_episodes")
     trained = f"{episodes:,} episodes in " if _is_number(episodes) else ""

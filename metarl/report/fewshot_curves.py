@@ -77,8 +77,10 @@ def instances(streams: Sequence[Stream], path: str | Path, what: str) -> Path:
     whole_ticks(axes.xaxis, 10)
     counts = sorted({stream.data["episodes"] for stream in streams})
     told = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
-    kind = f" of {kinds[0][1]} classes, {LABELS[kinds[0][0]]}" if len(kinds) == 1 else ""
-    title(axes, f"{what}: accuracy by instance", f"{told} streams{kind}; bands: 95 % intervals")
+    kind_told = f" of {kinds[0][1]} classes, {LABELS[kinds[0][0]]}" if len(kinds) == 1 else ""
+    sources = dict.fromkeys(known.source for kind in kinds for known in published.streams(*kind))
+    thin = f"; published: {', '.join(sources)}" if sources else ""
+    title(axes, f"{what}: accuracy by instance", f"{told} streams{kind_told}; bands: 95 % intervals{thin}")
     if len(streams) > 1:
         named_below(figure)
     label_ends(figure, axes, labels)
@@ -105,7 +107,7 @@ def _references(
             line, at = _THIN[index % len(_THIN)], [number for number in known.accuracy if number <= longest]
             values = [known.accuracy[number] for number in at]
             axes.plot(at, values, color=line.color, ls=line.dash, lw=line.width, marker=".", ms=4, zorder=5)
-            labels.append((f"{known.source.replace(', ', chr(10), 1)}{where}", values[-1], line))
+            labels.append((f"{known.name}, published{where}", values[-1], line))
 
 
 def learning(metrics: Sequence[Mapping[str, Any]], path: str | Path) -> Path:
@@ -167,8 +169,8 @@ def learning_together(runs: Sequence[tuple[str, Sequence[Mapping[str, Any]]]], p
     figure, axes = canvas(7.6, 4.0 + height_below(name for name, _ in runs))
     for index, (name, episodes, values) in enumerate(known):
         line, marker = line_of(index), "o" if len(values) <= 30 else ""
-        look = {"color": line.color, "ls": line.dash, "lw": line.width, "marker": marker, "ms": 4}
         if len(episodes):
+            look: dict[str, Any] = {"color": line.color, "ls": line.dash, "lw": line.width, "marker": marker, "ms": 4}
             axes.plot(episodes, 100 * values, label=below(name), **look)
     axes.set_xlabel("training episodes")
     axes.set_ylabel("accuracy on validation classes (%)")

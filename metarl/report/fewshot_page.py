@@ -11,6 +11,7 @@ from metarl.report import fewshot_kept, html
 from metarl.report.fewshot import (
     AGAIN,
     HEAD,
+    INSTANCES,
     NOTHING,
     cell_name,
     cell_rows,
@@ -20,6 +21,7 @@ from metarl.report.fewshot import (
     headline,
     in_percent,
     notes,
+    percent_by_instance,
     read_fewshot,
     stream_name,
     stream_rows,
@@ -143,23 +145,45 @@ def draw_together(members: Sequence[Member], stem: str) -> dict[str, Path]:
 
 
 def together_parts(members: Sequence[Member], pictures: Mapping[str, Path]) -> Iterator[str]:
-    """The table of all runs, and their pictures."""
-    evaluated = [
-        (name, one) for name, (_, one) in zip(names(members), members, strict=True) if one and one["cells"]
-    ]
+    """The tables of all runs, and their pictures."""
+    evaluated = [(name, one) for name, (_, one) in zip(names(members), members, strict=True) if one]
+    for head, rows in (_cells(evaluated), _instances(evaluated)):
+        if rows:
+            yield html.title("Accuracy in %" if head[1] != "streams" else "Accuracy in % by instance")
+            yield html.table(head, rows, words=True)
     if evaluated:
-        cells = {(cell["ways"], cell["shots"]): cell_name(cell) for _, one in evaluated for cell in one["cells"]}
-        columns = sorted(cells)
-        rows = []
-        for name, one in evaluated:
-            own = {(c["ways"], c["shots"]): in_percent(c["accuracy"], c["interval"]) for c in one["cells"]}
-            told = (data_name(one), classes_name(one), flags(one), f"{one['train_seconds'] / 60:.1f} min")
-            rows.append((name, *(own.get(column, NOTHING) for column in columns), *told))
-        yield html.title("Accuracy in %")
-        head = ("run", *(cells[column] for column in columns), "data", "classes", "learner", "training")
-        yield html.table(head, rows, words=True)
         yield html.paragraph("±: half the width of the 95 % interval over episodes")
     for name, path in pictures.items():
         yield html.title(SHOWS[name][0])
         yield html.picture(path, f"{SHOWS[name][1]}, of {len(members)} runs")
     yield html.title("Each run")
+
+
+Table = tuple[list[str], list[list[str]]]
+"""A head and rows."""
+_TOLD = ["data", "classes", "learner", "training"]
+
+
+def _told(one: Mapping[str, Any]) -> list[str]:
+    return [data_name(one), classes_name(one), flags(one), f"{one['train_seconds'] / 60:.1f} min"]
+
+
+def _cells(evaluated: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
+    """Runs by ways and shots."""
+    known = {(cell["ways"], cell["shots"]): cell_name(cell) for _, one in evaluated for cell in one["cells"]}
+    rows = []
+    for name, one in evaluated:
+        own = {(c["ways"], c["shots"]): in_percent(c["accuracy"], c["interval"]) for c in one["cells"]}
+        if own:
+            rows.append([name, *(own.get(cell, NOTHING) for cell in sorted(known)), *_told(one)])
+    return ["run", *(known[cell] for cell in sorted(known)), *_TOLD], rows
+
+
+def _instances(evaluated: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
+    """Streams of runs by instance."""
+    rows = []
+    for name, one in evaluated:
+        for stream in one["streams"]:
+            own = percent_by_instance(stream)
+            rows.append([name, stream_name(stream), *(own.get(n, NOTHING) for n in INSTANCES), *_told(one)])
+    return ["run", "streams", *map(str, INSTANCES), *_TOLD], rows

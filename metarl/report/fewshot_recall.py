@@ -62,7 +62,7 @@ def recall(kept: KeptSets, path: str | Path, what: str, ink: bool = True) -> Pat
         _one(sheet, x, y + 0.3, kept, episode, query, count, size)
     what_of = "class means, shown by an example" if slots != kept.support_y.shape[1] else "the support"
     what_of = f"the {count} of {slots} examples recalled most" if count < slots else what_of
-    sub = f"Left: queries. Bars: weights of {what_of}; blue of the query's own class, hatched of others."
+    sub = f"Left: queries. Bars: weights of {what_of}. Blue: the query's class; hatched: others."
     return sheet.save(y + BAR + 1.75, f"{what}: what was recalled", sub, path)
 
 
@@ -87,13 +87,14 @@ def _slots(kept: KeptSets, episode: int, weights: Floats) -> list[_Slot]:
     """The slots by class."""
     labels = kept.support_y[episode]
     if len(weights) == len(labels):
-        return [_Slot(kept.support_x[episode, i], int(labels[i]), float(weights[i])) for i in np.argsort(labels, kind="stable")]
+        return [
+            _Slot(kept.support_x[episode, i], int(labels[i]), float(weights[i]))
+            for i in np.argsort(labels, kind="stable")
+        ]
     return [_Slot(first_of(kept, episode, label), label, float(weight)) for label, weight in enumerate(weights)]
 
 
-def _one(
-    sheet: Sheet, x: float, y: float, kept: KeptSets, episode: int, query: int, count: int, size: float
-) -> None:
+def _one(sheet: Sheet, x: float, y: float, kept: KeptSets, episode: int, query: int, count: int, size: float) -> None:
     """A query whose bars hang from ``y`` to ``y + BAR``, above the pictures."""
     assert kept.weights is not None
     true, right = int(kept.query_y[episode, query]), bool(kept.right[episode, query])
@@ -116,10 +117,9 @@ def _one(
 def _bar(sheet: Sheet, x: float, y: float, weight: float, own: bool, count: int, size: float) -> None:
     high = BAR * min(1.0, max(0.0, weight))
     sheet.frame(Frame(x, y + BAR - 0.06, 1, 0.012, GRID, 0.6))
-    look = (OWN, 0.0, None) if own else (OTHER, 1.0, "//////")
-    if high > 0.005:
+    look = (OWN, 0.0, None) if own else (OTHER, 0.8, "//////")
+    if weight >= 0.01:
         sheet.frame(Frame(x + 0.12, y + BAR - 0.06 - high, 0.76, high, *look))
     if count <= 12 or weight >= 0.1:
         told = f"{weight:.2f}" if count <= 12 else f"{weight:.1f}".lstrip("0")
         sheet.write(Label(x + 0.5, y + BAR - 0.1 - high, told, size, SOFT, down="bottom"))
-

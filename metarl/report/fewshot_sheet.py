@@ -87,8 +87,9 @@ class Sheet:
             colors = ("gray_r" if self.ink else "gray") if grey else None
             axes.imshow(shown, cmap=colors, vmin=0, vmax=255, extent=(x, x + 1, y + 1, y), interpolation="nearest")
         for x, y, width, height_, color, line, hatch in self._frames:
-            look = {"edgecolor": color, "facecolor": "none" if line else color, "lw": line, "hatch": hatch}
-            axes.add_patch(Rectangle((x, y), width, height_, **look))
+            inside = "none" if line else color
+            patch = Rectangle((x, y), width, height_, edgecolor=color, facecolor=inside, lw=line, hatch=hatch)
+            axes.add_patch(patch)
         for x, y, text, size, color, across, down, bold in self._labels:
             weight = "bold" if bold else "normal"
             axes.text(x, y, plain(text), fontsize=size, color=color, ha=across, va=down, fontweight=weight)
@@ -119,4 +120,3 @@ def wrong_of(right: Array) -> str:
     """Such as ``12 of 400 are wrong``."""
     wrong, total = int((~right.astype(bool)).sum()), right.size
     return f"{wrong:,} of {total:,} {'is' if wrong == 1 else 'are'} wrong"
-

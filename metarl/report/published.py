@@ -1,8 +1,8 @@
 """Published results on Omniglot to set beside ours, in per cent.
 
 Those of episodes are on the standard split of 28 by 28 images, where the four rotations of a character count as
-classes of their own; those of streams are by the how-manieth example of its class was asked for. All are the papers' own
-figures, where no other source is named.
+classes of their own; those of streams are by instance, the how-manieth example of its class that was shown. They are
+the papers' own figures, where no other source is named.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ class Published(NamedTuple):
 class PublishedStream(NamedTuple):
     """What was published of a learner on streams."""
 
+    name: str
     source: str
     accuracy: Mapping[int, float]
     """By instance, from 1."""
@@ -68,12 +69,12 @@ _FIVE_CLASSES = ("one_hot", 5)
 STREAMS: Mapping[str, Mapping[tuple[str, int], PublishedStream]] = {
     "mann": {
         _FIVE_CLASSES: PublishedStream(
-            "MANN, Santoro et al. 2016", {1: 36.4, 2: 82.8, 3: 91.0, 4: 92.6, 5: 94.9, 10: 98.1}
+            "MANN", "Santoro et al. 2016", {1: 36.4, 2: 82.8, 3: 91.0, 4: 92.6, 5: 94.9, 10: 98.1}
         )
     },
     "lstm": {
         _FIVE_CLASSES: PublishedStream(
-            "LSTM, Santoro et al. 2016", {1: 24.4, 2: 49.5, 3: 55.3, 4: 61.0, 5: 63.6, 10: 62.5}
+            "LSTM", "Santoro et al. 2016", {1: 24.4, 2: 49.5, 3: 55.3, 4: 61.0, 5: 63.6, 10: 62.5}
         )
     },
 }

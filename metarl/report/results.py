@@ -1,7 +1,7 @@
 """Measured results: rows in ``docs/results/NAME.json``, written by the commands that measure, and their tables.
 
 ``docs/results.md`` holds a part that is generated from all the rows, ``docs/memory.md`` one from those of the recall
-benchmark; nobody edits these by hand::
+benchmark, ``docs/omniglot.md`` one from those of few-shot learning; nobody edits these by hand::
 
     python -m metarl.report.results docs
 """
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
-from metarl.report import recall
+from metarl.report import fewshot_results, recall
 from metarl.report.rows import Row, meets, read, upsert
 from metarl.runs import replacing
 
@@ -73,15 +73,25 @@ def render_memory(docs_dir: str | Path) -> str:
     return _between(docs / "memory.md", recall.markdown(read(docs / "results" / f"{recall.NAME}.json")))
 
 
+def render_omniglot(docs_dir: str | Path) -> str:
+    """The same of ``omniglot.md``: the accuracies as its own tables, then all other rows as in ``results.md``."""
+    docs = Path(docs_dir)
+    rows = read(docs / "results" / f"{fewshot_results.NAME}.json")
+    others = [row for row in rows if not fewshot_results.is_accuracy(row)]
+    more = f"Other measurements:\n\n{markdown(others)}" if others else ""
+    return _between(docs / "omniglot.md", "\n".join(filter(None, [fewshot_results.markdown(rows), more])))
+
+
 def write_markdown(docs_dir: str | Path) -> Path:
-    """Make the generated parts of ``docs_dir/results.md`` and, where there is one, of ``docs_dir/memory.md`` anew.
+    """Make the generated parts of ``docs_dir/results.md`` and, where there are such, of the other pages anew.
 
     They are made from ``docs_dir/results/*.json``; see :func:`render`. Returns the path of ``results.md``.
     """
     docs = Path(docs_dir)
     pages = {docs / "results.md": render(docs)}
-    if (docs / "memory.md").is_file():
-        pages[docs / "memory.md"] = render_memory(docs)
+    for name, made in (("memory.md", render_memory), ("omniglot.md", render_omniglot)):
+        if (docs / name).is_file():
+            pages[docs / name] = made(docs)
     for page, text in pages.items():
         with replacing(page) as temporary:
             temporary.write_text(text, encoding="utf-8")
@@ -129,11 +139,14 @@ def _row_cells(number: int, row: Row) -> list[str]:
         (True, True): f"{_shown(low)} to {_shown(high)}",
     }
     verdict = "–" if low is None and high is None else "met" if meets(row) else "**short**"
-    training = f"{row.train_steps:,} steps, {row.train_seconds:,.0f} s" if row.train_steps or row.train_seconds else "–"
+    unit = "episodes" if fewshot_results.is_accuracy(row) else "steps"
+    training = (
+        f"{row.train_steps:,} {unit}, {row.train_seconds:,.0f} s" if row.train_steps or row.train_seconds else "–"
+    )
     training += f", {row.parameters:,} parameters" if row.parameters else ""
     return [
         str(number),
-        row.setting,
+        f"{row.setting}; {row.flags}" if row.flags else row.setting,
         row.method,
         row.metric,
         ours if meets(row) else f"**{ours}**",

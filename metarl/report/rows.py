@@ -43,11 +43,13 @@ class Row:
     train_seconds: float
     """Of one training run; 0 where nothing was trained."""
     train_steps: int
-    """Environment steps of one training run; 0 where nothing was trained."""
+    """Environment steps of one training run, or its few-shot episodes; 0 where nothing was trained."""
     commit: str
     """What :func:`commit` said when the command started."""
     parameters: int = 0
     """Trained numbers of the model; 0 where it is not told."""
+    flags: str = ""
+    """What else has to be known to compare the method with others; it may be empty."""
 
     def __post_init__(self) -> None:
         for name in ("setting", "method", "metric", "command", "commit"):
@@ -57,6 +59,7 @@ class Row:
         _number("ours", self.ours)
         if self.se is not None:
             _number("se", self.se, least=0)
+        _check("flags", self.flags, str, "a text")
         for name in ("n_tasks", "train_steps", "parameters"):
             _check(name, getattr(self, name), int, "a whole number")
             _number(name, getattr(self, name), least=0)
@@ -76,9 +79,9 @@ class Row:
         object.__setattr__(self, "goal", tuple(self.goal))
 
     @property
-    def key(self) -> tuple[str, str, str]:
-        """What makes two rows the same result: setting, method, metric."""
-        return self.setting, self.method, self.metric
+    def key(self) -> tuple[str, str, str, str]:
+        """What makes two rows the same result: setting, method, metric, and flags."""
+        return self.setting, self.method, self.metric, self.flags
 
     @classmethod
     def from_json(cls, data: Any) -> Row:

@@ -1,11 +1,14 @@
-"""Few-shot episodes: labels that follow nothing, and queries that no support example is."""
+"""Few-shot episodes and streams: labels that follow nothing, queries that no support example is, kins and families."""
 
 from __future__ import annotations
+
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 
-from metarl.data.fewshot import Clusters, Episodes, FewShotSource, Glyphs, Pool
+from metarl.data.fewshot import Clusters, Episodes, FewShotSource, Glyphs, Labels, Pool, distinct, instances
+from metarl.types import Ints
 
 CLASSES, EACH = 12, 8
 
@@ -14,9 +17,10 @@ def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def numbered() -> Pool:
+def numbered(classes: int = CLASSES, **options: Any) -> Pool:
     """Examples that are their own numbers: class and example."""
-    return Pool(np.stack(np.meshgrid(np.arange(CLASSES), np.arange(EACH), indexing="ij"), -1))
+    numbers = np.stack(np.meshgrid(np.arange(classes), np.arange(EACH), indexing="ij"), -1)
+    return Pool(numbers.astype(np.uint8), **options)
 
 
 def sources() -> list[FewShotSource]:
@@ -28,7 +32,8 @@ def test_an_episode_has_the_shapes_it_says(source: FewShotSource) -> None:
     episodes = source.sample(rng(), 4, ways=3, shots=2, queries=5)
     assert episodes.support_x.shape == (4, 6, *source.shape)
     assert episodes.query_x.shape == (4, 15, *source.shape)
-    assert episodes.support_x.dtype == episodes.query_x.dtype == np.float32
+    expected = np.float32 if isinstance(source, Clusters) else np.uint8
+    assert episodes.support_x.dtype == episodes.query_x.dtype == expected
     for y, count in ((episodes.support_y, 2), (episodes.query_y, 5)):
         assert all(np.bincount(row).tolist() == [count] * 3 for row in y)
 
@@ -38,6 +43,8 @@ def test_sampling_is_pure_in_the_generator(source: FewShotSource) -> None:
     first, again, other = (source.sample(rng(seed), 2, 3, 1, 1) for seed in (0, 0, 1))
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
     assert not np.array_equal(first.support_x, other.support_x)
+    stream, same = (source.sample_streams(rng(0), 2, 3, 2, "letters") for _ in range(2))
+    assert all(np.array_equal(a, b) for a, b in zip(stream, same, strict=True))
 
 
 def test_a_label_means_one_class_in_support_and_queries_alike() -> None:
@@ -84,19 +91,140 @@ def test_clusters_are_points_with_noise() -> None:
     assert x.mean(2).std() == pytest.approx(np.sqrt(1 + 0.25**2 / 50), rel=0.03)
 
 
-def test_glyphs_are_drawn_once_and_come_as_numbers_from_0_to_1() -> None:
+def test_glyphs_are_drawn_once_and_stay_bytes() -> None:
     source = Glyphs("validation", 6, 4)
     assert Glyphs("validation", 6, 4).examples is source.examples
     assert not source.examples.flags.writeable
     x = source.sample(rng(), 3, 5, 1, 2).query_x
-    assert x.min() == 0
-    assert 0.99 < x.max() <= 1
+    assert x.dtype == source.dtype == np.uint8
+    assert (x.min(), x.max()) == (0, 255)
+
+
+def test_other_numbers_than_bytes_become_float32() -> None:
+    pool = Pool(np.linspace(0, 1, 24).reshape(4, 3, 2))
+    assert pool.dtype == np.float32
+    assert pool.sample(rng(), 1, 2, 1, 1).query_x.dtype == np.float32
+
+
+@pytest.mark.parametrize(("below", "count"), [(7, 3), (70, 2)], ids=["sorted", "drawn again"])
+def test_every_row_of_different_numbers_is_as_probable(below: int, count: int) -> None:
+    drawn = distinct(rng(), 400_000, below, count)
+    code = drawn @ below ** np.arange(count)
+    numbers = np.indices((below,) * count).reshape(count, -1)
+    fine = [np.unique(row).size == count for row in numbers.T]
+    shares = np.bincount(code, minlength=below**count)
+    expected = 400_000 / sum(fine)
+    allowed = shares[(numbers[:, fine].T @ below ** np.arange(count))]
+    assert allowed.sum() == 400_000, "a number comes twice in a row"
+    chi_square = ((allowed - expected) ** 2 / expected).sum()
+    assert chi_square < sum(fine) + 4 * np.sqrt(2 * sum(fine))
+
+
+def test_many_numbers_of_many_are_all_different() -> None:
+    drawn = distinct(rng(), 300, 1028, 200)
+    assert all(np.unique(row).size == 200 for row in drawn)
+    assert drawn.min() >= 0
+    assert drawn.max() < 1028
+
+
+def test_trap_30_no_two_of_one_kin_are_in_one_episode() -> None:
+    kin = np.arange(CLASSES) % 5
+    drawn = numbered(kin=kin).sample(rng(), 2000, ways=5, shots=1, queries=1).support_x[..., 0]
+    assert all(sorted(row) == [0, 1, 2, 3, 4] for row in kin[drawn])
+    shares = np.bincount(drawn.ravel(), minlength=CLASSES) / 2000
+    assert shares == pytest.approx(1 / np.bincount(kin)[kin], abs=0.04), "members of a kin are not as probable"
+
+
+def test_trap_31_within_a_family_all_classes_are_of_it() -> None:
+    families = np.array([7, 7, 7, 7, 7, 7, -1, -1, -1, 4, 4, 4])
+    source = numbered(families=families, within_family=True)
+    drawn = families[source.sample(rng(), 3000, ways=3, shots=1, queries=1).support_x[..., 0]]
+    assert (drawn == drawn[:, :1]).all()
+    for family in (7, -1, 4):
+        assert (drawn[:, 0] == family).mean() == pytest.approx(1 / 3, abs=0.04)
+    large = source.sample(rng(), 500, ways=5, shots=1, queries=1).support_x[..., 0]
+    assert (families[large] == 7).all(), "families too small for the ways are left out"
+    assert all(np.unique(row).size == 5 for row in large)
+    assert np.bincount(large.ravel()) / 500 == pytest.approx(5 / 6, abs=0.06)
+
+
+def test_kins_within_a_family() -> None:
+    kin, families = np.arange(CLASSES) // 2, np.arange(CLASSES) // 6
+    source = numbered(kin=kin, families=families, within_family=True)
+    drawn = source.sample(rng(), 500, ways=3, shots=1, queries=1).support_x[..., 0]
+    assert (families[drawn] == families[drawn][:, :1]).all()
+    assert all(np.unique(row).size == 3 for row in kin[drawn])
+    assert set(drawn.ravel()) == set(range(CLASSES))
+
+
+def test_shared_examples_part_the_drawers_of_support_and_queries() -> None:
+    episodes = numbered(shared_examples=True).sample(rng(), 300, ways=4, shots=2, queries=3)
+    seen = np.zeros(EACH, int)
+    for support, queries in zip(episodes.support_x[..., 1], episodes.query_x[..., 1], strict=True):
+        assert len(set(support)) == 2
+        assert len(set(queries)) == 3
+        assert not set(support) & set(queries)
+        seen[list(set(support))] += 1
+    assert seen.min() > 0.5 * 300 * 2 / EACH
+    apart = numbered().sample(rng(), 300, ways=4, shots=2, queries=3)
+    assert any(set(s) & set(q) for s, q in zip(apart.support_x[..., 1], apart.query_x[..., 1], strict=True))
+
+
+def words(y: Ints) -> Ints:
+    """One number for each label."""
+    return y @ 5 ** np.arange(y.shape[-1])
+
+
+@pytest.mark.parametrize("labels", get_args(Labels))
+def test_a_stream_shows_every_class_as_often_and_nothing_twice(labels: Labels) -> None:
+    streams = numbered().sample_streams(rng(), 400, ways=5, per_class=6, labels=labels)
+    assert streams.x.shape == (400, 30, 2)
+    assert streams.y.shape == (400, 30, 1 if labels == "one_hot" else 5)
+    assert streams.y.max() == 4
+    assert streams.y.min() == 0
+    for x, y in zip(streams.x, words(streams.y), strict=True):
+        assert len({tuple(example) for example in x.tolist()}) == 30
+        assert sorted(np.unique(x[:, 0], return_counts=True)[1]) == [6] * 5
+        assert len({(number, label) for number, label in zip(x[:, 0], y, strict=True)}) == 5
+        assert len(set(y)) == 5, "two classes have one label"
+
+
+def test_trap_24_a_label_of_a_stream_does_not_follow_the_class() -> None:
+    streams = numbered().sample_streams(rng(), 6000, ways=4, per_class=1)
+    shares = np.zeros((CLASSES, 4))
+    np.add.at(shares, (streams.x[..., 0].astype(int), streams.y[..., 0]), 1)
+    expected = 6000 / CLASSES
+    assert ((shares - expected) ** 2 / expected).sum() < 80  # as in the same test for episodes
+
+
+def test_traps_25_and_26_neither_the_step_nor_the_label_before_tells_a_label() -> None:
+    y = numbered().sample_streams(rng(), 8000, ways=4, per_class=3).y[..., 0]
+    for label in range(4):
+        assert (y == label).mean(0) == pytest.approx(0.25, abs=0.02)
+    # One of the four classes has one of its three examples behind it, and 2 of the 11 left are of this class.
+    assert (y[:, 1:] == y[:, :-1]).mean(0) == pytest.approx(2 / 11, abs=0.02)
+
+
+def test_letters_are_drawn_anew_in_every_stream() -> None:
+    y = numbered().sample_streams(rng(), 3000, ways=5, per_class=1, labels="letters").y
+    for letter in range(5):
+        assert (y == letter).mean((0, 1)) == pytest.approx(0.2, abs=0.02)
+    assert np.unique(words(y)).size > 3000, "of 3125 strings"
+
+
+def test_instances_count_the_examples_of_a_class() -> None:
+    one_hot = np.array([[1, 0, 1, 1, 2, 0], [2, 2, 2, 0, 1, 0]])[..., None]
+    expected = [[1, 1, 2, 3, 1, 2], [1, 2, 3, 1, 1, 2]]
+    assert instances(one_hot).tolist() == expected
+    strings = np.array([[0, 4, 1], [4, 1, 0], [0, 4, 0]])[one_hot[..., 0]]
+    assert instances(strings).tolist() == expected
 
 
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
         ((1, 13, 1, 1), "13 ways were asked of Pool, which has 12 classes"),
+        ((1, 5, 16, 5), "16 shots and 5 queries were asked of Pool"),
         ((1, 2, 5, 4), "5 shots and 4 queries were asked of Pool, which has 8 examples of a class"),
         ((0, 2, 1, 1), "n is 0"),
         ((1, 2, 0, 1), "shots is 0"),
@@ -105,6 +233,49 @@ def test_glyphs_are_drawn_once_and_come_as_numbers_from_0_to_1() -> None:
 def test_what_a_source_does_not_have_is_refused(asked: tuple[int, int, int, int], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         numbered().sample(rng(), *asked)
+
+
+def test_ways_that_kins_or_families_do_not_give_are_refused() -> None:
+    kin, families = np.arange(CLASSES) // 4, np.arange(CLASSES) // 6
+    with pytest.raises(ValueError, match="4 ways were asked of Pool, which has 12 classes of only 3 kins"):
+        numbered(kin=kin).sample(rng(), 1, 4, 1, 1)
+    with pytest.raises(ValueError, match="7 ways were asked of Pool, which has 6 classes in its largest family"):
+        numbered(families=families, within_family=True).sample(rng(), 1, 7, 1, 1)
+    with pytest.raises(ValueError, match=r"4 ways .* 3 kins of classes in its largest family"):
+        numbered(kin=np.arange(CLASSES) // 2, families=families, within_family=True).sample(rng(), 1, 4, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"kin": np.arange(5)}, r"kin is int64 of shape \(5,\), expected whole numbers \(12,\)"),
+        ({"families": np.zeros(CLASSES)}, "families is float64"),
+        ({"within_family": True}, "within_family=True without families"),
+        ({"kin": np.zeros(CLASSES, int), "families": np.arange(CLASSES)}, "one kin are of several families"),
+    ],
+)
+def test_kins_and_families_that_do_not_fit_are_refused(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        numbered(**options)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ((1, 13, 1), "13 ways were asked of Pool, which has 12 classes"),
+        ((1, 2, 9), "streams of 9 examples of each class were asked of Pool, which has 8"),
+        ((1, 2, 0), "per_class is 0"),
+        ((1, 2, 1, "words"), "unknown labels 'words'; there are one_hot, letters"),
+    ],
+)
+def test_streams_that_a_source_does_not_have_are_refused(asked: tuple[Any, ...], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        numbered().sample_streams(rng(), *asked)
+
+
+def test_more_classes_than_strings_of_letters_are_refused() -> None:
+    with pytest.raises(ValueError, match="3126 ways were asked with labels of letters"):
+        Clusters(1).sample_streams(rng(), 1, 3126, 1, "letters")
 
 
 def test_sources_of_nothing_are_refused() -> None:

@@ -1,0 +1,140 @@
+"""Distorted drawings: each by a map of its own, which moves ink where it says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from metarl.data.distort import Distorted, Distortion, distort, draw_maps, warp
+from metarl.data.fewshot import Clusters, Glyphs, Pool
+from metarl.data.glyphs import Pictures
+from metarl.types import Array, Floats
+
+MANN = Distortion(rotation=11.25, shift=2, law="uniform")
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def pictures(n: int = 100, height: int = 12, width: int = 12) -> Pictures:
+    return rng().integers(256, size=(n, height, width), dtype=np.uint8)
+
+
+def maps(n: int, turn: Any = ((1, 0), (0, 1)), shift: Any = (0, 0)) -> Floats:
+    return np.broadcast_to(np.column_stack([turn, shift]), (n, 2, 3))
+
+
+def test_no_distortion_leaves_pictures_as_they_are() -> None:
+    x = pictures(height=9)
+    assert np.array_equal(distort(rng(), x, Distortion()), x)
+
+
+@pytest.mark.parametrize(("right", "down"), [(3, 0), (0, -2), (-1, 4), (20, 0)])
+def test_a_shift_of_whole_pixels_rolls_and_brings_in_paper(right: int, down: int) -> None:
+    x = pictures(width=10)
+    padded = np.pad(x, ((0, 0), (20, 20), (20, 20)))
+    rolled = np.roll(padded, (down, right), (1, 2))[:, 20:-20, 20:-20]
+    assert np.array_equal(warp(x, maps(len(x), shift=(right, down))), rolled)
+
+
+def test_a_quarter_turn_is_one() -> None:
+    x = pictures()
+    assert np.array_equal(warp(x, maps(len(x), turn=[[0, 1], [-1, 0]])), np.rot90(x, 1, (1, 2)))
+    angle = np.deg2rad(-90)
+    turn = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    assert np.array_equal(warp(x, maps(len(x), turn=turn)), np.rot90(x, 1, (1, 2)))
+
+
+def by_hand(picture: Array, to: Floats) -> Floats:
+    """Bilinear interpolation, pixel by pixel."""
+    height, width = picture.shape
+    middle = np.array([(width - 1) / 2, (height - 1) / 2])
+    out = np.zeros((height, width))
+    for row, column in np.ndindex(height, width):
+        x, y = np.linalg.solve(to[:, :2], [column, row] - middle - to[:, 2]) + middle
+        for r in (int(np.floor(y)), int(np.floor(y)) + 1):
+            for c in (int(np.floor(x)), int(np.floor(x)) + 1):
+                if 0 <= r < height and 0 <= c < width:
+                    out[row, column] += (1 - abs(x - c)) * (1 - abs(y - r)) * picture[r, c]
+    return out
+
+
+def test_pixels_are_interpolated_between_four() -> None:
+    x = pictures(70, 8, 11)  # more than are warped at once
+    to = draw_maps(rng(1), 70, Distortion(rotation=40, scale=0.3, shear=0.3, shift=2))
+    warped = warp(x, to)
+    for number in range(0, 70, 3):
+        # places are rounded to 1/256 pixel in both directions: at most 255 / 512 for each, and the rounding of the ink
+        assert np.abs(warped[number] - by_hand(x[number], to[number])).max() <= 1.5
+
+
+def test_far_away_is_paper() -> None:
+    x = pictures(4)
+    assert not warp(x, maps(4, shift=(1e9, -1e9))).any()
+    assert warp(x, maps(4, turn=[[1e-9, 0], [0, 1e-9]])).shape == x.shape
+
+
+def test_distorting_is_pure_in_the_generator_and_gives_each_picture_its_own_map() -> None:
+    x = np.repeat(pictures(1, 28, 28), 60, 0)
+    before = x.copy()
+    first, again, other = (distort(rng(seed), x, MANN) for seed in (0, 0, 1))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+    assert np.array_equal(x, before)
+    assert len({picture.tobytes() for picture in first}) == 60
+
+
+def test_maps_spread_as_the_options_say() -> None:
+    to = draw_maps(rng(), 20_000, Distortion(rotation=10, shift=1.5))
+    assert np.rad2deg(np.arctan2(to[:, 1, 0], to[:, 0, 0])).std() == pytest.approx(10, rel=0.03)
+    assert to[:, :, 2].std(0) == pytest.approx(1.5, rel=0.03)
+    to = draw_maps(rng(), 20_000, Distortion(scale=0.2, shear=0.1))
+    assert np.log(to[:, [0, 1], [0, 1]]).std(0) == pytest.approx(0.2, rel=0.03)
+    assert (to[:, 0, 1] / to[:, 1, 1]).std() == pytest.approx(0.1, rel=0.03)
+    assert np.corrcoef(to[:, 0, 0], to[:, 1, 1])[0, 1] == pytest.approx(0, abs=0.03)
+
+
+def test_the_augmentation_of_mann_is_bounded() -> None:
+    to = draw_maps(rng(), 20_000, MANN)
+    angle = np.rad2deg(np.arctan2(to[:, 1, 0], to[:, 0, 0]))
+    assert (angle.min(), angle.max()) == (pytest.approx(-11.25, abs=0.02), pytest.approx(11.25, abs=0.02))
+    assert np.abs(to[:, :, 2]).max(0) == pytest.approx(2, abs=0.01)
+    assert np.linalg.det(to[:, :, :2]) == pytest.approx(1)
+
+
+def test_a_distorted_source_draws_what_its_source_draws_and_distorts_it() -> None:
+    source = Glyphs("train", 6, 4)
+    same, other = Distorted(source, Distortion()), Distorted(source, MANN)
+    assert (other.shape, other.classes, other.per_class) == ((28, 28), 6, 4)
+    plain = source.draw(rng(), 2, 5, 3)
+    assert np.array_equal(same.draw(rng(), 2, 5, 3), plain)
+    assert (other.draw(rng(), 2, 5, 3) != plain).any((3, 4)).all()
+    streams = other.sample_streams(rng(), 2, 5, 3)
+    assert streams.x.dtype == np.uint8
+    assert streams.x.shape == (2, 15, 28, 28)
+
+
+def test_a_distorted_source_refuses_what_its_source_refuses() -> None:
+    source = Distorted(Pool(np.zeros((6, 4, 8, 8), np.uint8), kin=np.arange(6) // 2), MANN)
+    with pytest.raises(ValueError, match="4 ways were asked of Pool, which has 6 classes of only 3 kins"):
+        source.sample(rng(), 1, 4, 1, 1)
+    with pytest.raises(ValueError, match="5 examples of each class were asked of Pool, which has 4"):
+        source.sample_streams(rng(), 1, 2, 5)
+
+
+def test_what_cannot_be_distorted_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"Clusters have shape \(16,\), expected \(H, W\)"):
+        Distorted(Clusters(), MANN)
+    with pytest.raises(ValueError, match=r"float32 of shape \(2, 8, 8\), expected uint8 \[n, H, W\]"):
+        distort(rng(), np.zeros((2, 8, 8), np.float32), MANN)
+    with pytest.raises(ValueError, match=r"maps have shape \(1, 2, 3\), expected \(2, 2, 3\)"):
+        warp(pictures(2), maps(1))
+    with pytest.raises(ValueError, match="shift=-1"):
+        Distortion(shift=-1)
+    with pytest.raises(ValueError, match="rotation=nan"):
+        Distortion(rotation=float("nan"))
+    with pytest.raises(ValueError, match="law='cauchy'"):
+        Distortion(law="cauchy")  # type: ignore[arg-type]

@@ -1,0 +1,253 @@
+"""Folders of images: how classes part into splits, what a picture becomes, and what is refused."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from metarl.data import images
+from metarl.data.images import FORMATS, Images, ImagesError, class_folders, read_image
+from metarl.types import SPLITS
+
+
+def make(folder: Path, classes: int = 6, each: int = 3, *, side: int = 8, colour: bool = False) -> Path:
+    """Class folders with images of random numbers."""
+    rng = np.random.default_rng(0)
+    for number in range(classes):
+        place = folder / f"class{number}"
+        place.mkdir(parents=True)
+        for example in range(each):
+            shape = (side, side, 3) if colour else (side, side)
+            Image.fromarray(rng.integers(256, size=shape, dtype=np.uint8)).save(place / f"{example}.png")
+    return folder
+
+
+def save(path: Path, numbers: object, **options: Any) -> Path:
+    Image.fromarray(np.asarray(numbers)).save(path, **options)
+    return path
+
+
+def test_a_folder_of_classes_is_a_source(tmp_path: Path) -> None:
+    train = Images("train", make(tmp_path), 8)
+    assert train.names == sorted(train.names)
+    assert train.examples.shape == (2, 3, 8, 8)
+    assert train.left_out == 0
+    assert np.array_equal(train.examples[1, 2], np.asarray(Image.open(tmp_path / train.names[1] / "2.png")))
+    assert train.sample(np.random.default_rng(0), 4, 2, 1, 2).query_x.dtype == np.uint8
+
+
+@pytest.mark.parametrize(("classes", "counts"), [(6, [2, 2, 2]), (10, [6, 2, 2]), (100, [70, 10, 20])])
+def test_trap_21_classes_part_by_their_names_alone(tmp_path: Path, classes: int, counts: list[int]) -> None:
+    for number in range(classes):
+        (tmp_path / f"class{number}").mkdir()
+    parts = [[place.name for place in class_folders(split, tmp_path)] for split in SPLITS]
+    assert [len(part) for part in parts] == counts
+    assert len({name for part in parts for name in part}) == classes
+    assert all(part == sorted(part) for part in parts)
+    order = sorted((hashlib.sha256(name.encode()).hexdigest(), name) for part in parts for name in part)
+    assert {name for _, name in order[: counts[1]]} == set(parts[1])
+    assert {name for _, name in order[sum(counts[1:]) :]} == set(parts[0])
+
+
+def test_an_accent_written_in_another_way_leaves_a_class_in_its_split(tmp_path: Path) -> None:
+    assert images._hash("e\u0301") == images._hash("\u00e9")
+    assert images._hash("\udcff")
+
+
+@pytest.mark.parametrize("validation", ["validation", "val"])
+def test_folders_of_splits_are_the_splits(tmp_path: Path, validation: str) -> None:
+    for name, count in (("train", 4), (validation, 2), ("test", 3)):
+        for number in range(count):
+            (tmp_path / name / f"{name}{number}").mkdir(parents=True)
+    (tmp_path / "more" / "classes").mkdir(parents=True)
+    assert [len(class_folders(split, tmp_path)) for split in SPLITS] == [4, 2, 3]
+    assert class_folders("validation", tmp_path)[0] == tmp_path / validation / f"{validation}0"
+
+
+def test_a_class_called_test_is_a_class(tmp_path: Path) -> None:
+    for name in ("test", "a", "b", "c", "d", "e"):
+        (tmp_path / name).mkdir()
+    assert sum(len(class_folders(split, tmp_path)) for split in SPLITS) == 6
+
+
+def test_trap_29_a_class_in_two_splits_is_refused(tmp_path: Path) -> None:
+    for name in ("train/cat", "train/dog", "test/cat", "test/owl"):
+        (tmp_path / name).mkdir(parents=True)
+    with pytest.raises(ImagesError, match=r"the class cat of .* is in train and in test"):
+        class_folders("test", tmp_path)
+
+
+def test_a_split_without_its_folder_or_with_two_is_refused(tmp_path: Path) -> None:
+    for name in ("train/a", "train/b", "test/c", "test/d"):
+        (tmp_path / name).mkdir(parents=True)
+    with pytest.raises(ImagesError, match="class folders in train, test; expected one folder validation or val"):
+        class_folders("validation", tmp_path)
+    for name in ("validation/e", "val/f"):
+        (tmp_path / name).mkdir(parents=True)
+    with pytest.raises(ImagesError, match="train, val, validation, test; expected one folder"):
+        class_folders("validation", tmp_path)
+    with pytest.raises(ValueError, match="unknown split 'exam'"):
+        Images("exam", tmp_path)  # type: ignore[arg-type]
+
+
+def test_pictures_shrink_by_area_and_are_not_inverted(tmp_path: Path) -> None:
+    blocks = np.kron(np.array([[0, 40], [200, 255]], np.uint8), np.ones((7, 5), np.uint8))
+    blocks[:7, :5] = np.arange(35).reshape(7, 5)
+    small = read_image(save(tmp_path / "a.png", blocks), 2, grey=True)
+    assert small.dtype == np.uint8
+    assert small.tolist() == [[17, 40], [200, 255]]
+
+
+def test_colours_are_kept_or_made_grey(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", np.full((4, 4, 3), [255, 0, 100], np.uint8))
+    assert read_image(path, 2, grey=False).tolist() == [[[255, 0, 100]] * 2] * 2
+    luma = round(0.299 * 255 + 0.114 * 100)
+    assert read_image(path, 2, grey=True).tolist() == [[luma] * 2] * 2
+    grey = save(tmp_path / "b.png", np.full((4, 4), 7, np.uint8))
+    assert read_image(grey, 3, grey=False).tolist() == [[[7] * 3] * 3] * 3
+
+
+def test_colour_pictures_are_a_source(tmp_path: Path) -> None:
+    source = Images("test", make(tmp_path, colour=True), 4, grey=False)
+    assert source.shape == (4, 4, 3)
+    assert source.sample(np.random.default_rng(0), 2, 2, 1, 1).support_x.shape == (2, 2, 4, 4, 3)
+
+
+@pytest.mark.parametrize("suffix", [suffix for suffixes in FORMATS.values() for suffix in suffixes])
+def test_every_format_is_read(tmp_path: Path, suffix: str) -> None:
+    numbers = np.zeros((16, 16), np.uint8)
+    numbers[:, 8:] = 255
+    path = save(tmp_path / f"a{suffix.upper()}", numbers == 255 if suffix == ".pbm" else numbers)
+    assert np.abs(read_image(path, 2, grey=True) - np.array([[0.0, 255.0]] * 2)).max() <= 4
+    assert images._images(tmp_path, tmp_path) == [path]
+
+
+def test_what_is_transparent_becomes_white(tmp_path: Path) -> None:
+    ink = np.zeros((2, 2, 4), np.uint8)
+    ink[0, 0, 3] = 255
+    assert read_image(save(tmp_path / "a.png", ink), 2, grey=True).tolist() == [[0, 255], [255, 255]]
+    palette = Image.fromarray(np.array([[0, 1], [1, 1]], np.uint8)).convert("P")
+    palette.save(tmp_path / "b.png", transparency=1)
+    assert read_image(tmp_path / "b.png", 2, grey=True).tolist() == [[0, 255], [255, 255]]
+
+
+def test_sixteen_bits_become_eight(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", np.array([[0, 65535], [256 * 100, 65535]], np.uint16))
+    assert read_image(path, 2, grey=True).tolist() == [[0, 255], [100, 255]]
+    floats = save(tmp_path / "a.tif", np.zeros((2, 2), np.float32))
+    with pytest.raises(ImagesError, match=r"a\.tif cannot be read \(its numbers are of type F"):
+        read_image(floats, 2, grey=True)
+
+
+def test_what_a_camera_says_of_up_and_down_is_followed(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 3  # turned upside down
+    path = save(tmp_path / "a.png", np.array([[0, 50], [100, 150]], np.uint8), exif=exif)
+    assert read_image(path, 2, grey=True).tolist() == [[150, 100], [50, 0]]
+
+
+def test_classes_keep_as_many_images_as_the_smallest_has(tmp_path: Path) -> None:
+    make(tmp_path, each=3)
+    names = Images("train", tmp_path, 8).names
+    last = save(tmp_path / names[0] / "3.png", np.zeros((8, 8), np.uint8))
+    save(tmp_path / names[0] / "4.png", np.zeros((8, 8), np.uint8))
+    more = Images("train", tmp_path, 8)
+    assert (more.per_class, more.left_out) == (3, 2)
+    assert last.exists()
+    (tmp_path / names[1] / "0.png").unlink()
+    (tmp_path / names[1] / "1.png").unlink()
+    with pytest.raises(ImagesError, match=f"{names[1]} has 1 image, expected 2 or more"):
+        Images("train", tmp_path, 8)
+
+
+def test_hidden_and_other_files_are_left_out(tmp_path: Path) -> None:
+    make(tmp_path)
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "list.csv").write_text("a,b")
+    for number in range(6):
+        place = tmp_path / f"class{number}"
+        (place / "._0.png").write_bytes(b"of a file manager")
+        (place / "notes.txt").write_text("words")
+        (place / "deeper.png").mkdir()
+    assert [Images(split, tmp_path, 8).examples.shape[:2] for split in SPLITS] == [(2, 3)] * 3
+
+
+def test_a_link_out_of_the_folder_is_refused_and_one_inside_followed(tmp_path: Path) -> None:
+    folder = make(tmp_path / "data")
+    name = class_folders("train", folder)[0].name
+    inside = folder / name / "link.png"
+    inside.symlink_to("0.png")
+    assert Images("train", folder, 8).left_out == 1
+    inside.unlink()
+    outside = save(tmp_path / "secret.png", np.zeros((8, 8), np.uint8))
+    inside.symlink_to(outside)
+    with pytest.raises(ImagesError, match=r"link\.png is a link out of"):
+        Images("train", folder, 8)
+    inside.unlink()
+    (tmp_path / "secret").mkdir()
+    (folder / "class9").symlink_to(tmp_path / "secret")
+    with pytest.raises(ImagesError, match="class9 is a link out of"):
+        Images("train", folder, 8)
+
+
+def test_a_link_to_the_folder_itself_is_followed(tmp_path: Path) -> None:
+    make(tmp_path / "data")
+    (tmp_path / "link").symlink_to(tmp_path / "data")
+    assert Images("train", tmp_path / "link", 8).classes == 2
+
+
+@pytest.mark.parametrize("damage", ["cut", "words", "empty", "script"])
+def test_an_image_that_cannot_be_read_is_named(tmp_path: Path, damage: str) -> None:
+    make(tmp_path, side=64)
+    path = tmp_path / class_folders("train", tmp_path)[1].name / "1.png"
+    whole = path.read_bytes()
+    path.write_bytes(
+        {"cut": whole[:900], "words": b"no image", "empty": b"", "script": b"%!PS-Adobe-3.0 EPSF-3.0\n"}[damage]
+    )
+    with pytest.raises(ImagesError) as error:
+        Images("train", tmp_path)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("limit", [40, 20])
+def test_too_many_pixels_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
+    make(tmp_path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+    with pytest.raises(ImagesError, match=rf"\.png has too many pixels, expected at most {limit}"):
+        Images("train", tmp_path)
+
+
+def test_more_than_fits_into_memory_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        ImagesError, match=r"2 classes with 3 images each of .* would take 8\.4 GiB, expected 4 at most"
+    ):
+        Images("train", make(tmp_path), 38_700)
+
+
+def test_folders_without_classes_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ImagesError, match="there is no folder"):
+        Images("train", tmp_path / "nowhere")
+    with pytest.raises(ImagesError, match="has no folders; expected one with images for each class"):
+        Images("train", tmp_path)
+    (tmp_path / "one").mkdir()
+    with pytest.raises(ImagesError, match="has 1 class folders, expected 6 or more"):
+        Images("train", tmp_path)
+    for number in range(6):
+        (tmp_path / f"class{number}").mkdir()
+    with pytest.raises(ImagesError, match=r"the class folder .* has no images \(\.bmp, \.gif"):
+        Images("train", tmp_path)
+    with pytest.raises(ValueError, match="size=0"):
+        Images("train", tmp_path, 0)
+
+
+def test_a_split_folder_of_one_class_is_refused(tmp_path: Path) -> None:
+    for name in ("train/a", "train/b", "val/c", "test/d", "test/e"):
+        (tmp_path / name).mkdir(parents=True)
+    with pytest.raises(ImagesError, match=r"the validation split of .* has 1 of its classes, expected 2 or more"):
+        Images("validation", tmp_path)
