@@ -249,7 +249,8 @@ def make_tracker(
 ) -> Trackers:
     """The trackers of a run: ``metrics.jsonl`` in ``folder`` always, Weights & Biases unless ``mode`` is "disabled".
 
-    ``name`` is by default the folder's own, ``axis`` what steps are called. Raises FileExistsError where ``folder`` holds a ``metrics.jsonl``.
+    ``name`` is by default the folder's own, ``axis`` what steps are called. Raises FileExistsError where ``folder``
+    holds a ``metrics.jsonl``.
     """
     if mode not in get_args(WandbMode):
         raise ValueError(f"the Weights & Biases mode is {mode!r}, expected one of {', '.join(get_args(WandbMode))}")

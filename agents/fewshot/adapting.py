@@ -1,4 +1,4 @@
-"""What few-shot learners that learn by gradient descent have in common: their options, their net and their checks."""
+"""What few-shot learners of gradient descent have in common: options, the net, and checks of what they are given."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class GradientOptions:
     """Steps of an adaptation when queries are answered."""
     inner_lr: Annotated[float, Gt(0)] = 0.4
     """Size of these steps; where it is learned, the one that learning begins with."""
-    head: Literal["each", "one"] = "each"
-    """Whether every class has numbers of its own in the head that adaptation begins with, or all begin with the same
-    (Ye & Chao 2022, section 5): then labels are symmetric, and episodes may have any number of classes."""
     learned_lr: bool = False
     """Whether every number adapted has a step size of its own, learned with it (Meta-SGD, Li et al. 2017)."""
+    head: Literal["each", "one"] = "each"
+    """Whether every class has weights of its own in the head that adaptation begins with, or all begin with the same
+    (Ye & Chao 2022, section 5): then nothing hangs on which label a class has, and any number of classes will do."""
     batch: Annotated[int, Ge(1)] | None = None
     """Examples of one step of ``reptile`` in training, taken in turn from those of an episode; None: all of them."""
     width: Annotated[int, Ge(1)] = 64
@@ -50,6 +50,11 @@ class GradientOptions:
             raise ConfigError(
                 "learned_lr = true with algorithm = 'reptile': its gradient says nothing of step sizes; "
                 "use 'maml', 'fomaml' or 'anil', or leave it out"
+            )
+        if self.algorithm == "reptile" and self.head == "one":
+            raise ConfigError(
+                "head = 'one' with algorithm = 'reptile': it would move to the mean of heads of all labels, which is "
+                "none; use head = 'each'"
             )
         if self.algorithm != "reptile" and self.batch is not None:
             raise ConfigError(
@@ -67,7 +72,7 @@ class GradientLearner(FewShotLearner):
     Args:
         observation: shape of one example, an image ``[H, W]``, ``[H, W, C]`` or ``[C, H, W]`` of bytes or of numbers
             from 0 to 1.
-        ways: classes of every episode.
+        ways: classes of every episode; of no matter with ``head = "one"``, which takes as many as there are labels.
         options: how it adapts.
         transductive: batch norm takes its statistics for queries from all queries of the episode, as MAML's did; else
             from the support.
@@ -87,6 +92,11 @@ class GradientLearner(FewShotLearner):
         self.net = AdaptableNet(self.observation, outputs, width=options.width, precision=options.precision)
         sizes = {name: nn.Parameter(torch.full_like(p, options.inner_lr)) for name, p in self._fast().items()}
         self.step_sizes = nn.ParameterDict(sizes if options.learned_lr else {})
+
+    @property
+    def first_order(self) -> bool:
+        """Whether the meta-gradient leaves out how the gradients of the inner loop depend on the parameters."""
+        return self.options.algorithm in ("fomaml", "reptile")
 
     @abstractmethod
     def adapted(self, support_x: Tensor | Array, support_y: Tensor | Array) -> dict[str, Tensor]:
@@ -118,15 +128,15 @@ class GradientLearner(FewShotLearner):
 
     def loss(self, episodes: Episodes) -> Tensor:
         """Cross-entropy of the queries' labels after ``steps`` of adaptation, in nats."""
-        given = self._checked(episodes.support_x, episodes.support_y, episodes.query_x)
-        logits = self._answers(*given, self.options.steps)
-        return cross_entropy(logits, self._labels(episodes.query_y, logits, "query_y")).mean()
+        support, labels, queries = self._checked(episodes.support_x, episodes.support_y, episodes.query_x)
+        answers = self._labels(episodes.query_y, queries, "query_y", self._ways(labels))
+        return cross_entropy(self._answers(support, labels, queries, self.options.steps), answers).mean()
 
     def _side_by_side(self, labels: Tensor) -> dict[str, Tensor]:
         """A set of adapted parameters for each of the episodes with these labels; nothing is copied."""
         tasks, ways = len(labels), self._ways(labels)
         return {
-            name: p.expand(tasks, *p.shape[:-1], ways) if name in HEAD else p.expand(tasks, *p.shape)
+            name: p.expand(tasks, *p.shape[:-1], ways if name in HEAD else p.shape[-1])
             for name, p in self._fast().items()
         }
 
@@ -147,13 +157,13 @@ class GradientLearner(FewShotLearner):
 
     def _checked_support(self, support_x: Tensor | Array, support_y: Tensor | Array) -> tuple[Tensor, Tensor]:
         support = self._examples(support_x, "support_x")
-        labels = self._labels(support_y, support, "support_y")
+        labels = self._labels(support_y, support, "support_y", self.ways if self.options.head == "each" else None)
         there = F.one_hot(labels, self._ways(labels)).any(1)
         if not there.all():
             episode, missing = (~there).nonzero()[0].tolist()
             raise ValueError(
-                f"the support of episode {episode} has no example of class {missing}, but this learner's head has "
-                f"{self.ways} classes; give an example of each, or make the learner with as many ways as there are"
+                f"the support of episode {episode} has no example of class {missing}, but there are "
+                f"{there.shape[1]} classes; give an example of each, or make the learner with as many ways as there are"
             )
         return support, labels
 
@@ -164,14 +174,14 @@ class GradientLearner(FewShotLearner):
             raise ValueError(f"{name} has shape {list(x.shape)}, expected [{expected}] with B and S at least 1")
         return x.to(self.net.weight) / 255 if x.dtype == torch.uint8 else x.to(self.net.weight)
 
-    def _labels(self, y: Tensor | Array, x: Tensor, name: str) -> Tensor:
+    def _labels(self, y: Tensor | Array, x: Tensor, name: str, ways: int | None) -> Tensor:
         y, shape = torch.as_tensor(y, device=x.device), x.shape[:2]
         if y.shape != shape or y.is_floating_point():
             raise ValueError(f"{name} is {y.dtype} of shape {list(y.shape)}, expected whole numbers {list(shape)}")
-        if y.min() < 0 or self.options.head == "each" and y.max() >= self.ways:
+        if y.min() < 0 or (ways is not None and y.max() >= ways):
             raise ValueError(
-                f"{name} has labels from {int(y.min())} to {int(y.max())}, but this learner tells {self.ways} classes "
-                f"apart; expected 0 to {self.ways - 1}"
+                f"{name} has labels from {int(y.min())} to {int(y.max())}; expected 0 "
+                + ("or more" if ways is None else f"to {ways - 1}, as this learner tells {ways} classes apart")
             )
         return y.long()
 

@@ -101,6 +101,8 @@ class FewShotClassifier(ExampleLearner):
         encoder: the net that embeds examples.
         longest: examples of the longest support; what a memory with room for all of them holds.
         transductive: the encoder's norm takes its statistics from the queries as well.
+        turns: learn more of an episode: after its support has been the support, so many of its queries take their turn,
+            and so on, the others being queries; examples are embedded but once.
 
     Raises:
         ValueError: a shape that is neither, fewer than two classes, or (:class:`metarl.config.ConfigError`) options
@@ -118,16 +120,22 @@ class FewShotClassifier(ExampleLearner):
         encoder: EncoderOptions | Mapping[str, Any] | None = None,
         longest: int = 128,
         transductive: bool = False,
+        turns: bool = False,
     ) -> None:
         super().__init__(observation, ways, encoder, longest)
         choice(readout, get_args(Readout), "readout")
         choice(context, get_args(Context), "context")
-        self.transductive = transductive
+        self.transductive, self.turns = transductive, turns
         options = memory if isinstance(memory, MemoryOptions) else build(MemoryOptions, memory, "memory")
         if transductive and self.encoder_options.norm != "batch":
             raise ConfigError(
                 f"transductive = true with encoder.norm = {self.encoder_options.norm!r}: no query would see another; "
                 "set encoder.norm = 'batch', or leave it out"
+            )
+        if turns and self.encoder_options.norm == "batch":
+            raise ConfigError(
+                "turns = true with encoder.norm = 'batch': embeddings would depend on which examples are the support; "
+                "use 'running' or 'group', or leave it out"
             )
         self.context = make_context(context, self.encoder.size, longest)
         width = self.context.size
@@ -153,7 +161,7 @@ class FewShotClassifier(ExampleLearner):
         Raises:
             ValueError: shapes that don't fit, a support longer than ``longest``, labels that are no such numbers.
         """
-        return self.reader(*self._embedded(support_x, support_y, query_x))
+        return self._read(*self._encoded(support_x, support_y, query_x))
 
     def recall(
         self, support_x: Tensor | Array, support_y: Tensor | Array, query_x: Tensor | Array
@@ -170,11 +178,35 @@ class FewShotClassifier(ExampleLearner):
         logits, weights = self.reader.recall(*self._embedded(support_x, support_y, query_x))
         return logits, weights.exp()
 
+    @torch.no_grad()
+    def weights(self, support_x: Tensor | Array, support_y: Tensor | Array, query_x: Tensor | Array) -> Tensor | None:
+        """See :meth:`metarl.agents.fewshot.learner.FewShotLearner.weights`."""
+        voting = isinstance(self.reader, VotingReader)
+        return self.recall(support_x, support_y, query_x)[1] if voting else None
+
     def loss(self, episodes: Episodes) -> Tensor:
-        """Cross-entropy of the queries' labels, in nats; what :func:`metarl.training.supervised.fit` minimises."""
-        logits = self(episodes.support_x, episodes.support_y, episodes.query_x)
-        target = self._whole(episodes.query_y, tuple(logits.shape[:2]), "query_y", self.ways)
-        return F.cross_entropy(logits.flatten(0, 1), target.flatten())
+        """Cross-entropy of the queries' labels, in nats; what :func:`metarl.training.supervised.fit` minimises.
+
+        Raises:
+            ValueError: as :meth:`forward`, or with ``turns`` classes with more examples than others.
+        """
+        support, classes, queries = self._encoded(episodes.support_x, episodes.support_y, episodes.query_x)
+        target = self._whole(episodes.query_y, tuple(queries.shape[:2]), "query_y", self.ways)
+        if not self.turns:
+            return F.cross_entropy(self._read(support, classes, queries).flatten(0, 1), target.flatten())
+        x, y = torch.cat([support, queries], 1), torch.cat([classes, target], 1)
+        ways, batch = len(classes[0].unique()), torch.arange(len(x), device=x.device)[:, None]
+        order = y.argsort(dim=1, stable=True)  # the support stands first in its class
+        if x.shape[1] % ways or not (y[batch, order].unflatten(1, (ways, -1)).diff(dim=2) == 0).all():
+            raise ValueError("turns need as many examples of each class of an episode; leave turns out")
+        x, y = (part[batch, order].unflatten(1, (ways, -1)) for part in (x, y))
+        each, shots = x.shape[2], support.shape[1] // ways
+        losses = []
+        for first in range(0, each - each % shots, shots):
+            support, queries = x.roll(-first, 2).tensor_split([shots], 2)
+            logits = self._read(support.flatten(1, 2), y[:, :, :shots].flatten(1), queries.flatten(1, 2))
+            losses.append(F.cross_entropy(logits.flatten(0, 1), y[:, :, shots:].flatten()))
+        return torch.stack(losses).mean()
 
     @torch.no_grad()
     def accuracy(self, episodes: Episodes) -> float:
@@ -193,20 +225,29 @@ class FewShotClassifier(ExampleLearner):
     def _embedded(
         self, support_x: Tensor | Array, support_y: Tensor | Array, query_x: Tensor | Array
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Embeddings of the support ``[B, S, E]``, its labels one-hot ``[B, S, ways]``, and embedded queries."""
+        """What the reader is given: the support ``[B, S, E]``, its labels one-hot ``[B, S, ways]``, and the queries."""
+        support, classes, queries = self._encoded(support_x, support_y, query_x)
+        support, queries = self.context(support, queries)
+        return support, F.one_hot(classes, self.ways).to(support), queries
+
+    def _read(self, support: Tensor, classes: Tensor, queries: Tensor) -> Tensor:
+        """The logits of embedded queries."""
+        support, queries = self.context(support, queries)
+        return self.reader(support, F.one_hot(classes, self.ways).to(support), queries)
+
+    def _encoded(
+        self, support_x: Tensor | Array, support_y: Tensor | Array, query_x: Tensor | Array
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Embeddings of the support ``[B, S, E]``, its classes ``[B, S]``, and embeddings of the queries."""
         support = self._examples(support_x, "support_x", self.longest)
         queries = self._queries(query_x, support)
         classes = self._whole(support_y, tuple(support.shape[:2]), "support_y", self.ways)
-        labels = F.one_hot(classes, self.ways).to(next(self.parameters()))
         count = support.shape[1]
         if support.dtype != queries.dtype:
             support, queries = (x.float() / 255 if x.dtype == torch.uint8 else x for x in (support, queries))
-        support, queries = self._encoded(torch.cat([support, queries], 1), count).tensor_split([count], 1)
-        support, queries = self.context(support, queries)
-        return support, labels, queries
-
-    def _encoded(self, x: Tensor, support: int | None = None) -> Tensor:
-        return self.encoder(x, None if self.transductive else support).float()
+        x = self.encoder(torch.cat([support, queries], 1), None if self.transductive else count).float()
+        support, queries = x.tensor_split([count], 1)
+        return support, classes, queries
 
 
 class VectorEncoder(nn.Module):

@@ -29,10 +29,13 @@ class MAML(GradientLearner):
     def _fast(self) -> dict[str, Tensor]:
         return self.net.params()
 
-    def _descended(self, support: Tensor, labels: Tensor, steps: int) -> dict[str, Tensor]:
+    def _descended(
+        self, support: Tensor, labels: Tensor, steps: int, params: dict[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        """Where so many steps lead from ``params``, or else from what is learned."""
         return adapt(
             self.net,
-            self._side_by_side(labels),
+            params or self._side_by_side(labels),
             (support, labels),
             steps=steps,
             lr=self._lr(),
@@ -92,7 +95,7 @@ class Reptile(MAML):
         """|phi - phi_adapted|^2 / 2, the mean over episodes, whose gradient is phi - phi_adapted (their equation 1)."""
         support, labels, queries = self._checked(episodes.support_x, episodes.support_y, episodes.query_x)
         x = torch.cat([support, queries], 1)
-        y = torch.cat([labels, self._labels(episodes.query_y, queries, "query_y")], 1)
+        y = torch.cat([labels, self._labels(episodes.query_y, queries, "query_y", self.ways)], 1)
         there = self._trained(x, y)
         ways = [(p - there[name]).square().sum() for name, p in self._fast().items()]
         return torch.stack(ways).sum() / (2 * len(x))
@@ -104,7 +107,7 @@ class Reptile(MAML):
         batch = min(self.options.batch or count, count)
         for step in range(self.options.steps):
             turn = torch.arange(step * batch, (step + 1) * batch, device=x.device) % count
-            params = self._descended(x[:, turn], y[:, turn], 1)
+            params = self._descended(x[:, turn], y[:, turn], 1, params)
         return params
 
 

@@ -49,9 +49,7 @@ class FewShotLearner(nn.Module, ABC):
         return self(support_x, support_y, query_x).argmax(-1)
 
     @torch.no_grad()
-    def weights(
-        self, support_x: Tensor | Array, support_y: Tensor | Array, query_x: Tensor | Array
-    ) -> Tensor | None:
+    def weights(self, support_x: Tensor | Array, support_y: Tensor | Array, query_x: Tensor | Array) -> Tensor | None:
         """What each query read of the support ``[B, Q, N]``: of its examples or of its classes; None: it isn't told."""
         return None
 
@@ -61,7 +59,9 @@ class FewShotLearner(nn.Module, ABC):
         Raises:
             TypeError: a learner of episodes.
         """
-        raise TypeError(f"a {type(self).__name__} is a learner of episodes and sees no streams; make a StreamClassifier")
+        raise TypeError(
+            f"a {type(self).__name__} is a learner of episodes and sees no streams; make a StreamClassifier"
+        )
 
     def right(self, episodes: Episodes) -> Tensor:
         """Which queries are classified rightly, ``[B, Q]`` bool."""

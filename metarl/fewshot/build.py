@@ -117,6 +117,7 @@ def make_learner(experiment: FewShotExperiment, shape: tuple[int, ...], seed: in
                 encoder=experiment.classifier.encoder,
                 longest=longest,
                 transductive=experiment.transductive,
+                turns=experiment.classifier.turns,
             )
         except ConfigError:
             raise

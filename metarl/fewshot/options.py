@@ -64,6 +64,7 @@ class ClassifierOptions:
     memory: MemoryOptions = field(default_factory=MemoryOptions)
     readout: Readout = "linear"
     context: Context = "none"
+    turns: bool = False
     encoder: EncoderOptions = field(default_factory=EncoderOptions)
 
 

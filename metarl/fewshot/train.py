@@ -188,7 +188,7 @@ def right_in_streams(learner: FewShotLearner, streams: Streams) -> Bools:
 def parts(batch: Batch, size: int) -> Iterator[Batch]:
     """A batch of episodes or streams, ``size`` of them at a time."""
     for first in range(0, len(batch[0]), size):
-        yield batch._make(array[first : first + size] for array in batch)
+        yield type(batch)._make(array[first : first + size] for array in batch)
 
 
 def save(run: RunFolder, learner: FewShotLearner) -> None:

@@ -174,7 +174,7 @@ def shown(value: float) -> str:
 
 INSTANCES = (1, 2, 3, 4, 5, 10)
 """Those that papers tell of, and tables with a column for each."""
-HEAD = ("", "accuracy %", "published", "data, classes and learner")
+HEAD = ("", "accuracy %", "paper", "data, classes and learner")
 
 
 def cell_rows(evaluation: Evaluation) -> list[tuple[str, ...]]:
@@ -216,15 +216,15 @@ def notes(evaluation: Evaluation) -> Iterator[str]:
     yield f"±: half the width of the 95 % interval over {many} episodes, seed {evaluation['seed']}"
     known = known_cells(evaluation)
     if known and evaluation["cells"]:
-        yield f"published: {known.source}; with the rotations of characters as further classes"
+        yield f"paper: {known.source}; with the rotations of characters as further classes"
     for stream in evaluation["streams"]:
         if found := known_stream(evaluation, stream):
-            yield f"published, {stream_name(stream)}: {found.name}, {found.source}"
+            yield f"paper, {stream_name(stream)}: {found.name}, {found.source}"
     if str(evaluation["data"]).startswith(DRAWN):
         yield "drawn glyphs are made by the program; nothing measured on them can be compared with Omniglot"
-    minutes, episodes = evaluation["train_seconds"] / 60, evaluation.get("train_episodes")
-    trained = f"{episodes:,} episodes in " if _is_number(episodes) else ""
-    yield f"trained on {trained}{minutes:.1f} minutes"
+    seconds, episodes = evaluation["train_seconds"], evaluation.get("train_episodes")
+    trained = f" on {episodes:,} episodes" if _is_number(episodes) else ""
+    yield f"trained{trained} in {f'{seconds:.0f} seconds' if seconds < 120 else f'{seconds / 60:.1f} minutes'}"
     if evaluation.get("note"):
         yield str(evaluation["note"])
 

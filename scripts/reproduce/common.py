@@ -16,26 +16,43 @@ import numpy as np
 from metarl.report.results import Row, upsert, write_markdown
 
 ROOT = Path(__file__).resolve().parents[2]
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
-def train(preset: str, name: str, seeds: Sequence[int], settings: Sequence[str], out: Path, jobs: int) -> list[Any]:
-    """The evaluations of ``metarl train`` for each seed, one thread each; a run that is there already is taken."""
+def train(
+    preset: str,
+    name: str,
+    seeds: Sequence[int],
+    settings: Sequence[str],
+    out: Path,
+    jobs: int,
+    command: Sequence[str] = ("train",),
+    options: Sequence[str] = (),
+) -> list[Any]:
+    """The evaluations of ``metarl train`` for each seed, one thread each; a run that is there already is taken.
+
+    ``command`` is what trains, if something else does, with further ``options``.
+    """
 
     def one(seed: int) -> Any:
         folder = out / f"{name}-s{seed}"
         result = folder / "evaluation.json"
         if not result.is_file():
-            command = [sys.executable, "-m", "metarl", "train", preset, "--seed", str(seed), "--out", str(folder)]
+            started = [*metarl(*command, preset), "--seed", str(seed), "--out", str(folder), *options]
             for setting in settings:
-                command += ["--set", setting]
+                started += ["--set", setting]
             with open(out / f"{name}-s{seed}.log", "w") as log:
-                environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-                subprocess.run(command, check=True, stdout=log, stderr=subprocess.STDOUT, env=environment)
+                subprocess.run(started, check=True, stdout=log, stderr=subprocess.STDOUT, env=ONE_THREAD)
         return json.loads(result.read_text())
 
     out.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(jobs) as pool:
         return list(pool.map(one, seeds))
+
+
+def metarl(*command: str) -> list[str]:
+    """The command line of a command of metarl's."""
+    return [sys.executable, "-m", "metarl", *command]
 
 
 def pooled(entries: Sequence[Mapping[str, Any]], per: float = 1.0) -> tuple[float, float]:

@@ -27,6 +27,7 @@ from metarl import cli
 from metarl.config import parse_assignment
 from metarl.envs.table import FAMILIES
 from metarl.experiment import configure
+from metarl.fewshot import options
 from metarl.memory.options import MemoryOptions
 from metarl.memory.registry import ACCESSES, NATIVE, STORES, build_core, matrix
 from metarl.types import Boundary, CoreInput
@@ -40,6 +41,7 @@ TOY = (
     (r"total_timesteps=[\d_]+", "total_timesteps=1"),
     (r"for update in range\(\d+\)", "for update in range(2)"),
     (r"Settings\(updates=\d+\)", "Settings(updates=100)"),
+    (r"SupervisedOptions\(updates=\d+\)", "SupervisedOptions(updates=60)"),
 )
 """Training is cut to single rollouts."""
 
@@ -143,6 +145,7 @@ def test_extending_runs_and_what_it_adds_keeps_the_contracts(run: Run) -> None:
         assert names[played].returns.shape == (500,)
     assert names["reference"].returns.mean() > 3  # random actions get 0
     assert names["many"].num_envs == 8
+    assert names["tested"] > 0.3
     for reveal in (False, True):
         check_env(gym.make("metarl/TwoArms-v0", reveal=reveal).unwrapped)
 
@@ -239,9 +242,12 @@ def commands(page: str) -> list[list[str]]:
 
 
 def check_metarl(words: list[str]) -> None:
-    if len(words) == 1 and words[0] in ("train", "eval", "report", "list", "check-env"):
+    if words in (*([name] for name in ("train", "eval", "report", "list", "check-env")), ["fewshot", "train"]):
         return  # the command's name, in a sentence
     args = cli.parser().parse_args(words)
+    if args.command == "fewshot" and args.action == "train" and args.preset != "PRESET":
+        images = [(("data", "source"), "images"), (("data", "folder"), args.images)] if args.images else []
+        options.configure(args.preset, images + [parse_assignment(text) for text in args.settings])
     if args.command == "train":
         given = cli.env_settings(args) + [parse_assignment(text) for text in args.settings]
         configure(args.preset or "general", given)
@@ -314,29 +320,39 @@ def test_a_wrong_command_would_be_found(capsys: pytest.CaptureFixture[str]) -> N
         check_metarl(["train", "bandit", "--set", "env.arm=7"])
 
 
+def test_the_tutorial_is_the_scripts_code() -> None:
+    script = (ROOT / "scripts" / "train_omniglot.py").read_text(encoding="utf-8")
+    shown = "".join(f"{block.text}\n" for block in blocks("omniglot.md", "python"))
+    assert shown.strip().endswith(script[script.index("# 1. ") :].strip())
+    assert all(block.text in script for block in blocks("omniglot.md", "python"))
+
+
 @pytest.mark.parametrize("page", with_language("toml"))
 def test_presets_are_whole(page: str, run: Run, tmp_path: Path) -> None:
     run(page)
     for block in blocks(page, "toml"):
         path = tmp_path / str(block.file)
         path.write_text(block.text)
-        assert configure(str(path)).about
+        assert (options.configure if "\n[fit]\n" in block.text else configure)(str(path)).about
 
 
 @pytest.mark.parametrize("page", WRITTEN)
 def test_settings_named_in_the_text_exist(page: str) -> None:
     for span in spans(page):
-        if re.match(r"(env|memory|ppo|train|eval)\.\w+(\.\w+)*=", span):
+        if re.match(r"(env|memory|ppo|train|eval|data|classifier|stream|gradient|fit)\.\w+(\.\w+)*=", span):
             assert accepted(span), span
 
 
 def accepted(setting: str) -> bool:
-    """Whether the setting exists and can take the value, if only with others beside it."""
-    try:
-        configure("bandit", [parse_assignment(setting)])
-    except ValueError as error:
-        return " needs " in str(error)
-    return True
+    """Whether the setting exists and can take the value, if only with others beside it or in another preset."""
+    for make, preset in ((configure, "bandit"), (options.configure, "prototypical")):
+        try:
+            make(preset, [parse_assignment(setting)])
+        except ValueError as error:
+            if " needs " not in str(error):
+                continue
+        return True
+    return False
 
 
 @pytest.mark.parametrize("page", WRITTEN)

@@ -11,17 +11,20 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from metarl import cli
 from metarl.agents.rl2 import RL2PPO
+from metarl.data.omniglot import OmniglotError
 from metarl.experiment import configure, presets
 from metarl.report.results import Row, read
+from metarl.training.checkpoint import read_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ROOT / "scripts"
 REPRODUCE = SCRIPTS / "reproduce"
 WITH_OPTIONS = [SCRIPTS / "benchmark.py", SCRIPTS / "train_rl2.py", REPRODUCE / "bandits.py", REPRODUCE / "barcode.py"]
-WITH_OPTIONS += [SCRIPTS / "benchmark_cores.py", REPRODUCE / "recall.py"]
+WITH_OPTIONS += [SCRIPTS / "benchmark_cores.py", REPRODUCE / "recall.py", SCRIPTS / "train_omniglot.py"]
 
 
 def load(path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
@@ -58,6 +61,42 @@ def test_the_one_page_script_trains_plays_and_saves(tmp_path: Path) -> None:
     assert re.findall(r"episode +(\d+): mean return [01]\.\d{3}", done.stdout) == ["1", "2", "5", "10"]
     agent = RL2PPO.load(tmp_path / "agent.zip")
     assert (agent.num_timesteps, agent.seed, agent.trial_steps) == (400, 1, 10)
+
+
+def test_the_page_of_few_shot_learning_trains_tests_and_saves_without_omniglot(tmp_path: Path) -> None:
+    script = SCRIPTS / "train_omniglot.py"
+    assert len(script.read_text().splitlines()) <= 60
+    numbers = {"ways": 3, "shots": 2, "updates": 30, "episodes": 40, "seed": 1}
+    nowhere = {"METARL_DATA": "", "XDG_CACHE_HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, str(script), *(f"--{name}={number}" for name, number in numbers.items()), "--save", "it.zip"],
+        cwd=tmp_path,
+        env={**os.environ, **nowhere, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
+    assert "drawings: glyphs of a generator, because Omniglot was not found" in done.stdout
+    assert re.search(r"updates=30, .*accuracy=0\.\d", done.stdout)
+    result = re.search(r"3-way 2-shot, 40 test episodes: ([\d.]+)% ± [\d.]+%", done.stdout)
+    assert result is not None
+    assert float(result[1]) > 50  # chance is a third
+    meta, groups = read_checkpoint(tmp_path / "it.zip")
+    assert (meta["ways"], meta["shots"], meta["seed"]) == (3, 2, 1)
+    assert "encoder.blocks.0.convolution.weight" in groups["learner"]
+
+
+def test_the_page_of_few_shot_learning_takes_no_other_drawings_for_the_folder_it_was_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("METARL_DATA", raising=False)
+    script = SCRIPTS / "train_omniglot.py"
+    monkeypatch.setattr(sys, "argv", [str(script), "--data", str(tmp_path / "nothing")])
+    with torch.random.fork_rng(), pytest.raises(OmniglotError, match=r"there is no images_background\.zip"):
+        runpy.run_path(str(script), run_name="__main__")
 
 
 @pytest.mark.parametrize("path", WITH_OPTIONS, ids=lambda path: path.name)

@@ -1,0 +1,359 @@
+"""Learners of gradient descent: by hand, by finite differences, and what an adaptation may see and leave behind."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from metarl.agents.fewshot.adapting import Algorithm, GradientLearner
+from metarl.agents.fewshot.gradient import gradient_learner
+from metarl.config import ConfigError
+from metarl.data.fewshot import Episodes, Pool
+
+WAYS, SIDE = 3, 6
+ALGORITHMS = get_args(Algorithm)
+ONE = [{"algorithm": "maml", "head": "one"}, {"algorithm": "anil", "head": "one"}]
+KINDS: list[dict[str, Any]] = [{"algorithm": name} for name in ALGORITHMS] + ONE
+kinds = pytest.mark.parametrize("kind", KINDS, ids=["-".join(kind.values()) for kind in KINDS])
+
+
+@pytest.fixture(autouse=True)
+def _weights_from_a_seed() -> Iterator[None]:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
+
+
+def make(algorithm: Algorithm = "maml", *, transductive: bool = False, ways: int = WAYS, **options: Any):
+    given = {"algorithm": algorithm, "width": 4, "inner_lr": 0.1} | options
+    return gradient_learner((SIDE, SIDE), ways, given, transductive=transductive)
+
+
+def pool(noise: int = 60) -> Pool:
+    """12 classes of pictures that look alike, 8 of each."""
+    rng = np.random.default_rng(0)
+    patterns = rng.integers(0, 256 - noise, (12, 1, SIDE, SIDE))
+    return Pool((patterns + rng.integers(0, noise, (12, 8, SIDE, SIDE))).astype(np.uint8))
+
+
+def episodes(n: int = 2, shots: int = 2, queries: int = 2, ways: int = WAYS, seed: int = 0) -> Episodes:
+    return pool().sample(np.random.default_rng(seed), n, ways, shots, queries)
+
+
+def gradients(learner: GradientLearner, given: Episodes) -> dict[str, Tensor]:
+    learner.zero_grad()
+    learner.loss(given).backward()
+    return {name: p.grad.clone() for name, p in learner.named_parameters() if p.grad is not None}
+
+
+def numbers(x: Any) -> Tensor:
+    return torch.as_tensor(x).double() / 255
+
+
+@kinds
+def test_before_adaptation_it_guesses(kind: dict[str, Any]) -> None:
+    learner, n = make(**kind, eval_steps=0), 2000
+    right = learner.right(episodes(n, shots=1, queries=2)).float().mean(1)
+    deviation = max(float(right.std()), 1e-3) / n**0.5
+    assert abs(float(right.mean()) - 1 / WAYS) < 3 * deviation
+
+
+@kinds
+def test_after_adaptation_it_does_better(kind: dict[str, Any]) -> None:
+    learner = make(**kind, eval_steps=5, width=8)
+    assert learner.right(episodes(200, shots=2)).float().mean() > 1 / WAYS + 0.1
+
+
+@kinds
+@pytest.mark.parametrize("transductive", [False, True])
+def test_queries_are_answered_alone_unless_transductive(kind: dict[str, Any], transductive: bool) -> None:
+    learner = make(**kind, transductive=transductive)
+    support, labels, queries, _ = episodes(queries=3)
+    together = learner(support, labels, queries)
+    alone = torch.cat([learner(support, labels, queries[:, [i]]) for i in range(queries.shape[1])], 1)
+    assert together.shape == (2, 9, WAYS)
+    assert torch.allclose(alone, together, atol=1e-5) is not transductive
+
+
+@kinds
+def test_nothing_of_test_tasks_is_left(kind: dict[str, Any]) -> None:
+    learner, given = make(**kind), episodes()
+    before = {name: value.clone() for name, value in learner.state_dict().items()}
+    first = learner(*given[:3])
+    for transductive in (True, False):
+        learner.transductive = transductive
+        learner.right(episodes(4, seed=1))
+    assert learner.state_dict().keys() == before.keys()
+    assert all(torch.equal(value, before[name]) for name, value in learner.state_dict().items())
+    assert all(p.grad is None and p.requires_grad for p in learner.parameters())
+    assert torch.equal(learner(*given[:3]), first)
+    assert not learner.predict(*given[:3]).is_floating_point()
+
+
+@kinds
+def test_tasks_of_a_batch_do_not_see_each_other(kind: dict[str, Any]) -> None:
+    learner, (support, labels, queries, _) = make(**kind), episodes(3)
+    together = learner(support, labels, queries)
+    for task in range(3):
+        alone = learner(*(part[task : task + 1] for part in (support, labels, queries)))
+        torch.testing.assert_close(alone[0], together[task], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("algorithm", ["maml", "fomaml", "reptile"])
+def test_an_adaptation_is_sgd_by_hand(algorithm: Algorithm) -> None:
+    learner = make(algorithm, eval_steps=3)
+    support, labels, queries, _ = episodes()
+    found = learner.adapted(support, labels)
+    for task in range(2):
+        hand = {name: p.detach().clone().requires_grad_() for name, p in learner.net.params().items()}
+        sgd = torch.optim.SGD(hand.values(), 0.1)
+        x, y = numbers(support[task : task + 1]).float(), torch.as_tensor(labels[task])
+        for _ in range(3):
+            sgd.zero_grad()
+            F.cross_entropy(learner.net(hand, x)[0], y).backward()
+            sgd.step()
+        torch.testing.assert_close({name: value[task] for name, value in found.items()}, hand)
+        both = torch.cat([x, numbers(queries[task : task + 1]).float()], 1)
+        expected = learner.net(hand, both, x.shape[1])[0, x.shape[1] :]
+        torch.testing.assert_close(learner(support, labels, queries)[task], expected, atol=1e-5, rtol=1e-4)
+
+
+def test_reptile_moves_to_where_one_step_of_sgd_leads() -> None:
+    learner, given = make("reptile", steps=1), episodes(1)
+    hand = {name: p.detach().clone().requires_grad_() for name, p in learner.net.params().items()}
+    x = numbers(np.concatenate([given.support_x, given.query_x], 1)).float()
+    y = torch.as_tensor(np.concatenate([given.support_y, given.query_y], 1))
+    F.cross_entropy(learner.net(hand, x)[0], y[0]).backward()
+    outer = torch.optim.SGD(learner.parameters(), 1.0)
+    learner.loss(given).backward()
+    outer.step()
+    expected = {name: p - 0.1 * p.grad for name, p in hand.items() if p.grad is not None}
+    torch.testing.assert_close(learner.net.params(), expected)
+
+
+def test_reptile_goes_through_the_examples_in_turn() -> None:
+    learner, given = make("reptile", steps=3, batch=8), episodes(1)
+    x = numbers(np.concatenate([given.support_x, given.query_x], 1)).float()
+    y = torch.as_tensor(np.concatenate([given.support_y, given.query_y], 1))
+    hand = {name: p.detach().clone().requires_grad_() for name, p in learner.net.params().items()}
+    sgd = torch.optim.SGD(hand.values(), 0.1)
+    for turn in ([*range(8)], [8, 9, 10, 11, 0, 1, 2, 3], [*range(4, 12)]):
+        sgd.zero_grad()
+        F.cross_entropy(learner.net(hand, x[:, turn])[0], y[0, turn]).backward()
+        sgd.step()
+    moved = gradients(learner, given)
+    for name, p in learner.net.named_parameters():
+        torch.testing.assert_close(p - moved[f"net.{name}"], hand[name], atol=1e-5, rtol=1e-4)
+
+
+@kinds
+@pytest.mark.parametrize("transductive", [False, True])
+def test_adapted_weights_do_not_see_queries(
+    kind: dict[str, Any], transductive: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner, (support, labels, queries, _) = make(**kind, transductive=transductive), episodes()
+    steps: list[dict[str, Tensor]] = []
+    inner = learner._descended
+    monkeypatch.setattr(learner, "_descended", lambda *given: steps.append(inner(*given)) or steps[-1])
+    learner(support, labels, queries)
+    learner(support, labels, 255 - queries)
+    torch.testing.assert_close(steps[0], steps[1], rtol=0, atol=0)
+    torch.testing.assert_close(learner.adapted(support, labels), steps[0], rtol=1e-5, atol=1e-6)
+
+
+def slope(learner: GradientLearner, given: Episodes, way: dict[str, Tensor], size: float = 1e-6) -> float:
+    """The loss's derivative along ``way``, by central differences."""
+    losses = []
+    for sign in (1, -1):
+        with torch.no_grad():
+            for name, p in learner.named_parameters():
+                p += sign * size * way[name]
+            losses.append(float(learner.loss(given)))
+            for name, p in learner.named_parameters():
+                p -= sign * size * way[name]
+    return (losses[0] - losses[1]) / (2 * size)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"algorithm": "maml"},
+        {"algorithm": "maml", "steps": 3, "learned_lr": True},
+        {"algorithm": "maml", "steps": 2, "head": "one", "transductive": True},
+        {"algorithm": "anil", "steps": 3},
+        {"algorithm": "anil", "steps": 2, "head": "one", "learned_lr": True, "transductive": True},
+        {"algorithm": "fomaml"},
+    ],
+    ids=str,
+)
+def test_the_meta_gradient_is_that_of_finite_differences_unless_first_order(options: dict[str, Any]) -> None:
+    learner = make(**{"inner_lr": 0.5, **options}).double()
+    given = Episodes(*(numbers(part) if part.dtype == np.uint8 else torch.as_tensor(part) for part in episodes()))
+    found = gradients(learner, given)
+    exact = []
+    for _ in range(3):
+        way = {name: torch.randn_like(p) for name, p in learner.named_parameters()}
+        along = sum(float((gradient * way[name]).sum()) for name, gradient in found.items())
+        exact.append(along == pytest.approx(slope(learner, given, way), rel=1e-3, abs=1e-6))
+    assert all(exact) is not learner.first_order
+
+
+def test_first_order_is_the_gradient_at_the_end_of_the_adaptation() -> None:
+    learner, given = make("fomaml", steps=2, eval_steps=2), episodes()
+    end = {name: p.detach().requires_grad_() for name, p in learner.adapted(*given[:2]).items()}
+    both = numbers(np.concatenate([given.support_x, given.query_x], 1)).float()
+    logits = learner.net(end, both, given.support_x.shape[1])[:, given.support_x.shape[1] :]
+    F.cross_entropy(logits.flatten(0, 1), torch.as_tensor(given.query_y).flatten()).backward()
+    found = gradients(learner, given)
+    for name, p in end.items():
+        assert p.grad is not None
+        torch.testing.assert_close(found[f"net.{name}"], p.grad.sum(0), atol=1e-5, rtol=1e-4)
+
+
+def test_the_order_of_the_meta_gradient_can_be_asked_for() -> None:
+    orders = {name: make(name).first_order for name in ALGORITHMS}
+    assert orders == {"maml": False, "fomaml": True, "anil": False, "reptile": True}
+
+
+def test_anil_adapts_the_head_alone_but_learns_all() -> None:
+    learner, given = make("anil"), episodes()
+    assert learner.adapted(*given[:2]).keys() == {"weight", "bias"}
+    assert all(gradient.abs().sum() > 0 for gradient in gradients(learner, given).values())
+
+
+@pytest.mark.parametrize("algorithm", ["maml", "fomaml", "anil"])
+def test_step_sizes_are_learned(algorithm: Algorithm) -> None:
+    learner, given = make(algorithm, learned_lr=True, steps=2), episodes()
+    same = make(algorithm, steps=2)
+    same.net.load_state_dict(learner.net.state_dict())
+    torch.testing.assert_close(learner.loss(given), same.loss(given))
+    found = gradients(learner, given)
+    assert {name for name in found if name.startswith("step_sizes")} == {
+        f"step_sizes.{name}" for name in learner.adapted(*given[:2])
+    }
+    assert found["step_sizes.weight"].abs().sum() > 0
+
+
+@pytest.mark.parametrize("algorithm", ["maml", "anil", "fomaml"])
+def test_with_one_head_labels_are_symmetric_and_ways_are_any(algorithm: Algorithm) -> None:
+    learner = make(algorithm, head="one", steps=2)
+    support, labels, queries, _ = episodes(ways=5)
+    logits = learner(support, labels, queries)
+    assert logits.shape == (2, 10, 5)
+    to = np.array([3, 0, 4, 1, 2])
+    torch.testing.assert_close(learner(support, to[labels], queries)[..., to], logits, atol=1e-5, rtol=1e-4)
+    assert learner.loss(episodes(ways=4)).ndim == 0
+
+
+@kinds
+def test_memory_stays_flat_over_meta_steps(kind: dict[str, Any]) -> None:
+    learner, given = make(**kind, steps=2), episodes()
+    adam = torch.optim.Adam(learner.parameters())
+
+    def tensors_after(updates: int) -> int:
+        for _ in range(updates):
+            adam.zero_grad()
+            learner.loss(given).backward()
+            adam.step()
+        return sum(issubclass(type(thing), Tensor) for thing in gc.get_objects())
+
+    tensors_after(2)
+    gc.collect()
+    gc.disable()  # or a cycle that holds a graph would be found only now and then
+    try:
+        assert tensors_after(1) == tensors_after(100)
+    finally:
+        gc.enable()
+
+
+@kinds
+def test_it_learns(kind: dict[str, Any]) -> None:
+    learner = make(**kind, steps=2, eval_steps=2, width=8)
+    adam = torch.optim.Adam(learner.parameters(), 1e-2)
+    support, labels, queries, answers = episodes(200, shots=1, queries=2, seed=10_000)
+
+    @torch.no_grad()
+    def surprise() -> float:
+        logits = learner(support, labels, queries).flatten(0, 1)
+        return float(F.cross_entropy(logits, torch.as_tensor(answers).flatten()))
+
+    before = surprise()
+    for update in range(60):
+        adam.zero_grad()
+        learner.loss(episodes(8, shots=1, queries=3, seed=update)).backward()
+        adam.step()
+    after = surprise()
+    assert after < 0.9 * before
+
+
+@pytest.mark.parametrize("shape", [(SIDE, SIDE, 3), (3, SIDE, SIDE)], ids=["channels last", "channels first"])
+def test_bytes_are_numbers_from_0_to_1(shape: tuple[int, ...]) -> None:
+    learner = gradient_learner(shape, WAYS, {"width": 4})
+    support, queries = (torch.randint(0, 256, (2, n, *shape), dtype=torch.uint8) for n in (3, 2))
+    labels = torch.tensor([[0, 1, 2], [2, 1, 0]])
+    logits = learner(support, labels, queries)
+    torch.testing.assert_close(learner(support / 255, labels, queries / 255), logits)
+    torch.testing.assert_close(learner(support.numpy(), labels.numpy(), queries.numpy()), logits)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"algorithm": "mamel"}, "algorithm"),
+        ({"steps": 0}, "steps"),
+        ({"eval_steps": -1}, "eval_steps"),
+        ({"inner_lr": 0.0}, "inner_lr"),
+        ({"width": 0}, "width"),
+        ({"precision": "float16"}, "precision"),
+        ({"step": 1}, "step"),
+        ({"algorithm": "reptile", "learned_lr": True}, "says nothing of step sizes; use 'maml', 'fomaml' or 'anil'"),
+        ({"algorithm": "reptile", "head": "one"}, "use head = 'each'"),
+        ({"algorithm": "maml", "batch": 3}, "batch = 3 .* use algorithm = 'reptile'"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make(**options)
+
+
+def test_one_class_is_nothing_to_tell_apart() -> None:
+    with pytest.raises(ValueError, match="ways is 1, expected 2 or more"):
+        make(ways=1)
+
+
+@pytest.mark.parametrize(
+    ("part", "given", "message"),
+    [
+        (0, torch.zeros(2, 6, SIDE, SIDE + 1), r"support_x has shape \[2, 6, 6, 7\], expected \[B, S, 6, 6\]"),
+        (0, torch.zeros(2, 0, SIDE, SIDE), "S at least 1"),
+        (1, torch.zeros(2, 6), r"support_y is torch.float32 of shape \[2, 6\], expected whole numbers \[2, 6\]"),
+        (1, torch.zeros(2, 5, dtype=torch.long), r"of shape \[2, 5\], expected whole numbers \[2, 6\]"),
+        (1, torch.full((2, 6), 3), "labels from 3 to 3; expected 0 to 2"),
+        (1, torch.full((2, 6), -1), "labels from -1 to -1; expected 0 to 2"),
+        (1, torch.tensor([[0, 1, 2, 0, 1, 2], [0, 2, 2, 0, 2, 2]]), "episode 1 has no example of class 1"),
+        (2, torch.zeros(2, 6), r"query_x has shape \[2, 6\]"),
+        (2, torch.zeros(3, 6, SIDE, SIDE), "support_x has 2 episodes, but query_x 3"),
+        (3, torch.full((2, 6), 3), "query_y has labels from 3 to 3; expected 0 to 2"),
+        (3, torch.zeros(2, 7, dtype=torch.long), r"query_y is torch.int64 of shape \[2, 7\]"),
+    ],
+)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_episodes_that_do_not_fit_are_refused(algorithm: Algorithm, part: int, given: Tensor, message: str) -> None:
+    parts: list[Any] = list(episodes())
+    parts[part] = given
+    learner = make(algorithm)
+    with pytest.raises(ValueError, match=message):
+        learner.loss(Episodes(*parts))
+    if part < 3:
+        with pytest.raises(ValueError, match=message):
+            learner(*parts[:3])
+    if part < 2:
+        with pytest.raises(ValueError, match=message):
+            learner.adapted(*parts[:2])

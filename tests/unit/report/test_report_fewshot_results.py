@@ -1,0 +1,177 @@
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from report_fewshot_runs import evaluation, mann, stream
+
+from metarl.report.fewshot_results import COMMAND, NAME, fewshot_rows, is_accuracy, markdown
+from metarl.report.results import BEGIN, END, render_omniglot, write_markdown
+from metarl.report.results import markdown as all_rows
+from metarl.report.rows import Row, read, upsert
+
+DOCS = Path(__file__).resolve().parents[3] / "docs"
+SPEED = Row(
+    setting="60-way 1-shot 5-query conv-4", method="prototypical", metric="training images/s", ours=1300.0, se=None,
+    n_tasks=0, seeds=(0,), goal=(1200, None), references={}, command="a", train_seconds=0, train_steps=0, commit="abc",
+)  # fmt: skip
+
+
+def rows(*evaluations: dict[str, Any], **goals: Any) -> list[Row]:
+    return fewshot_rows(evaluations, COMMAND, "abc1234", **goals)
+
+
+def shifted(by: float, **more: Any) -> dict[str, Any]:
+    told = evaluation(**more)
+    return told | {"cells": [cell | {"accuracy": cell["accuracy"] + by} for cell in told["cells"]]}
+
+
+def test_a_row_has_the_number_its_goal_and_its_origin() -> None:
+    made = rows(evaluation(), goals={(20, 1): (97.4, None)})
+    assert [row.setting for row in made] == [
+        "Omniglot 5-way 1-shot, upright",
+        "Omniglot 5-way 5-shot, upright",
+        "Omniglot 20-way 1-shot, upright",
+        "Omniglot 20-way 5-shot, upright",
+    ]
+    row = made[2]
+    assert (row.method, row.metric, row.ours) == ("prototypical", "accuracy %", pytest.approx(96.7))
+    assert row.se == pytest.approx(0.05)
+    assert (row.goal, made[0].goal) == ((97.4, None), (None, None))
+    assert row.references == {"published": 96.0, "raw pixels": 26.7}
+    assert (row.n_tasks, row.seeds, row.train_seconds, row.train_steps) == (1000, (0,), 731.2, 1800)
+    assert (row.parameters, row.flags, row.commit) == (111_936, "not transductive, running norm", "abc1234")
+
+
+def test_other_data_have_other_names_and_no_published_figures() -> None:
+    settings = {
+        row.setting: row.references
+        for row in rows(
+            evaluation(rotations=True),
+            evaluation(data="drawn glyphs"),
+            evaluation(data="Omniglot (lake split)", within_alphabet=True),
+        )
+    }
+    assert settings["Omniglot 5-way 1-shot, rotations as classes"]["published"] == 98.8
+    assert settings["drawn glyphs, not Omniglot 5-way 1-shot, upright"] == {}
+    assert settings["Omniglot (lake split) 5-way 1-shot, upright, one alphabet an episode"] == {}
+    assert len(settings) == 12
+
+
+def test_seeds_are_pooled_with_the_spread_between_them() -> None:
+    apart = rows(*(shifted(by, train_seed=seed, seed=seed) for seed, by in enumerate((-0.006, 0.0, 0.006))))
+    assert len(apart) == 4
+    assert (apart[0].seeds, apart[0].ours) == ((0, 1, 2), pytest.approx(99.0))
+    assert apart[0].se == pytest.approx(0.6 / 3**0.5)
+    near = rows(*(shifted(by, train_seed=seed, seed=seed) for seed, by in enumerate((0.0, 1e-6))))
+    assert near[0].se == pytest.approx(0.05 / 2**0.5), "never less than what episodes alone leave open"
+    shared = rows(*(shifted(by, train_seed=seed) for seed, by in enumerate((0.0, 1e-6))))
+    assert shared[0].se == pytest.approx(0.05, rel=1e-3), "the same episodes twice are no more episodes"
+
+
+def test_methods_and_flags_are_not_pooled() -> None:
+    made = rows(
+        evaluation(preset="reptile", learner="reptile"),
+        evaluation(preset="reptile", learner="reptile", transductive=True, train_seed=1),
+    )
+    assert len({row.key for row in made}) == 8
+    assert [row.references["published"] for row in made[::4]] == [95.4, 97.7]
+
+
+def test_streams_have_a_row_for_each_published_instance() -> None:
+    told = mann(streams=[stream(), stream(15, "letters")])
+    made = rows(told, goals={("stream", 1): (30, 46), ("stream", 2): (82.8, None)})
+    first, second = made[:2]
+    assert (first.setting, first.metric) == (
+        "Omniglot stream, 5 classes, one-hot labels, upright",
+        "accuracy % of instance 1",
+    )
+    assert (first.goal, second.goal, second.references) == ((30, 46), (82.8, None), {"published": 82.8})
+    assert first.se == pytest.approx(1 / 1.96)
+    letters = made[6:]
+    assert {row.setting for row in letters} == {"Omniglot stream, 15 classes, labels of five letters, upright"}
+    assert all(row.goal == (None, None) and row.references == {} for row in letters)
+    assert [row.metric.rpartition(" ")[2] for row in letters] == ["1", "2", "3", "4", "5", "10"]
+
+
+def test_what_is_no_result_is_refused() -> None:
+    with pytest.raises(ValueError, match="is of validation classes; results are of test classes"):
+        rows(evaluation(split="validation"))
+    with pytest.raises(ValueError, match="5-way 1-shot, upright was given twice for one of the seeds"):
+        rows(evaluation(), evaluation())
+    with pytest.raises(ValueError, match="lacks cells"):
+        rows({name: value for name, value in evaluation().items() if name != "cells"})
+
+
+def test_rows_survive_their_file_and_old_files_can_be_read(tmp_path: Path) -> None:
+    made = rows(evaluation(), mann())
+    for row in made:
+        upsert(tmp_path / "a.json", row)
+    assert read(tmp_path / "a.json") == made
+    old = asdict(SPEED)
+    del old["flags"]
+    (tmp_path / "old.json").write_text(json.dumps([old]))
+    assert read(tmp_path / "old.json") == [SPEED]
+
+
+def test_one_table_has_methods_by_ways_and_shots() -> None:
+    made = rows(evaluation(train_seed=1), evaluation(train_seed=2), goals={(5, 1): (99.2, None), (5, 5): (99.5, None)})
+    lines = markdown([*made, *rows(evaluation(data="drawn glyphs, not Omniglot", first_order=True))]).splitlines()
+    table = [line for line in lines if line.startswith("|")]
+    assert table[0].startswith("| method | tested on | 5-way 1-shot | 5-way 5-shot | 20-way 1-shot | 20-way 5-shot |")
+    assert table[2] == (
+        "| prototypical | Omniglot, upright | **99.00 ± 0.10** (98.8) | 99.70 ± 0.10 (99.7) | 96.70 ± 0.10 (96.0) "
+        "| 99.10 ± 0.10 (98.9) | not transductive, running norm | 12.2 min, 1,800 episodes, 111,936 parameters "
+        f"| 1, 2 | `{COMMAND}` |"
+    )
+    assert "drawn glyphs, not Omniglot, upright" in table[3]
+    assert "first order" in table[3]
+    assert "(98.8)" not in table[3]
+    assert table[4].startswith("| cosine of raw pixels | Omniglot, rotations as classes | (41.7) | (63.2) |")
+    assert "(99.95)" in table[5]
+    assert len({line.count(" | ") for line in table}) == 1
+    assert not any("instance" in line for line in lines)
+
+
+def test_streams_have_a_table_of_their_own() -> None:
+    text = markdown(rows(mann(), goals={("stream", 2): (82.8, None)}))
+    assert "| method | tested on | 1st | 2nd | 3rd | 4th | 5th | 10th |" in text
+    assert "| Omniglot, 5 classes, one-hot labels, upright | 35.00 ± 1.00 (36.4) | **82.00 ± 1.00** (82.8) |" in text
+    assert "raw pixels" not in text
+
+
+def test_cells_that_were_not_measured_stay_empty() -> None:
+    told = evaluation()
+    text = markdown(rows(told | {"cells": told["cells"][:1]}, evaluation(preset="graph", learner="graph")))
+    assert "| prototypical | Omniglot, upright | 99.00 ± 0.10 (98.8) | – | – | – |" in text
+
+
+def test_the_page_has_accuracies_then_the_rest(tmp_path: Path) -> None:
+    for name in ("results.md", "omniglot.md"):
+        (tmp_path / name).write_text(f"# {name}\n\n{BEGIN}\n{END}\n\nBy hand.\n")
+    write_markdown(tmp_path)
+    assert f"Nothing was measured yet: `{COMMAND}` does." in (tmp_path / "omniglot.md").read_text()
+    for row in (SPEED, *rows(evaluation(), mann())):
+        upsert(tmp_path / "results" / f"{NAME}.json", row)
+    write_markdown(tmp_path)
+    page = (tmp_path / "omniglot.md").read_text()
+    assert page == render_omniglot(tmp_path)
+    assert page.endswith("\nBy hand.\n")
+    at = [page.index(text) for text in ("5-way 1-shot |", "by instance", "Other measurements:", "training images/s")]
+    assert at == sorted(at)
+    assert page.count("training images/s") == 1
+    results = (tmp_path / "results.md").read_text()
+    assert "| Omniglot 5-way 1-shot, upright; not transductive, running norm | prototypical |" in results
+    assert "| 1,800 episodes, 731 s, 111,936 parameters |" in results
+
+
+def test_rows_of_other_kinds_are_as_before() -> None:
+    assert not is_accuracy(SPEED)
+    assert all(map(is_accuracy, rows(evaluation(), mann())))
+    assert "steps" in all_rows([replace(SPEED, train_steps=5, train_seconds=1)])
+
+
+def test_the_page_is_what_the_rows_give() -> None:
+    page = (DOCS / "omniglot.md").read_text(encoding="utf-8")
+    assert page == render_omniglot(DOCS), "docs/omniglot.md is out of date; run `python -m metarl.report.results docs`"
