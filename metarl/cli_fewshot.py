@@ -120,6 +120,7 @@ def run_eval(args: argparse.Namespace) -> int:
 
     run = checked(lambda: RunFolder.open(args.run))
     experiment, learner, own_seed = checked(lambda: load(run, args.data))
+    facts = checked(lambda: run_facts(run))
     seed = own_seed if args.seed is None else args.seed
     rotations = True if args.rotations else None
     evaluation = checked(
@@ -133,7 +134,7 @@ def run_eval(args: argparse.Namespace) -> int:
             quiet=args.json,
         )
     )
-    evaluation |= run_facts(run)
+    evaluation |= facts
     if args.split == "test" and not run.evaluation.is_file():  # of a run that was interrupted before
         evaluations.save_evaluation(run, evaluation)
     if args.split == "test" and not path_of(run).is_file():

@@ -177,9 +177,11 @@ def load_experiment(run: RunFolder) -> tuple[Experiment, int]:
     """The experiment and the seed of a run folder.
 
     Raises:
-        RunError, ConfigError: config.json is damaged.
+        RunError, ConfigError: config.json is damaged, or of a few-shot learner.
     """
     config = dict(run.config)
+    if "fit" in config:
+        raise RunError(f"{run.path} is a run of a few-shot learner; use metarl fewshot eval {run.path}")
     try:
         seed = int(config.pop("seed"))
     except (KeyError, TypeError, ValueError):

@@ -104,11 +104,16 @@ def fastest(call: Callable[[], Result], times: int) -> tuple[float, Result]:
 
 
 def presets() -> Rows:
-    """Every preset and what to expect of it."""
+    """Every preset, its track (``rl``: `metarl train`, ``fewshot``: `metarl fewshot train`) and what to expect of it."""
+    from metarl import experiment
     from metarl.config import load_toml
-    from metarl.experiment import presets as paths
+    from metarl.fewshot import options
 
-    return [{"name": name, "about": " ".join(load_toml(path)["about"].split())} for name, path in paths().items()]
+    return [
+        {"name": name, "track": track, "about": " ".join(load_toml(path)["about"].split())}
+        for track, paths in (("rl", experiment.presets()), ("fewshot", options.presets()))
+        for name, path in paths.items()
+    ]
 
 
 def table(rows: Rows) -> str:

@@ -1,7 +1,7 @@
 """Train a classifier with a memory, and see it tell characters apart that it has never met, from a drawing of each.
 
     python scripts/train_omniglot.py --data FOLDER --save learner.zip
-    python scripts/train_omniglot.py --ways 20 --shots 5 --updates 4000
+    python scripts/train_omniglot.py --ways 20 --shots 5 --updates 2000
 
 One page, read from top to bottom; `metarl fewshot train` does the same with presets, run folders and pictures.
 """
@@ -24,7 +24,7 @@ parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.R
 parser.add_argument("--data", help="folder of Omniglot's archives (default METARL_DATA or the user's cache)")
 parser.add_argument("--ways", type=int, default=5, help="characters in an episode of a test; four times in training")
 parser.add_argument("--shots", type=int, default=1, help="labelled drawings of each")
-parser.add_argument("--updates", type=int, default=1500, help="episodes to train on")
+parser.add_argument("--updates", type=int, default=4000, help="episodes to train on")
 parser.add_argument("--episodes", type=int, default=1000, help="episodes to test on")
 parser.add_argument("--seed", type=int, default=0)
 parser.add_argument("--save", help="where to keep what was learned")
@@ -46,8 +46,8 @@ learner = FewShotClassifier((28, 28), most, memory, readout="votes", encoder=net
 
 # 3. Training of the net, over many episodes, each with characters of its own; what memory holds is gone with each.
 episodes = (train.sample(rngs[0], 1, most, args.shots, 5) for _ in range(args.updates))
-options = SupervisedOptions(updates=args.updates, learning_rate=2e-3, learning_rate_end=0.0)
-held = validation.sample(rngs[1], 200, args.ways, args.shots, 5)
+options = SupervisedOptions(updates=args.updates, learning_rate=2e-3, learning_rate_end=0.0, validate_every=250)
+held = validation.sample(rngs[1], 100, args.ways, args.shots, 5)
 fit(learner, FewShotClassifier.loss, episodes, options, validate=lambda model: model.accuracy(held), progress=print)
 
 # 4. Characters never met: the weights stay as they are, and all that is learned of them is in the memory.

@@ -181,8 +181,13 @@ class FewShotClassifier(ExampleLearner):
     @torch.no_grad()
     def weights(self, support_x: Tensor | Array, support_y: Tensor | Array, query_x: Tensor | Array) -> Tensor | None:
         """See :meth:`metarl.agents.fewshot.learner.FewShotLearner.weights`."""
-        voting = isinstance(self.reader, VotingReader)
-        return self.recall(support_x, support_y, query_x)[1] if voting else None
+        if not isinstance(self.reader, VotingReader):
+            return None
+        weights = self.recall(support_x, support_y, query_x)[1]
+        classes = torch.as_tensor(support_y, device=weights.device).long()
+        if self.reader.averaged and classes.shape[1] == weights.shape[2]:  # an example is the mean of its class
+            return weights.gather(2, classes[:, None].expand_as(weights))
+        return weights
 
     def loss(self, episodes: Episodes) -> Tensor:
         """Cross-entropy of the queries' labels, in nats; what :func:`metarl.training.supervised.fit` minimises.

@@ -50,7 +50,10 @@ class FewShotLearner(nn.Module, ABC):
 
     @torch.no_grad()
     def weights(self, support_x: Tensor | Array, support_y: Tensor | Array, query_x: Tensor | Array) -> Tensor | None:
-        """What each query read of the support ``[B, Q, N]``: of its examples or of its classes; None: it isn't told."""
+        """What each query read of the support ``[B, Q, N]``: of its examples, or where N is not S of its classes.
+
+        None where it isn't told.
+        """
         return None
 
     def predict_streams(self, x: Tensor | Array, y: Tensor | Array) -> Tensor:

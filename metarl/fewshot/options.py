@@ -146,6 +146,18 @@ class FewShotExperiment:
             )
         if self.transductive and self.stream is not None:
             raise ConfigError("transductive = true with a learner of streams, which has no queries; leave it out")
+        if not (self.eval.cells or self.eval.streams):
+            raise ConfigError("eval.cells and eval.streams are empty, so nothing would be tested; give one of them")
+        if self.stream is None and (self.eval.streams or self.train.labels != "one_hot"):
+            raise ConfigError(
+                "eval.streams or train.labels = 'letters' with a learner of episodes, which sees no streams; "
+                "leave them out, or give a table stream"
+            )
+        if self.eval.cells and self.train.labels == "letters":
+            raise ConfigError(
+                "eval.cells with train.labels = 'letters', of which no classes of episodes can be told; "
+                "set eval.cells = [], and give eval.streams"
+            )
 
     @property
     def ways(self) -> int:

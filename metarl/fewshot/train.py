@@ -12,7 +12,7 @@ import torch
 from tqdm import tqdm
 
 from metarl.agents.fewshot.learner import FewShotLearner
-from metarl.config import ConfigError, to_plain
+from metarl.config import ConfigError, apply, to_plain
 from metarl.data.fewshot import Episodes, FewShotSource, Streams
 from metarl.experiment import stop_signals
 from metarl.fewshot.build import make_learner, make_source, training_source
@@ -46,12 +46,13 @@ class Trained:
 def check(experiment: FewShotExperiment) -> FewShotExperiment:
     """Raise ValueError if data or learner can't be had, or episodes can't be drawn; returns the experiment."""
     train, validation = experiment.train, experiment.eval
+    fixed = experiment.gradient is not None and experiment.gradient.head == "each"
     source = training_source(experiment)
     held = make_source(experiment.data, "validation", rotations=False)
     test = make_source(experiment.data, "test", rotations=validation.rotations)
     if experiment.stream is not None:
-        source.check(train.ways, train.shots, f"streams of {train.shots} examples of each class")
-        for name, pool, ways in (("validation", held, train.ways), *(("test", test, n) for n in validation.streams)):
+        trained = ("train", source, train.ways), ("validation", held, train.ways)
+        for name, pool, ways in (*trained, *(("test", test, n) for n in validation.streams)):
             _named(name, pool, ways, train.shots, f"streams of {train.shots} examples of each class")
     else:
         _named("train", source, train.ways, train.shots + train.queries, _words(train.shots, train.queries))
@@ -59,12 +60,12 @@ def check(experiment: FewShotExperiment) -> FewShotExperiment:
         _named("validation", held, ways, shots + validation.queries, _words(shots, validation.queries))
     for ways, shots in validation.cells:
         _named("test", test, ways, shots + validation.queries, _words(shots, validation.queries))
-        if experiment.gradient is not None and ways != experiment.ways:
+        if fixed and ways != experiment.ways:
             raise ConfigError(
-                f"eval.cells asks for {ways} ways, but a learner by gradient descent has a head of as many as "
+                f"eval.cells asks for {ways} ways, but this learner by gradient descent has a head of as many as "
                 f"train.ways = {experiment.ways}; give cells of these"
             )
-    if experiment.gradient is not None and validation.validation[0] != experiment.ways:
+    if fixed and validation.validation[0] != experiment.ways:
         raise ConfigError(
             f"eval.validation has {validation.validation[0]} ways; expected train.ways = {experiment.ways}"
         )
@@ -207,14 +208,14 @@ def load(run: RunFolder, folder: str | None = None) -> tuple[FewShotExperiment, 
         RunError, ConfigError, CheckpointError: a file is damaged or of another kind of run.
     """
     config = dict(run.config)
-    if "fit" not in config:
+    if "env" in config:
         raise RunError(f"{run.path} is a run of an RL² agent, not of a few-shot learner; use metarl eval {run.path}")
     try:
         seed = int(config.pop("seed"))
     except (KeyError, TypeError, ValueError):
         raise RunError(f"{run.path} has no seed in its config.json; it is damaged or no run of this package") from None
     if folder is not None:
-        config["data"] = {**config.get("data", {}), "folder": folder}
+        config = apply(config, [(("data", "folder"), folder)])
     experiment = from_config(config, f"{run.path}: config")
     size = experiment.data.size
     learner = make_learner(experiment, (size, size, 3) if experiment.data.colour else (size, size), seed=0)

@@ -31,7 +31,8 @@ class KeptSets(NamedTuple):
     predicted: Ints
     """``[n, Q]``"""
     weights: Floats | None
-    """``[n, Q, N]`` what each query read of the support in its order, or of the classes; None where it isn't told."""
+    """``[n, Q, N]`` what each query read of the support in its order (N = S), or else of the classes; None where it
+    isn't told."""
 
     @property
     def right(self) -> Bools:
@@ -119,24 +120,9 @@ def _sets(arrays: Mapping[str, Any]) -> KeptSets:
         weights = weights.astype(float)
         if not np.isfinite(weights).all():
             raise ValueError("its weights are not finite")
-        if weights.shape[2] == support_y.shape[1] == ways:
-            weights = _by_support(weights, support_y, predicted)
         if weights.shape[2] not in allowed:  # of slots that are no examples, and so cannot be shown
             weights = None
     return KeptSets(support_x, support_y, query_x, query_y, predicted, weights)
-
-
-def _by_support(weights: Floats, support_y: Ints, predicted: Ints) -> Floats:
-    """Weights ``[n, Q, N]`` of one example a class in the order of the support.
-
-    One example a class is its mean as well, so the shape does not say which order the weights have; it is the one in
-    which the class that was said has the most weight more often.
-    """
-    most = weights.argmax(2)
-    given, classes = np.take_along_axis(support_y, most, 1) == predicted, most == predicted
-    if given.sum() >= classes.sum():
-        return weights
-    return np.take_along_axis(weights, np.broadcast_to(support_y[:, None], weights.shape), 2)
 
 
 def _streams(arrays: Mapping[str, Any]) -> KeptStreams:

@@ -20,9 +20,12 @@ from metarl.report.fewshot import (
     flags,
     headline,
     in_percent,
+    known_cells,
+    known_stream,
     notes,
     percent_by_instance,
     read_fewshot,
+    shown,
     stream_name,
     stream_rows,
 )
@@ -152,7 +155,7 @@ def together_parts(members: Sequence[Member], pictures: Mapping[str, Path]) -> I
             yield html.title("Accuracy in %" if head[1] != "streams" else "Accuracy in % by instance")
             yield html.table(head, rows, words=True)
     if evaluated:
-        yield html.paragraph("±: half the width of the 95 % interval over episodes")
+        yield html.paragraph("±: half the width of the 95 % interval over episodes; in brackets: the paper's")
     for name, path in pictures.items():
         yield html.title(SHOWS[name][0])
         yield html.picture(path, f"{SHOWS[name][1]}, of {len(members)} runs")
@@ -174,6 +177,8 @@ def _cells(evaluated: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
     rows = []
     for name, one in evaluated:
         own = {(c["ways"], c["shots"]): in_percent(c["accuracy"], c["interval"]) for c in one["cells"]}
+        theirs = paper.accuracy if (paper := known_cells(one)) else {}
+        own |= {cell: f"{ours} ({shown(theirs[cell])})" for cell, ours in own.items() if cell in theirs}
         if own:
             rows.append([name, *(own.get(cell, NOTHING) for cell in sorted(known)), *_told(one)])
     return ["run", *(known[cell] for cell in sorted(known)), *_TOLD], rows
@@ -185,5 +190,7 @@ def _instances(evaluated: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
     for name, one in evaluated:
         for stream in one["streams"]:
             own = percent_by_instance(stream)
+            theirs = paper.accuracy if (paper := known_stream(one, stream)) else {}
+            own |= {n: f"{ours} ({shown(theirs[n])})" for n, ours in own.items() if n in theirs}
             rows.append([name, stream_name(stream), *(own.get(n, NOTHING) for n in INSTANCES), *_told(one)])
     return ["run", "streams", *map(str, INSTANCES), *_TOLD], rows

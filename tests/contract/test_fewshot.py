@@ -1,9 +1,8 @@
-"""What the few-shot classifier promises with every store and every access that can read it, and that it learns."""
+"""What classifiers of sets and of streams promise with every store and every access that can read it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,13 +10,15 @@ import torch
 from torch import Tensor
 
 from metarl.agents.fewshot import FewShotClassifier
+from metarl.agents.fewshot.streams import StreamClassifier
 from metarl.data.fewshot import Clusters, Episodes, FewShotSource, Glyphs
 from metarl.memory.registry import matrix
 from metarl.training.supervised import SupervisedOptions, fit
 
 CELLS = [(store, access) for store, access, reason in matrix() if reason is None]
 EVERY_CELL = pytest.mark.parametrize(("store", "access"), CELLS, ids=["+".join(cell) for cell in CELLS])
-EVERY_MODE = pytest.mark.parametrize("mode", ["set", "stream"])
+EVERY_KIND = pytest.mark.parametrize("kind", [FewShotClassifier, StreamClassifier], ids=["sets", "streams"])
+Kind = type[FewShotClassifier] | type[StreamClassifier]
 BATCH, SUPPORT, QUERIES, WAYS, SIZE = 4, 4, 3, 3, 5
 
 
@@ -28,10 +29,10 @@ def _weights_from_a_seed() -> Iterator[None]:
         yield
 
 
-def make(store: str, access: str, mode: Any = "set") -> FewShotClassifier:
+def make(store: str, access: str, kind: Kind = FewShotClassifier) -> FewShotClassifier | StreamClassifier:
     """A small one; without the gate, so that what is read shows in the output of an untrained core."""
     memory = {"store": store, "access": access, "key_size": 8, "value_size": 8, "gate": False}
-    return FewShotClassifier((SIZE,), WAYS, memory, mode=mode, longest=SUPPORT, encoder={"embedding_size": 8})
+    return kind((SIZE,), WAYS, memory, longest=SUPPORT, encoder={"embedding_size": 8})
 
 
 def episode() -> tuple[Tensor, Tensor, Tensor]:
@@ -40,17 +41,17 @@ def episode() -> tuple[Tensor, Tensor, Tensor]:
 
 
 @EVERY_CELL
-@EVERY_MODE
-def test_permuted_episodes_have_permuted_logits(store: str, access: str, mode: str) -> None:
-    classifier, parts = make(store, access, mode), episode()
+@EVERY_KIND
+def test_permuted_episodes_have_permuted_logits(store: str, access: str, kind: Kind) -> None:
+    classifier, parts = make(store, access, kind), episode()
     order = torch.tensor([2, 0, 3, 1])
     torch.testing.assert_close(classifier(*(part[order] for part in parts)), classifier(*parts)[order])
 
 
 @EVERY_CELL
-@EVERY_MODE
-def test_an_episode_does_not_see_another(store: str, access: str, mode: str) -> None:
-    classifier, (x, y, queries) = make(store, access, mode), episode()
+@EVERY_KIND
+def test_an_episode_does_not_see_another(store: str, access: str, kind: Kind) -> None:
+    classifier, (x, y, queries) = make(store, access, kind), episode()
     logits = classifier(x, y, queries)
     x[0], y[0], queries[0] = x[0] + 1, (y[0] + 1) % WAYS, queries[0] - 1
     changed = classifier(x, y, queries)
@@ -59,9 +60,9 @@ def test_an_episode_does_not_see_another(store: str, access: str, mode: str) -> 
 
 
 @EVERY_CELL
-@EVERY_MODE
-def test_a_query_does_not_see_another(store: str, access: str, mode: str) -> None:
-    classifier, (x, y, queries) = make(store, access, mode), episode()
+@EVERY_KIND
+def test_a_query_does_not_see_another(store: str, access: str, kind: Kind) -> None:
+    classifier, (x, y, queries) = make(store, access, kind), episode()
     logits = classifier(x, y, queries)
     queries[:, 0] += 1
     changed = classifier(x, y, queries)
@@ -71,9 +72,9 @@ def test_a_query_does_not_see_another(store: str, access: str, mode: str) -> Non
 
 
 @EVERY_CELL
-@EVERY_MODE
-def test_gradients_reach_the_encoder_and_are_finite(store: str, access: str, mode: str) -> None:
-    classifier, (x, y, queries) = make(store, access, mode), episode()
+@EVERY_KIND
+def test_gradients_reach_the_encoder_and_are_finite(store: str, access: str, kind: Kind) -> None:
+    classifier, (x, y, queries) = make(store, access, kind), episode()
     classifier(x, y, queries).square().sum().backward()
     for name, parameter in classifier.named_parameters():
         assert parameter.grad is None or parameter.grad.isfinite().all(), name

@@ -41,7 +41,7 @@ TOY = (
     (r"total_timesteps=[\d_]+", "total_timesteps=1"),
     (r"for update in range\(\d+\)", "for update in range(2)"),
     (r"Settings\(updates=\d+\)", "Settings(updates=100)"),
-    (r"SupervisedOptions\(updates=\d+\)", "SupervisedOptions(updates=60)"),
+    (r"SupervisedOptions\(updates=\d+\)", "SupervisedOptions(updates=30)"),
 )
 """Training is cut to single rollouts."""
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from metarl.agents.fewshot import FewShotClassifier
 from metarl.agents.fewshot.readers import NEVER, votes
 from metarl.config import ConfigError
-from metarl.data.fewshot import Clusters
+from metarl.data.fewshot import Clusters, Episodes
 
 WAYS, SHOTS, QUERIES, BATCH, SIZE, WIDTH = 4, 2, 3, 3, 5, 8
 COSINE = {"kernel": "cosine", "temperature": 0.1, "empty_slot": False}
@@ -174,9 +174,7 @@ def test_a_short_training_tells_clusters_apart() -> None:
         ({"memory": {"store": "ntm", "access": "native"}}, "'native' with readout = 'votes'.*no weighted sum"),
         ({"memory": {"access": "meta_gradient"}}, "'meta_gradient' with readout = 'votes'"),
         ({"memory": {"store": "key_value"}}, "learned slots hold no labels to vote for"),
-        ({"mode": "stream"}, "readout = 'votes' and context = 'none' with mode = 'stream'"),
-        ({"mode": "stream", "readout": "linear", "context": "full"}, "context = 'full' with mode = 'stream'"),
-        ({"mode": "stream", "readout": "linear", "encoder": {"norm": "batch"}}, "a stream has no support"),
+        ({"turns": True, "encoder": {"norm": "batch"}}, "turns = true with encoder.norm = 'batch'"),
         ({"transductive": True}, "transductive = true with encoder.norm = 'group'"),
         ({"context": "half"}, "context is 'half'.*none, full, slots"),
         ({"readout": "vote"}, "readout is 'vote'"),
@@ -191,3 +189,44 @@ def test_what_does_not_go_together_is_refused(settings: dict[str, Any], message:
 def test_only_votes_have_weights_to_show() -> None:
     with pytest.raises(ValueError, match="only a classifier with readout='votes'"):
         make(readout="linear").recall(*episode())
+
+
+@pytest.mark.parametrize("shots", [1, 2])
+def test_in_turns_every_example_is_support_once(shots: int) -> None:
+    source, rng, each = Clusters(SIZE, noise=0.4), np.random.default_rng(0), 5
+    classifier = make(EUCLIDEAN, readout="mean_votes", turns=True, longest=WAYS * shots)
+    episodes = source.sample(rng, 3, WAYS, shots, each - shots)
+    x = np.concatenate([episodes.support_x, episodes.query_x], 1)
+    y = np.concatenate([episodes.support_y, episodes.query_y], 1)
+    order = y.argsort(1, kind="stable")
+    x = np.take_along_axis(x, order[..., None], 1).reshape(3, WAYS, each, SIZE)
+    losses = []
+    for turn in range(each // shots):
+        taken = range(turn * shots, (turn + 1) * shots)
+        support = x[:, :, taken].reshape(3, -1, SIZE)
+        queries = np.delete(x, taken, 2).reshape(3, -1, SIZE)
+        support_y, query_y = (np.repeat(np.arange(WAYS), n)[None].repeat(3, 0) for n in (shots, each - shots))
+        alone = Episodes(support, support_y, queries, query_y)
+        classifier.turns = False
+        losses.append(classifier.loss(alone).item())
+    classifier.turns = True
+    assert classifier.loss(episodes).item() == pytest.approx(np.mean(losses), rel=1e-5)
+    assert max(losses) - min(losses) > 1e-3
+
+
+def test_turns_need_as_many_examples_of_each_class() -> None:
+    classifier = make(turns=True)
+    y = np.arange(WAYS)[None]
+    uneven = Episodes(np.zeros((1, WAYS, SIZE), np.float32), y, np.zeros((1, WAYS, SIZE), np.float32), 0 * y)
+    with pytest.raises(ValueError, match="as many examples of each class"):
+        classifier.loss(uneven)
+
+
+def test_weights_of_one_example_a_class_stand_in_the_order_of_the_support() -> None:
+    x, queries, y = torch.randn(2, WAYS, SIZE), torch.randn(2, QUERIES, SIZE), torch.stack([torch.randperm(WAYS)] * 2)
+    means, examples = make(EUCLIDEAN, readout="mean_votes"), make(EUCLIDEAN, readout="votes")
+    examples.load_state_dict(means.state_dict())
+    found, expected = means.weights(x, y, queries), examples.weights(x, y, queries)
+    assert found is not None
+    torch.testing.assert_close(found, expected)
+    assert make(readout="linear").weights(x, y, queries) is None

@@ -1,0 +1,138 @@
+"""Sources and learners from their options: what a picture is, which classes there are, what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from fewshot_toys import LEARNERS, toy
+from PIL import Image
+
+from metarl.agents.fewshot.classifier import FewShotClassifier
+from metarl.agents.fewshot.gradient import MAML
+from metarl.agents.fewshot.streams import StreamClassifier
+from metarl.config import ConfigError
+from metarl.data.distort import Distorted
+from metarl.data.fewshot import Glyphs
+from metarl.fewshot.build import described, make_learner, make_source, training_source
+from metarl.fewshot.options import DataOptions
+
+GLYPHS = DataOptions(source="glyphs")
+
+
+def test_glyphs_are_those_of_their_split() -> None:
+    assert np.array_equal(make_source(GLYPHS, "test", rotations=False).examples, Glyphs("test").examples)
+
+
+def test_turned_glyphs_are_classes_of_their_own_and_never_meet_in_an_episode() -> None:
+    upright = make_source(GLYPHS, "validation", rotations=False).examples
+    turned = make_source(GLYPHS, "validation", rotations=True)
+    count = len(upright)
+    assert turned.classes == 4 * count
+    for turn in range(4):
+        assert np.array_equal(turned.examples[turn * count + 3, 5], np.rot90(upright[3, 5], turn))
+    glyph = {picture.tobytes(): number % count for number, picture in enumerate(turned.examples[:, 0])}
+    drawn = turned.draw(np.random.default_rng(0), 40, 20, turned.examples.shape[1]).reshape(40, 20, -1, 28 * 28)
+    for episode in drawn:
+        met = [glyph[p.tobytes()] for shown in episode for p in shown if p.tobytes() in glyph]
+        assert len(set(met)) == 20
+
+
+def test_glyphs_come_in_other_sizes_by_area() -> None:
+    small = make_source(replace(GLYPHS, size=14), "train", rotations=False)
+    assert small.shape == (14, 14)
+    assert small.dtype == np.uint8
+    area = Glyphs("train").examples[7, 3].reshape(14, 2, 14, 2).mean((1, 3))
+    assert np.abs(small.examples[7, 3] - area).max() <= 1
+
+
+def test_images_of_a_folder_keep_their_colours_if_told(tmp_path: Path) -> None:
+    for number in range(6):
+        (tmp_path / f"class{number}").mkdir()
+        for example in range(2):
+            Image.new("RGB", (9, 9), (40 * number, 0, 100 * example)).save(
+                tmp_path / f"class{number}" / f"{example}.png"
+            )
+    data = DataOptions(source="images", folder=str(tmp_path), size=8)
+    assert make_source(data, "train", rotations=False).shape == (8, 8)
+    coloured = make_source(replace(data, colour=True), "train", rotations=True)
+    assert coloured.shape == (8, 8, 3)
+    assert coloured.classes == 8, "of two classes, and their turns"
+    assert described(data) == f"images of {tmp_path}"
+
+
+@pytest.mark.parametrize("name", ["within_alphabet", "distinct_drawers"])
+def test_what_omniglot_alone_knows_is_refused_elsewhere(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"data.{name} = true with data.source = 'glyphs': only Omniglot knows"):
+        make_source(replace(GLYPHS, **{name: True}), "train", rotations=False)
+    with pytest.raises(ValueError, match="'auto' is resolved before"):
+        make_source(DataOptions(), "train", rotations=False)
+
+
+def test_distortion_is_of_training_alone() -> None:
+    source = training_source(toy("classifier", "train.distortion.rotation=20"))
+    assert isinstance(source, Distorted)
+    drawn = source.draw(np.random.default_rng(0), 2, 3, 4)
+    assert drawn.shape == (2, 3, 4, 28, 28)
+    known = {picture.tobytes() for picture in Glyphs("train").examples.reshape(-1, 28, 28)}
+    assert not known & {picture.tobytes() for picture in drawn.reshape(-1, 28, 28)}
+    assert not isinstance(training_source(toy("classifier")), Distorted)
+
+
+KINDS = {"classifier": FewShotClassifier, "stream": StreamClassifier, "gradient": MAML}
+
+
+@pytest.mark.parametrize("kind", LEARNERS)
+def test_a_learner_hangs_on_its_seed_and_on_no_global_generator(kind: str) -> None:
+    experiment = toy(kind)
+    before = torch.random.get_rng_state()
+    one = make_learner(experiment, (28, 28), seed=1)
+    torch.rand(3)
+    after = torch.random.get_rng_state()
+    again, other = make_learner(experiment, (28, 28), seed=1), make_learner(experiment, (28, 28), seed=2)
+    assert torch.equal(torch.random.get_rng_state(), after)
+    assert not torch.equal(before, after)
+    assert isinstance(one, KINDS[kind])
+    assert all(torch.equal(p, q) for p, q in zip(one.parameters(), again.parameters(), strict=True))
+    assert not all(torch.equal(p, q) for p, q in zip(one.parameters(), other.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("kind", "setting", "message"),
+    [
+        ("classifier", "classifier.memory.store=epsodic", "memory.store = 'epsodic' .* one of episodic"),
+        ("classifier", "classifier.memory.store=none", "a controller alone reads streams"),
+        ("classifier", "transductive=true", "transductive = true with encoder.norm = 'running'"),
+        ("stream", "stream.encoder.norm=batch", "encoder.norm = 'batch' for a classifier of streams"),
+        ("stream", "stream.memory.controller=rnn", "it can be feedforward, gru, lstm"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused_in_one_line(kind: str, setting: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as error:
+        make_learner(toy(kind, setting), (28, 28), seed=0)
+    assert "\n" not in str(error.value)
+
+
+def test_transduction_lets_queries_see_each_other() -> None:
+    """Trap 27."""
+    source = make_source(GLYPHS, "test", rotations=False)
+    support_x, support_y, query_x, _ = source.sample(np.random.default_rng(0), 2, 4, 1, 2)
+
+    def alone_is_together(kind: str, *settings: str) -> bool:
+        learner = make_learner(toy(kind, *settings), (28, 28), seed=0).eval()
+        with torch.no_grad():
+            together: Any = learner(support_x, support_y, query_x)
+            alone = [learner(support_x, support_y, query_x[:, i : i + 1]) for i in range(query_x.shape[1])]
+        assert learner.transductive is ("transductive=true" in settings)
+        return torch.allclose(torch.cat(alone, 1), together, rtol=1e-3, atol=1e-4)
+
+    batch = "classifier.encoder.norm=batch"
+    assert alone_is_together("classifier")
+    assert alone_is_together("classifier", batch)
+    assert not alone_is_together("classifier", batch, "transductive=true")
+    assert alone_is_together("gradient")
+    assert not alone_is_together("gradient", "transductive=true")

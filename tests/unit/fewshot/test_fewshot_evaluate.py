@@ -1,0 +1,236 @@
+"""Evaluation of few-shot learners: what it counts, which classes and episodes it takes, and what it leaves alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+from fewshot_toys import LEARNERS, WAYS, toy, trained
+from torch import Tensor
+
+from metarl.agents.fewshot.learner import FewShotLearner, Protocol
+from metarl.data.fewshot import Episodes, FewShotSource, Glyphs, Pool, Streams, instances
+from metarl.fewshot import train as training
+from metarl.fewshot.build import make_learner
+from metarl.fewshot.evaluate import evaluate, keep, save_episodes, save_evaluation
+from metarl.fewshot.train import load, right, right_in_streams
+from metarl.report.fewshot_kept import load as load_kept
+from metarl.report.fewshot_kept import path_of
+from metarl.runs import RunFolder
+from metarl.types import SPLITS, Array
+
+EVERY_LEARNER = pytest.mark.parametrize("kind", LEARNERS)
+
+
+class Knowing(FewShotLearner):
+    """Knows every glyph of the test split, but is wrong about queries of label 0; of streams, about first instances."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.number = {picture.tobytes(): i for i, shown in enumerate(Glyphs("test").examples) for picture in shown}
+
+    def forward(self, support_x: Any, support_y: Any, query_x: Any) -> Tensor:
+        logits = torch.zeros(*query_x.shape[:2], WAYS)
+        for b in range(len(query_x)):
+            known = {self.number[x.tobytes()]: int(y) for x, y in zip(support_x[b], support_y[b], strict=True)}
+            for q, x in enumerate(query_x[b]):
+                label = known[self.number[x.tobytes()]]
+                logits[b, q, label or 1] = 1
+        return logits
+
+    def predict_streams(self, x: Any, y: Any) -> Tensor:
+        return torch.as_tensor(np.where(instances(y)[..., None] == 1, y + 1, y))
+
+
+@pytest.fixture
+def sampled(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Episodes | Streams]]:
+    """What was drawn, and the split of glyphs that it came from."""
+    split_of = {id(Glyphs(split).examples): split for split in SPLITS}
+    sample, sample_streams, found = FewShotSource.sample, FewShotSource.sample_streams, list[Any]()
+
+    def noted(real: Any) -> Any:
+        def draw(source: Pool, *given: Any) -> Any:
+            found.append((split_of[id(source.examples)], real(source, *given)))
+            return found[-1][1]
+
+        return draw
+
+    monkeypatch.setattr(FewShotSource, "sample", noted(sample))
+    monkeypatch.setattr(FewShotSource, "sample_streams", noted(sample_streams))
+    return found
+
+
+def arrays(found: list[tuple[str, Episodes | Streams]]) -> list[Array]:
+    return [array for _, batch in found for array in batch]
+
+
+def equal(one: list[Array], other: list[Array]) -> bool:
+    return len(one) == len(other) and all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_accuracy_is_the_share_of_queries_that_are_right() -> None:
+    made = toy("classifier", "eval.episodes=40")
+    result = evaluate(Knowing(), made, quiet=True)
+    (cell,) = result["cells"]
+    assert cell == {
+        **{"ways": WAYS, "shots": 1, "queries": 2, "episodes": 40, "accuracy": pytest.approx(1 - 1 / WAYS)},
+        **{"se": pytest.approx(0, abs=1e-9), "interval": [pytest.approx(1 - 1 / WAYS)] * 2},
+    }
+
+
+def test_streams_are_told_by_instance() -> None:
+    result = evaluate(Knowing(), toy("stream", "train.shots=4"), quiet=True)
+    assert [stream["ways"] for stream in result["streams"]] == [WAYS, 3]
+    for stream in result["streams"]:
+        assert stream["by_instance"] == [0, 1, 1, 1]
+        assert stream["by_instance_interval"] == [[0, 0], [1, 1], [1, 1], [1, 1]]
+        assert (stream["episodes"], stream["labels"]) == (6, "one_hot")
+
+
+def test_an_evaluation_says_what_it_measured() -> None:
+    made = toy("classifier", "classifier.encoder.norm=batch", "transductive=true", "eval.rotations=true")
+    learner = make_learner(made, (28, 28), seed=0).eval()
+    result = evaluate(learner, made, split="validation", episodes=3, seed=7, quiet=True)
+    said = {name: value for name, value in result.items() if name not in ("cells", "streams")}
+    assert said == {
+        "kind": "fewshot",
+        "learner": "classifier",
+        "preset": "classifier",
+        "data": "drawn glyphs, not Omniglot",
+        "real": False,
+        "split": "validation",
+        "transductive": True,
+        "norm": "batch",
+        "rotations": True,
+        "within_alphabet": False,
+        "distinct_drawers": False,
+        "seed": 7,
+        "parameters": sum(p.numel() for p in learner.parameters()),
+        "first_order": None,
+    }
+    assert result["cells"][0]["episodes"] == 3
+    json.dumps(result, allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "first"), [("maml", False), ("anil", False), ("fomaml", True), ("reptile", True)]
+)
+def test_trap_34_first_order_is_said(algorithm: str, first: bool) -> None:
+    made = toy("gradient", f"gradient.algorithm={algorithm}")
+    assert evaluate(make_learner(made, (28, 28), seed=0).eval(), made, episodes=2, quiet=True)["first_order"] is first
+
+
+def test_training_classes_are_refused() -> None:
+    with pytest.raises(ValueError, match="not trained on; expected validation or test"):
+        evaluate(Knowing(), toy("classifier"), split="train", quiet=True)
+    with pytest.raises(ValueError, match="201 ways were asked of"):
+        evaluate(Knowing(), toy("classifier", "eval.cells=[[201,1]]"), quiet=True)
+
+
+@EVERY_LEARNER
+def test_trap_28_nothing_of_a_test_is_left_in_the_learner(kind: str) -> None:
+    norm = {"classifier": ["classifier.encoder.norm=running"], "stream": ["stream.encoder.norm=running"]}
+    made = toy(kind, *norm.get(kind, []))
+    learner = make_learner(made, (28, 28), seed=0).eval()
+    before = {name: value.clone() for name, value in learner.state_dict().items()}
+    evaluate(learner, made, quiet=True)
+    keep(learner, made)
+    assert all(torch.equal(value, before[name]) for name, value in learner.state_dict().items())
+    assert learner.training is False
+    assert all(p.grad is None for p in learner.parameters())
+
+
+def test_episodes_hang_on_seed_split_and_cell_alone(sampled: list[tuple[str, Episodes | Streams]]) -> None:
+    def drawn(kind: str, *settings: str, **options: Any) -> list[Array]:
+        sampled.clear()
+        made = toy(kind, "eval.streams=[]", *settings) if kind == "stream" else toy(kind, *settings)
+        evaluate(make_learner(made, (28, 28), seed=0).eval(), made, quiet=True, **options)
+        assert {split for split, _ in sampled} == {options.get("split", "test")}
+        return arrays(sampled)
+
+    first = drawn("classifier")
+    assert equal(drawn("classifier"), first)
+    assert equal(drawn("gradient"), first), "learners are compared on the same"
+    assert equal(drawn("stream"), first)
+    assert not equal(drawn("classifier", seed=1), first)
+    assert not equal(drawn("classifier", split="validation"), first)
+    both = drawn("classifier", "eval.cells=[[3,1],[4,1]]")
+    assert equal(both[len(both) // 2 :], first), "whatever cell came before"
+    more = drawn("classifier", episodes=9)
+    assert all(len(m) == 9 for m in more)
+
+
+@EVERY_LEARNER
+def test_no_picture_of_a_test_is_one_of_training(kind: str, sampled: list[tuple[str, Episodes | Streams]]) -> None:
+    made = toy(kind)
+    evaluate(make_learner(made, (28, 28), seed=0).eval(), made, quiet=True)
+    known = {picture.tobytes() for picture in Glyphs("train").examples.reshape(-1, 28, 28)}
+    shown = [array for array in arrays(sampled) if array.dtype == np.uint8]
+    assert len(shown) == (4 if kind == "stream" else 2)
+    assert not known & {picture.tobytes() for array in shown for picture in array.reshape(-1, 28, 28)}
+
+
+def test_many_episodes_are_classified_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    glyphs, learner = Glyphs("test"), Knowing()
+    episodes = glyphs.sample(np.random.default_rng(0), 7, WAYS, 1, 2)
+    streams = glyphs.sample_streams(np.random.default_rng(0), 7, WAYS, 3)
+    whole = right(learner, episodes), right_in_streams(learner, streams)
+    assert whole[0].shape == (7, 2 * WAYS)
+    assert whole[1].shape == (7, 3 * WAYS)
+    assert np.array_equal(whole[0], episodes.query_y != 0)
+    assert np.array_equal(whole[1], instances(streams.y) > 1)
+    monkeypatch.setattr(training, "IMAGES", 1)
+    assert np.array_equal(right(learner, episodes), whole[0])
+    assert np.array_equal(right_in_streams(learner, streams), whole[1])
+
+
+def test_letters_are_right_when_all_of_them_are() -> None:
+    class Nearly(Knowing):
+        protocol: ClassVar[Protocol] = "streams"
+
+        def predict_streams(self, x: Any, y: Any) -> Tensor:
+            changed = y.copy()
+            changed[:, ::2, 3] += 1
+            return torch.as_tensor(changed)
+
+    streams = Glyphs("test").sample_streams(np.random.default_rng(0), 3, WAYS, 3, "letters")
+    found = right_in_streams(Nearly(), streams)
+    assert not found[:, ::2].any()
+    assert found[:, 1::2].all()
+
+
+@EVERY_LEARNER
+def test_kept_episodes_are_the_learners_own_answers(kind: str, tmp_path: Path) -> None:
+    run = trained(tmp_path / "run", toy(kind))
+    made, learner, _ = load(run)
+    save_episodes(run, learner, made, 3)
+    kept = load_kept(path_of(run))
+    assert kept.sets is not None
+    sets = kept.sets
+    assert (sets.support_x.dtype, sets.support_x.shape) == (np.dtype(np.uint8), (8, WAYS, 28, 28))
+    assert np.array_equal(sets.predicted, learner.predict(sets.support_x, sets.support_y, sets.query_x))
+    if kind == "stream":
+        assert kept.streams is not None
+        assert kept.streams.x.shape == (8, WAYS * 3, 28, 28)
+        assert np.array_equal(kept.streams.predicted, learner.predict_streams(kept.streams.x, kept.streams.y))
+    else:
+        assert kept.streams is None
+
+
+def test_what_was_recalled_is_kept_of_learners_that_show_it() -> None:
+    voting = toy("classifier", "classifier.readout=votes", "classifier.memory.access_options.empty_slot=false")
+    kept = keep(make_learner(voting, (28, 28), seed=0).eval(), voting)
+    assert kept["weights"].shape == (8, 2 * WAYS, WAYS)
+    np.testing.assert_allclose(kept["weights"].astype(float).sum(-1), 1, atol=2e-3)
+    plain = toy("classifier")
+    assert "weights" not in keep(make_learner(plain, (28, 28), seed=0).eval(), plain)
+
+
+def test_an_evaluation_is_kept_in_its_run(tmp_path: Path) -> None:
+    run = RunFolder.create_at(tmp_path / "run")
+    save_evaluation(run, {"split": "test", "cells": []})
+    assert json.loads(run.evaluation.read_text()) == {"split": "test", "cells": []}
