@@ -235,9 +235,9 @@ def test_list_shows_the_same_as_text_and_as_json(what: str) -> None:
 def test_list_names_what_can_be_used() -> None:
     envs = json.loads(run("list", "envs", "--json").out)
     assert {"metarl/BernoulliBandit-v0", "metarl/BarcodeBandit-v0"} <= {row["id"] for row in envs}
-    assert {"bandit", "barcode", "barcode-episodic"} <= {
-        row["name"] for row in json.loads(run("list", "presets", "--json").out)
-    }
+    track = {row["name"]: row["track"] for row in json.loads(run("list", "presets", "--json").out)}
+    assert {track[name] for name in ("bandit", "barcode", "barcode-episodic")} == {"rl"}
+    assert {track[name] for name in ("prototypical", "matching")} == {"fewshot"}
     memories = json.loads(run("list", "memories", "--untimed", "--json").out)
     cores = [row for row in memories if row["parameters"] != "n/a"]
     assert {row["controller"] for row in cores} == set(CONTROLLERS)

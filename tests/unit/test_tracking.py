@@ -61,6 +61,22 @@ def test_jsonl_refuses_what_makes_no_row(tmp_path: Path) -> None:
         JsonlTracker(tmp_path / "metrics.jsonl")
 
 
+def test_the_axis_is_called_as_a_run_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = FakeRun()
+    fake_wandb(monkeypatch, lambda **_: run)
+    tracker = make_tracker(tmp_path, "offline", CONFIG, axis="episodes")
+    tracker.log({"loss": 0.5, "env_steps": 3}, step=60)
+    with pytest.raises(ValueError, match="'episodes', which is the x-axis; pass it as step="):
+        tracker.log({"episodes": 3}, step=61)
+    with pytest.raises(ValueError, match="went back from 60 to 59; episodes only grow"):
+        tracker.log({"loss": 0.4}, step=59)
+    tracker.finish("finished")
+    (row,) = rows(tmp_path / "metrics.jsonl")
+    assert row == {"episodes": 60, "time": row["time"], "loss": 0.5, "env_steps": 3}
+    assert run.rows == [row]
+    assert run.metrics == [(("episodes",), {}), (("*",), {"step_metric": "episodes"})]
+
+
 def test_make_tracker_without_wandb_never_imports_it(tmp_path: Path) -> None:
     code = (
         "import sys; from metarl.tracking import make_tracker\n"
@@ -80,13 +96,14 @@ class FakeRun:
     """A run whose ``fail`` method raises; it keeps the rows logged before."""
 
     def __init__(self, fail: str = ""):
-        self.fail, self.rows, self.summary = fail, [], {}  # type: ignore[var-annotated]
+        self.fail, self.rows, self.metrics, self.summary = fail, [], [], {}  # type: ignore[var-annotated]
 
     def __getattr__(self, name: str) -> Any:
-        def call(*args: Any, **_: Any) -> None:
+        def call(*args: Any, **options: Any) -> None:
             if name == self.fail:
                 raise RuntimeError("broken pipe\nwith a long story")
             self.rows += args if name == "log" else ()
+            self.metrics += [(args, options)] if name == "define_metric" else []
 
         return call
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from metarl.nets.images import EncoderOptions, EpisodeNorm, ImageEncoder, Net, Norm
+from metarl.training.checkpoint import read_checkpoint, write_checkpoint
 
 
 @pytest.fixture(autouse=True)
@@ -79,6 +82,58 @@ def test_the_last_features_can_be_the_embedding() -> None:
     assert make((28, 28), net="pooled", embedding_size=0).size == 8
     assert make((28, 28), net="residual", embedding_size=0).size == 3 * 3 * 4 * 8
     assert make((28, 28), net="residual", embedding_size=0)(torch.rand(1, 2, 28, 28)).shape == (1, 2, 288)
+
+
+def test_no_net_is_the_pixels_one_by_one() -> None:
+    encoder, images = make((9, 8), net="flat", embedding_size=0), torch.rand(2, 3, 9, 8)
+    assert (encoder.size, list(encoder.parameters())) == (72, [])
+    assert torch.equal(encoder(images), images.flatten(2))
+    assert make((9, 8), net="flat")(images).shape == (2, 3, 6), "with a linear map behind them if asked for"
+    coloured = torch.rand(1, 2, 9, 8, 3)
+    assert torch.equal(make((9, 8, 3), net="flat", embedding_size=0)(coloured), coloured.movedim(-1, 2).flatten(2))
+
+
+def test_a_residual_net_begins_at_half_its_width() -> None:
+    blocks = make((28, 28), net="residual").blocks
+    widths = [module.out_channels for module in blocks.modules() if isinstance(module, nn.Conv2d)]
+    assert widths == [4, *[8] * 3, *[16] * 3, *[32] * 3], "each later block has two convolutions and a shortcut"
+
+
+@pytest.mark.parametrize("net", ["pooled", "residual"])
+def test_pooling_before_relu_is_relu_before_pooling(net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder, images = make((9, 8), net=net), torch.rand(2, 3, 9, 8)
+    pooled_first = encoder(images)
+    monkeypatch.setattr(
+        "metarl.nets.images._halved",
+        lambda x, pooled: F.max_pool2d(F.relu(x), 2) if pooled else F.relu(x),
+    )
+    assert torch.equal(encoder(images), pooled_first)
+
+
+@pytest.mark.parametrize("norm", get_args(Norm))
+def test_half_precision_comes_close_and_its_parameters_and_vectors_stay_whole(norm: Norm) -> None:
+    exact, rough = make((28, 28), norm=norm), make((28, 28), norm=norm, precision="bfloat16")
+    rough.load_state_dict(exact.state_dict())
+    images = torch.rand(2, 5, 28, 28)
+    vectors = rough(images, support=3)
+    assert vectors.dtype == torch.float32
+    difference = (vectors - exact(images, support=3)).detach().abs()
+    assert 0 < difference.max() < 0.1, "after a layer norm vectors have numbers around 1"
+    vectors.square().sum().backward()
+    assert all(p.dtype == p.grad.dtype == torch.float32 for p in rough.parameters() if p.grad is not None)
+
+
+def test_parameters_lie_channels_last_and_do_so_after_a_checkpoint(tmp_path: Path) -> None:
+    encoder, again = make((28, 28), norm="running"), make((28, 28), norm="running")
+    write_checkpoint(tmp_path / "it.zip", {}, {"encoder": encoder.state_dict()})
+    again.load_state_dict(read_checkpoint(tmp_path / "it.zip")[1]["encoder"])
+    images = torch.rand(1, 3, 28, 28)
+    assert torch.equal(again.eval()(images), encoder.eval()(images))
+    for net in (encoder, again):
+        kernels = [p for p in net.parameters() if p.ndim == 4]
+        assert len(kernels) == 4
+        assert all(p.is_contiguous(memory_format=torch.channels_last) for p in kernels)
+        assert not all(p.is_contiguous() for p in kernels)
 
 
 @pytest.mark.parametrize("width", [8, 12], ids=["groups", "one group"])

@@ -159,6 +159,101 @@ def test_step_sizes_are_those_of_the_schedule() -> None:
     assert np.diff([*places, float(model.number.detach())]) == pytest.approx([0.5, 0.75, 0.5, 0.25], rel=1e-4)
 
 
+def test_a_cosine_falls_slowly_at_both_ends() -> None:
+    """Loshchilov & Hutter 2017, eq. 5: end + (start - end) (1 + cos(pi progress)) / 2."""
+    options = SupervisedOptions(updates=8, learning_rate=1.0, learning_rate_end=0.2, schedule="cosine")
+    rates = [options.learning_rate_at(i, i / 8) for i in range(9)]
+    assert rates == pytest.approx([0.2 + 0.8 * (1 + np.cos(np.pi * i / 8)) / 2 for i in range(9)])
+    assert rates[4] == pytest.approx(0.6)
+    assert rates[0] - rates[1] < rates[3] - rates[4]
+    assert options.learning_rate_at(12, 1.5) == pytest.approx(0.2), "and does not rise again"
+    warm = SupervisedOptions(updates=8, learning_rate=1.0, learning_rate_end=0.0, schedule="cosine", warmup=4)
+    assert warm.learning_rate_at(1, 1 / 8) == pytest.approx(0.5 * (1 + np.cos(np.pi / 8)) / 2)
+    assert SupervisedOptions(updates=8, schedule="cosine").learning_rate_at(5, 5 / 8) == 1e-3, "no end, no fall"
+
+
+def validated(options: SupervisedOptions, accuracies: list[float]) -> tuple[Mean, Trained, list[float]]:
+    """A training by steps of 1, whose validations say so; what the model was at each."""
+    model, told, seen = Mean(), iter(accuracies), list[float]()
+
+    def validate(m: Mean) -> float:
+        seen.append(float(m.number))
+        return next(told)
+
+    return model, fit(model, lambda m, batch: -m.number, iter(lambda: 0.0, None), options, validate=validate), seen
+
+
+def test_patience_ends_training_and_takes_the_best_back() -> None:
+    options = SupervisedOptions(updates=100, learning_rate=1.0, validate_every=2, patience=2)
+    model, done, seen = validated(options, [0.1, 0.7, 0.7, 0.6])
+    assert (done.updates, len(done.curve)) == (8, 4)
+    assert seen == pytest.approx([2, 4, 6, 8], rel=1e-4)
+    assert float(model.number.detach()) == seen[1], "the first of the best two: as good is not better"
+
+
+def test_patience_takes_the_best_back_at_the_end_of_the_budget_too() -> None:
+    options = SupervisedOptions(updates=3, learning_rate=1.0, validate_every=1, patience=9)
+    model, done, seen = validated(options, [0.1, 0.8, 0.3])
+    assert done.updates == 3
+    assert float(model.number.detach()) == seen[1]
+    late, _, seen = validated(SupervisedOptions(updates=3, learning_rate=1.0, validate_every=1), [0.1, 0.8, 0.3])
+    assert float(late.number.detach()) == seen[2], "without patience the last stays"
+
+
+def test_a_record_starts_patience_anew() -> None:
+    options = SupervisedOptions(updates=100, learning_rate=1.0, validate_every=1, patience=2)
+    _, done, _ = validated(options, [0.5, 0.4, 0.6, 0.5, 0.6])
+    assert done.updates == 5
+
+
+class Counting(Mean):
+    """A number that remembers, in a buffer, how often its loss was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("seen", torch.tensor(0.0))
+        self.seen: Tensor
+
+
+def counting_loss(model: Counting, batch: float) -> Tensor:
+    model.seen += 1
+    return -model.number
+
+
+def test_the_moving_average_is_what_is_validated_and_kept() -> None:
+    model, seen = Counting(), list[tuple[float, float]]()
+
+    def validate(m: Counting) -> float:
+        seen.append((float(m.number), float(m.seen)))
+        return 0.0
+
+    options = SupervisedOptions(updates=4, learning_rate=1.0, validate_every=1, average=0.5)
+    fit(model, counting_loss, iter(lambda: 0.0, None), options, validate=validate)
+    expected = [1.0]
+    for place in (2.0, 3.0, 4.0):  # where the model itself goes, and how often it was asked
+        expected.append(0.5 * expected[-1] + 0.5 * place)
+    assert [number for number, _ in seen] == pytest.approx(expected, rel=1e-4)
+    assert [count for _, count in seen] == pytest.approx(expected)
+    assert (float(model.number.detach()), float(model.seen)) == seen[-1]
+
+
+def test_the_best_of_moving_averages_is_taken_back() -> None:
+    options = SupervisedOptions(updates=4, learning_rate=1.0, validate_every=1, average=0.5, patience=9)
+    model, _, seen = validated(options, [0.1, 0.2, 0.9, 0.3])
+    assert float(model.number.detach()) == seen[2] == pytest.approx(2.25, rel=1e-4)
+
+
+def test_weight_decay_is_decoupled_from_the_gradient() -> None:
+    """Loshchilov & Hutter 2019, algorithm 2: parameters shrink by the step size times the decay, whatever Adam does."""
+    model = Mean(start=8.0)
+    options = SupervisedOptions(updates=3, learning_rate=0.5, weight_decay=0.1)
+    fit(model, lambda m, batch: m.number * 0, [0.0] * 3, options)
+    assert float(model.number.detach()) == pytest.approx(8.0 * 0.95**3)
+    pulled = Mean(start=8.0)
+    fit(pulled, lambda m, batch: 1e3 * m.number, [0.0], SupervisedOptions(updates=1, learning_rate=0.5, weight_decay=0.1))
+    assert float(pulled.number.detach()) == pytest.approx(8.0 * 0.95 - 0.5, rel=1e-4)
+
+
 def test_gradients_are_clipped(monkeypatch: pytest.MonkeyPatch) -> None:
     norms = []
     step = torch.optim.AdamW.step
@@ -197,6 +292,8 @@ def test_options_without_an_end_are_refused() -> None:
         SupervisedOptions()
     with pytest.raises(ValueError, match="there is no validate"):
         train(SupervisedOptions(updates=1, target=0.5))
+    with pytest.raises(ValueError, match="the patience is 3, but there is no validate"):
+        train(SupervisedOptions(updates=1, patience=3))
 
 
 def tensors(drawn: Sequences) -> tuple[CoreInput, Tensor, Tensor, Tensor]:
