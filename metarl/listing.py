@@ -104,7 +104,7 @@ def fastest(call: Callable[[], Result], times: int) -> tuple[float, Result]:
 
 
 def presets() -> Rows:
-    """Every preset, its track (``rl``: `metarl train`, ``fewshot``: `metarl fewshot train`) and what to expect of it."""
+    """Every preset, its track (``rl``: ``metarl train``, ``fewshot``: ``metarl fewshot train``) and what it is for."""
     from metarl import experiment
     from metarl.config import load_toml
     from metarl.fewshot import options

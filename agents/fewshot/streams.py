@@ -142,7 +142,7 @@ class StreamClassifier(ExampleLearner):
         begin[0] = Boundary.TRIAL
         return x, self.core.initial_state(len(examples)), begin
 
-    def _labels(self, y: Tensor | Array, shape: tuple[int, int]) -> Tensor:
+    def _labels(self, y: Tensor | Array, shape: tuple[int, ...]) -> Tensor:
         """Labels ``[B, T, L]`` as what is fed back, ``[B, T, L * letters]``."""
         digits = self._whole(y, (*shape, self.digits), "stream_y", self.letters)
         return F.one_hot(digits, self.letters).flatten(2).to(self.head.weight)

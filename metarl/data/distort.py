@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
-from annotated_types import Ge
+from annotated_types import Ge, Le
 
 from metarl.data.fewshot import FewShotSource
 from metarl.data.glyphs import Pictures
@@ -39,10 +39,14 @@ class Distortion:
     """Spread of the slant: pixels to the side for each pixel up."""
     shift: Annotated[float, Ge(0)] = 0.0
     """Spread of the place along each axis, in pixels."""
+    mirror: Annotated[float, Ge(0), Le(1)] = 0.0
+    """Share of what is mirrored, left for right."""
     law: Literal["normal", "uniform"] = "normal"
     """Whether a spread is the standard deviation of a normal law or the bound to both sides of a uniform one."""
 
     def __post_init__(self) -> None:
+        if not 0 <= self.mirror <= 1:
+            raise ValueError(f"a distortion with mirror={self.mirror}, expected a share from 0 to 1")
         for name in ("rotation", "scale", "shear", "shift"):
             value = getattr(self, name)
             if not 0 <= value < float("inf"):
@@ -54,14 +58,20 @@ class Distortion:
 class Distorted(FewShotSource):
     """What another source draws, each example distorted by a map of its own; for training.
 
+    Args:
+        source: of pictures ``[H, W]``.
+        options: of the maps of examples.
+        of_classes: of maps that come first, one for all examples of a class in an episode: a class so distorted is
+            another class, and training has more of them.
+
     Raises:
         ValueError: the source has no pictures ``[H, W]``.
     """
 
-    def __init__(self, source: FewShotSource, options: Distortion) -> None:
+    def __init__(self, source: FewShotSource, options: Distortion, of_classes: Distortion | None = None) -> None:
         if len(source.shape) != 2:
             raise ValueError(f"the examples of {type(source).__name__} have shape {source.shape}, expected (H, W)")
-        self.source, self.options = source, options
+        self.source, self.options, self.of_classes = source, options, of_classes
         self.shape, self.classes, self.per_class = source.shape, source.classes, source.per_class
 
     def check(self, ways: int, count: int, asked: str) -> None:
@@ -71,7 +81,10 @@ class Distorted(FewShotSource):
     def draw(self, rng: np.random.Generator, n: int, ways: int, count: int) -> Array:
         """See :meth:`FewShotSource.draw`."""
         x = self.source.draw(rng, n, ways, count)
-        return distort(rng, x.reshape(-1, *self.shape), self.options).reshape(x.shape)
+        maps = draw_maps(rng, n * ways * count, self.options)
+        if self.of_classes is not None:
+            maps = composed(maps, draw_maps(rng, n * ways, self.of_classes).repeat(count, 0))
+        return warp(x.reshape(-1, *self.shape), maps).reshape(x.shape)
 
 
 def distort(rng: np.random.Generator, pictures: Array, options: Distortion) -> Pictures:
@@ -80,7 +93,7 @@ def distort(rng: np.random.Generator, pictures: Array, options: Distortion) -> P
 
 
 def draw_maps(rng: np.random.Generator, n: int, options: Distortion) -> Floats:
-    """Random maps ``[n, 2, 3]`` for :func:`warp`: stretch, then slant, turn and move."""
+    """Random maps ``[n, 2, 3]`` for :func:`warp`: mirror, then stretch, slant, turn and move."""
     spread = rng.standard_normal((6, n)) if options.law == "normal" else rng.uniform(-1, 1, (6, n))
     angle, slant = np.deg2rad(options.rotation) * spread[0], options.shear * spread[1]
     wide, high = np.exp(options.scale * spread[2:4])
@@ -89,7 +102,15 @@ def draw_maps(rng: np.random.Generator, n: int, options: Distortion) -> Floats:
     maps[:, 0, 0], maps[:, 0, 1] = cos * wide, (cos * slant - sin) * high
     maps[:, 1, 0], maps[:, 1, 1] = sin * wide, (sin * slant + cos) * high
     maps[:, :, 2] = options.shift * spread[4:].T
+    if options.mirror:
+        maps[:, :, 0] *= np.where(rng.random((n, 1)) < options.mirror, -1, 1)
     return maps
+
+
+def composed(outer: Floats, inner: Floats) -> Floats:
+    """The maps ``[n, 2, 3]`` that do ``inner`` first and then ``outer``."""
+    turn = outer[:, :, :2]
+    return np.concatenate([turn @ inner[:, :, :2], turn @ inner[:, :, 2:] + outer[:, :, 2:]], 2)
 
 
 def warp(pictures: Array, maps: Floats) -> Pictures:

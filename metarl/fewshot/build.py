@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from metarl.config import ConfigError
-from metarl.data.distort import Distorted
+from metarl.data.distort import Distorted, Distortion
 from metarl.data.fewshot import FewShotSource, Glyphs, Pool
 from metarl.fewshot.options import DataOptions, FewShotExperiment
 from metarl.seeding import sequence
@@ -79,8 +79,8 @@ def resized(pool: Pool, size: int) -> Pool:
 def training_source(experiment: FewShotExperiment) -> FewShotSource:
     """What training draws from."""
     source = make_source(experiment.data, "train", rotations=experiment.data.rotations)
-    distortion = experiment.train.distortion
-    return source if distortion is None else Distorted(source, distortion)
+    own, shared = experiment.train.distortion, experiment.train.class_distortion
+    return source if own is None and shared is None else Distorted(source, own or Distortion(), shared)
 
 
 def described(data: DataOptions) -> str:

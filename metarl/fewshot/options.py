@@ -92,6 +92,8 @@ class EpisodeOptions:
     """How a stream labels its classes."""
     distortion: Distortion | None = None
     """Random distortions of every drawing; None: none."""
+    class_distortion: Distortion | None = None
+    """Random distortions of all drawings of a class in an episode alike, before these; None: none."""
 
 
 @dataclass(frozen=True)

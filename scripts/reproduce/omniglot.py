@@ -58,7 +58,7 @@ PARTS: Mapping[str, Part] = {
     "mann": Part(STREAM),
     **dict.fromkeys(("matching-fce", "episodic", "key-value", "lifelong", "meta-gradient"), Part(RAW)),
     **dict.fromkeys(("fomaml", "anil"), Part({(5, 1): (41.7, None), (5, 5): (63.2, None)})),
-    **dict.fromkeys(("ntm", "dnc", "snail", "lstm", "mann-letters"), Part()),
+    **dict.fromkeys(("ntm", "dnc", "episodic-stream", "snail", "lstm", "mann-letters"), Part()),
 }
 
 

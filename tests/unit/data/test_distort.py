@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from metarl.data.distort import Distorted, Distortion, distort, draw_maps, warp
+from metarl.data.distort import Distorted, Distortion, composed, distort, draw_maps, warp
 from metarl.data.fewshot import Clusters, Glyphs, Pool
 from metarl.data.glyphs import Pictures
 from metarl.types import Array, Floats
@@ -138,3 +138,26 @@ def test_what_cannot_be_distorted_is_refused() -> None:
         Distortion(rotation=float("nan"))
     with pytest.raises(ValueError, match="law='cauchy'"):
         Distortion(law="cauchy")  # type: ignore[arg-type]
+
+
+def test_composed_maps_do_one_after_the_other() -> None:
+    x, quarter, shift = pictures(), maps(100, turn=((0, -1), (1, 0))), maps(100, shift=(3, 0))
+    assert np.array_equal(warp(x, composed(shift, quarter)), warp(warp(x, quarter), shift))
+    assert not np.array_equal(warp(x, composed(quarter, shift)), warp(x, composed(shift, quarter)))
+
+
+def test_mirrors_are_drawn_as_often_as_asked() -> None:
+    x = pictures(n=2000)
+    mirrored = (distort(rng(), x, Distortion(mirror=0.3)) == x[:, :, ::-1]).all((1, 2))
+    assert mirrored.mean() == pytest.approx(0.3, abs=0.04)
+    assert np.array_equal(distort(rng(), x[~mirrored], Distortion(mirror=0)), x[~mirrored])
+    with pytest.raises(ValueError, match="mirror=2"):
+        Distortion(mirror=2)
+
+
+def test_classes_are_distorted_as_one_in_an_episode_and_otherwise_in_the_next() -> None:
+    same = Pool(np.repeat(pictures(n=6)[:, None], 4, 1))  # all examples of a class are alike
+    source = Distorted(same, Distortion(), Distortion(rotation=40, mirror=0.5))
+    x = source.draw(rng(), 50, 6, 4)
+    assert (x == x[:, :, :1]).all()
+    assert len(np.unique(x[:, :, 0].reshape(300, -1), axis=0)) > 250

@@ -196,7 +196,7 @@ def test_episodes_that_cannot_be_drawn_are_refused_before_training(learner: str,
 
 def test_rotations_are_classes_but_never_two_of_one_in_an_episode() -> None:
     assert check(toy("classifier", "data.rotations=true", "train.ways=200"))
-    with pytest.raises(ConfigError, match="201 ways .* 800 classes of only 200 kins"):
+    with pytest.raises(ConfigError, match=r"201 ways .* 800 classes of only 200 kins"):
         check(toy("classifier", "data.rotations=true", "train.ways=201"))
 
 

@@ -250,7 +250,12 @@ def test_weight_decay_is_decoupled_from_the_gradient() -> None:
     fit(model, lambda m, batch: m.number * 0, [0.0] * 3, options)
     assert float(model.number.detach()) == pytest.approx(8.0 * 0.95**3)
     pulled = Mean(start=8.0)
-    fit(pulled, lambda m, batch: 1e3 * m.number, [0.0], SupervisedOptions(updates=1, learning_rate=0.5, weight_decay=0.1))
+    fit(
+        pulled,
+        lambda m, batch: 1e3 * m.number,
+        [0.0],
+        SupervisedOptions(updates=1, learning_rate=0.5, weight_decay=0.1),
+    )
     assert float(pulled.number.detach()) == pytest.approx(8.0 * 0.95 - 0.5, rel=1e-4)
 
 
