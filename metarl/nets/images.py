@@ -33,6 +33,8 @@ class EncoderOptions:
     queries are normalised as well; or over the whole batch in training and, afterwards, their running averages."""
     embedding_size: Annotated[int, Ge(0)] = 64
     """Width of the vectors, by a last linear map and layer norm; 0: the last features as they are."""
+    average: bool = False
+    """Whether the last features are averaged over their places, so that vectors hold what is there and not where."""
     dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
     """Share of the last features that are dropped in training."""
     precision: Precision = "float32"
@@ -80,9 +82,10 @@ class ImageEncoder(nn.Module):
                 height, width = (height + 1) // 2, (width + 1) // 2
             elif pooled:
                 height, width = max(height // 2, 1), max(width // 2, 1)
-        features = channels * height * width
+        features = channels if options.average else channels * height * width
         self.size = options.embedding_size or features
-        self.tail = nn.Sequential(nn.Flatten(), nn.Dropout(options.dropout))
+        pool = [nn.AdaptiveAvgPool2d(1)] if options.average else []
+        self.tail = nn.Sequential(*pool, nn.Flatten(), nn.Dropout(options.dropout))
         if options.embedding_size:
             self.tail.extend([nn.Linear(features, self.size), nn.LayerNorm(self.size)])
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from torch's stubs

@@ -67,6 +67,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", help="folder of Omniglot's archives (default METARL_DATA, or the user's cache)")
     parser.add_argument("--only", choices=list(PARTS), nargs="+", default=list(PARTS), help="presets (default all)")
+    parser.add_argument("--seeds", type=int, nargs="+", help="of each preset (default as many as its goal asks for)")
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time, one thread each (default 1)")
     parser.add_argument("--out", type=Path, default=Path("runs/omniglot"), help="default runs/omniglot")
     args = parser.parse_args()
@@ -76,10 +77,11 @@ def main() -> None:
 
     def measure(name: str) -> None:
         part = PARTS[name]
-        evaluations = train(name, name, part.seeds, [], args.out, 1, ("fewshot", "train"), options)
+        seeds = tuple(args.seeds or part.seeds)
+        evaluations = train(name, name, seeds, [], args.out, 1, ("fewshot", "train"), options)
         made = fewshot_rows(evaluations, f"{COMMAND} --only {name}", version, part.goals)
         if part.turned:
-            turned = [rotated(args.out / f"{name}-s{seed}", args.data) for seed in part.seeds]
+            turned = [rotated(args.out / f"{name}-s{seed}", args.data) for seed in seeds]
             made += fewshot_rows(turned, f"{COMMAND} --only {name}", version)
         with lock:
             for row in made:

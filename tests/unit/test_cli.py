@@ -249,7 +249,7 @@ def test_list_names_what_can_be_used() -> None:
 
 WRONG = {
     "no command": ([], "COMMAND"),
-    "command": (["trian"], "'trian'.*'train', 'eval', 'report', 'list'"),
+    "command": (["trian"], "'trian'.*'train', 'eval', 'fewshot', 'data', 'report', 'list'"),
     "no preset": (["train"], "preset"),
     "preset": (["train", "bandti"], "did you mean 'bandit'.*barcode"),
     "preset file": (["train", "nowhere.toml"], "cannot read nowhere.toml: No such file"),

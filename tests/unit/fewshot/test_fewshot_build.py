@@ -90,6 +90,7 @@ def test_distortion_is_of_training_alone() -> None:
     known = {picture.tobytes() for picture in Glyphs("train").examples.reshape(-1, 28, 28)}
     assert not known & {picture.tobytes() for picture in drawn.reshape(-1, 28, 28)}
     assert not isinstance(training_source(toy("classifier")), Distorted)
+    assert isinstance(training_source(toy("classifier", "train.class_distortion.mirror=1")), Distorted)
 
 
 KINDS = {"classifier": FewShotClassifier, "stream": StreamClassifier, "gradient": MAML}

@@ -149,3 +149,12 @@ def test_black_white_and_bright_images_stay_finite(width: int) -> None:
 def test_other_axes_are_refused() -> None:
     with pytest.raises(ValueError, match=r"an image of shape \[5\] was given"):
         ImageEncoder((5,))
+
+
+def test_averaged_features_are_the_mean_over_places() -> None:
+    whole, averaged = (make((28, 28), net="residual", embedding_size=0, average=on) for on in (False, True))
+    averaged.load_state_dict(whole.state_dict())
+    images = torch.rand(2, 3, 28, 28)
+    expected = whole(images).unflatten(2, (-1, 9)).mean(3)
+    torch.testing.assert_close(averaged(images), expected)
+    assert averaged.size == whole.size // 9
