@@ -59,18 +59,20 @@ class Distorted(FewShotSource):
     """What another source draws, each example distorted by a map of its own; for training.
 
     Args:
-        source: of pictures ``[H, W]``.
+        source: of pictures ``[H, W]`` or ``[H, W, C]``.
         options: of the maps of examples.
         of_classes: of maps that come first, one for all examples of a class in an episode: a class so distorted is
             another class, and training has more of them.
 
     Raises:
-        ValueError: the source has no pictures ``[H, W]``.
+        ValueError: the source has no such pictures.
     """
 
     def __init__(self, source: FewShotSource, options: Distortion, of_classes: Distortion | None = None) -> None:
-        if len(source.shape) != 2:
-            raise ValueError(f"the examples of {type(source).__name__} have shape {source.shape}, expected (H, W)")
+        if len(source.shape) not in (2, 3):
+            raise ValueError(
+                f"the examples of {type(source).__name__} have shape {source.shape}, expected (H, W) or (H, W, C)"
+            )
         self.source, self.options, self.of_classes = source, options, of_classes
         self.shape, self.classes, self.per_class = source.shape, source.classes, source.per_class
 
@@ -84,7 +86,10 @@ class Distorted(FewShotSource):
         maps = draw_maps(rng, n * ways * count, self.options)
         if self.of_classes is not None:
             maps = composed(maps, draw_maps(rng, n * ways, self.of_classes).repeat(count, 0))
-        return warp(x.reshape(-1, *self.shape), maps).reshape(x.shape)
+        flat = x.reshape(-1, *self.shape)
+        if len(self.shape) == 2:
+            return warp(flat, maps).reshape(x.shape)
+        return np.stack([warp(colour, maps) for colour in np.moveaxis(flat, -1, 0)], -1).reshape(x.shape)
 
 
 def distort(rng: np.random.Generator, pictures: Array, options: Distortion) -> Pictures:

@@ -117,6 +117,15 @@ def test_a_distorted_source_draws_what_its_source_draws_and_distorts_it() -> Non
     assert streams.x.shape == (2, 15, 28, 28)
 
 
+def test_the_colours_of_a_picture_are_distorted_alike() -> None:
+    grey = Glyphs("train", 6, 4)
+    coloured = Pool(np.stack([grey.examples, 255 - grey.examples, grey.examples], -1))
+    drawn, alone = (Distorted(source, MANN).draw(rng(), 2, 5, 3) for source in (coloured, grey))
+    assert drawn.shape == (2, 5, 3, 28, 28, 3)
+    assert np.array_equal(drawn[..., 0], alone)
+    assert np.array_equal(drawn[..., 2], alone)
+
+
 def test_a_distorted_source_refuses_what_its_source_refuses() -> None:
     source = Distorted(Pool(np.zeros((6, 4, 8, 8), np.uint8), kin=np.arange(6) // 2), MANN)
     with pytest.raises(ValueError, match="4 ways were asked of Pool, which has 6 classes of only 3 kins"):
@@ -126,7 +135,7 @@ def test_a_distorted_source_refuses_what_its_source_refuses() -> None:
 
 
 def test_what_cannot_be_distorted_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"Clusters have shape \(16,\), expected \(H, W\)"):
+    with pytest.raises(ValueError, match=r"Clusters have shape \(16,\), expected \(H, W\) or \(H, W, C\)"):
         Distorted(Clusters(), MANN)
     with pytest.raises(ValueError, match=r"float32 of shape \(2, 8, 8\), expected uint8 \[n, H, W\]"):
         distort(rng(), np.zeros((2, 8, 8), np.float32), MANN)
