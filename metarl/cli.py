@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from metarl.cli_fewshot import add_data, add_fewshot
 from metarl.config import parse_assignment
-from metarl.terminal import FAILED, OK, Parser, at_least, checked, refuse, tell
+from metarl.terminal import FAILED, OK, Parser, add_run_options, at_least, checked, refuse, tell
 
 if TYPE_CHECKING:
     from metarl.experiment import Trained
@@ -48,14 +48,7 @@ def parser() -> Parser:
         help="train on this instead of the preset's; module:ID imports the module (repeatable: each id is a task)",
     )
     add_tasks(train)
-    train.add_argument(
-        "--set", dest="settings", metavar="KEY=VALUE", action="append", default=[], help="change a setting (repeatable)"
-    )
-    train.add_argument("--seed", type=at_least(0), default=0, help="seed of everything random (default 0)")
-    train.add_argument("--out", type=Path, help="run folder to make (default runs/PRESET-TIME-sSEED)")
-    train.add_argument(
-        "--wandb", choices=["offline", "online", "disabled"], default="disabled", help="default disabled"
-    )
+    add_run_options(train)
     train.set_defaults(act=run_train)
 
     evaluate = commands.add_parser("eval", help="evaluate the agent of a run folder on held-out tasks")

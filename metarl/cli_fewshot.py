@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metarl.config import parse_assignment
-from metarl.terminal import OK, Parser, at_least, checked, tell
+from metarl.terminal import OK, Parser, add_run_options, at_least, checked, tell
 
 if TYPE_CHECKING:
     from metarl.fewshot.train import Trained
@@ -24,14 +24,7 @@ def add_fewshot(commands: Any) -> None:
     train = actions.add_parser("train", help="train a learner, test it on classes never met and draw what it does")
     train.add_argument("preset", help="name of a preset (metarl list presets) or path of a TOML file")
     add_data_options(train)
-    train.add_argument(
-        "--set", dest="settings", metavar="KEY=VALUE", action="append", default=[], help="change a setting (repeatable)"
-    )
-    train.add_argument("--seed", type=at_least(0), default=0, help="seed of everything random (default 0)")
-    train.add_argument("--out", type=Path, help="run folder to make (default runs/PRESET-TIME-sSEED)")
-    train.add_argument(
-        "--wandb", choices=["offline", "online", "disabled"], default="disabled", help="default disabled"
-    )
+    add_run_options(train)
     train.set_defaults(act=run_train)
 
     evaluate = actions.add_parser("eval", help="test the learner of a run folder")

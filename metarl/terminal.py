@@ -30,6 +30,18 @@ def at_least(least: int) -> Callable[[str], int]:
     return read
 
 
+def add_run_options(train: argparse.ArgumentParser) -> None:
+    """The options of every command that trains in a run folder."""
+    train.add_argument(
+        "--set", dest="settings", metavar="KEY=VALUE", action="append", default=[], help="change a setting (repeatable)"
+    )
+    train.add_argument("--seed", type=at_least(0), default=0, help="seed of everything random (default 0)")
+    train.add_argument("--out", type=Path, help="run folder to make (default runs/PRESET-TIME-sSEED)")
+    train.add_argument(
+        "--wandb", choices=["offline", "online", "disabled"], default="disabled", help="default disabled"
+    )
+
+
 def refuse(error: Exception) -> NoReturn:
     """Print what is wrong in one line and exit with 2."""
     message = " ".join([str(error), *getattr(error, "__notes__", [])])
