@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from metarl.agents.fewshot.adapting import Algorithm, GradientLearner, GradientO
 from metarl.config import build
 from metarl.data.fewshot import Episodes
 from metarl.functional.inner_loop import adapt
-from metarl.nets.adaptable import HEAD, head
+from metarl.nets.adaptable import HEAD, Params, head
 from metarl.types import Array
 
 
@@ -33,15 +33,32 @@ class MAML(GradientLearner):
         self, support: Tensor, labels: Tensor, steps: int, params: dict[str, Tensor] | None = None
     ) -> dict[str, Tensor]:
         """Where so many steps lead from ``params``, or else from what is learned."""
-        return adapt(
-            self.net,
-            params or self._side_by_side(labels),
-            (support, labels),
-            steps=steps,
-            lr=self._lr(),
-            second_order=self.options.algorithm == "maml",
-            loss=cross_entropy,
-        )
+        if params is None:
+            params = self._side_by_side(labels)
+            if self.options.head == "one" and steps > 0:
+                params |= self._first(support, labels, {name: params[name] for name in HEAD})
+                steps -= 1
+        return self._adapt(self.net, params, support, labels, steps, self._lr())
+
+    def _first(self, support: Tensor, labels: Tensor, params: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The first step of one head, which adapts nothing else: the errors of all classes add up to 0.
+
+        So the features need no gradients of their own, nor those that gradients of these would have.
+        """
+        lr = {name: size for name, size in self.step_sizes.items() if name in HEAD} or self.options.inner_lr
+        return self._adapt(head, params, self.net.features(self.net.params(), support), labels, 1, lr)
+
+    def _adapt(
+        self,
+        fn: Callable[[Params, Tensor], Tensor],
+        params: dict[str, Tensor],
+        x: Tensor,
+        labels: Tensor,
+        steps: int,
+        lr: float | dict[str, Tensor],
+    ) -> dict[str, Tensor]:
+        second = self.options.algorithm == "maml"
+        return adapt(fn, params, (x, labels), steps=steps, lr=lr, second_order=second, loss=cross_entropy)
 
     def _answers(self, support: Tensor, labels: Tensor, queries: Tensor, steps: int) -> Tensor:
         params = self._descended(support, labels, steps)

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from metarl.agents.fewshot.adapting import Algorithm, GradientLearner
+from metarl.agents.fewshot.adapting import Algorithm, GradientLearner, cross_entropy
 from metarl.agents.fewshot.gradient import gradient_learner
 from metarl.config import ConfigError
 from metarl.data.fewshot import Episodes, Pool
+from metarl.functional.inner_loop import adapt
 
 WAYS, SIDE = 3, 6
 ALGORITHMS = get_args(Algorithm)
@@ -250,6 +251,22 @@ def test_with_one_head_labels_are_symmetric_and_ways_are_any(algorithm: Algorith
     to = np.array([3, 0, 4, 1, 2])
     torch.testing.assert_close(learner(support, to[labels], queries)[..., to], logits, atol=1e-5, rtol=1e-4)
     assert learner.loss(episodes(ways=4)).ndim == 0
+
+
+@pytest.mark.parametrize("options", [{"algorithm": "maml"}, {"algorithm": "maml", "learned_lr": True}], ids=str)
+def test_the_first_step_of_one_head_is_that_of_the_whole_net(options: dict[str, Any]) -> None:
+    learner, (support, labels, *_) = make(**options, head="one", eval_steps=2), episodes()
+    whole = learner._side_by_side(torch.as_tensor(labels))
+    lr = dict(learner.step_sizes) or 0.1
+    data = (numbers(support).float(), torch.as_tensor(labels))
+    expected = adapt(learner.net, whole, data, steps=2, lr=lr, second_order=True, loss=cross_entropy)
+    found = learner.adapted(support, labels)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+    wanted, got = (
+        torch.autograd.grad(sum(p.square().sum() for p in end.values()), list(learner.parameters()))
+        for end in (expected, found)
+    )
+    torch.testing.assert_close(got, wanted, atol=1e-4, rtol=1e-3)
 
 
 @kinds
