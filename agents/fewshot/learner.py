@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -37,8 +37,11 @@ class FewShotLearner(nn.Module, ABC):
             query_x: ``[B, Q, *observation]``
         """
 
-    def loss(self, episodes: Episodes) -> Tensor:
-        """Cross-entropy of the queries' labels, in nats, unless a learner has an objective of its own."""
+    def loss(self, episodes: Any) -> Tensor:
+        """Cross-entropy of the queries' labels, in nats, unless a learner has an objective of its own.
+
+        ``episodes`` is a batch of what ``protocol`` says: :class:`metarl.data.fewshot.Episodes`, or ``Streams``.
+        """
         logits = self(episodes.support_x, episodes.support_y, episodes.query_x)
         target = torch.as_tensor(episodes.query_y, device=logits.device).long()
         return F.cross_entropy(logits.flatten(0, 1), target.flatten())

@@ -90,7 +90,7 @@ class StreamClassifier(ExampleLearner):
         outputs, _ = self.core.unroll(*self._stream(self.encoder(examples).float(), labels))
         return self._split(self.head(outputs.transpose(0, 1)))
 
-    def loss(self, streams: Streams) -> Tensor:  # type: ignore[override]
+    def loss(self, streams: Streams) -> Tensor:
         """Cross-entropy of the labels of all steps, in nats per digit."""
         logits = self.stream_logits(streams.x, streams.y)
         target = torch.as_tensor(streams.y, device=logits.device).long()

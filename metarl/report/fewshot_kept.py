@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from metarl.report.fewshot import AGAIN
+from metarl.report.trials import read_arrays
 from metarl.runs import RunError, RunFolder
 from metarl.types import Array, Bools, Floats, Ints
 
@@ -80,11 +79,7 @@ def load(path: Path) -> Kept:
         RunError: the file is damaged.
     """
     damaged = f"{path} is damaged (%s); remove it and make it again with {AGAIN} {path.parent}"
-    try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (TypeError, ValueError, EOFError, OSError, NotImplementedError, zipfile.BadZipFile, zlib.error):
-        raise RunError(damaged % "it holds no arrays") from None
+    arrays = read_arrays(path, damaged)
     try:
         kept = Kept(
             _sets(arrays) if "support_x" in arrays else None,

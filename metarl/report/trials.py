@@ -51,6 +51,19 @@ def save(path: Path, arrays: Mapping[str, Array]) -> None:
         np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
+def read_arrays(path: Path, damaged: str) -> dict[str, Any]:
+    """The arrays of an ``.npz`` file by name, none of which can run code.
+
+    Raises:
+        RunError: there are none; ``damaged`` with the reason in it.
+    """
+    try:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (TypeError, ValueError, EOFError, OSError, NotImplementedError, zipfile.BadZipFile, zlib.error):
+        raise RunError(damaged % "it holds no arrays") from None
+
+
 def load(path: Path) -> list[Trial]:
     """The trials of a file, none of which can run code.
 
@@ -58,11 +71,7 @@ def load(path: Path) -> list[Trial]:
         RunError: the file is damaged.
     """
     damaged = f"{path} is damaged (%s); remove it and make it again with metarl eval {path.parent}"
-    try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (TypeError, ValueError, EOFError, OSError, NotImplementedError, zipfile.BadZipFile, zlib.error):
-        raise RunError(damaged % "it holds no arrays") from None
+    arrays = read_arrays(path, damaged)
     try:
         return _trials(arrays)
     except KeyError as error:

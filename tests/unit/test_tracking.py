@@ -96,7 +96,7 @@ class FakeRun:
     """A run whose ``fail`` method raises; it keeps the rows logged before."""
 
     def __init__(self, fail: str = ""):
-        self.fail, self.rows, self.metrics, self.summary = fail, [], [], {}  # type: ignore[var-annotated]
+        self.fail, self.rows, self.metrics, self.summary = fail, [], [], {}  # type: ignore[var-annotated]  # lists of anything
 
     def __getattr__(self, name: str) -> Any:
         def call(*args: Any, **options: Any) -> None:

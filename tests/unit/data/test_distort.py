@@ -146,7 +146,7 @@ def test_what_cannot_be_distorted_is_refused() -> None:
     with pytest.raises(ValueError, match="rotation=nan"):
         Distortion(rotation=float("nan"))
     with pytest.raises(ValueError, match="law='cauchy'"):
-        Distortion(law="cauchy")  # type: ignore[arg-type]
+        Distortion(law="cauchy")  # type: ignore[arg-type]  # wrong on purpose
 
 
 def test_composed_maps_do_one_after_the_other() -> None:

@@ -92,7 +92,7 @@ def test_a_split_without_its_folder_or_with_two_is_refused(tmp_path: Path) -> No
     with pytest.raises(ImagesError, match="train, val, validation, test; expected one folder"):
         class_folders("validation", tmp_path)
     with pytest.raises(ValueError, match="unknown split 'exam'"):
-        Images("exam", tmp_path)  # type: ignore[arg-type]
+        Images("exam", tmp_path)  # type: ignore[arg-type]  # wrong on purpose
 
 
 def test_pictures_shrink_by_area_and_are_not_inverted(tmp_path: Path) -> None:

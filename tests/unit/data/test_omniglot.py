@@ -17,15 +17,15 @@ from metarl.data.omniglot import Omniglot, OmniglotError, describe, found
 from metarl.data.omniglot_archives import Drawings
 from metarl.data.omniglot_cache import _shared
 from metarl.data.omniglot_splits import SCHEMES, Scheme, shared_alphabets, split_characters
-from metarl.types import SPLITS
+from metarl.types import SPLITS, Split
 
 COUNTS = {"standard": (1028, 172, 423), "lake": (792, 172, 659)}
 ALL = sorted(name for split in SPLITS for name in split_characters("standard", split))
 VALIDATION = ["Armenian", "Bengali", "Early_Aramaic", "Hebrew", "Mkhedruli_(Georgian)"]
 
 
-def alphabets(scheme: Scheme, split: str) -> set[str]:
-    return {name.partition("/")[0] for name in split_characters(scheme, split)}  # type: ignore[arg-type]
+def alphabets(scheme: Scheme, split: Split) -> set[str]:
+    return {name.partition("/")[0] for name in split_characters(scheme, split)}
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -87,9 +87,9 @@ def test_splits_are_those_that_results_were_made_with() -> None:
 
 def test_a_split_that_does_not_exist() -> None:
     with pytest.raises(ValueError, match="no split 'tset' of the scheme 'standard'; schemes are standard, lake"):
-        split_characters("standard", "tset")  # type: ignore[arg-type]
+        split_characters("standard", "tset")  # type: ignore[arg-type]  # wrong on purpose
     with pytest.raises(ValueError, match="scheme 'vinyals'"):
-        split_characters("vinyals", "test")  # type: ignore[arg-type]
+        split_characters("vinyals", "test")  # type: ignore[arg-type]  # wrong on purpose
 
 
 @pytest.fixture

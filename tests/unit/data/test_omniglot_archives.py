@@ -156,7 +156,7 @@ def test_an_entry_that_lies_about_its_size_is_not_unpacked(path: Path, monkeypat
     data = path.read_bytes()
     path.write_bytes(data.replace(struct.pack("<I", 10_000_000), struct.pack("<I", 200)))
     asked = []
-    read = zipfile.ZipExtFile._read1  # type: ignore[attr-defined]
+    read = zipfile.ZipExtFile._read1  # type: ignore[attr-defined]  # not in typeshed
     monkeypatch.setattr(zipfile.ZipExtFile, "_read1", lambda self, n: (asked.append(n), read(self, n))[1], raising=True)
     refusal(path)
     assert asked
