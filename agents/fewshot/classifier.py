@@ -189,6 +189,19 @@ class FewShotClassifier(ExampleLearner):
             return weights.gather(2, classes[:, None].expand_as(weights))
         return weights
 
+    @torch.no_grad()
+    def embed(self, x: Tensor | Array) -> Tensor | None:
+        """See :meth:`metarl.agents.fewshot.learner.FewShotLearner.embed`; None with the norm of episodes."""
+        if self.encoder_options.norm == "batch":
+            return None
+        return self.encoder(self._examples(torch.as_tensor(x)[None], "x"))[0].float()
+
+    def classify(self, support: Tensor | Array, support_y: Tensor | Array, queries: Tensor | Array) -> Tensor:
+        """See :meth:`metarl.agents.fewshot.learner.FewShotLearner.classify`."""
+        support, queries = torch.as_tensor(support), torch.as_tensor(queries)
+        classes = self._whole(support_y, tuple(support.shape[:2]), "support_y", self.ways)
+        return self._read(support, classes, queries)
+
     def loss(self, episodes: Episodes) -> Tensor:
         """Cross-entropy of the queries' labels, in nats; what :func:`metarl.training.supervised.fit` minimises.
 

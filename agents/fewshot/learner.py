@@ -37,6 +37,26 @@ class FewShotLearner(nn.Module, ABC):
             query_x: ``[B, Q, *observation]``
         """
 
+    def embed(self, x: Tensor | Array) -> Tensor | None:
+        """Examples ``[N, *observation]`` each by itself ``[N, E]``, for :meth:`classify`.
+
+        None where an embedding depends on the other examples of its episode, or there is none.
+        """
+        return None
+
+    def classify(self, support: Tensor | Array, support_y: Tensor | Array, queries: Tensor | Array) -> Tensor:
+        """The logits ``[B, Q, ways]`` of queries that are embedded already, as :meth:`embed` does it.
+
+        Args:
+            support: embeddings ``[B, S, E]``.
+            support_y: labels ``[B, S]`` from 0 to ``ways - 1``.
+            queries: ``[B, Q, E]``
+
+        Raises:
+            TypeError: a learner that embeds nothing by itself.
+        """
+        raise TypeError(f"a {type(self).__name__} embeds no example by itself; call it on the examples")
+
     def loss(self, episodes: Any) -> Tensor:
         """Cross-entropy of the queries' labels, in nats, unless a learner has an objective of its own.
 
@@ -50,6 +70,13 @@ class FewShotLearner(nn.Module, ABC):
     def predict(self, support_x: Tensor | Array, support_y: Tensor | Array, query_x: Tensor | Array) -> Tensor:
         """The most probable class of each query, ``[B, Q]``; see :meth:`forward`."""
         return self(support_x, support_y, query_x).argmax(-1)
+
+    @torch.no_grad()
+    def predict_embedded(
+        self, support: Tensor | Array, support_y: Tensor | Array, queries: Tensor | Array
+    ) -> Tensor:
+        """The most probable class of each query, ``[B, Q]``; see :meth:`classify`."""
+        return self.classify(support, support_y, queries).argmax(-1)
 
     @torch.no_grad()
     def weights(self, support_x: Tensor | Array, support_y: Tensor | Array, query_x: Tensor | Array) -> Tensor | None:

@@ -6,6 +6,7 @@ Pictures stay bytes from here to the net: 0 is paper, 255 is ink.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from copy import copy
 from functools import lru_cache
 from typing import Literal, NamedTuple, get_args
 
@@ -200,6 +201,19 @@ class Pool(FewShotSource):
         chosen = self._choose(rng, n, ways)
         example = distinct(rng, rows[0] * rows[1], self._per_class, count).reshape(*rows, count)
         return self._flat.take(chosen[..., None] * self._per_class + example, axis=0)
+
+    def replaced(self, examples: Array) -> Pool:
+        """The same classes with other examples in the same order, ``[C * M, ...]``; the same numbers draw the same.
+
+        Raises:
+            ValueError: not as many.
+        """
+        if len(examples) != len(self._flat):
+            raise ValueError(f"{len(examples)} examples were given for a pool of {len(self._flat)}; give as many")
+        other = copy(self)
+        other.dtype, other.shape, other._flat = examples.dtype, examples.shape[1:], examples
+        other.examples = examples.reshape(*self.examples.shape[:2], *other.shape)
+        return other
 
     @property
     def _per_class(self) -> int:

@@ -95,6 +95,7 @@ def make_learner(experiment: FewShotExperiment, shape: tuple[int, ...], seed: in
         ConfigError: options that don't fit.
     """
     from metarl.agents.fewshot.classifier import FewShotClassifier
+    from metarl.agents.fewshot.ensemble import Ensemble
     from metarl.agents.fewshot.gradient import gradient_learner
     from metarl.agents.fewshot.streams import StreamClassifier
 
@@ -108,17 +109,21 @@ def make_learner(experiment: FewShotExperiment, shape: tuple[int, ...], seed: in
                 one, labels = experiment.stream, experiment.train.labels
                 return StreamClassifier(shape, ways, one.memory, labels=labels, encoder=one.encoder, longest=longest)
             assert experiment.classifier is not None
-            return FewShotClassifier(
-                shape,
-                ways,
-                experiment.classifier.memory,
-                readout=experiment.classifier.readout,
-                context=experiment.classifier.context,
-                encoder=experiment.classifier.encoder,
-                longest=longest,
-                transductive=experiment.transductive,
-                turns=experiment.classifier.turns,
-            )
+            members = [
+                FewShotClassifier(
+                    shape,
+                    ways,
+                    experiment.classifier.memory,
+                    readout=experiment.classifier.readout,
+                    context=experiment.classifier.context,
+                    encoder=experiment.classifier.encoder,
+                    longest=longest,
+                    transductive=experiment.transductive,
+                    turns=experiment.classifier.turns,
+                )
+                for _ in range(experiment.classifier.members)
+            ]
+            return members[0] if len(members) == 1 else Ensemble(members)
         except ConfigError:
             raise
         except ValueError as error:

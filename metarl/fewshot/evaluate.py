@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,15 +10,16 @@ import torch
 from tqdm import tqdm
 
 from metarl.agents.fewshot.learner import FewShotLearner
-from metarl.data.fewshot import FewShotSource, instances
+from metarl.data.fewshot import Episodes, FewShotSource, instances
+from metarl.fewshot.answers import IMAGES, prepared, right_in_streams
 from metarl.fewshot.build import described, make_source
 from metarl.fewshot.options import FewShotExperiment
-from metarl.fewshot.train import IMAGES, KIND, right, right_in_streams
+from metarl.fewshot.train import KIND
 from metarl.functional.stats import bootstrap_mean, standard_error
 from metarl.report.fewshot_kept import path_of
 from metarl.runs import RunFolder, replacing, write_json_atomic
 from metarl.seeding import numpy_rng
-from metarl.types import Array, Split
+from metarl.types import Array, Bools, Split
 
 KEPT = 8
 """Episodes, or streams, that are kept whole."""
@@ -56,10 +58,10 @@ def evaluate(
     rotations = options.rotations if rotations is None else rotations
     source = make_source(data, split, rotations=rotations)
     work = episodes * (len(options.cells) + len(options.streams))
+    examples = episodes * sum(ways * (shots + options.queries) for ways, shots in options.cells)
     with tqdm(total=work, unit="episode", disable=quiet or None) as bar, torch.no_grad():
-        cells = [
-            cell(learner, source, ways, shots, options.queries, episodes, seed, bar) for ways, shots in options.cells
-        ]
+        held, answer = prepared(learner, source, examples)
+        cells = [cell(answer, held, ways, shots, options.queries, episodes, seed, bar) for ways, shots in options.cells]
         streams = [stream(learner, source, experiment, ways, episodes, seed, bar) for ways in options.streams]
     one = experiment.classifier or experiment.stream
     return {
@@ -83,7 +85,7 @@ def evaluate(
 
 
 def cell(
-    learner: FewShotLearner,
+    answer: Callable[[Episodes], Bools],
     source: FewShotSource,
     ways: int,
     shots: int,
@@ -99,7 +101,7 @@ def cell(
     means = []
     for first in range(0, episodes, size):
         count = min(size, episodes - first)
-        means.append(right(learner, source.sample(rng, count, ways, shots, queries)).mean(1))
+        means.append(answer(source.sample(rng, count, ways, shots, queries)).mean(1))
         bar.update(count)
     each = np.concatenate(means)
     interval = bootstrap_mean(each)

@@ -66,6 +66,8 @@ class ClassifierOptions:
     context: Context = "none"
     turns: bool = False
     encoder: EncoderOptions = field(default_factory=EncoderOptions)
+    members: Annotated[int, Ge(1)] = 1
+    """Classifiers of these options, each trained by itself on the same episodes, whose answers are averaged."""
 
 
 @dataclass(frozen=True)

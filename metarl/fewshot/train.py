@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,8 +13,9 @@ from tqdm import tqdm
 
 from metarl.agents.fewshot.learner import FewShotLearner
 from metarl.config import ConfigError, apply, to_plain
-from metarl.data.fewshot import Episodes, FewShotSource, Streams
+from metarl.data.fewshot import FewShotSource
 from metarl.experiment import stop_signals
+from metarl.fewshot.answers import prepared, right_in_streams
 from metarl.fewshot.build import make_learner, make_source, training_source
 from metarl.fewshot.options import EpisodeOptions, FewShotExperiment, from_config
 from metarl.runs import RunError, RunFolder
@@ -22,14 +23,10 @@ from metarl.seeding import numpy_rng, sequence, split_key
 from metarl.tracking import Tracker, WandbMode, make_tracker
 from metarl.training.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
 from metarl.training.supervised import Validation, fit
-from metarl.types import Bools
 
 AXIS = "episodes"
 """The x-axis of a few-shot run's metrics."""
 KIND = "fewshot"
-Batch = TypeVar("Batch", Episodes, Streams)
-IMAGES = 3000
-"""Examples that are classified at once in validations and tests."""
 
 
 @dataclass(frozen=True)
@@ -168,28 +165,14 @@ def validator(experiment: FewShotExperiment, seed: int) -> Callable[[FewShotLear
         train = experiment.train
         held = source.sample_streams(rng, options.validation_episodes, train.ways, train.shots, train.labels)
         return lambda learner: float(right_in_streams(learner, held).mean())
-    (ways, shots), count = options.validation, options.validation_episodes
-    episodes = source.sample(rng, count, ways, shots, options.queries)
-    return lambda learner: float(right(learner, episodes).mean())
+    (ways, shots), count, state = options.validation, options.validation_episodes, rng.bit_generator.state
 
+    def accuracy(learner: FewShotLearner) -> float:
+        rng.bit_generator.state = state
+        held, answer = prepared(learner, source, count * ways * (shots + options.queries))
+        return float(answer(held.sample(rng, count, ways, shots, options.queries)).mean())
 
-def right(learner: FewShotLearner, episodes: Episodes) -> Bools:
-    """Which queries are classified rightly ``[B, Q]``, some episodes at a time."""
-    size = max(1, IMAGES // (episodes.support_y.shape[1] + episodes.query_y.shape[1]))
-    return np.concatenate([learner.right(part).numpy() for part in parts(episodes, size)])
-
-
-def right_in_streams(learner: FewShotLearner, streams: Streams) -> Bools:
-    """Which steps are classified rightly ``[B, T]``: all digits of their labels, some streams at a time."""
-    size = max(1, IMAGES // streams.y.shape[1])
-    found = [learner.predict_streams(part.x, part.y).numpy() == part.y for part in parts(streams, size)]
-    return np.asarray(np.concatenate(found).all(-1))
-
-
-def parts(batch: Batch, size: int) -> Iterator[Batch]:
-    """A batch of episodes or streams, ``size`` of them at a time."""
-    for first in range(0, len(batch[0]), size):
-        yield type(batch)._make(array[first : first + size] for array in batch)
+    return accuracy
 
 
 def save(run: RunFolder, learner: FewShotLearner) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -13,6 +14,10 @@ from torch.nn import functional as F
 BLOCKS = 4
 GROUP = 8
 """Channels that are normalised together by ``group``, where they divide the width."""
+LARGER = 1.12
+"""How much larger and smaller images are in views."""
+TURNED = 8.6
+"""By how many degrees images are turned in views."""
 Net = Literal["strided", "pooled", "residual", "flat"]
 Norm = Literal["group", "batch", "running"]
 Precision = Literal["float32", "bfloat16"]
@@ -37,6 +42,9 @@ class EncoderOptions:
     """Whether the last features are averaged over their places, so that vectors hold what is there and not where."""
     dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
     """Share of the last features that are dropped in training."""
+    views: bool = False
+    """Whether vectors are means over views of an image, outside training: the image, larger, smaller, turned left and
+    right (:data:`LARGER` and :data:`TURNED`)."""
     precision: Precision = "float32"
     """Of convolutions; with ``bfloat16`` they are up to twice as fast on processors that compute in it. Parameters and
     vectors stay as they are."""
@@ -100,11 +108,19 @@ class ImageEncoder(nn.Module):
         flat = images.reshape(-1, *self.shape)
         flat = flat[:, None] if len(self.shape) == 2 else flat.permute(0, 3, 1, 2) if self.channels_last else flat
         x = flat.float() / 255 if images.dtype == torch.uint8 else flat.float()
+        if not self.options.views or self.training:
+            return self._embedded(x, episodes, support or count)
+        each = [self._embedded(x, episodes, support or count)]
+        each += [self._embedded(_moved(x, *view), episodes, support or count) for view in VIEWS]
+        return torch.stack(each).mean(0)
+
+    def _embedded(self, x: Tensor, episodes: int, support: int) -> Tensor:
+        """``[B * N, C, H, W]`` to ``[B, N, size]``."""
         x = x.contiguous(memory_format=torch.channels_last)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.reduced):
             for block in self.blocks:
-                x = block(x, episodes, support or count)
-        return self.tail(x.float()).reshape(episodes, count, self.size)
+                x = block(x, episodes, support)
+        return self.tail(x.float()).reshape(episodes, -1, self.size)
 
 
 class ConvolutionBlock(nn.Module):
@@ -158,6 +174,19 @@ class EpisodeNorm(nn.Module):
         variance, mean = torch.var_mean(each[:, :support].float(), (1, 3, 4), correction=0, keepdim=True)
         scale = self.weight[:, None, None] * torch.rsqrt(variance + 1e-5)
         return torch.addcmul((self.bias[:, None, None] - mean * scale).to(x), each, scale.to(x)).flatten(0, 1)
+
+
+VIEWS = ((LARGER, 0.0), (1 / LARGER, 0.0), (1.0, TURNED), (1.0, -TURNED))
+"""Sizes and degrees of the views that are not the image itself."""
+
+
+def _moved(x: Tensor, scale: float, degrees: float) -> Tensor:
+    """Images ``[N, C, H, W]`` made larger and turned around their middle; zeros come in from outside."""
+    cos, sin = math.cos(math.radians(degrees)) / scale, math.sin(math.radians(degrees)) / scale
+    ratio = x.shape[2] / x.shape[3]  # coordinates go from -1 to 1 along either side
+    back = torch.tensor([[cos, sin * ratio, 0.0], [-sin / ratio, cos, 0.0]], device=x.device)
+    grid = F.affine_grid(back.expand(len(x), 2, 3), list(x.shape), align_corners=False)
+    return F.grid_sample(x, grid, align_corners=False)
 
 
 def _halved(x: Tensor, pooled: bool) -> Tensor:

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from metarl.agents.fewshot.learner import FewShotLearner, Protocol
 from metarl.data.fewshot import Episodes, FewShotSource, Glyphs, Pool, Streams, instances
-from metarl.fewshot import train as training
+from metarl.fewshot import answers
+from metarl.fewshot.answers import right, right_in_streams
 from metarl.fewshot.build import make_learner
 from metarl.fewshot.evaluate import evaluate, keep, save_episodes, save_evaluation
-from metarl.fewshot.train import load, right, right_in_streams
+from metarl.fewshot.train import load
 from metarl.report.fewshot_kept import load as load_kept
 from metarl.report.fewshot_kept import path_of
 from metarl.runs import RunFolder
@@ -183,7 +184,7 @@ def test_many_episodes_are_classified_some_at_a_time(monkeypatch: pytest.MonkeyP
     assert whole[1].shape == (7, 3 * WAYS)
     assert np.array_equal(whole[0], episodes.query_y != 0)
     assert np.array_equal(whole[1], instances(streams.y) > 1)
-    monkeypatch.setattr(training, "IMAGES", 1)
+    monkeypatch.setattr(answers, "IMAGES", 1)
     assert np.array_equal(right(learner, episodes), whole[0])
     assert np.array_equal(right_in_streams(learner, streams), whole[1])
 
