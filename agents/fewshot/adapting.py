@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -35,9 +36,11 @@ class GradientOptions:
     """Size of these steps; where it is learned, the one that learning begins with."""
     learned_lr: bool = False
     """Whether every number adapted has a step size of its own, learned with it (Meta-SGD, Li et al. 2017)."""
-    head: Literal["each", "one"] = "each"
-    """Whether every class has weights of its own in the head that adaptation begins with, or all begin with the same
-    (Ye & Chao 2022, section 5): then nothing hangs on which label a class has, and any number of classes will do."""
+    head: Literal["each", "one", "prototypes"] = "each"
+    """Whether every class has weights of its own in the head that adaptation begins with; or all begin with the same
+    (Ye & Chao 2022, section 5); or with those by which the nearest mean of the support's features is told (Proto-MAML,
+    Triantafillou et al. 2020, section 3). With the last two nothing hangs on which label a class has, and any number of
+    classes will do."""
     batch: Annotated[int, Ge(1)] | None = None
     """Examples of one step of ``reptile`` in training, taken in turn from those of an episode; None: all of them."""
     width: Annotated[int, Ge(1)] = 64
@@ -50,11 +53,6 @@ class GradientOptions:
             raise ConfigError(
                 "learned_lr = true with algorithm = 'reptile': its gradient says nothing of step sizes; "
                 "use 'maml', 'fomaml' or 'anil', or leave it out"
-            )
-        if self.algorithm == "reptile" and self.head == "one":
-            raise ConfigError(
-                "head = 'one' with algorithm = 'reptile': it would move to the mean of heads of all labels, which is "
-                "none; use head = 'each'"
             )
         if self.algorithm != "reptile" and self.batch is not None:
             raise ConfigError(
@@ -72,7 +70,7 @@ class GradientLearner(FewShotLearner):
     Args:
         observation: shape of one example, an image ``[H, W]``, ``[H, W, C]`` or ``[C, H, W]`` of bytes or of numbers
             from 0 to 1.
-        ways: classes of every episode; of no matter with ``head = "one"``, which takes as many as there are labels.
+        ways: classes of every episode; of no matter but with ``head = "each"``, as others take as many as there are.
         options: how it adapts.
         transductive: batch norm takes its statistics for queries from all queries of the episode, as MAML's did; else
             from the support.
@@ -88,9 +86,11 @@ class GradientLearner(FewShotLearner):
         if ways < 2:
             raise ValueError(f"ways is {ways}, expected 2 or more classes to tell apart")
         self.observation, self.ways, self.options, self.transductive = tuple(observation), ways, options, transductive
-        outputs = ways if options.head == "each" else 1
+        outputs = {"each": ways, "one": 1, "prototypes": 0}[options.head]
         self.net = AdaptableNet(self.observation, outputs, width=options.width, precision=options.precision)
-        sizes = {name: nn.Parameter(torch.full_like(p, options.inner_lr)) for name, p in self._fast().items()}
+        sizes = {
+            name: torch.full((*p.shape[:-1], p.shape[-1] or 1), options.inner_lr) for name, p in self._fast().items()
+        }
         self.step_sizes = nn.ParameterDict(sizes if options.learned_lr else {})
 
     @property
@@ -132,13 +132,17 @@ class GradientLearner(FewShotLearner):
         answers = self._labels(episodes.query_y, queries, "query_y", self._ways(labels))
         return cross_entropy(self._answers(support, labels, queries, self.options.steps), answers).mean()
 
-    def _side_by_side(self, labels: Tensor) -> dict[str, Tensor]:
-        """A set of adapted parameters for each of the episodes with these labels; nothing is copied."""
+    def _side_by_side(self, labels: Tensor, features: Callable[[], Tensor]) -> dict[str, Tensor]:
+        """What adaptation begins with, a set for each of the episodes with these labels; nothing learned is copied.
+
+        ``features``: gives those of the support, which only prototypes need.
+        """
         tasks, ways = len(labels), self._ways(labels)
-        return {
-            name: p.expand(tasks, *p.shape[:-1], ways if name in HEAD else p.shape[-1])
+        params = {
+            name: p.expand(tasks, *p.shape[:-1], ways if name in HEAD and p.numel() else p.shape[-1])
             for name, p in self._fast().items()
         }
+        return params | prototypes(features(), labels, ways) if self.options.head == "prototypes" else params
 
     def _ways(self, labels: Tensor) -> int:
         return self.ways if self.options.head == "each" else int(labels.max()) + 1
@@ -184,6 +188,17 @@ class GradientLearner(FewShotLearner):
                 + ("or more" if ways is None else f"to {ways - 1}, as this learner tells {ways} classes apart")
             )
         return y.long()
+
+
+def prototypes(features: Tensor, labels: Tensor, ways: int) -> dict[str, Tensor]:
+    """The head whose outputs are -|f - c_k|^2 / sqrt(D) and a term alike for all classes, ``c_k`` being their means.
+
+    Features ``[T, S, D]`` and labels ``[T, S]`` to a weight ``[T, D, ways]`` and a bias ``[T, ways]``.
+    """
+    of_class = F.one_hot(labels, ways).to(features)
+    means = features.mT @ (of_class / of_class.sum(1, keepdim=True))
+    scale = features.shape[-1] ** -0.5
+    return {"weight": 2 * scale * means, "bias": -scale * means.square().sum(1)}
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

@@ -49,18 +49,26 @@ class ExampleLearner(FewShotLearner):
         self.encoder_options = net
         self.encoder = _encoder(self.observation, net)
 
-    def _examples(self, x: Tensor | Array, name: str, longest: int | None = None) -> Tensor:
-        """Examples ``[B, N, *observation]``, no more than ``longest`` of them in an episode."""
+    def _examples(self, x: Tensor | Array, name: str) -> Tensor:
+        """Examples ``[B, N, *observation]``."""
         x = torch.as_tensor(x, device=next(self.parameters()).device)
         if tuple(x.shape[2:]) != self.observation or 0 in x.shape:
             expected = ", ".join(str(n) for n in ("B", "S", *self.observation))
             raise ValueError(f"{name} has shape {list(x.shape)}, expected [{expected}] with B and S at least 1")
-        if longest is not None and x.shape[1] > longest:
+        return x
+
+    def _shown(self, x: Tensor | Array, name: str) -> Tensor:
+        """The same, no more than ``longest`` of them in an episode."""
+        x = self._examples(x, name)
+        self._short_enough(x, name)
+        return x
+
+    def _short_enough(self, x: Tensor, name: str) -> None:
+        if x.shape[1] > self.longest:
             raise ValueError(
-                f"{name} has {x.shape[1]} examples, but this classifier was made for {longest} at most; "
+                f"{name} has {x.shape[1]} examples, but this classifier was made for {self.longest} at most; "
                 f"make it with longest={x.shape[1]}"
             )
-        return x
 
     def _queries(self, x: Tensor | Array, support: Tensor) -> Tensor:
         queries = self._examples(x, "query_x")
@@ -199,6 +207,7 @@ class FewShotClassifier(ExampleLearner):
     def classify(self, support: Tensor | Array, support_y: Tensor | Array, queries: Tensor | Array) -> Tensor:
         """See :meth:`metarl.agents.fewshot.learner.FewShotLearner.classify`."""
         support, queries = torch.as_tensor(support), torch.as_tensor(queries)
+        self._short_enough(support, "support")
         classes = self._whole(support_y, tuple(support.shape[:2]), "support_y", self.ways)
         return self._read(support, classes, queries)
 
@@ -257,7 +266,7 @@ class FewShotClassifier(ExampleLearner):
         self, support_x: Tensor | Array, support_y: Tensor | Array, query_x: Tensor | Array
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Embeddings of the support ``[B, S, E]``, its classes ``[B, S]``, and embeddings of the queries."""
-        support = self._examples(support_x, "support_x", self.longest)
+        support = self._shown(support_x, "support_x")
         queries = self._queries(query_x, support)
         classes = self._whole(support_y, tuple(support.shape[:2]), "support_y", self.ways)
         count = support.shape[1]

@@ -34,7 +34,7 @@ class MAML(GradientLearner):
     ) -> dict[str, Tensor]:
         """Where so many steps lead from ``params``, or else from what is learned."""
         if params is None:
-            params = self._side_by_side(labels)
+            params = self._side_by_side(labels, lambda: self.net.features(self.net.params(), support))
             if self.options.head == "one" and steps > 0:
                 params |= self._first(support, labels, {name: params[name] for name in HEAD})
                 steps -= 1
@@ -85,7 +85,7 @@ class ANIL(GradientLearner):
     def _descended(self, features: Tensor, labels: Tensor, steps: int) -> dict[str, Tensor]:
         return adapt(
             head,
-            self._side_by_side(labels),
+            self._side_by_side(labels, lambda: features),
             (features, labels),
             steps=steps,
             lr=self._lr(),
@@ -112,15 +112,15 @@ class Reptile(MAML):
         """|phi - phi_adapted|^2 / 2, the mean over episodes, whose gradient is phi - phi_adapted (their equation 1)."""
         support, labels, queries = self._checked(episodes.support_x, episodes.support_y, episodes.query_x)
         x = torch.cat([support, queries], 1)
-        y = torch.cat([labels, self._labels(episodes.query_y, queries, "query_y", self.ways)], 1)
+        y = torch.cat([labels, self._labels(episodes.query_y, queries, "query_y", self._ways(labels))], 1)
         there = self._trained(x, y)
-        ways = [(p - there[name]).square().sum() for name, p in self._fast().items()]
+        ways = [(p - there[name]).square().sum() for name, p in self._fast().items() if p.numel()]
         return torch.stack(ways).sum() / (2 * len(x))
 
     @torch.no_grad()
     def _trained(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """Where ``steps`` lead, each on the examples that are next in turn."""
-        params, count = self._side_by_side(y), x.shape[1]
+        params, count = self._side_by_side(y, lambda: self.net.features(self.net.params(), x)), x.shape[1]
         batch = min(self.options.batch or count, count)
         for step in range(self.options.steps):
             turn = torch.arange(step * batch, (step + 1) * batch, device=x.device) % count

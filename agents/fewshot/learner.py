@@ -72,9 +72,7 @@ class FewShotLearner(nn.Module, ABC):
         return self(support_x, support_y, query_x).argmax(-1)
 
     @torch.no_grad()
-    def predict_embedded(
-        self, support: Tensor | Array, support_y: Tensor | Array, queries: Tensor | Array
-    ) -> Tensor:
+    def predict_embedded(self, support: Tensor | Array, support_y: Tensor | Array, queries: Tensor | Array) -> Tensor:
         """The most probable class of each query, ``[B, Q]``; see :meth:`classify`."""
         return self.classify(support, support_y, queries).argmax(-1)
 

@@ -85,7 +85,7 @@ class StreamClassifier(ExampleLearner):
         Raises:
             ValueError: shapes that don't fit, a stream longer than ``longest``, or labels that are none.
         """
-        examples = self._examples(x, "stream_x", self.longest)
+        examples = self._shown(x, "stream_x")
         labels = self._labels(y, tuple(examples.shape[:2]))
         outputs, _ = self.core.unroll(*self._stream(self.encoder(examples).float(), labels))
         return self._split(self.head(outputs.transpose(0, 1)))
@@ -114,7 +114,7 @@ class StreamClassifier(ExampleLearner):
         """
         if self.labels == "letters":
             raise ValueError("a learner of labels of letters has no logits of classes; ask stream_logits")
-        support = self._examples(support_x, "support_x", self.longest)
+        support = self._shown(support_x, "support_x")
         queries = self._queries(query_x, support)
         labels = self._labels(torch.as_tensor(support_y)[..., None], tuple(support.shape[:2]))
         asked = queries.shape[1]
@@ -130,7 +130,7 @@ class StreamClassifier(ExampleLearner):
 
         Every later stream begins with what was kept, so a label should mean the same class in all of them.
         """
-        examples = self._examples(streams.x, "stream_x", self.longest)
+        examples = self._shown(streams.x, "stream_x")
         parts = self.encoder(examples).float(), self._labels(streams.y, tuple(examples.shape[:2]))
         x, _, begin = self._stream(*(F.pad(part, (0, 0, 0, 1)) for part in parts))  # completes the last one
         self.core.consolidate(x, begin)

@@ -27,7 +27,7 @@ def prepared(learner: FewShotLearner, pool: Pool, examples: int) -> tuple[Pool, 
     flat = pool.examples.reshape(-1, *pool.shape)
     each = []
     for first in range(0, len(flat) if examples > len(flat) else 0, IMAGES):
-        embedded = learner.embed(flat[first : first + IMAGES])
+        embedded = learner.embed(flat[first : first + IMAGES].copy())  # torch takes no array that is read-only
         if embedded is None:
             break
         each.append(embedded.numpy())

@@ -111,7 +111,7 @@ class ImageEncoder(nn.Module):
         if not self.options.views or self.training:
             return self._embedded(x, episodes, support or count)
         each = [self._embedded(x, episodes, support or count)]
-        each += [self._embedded(_moved(x, *view), episodes, support or count) for view in VIEWS]
+        each += [self._embedded(moved(x, *view), episodes, support or count) for view in VIEWS]
         return torch.stack(each).mean(0)
 
     def _embedded(self, x: Tensor, episodes: int, support: int) -> Tensor:
@@ -180,7 +180,7 @@ VIEWS = ((LARGER, 0.0), (1 / LARGER, 0.0), (1.0, TURNED), (1.0, -TURNED))
 """Sizes and degrees of the views that are not the image itself."""
 
 
-def _moved(x: Tensor, scale: float, degrees: float) -> Tensor:
+def moved(x: Tensor, scale: float, degrees: float) -> Tensor:
     """Images ``[N, C, H, W]`` made larger and turned around their middle; zeros come in from outside."""
     cos, sin = math.cos(math.radians(degrees)) / scale, math.sin(math.radians(degrees)) / scale
     ratio = x.shape[2] / x.shape[3]  # coordinates go from -1 to 1 along either side

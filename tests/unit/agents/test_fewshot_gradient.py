@@ -20,8 +20,9 @@ from metarl.functional.inner_loop import adapt
 
 WAYS, SIDE = 3, 6
 ALGORITHMS = get_args(Algorithm)
-ONE = [{"algorithm": "maml", "head": "one"}, {"algorithm": "anil", "head": "one"}]
-KINDS: list[dict[str, Any]] = [{"algorithm": name} for name in ALGORITHMS] + ONE
+ONE = [{"algorithm": name, "head": "one"} for name in ("maml", "anil", "reptile")]
+NEAREST = [{"algorithm": name, "head": "prototypes"} for name in ALGORITHMS]
+KINDS: list[dict[str, Any]] = [{"algorithm": name} for name in ALGORITHMS] + ONE + NEAREST
 kinds = pytest.mark.parametrize("kind", KINDS, ids=["-".join(kind.values()) for kind in KINDS])
 
 
@@ -58,12 +59,23 @@ def numbers(x: Any) -> Tensor:
     return torch.as_tensor(x).double() / 255
 
 
-@kinds
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in NEAREST], ids=str)
 def test_before_adaptation_it_guesses(kind: dict[str, Any]) -> None:
     learner, n = make(**kind, eval_steps=0), 2000
     right = learner.right(episodes(n, shots=1, queries=2)).float().mean(1)
     deviation = max(float(right.std()), 1e-3) / n**0.5
     assert abs(float(right.mean()) - 1 / WAYS) < 3 * deviation
+
+
+@pytest.mark.parametrize("kind", NEAREST, ids=str)
+def test_before_adaptation_prototypes_tell_the_nearest_mean(kind: dict[str, Any]) -> None:
+    learner, (support, labels, queries, _) = make(**kind, eval_steps=0, transductive=True), episodes(shots=2)
+    params = learner.net.params()
+    known, asked = (learner.net.features(params, numbers(x).float()) for x in (support, queries))
+    means = torch.stack([known[b][labels[b] == k].mean(0) for b in range(2) for k in range(WAYS)]).view(2, WAYS, -1)
+    expected = -torch.cdist(asked, means).square() / known.shape[-1] ** 0.5
+    found = learner(support, labels, queries)
+    torch.testing.assert_close(found.log_softmax(-1), expected.log_softmax(-1), atol=1e-4, rtol=1e-4)
 
 
 @kinds
@@ -189,6 +201,8 @@ def slope(learner: GradientLearner, given: Episodes, way: dict[str, Tensor], siz
         {"algorithm": "maml", "steps": 3, "learned_lr": True},
         {"algorithm": "maml", "steps": 2, "head": "one", "transductive": True},
         {"algorithm": "anil", "steps": 3},
+        {"algorithm": "maml", "steps": 2, "head": "prototypes", "learned_lr": True},
+        {"algorithm": "anil", "steps": 2, "head": "prototypes"},
         {"algorithm": "anil", "steps": 2, "head": "one", "learned_lr": True, "transductive": True},
         {"algorithm": "fomaml"},
     ],
@@ -242,9 +256,10 @@ def test_step_sizes_are_learned(algorithm: Algorithm) -> None:
     assert found["step_sizes.weight"].abs().sum() > 0
 
 
-@pytest.mark.parametrize("algorithm", ["maml", "anil", "fomaml"])
-def test_with_one_head_labels_are_symmetric_and_ways_are_any(algorithm: Algorithm) -> None:
-    learner = make(algorithm, head="one", steps=2)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("head", ["one", "prototypes"])
+def test_with_these_heads_labels_are_symmetric_and_ways_are_any(algorithm: Algorithm, head: str) -> None:
+    learner = make(algorithm, head=head, steps=2)
     support, labels, queries, _ = episodes(ways=5)
     logits = learner(support, labels, queries)
     assert logits.shape == (2, 10, 5)
@@ -256,7 +271,7 @@ def test_with_one_head_labels_are_symmetric_and_ways_are_any(algorithm: Algorith
 @pytest.mark.parametrize("options", [{"algorithm": "maml"}, {"algorithm": "maml", "learned_lr": True}], ids=str)
 def test_the_first_step_of_one_head_is_that_of_the_whole_net(options: dict[str, Any]) -> None:
     learner, (support, labels, *_) = make(**options, head="one", eval_steps=2), episodes()
-    whole = learner._side_by_side(torch.as_tensor(labels))
+    whole = learner._side_by_side(torch.as_tensor(labels), lambda: torch.empty(0))
     lr = dict(learner.step_sizes) or 0.1
     data = (numbers(support).float(), torch.as_tensor(labels))
     expected = adapt(learner.net, whole, data, steps=2, lr=lr, second_order=True, loss=cross_entropy)
@@ -331,7 +346,6 @@ def test_bytes_are_numbers_from_0_to_1(shape: tuple[int, ...]) -> None:
         ({"precision": "float16"}, "precision"),
         ({"step": 1}, "step"),
         ({"algorithm": "reptile", "learned_lr": True}, "says nothing of step sizes; use 'maml', 'fomaml' or 'anil'"),
-        ({"algorithm": "reptile", "head": "one"}, "use head = 'each'"),
         ({"algorithm": "maml", "batch": 3}, "batch = 3 .* use algorithm = 'reptile'"),
     ],
 )

@@ -289,3 +289,14 @@ def test_sources_of_nothing_are_refused() -> None:
         Glyphs("train", 0)
     with pytest.raises(ValueError, match="unknown split 'exam'"):
         Glyphs("exam")  # type: ignore[arg-type]
+
+
+def test_a_pool_with_other_examples_draws_the_same_ones() -> None:
+    pool = Pool(np.arange(60).reshape(6, 5, 2), kin=np.array([0, 0, 1, 1, 2, 2]))
+    other = pool.replaced(np.arange(30).repeat(3).reshape(30, 3).astype(np.float32))
+    first, second = (one.draw(np.random.default_rng(0), 4, 3, 2) for one in (pool, other))
+    assert second.shape == (4, 3, 2, 3)
+    assert np.array_equal(first[..., 0] // 2, second[..., 0])
+    assert (pool.shape, other.shape) == ((2,), (3,))
+    with pytest.raises(ValueError, match="29 examples were given for a pool of 30"):
+        pool.replaced(np.zeros((29, 3)))

@@ -15,7 +15,7 @@ from torch import Tensor
 from metarl.agents.fewshot.learner import FewShotLearner, Protocol
 from metarl.data.fewshot import Episodes, FewShotSource, Glyphs, Pool, Streams, instances
 from metarl.fewshot import answers
-from metarl.fewshot.answers import right, right_in_streams
+from metarl.fewshot.answers import prepared, right, right_in_streams
 from metarl.fewshot.build import make_learner
 from metarl.fewshot.evaluate import evaluate, keep, save_episodes, save_evaluation
 from metarl.fewshot.train import load
@@ -235,3 +235,24 @@ def test_an_evaluation_is_kept_in_its_run(tmp_path: Path) -> None:
     run = RunFolder.create_at(tmp_path / "run")
     save_evaluation(run, {"split": "test", "cells": []})
     assert json.loads(run.evaluation.read_text()) == {"split": "test", "cells": []}
+
+
+@pytest.mark.parametrize("members", [1, 2])
+def test_a_pool_that_is_embedded_first_gives_the_same_answers(members: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = toy("classifier", f"classifier.members={members}")
+    learner, pool = make_learner(made, (28, 28), seed=0).eval(), Glyphs("test", 5)
+    monkeypatch.setattr(answers, "IMAGES", 30)
+    found = []
+    for examples in (pool.examples.size, 0):
+        held, answer = prepared(learner, pool, examples)
+        found.append(answer(held.sample(np.random.default_rng(0), 20, WAYS, 1, 3)))
+        assert (held is pool) is (examples == 0)
+    assert np.array_equal(found[0], found[1])
+
+
+def test_what_embeds_nothing_by_itself_is_given_the_examples() -> None:
+    pool = Glyphs("test")
+    held, answer = prepared(Knowing(), pool, pool.examples.size)
+    drawn = held.sample(np.random.default_rng(0), 3, WAYS, 1, 2)
+    assert held is pool
+    assert np.array_equal(answer(drawn), drawn.query_y != 0)

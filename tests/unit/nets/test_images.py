@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from metarl.nets.images import EncoderOptions, EpisodeNorm, ImageEncoder, Net, Norm
+from metarl.nets.images import VIEWS, EncoderOptions, EpisodeNorm, ImageEncoder, Net, Norm, moved
 from metarl.training.checkpoint import read_checkpoint, write_checkpoint
 
 
@@ -158,3 +159,34 @@ def test_averaged_features_are_the_mean_over_places() -> None:
     expected = whole(images).unflatten(2, (-1, 9)).mean(3)
     torch.testing.assert_close(averaged(images), expected)
     assert averaged.size == whole.size // 9
+
+
+def test_views_count_outside_training_alone() -> None:
+    plain, seen = make((9, 8)), make((9, 8), views=True)
+    seen.load_state_dict(plain.state_dict())
+    images = torch.rand(2, 4, 9, 8)
+    torch.testing.assert_close(seen(images), plain(images))
+    assert not torch.allclose(seen.eval()(images), plain.eval()(images))
+
+
+def test_views_are_the_image_larger_smaller_and_turned() -> None:
+    y, x = torch.meshgrid(torch.arange(16) - 7.5, torch.arange(12) - 5.5, indexing="ij")
+    right, below = (torch.exp(-((x - a).square() + (y - b).square()) / 2)[None, None] for a, b in ((3, 0), (0, 3)))
+
+    def place(image: Tensor) -> tuple[float, float]:
+        shown = image[0, 0] / image.sum()
+        return float((shown * x).sum()), float((shown * y).sum())
+
+    for scale, degrees in ((1.0, 0.0), *VIEWS):
+        cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+        far = 3 * scale
+        assert place(moved(right, scale, degrees)) == pytest.approx((far * cos, far * sin), abs=0.05)
+        assert place(moved(below, scale, degrees)) == pytest.approx((-far * sin, far * cos), abs=0.05)
+
+
+def test_vectors_are_means_over_views() -> None:
+    encoder, images = make((9, 8), views=True).eval(), torch.rand(1, 3, 9, 8)
+    plain = make((9, 8)).eval()
+    plain.load_state_dict(encoder.state_dict())
+    each = [plain(images)] + [plain(moved(images[0, :, None], *view)[None, :, 0]) for view in VIEWS]
+    torch.testing.assert_close(encoder(images), torch.stack(each).mean(0))
