@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -25,8 +24,9 @@ from metarl.tasks.layout import INPUTS, TrialInputs
 from metarl.tasks.members import import_modules
 from metarl.tasks.trial import build as build_family
 from metarl.tasks.vector import TrialVectorEnv
-from metarl.tracking import Tracker, WandbMode, make_tracker
+from metarl.tracking import Tracker, WandbMode
 from metarl.training.ppo import PPOOptions
+from metarl.training_run import stop_signals, training_run
 from metarl.types import Split
 
 if TYPE_CHECKING:
@@ -189,23 +189,6 @@ def load_experiment(run: RunFolder) -> tuple[Experiment, int]:
     return check(build(Experiment, config, f"{run.path}: config")), seed
 
 
-@contextmanager
-def stop_signals(stop: Callable[[], None]) -> Iterator[list[int]]:
-    """Within, SIGINT and SIGTERM call ``stop`` and are noted in the list, instead of ending the process."""
-    noted: list[int] = []
-
-    def note(number: int, frame: object) -> None:
-        noted.append(number)
-        stop()
-
-    old = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield noted
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
-
-
 @dataclass(frozen=True)
 class Trained:
     """What :func:`train` made."""
@@ -234,14 +217,13 @@ def train(
 
     if experiment.train.threads:
         torch.set_num_threads(experiment.train.threads)
-    env = experiment.make_env("train", experiment.train.n_envs, experiment.train.workers)
     config = to_plain(experiment) | {"seed": seed}
-    run.start(config)
-    tracker = make_tracker(run.path, wandb, config, name=run.path.name, group=experiment.env_name)
-    status: Any = "failed"
-    try:
+    with (
+        closing(experiment.make_env("train", experiment.train.n_envs, experiment.train.workers)) as env,
+        training_run(run, config, wandb, experiment.env_name) as under_way,
+    ):
         agent = make_agent(experiment, env, seed)
-        agent.set_logger(tracking_logger(tracker))
+        agent.set_logger(tracking_logger(under_way.tracker))
         total, began = experiment.train.total_timesteps, time.perf_counter()
         bar = tqdm(total=total, unit="step", unit_scale=True, disable=quiet or None)
         with stop_signals(agent.interrupt) as signals, bar:
@@ -256,17 +238,11 @@ def train(
             agent.learn(total, callback=on_step)
             seconds = time.perf_counter() - began
             agent.save(run.checkpoint)
-        tracker.log_artifact(run.checkpoint, "checkpoint", "model")
-        status = "interrupted" if signals else "finished"
+        under_way.ended(signals)
         trained = Trained(agent, seconds, agent.num_timesteps, signals[0] if signals else None)
-        run.set_status(status)
         if not signals:
-            conclude(trained, tracker)
+            conclude(trained, under_way.tracker)
         return trained
-    finally:
-        env.close()
-        run.set_status(status)
-        tracker.finish(status)
 
 
 def load_agent(run: RunFolder, experiment: Experiment) -> RL2PPO:

@@ -20,7 +20,7 @@ FLOORS = (
     ("types",),
     ("tree", "seeding", "terminal"),
     ("functional", "tracking", "config", "runs"),
-    ("memory",),
+    ("memory", "training_run"),
     ("nets", "tasks", "data"),
     ("training",),
     ("envs", "agents", "bench"),

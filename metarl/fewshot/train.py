@@ -14,15 +14,15 @@ from tqdm import tqdm
 from metarl.agents.fewshot.learner import FewShotLearner
 from metarl.config import ConfigError, apply, to_plain
 from metarl.data.fewshot import FewShotSource
-from metarl.experiment import stop_signals
 from metarl.fewshot.answers import prepared, right_in_streams
 from metarl.fewshot.build import make_learner, make_source, training_source
 from metarl.fewshot.options import EpisodeOptions, FewShotExperiment, from_config
 from metarl.runs import RunError, RunFolder
 from metarl.seeding import numpy_rng, sequence, split_key
-from metarl.tracking import Tracker, WandbMode, make_tracker
+from metarl.tracking import Tracker, WandbMode
 from metarl.training.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
 from metarl.training.supervised import Validation, fit
+from metarl.training_run import stop_signals, training_run
 
 AXIS = "episodes"
 """The x-axis of a few-shot run's metrics."""
@@ -105,10 +105,7 @@ def train(
         torch.set_num_threads(experiment.threads)
     source = training_source(experiment)
     config = to_plain(experiment) | {"seed": seed}
-    run.start(config)
-    tracker = make_tracker(run.path, wandb, config, name=run.path.name, group=experiment.name or None, axis=AXIS)
-    status: Any = "failed"
-    try:
+    with training_run(run, config, wandb, experiment.name or None, AXIS) as under_way:
         learner = make_learner(experiment, source.shape, seed)
         rng = numpy_rng(seed, "data", split_key("train"))
         stopped = False
@@ -126,7 +123,7 @@ def train(
 
         def on_validation(state: Validation) -> None:
             row = {"train/loss": state.loss, "validation/accuracy": state.accuracy}
-            tracker.log(row, step=state.updates * experiment.train.batch)
+            under_way.tracker.log(row, step=state.updates * experiment.train.batch)
             bar.set_description(f"training, loss {state.loss:.3f}, accuracy {state.accuracy:.2%}", refresh=False)
 
         began = time.perf_counter()
@@ -144,17 +141,11 @@ def train(
         seconds = time.perf_counter() - began
         learner.eval()
         save(run, learner)
-        tracker.log_artifact(run.checkpoint, "checkpoint", "model")
-        status = "interrupted" if signals else "finished"
+        under_way.ended(signals, train_seconds=seconds, train_episodes=trained.updates * experiment.train.batch)
         result = Trained(learner, seconds, trained.updates, signals[0] if signals else None)
-        run.set_status(status, train_seconds=seconds, train_episodes=trained.updates * experiment.train.batch)
         if not signals:
-            conclude(result, tracker)
+            conclude(result, under_way.tracker)
         return result
-    finally:
-        if status == "failed":
-            run.set_status(status)
-        tracker.finish(status)
 
 
 def validator(experiment: FewShotExperiment, seed: int) -> Callable[[FewShotLearner], float]:

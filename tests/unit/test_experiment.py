@@ -18,12 +18,12 @@ from metarl.experiment import (
     load_agent,
     load_experiment,
     presets,
-    stop_signals,
     train,
 )
 from metarl.memory.registry import runnable
 from metarl.runs import RunError, RunFolder
 from metarl.tasks.vector import TrialVectorEnv
+from metarl.training_run import stop_signals
 from metarl.types import Array
 
 NET = ["memory.key_size=8", "memory.value_size=8", "memory.controller_options.hidden_size=8", "train.threads=1"]
