@@ -19,7 +19,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from metarl.data.fewshot import Pool
+from metarl.data.pool import Pool
 from metarl.fewshot.build import make_learner, training_source
 from metarl.fewshot.options import FewShotExperiment, configure, resolved
 from metarl.fewshot.train import draw

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from metarl import FewShotClassifier
-from metarl.data.fewshot import Glyphs
 from metarl.data.omniglot import Omniglot, found
+from metarl.data.pool import Glyphs
 from metarl.functional.stats import bootstrap_mean
 from metarl.seeding import numpy_rng
 from metarl.training.checkpoint import write_checkpoint

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from metarl import tree
-from metarl.agents.fewshot.classifier import ExampleLearner
+from metarl.agents.fewshot.examples import ExampleLearner
 from metarl.agents.fewshot.learner import Protocol
 from metarl.config import ConfigError, build, choice
 from metarl.data.fewshot import LETTERS, Labels, Streams

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from metarl.data.fewshot import Pool
 from metarl.data.glyphs import Pictures
+from metarl.data.pool import Pool
 from metarl.seeding import split_key
 from metarl.types import SPLITS, Split
 

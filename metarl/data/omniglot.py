@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from metarl.data.fewshot import Pool
 from metarl.data.omniglot_cache import load_drawings
 from metarl.data.omniglot_download import download as download
 from metarl.data.omniglot_places import ARCHIVES, checksums, find_archives
 from metarl.data.omniglot_places import OmniglotError as OmniglotError
 from metarl.data.omniglot_splits import SCHEMES, Scheme, shared_alphabets, split_characters
+from metarl.data.pool import Pool
 from metarl.types import SPLITS, Split
 
 

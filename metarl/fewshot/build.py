@@ -9,7 +9,8 @@ import torch
 
 from metarl.config import ConfigError
 from metarl.data.distort import Distorted, Distortion
-from metarl.data.fewshot import FewShotSource, Glyphs, Pool
+from metarl.data.fewshot import FewShotSource
+from metarl.data.pool import Glyphs, Pool
 from metarl.fewshot.options import DataOptions, FewShotExperiment
 from metarl.seeding import sequence
 from metarl.types import Split

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from metarl.agents.fewshot import FewShotClassifier
 from metarl.agents.fewshot.streams import StreamClassifier
-from metarl.data.fewshot import Clusters, Episodes, FewShotSource, Glyphs
+from metarl.data.fewshot import Clusters, Episodes, FewShotSource
+from metarl.data.pool import Glyphs
 from metarl.memory.registry import matrix
 from metarl.training.supervised import SupervisedOptions, fit
 

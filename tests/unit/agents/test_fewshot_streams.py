@@ -12,7 +12,8 @@ from torch import Tensor
 
 from metarl.agents.fewshot.streams import StreamClassifier, first_guess
 from metarl.config import ConfigError
-from metarl.data.fewshot import Clusters, FewShotSource, Pool, Streams, instances
+from metarl.data.fewshot import Clusters, FewShotSource, Streams, instances
+from metarl.data.pool import Pool
 from metarl.memory.options import MemoryOptions
 from metarl.memory.stores.lifelong import Lifelong
 from metarl.training.supervised import SupervisedOptions, fit

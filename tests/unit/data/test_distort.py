@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from metarl.data.distort import Distorted, Distortion, composed, distort, draw_maps, warp
-from metarl.data.fewshot import Clusters, Glyphs, Pool
+from metarl.data.fewshot import Clusters
 from metarl.data.glyphs import Pictures
+from metarl.data.pool import Glyphs, Pool
 from metarl.types import Array, Floats
 
 MANN = Distortion(rotation=11.25, shift=2, law="uniform")

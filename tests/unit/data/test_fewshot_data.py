@@ -7,7 +7,8 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from metarl.data.fewshot import Clusters, Episodes, FewShotSource, Glyphs, Labels, Pool, distinct, instances
+from metarl.data.fewshot import Clusters, Episodes, FewShotSource, Labels, distinct, instances
+from metarl.data.pool import Glyphs, Pool
 from metarl.types import Ints
 
 CLASSES, EACH = 12, 8

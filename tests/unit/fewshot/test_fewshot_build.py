@@ -17,7 +17,7 @@ from metarl.agents.fewshot.gradient import MAML
 from metarl.agents.fewshot.streams import StreamClassifier
 from metarl.config import ConfigError
 from metarl.data.distort import Distorted
-from metarl.data.fewshot import Glyphs
+from metarl.data.pool import Glyphs
 from metarl.fewshot.build import described, make_learner, make_source, training_source
 from metarl.fewshot.options import DataOptions
 

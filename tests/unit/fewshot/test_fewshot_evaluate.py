@@ -13,7 +13,8 @@ from fewshot_toys import LEARNERS, WAYS, toy, trained
 from torch import Tensor
 
 from metarl.agents.fewshot.learner import FewShotLearner, Protocol
-from metarl.data.fewshot import Episodes, FewShotSource, Glyphs, Pool, Streams, instances
+from metarl.data.fewshot import Episodes, FewShotSource, Streams, instances
+from metarl.data.pool import Glyphs, Pool
 from metarl.fewshot import answers
 from metarl.fewshot.answers import prepared, right, right_in_streams
 from metarl.fewshot.build import make_learner

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from metarl.agents.fewshot.classifier import FewShotClassifier
 from metarl.config import ConfigError
-from metarl.data.fewshot import Glyphs, Pool
+from metarl.data.pool import Glyphs, Pool
 from metarl.fewshot.evaluate import evaluate
 from metarl.fewshot.train import check, load, train
 from metarl.runs import RunError, RunFolder
