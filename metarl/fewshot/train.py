@@ -150,18 +150,17 @@ def train(
 
 def validator(experiment: FewShotExperiment, seed: int) -> Callable[[FewShotLearner], float]:
     """The accuracy on episodes, or streams, of validation classes, always the same ones."""
-    source, options = make_source(experiment.data, "validation", rotations=False), experiment.eval
-    rng = numpy_rng(seed, "data", split_key("validation"))
+    source = make_source(experiment.data, "validation", rotations=False)
+    options, train = experiment.eval, experiment.train
+    key, count = (seed, "data", split_key("validation")), options.validation_episodes
     if experiment.stream is not None:
-        train = experiment.train
-        held = source.sample_streams(rng, options.validation_episodes, train.ways, train.shots, train.labels)
+        held = source.sample_streams(numpy_rng(*key), count, train.ways, train.shots, train.labels)
         return lambda learner: float(right_in_streams(learner, held).mean())
-    (ways, shots), count, state = options.validation, options.validation_episodes, rng.bit_generator.state
+    ways, shots = options.validation
 
     def accuracy(learner: FewShotLearner) -> float:
-        rng.bit_generator.state = state
         held, answer = prepared(learner, source, count * ways * (shots + options.queries))
-        return float(answer(held.sample(rng, count, ways, shots, options.queries)).mean())
+        return float(answer(held.sample(numpy_rng(*key), count, ways, shots, options.queries)).mean())
 
     return accuracy
 
