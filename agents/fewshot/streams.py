@@ -37,6 +37,8 @@ class StreamClassifier(ExampleLearner):
         labels: how classes are named.
         encoder: the net that embeds examples.
         longest: examples of the longest stream; what a memory with room for all of them holds.
+        pairs: show the example before once more, beside its label; so example and label are one thing to remember, as
+            in SNAIL (Mishra et al. 2018, section 3.1), and need not be brought together by the core.
 
     Raises:
         ValueError: a shape that is neither, fewer than two classes, or (:class:`metarl.config.ConfigError`) options
@@ -54,8 +56,10 @@ class StreamClassifier(ExampleLearner):
         labels: Labels = "one_hot",
         encoder: EncoderOptions | Mapping[str, Any] | None = None,
         longest: int = 128,
+        pairs: bool = False,
     ) -> None:
         super().__init__(observation, ways, encoder, longest)
+        self.pairs = pairs
         if self.encoder_options.norm == "batch":
             raise ConfigError(
                 "encoder.norm = 'batch' for a classifier of streams: a stream has no support whose statistics could "
@@ -66,7 +70,8 @@ class StreamClassifier(ExampleLearner):
             raise ValueError(f"ways is {ways}, but there are {LETTERS**LETTERS} labels of letters; ask for fewer")
         self.digits, self.letters = (LETTERS, LETTERS) if labels == "letters" else (1, ways)
         options = memory if isinstance(memory, MemoryOptions) else build(MemoryOptions, memory, "memory")
-        self.core = build_core(options, self.encoder.size, self.digits * self.letters, longest)
+        inputs = self.encoder.size * (2 if pairs else 1)
+        self.core = build_core(options, inputs, self.digits * self.letters, longest)
         self.head = nn.Linear(self.core.output_size, self.digits * self.letters)
 
     @property
@@ -118,9 +123,12 @@ class StreamClassifier(ExampleLearner):
         queries = self._queries(query_x, support)
         labels = self._labels(torch.as_tensor(support_y)[..., None], tuple(support.shape[:2]))
         asked = queries.shape[1]
-        _, state = self.core.unroll(*self._stream(self.encoder(support).float(), labels))
+        known, new = self.encoder(support).float(), self.encoder(queries).float()
+        _, state = self.core.unroll(*self._stream(known, labels))
         every = tree.map_tensors(lambda leaf: leaf.repeat_interleave(asked, 0), state)
-        x = CoreInput(self.encoder(queries).float().flatten(0, 1), labels[:, -1].repeat_interleave(asked, 0))
+        if self.pairs:
+            new = torch.cat([new, known[:, -1:].expand_as(new)], -1)
+        x = CoreInput(new.flatten(0, 1), labels[:, -1].repeat_interleave(asked, 0))
         begin = torch.full((len(x.now),), int(Boundary.EPISODE), device=queries.device)
         return self.head(self.core(x, every, begin)[0]).unflatten(0, (-1, asked))
 
@@ -136,7 +144,9 @@ class StreamClassifier(ExampleLearner):
         self.core.consolidate(x, begin)
 
     def _stream(self, examples: Tensor, labels: Tensor) -> tuple[CoreInput, State, Tensor]:
-        """What the core is run on: ``[T, B, ...]``, each example beside the label of the one before."""
+        """What the core is run on, ``[T, B, ...]``: each example beside the label of the one before, or both of it."""
+        if self.pairs:
+            examples = torch.cat([examples, F.pad(examples, (0, 0, 1, -1))], -1)
         x = CoreInput(examples.transpose(0, 1), F.pad(labels, (0, 0, 1, -1)).transpose(0, 1))
         begin = torch.full(x.now.shape[:2], int(Boundary.EPISODE), device=examples.device)
         begin[0] = Boundary.TRIAL

@@ -108,7 +108,15 @@ def make_learner(experiment: FewShotExperiment, shape: tuple[int, ...], seed: in
                 return gradient_learner(shape, ways, experiment.gradient, transductive=experiment.transductive)
             if experiment.stream is not None:
                 one, labels = experiment.stream, experiment.train.labels
-                return StreamClassifier(shape, ways, one.memory, labels=labels, encoder=one.encoder, longest=longest)
+                return StreamClassifier(
+                    shape,
+                    ways,
+                    one.memory,
+                    labels=labels,
+                    encoder=one.encoder,
+                    longest=longest,
+                    pairs=one.pairs,
+                )
             assert experiment.classifier is not None
             members = [
                 FewShotClassifier(

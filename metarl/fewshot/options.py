@@ -76,6 +76,7 @@ class StreamOptions:
 
     memory: MemoryOptions = field(default_factory=MemoryOptions)
     encoder: EncoderOptions = field(default_factory=EncoderOptions)
+    pairs: bool = False
 
 
 @dataclass(frozen=True)

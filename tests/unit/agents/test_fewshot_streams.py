@@ -31,6 +31,7 @@ MEMORIES: dict[str, dict[str, Any]] = {
     "window": {"controller": "window", "store": "none", "access": "none"},
 }
 EVERY_MEMORY = pytest.mark.parametrize("memory", MEMORIES.values(), ids=MEMORIES)
+EITHER_WAY = pytest.mark.parametrize("pairs", [False, True], ids=["single", "pairs"])
 EVERY_LABELS = pytest.mark.parametrize("labels", ["one_hot", "letters"])
 
 
@@ -51,10 +52,11 @@ def stream(learner: StreamClassifier) -> tuple[Tensor, Tensor]:
     return torch.randn(BATCH, STEPS, SIZE), y
 
 
+@EITHER_WAY
 @EVERY_LABELS
 @EVERY_MEMORY
-def test_a_label_is_known_from_the_next_step_on(memory: dict[str, Any], labels: str) -> None:
-    learner = make(memory, labels=labels)
+def test_a_label_is_known_from_the_next_step_on(memory: dict[str, Any], labels: str, pairs: bool) -> None:
+    learner = make(memory, labels=labels, pairs=pairs)
     x, y = stream(learner)
     logits = learner.stream_logits(x, y)
     assert logits.shape == (BATCH, STEPS, learner.digits, learner.letters)
@@ -67,9 +69,10 @@ def test_a_label_is_known_from_the_next_step_on(memory: dict[str, Any], labels: 
             assert not torch.isclose(changed[:, t + 1], logits[:, t + 1]).flatten(1).all(-1).any()
 
 
+@EITHER_WAY
 @EVERY_MEMORY
-def test_an_example_is_known_from_its_own_step_on(memory: dict[str, Any]) -> None:
-    learner = make(memory)
+def test_an_example_is_known_from_its_own_step_on(memory: dict[str, Any], pairs: bool) -> None:
+    learner = make(memory, pairs=pairs)
     x, y = stream(learner)
     logits = learner.stream_logits(x, y)
     x[:, 2] += 1
@@ -78,9 +81,10 @@ def test_an_example_is_known_from_its_own_step_on(memory: dict[str, Any]) -> Non
     assert not torch.isclose(changed[:, 2], logits[:, 2]).flatten(1).all(-1).any()
 
 
+@EITHER_WAY
 @EVERY_MEMORY
-def test_a_query_is_the_next_example_whatever_its_label(memory: dict[str, Any]) -> None:
-    learner = make(memory)
+def test_a_query_is_the_next_example_whatever_its_label(memory: dict[str, Any], pairs: bool) -> None:
+    learner = make(memory, pairs=pairs)
     (x, y), queries = stream(learner), torch.randn(BATCH, QUERIES, SIZE)
     logits = learner(x, y[..., 0], queries)
     assert logits.shape == (BATCH, QUERIES, WAYS)
@@ -88,6 +92,16 @@ def test_a_query_is_the_next_example_whatever_its_label(memory: dict[str, Any]) 
         noise = torch.randint(0, WAYS, (BATCH, 1, 1))
         longer = learner.stream_logits(torch.cat([x, queries[:, q : q + 1]], 1), torch.cat([y, noise], 1))
         torch.testing.assert_close(logits[:, q], longer[:, -1, 0])
+
+
+@EITHER_WAY
+def test_in_pairs_the_example_before_is_shown_once_more(pairs: bool) -> None:
+    learner = make({**MEMORIES["window"], "controller_options": {"window": 1}}, pairs=pairs)  # sees one step
+    x, y = stream(learner)
+    logits = learner.stream_logits(x, y)
+    x[:, 2] += 1
+    same = [torch.equal(a, b) for a, b in zip(learner.stream_logits(x, y).unbind(1), logits.unbind(1), strict=True)]
+    assert same == [step not in ((2, 3) if pairs else (2,)) for step in range(STEPS)]
 
 
 def test_what_is_learned_from_is_what_is_predicted() -> None:
