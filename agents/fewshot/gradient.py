@@ -105,22 +105,23 @@ class ANIL(GradientLearner):
 class Reptile(MAML):
     """Reptile (Nichol et al. 2018, algorithm 2): the parameters move to where adaptation to a task has led.
 
-    Training adapts to all examples of an episode, its queries with the support, ``batch`` of them at each step.
+    Training adapts to all examples of an episode, its queries with the support, ``batch`` of them at each step; a head
+    of prototypes is that of the support alone, so that its queries have something to teach.
     """
 
     def loss(self, episodes: Episodes) -> Tensor:
         """|phi - phi_adapted|^2 / 2, the mean over episodes, whose gradient is phi - phi_adapted (their equation 1)."""
         support, labels, queries = self._checked(episodes.support_x, episodes.support_y, episodes.query_x)
-        x = torch.cat([support, queries], 1)
-        y = torch.cat([labels, self._labels(episodes.query_y, queries, "query_y", self._ways(labels))], 1)
-        there = self._trained(x, y)
+        params = self._side_by_side(labels, lambda: self.net.features(self.net.params(), support))
+        answers = self._labels(episodes.query_y, queries, "query_y", self._ways(labels))
+        there = self._trained(params, torch.cat([support, queries], 1), torch.cat([labels, answers], 1))
         ways = [(p - there[name]).square().sum() for name, p in self._fast().items() if p.numel()]
-        return torch.stack(ways).sum() / (2 * len(x))
+        return torch.stack(ways).sum() / (2 * len(labels))
 
     @torch.no_grad()
-    def _trained(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """Where ``steps`` lead, each on the examples that are next in turn."""
-        params, count = self._side_by_side(y, lambda: self.net.features(self.net.params(), x)), x.shape[1]
+    def _trained(self, params: dict[str, Tensor], x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """Where ``steps`` lead from ``params``, each on the examples that are next in turn."""
+        count = x.shape[1]
         batch = min(self.options.batch or count, count)
         for step in range(self.options.steps):
             turn = torch.arange(step * batch, (step + 1) * batch, device=x.device) % count

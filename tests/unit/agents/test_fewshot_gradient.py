@@ -139,17 +139,27 @@ def test_an_adaptation_is_sgd_by_hand(algorithm: Algorithm) -> None:
         torch.testing.assert_close(learner(support, labels, queries)[task], expected, atol=1e-5, rtol=1e-4)
 
 
-def test_reptile_moves_to_where_one_step_of_sgd_leads() -> None:
-    learner, given = make("reptile", steps=1), episodes(1)
-    hand = {name: p.detach().clone().requires_grad_() for name, p in learner.net.params().items()}
-    x = numbers(np.concatenate([given.support_x, given.query_x], 1)).float()
+@pytest.mark.parametrize("head", ["each", "prototypes"])
+def test_reptile_moves_to_where_one_step_of_sgd_leads(head: str) -> None:
+    learner, given = make("reptile", steps=1, head=head), episodes(1)
+    hand = {name: p.detach().clone() for name, p in learner.net.params().items() if p.numel()}
+    support, both = (numbers(x).float() for x in (given.support_x, np.concatenate([given.support_x, given.query_x], 1)))
     y = torch.as_tensor(np.concatenate([given.support_y, given.query_y], 1))
-    F.cross_entropy(learner.net(hand, x)[0], y[0]).backward()
+    if head == "prototypes":  # those of the support, as in a test, and not of what the step is made on
+        known = learner.net.features(learner.net.params(), support)[0].detach()
+        means = torch.stack([known[given.support_y[0] == k].mean(0) for k in range(WAYS)])
+        size = known.shape[1] ** 0.5
+        hand |= {"weight": 2 * means.T / size, "bias": -means.square().sum(1) / size}
+    hand = {name: p.requires_grad_() for name, p in hand.items()}
+    F.cross_entropy(learner.net(hand, both)[0], y[0]).backward()
     outer = torch.optim.SGD(learner.parameters(), 1.0)
     learner.loss(given).backward()
     outer.step()
-    expected = {name: p - 0.1 * p.grad for name, p in hand.items() if p.grad is not None}
-    torch.testing.assert_close(learner.net.params(), expected)
+    for name, p in learner.net.params().items():
+        if p.numel():
+            moved = hand[name].grad
+            assert moved is not None
+            torch.testing.assert_close(p, hand[name] - 0.1 * moved, atol=1e-6, rtol=1e-4)
 
 
 def test_reptile_goes_through_the_examples_in_turn() -> None:
