@@ -16,6 +16,8 @@ from metarl.types import Bools
 Batch = TypeVar("Batch", Episodes, Streams)
 IMAGES = 3000
 """Examples that are classified at once in validations and tests."""
+CHUNK = 250
+"""Examples that are embedded at once; with more, activations leave the cache and are given back to the system."""
 
 
 @torch.no_grad()
@@ -27,8 +29,8 @@ def prepared(learner: FewShotLearner, pool: Pool, examples: int) -> tuple[Pool, 
     """
     flat = pool.examples.reshape(-1, *pool.shape)
     each = []
-    for first in range(0, len(flat) if examples > len(flat) else 0, IMAGES):
-        embedded = learner.embed(flat[first : first + IMAGES].copy())  # torch takes no array that is read-only
+    for first in range(0, len(flat) if examples > len(flat) else 0, CHUNK):
+        embedded = learner.embed(flat[first : first + CHUNK].copy())  # torch takes no array that is read-only
         if embedded is None:
             break
         each.append(embedded.numpy())

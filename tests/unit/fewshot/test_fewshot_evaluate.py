@@ -242,7 +242,7 @@ def test_an_evaluation_is_kept_in_its_run(tmp_path: Path) -> None:
 def test_a_pool_that_is_embedded_first_gives_the_same_answers(members: int, monkeypatch: pytest.MonkeyPatch) -> None:
     made = toy("classifier", f"classifier.members={members}")
     learner, pool = make_learner(made, (28, 28), seed=0).eval(), Glyphs("test", 5)
-    monkeypatch.setattr(answers, "IMAGES", 30)
+    monkeypatch.setattr(answers, "CHUNK", 30)
     found = []
     for examples in (pool.examples.size, 0):
         held, answer = prepared(learner, pool, examples)
