@@ -345,7 +345,8 @@ def test_settings_named_in_the_text_exist(page: str) -> None:
 
 def accepted(setting: str) -> bool:
     """Whether the setting exists and can take the value, if only with others beside it or in another preset."""
-    for make, preset in ((configure, "bandit"), (options.configure, "prototypical")):
+    fewshot = [(options.configure, preset) for preset in ("prototypical", "mann", "maml")]  # one of each learner
+    for make, preset in ((configure, "bandit"), *fewshot):
         try:
             make(preset, [parse_assignment(setting)])
         except ValueError as error:
