@@ -276,7 +276,12 @@ def test_the_command_can_be_interrupted_and_goes_on(tmp_path: Path) -> None:
     given = [sys.executable, "-m", "metarl", "bench", "memory", "--tasks", "repeat_first", "--memories", "delta+native"]
     given += ["lstm", "gru", "dnc+native", "--jobs", "2", "--out", str(tmp_path)]  # the last takes longest by far
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(given, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as ran:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+
+    def heed() -> None:  # a shell's background jobs, and so their children, are deaf to it
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    with subprocess.Popen(given, env=environment, preexec_fn=heed, **pipes) as ran:
         end = time.monotonic() + 120
         while not (tmp_path / FILE).exists() and time.monotonic() < end:
             time.sleep(0.1)
