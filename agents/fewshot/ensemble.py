@@ -29,7 +29,7 @@ class Ensemble(FewShotLearner):
                 f"an ensemble of {[type(member).__name__ for member in members]}, expected two or more learners of "
                 "episodes"
             )
-        self.members: Sequence[FewShotLearner] = nn.ModuleList(members)  # type: ignore[assignment]
+        self.members: Sequence[FewShotLearner] = nn.ModuleList(members)  # type: ignore[assignment]  # knows no type of its items
         self.transductive = any(member.transductive for member in members)
 
     def forward(self, support_x: Tensor | Array, support_y: Tensor | Array, query_x: Tensor | Array) -> Tensor:
