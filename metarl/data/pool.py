@@ -74,6 +74,30 @@ class Pool(FewShotSource):
         example = distinct(rng, rows[0] * rows[1], self._per_class, count).reshape(*rows, count)
         return self._flat.take(chosen[..., None] * self._per_class + example, axis=0)
 
+    def joined(self, other: Pool) -> Pool:
+        """These classes and those of another pool of the same kind, of each as many examples as the smaller one has.
+
+        No kin or family has members of both.
+
+        Raises:
+            ValueError: their examples are of different shapes.
+        """
+        if self.shape != other.shape:
+            raise ValueError(f"examples {self.shape} and {other.shape} do not join; make both pools of one size")
+        least = min(self.per_class, other.per_class)
+
+        def numbers(groups: list[Ints]) -> Ints:
+            return np.concatenate([groups[0], groups[1] + groups[0].max() + 1])
+
+        families = [pool._families.group[pool._kins.group] for pool in (self, other) if pool._families is not None]
+        return Pool(
+            np.concatenate([self.examples[:, :least], other.examples[:, :least]]),
+            kin=numbers([self._kins.group, other._kins.group]),
+            families=numbers(families) if families else None,
+            within_family=bool(families),
+            shared_examples=self.shared_examples,
+        )
+
     def replaced(self, examples: Array) -> Pool:
         """The same classes with other examples in the same order, ``[C * M, ...]``; the same numbers draw the same.
 

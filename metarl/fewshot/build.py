@@ -79,7 +79,10 @@ def resized(pool: Pool, size: int) -> Pool:
 
 def training_source(experiment: FewShotExperiment) -> FewShotSource:
     """What training draws from."""
-    source = make_source(experiment.data, "train", rotations=experiment.data.rotations)
+    data = experiment.data
+    source = make_source(data, "train", rotations=data.rotations)
+    if data.trainval:
+        source = source.joined(make_source(data, "validation", rotations=data.rotations))
     own, shared = experiment.train.distortion, experiment.train.class_distortion
     return source if own is None and shared is None else Distorted(source, own or Distortion(), shared)
 

@@ -54,6 +54,10 @@ def evaluate(
     if split == "train":
         raise ValueError("a learner is evaluated on classes that it was not trained on; expected validation or test")
     options, data = experiment.eval, experiment.data
+    if split == "validation" and data.trainval:
+        raise ValueError(
+            "this learner was trained on validation classes as well (data.trainval = true); evaluate it on split test"
+        )
     episodes = options.episodes if episodes is None else episodes
     rotations = options.rotations if rotations is None else rotations
     source = make_source(data, split, rotations=rotations)
@@ -74,6 +78,7 @@ def evaluate(
         "transductive": experiment.transductive,
         "norm": "batch" if one is None else one.encoder.norm,
         "rotations": rotations,
+        "trainval": data.trainval,
         "within_alphabet": data.within_alphabet,
         "distinct_drawers": data.distinct_drawers,
         "seed": seed,

@@ -45,6 +45,9 @@ class DataOptions:
     """The split of Omniglot: 1028, 172 and 423 characters, or Lake's 30 and 20 alphabets."""
     rotations: bool = True
     """Whether rotations by quarter turns are classes of their own in training."""
+    trainval: bool = False
+    """Whether validation classes are trained on as well, as papers do once all is chosen; no class is then held out to
+    stop by, and the accuracy told during training is one on classes of training."""
     within_alphabet: bool = False
     """Whether all classes of an episode come from one alphabet."""
     distinct_drawers: bool = False
@@ -151,6 +154,12 @@ class FewShotExperiment:
             )
         if self.transductive and self.stream is not None:
             raise ConfigError("transductive = true with a learner of streams, which has no queries; leave it out")
+        for name in ("target", "patience"):
+            if self.data.trainval and getattr(self.fit, name) is not None:
+                raise ConfigError(
+                    f"fit.{name} with data.trainval = true, which trains on the validation classes that it would stop "
+                    "by; leave one of them out"
+                )
         if not (self.eval.cells or self.eval.streams):
             raise ConfigError("eval.cells and eval.streams are empty, so nothing would be tested; give one of them")
         if self.stream is None and (self.eval.streams or self.train.labels != "one_hot"):

@@ -105,6 +105,7 @@ def train(
         torch.set_num_threads(experiment.threads)
     source = training_source(experiment)
     config = to_plain(experiment) | {"seed": seed}
+    accuracy = "train/accuracy" if experiment.data.trainval else "validation/accuracy"
     with training_run(run, config, wandb, experiment.name or None, AXIS) as under_way:
         learner = make_learner(experiment, source.shape, seed)
         rng = numpy_rng(seed, "data", split_key("train"))
@@ -122,7 +123,7 @@ def train(
                 bar.update()
 
         def on_validation(state: Validation) -> None:
-            row = {"train/loss": state.loss, "validation/accuracy": state.accuracy}
+            row = {"train/loss": state.loss, accuracy: state.accuracy}
             under_way.tracker.log(row, step=state.updates * experiment.train.batch)
             bar.set_description(f"training, loss {state.loss:.3f}, accuracy {state.accuracy:.2%}", refresh=False)
 

@@ -143,6 +143,7 @@ def flags(evaluation: Evaluation) -> str:
     parts = ["transductive" if evaluation["transductive"] else "not transductive", f"{evaluation['norm']} norm"]
     if evaluation.get("first_order") is not None:
         parts.append("first order" if evaluation["first_order"] else "second order")
+    parts += ["trained on train and validation classes"] * bool(evaluation.get("trainval"))
     return ", ".join(parts)
 
 
