@@ -33,7 +33,9 @@ from metarl.types import Floats
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-ACCURACY, LOSS = "validation/accuracy", "train/loss"
+LOSS = "train/loss"
+ACCURACIES = {"validation/accuracy": "validation classes", "train/accuracy": "training classes"}
+"""The accuracies that metrics may have, and on what."""
 _THIN = (Line("#000000", (0, (5, 2))), Line(SOFT, (0, (1, 1.5))), Line("#8C6D46", (0, (3, 1.5, 1, 1.5))))
 
 
@@ -111,7 +113,7 @@ def _references(
 
 
 def learning(metrics: Sequence[Mapping[str, Any]], path: str | Path) -> Path:
-    """Draw training: the accuracy on validation classes over episodes, and below it the training loss.
+    """Draw training: the accuracy over episodes, and below it the training loss.
 
     Args:
         metrics: the rows of ``metrics.jsonl``; a row may lack any of the numbers.
@@ -123,10 +125,11 @@ def learning(metrics: Sequence[Mapping[str, Any]], path: str | Path) -> Path:
     Raises:
         ValueError: no row has either.
     """
-    parts = [(name, *series(metrics, key)) for name, key in (("accuracy", ACCURACY), ("loss", LOSS))]
+    where, *accuracies = accuracy(metrics)
+    parts = [("accuracy", *accuracies), ("loss", *series(metrics, LOSS))]
     parts = [part for part in parts if len(part[1])]
     if not parts:
-        raise ValueError(f"no row of the metrics has {ACCURACY} or {LOSS}; train for longer first")
+        raise ValueError(f"no row of the metrics has {' or '.join([*ACCURACIES, LOSS])}; train for longer first")
     figure, axes = canvas(7.6, 1.4 + 2.2 * len(parts))
     every = [axes]
     if len(parts) > 1:
@@ -142,7 +145,7 @@ def learning(metrics: Sequence[Mapping[str, Any]], path: str | Path) -> Path:
             one.plot(episodes, shown, color=color, lw=0.8, alpha=0.35)
         marker = "o" if len(values) <= 30 else ""
         one.plot(episodes, smooth(shown, reach), color=color, lw=2.2, marker=marker, ms=4)
-        one.set_ylabel("accuracy on\nvalidation classes (%)" if name == "accuracy" else "training loss")
+        one.set_ylabel(f"accuracy on\n{where} (%)" if name == "accuracy" else "training loss")
     every[-1].set_xlabel("training episodes")
     every[-1].xaxis.set_major_formatter(lambda value, _: thousands(value))
     figure.align_ylabels(every)
@@ -151,7 +154,7 @@ def learning(metrics: Sequence[Mapping[str, Any]], path: str | Path) -> Path:
 
 
 def learning_together(runs: Sequence[tuple[str, Sequence[Mapping[str, Any]]]], path: str | Path) -> Path:
-    """Draw the accuracy on validation classes of several runs over episodes.
+    """Draw the accuracy of several runs over episodes.
 
     Args:
         runs: their names and metrics.
@@ -163,21 +166,29 @@ def learning_together(runs: Sequence[tuple[str, Sequence[Mapping[str, Any]]]], p
     Raises:
         ValueError: no run has an accuracy.
     """
-    known = [(name, *series(metrics, ACCURACY)) for name, metrics in runs]
-    if not any(len(episodes) for _, episodes, _ in known):
-        raise ValueError(f"no run has {ACCURACY} in its metrics; train for longer first")
-    figure, axes = canvas(7.6, 4.0 + height_below(name for name, _ in runs))
-    for index, (name, episodes, values) in enumerate(known):
+    known = [(name, *accuracy(metrics)) for name, metrics in runs]
+    measured = dict.fromkeys(where for _, where, episodes, _ in known if len(episodes))
+    if not measured:
+        raise ValueError(f"no run has {' or '.join(ACCURACIES)} in its metrics; train for longer first")
+    named = [f"{name}, {where}" if len(measured) > 1 else name for name, where, _, _ in known]
+    figure, axes = canvas(7.6, 4.0 + height_below(named))
+    for index, (name, (_, _, episodes, values)) in enumerate(zip(named, known, strict=True)):
         line, marker = line_of(index), "o" if len(values) <= 30 else ""
         if len(episodes):
             look: dict[str, Any] = {"color": line.color, "ls": line.dash, "lw": line.width, "marker": marker, "ms": 4}
             axes.plot(episodes, 100 * values, label=below(name), **look)
     axes.set_xlabel("training episodes")
-    axes.set_ylabel("accuracy on validation classes (%)")
+    axes.set_ylabel(f"accuracy on {next(iter(measured))} (%)" if len(measured) == 1 else "accuracy (%)")
     axes.xaxis.set_major_formatter(lambda value, _: thousands(value))
-    title(axes, "Learning curves", f"{sum(len(episodes) > 0 for _, episodes, _ in known)} runs")
+    title(axes, "Learning curves", f"{sum(len(episodes) > 0 for _, _, episodes, _ in known)} runs")
     named_below(figure)
     return save(figure, path)
+
+
+def accuracy(metrics: Sequence[Mapping[str, Any]]) -> tuple[str, Floats, Floats]:
+    """Which classes a run was validated on, and :func:`series` of the accuracy; of validation classes if it has none."""
+    found = [(where, *series(metrics, key)) for key, where in ACCURACIES.items()]
+    return max(found, key=lambda one: len(one[1]))
 
 
 def series(metrics: Sequence[Mapping[str, Any]], name: str) -> tuple[Floats, Floats]:

@@ -55,7 +55,7 @@ def draw_fewshot(run: RunFolder) -> tuple[dict[str, Path], list[str]]:
     evaluation, metrics = read_fewshot(run), run.metrics()
     file = fewshot_kept.path_of(run)
     kept = fewshot_kept.load(file) if file.is_file() else None
-    learned = any(len(curves.series(metrics, name)[0]) for name in (curves.ACCURACY, curves.LOSS))
+    learned = any(len(curves.series(metrics, name)[0]) for name in (*curves.ACCURACIES, curves.LOSS))
     if not (evaluation or kept or learned):
         raise RunError(
             f"{run.path} has nothing to draw: no evaluation.json, no {file.name} and neither accuracy nor loss in "
@@ -142,7 +142,7 @@ def draw_together(members: Sequence[Member], stem: str) -> dict[str, Path]:
     if entries:
         pictures["instances"] = curves.instances(entries, f"{stem}instances.png", f"{len(members)} runs")
     metrics = [(name, run.metrics()) for name, (run, _) in zip(called, members, strict=True)]
-    if any(len(curves.series(rows, curves.ACCURACY)[0]) for _, rows in metrics):
+    if any(len(curves.accuracy(rows)[1]) for _, rows in metrics):
         pictures["learning"] = curves.learning_together(metrics, f"{stem}learning.png")
     return pictures
 

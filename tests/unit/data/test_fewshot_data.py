@@ -236,6 +236,27 @@ def test_what_a_source_does_not_have_is_refused(asked: tuple[int, int, int, int]
         numbered().sample(rng(), *asked)
 
 
+def test_joined_pools_keep_their_kins_and_families_apart() -> None:
+    kin, families = np.arange(CLASSES) // 2, np.arange(CLASSES) // 6
+    one = numbered(kin=kin, families=families, within_family=True, shared_examples=True)
+    other = Pool(100 + one.examples[:, :5], kin=kin, families=families, within_family=True, shared_examples=True)
+    both = one.joined(other)
+    assert (both.classes, both.per_class, both.shared_examples) == (2 * CLASSES, 5, True)
+    assert np.array_equal(both.examples, np.concatenate([one.examples[:, :5], other.examples]))
+    drawn = both.draw(rng(), 2000, 3, 5)[..., 0, 0].astype(int)
+    side, number = drawn // 100, drawn % 100
+    assert set(np.unique(drawn)) == {*range(CLASSES), *range(100, 100 + CLASSES)}
+    assert (side == side[:, :1]).all(), "a family is of one pool"
+    assert (families[number] == families[number][:, :1]).all()
+    assert (np.sort(kin[number]) == np.unique(kin).reshape(-1, 3)[families[number[:, 0]]]).all()
+    apart = numbered(kin=kin).joined(numbered(kin=kin))
+    apart.check(CLASSES, 1, "as many ways as there are kins in both")
+    with pytest.raises(ValueError, match="of only 12 kins"):
+        apart.check(CLASSES + 1, 1, "more")
+    with pytest.raises(ValueError, match=r"examples \(2,\) and \(28, 28\) do not join"):
+        numbered().joined(Glyphs("train", 6, 7))
+
+
 def test_ways_that_kins_or_families_do_not_give_are_refused() -> None:
     kin, families = np.arange(CLASSES) // 4, np.arange(CLASSES) // 6
     with pytest.raises(ValueError, match="4 ways were asked of Pool, which has 12 classes of only 3 kins"):

@@ -17,7 +17,7 @@ from metarl.agents.fewshot.gradient import MAML
 from metarl.agents.fewshot.streams import StreamClassifier
 from metarl.config import ConfigError
 from metarl.data.distort import Distorted
-from metarl.data.pool import Glyphs
+from metarl.data.pool import Glyphs, Pool
 from metarl.fewshot.build import described, make_learner, make_source, training_source
 from metarl.fewshot.options import DataOptions
 
@@ -40,6 +40,13 @@ def test_turned_glyphs_are_classes_of_their_own_and_never_meet_in_an_episode() -
     for episode in drawn:
         met = [glyph[p.tobytes()] for shown in episode for p in shown if p.tobytes() in glyph]
         assert len(set(met)) == 20
+
+
+def test_with_trainval_training_draws_from_train_and_validation_classes_and_no_others() -> None:
+    source = training_source(toy("classifier", "data.trainval=true", "data.rotations=false"))
+    assert isinstance(source, Pool)
+    both = [make_source(GLYPHS, split, rotations=False).examples for split in ("train", "validation")]
+    assert np.array_equal(source.examples, np.concatenate(both))
 
 
 def test_glyphs_come_in_other_sizes_by_area() -> None:

@@ -109,6 +109,18 @@ def test_traps_22_and_29_training_is_stopped_by_validation_classes_and_never_mee
     assert first == second, "the same validation episodes each time"
 
 
+def test_with_trainval_accuracy_is_told_as_one_of_training_and_picks_nothing(tmp_path: Path) -> None:
+    run = trained(tmp_path / "run", toy("classifier", "data.trainval=true"))
+    assert set(run.metrics()[0]) == {"episodes", "time", "train/loss", "train/accuracy"}
+    experiment, learner, _ = load(run)
+    assert evaluate(learner, experiment, quiet=True)["trainval"] is True
+    with pytest.raises(ValueError, match=r"trained on validation classes as well.*evaluate it on split test"):
+        evaluate(learner, experiment, split="validation", quiet=True)
+    for name in ("target", "patience"):
+        with pytest.raises(ConfigError, match=rf"fit.{name} with data.trainval = true"):
+            toy("classifier", "data.trainval=true", f"fit.{name}=1")
+
+
 def test_the_best_learner_of_validations_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     accuracies, states = iter([0.2, 0.9, 0.4, 0.5]), list[dict[str, Tensor]]()
 

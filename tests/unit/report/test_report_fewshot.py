@@ -18,6 +18,7 @@ LONG = {
     "distinct_drawers": True,
     "transductive": True,
     "first_order": True,
+    "trainval": True,
     "note": "half of the budget " * 9,
 }
 
@@ -44,6 +45,7 @@ def test_the_table_has_ours_with_its_interval_beside_the_published_figure() -> N
         ({"rotations": True}, "rotations as classes"),
         ({"first_order": True}, "first order"),
         ({"first_order": False}, "second order"),
+        ({"trainval": True}, "trained on train and validation classes"),
         ({"data": "drawn glyphs, not Omniglot"}, "drawn glyphs, not Omniglot"),
         ({"data": "drawn glyphs"}, "drawn glyphs, not Omniglot"),
     ],

@@ -144,6 +144,25 @@ def test_learning_has_accuracy_over_loss(monkeypatch: pytest.MonkeyPatch, tmp_pa
             wrong([{"env_steps": 3}], tmp_path / "d.png")
 
 
+def test_learning_says_which_classes_accuracy_was_measured_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    seen = looked_at(monkeypatch, fewshot_curves)
+    seen_classes = [{"episodes": i, "train/accuracy": 1 - 1 / i} for i in range(1, 9)]
+    learning(METRICS, tmp_path / "a.png")
+    learning(seen_classes, tmp_path / "b.png")
+    learning_together([("one", seen_classes)], tmp_path / "c.png")
+    learning_together([("one", METRICS), ("two", seen_classes)], tmp_path / "d.png")
+    labels = [" ".join(figure.axes[0].get_ylabel().split()) for figure in seen]
+    assert labels == [
+        "accuracy on validation classes (%)", "accuracy on training classes (%)",
+        "accuracy on training classes (%)", "accuracy (%)",
+    ]  # fmt: skip
+    assert seen[1].axes[0].lines[0].get_ydata()[-1] == pytest.approx(87.5)
+    for told in ("one, validation classes", "two, training classes"):
+        assert told in words(seen[3])
+    for figure in seen:
+        assert is_readable(figure)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
