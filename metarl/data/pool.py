@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import copy
 from functools import lru_cache
 
@@ -84,9 +85,9 @@ class Pool(FewShotSource):
         """
         if self.shape != other.shape:
             raise ValueError(f"examples {self.shape} and {other.shape} do not join; make both pools of one size")
-        least = min(self.per_class, other.per_class)
+        least = min(self._per_class, other._per_class)
 
-        def numbers(groups: list[Ints]) -> Ints:
+        def numbers(groups: Sequence[Ints]) -> Ints:
             return np.concatenate([groups[0], groups[1] + groups[0].max() + 1])
 
         families = [pool._families.group[pool._kins.group] for pool in (self, other) if pool._families is not None]

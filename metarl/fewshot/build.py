@@ -74,7 +74,7 @@ def resized(pool: Pool, size: int) -> Pool:
 
     flat = pool.examples.reshape(-1, *pool.shape)
     small = np.stack([np.asarray(Image.fromarray(x).resize((size, size), Image.Resampling.BOX)) for x in flat])
-    return Pool(small.reshape(*pool.examples.shape[:2], size, size))
+    return pool.replaced(small)
 
 
 def training_source(experiment: FewShotExperiment) -> FewShotSource:

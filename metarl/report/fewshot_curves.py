@@ -125,8 +125,8 @@ def learning(metrics: Sequence[Mapping[str, Any]], path: str | Path) -> Path:
     Raises:
         ValueError: no row has either.
     """
-    where, *accuracies = accuracy(metrics)
-    parts = [("accuracy", *accuracies), ("loss", *series(metrics, LOSS))]
+    where, at, accuracies = accuracy(metrics)
+    parts = [("accuracy", at, accuracies), ("loss", *series(metrics, LOSS))]
     parts = [part for part in parts if len(part[1])]
     if not parts:
         raise ValueError(f"no row of the metrics has {' or '.join([*ACCURACIES, LOSS])}; train for longer first")
@@ -186,7 +186,7 @@ def learning_together(runs: Sequence[tuple[str, Sequence[Mapping[str, Any]]]], p
 
 
 def accuracy(metrics: Sequence[Mapping[str, Any]]) -> tuple[str, Floats, Floats]:
-    """Which classes a run was validated on, and :func:`series` of the accuracy; of validation classes if it has none."""
+    """What classes the accuracy of a run was measured on, and its :func:`series`."""
     found = [(where, *series(metrics, key)) for key, where in ACCURACIES.items()]
     return max(found, key=lambda one: len(one[1]))
 

@@ -31,7 +31,7 @@ NAME = "omniglot"
 """The file of the rows, without its suffix."""
 COMMAND = "python scripts/reproduce/omniglot.py"
 METRIC = "accuracy %"
-_FLAGS = "transduction, norm, order of gradients"
+_FLAGS = "transduction, norm, order of gradients, training classes"
 PUBLISHED, PIXELS = "published", "raw pixels"
 _NORMAL95 = 1.96
 _CELL = re.compile(r"(?P<data>.+) (?P<ways>\d+)-way (?P<shots>\d+)-shot, (?P<classes>.+)")
