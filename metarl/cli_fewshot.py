@@ -128,10 +128,11 @@ def run_eval(args: argparse.Namespace) -> int:
         )
     )
     evaluation |= facts
-    if args.split == "test" and not run.evaluation.is_file():  # of a run that was interrupted before
-        evaluations.save_evaluation(run, evaluation)
-    if args.split == "test" and not path_of(run).is_file():
-        evaluations.save_episodes(run, learner, experiment, own_seed)
+    as_trained = (args.split, args.episodes, rotations, seed) == ("test", None, None, own_seed)
+    if as_trained and not run.evaluation.is_file():  # of a run that was interrupted before
+        checked(lambda: evaluations.save_evaluation(run, evaluation))
+    if as_trained and not path_of(run).is_file():
+        checked(lambda: evaluations.save_episodes(run, learner, experiment, own_seed))
     print(json.dumps(evaluation) if args.json else fewshot_table(evaluation))
     return OK
 

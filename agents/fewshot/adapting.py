@@ -12,6 +12,7 @@ from annotated_types import Ge, Gt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from metarl.agents.fewshot.examples import examples, of_as_many_episodes
 from metarl.agents.fewshot.learner import FewShotLearner
 from metarl.config import ConfigError
 from metarl.data.fewshot import Episodes
@@ -154,10 +155,7 @@ class GradientLearner(FewShotLearner):
         self, support_x: Tensor | Array, support_y: Tensor | Array, query_x: Tensor | Array
     ) -> tuple[Tensor, Tensor, Tensor]:
         support, labels = self._checked_support(support_x, support_y)
-        queries = self._examples(query_x, "query_x")
-        if len(queries) != len(support):
-            raise ValueError(f"support_x has {len(support)} episodes, but query_x {len(queries)}; expected as many")
-        return support, labels, queries
+        return support, labels, of_as_many_episodes(self._examples(query_x, "query_x"), support)
 
     def _checked_support(self, support_x: Tensor | Array, support_y: Tensor | Array) -> tuple[Tensor, Tensor]:
         support = self._examples(support_x, "support_x")
@@ -172,10 +170,7 @@ class GradientLearner(FewShotLearner):
         return support, labels
 
     def _examples(self, x: Tensor | Array, name: str) -> Tensor:
-        x = torch.as_tensor(x, device=self.net.weight.device)
-        if tuple(x.shape[2:]) != self.observation or 0 in x.shape:
-            expected = ", ".join(str(n) for n in ("B", "S", *self.observation))
-            raise ValueError(f"{name} has shape {list(x.shape)}, expected [{expected}] with B and S at least 1")
+        x = examples(x, name, self.observation, self.net.weight.device)
         return x.to(self.net.weight) / 255 if x.dtype == torch.uint8 else x.to(self.net.weight)
 
     def _labels(self, y: Tensor | Array, x: Tensor, name: str, ways: int | None) -> Tensor:

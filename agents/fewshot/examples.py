@@ -42,13 +42,14 @@ class ExampleLearner(FewShotLearner):
         self.encoder_options = net
         self.encoder = _encoder(self.observation, net)
 
+    @property
+    def _device(self) -> torch.device | None:
+        """Where the learner lies; None for one of pixels as they are, which lies nowhere."""
+        return next((parameter.device for parameter in self.parameters()), None)
+
     def _examples(self, x: Tensor | Array, name: str) -> Tensor:
         """Examples ``[B, N, *observation]``."""
-        x = torch.as_tensor(x, device=next(self.parameters()).device)
-        if tuple(x.shape[2:]) != self.observation or 0 in x.shape:
-            expected = ", ".join(str(n) for n in ("B", "S", *self.observation))
-            raise ValueError(f"{name} has shape {list(x.shape)}, expected [{expected}] with B and S at least 1")
-        return x
+        return examples(x, name, self.observation, self._device)
 
     def _shown(self, x: Tensor | Array, name: str) -> Tensor:
         """The same, no more than ``longest`` of them in an episode."""
@@ -64,14 +65,11 @@ class ExampleLearner(FewShotLearner):
             )
 
     def _queries(self, x: Tensor | Array, support: Tensor) -> Tensor:
-        queries = self._examples(x, "query_x")
-        if len(queries) != len(support):
-            raise ValueError(f"support_x has {len(support)} episodes, but query_x {len(queries)}; expected as many")
-        return queries
+        return of_as_many_episodes(self._examples(x, "query_x"), support)
 
     def _whole(self, y: Tensor | Array, shape: tuple[int, ...], name: str, classes: int) -> Tensor:
         """Whole numbers from 0 to ``classes - 1`` in an array of this shape."""
-        y = torch.as_tensor(y, device=next(self.parameters()).device)
+        y = torch.as_tensor(y, device=self._device)
         if tuple(y.shape) != shape or y.is_floating_point():
             raise ValueError(f"{name} is {y.dtype} of shape {list(y.shape)}, expected whole numbers {list(shape)}")
         if y.min() < 0 or y.max() >= classes:
@@ -80,6 +78,22 @@ class ExampleLearner(FewShotLearner):
                 f"apart; expected 0 to {classes - 1}"
             )
         return y.long()
+
+
+def examples(x: Tensor | Array, name: str, observation: tuple[int, ...], device: torch.device | None) -> Tensor:
+    """Examples ``[B, N, *observation]`` as a tensor; another shape is refused."""
+    x = torch.as_tensor(x, device=device)
+    if tuple(x.shape[2:]) != observation or 0 in x.shape:
+        expected = ", ".join(str(n) for n in ("B", "S", *observation))
+        raise ValueError(f"{name} has shape {list(x.shape)}, expected [{expected}] with B and S at least 1")
+    return x
+
+
+def of_as_many_episodes(queries: Tensor, support: Tensor) -> Tensor:
+    """The queries; refused where they are not of the episodes of the support."""
+    if len(queries) != len(support):
+        raise ValueError(f"support_x has {len(support)} episodes, but query_x {len(queries)}; expected as many")
+    return queries
 
 
 class VectorEncoder(nn.Module):

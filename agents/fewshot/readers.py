@@ -111,7 +111,7 @@ class VotingReader(nn.Module):
         state = memory.written(support, labels, rows)
         read, slots = memory.recall(state, queries)
         assert read.log_weights is not None
-        if rows is not None and rows.all():  # slot by slot the classes in their order
+        if self.averaged and torch.equal(slots.values, labels):  # slot by slot the classes in their order
             return read.log_weights.clamp_min(NEVER), read.log_weights
         return votes(read.log_weights, slots.values), read.log_weights
 

@@ -48,6 +48,11 @@ def make_source(data: DataOptions, split: Split, *, rotations: bool) -> Pool:
             raise ConfigError(
                 f"data.{name} = true with data.source = {data.source!r}: only Omniglot knows who drew what"
             )
+    if data.scheme != "standard":
+        raise ConfigError(
+            f"data.scheme = {data.scheme!r} with data.source = {data.source!r}: only Omniglot has several splits; "
+            "leave it out"
+        )
     if data.source == "images":
         from metarl.data.images import Images
 

@@ -49,8 +49,13 @@ def evaluate(
         quiet: no progress bar.
 
     Raises:
-        ValueError: the split is that of training, or has not as many classes or examples.
+        ValueError: the learner is in training mode, or the split is one of training or has not as many classes or
+            examples.
     """
+    if learner.training:
+        raise ValueError(
+            "the learner is in training mode, in which a norm may learn from a test; call its eval() first"
+        )
     if split == "train":
         raise ValueError("a learner is evaluated on classes that it was not trained on; expected validation or test")
     options, data = experiment.eval, experiment.data
@@ -149,7 +154,6 @@ def stream(
         "labels": labels,
         "episodes": episodes,
         "by_instance": [interval.mean for interval in intervals],
-        "by_instance_se": [standard_error(column) for column in each.T],
         "by_instance_interval": [[interval.low, interval.high] for interval in intervals],
     }
 

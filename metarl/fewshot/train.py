@@ -66,7 +66,11 @@ def check(experiment: FewShotExperiment) -> FewShotExperiment:
         raise ConfigError(
             f"eval.validation has {validation.validation[0]} ways; expected train.ways = {experiment.ways}"
         )
-    make_learner(experiment, source.shape, seed=0)
+    if not any(p.numel() for p in make_learner(experiment, source.shape, seed=0).parameters()):
+        raise ConfigError(
+            "this learner has nothing to train: its pixels are its embeddings; give classifier.encoder another net, or "
+            "an embedding_size"
+        )
     return experiment
 
 

@@ -25,7 +25,7 @@ Precision = Literal["float32", "bfloat16"]
 
 @dataclass(frozen=True)
 class EncoderOptions:
-    """How examples become vectors; for examples that are vectors only ``embedding_size`` and ``width`` count."""
+    """How examples become vectors; for examples that are vectors only ``embedding_size`` counts."""
 
     net: Net = "strided"
     """Four blocks that halve the sides: 3 by 3 convolutions of stride 2 (Finn et al. 2017, section 5.2), or of stride 1

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from metarl.data.fewshot import instances
 from metarl.report.canvas import SOFT
 from metarl.report.fewshot_kept import KeptSets, KeptStreams
 from metarl.report.fewshot_sheet import Label, Sheet, wrong_of
@@ -100,7 +101,7 @@ def stream_drawings(kept: KeptStreams, path: str | Path, what: str, ink: bool = 
     in_row, right = int(WIDTH / STEP), kept.right
     for stream in range(min(STREAMS, len(kept.x))):
         steps = min(kept.x.shape[1], STEPS)
-        nth = _instances(kept.y[stream])
+        nth = instances(kept.y[stream, None])[0]
         for step in range(steps):
             x, row = STEP * (step % in_row), y + 1.75 * (step // in_row)
             good = bool(right[stream, step])
@@ -117,14 +118,3 @@ def stream_drawings(kept: KeptStreams, path: str | Path, what: str, ink: bool = 
 def _word(digits: Ints) -> str:
     """A label: its number, or its letters."""
     return str(digits[0]) if len(digits) == 1 else "".join("abcdefghij"[digit % 10] for digit in digits)
-
-
-def _instances(labels: Ints) -> list[int]:
-    """The how-manieth of its class each step of ``[T, L]`` shows."""
-    seen: dict[bytes, int] = {}
-    counts = []
-    for label in labels:
-        key = label.tobytes()
-        seen[key] = seen.get(key, 0) + 1
-        counts.append(seen[key])
-    return counts

@@ -39,7 +39,7 @@ SHOWS = {
     "drawings": ("Single episodes", "support images, queries and what was said of them, right and wrong"),
     "streams": ("Single streams", "examples step by step with their labels and what was said of them"),
     "recall": ("What was recalled", "weights over the support for single queries"),
-    "learning": ("Learning", "accuracy on validation classes and training loss over training episodes"),
+    "learning": ("Learning", "accuracy, and training loss where it is drawn, over training episodes"),
 }
 
 

@@ -127,16 +127,23 @@ def read(path: str | Path) -> list[Row]:
     return rows
 
 
-def upsert(path: str | Path, row: Row) -> None:
-    """Add ``row`` to a file, in the place of the one with the same setting, method and metric if there is one.
+def upsert(path: str | Path, *made: Row, alone: bool = False) -> None:
+    """Add rows to a file, each in the place of the one with the same :attr:`Row.key` if there is one.
 
     The file is replaced whole or not at all, and made with its folder where it is missing.
+
+    Args:
+        path: the file.
+        made: the rows.
+        alone: take out all others that the same commands have made before.
 
     Raises:
         ValueError: the file is damaged; it stays as it is.
     """
     path = Path(path)
-    rows = {known.key: known for known in read(path)} | {row.key: row}
+    keys, commands = {row.key for row in made}, {row.command for row in made} if alone else set()
+    known = [row for row in read(path) if row.key in keys or row.command not in commands]
+    rows = {row.key: row for row in (*known, *made)}
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         text = json.dumps([asdict(each) for each in rows.values()], indent=2, ensure_ascii=False, allow_nan=False)

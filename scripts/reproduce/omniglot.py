@@ -1,7 +1,8 @@
 """The rows of docs/results/omniglot.json: ``python scripts/reproduce/omniglot.py [--data DIR] [--only PRESET ...]``.
 
 Each preset is trained in a process and a thread of its own, tested on 1,000 episodes of test characters in every cell,
-and its rows are written when all its seeds are there. A run that lies in the folder of the runs already is taken.
+and its rows are written when all its seeds are there, in the place of those before. A run that lies in the folder of
+the runs already is taken, if it was trained with the settings that the preset has now.
 """
 
 from __future__ import annotations
@@ -11,15 +12,18 @@ import json
 import subprocess
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 from common import ONE_THREAD, ROOT, metarl, train
 
+from metarl.config import parse_assignment
+from metarl.fewshot.options import FewShotExperiment, configure, from_config
 from metarl.report.fewshot_results import COMMAND, NAME, Goals, fewshot_rows
-from metarl.report.results import commit, upsert, write_markdown
+from metarl.report.results import upsert, write_markdown
+from metarl.runs import RunFolder
 
 
 @dataclass(frozen=True)
@@ -73,28 +77,53 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time, one thread each (default 1)")
     parser.add_argument("--out", type=Path, default=Path("runs/omniglot"), help="default runs/omniglot")
     args = parser.parse_args()
-    options = ["--set", "data.source=omniglot", "--set", "threads=1"]
-    options += ["--data", args.data] if args.data else []
-    version, lock = commit(), Lock()
+    place = ["--data", args.data] if args.data else []
+    lock = Lock()
 
     def measure(name: str) -> None:
         part = PARTS[name]
         seeds = tuple(args.seeds or part.seeds)
-        settings = ["data.trainval=true"] * part.trainval
-        evaluations = train(name, name, seeds, settings, args.out, 1, ("fewshot", "train"), options)
+        settings = ["data.source=omniglot", "threads=1", *["data.trainval=true"] * part.trainval]
+        folders = [args.out / f"{name}-s{seed}" for seed in seeds]
+        for folder in folders:
+            refuse_another(folder, name, settings)
+        evaluations = train(name, name, seeds, settings, args.out, 1, ("fewshot", "train"), place)
+        version = ", ".join(dict.fromkeys(trained_at(folder) for folder in folders))
         made = fewshot_rows(evaluations, f"{COMMAND} --only {name}", version, part.goals)
         if part.turned:
-            turned = [rotated(args.out / f"{name}-s{seed}", args.data) for seed in seeds]
+            turned = [rotated(folder, args.data) for folder in folders]
             made += fewshot_rows(turned, f"{COMMAND} --only {name}", version)
         with lock:
+            upsert(ROOT / "docs" / "results" / f"{NAME}.json", *made, alone=True)
             for row in made:
-                upsert(ROOT / "docs" / "results" / f"{NAME}.json", row)
                 print(f"{row.method}, {row.setting}, {row.metric}: {row.ours:.2f} ± {1.96 * (row.se or 0):.2f}")
             write_markdown(ROOT / "docs")
 
     with ThreadPoolExecutor(args.jobs) as pool:
         for done in [pool.submit(measure, name) for name in args.only]:
             done.result()
+
+
+def refuse_another(run: Path, preset: str, settings: Sequence[str]) -> None:
+    """Stop where a run folder is there that was trained with other settings; where data lay and words don't count."""
+    if not run.is_dir():
+        return
+    config = dict(RunFolder.open(run).config)
+    config.pop("seed")
+    found, asked = from_config(config, str(run)), configure(preset, [parse_assignment(text) for text in settings])
+    if not_words(found) != not_words(asked):
+        raise SystemExit(f"{run} was trained with other settings than {preset} has now; move it away to train anew")
+
+
+def not_words(experiment: FewShotExperiment) -> FewShotExperiment:
+    """The experiment without what changes nothing."""
+    return replace(experiment, about="", data=replace(experiment.data, folder=None))
+
+
+def trained_at(run: Path) -> str:
+    """The commit of the code that trained a run, short, with ``+dirty`` where the code differed from it."""
+    git = json.loads((run / "meta.json").read_text())["git"]
+    return str(git["commit"])[:7] + "+dirty" * bool(git["dirty"])
 
 
 def rotated(run: Path, data: str | None) -> Any:

@@ -259,6 +259,11 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "store": (trained("classifier.memory.store=epsodic"), "'epsodic'"),
     "access": (trained("classifier.memory.access=graf"), "memory.access is 'graf'; did you mean 'graph'"),
     "readout": (trained("classifier.readout=vote"), "classifier.readout is 'vote', expected 'linear'"),
+    "nothing to train": (
+        trained("classifier.encoder.net=flat", "classifier.encoder.average=false"),
+        "nothing to train: its pixels are its embeddings",
+    ),
+    "no split of its own": (trained("data.scheme=lake"), "data.scheme = 'lake' .*only Omniglot has several splits"),
     "no alphabets": (trained("data.within_alphabet=true"), "only Omniglot knows who drew what"),
     "no data": ([*TRAIN, *settings("data.source=omniglot")], "there is no images_background.zip of Omniglot"),
     "folder without data": ([*TRAIN, "--data", "../empty"], r"looked in \.\./empty, .*get it with `metarl data"),
@@ -365,6 +370,10 @@ def test_ctrl_c_saves_and_eval_goes_on_from_there(tmp_path: Path, monkeypatch: p
     assert folder.status["status"] == "interrupted"
     assert set(files(folder.path)) == WRITTEN - {"evaluation.json", "episodes.npz"}
     assert load(folder)[0].fit.updates == 1_000_000
+    assert run("fewshot", "eval", folder.path, "--episodes", "2", "--json").status == 0
+    assert set(files(folder.path)) == WRITTEN - {"evaluation.json", "episodes.npz"}, (
+        "a test of another kind is not kept"
+    )
     told = evaluation(folder.path)
     assert (told["train_episodes"], told["train_seed"]) == (3, 0)
     assert set(files(folder.path)) == WRITTEN

@@ -66,6 +66,17 @@ def test_votes_of_means_are_those_of_a_prototypical_network() -> None:
     assert classifier.recall(x, y, queries)[1].shape == (BATCH, QUERIES, WAYS)
 
 
+@pytest.mark.parametrize(
+    "memory", [{"store": "lrua"}, {"store": "lifelong"}, {"store": "episodic", "store_options": {"capacity": 3}}]
+)
+def test_votes_of_means_are_of_classes_whatever_slots_a_store_has(memory: dict[str, Any]) -> None:
+    classifier = make(memory=memory | {"access": "attention", "access_options": EUCLIDEAN}, readout="mean_votes")
+    x, y, queries = episode()
+    logits = classifier(x, y, queries)
+    assert logits.shape == (BATCH, QUERIES, WAYS)
+    assert (logits.exp().sum(-1) <= 1 + 1e-4).all()
+
+
 @pytest.mark.parametrize("readout", ["votes", "mean_votes"])
 def test_fewer_ways_than_it_was_made_for_leave_the_others_out(readout: str) -> None:
     x, y, queries = episode(ways=2)

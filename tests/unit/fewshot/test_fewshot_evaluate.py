@@ -76,7 +76,7 @@ def equal(one: list[Array], other: list[Array]) -> bool:
 
 def test_accuracy_is_the_share_of_queries_that_are_right() -> None:
     made = toy("classifier", "eval.episodes=40")
-    result = evaluate(Knowing(), made, quiet=True)
+    result = evaluate(Knowing().eval(), made, quiet=True)
     (cell,) = result["cells"]
     assert cell == {
         **{"ways": WAYS, "shots": 1, "queries": 2, "episodes": 40, "accuracy": pytest.approx(1 - 1 / WAYS)},
@@ -85,7 +85,7 @@ def test_accuracy_is_the_share_of_queries_that_are_right() -> None:
 
 
 def test_streams_are_told_by_instance() -> None:
-    result = evaluate(Knowing(), toy("stream", "train.shots=4"), quiet=True)
+    result = evaluate(Knowing().eval(), toy("stream", "train.shots=4"), quiet=True)
     assert [stream["ways"] for stream in result["streams"]] == [WAYS, 3]
     for stream in result["streams"]:
         assert stream["by_instance"] == [0, 1, 1, 1]
@@ -110,6 +110,7 @@ def test_an_evaluation_says_what_it_measured() -> None:
         "rotations": True,
         "within_alphabet": False,
         "distinct_drawers": False,
+        "trainval": False,
         "seed": 7,
         "parameters": sum(p.numel() for p in learner.parameters()),
         "first_order": None,
@@ -128,9 +129,11 @@ def test_trap_34_first_order_is_said(algorithm: str, first: bool) -> None:
 
 def test_training_classes_are_refused() -> None:
     with pytest.raises(ValueError, match="not trained on; expected validation or test"):
-        evaluate(Knowing(), toy("classifier"), split="train", quiet=True)
+        evaluate(Knowing().eval(), toy("classifier"), split="train", quiet=True)
+    with pytest.raises(ValueError, match=r"in training mode.*call its eval\(\) first"):
+        evaluate(Knowing().train(), toy("classifier"), quiet=True)
     with pytest.raises(ValueError, match="201 ways were asked of"):
-        evaluate(Knowing(), toy("classifier", "eval.cells=[[201,1]]"), quiet=True)
+        evaluate(Knowing().eval(), toy("classifier", "eval.cells=[[201,1]]"), quiet=True)
 
 
 @EVERY_LEARNER

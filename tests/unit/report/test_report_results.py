@@ -116,6 +116,15 @@ def test_a_row_is_replaced_in_place_and_others_stay(tmp_path: Path) -> None:
     assert list(json.loads(path.read_text())[0]) == list(asdict(ROW))
 
 
+def test_rows_alone_take_out_what_the_same_command_made_before(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    other, first, second = replace(ROW, command="other"), replace(ROW, method="a"), replace(ROW, method="b")
+    upsert(path, other, first, second)
+    third, better = replace(ROW, method="c"), replace(second, ours=83.0)
+    upsert(path, better, third, alone=True)
+    assert read(path) == [other, better, third]
+
+
 def test_no_file_has_no_rows(tmp_path: Path) -> None:
     assert read(tmp_path / "a.json") == []
 
