@@ -29,7 +29,7 @@ def add_fewshot(commands: Any) -> None:
 
     evaluate = actions.add_parser("eval", help="test the learner of a run folder")
     evaluate.add_argument("run", type=Path, help="run folder")
-    evaluate.add_argument("--data", metavar="DIR", help="where Omniglot lies now, if not where training found it")
+    evaluate.add_argument("--data", metavar="DIR", help="where Omniglot, or the folder of images, lies now")
     evaluate.add_argument("--episodes", type=at_least(2), help="episodes of each cell (default: as the preset says)")
     evaluate.add_argument("--split", choices=["validation", "test"], default="test", help="default test")
     evaluate.add_argument("--rotations", action="store_true", help="count rotations as classes of their own")

@@ -195,6 +195,8 @@ def load(run: RunFolder, folder: str | None = None) -> tuple[FewShotExperiment, 
     if folder is not None:
         config = apply(config, [(("data", "folder"), folder)])
     experiment = from_config(config, f"{run.path}: config")
+    if folder is not None and experiment.data.source == "glyphs":
+        raise ConfigError(f"{run.path} was trained on drawn glyphs, which lie in no folder; leave {folder} out")
     size = experiment.data.size
     learner = make_learner(experiment, (size, size, 3) if experiment.data.colour else (size, size), seed=0)
     meta, groups = read_checkpoint(run.checkpoint)

@@ -270,7 +270,10 @@ def test_a_checkpoint_of_something_else_is_refused(folder: RunFolder, tmp_path: 
 def test_data_may_lie_elsewhere_than_in_training(folder: RunFolder, tmp_path: Path) -> None:
     copy = RunFolder.create_at(tmp_path / "run")
     config = json.loads((folder.path / "config.json").read_text())
-    (copy.path / "config.json").write_text(json.dumps(config | {"data": {**SMALL["data"], "folder": "before"}}))
+    with pytest.raises(ConfigError, match="was trained on drawn glyphs, which lie in no folder; leave after out"):
+        load(folder, "after")
+    there = {**SMALL["data"], "source": "omniglot", "folder": "before"}
+    (copy.path / "config.json").write_text(json.dumps(config | {"data": there}))
     (copy.path / "checkpoint.zip").write_bytes(folder.checkpoint.read_bytes())
     assert load(copy)[0].data.folder == "before"
     assert load(copy, "after")[0].data.folder == "after"
