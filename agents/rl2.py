@@ -23,13 +23,13 @@ from metarl.config import build, to_plain
 from metarl.memory.contract import State
 from metarl.memory.options import MemoryOptions
 from metarl.nets.policy import MemoryPolicy
+from metarl.runs.tracking import Tracker
 from metarl.seeding import torch_rng
-from metarl.tasks.checks import whole_number
-from metarl.tasks.distribution import TaskDistribution
-from metarl.tasks.sb3 import as_vec_env
-from metarl.tracking import Tracker
+from metarl.tasks.family.checks import whole_number
+from metarl.tasks.family.distribution import TaskDistribution
+from metarl.tasks.vector.sb3 import as_vec_env
+from metarl.training.actor import PolicyActor
 from metarl.training.collect import Carry, begins, check_finite, check_masks, collect, stuck, to_tensors
-from metarl.training.evaluate import PolicyActor
 from metarl.training.ppo import PPOOptions, update
 from metarl.types import Array, Bools, TrialObservation
 
@@ -300,7 +300,7 @@ class RL2PPO(BaseAlgorithm):
             )
 
     def actor(self, deterministic: bool = False) -> PolicyActor:
-        """The trained agent as an actor for :func:`metarl.training.evaluate.play`."""
+        """The trained agent as an actor for :func:`metarl.evaluation.play.play`."""
         return PolicyActor(self.policy, deterministic)
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:

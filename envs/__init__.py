@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from metarl.envs.table import FAMILIES, register_all
 
 if TYPE_CHECKING:
-    from metarl.tasks.distribution import TaskDistribution
+    from metarl.tasks.family.distribution import TaskDistribution
 
 __all__ = ["distribution", "ids", "register_all"]
 
@@ -35,6 +35,6 @@ def distribution(id: str, **options: Any) -> TaskDistribution:
         close = difflib.get_close_matches(id, FAMILIES, 1)
         hint = f"; did you mean {close[0]!r}?" if close else "."
         raise ValueError(f"unknown environment id {id!r}{hint} The ids are {', '.join(ids())}")
-    from metarl.tasks.trial import build
+    from metarl.tasks.trial.env import build
 
     return build(FAMILIES[id], options)

@@ -10,9 +10,9 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from metarl.tasks.checks import whole_number
-from metarl.tasks.distribution import BatchedEnv, TaskBatch, TaskDistribution
-from metarl.tasks.priors import BarcodePrior
+from metarl.tasks.family.checks import whole_number
+from metarl.tasks.family.distribution import BatchedEnv, TaskBatch, TaskDistribution
+from metarl.tasks.family.priors import BarcodePrior
 from metarl.types import Array, Bools, Ints
 
 

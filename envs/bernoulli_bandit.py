@@ -9,8 +9,8 @@ import numpy as np
 from gymnasium import spaces
 
 from metarl.envs.bandit import Bandit
-from metarl.tasks.distribution import TaskBatch
-from metarl.tasks.priors import BernoulliPrior
+from metarl.tasks.family.distribution import TaskBatch
+from metarl.tasks.family.priors import BernoulliPrior
 from metarl.types import Array, Floats
 
 

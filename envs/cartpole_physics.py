@@ -11,8 +11,8 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from metarl.tasks.checks import whole_number
-from metarl.tasks.distribution import BatchedEnv, TaskBatch, TaskDistribution
+from metarl.tasks.family.checks import whole_number
+from metarl.tasks.family.distribution import BatchedEnv, TaskBatch, TaskDistribution
 from metarl.types import Array, Bools, Floats, Ints
 
 PHYSICS = ("gravity", "length", "masspole", "masscart", "force")

@@ -13,7 +13,7 @@ FAMILIES: dict[str, str] = {
     "metarl/ImageCue-v0": "metarl.envs.image_cue:ImageCue",
     "metarl/TabularMDP-v0": "metarl.envs.tabular_mdp:TabularMDP",
 }
-"""Id to ``"module:Class"`` of its :class:`metarl.tasks.distribution.TaskDistribution`."""
+"""Id to ``"module:Class"`` of its :class:`metarl.tasks.family.distribution.TaskDistribution`."""
 
 
 def register_all() -> None:
@@ -22,7 +22,7 @@ def register_all() -> None:
         if env_id not in gym.registry:
             gym.register(
                 env_id,
-                entry_point="metarl.tasks.trial:make_trial",
-                vector_entry_point="metarl.tasks.vector:make_trial_vector",
+                entry_point="metarl.tasks.trial.env:make_trial",
+                vector_entry_point="metarl.tasks.vector.env:make_trial_vector",
                 kwargs={"family": family},
             )

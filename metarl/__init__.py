@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from metarl.agents.fewshot import FewShotClassifier
     from metarl.agents.rl2 import RL2PPO
     from metarl.memory.options import MemoryOptions
-    from metarl.tasks.distribution import TaskDistribution
-    from metarl.tasks.trial import TrialEnv
-    from metarl.tasks.vary import Choice, Integers, LogUniform, Normal, Uniform
-    from metarl.tasks.vector import TrialVectorEnv
+    from metarl.tasks.family.distribution import TaskDistribution
+    from metarl.tasks.family.ranges import Choice, Integers, LogUniform, Normal, Uniform
+    from metarl.tasks.trial.env import TrialEnv
+    from metarl.tasks.vector.env import TrialVectorEnv
     from metarl.training.ppo import PPOOptions
 
 __all__ = [
@@ -36,14 +36,14 @@ __version__ = "0.1.0"
 
 # Imported when first used, so that `import metarl` costs no more than registering the ids.
 _HOMES = {
-    **dict.fromkeys(("Choice", "Integers", "LogUniform", "Normal", "Uniform"), "metarl.tasks.vary"),
+    **dict.fromkeys(("Choice", "Integers", "LogUniform", "Normal", "Uniform"), "metarl.tasks.family.ranges"),
     "FewShotClassifier": "metarl.agents.fewshot",
     "MemoryOptions": "metarl.memory.options",
     "PPOOptions": "metarl.training.ppo",
     "RL2PPO": "metarl.agents.rl2",
-    "TaskDistribution": "metarl.tasks.distribution",
-    "TrialEnv": "metarl.tasks.trial",
-    "TrialVectorEnv": "metarl.tasks.vector",
+    "TaskDistribution": "metarl.tasks.family.distribution",
+    "TrialEnv": "metarl.tasks.trial.env",
+    "TrialVectorEnv": "metarl.tasks.vector.env",
 }
 
 

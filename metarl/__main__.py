@@ -1,5 +1,5 @@
 """``python -m metarl``."""
 
-from metarl.cli import main
+from metarl.cli.main import main
 
 raise SystemExit(main())

@@ -22,10 +22,10 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import metarl  # noqa: F401  (registers the ids)
 from metarl.report.results import Row, commit, upsert
-from metarl.tasks.distribution import TaskDistribution
-from metarl.tasks.trial import TrialEnv
-from metarl.tasks.vary import Uniform
-from metarl.tasks.vector import TrialVectorEnv
+from metarl.tasks.family.distribution import TaskDistribution
+from metarl.tasks.family.ranges import Uniform
+from metarl.tasks.trial.env import TrialEnv
+from metarl.tasks.vector.env import TrialVectorEnv
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results" / "speed.json"
 BANDIT = "metarl/BernoulliBandit-v0"
@@ -59,7 +59,7 @@ def trials() -> list[Row]:
 
     The second row is what they cost where each row is a TrialEnv of its own.
     """
-    from metarl.tasks.sb3 import as_vec_env
+    from metarl.tasks.vector.sb3 import as_vec_env
 
     n, steps, rounds = 256, 100, 15
     actions = np.random.default_rng(0).integers(2, size=(steps, n))
@@ -179,8 +179,8 @@ def imports() -> Row:
 def evaluation() -> Row:
     """Seconds that an agent with attention over the trial takes for 10,000 held-out trials of 100 steps, one thread."""
     from metarl.agents.rl2 import RL2PPO
-    from metarl.experiment import configure
-    from metarl.training.evaluate import play
+    from metarl.evaluation.play import play
+    from metarl.experiments.rl.experiment import configure
 
     torch.set_num_threads(1)
     experiment = configure("bandit")

@@ -21,9 +21,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from metarl.data.pool import Pool
-from metarl.fewshot.build import described, make_learner, training_source
-from metarl.fewshot.options import FewShotExperiment, configure, resolved
-from metarl.fewshot.train import draw
+from metarl.experiments.fewshot.build import described, make_learner, training_source
+from metarl.experiments.fewshot.options import FewShotExperiment, configure, resolved
+from metarl.experiments.fewshot.train import draw
 from metarl.report.results import Row, commit, upsert, write_markdown
 from metarl.training.supervised import SupervisedOptions, fit
 

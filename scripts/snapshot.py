@@ -25,13 +25,13 @@ from metarl import RL2PPO, TaskDistribution, TrialVectorEnv, Uniform
 from metarl.bench.candidates import candidates
 from metarl.bench.recall import Cell, Settings, measure
 from metarl.envs import distribution
-from metarl.fewshot import evaluate as fewshot_evaluation
-from metarl.fewshot import options as fewshot_options
-from metarl.fewshot import train as fewshot_training
+from metarl.evaluation.play import play
+from metarl.experiments.fewshot import evaluate as fewshot_evaluation
+from metarl.experiments.fewshot import options as fewshot_options
+from metarl.experiments.fewshot import train as fewshot_training
 from metarl.memory.options import MemoryOptions
 from metarl.memory.registry import runnable
-from metarl.runs import RunFolder
-from metarl.training.evaluate import play
+from metarl.runs.folder import RunFolder
 
 ROWS, TRIALS, UPDATES = 4, 6, 3
 FAMILIES: dict[str, dict[str, Any]] = {

@@ -14,10 +14,10 @@ import numpy as np
 from metarl import RL2PPO, TrialVectorEnv
 from metarl.agents.baselines import Random
 from metarl.config import parse_assignment
-from metarl.experiment import make_family
+from metarl.evaluation.play import play
+from metarl.experiments.rl.experiment import make_family
 from metarl.functional.stats import bootstrap_mean
-from metarl.tasks.vary import parse_vary
-from metarl.training.evaluate import play
+from metarl.tasks.family.ranges import parse_vary
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--env", default="metarl/BernoulliBandit-v0", help="a family of tasks, or module:ID of any kind")

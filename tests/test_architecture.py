@@ -18,16 +18,15 @@ ROOT = Path(__file__).resolve().parent.parent
 
 FLOORS = (
     ("types",),
-    ("tree", "seeding", "terminal"),
-    ("functional", "tracking", "config", "runs"),
-    ("memory", "training_run"),
+    ("tree", "seeding"),
+    ("functional", "config", "runs"),
+    ("memory",),
     ("nets", "tasks", "data"),
     ("training",),
-    ("envs", "agents", "bench"),
+    ("envs", "agents"),
+    ("evaluation", "bench"),
     ("report", "presets"),
-    ("experiment",),
-    ("evaluation", "fewshot"),
-    ("listing", "cli_fewshot"),
+    ("experiments",),
     ("cli",),
     ("__main__",),
 )
@@ -153,14 +152,14 @@ def who_imports(library: str) -> dict[str, list[Import]]:
 
 def test_wandb_is_imported_in_one_function_of_one_file() -> None:
     (module, uses), *others = who_imports("wandb").items()
-    assert module == "metarl.tracking"
+    assert module == "metarl.runs.tracking"
     assert not others
     assert len(uses) == 1
     assert uses[0].inside is not None
 
 
 def test_stable_baselines3_is_imported_in_two_files() -> None:
-    assert set(who_imports("stable_baselines3")) == {"metarl.agents.rl2", "metarl.tasks.sb3"}
+    assert set(who_imports("stable_baselines3")) == {"metarl.agents.rl2", "metarl.tasks.vector.sb3"}
 
 
 @pytest.mark.parametrize(
@@ -207,7 +206,9 @@ def used(module: str) -> set[str]:
 
 
 def test_attention_slots_and_inner_loops_stand_in_the_memory_and_below_alone() -> None:
-    fewshot = [module for module in SOURCES if module.startswith(("metarl.agents.fewshot", "metarl.fewshot"))]
+    fewshot = [
+        module for module in SOURCES if module.startswith(("metarl.agents.fewshot", "metarl.experiments.fewshot"))
+    ]
     assert len(fewshot) > 5
     assert {module: found for module in fewshot if (found := used(module) & ATTENTION)} == {}
     others = [module for module in SOURCES if not module.startswith(("metarl.memory", "metarl.functional"))]

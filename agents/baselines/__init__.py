@@ -14,7 +14,7 @@ from metarl.agents.baselines import bandit, barcode, gaussian, mdp
 from metarl.agents.baselines.barcode import episode_value, exposure_values
 from metarl.agents.baselines.common import Random, Strategy, Tunable
 from metarl.agents.baselines.mdp import known_mdp_value
-from metarl.tasks.priors import BarcodePrior, BernoulliPrior, GaussianPrior, Prior, TabularPrior
+from metarl.tasks.family.priors import BarcodePrior, BernoulliPrior, GaussianPrior, Prior, TabularPrior
 from metarl.types import Actor
 
 __all__ = ["Random", "ceilings", "episode_value", "exposure_values", "known_mdp_value", "references", "tune"]

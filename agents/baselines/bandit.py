@@ -15,7 +15,7 @@ import numpy as np
 from metarl.agents.baselines.bayes import bayes_optimal_value, is_small
 from metarl.agents.baselines.common import TENTHS, Strategy, Tunable, feedback, random_argmax
 from metarl.agents.baselines.gittins import LONGEST, gittins_table
-from metarl.tasks.priors import BernoulliPrior
+from metarl.tasks.family.priors import BernoulliPrior
 from metarl.types import Array, Boundary, Floats, Ints, TrialObservation
 
 

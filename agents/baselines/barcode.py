@@ -19,7 +19,7 @@ from metarl.agents.baselines.bayes import is_small, optimal_value
 from metarl.agents.baselines.cache import cached
 from metarl.agents.baselines.common import Strategy, feedback, random_argmax
 from metarl.seeding import numpy_rng
-from metarl.tasks.priors import BarcodePrior
+from metarl.tasks.family.priors import BarcodePrior
 from metarl.types import Array, Boundary, Floats, Ints, TrialObservation
 
 _SIMULATED = 400_000

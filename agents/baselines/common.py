@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from gymnasium import spaces
 
-from metarl.tasks.layout import MASK
+from metarl.tasks.trial.layout import MASK
 from metarl.types import Actor, Array, Floats, Ints, TrialObservation
 
 TENTHS = tuple(i / 10 for i in range(11))

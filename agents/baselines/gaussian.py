@@ -14,7 +14,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from metarl.agents.baselines.common import TENTHS, Strategy, Tunable, feedback, normal_posterior, random_argmax
-from metarl.tasks.priors import GaussianPrior
+from metarl.tasks.family.priors import GaussianPrior
 from metarl.types import Array, Boundary, Floats, Ints, TrialObservation
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from metarl.agents.baselines.cache import cached
 from metarl.agents.baselines.common import Strategy, Tunable, feedback, normal_posterior, random_argmax
 from metarl.seeding import numpy_rng
-from metarl.tasks.priors import TabularPrior
+from metarl.tasks.family.priors import TabularPrior
 from metarl.types import Array, Boundary, Floats, Ints, TrialObservation
 
 _MOST, _CELLS = 100_000, 50_000_000

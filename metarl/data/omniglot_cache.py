@@ -20,7 +20,7 @@ from metarl.data.omniglot_places import (
     checksums,
     find_archives,
 )
-from metarl.runs import replacing, write_json_atomic
+from metarl.runs.folder import replacing, write_json_atomic
 
 _FORMAT = 1
 """Goes up when pictures are made in another way, so that older arrays are built again."""

@@ -14,7 +14,7 @@ from metarl.report.evaluation import best_reference, headline, held_out, random_
 from metarl.report.fewshot import is_fewshot, read_fewshot
 from metarl.report.overlay import adaptation_overlay, learning_overlay
 from metarl.report.tables import evaluation_notes, evaluation_rows
-from metarl.runs import RunError, RunFolder, replacing
+from metarl.runs.folder import RunError, RunFolder, replacing
 
 PAGE = "report.html"
 _SHOWS = {

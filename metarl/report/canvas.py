@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from metarl.report.evaluation import floats
-from metarl.runs import replacing
+from metarl.runs.folder import replacing
 from metarl.types import Floats
 
 if TYPE_CHECKING:

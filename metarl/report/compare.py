@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from metarl.report.evaluation import Evaluation, floats, one_step_episodes, read_evaluation
-from metarl.runs import RunError, RunFolder
-from metarl.tasks.layout import INPUTS
+from metarl.runs.folder import RunError, RunFolder
+from metarl.tasks.trial.layout import INPUTS
 from metarl.types import Floats
 
 _IDLE = ("seed", "about", "eval", "train.threads", "train.workers", "env.import")

@@ -13,7 +13,7 @@ from metarl.report.fewshot_page import draw_fewshot
 from metarl.report.figures import adaptation_curve
 from metarl.report.learning import learning_curve, series
 from metarl.report.reads import memory_reads
-from metarl.runs import RunError, RunFolder
+from metarl.runs.folder import RunError, RunFolder
 
 
 class Drawn(NamedTuple):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from metarl.runs import RunError, RunFolder
+from metarl.runs.folder import RunError, RunFolder
 from metarl.types import Floats
 
 Evaluation = Mapping[str, Any]

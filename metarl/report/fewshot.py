@@ -10,7 +10,7 @@ from typing import Any
 from metarl.report.evaluation import Evaluation
 from metarl.report.published import Published, PublishedStream, of_learner, of_stream
 from metarl.report.tables import WIDTH
-from metarl.runs import RunError, RunFolder
+from metarl.runs.folder import RunError, RunFolder
 
 KIND = "fewshot"
 AGAIN = "metarl fewshot eval"

@@ -10,7 +10,7 @@ import numpy as np
 
 from metarl.report.fewshot import AGAIN
 from metarl.report.trials import read_arrays
-from metarl.runs import RunError, RunFolder
+from metarl.runs.folder import RunError, RunFolder
 from metarl.types import Array, Bools, Floats, Ints
 
 FILE = "episodes.npz"

@@ -32,7 +32,7 @@ from metarl.report.fewshot import (
 from metarl.report.fewshot_drawings import drawings, stream_drawings
 from metarl.report.fewshot_recall import recall
 from metarl.report.fewshot_sheet import is_picture
-from metarl.runs import RunError, RunFolder
+from metarl.runs.folder import RunError, RunFolder
 
 SHOWS = {
     "instances": ("Accuracy by instance", "accuracy by how often a class was shown, chance and published curves"),

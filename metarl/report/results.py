@@ -16,7 +16,7 @@ from pathlib import Path
 
 from metarl.report import fewshot_results, recall
 from metarl.report.rows import Row, meets, read, upsert
-from metarl.runs import replacing
+from metarl.runs.folder import replacing
 
 __all__ = ["Row", "commit", "markdown", "meets", "read", "render", "upsert", "write_markdown"]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from metarl.runs import RunError, RunFolder, replacing
+from metarl.runs.folder import RunError, RunFolder, replacing
 from metarl.types import Array, Bools, Floats
 
 FILE = "trials.npz"
@@ -46,7 +46,7 @@ def path_of(run: RunFolder) -> Path:
 
 
 def save(path: Path, arrays: Mapping[str, Array]) -> None:
-    """Write what :func:`metarl.training.record.record` returned, whole or not at all."""
+    """Write what :func:`metarl.evaluation.trace.record` returned, whole or not at all."""
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
 

@@ -15,7 +15,7 @@ from gymnasium import spaces
 from safetensors.torch import load, save
 from torch import Tensor
 
-from metarl.runs import replacing
+from metarl.runs.folder import replacing
 from metarl.types import Array
 
 FORMAT = 1

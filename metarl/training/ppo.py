@@ -14,7 +14,7 @@ from torch import Tensor
 from metarl import tree
 from metarl.nets.policy import MemoryPolicy
 from metarl.training.collect import Cut, Rollout
-from metarl.training.descent import descend
+from metarl.training.optim import descend
 
 
 @dataclass(frozen=True)

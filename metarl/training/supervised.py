@@ -14,7 +14,7 @@ from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from metarl.training.descent import descend
+from metarl.training.optim import descend
 from metarl.training.ppo import between
 
 Model = TypeVar("Model", bound=nn.Module)

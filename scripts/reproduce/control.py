@@ -18,12 +18,12 @@ import torch
 from common import pooled, put, ratio, train, write
 from stable_baselines3 import PPO
 
-from metarl.experiment import configure
+from metarl.evaluation.play import play
+from metarl.experiments.rl.experiment import configure
 from metarl.functional.stats import standard_error
 from metarl.report.results import commit
-from metarl.runs import write_json_atomic
-from metarl.tasks.sb3 import as_vec_env
-from metarl.training.evaluate import play
+from metarl.runs.folder import write_json_atomic
+from metarl.tasks.vector.sb3 import as_vec_env
 from metarl.types import Array, Ints, TrialObservation
 
 SEEDS = {"cartpole": (0, 1, 2), "pendulum": (0,), "cue": (0, 1, 2)}

@@ -20,10 +20,10 @@ from typing import Any
 from common import ONE_THREAD, ROOT, metarl, train
 
 from metarl.config import parse_assignment
-from metarl.fewshot.options import FewShotExperiment, configure, from_config
+from metarl.experiments.fewshot.options import FewShotExperiment, configure, from_config
 from metarl.report.fewshot_results import COMMAND, NAME, Goals, fewshot_rows
 from metarl.report.results import upsert, write_markdown
-from metarl.runs import RunFolder
+from metarl.runs.folder import RunFolder
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.env_checker import check_env as check_sb3
 
 import metarl.envs
-from metarl.tasks.layout import is_trial_space
-from metarl.tasks.vector import TrialVectorEnv
+from metarl.tasks.trial.layout import is_trial_space
+from metarl.tasks.vector.env import TrialVectorEnv
 from metarl.types import SPLITS
 
 IDS = metarl.envs.ids()
@@ -117,7 +117,7 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
 def test_environments_import_no_torch_and_no_family() -> None:
     code = (
         "import sys, metarl.envs; print([m for m in sys.modules if m in "
-        "('torch', 'stable_baselines3', 'scipy', 'metarl.envs.bernoulli_bandit', 'metarl.tasks.trial')]);"
+        "('torch', 'stable_baselines3', 'scipy', 'metarl.envs.bernoulli_bandit', 'metarl.tasks.trial.env')]);"
         "import gymnasium as gym; gym.make('metarl/BarcodeBandit-v0').reset(seed=0);"
         "gym.make_vec('metarl/BarcodeBandit-v0', num_envs=2).reset(seed=0);"
         "print([m for m in sys.modules if m in ('torch', 'stable_baselines3')])"

@@ -15,9 +15,9 @@ from metarl.envs import distribution
 from metarl.memory.options import MemoryOptions
 from metarl.memory.registry import runnable
 from metarl.nets.policy import MemoryPolicy
-from metarl.tasks.sb3 import as_vec_env
-from metarl.tasks.trial import TrialEnv
-from metarl.tasks.vector import TrialVectorEnv
+from metarl.tasks.trial.env import TrialEnv
+from metarl.tasks.vector.env import TrialVectorEnv
+from metarl.tasks.vector.sb3 import as_vec_env
 from metarl.training.collect import Carry, Rollout, collect
 from metarl.training.ppo import PPOOptions, losses, take, update
 

@@ -16,10 +16,10 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from metarl.agents.rl2 import RL2PPO, tracking_logger
 from metarl.agents.rl2_checkpoint import resumable
-from metarl.tasks.distribution import TaskBatch, TaskDistribution
-from metarl.tasks.sb3 import as_vec_env
-from metarl.tasks.trial import TrialEnv
-from metarl.tasks.vector import TrialVectorEnv
+from metarl.tasks.family.distribution import TaskBatch, TaskDistribution
+from metarl.tasks.trial.env import TrialEnv
+from metarl.tasks.vector.env import TrialVectorEnv
+from metarl.tasks.vector.sb3 import as_vec_env
 from metarl.types import Array
 
 ROWS, STEPS = 4, 6

@@ -23,11 +23,11 @@ import pytest
 import torch
 from gymnasium.utils.env_checker import check_env
 
-from metarl import cli
+from metarl.cli import main as cli
 from metarl.config import parse_assignment
 from metarl.envs.table import FAMILIES
-from metarl.experiment import configure
-from metarl.fewshot import options
+from metarl.experiments.fewshot import options
+from metarl.experiments.rl.experiment import configure
 from metarl.memory.options import MemoryOptions
 from metarl.memory.registry import ACCESSES, NATIVE, STORES, build_core, matrix
 from metarl.types import Boundary, CoreInput

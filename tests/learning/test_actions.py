@@ -12,9 +12,9 @@ import pytest
 from gymnasium import spaces
 
 from metarl import RL2PPO
-from metarl.tasks.distribution import BatchedEnv, TaskBatch, TaskDistribution
-from metarl.tasks.vector import TrialVectorEnv
-from metarl.training.evaluate import play
+from metarl.evaluation.play import play
+from metarl.tasks.family.distribution import BatchedEnv, TaskBatch, TaskDistribution
+from metarl.tasks.vector.env import TrialVectorEnv
 from metarl.types import Array, Bools, Ints
 
 PARTS = spaces.MultiDiscrete([4, 3], start=[1, 0])

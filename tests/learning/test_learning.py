@@ -6,9 +6,9 @@ import pytest
 
 from metarl import RL2PPO
 from metarl.envs import distribution
+from metarl.evaluation.play import play
 from metarl.memory.ablation import ablated
-from metarl.tasks.vector import TrialVectorEnv
-from metarl.training.evaluate import play
+from metarl.tasks.vector.env import TrialVectorEnv
 
 WIN_STAY_LOSE_SHIFT = 59.1
 """2 arms, 100 pulls: what one step of memory gives (random 50, greedy 63.9, optimum 64.9)."""

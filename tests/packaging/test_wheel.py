@@ -62,7 +62,7 @@ def test_one_name_and_its_metadata(wheel: zipfile.ZipFile) -> None:
     assert {name for name in top if not name.endswith(".dist-info")} == {"metarl"}
     (info,) = top - {"metarl"}
     assert info.startswith("metarl_memory-")
-    assert "metarl = metarl.cli:main" in wheel.read(f"{info}/entry_points.txt").decode()
+    assert "metarl = metarl.cli.main:main" in wheel.read(f"{info}/entry_points.txt").decode()
     assert any(name.endswith("LICENSE") for name in wheel.namelist())
 
 

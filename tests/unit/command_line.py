@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 from typing import NamedTuple
 
-from metarl.cli import main
+from metarl.cli.main import main
 
 
 class Ran(NamedTuple):

@@ -20,7 +20,7 @@ from metarl.agents.rl2 import RL2PPO
 from metarl.envs.bandit import BatchedBandit
 from metarl.memory.ablation import ABLATIONS
 from metarl.memory.registry import ACCESSES, CONTROLLERS, NATIVE, STORES
-from metarl.runs import RunFolder
+from metarl.runs.folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[2]
 READER = runpy.run_path(str(ROOT / "tests" / "wandb_reader.py"))
@@ -439,7 +439,7 @@ def environment(**more: str) -> dict[str, str]:
 
 def test_help_needs_no_torch() -> None:
     code = (
-        "import sys; from metarl.cli import main\n"
+        "import sys; from metarl.cli.main import main\n"
         "try: main(['--help'])\n"
         "except SystemExit: pass\n"
         "heavy = {'torch', 'matplotlib', 'wandb', 'stable_baselines3', 'scipy'} & set(sys.modules)\n"

@@ -15,12 +15,12 @@ import gymnasium as gym
 import pytest
 from command_line import run
 
-from metarl.cli import env_settings, parser
+from metarl.cli.main import env_settings, parser
 from metarl.config import ConfigError, apply
 from metarl.envs.table import FAMILIES
-from metarl.experiment import configure, load_experiment, make_family
-from metarl.runs import RunFolder
-from metarl.tasks.from_env import EnvFamily
+from metarl.experiments.rl.experiment import configure, load_experiment, make_family
+from metarl.runs.folder import RunFolder
+from metarl.tasks.family.env_family import EnvFamily
 
 MODULE = """
 import gymnasium as gym

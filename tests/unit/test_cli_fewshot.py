@@ -22,9 +22,9 @@ from PIL import Image
 
 from metarl.agents.fewshot.classifier import FewShotClassifier
 from metarl.data.omniglot import found
-from metarl.fewshot.train import load
+from metarl.experiments.fewshot.train import load
 from metarl.report.fewshot_kept import load as load_kept
-from metarl.runs import RunFolder
+from metarl.runs.folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[2]
 READER = runpy.run_path(str(ROOT / "tests" / "wandb_reader.py"))

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from metarl.config import ConfigError, parse_assignment
-from metarl.evaluation import ceilings, evaluate, save_evaluation
-from metarl.experiment import (
+from metarl.experiments.rl.evaluate import ceilings, evaluate, save_evaluation
+from metarl.experiments.rl.experiment import (
     Experiment,
     check,
     configure,
@@ -21,9 +21,9 @@ from metarl.experiment import (
     train,
 )
 from metarl.memory.registry import runnable
-from metarl.runs import RunError, RunFolder
-from metarl.tasks.vector import TrialVectorEnv
-from metarl.training_run import stop_signals
+from metarl.runs.folder import RunError, RunFolder
+from metarl.runs.session import stop_signals
+from metarl.tasks.vector.env import TrialVectorEnv
 from metarl.types import Array
 
 NET = ["memory.key_size=8", "memory.value_size=8", "memory.controller_options.hidden_size=8", "train.threads=1"]

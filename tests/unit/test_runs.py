@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from metarl import runs
-from metarl.runs import REMOVED, RunError, RunFolder, replacing, without_secrets, write_json_atomic
+from metarl.runs import folder as runs
+from metarl.runs.folder import REMOVED, RunError, RunFolder, replacing, without_secrets, write_json_atomic
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "0123456789abcdef" * 2 + "fakefake"
@@ -140,7 +140,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
 def test_a_kill_during_writes_leaves_a_whole_file(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     code = (
-        "import sys, itertools; from metarl.runs import write_json_atomic\n"
+        "import sys, itertools; from metarl.runs.folder import write_json_atomic\n"
         "for n in itertools.count(): write_json_atomic(sys.argv[1], {'n': n, 'end': ['x' * 1000] * 50, 'same': n})"
     )
     for _ in range(3):

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import torch
 
-from metarl import cli
 from metarl.agents.rl2 import RL2PPO
+from metarl.cli import main as cli
 from metarl.data.omniglot import OmniglotError
-from metarl.experiment import configure, presets
+from metarl.experiments.rl.experiment import configure, presets
 from metarl.report.results import Row, read
 from metarl.training.checkpoint import read_checkpoint
 

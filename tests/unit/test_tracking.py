@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from metarl import tracking
-from metarl.runs import RunFolder
-from metarl.tracking import JsonlTracker, Trackers, WandbTracker, make_tracker
+from metarl.runs import tracking
+from metarl.runs.folder import RunFolder
+from metarl.runs.tracking import JsonlTracker, Trackers, WandbTracker, make_tracker
 
 ROOT = Path(__file__).resolve().parents[2]
 READER = runpy.run_path(str(ROOT / "tests" / "wandb_reader.py"))
@@ -79,7 +79,7 @@ def test_the_axis_is_called_as_a_run_says(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_make_tracker_without_wandb_never_imports_it(tmp_path: Path) -> None:
     code = (
-        "import sys; from metarl.tracking import make_tracker\n"
+        "import sys; from metarl.runs.tracking import make_tracker\n"
         "tracker = make_tracker(sys.argv[1], 'disabled', {}); tracker.log({'a': 1}, step=1)\n"
         "tracker.finish('finished')\n"
         "assert 'wandb' not in sys.modules"
@@ -167,8 +167,8 @@ def test_trackers_give_every_tracker_the_same_row(tmp_path: Path) -> None:
 TRAIN = """
 import sys
 from pathlib import Path
-from metarl.runs import RunFolder
-from metarl.tracking import JsonlTracker, Trackers, WandbTracker
+from metarl.runs.folder import RunFolder
+from metarl.runs.tracking import JsonlTracker, Trackers, WandbTracker
 path, mode, config = sys.argv[1], sys.argv[2], CONFIG
 folder = RunFolder.create_at(path)
 folder.start(config)

@@ -22,10 +22,10 @@ from metarl.config import ConfigError
 from metarl.envs import distribution
 from metarl.memory.ablation import ablated
 from metarl.memory.options import MemoryOptions
-from metarl.tasks.layout import TrialInputs
-from metarl.tasks.sb3 import as_vec_env
-from metarl.tasks.trial import TrialEnv
-from metarl.tasks.vector import TrialVectorEnv
+from metarl.tasks.trial.env import TrialEnv
+from metarl.tasks.trial.layout import TrialInputs
+from metarl.tasks.vector.env import TrialVectorEnv
+from metarl.tasks.vector.sb3 import as_vec_env
 from metarl.training.checkpoint import CheckpointError, optimizer_to_tensors, write_checkpoint
 from metarl.training.collect import NonFiniteError, begins, to_tensors
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from metarl.tasks.priors import BarcodePrior, BernoulliPrior, GaussianPrior, TabularPrior
+from metarl.tasks.family.priors import BarcodePrior, BernoulliPrior, GaussianPrior, TabularPrior
 from metarl.types import Actor, Array, Boundary, Floats, TrialObservation
 
 

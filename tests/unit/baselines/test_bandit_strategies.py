@@ -9,7 +9,7 @@ from gymnasium import spaces
 from metarl.agents.baselines.bandit import UCB1, EpsilonGreedy, FiniteHorizonGittins, Greedy, Thompson
 from metarl.agents.baselines.bayes import bayes_optimal_value
 from metarl.agents.baselines.common import Random, random_argmax
-from metarl.tasks.priors import BernoulliPrior
+from metarl.tasks.family.priors import BernoulliPrior
 from metarl.types import Actor, Boundary
 
 TASKS = 20_000

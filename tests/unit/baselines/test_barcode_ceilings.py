@@ -5,7 +5,7 @@ import pytest
 from baseline_play import Continued, feedback_of, play_barcode
 
 from metarl.agents.baselines.barcode import IdealMemory, WithinEpisode, episode_value, exposure_values
-from metarl.tasks.priors import BarcodePrior
+from metarl.tasks.family.priors import BarcodePrior
 from metarl.types import Boundary
 
 PAPER = BarcodePrior(arms=10, contexts=10, repeats=10, pulls=10, high=0.9, low=0.1)

@@ -7,7 +7,7 @@ from gymnasium import spaces
 
 from metarl.agents.baselines.common import Random, normal_posterior
 from metarl.agents.baselines.gaussian import GaussianGreedy, GaussianThompson, GaussianUCB
-from metarl.tasks.priors import GaussianPrior
+from metarl.tasks.family.priors import GaussianPrior
 from metarl.types import Boundary
 
 TASKS = 20_000

@@ -11,7 +11,7 @@ from gymnasium import spaces
 from metarl.agents.baselines.common import Random
 from metarl.agents.baselines.gaussian import GaussianGreedy, GaussianThompson
 from metarl.agents.baselines.mdp import PSRL, BayesBonus, FixedTies, PosteriorGreedy, action_values, known_mdp_value
-from metarl.tasks.priors import GaussianPrior, TabularPrior
+from metarl.tasks.family.priors import GaussianPrior, TabularPrior
 from metarl.types import Actor, Boundary, TrialObservation
 
 TASKS = 2_000

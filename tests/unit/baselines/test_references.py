@@ -7,7 +7,7 @@ from baseline_play import feedback_of, play_barcode, play_bernoulli, play_gaussi
 from metarl.agents.baselines import ceilings, references, tune
 from metarl.agents.baselines.bandit import UCB1, EpsilonGreedy
 from metarl.agents.baselines.mdp import BayesBonus
-from metarl.tasks.priors import BarcodePrior, BernoulliPrior, GaussianPrior, TabularPrior
+from metarl.tasks.family.priors import BarcodePrior, BernoulliPrior, GaussianPrior, TabularPrior
 from metarl.types import Actor, Boundary
 
 BANDIT = BernoulliPrior(10, 10)

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from metarl.config import apply, load_toml, parse_assignment
-from metarl.fewshot.options import FewShotExperiment, configure, from_config, presets
-from metarl.fewshot.train import train
-from metarl.runs import RunFolder
+from metarl.experiments.fewshot.options import FewShotExperiment, configure, from_config, presets
+from metarl.experiments.fewshot.train import train
+from metarl.runs.folder import RunFolder
 
 WAYS = 4
 CELL = [WAYS, 1]

@@ -18,8 +18,8 @@ from metarl.agents.fewshot.streams import StreamClassifier
 from metarl.config import ConfigError
 from metarl.data.distort import Distorted
 from metarl.data.pool import Glyphs, Pool
-from metarl.fewshot.build import described, make_learner, make_source, training_source
-from metarl.fewshot.options import DataOptions
+from metarl.experiments.fewshot.build import described, make_learner, make_source, training_source
+from metarl.experiments.fewshot.options import DataOptions
 
 GLYPHS = DataOptions(source="glyphs")
 

@@ -15,14 +15,14 @@ from torch import Tensor
 from metarl.agents.fewshot.learner import FewShotLearner, Protocol
 from metarl.data.fewshot import Episodes, FewShotSource, Streams, instances
 from metarl.data.pool import Glyphs, Pool
-from metarl.fewshot import answers
-from metarl.fewshot.answers import prepared, right, right_in_streams
-from metarl.fewshot.build import make_learner
-from metarl.fewshot.evaluate import evaluate, keep, save_episodes, save_evaluation
-from metarl.fewshot.train import load
+from metarl.evaluation import accuracy as answers
+from metarl.evaluation.accuracy import prepared, right, right_in_streams
+from metarl.experiments.fewshot.build import make_learner
+from metarl.experiments.fewshot.evaluate import evaluate, keep, save_episodes, save_evaluation
+from metarl.experiments.fewshot.train import load
 from metarl.report.fewshot_kept import load as load_kept
 from metarl.report.fewshot_kept import path_of
-from metarl.runs import RunFolder
+from metarl.runs.folder import RunFolder
 from metarl.types import SPLITS, Array
 
 EVERY_LEARNER = pytest.mark.parametrize("kind", LEARNERS)

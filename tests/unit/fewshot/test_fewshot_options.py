@@ -8,7 +8,7 @@ import pytest
 from fewshot_toys import WAYS, toy
 
 from metarl.config import ConfigError, parse_assignment, to_plain
-from metarl.fewshot.options import configure, from_config, presets, resolved
+from metarl.experiments.fewshot.options import configure, from_config, presets, resolved
 
 
 def test_an_experiment_is_plain_data_and_comes_back() -> None:

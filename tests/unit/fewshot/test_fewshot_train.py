@@ -17,9 +17,9 @@ from torch import Tensor
 from metarl.agents.fewshot.classifier import FewShotClassifier
 from metarl.config import ConfigError
 from metarl.data.pool import Glyphs, Pool
-from metarl.fewshot.evaluate import evaluate
-from metarl.fewshot.train import check, load, train
-from metarl.runs import RunError, RunFolder
+from metarl.experiments.fewshot.evaluate import evaluate
+from metarl.experiments.fewshot.train import check, load, train
+from metarl.runs.folder import RunError, RunFolder
 from metarl.training.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
 from metarl.training.collect import NonFiniteError
 from metarl.types import SPLITS, Array
@@ -128,7 +128,7 @@ def test_the_best_learner_of_validations_is_kept(tmp_path: Path, monkeypatch: py
         states.append({name: value.clone() for name, value in learner.state_dict().items()})
         return next(accuracies)
 
-    monkeypatch.setattr("metarl.fewshot.train.validator", lambda *_: validate)
+    monkeypatch.setattr("metarl.experiments.fewshot.train.validator", lambda *_: validate)
     run = trained(tmp_path / "run", toy("classifier", "fit.patience=2", "fit.updates=9"))
     assert [row["validation/accuracy"] for row in run.metrics()] == [0.2, 0.9, 0.4, 0.5]
     assert run.status["train_episodes"] == 8

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from metarl.report.fewshot_kept import FILE
-from metarl.runs import RunFolder
+from metarl.runs.folder import RunFolder
 
 ACCURACY = {(5, 1): 0.99, (5, 5): 0.997, (20, 1): 0.967, (20, 5): 0.991}
 BY_INSTANCE = [0.35, 0.82, 0.9, 0.93, 0.95, 0.96, 0.97, 0.975, 0.98, 0.981]

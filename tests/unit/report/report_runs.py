@@ -8,7 +8,7 @@ import numpy as np
 from report_evaluations import bandit
 
 from metarl.report import trials
-from metarl.runs import RunFolder
+from metarl.runs.folder import RunFolder
 
 CONFIG: dict[str, Any] = {
     "env": {"id": "metarl/BernoulliBandit-v0", "arms": 10, "pulls": 100},

@@ -12,7 +12,7 @@ from scipy.stats import t
 from metarl.report import figures, overlay
 from metarl.report.compare import Setting, gather, mean_over_seeds, pooled
 from metarl.report.overlay import adaptation_overlay, learning_overlay
-from metarl.runs import RunError
+from metarl.runs.folder import RunError
 
 NO_STORE = {"memory": {"store": "none"}}
 

@@ -9,7 +9,7 @@ from report_runs import made as made_by_rl2
 from metarl.report.fewshot import cell_rows, fewshot_table, is_fewshot, read_fewshot, stream_rows
 from metarl.report.published import CELLS, LEARNERS, of_learner, of_stream, streams
 from metarl.report.tables import WIDTH
-from metarl.runs import RunError
+from metarl.runs.folder import RunError
 
 LONG = {
     "data": "images of /a/folder/whose/name/is/rather/long/because/it/lies/deep/in/the/tree",

@@ -9,7 +9,7 @@ from test_report_page import EVIL, looked_through
 
 from metarl.report.build import build_report
 from metarl.report.draw import draw_run
-from metarl.runs import RunError
+from metarl.runs.folder import RunError
 
 
 def test_a_run_becomes_one_page_with_all_its_pictures(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from metarl.report.fewshot_drawings import drawings, stream_drawings
 from metarl.report.fewshot_kept import FILE, load
 from metarl.report.fewshot_recall import chosen, recall
 from metarl.report.fewshot_sheet import is_picture, visible
-from metarl.runs import RunError
+from metarl.runs.folder import RunError
 
 
 def kept(tmp_path: Path, arrays: dict[str, Any]) -> Any:

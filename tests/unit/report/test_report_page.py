@@ -10,7 +10,7 @@ from report_runs import made
 from metarl.report import html
 from metarl.report.build import build_report
 from metarl.report.draw import draw_run
-from metarl.runs import RunError, RunFolder
+from metarl.runs.folder import RunError, RunFolder
 
 VOID = {"meta", "img", "br"}
 EVIL = "<script>alert('run')</script> \" & $x_{ \ud800 \x00"

@@ -7,13 +7,14 @@ import torch
 
 from metarl.config import to_plain
 from metarl.envs import distribution
+from metarl.evaluation import trace as recording
+from metarl.evaluation.play import play
+from metarl.evaluation.trace import noted_reads, record, thinned
 from metarl.memory.options import MemoryOptions
 from metarl.nets.policy import MemoryPolicy
 from metarl.report import trials
-from metarl.tasks.vector import TrialVectorEnv
-from metarl.training import record as recording
-from metarl.training.evaluate import PolicyActor, play
-from metarl.training.record import noted_reads, record, thinned
+from metarl.tasks.vector.env import TrialVectorEnv
+from metarl.training.actor import PolicyActor
 
 SMALL = {"key_size": 4, "value_size": 4, "controller_options": {"hidden_size": 4}}
 NO_STORE = {

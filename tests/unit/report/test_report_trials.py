@@ -11,7 +11,7 @@ from metarl.report import reads, trials
 from metarl.report.episodes import compared, episodes
 from metarl.report.reads import memory_reads
 from metarl.report.trials import Trial
-from metarl.runs import RunError
+from metarl.runs.folder import RunError
 from metarl.types import Array
 
 

@@ -9,10 +9,10 @@ from scipy import stats
 
 from metarl.envs.barcode_bandit import BarcodeBandit
 from metarl.envs.bernoulli_bandit import BernoulliBandit
-from metarl.tasks.distribution import Task, TaskDistribution
-from metarl.tasks.priors import BarcodePrior, BernoulliPrior
-from metarl.tasks.trial import TrialEnv
-from metarl.tasks.vector import TrialVectorEnv
+from metarl.tasks.family.distribution import Task, TaskDistribution
+from metarl.tasks.family.priors import BarcodePrior, BernoulliPrior
+from metarl.tasks.trial.env import TrialEnv
+from metarl.tasks.vector.env import TrialVectorEnv
 
 
 def sample(family: TaskDistribution, n: int, seed: int = 0) -> dict[str, np.ndarray]:

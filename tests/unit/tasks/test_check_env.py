@@ -12,12 +12,12 @@ import pytest
 from metarl.envs import distribution, ids
 from metarl.envs.bandit import BatchedBandit
 from metarl.envs.bernoulli_bandit import BernoulliBandit
-from metarl.tasks.check_env import RULES, Finding, check_env
-from metarl.tasks.distribution import TaskBatch, TaskDistribution
-from metarl.tasks.layout import TrialInputs, TrialLayout
-from metarl.tasks.recorder import play, watched
-from metarl.tasks.trial import TrialEnv
-from metarl.tasks.vary import Uniform
+from metarl.tasks.check.check_env import RULES, Finding, check_env
+from metarl.tasks.check.recorder import play, watched
+from metarl.tasks.family.distribution import TaskBatch, TaskDistribution
+from metarl.tasks.family.ranges import Uniform
+from metarl.tasks.trial.env import TrialEnv
+from metarl.tasks.trial.layout import TrialInputs, TrialLayout
 
 from_env = TaskDistribution.from_env
 

@@ -18,9 +18,9 @@ from gymnasium.utils.env_checker import check_env as check_gymnasium
 from stable_baselines3.common.env_checker import check_env as check_sb3
 
 from metarl import Choice, Integers, Normal, TaskDistribution, TrialEnv, TrialVectorEnv, Uniform
-from metarl.tasks.distribution import Task
-from metarl.tasks.from_env import EnvFamily, SpacesError
-from metarl.tasks.layout import is_trial_space
+from metarl.tasks.family.distribution import Task
+from metarl.tasks.family.env_family import EnvFamily, SpacesError
+from metarl.tasks.trial.layout import is_trial_space
 from metarl.types import SPLITS, Split
 
 from_env = TaskDistribution.from_env

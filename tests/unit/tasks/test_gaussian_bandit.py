@@ -7,9 +7,9 @@ import pytest
 from scipy import stats
 
 from metarl.envs.gaussian_bandit import GaussianBandit
-from metarl.tasks.priors import GaussianPrior
-from metarl.tasks.trial import TrialEnv
-from metarl.tasks.vector import TrialVectorEnv
+from metarl.tasks.family.priors import GaussianPrior
+from metarl.tasks.trial.env import TrialEnv
+from metarl.tasks.vector.env import TrialVectorEnv
 
 
 def test_means_are_independent_and_standard_normal() -> None:

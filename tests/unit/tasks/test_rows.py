@@ -9,11 +9,11 @@ import pytest
 from vector_toys import Failing, FailingAtOnce, Walk
 
 from metarl.envs.bernoulli_bandit import BernoulliBandit
-from metarl.tasks.distribution import Task
-from metarl.tasks.rows import SyncRows
-from metarl.tasks.sb3 import as_vec_env
-from metarl.tasks.trial import TrialEnv
-from metarl.tasks.vector import TrialVectorEnv
+from metarl.tasks.family.distribution import Task
+from metarl.tasks.trial.env import TrialEnv
+from metarl.tasks.vector.env import TrialVectorEnv
+from metarl.tasks.vector.sb3 import as_vec_env
+from metarl.tasks.vector.sync import SyncRows
 
 
 class Planned:

@@ -7,10 +7,10 @@ import pytest
 from scipy import stats
 
 from metarl.envs.tabular_mdp import TabularMDP
-from metarl.tasks.distribution import Task
-from metarl.tasks.priors import TabularPrior
-from metarl.tasks.trial import TrialEnv
-from metarl.tasks.vector import TrialVectorEnv
+from metarl.tasks.family.distribution import Task
+from metarl.tasks.family.priors import TabularPrior
+from metarl.tasks.trial.env import TrialEnv
+from metarl.tasks.vector.env import TrialVectorEnv
 
 
 def certain(states: int, actions: int, n: int, seed: int = 0) -> dict[str, np.ndarray]:

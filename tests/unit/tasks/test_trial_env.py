@@ -15,9 +15,9 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from metarl.envs.barcode_bandit import BarcodeBandit
 from metarl.envs.bernoulli_bandit import BernoulliBandit
-from metarl.tasks.distribution import Task, TaskBatch, TaskDistribution
-from metarl.tasks.layout import TrialInputs
-from metarl.tasks.trial import TrialEnv, make_trial
+from metarl.tasks.family.distribution import Task, TaskBatch, TaskDistribution
+from metarl.tasks.trial.env import TrialEnv, make_trial
+from metarl.tasks.trial.layout import TrialInputs
 from metarl.types import Array
 
 

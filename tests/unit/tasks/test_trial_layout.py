@@ -8,7 +8,7 @@ from gymnasium import spaces
 
 from metarl.envs.barcode_bandit import BarcodeBandit
 from metarl.envs.bernoulli_bandit import BernoulliBandit
-from metarl.tasks.layout import FEEDBACK, TrialInputs, TrialLayout, is_trial_space
+from metarl.tasks.trial.layout import FEEDBACK, TrialInputs, TrialLayout, is_trial_space
 
 BOX = spaces.Box(-1.0, 1.0, (2,), np.float64)
 

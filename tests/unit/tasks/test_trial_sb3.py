@@ -13,9 +13,9 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from metarl.envs.bernoulli_bandit import BernoulliBandit
-from metarl.tasks.sb3 import TrialVecEnv, as_vec_env
-from metarl.tasks.trial import TrialEnv
-from metarl.tasks.vector import TrialVectorEnv
+from metarl.tasks.trial.env import TrialEnv
+from metarl.tasks.vector.env import TrialVectorEnv
+from metarl.tasks.vector.sb3 import TrialVecEnv, as_vec_env
 
 FAMILY = BernoulliBandit(arms=3, pulls=5)
 

@@ -11,9 +11,9 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from metarl.envs.barcode_bandit import BarcodeBandit
 from metarl.envs.bernoulli_bandit import BernoulliBandit
-from metarl.tasks.distribution import BatchedEnv, TaskBatch, TaskDistribution
-from metarl.tasks.trial import TrialEnv
-from metarl.tasks.vector import TrialVectorEnv, make_trial_vector
+from metarl.tasks.family.distribution import BatchedEnv, TaskBatch, TaskDistribution
+from metarl.tasks.trial.env import TrialEnv
+from metarl.tasks.vector.env import TrialVectorEnv, make_trial_vector
 
 FAMILIES = [
     BernoulliBandit(arms=3, pulls=7),

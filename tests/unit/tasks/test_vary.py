@@ -7,8 +7,8 @@ import pytest
 from gymnasium import spaces
 
 import metarl
-from metarl.tasks import finite
-from metarl.tasks.vary import (
+from metarl.tasks.family import splits as finite
+from metarl.tasks.family.ranges import (
     Choice,
     Integers,
     LogUniform,

@@ -21,9 +21,9 @@ from vector_toys import Failing, Walk
 from metarl.agents.rl2 import RL2PPO
 from metarl.memory.options import MemoryOptions
 from metarl.nets.policy import MemoryPolicy
-from metarl.tasks.sb3 import TrialVecEnv, as_vec_env
-from metarl.tasks.trial import TrialEnv
-from metarl.tasks.workers import WorkerError
+from metarl.tasks.trial.env import TrialEnv
+from metarl.tasks.vector.sb3 import TrialVecEnv, as_vec_env
+from metarl.tasks.vector.workers import WorkerError
 from metarl.training.collect import Carry, Rollout, collect
 from metarl.types import Boundary
 

@@ -18,10 +18,10 @@ from vector_toys import Failing, FailingAtOnce, Fragile, Furnished, Registered, 
 from metarl.agents.rl2 import RL2PPO
 from metarl.config import ConfigError
 from metarl.envs.bernoulli_bandit import BernoulliBandit
-from metarl.experiment import configure
-from metarl.tasks.sb3 import as_vec_env
-from metarl.tasks.vector import TrialVectorEnv
-from metarl.tasks.workers import WorkerError, WorkerRows
+from metarl.experiments.rl.experiment import configure
+from metarl.tasks.vector.env import TrialVectorEnv
+from metarl.tasks.vector.sb3 import as_vec_env
+from metarl.tasks.vector.workers import WorkerError, WorkerRows
 from metarl.training.collect import Carry, collect
 from metarl.types import Boundary
 
@@ -179,7 +179,7 @@ def test_ctrl_c_leaves_no_child_and_training_can_go_on(monkeypatch: pytest.Monke
         os.kill(child.pid or 0, signal.SIGINT)
     assert "broken_trial" not in env.step(np.zeros(2, int))[-1]
     with monkeypatch.context() as patch:
-        patch.setattr("metarl.tasks.process.WorkerProcess.answer", Interrupted())
+        patch.setattr("metarl.tasks.vector.process.WorkerProcess.answer", Interrupted())
         with pytest.raises(KeyboardInterrupt):
             env.step(np.zeros(2, int))
     assert multiprocessing.active_children() == []

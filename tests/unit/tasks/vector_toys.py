@@ -12,7 +12,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from metarl.tasks.distribution import TaskBatch, TaskDistribution
+from metarl.tasks.family.distribution import TaskBatch, TaskDistribution
 from metarl.types import Array
 
 

@@ -11,12 +11,13 @@ from training_toys import ToyEnv, counting_policy
 
 from metarl.envs import distribution
 from metarl.envs.cartpole_physics import CartPolePhysics
+from metarl.evaluation.play import Played, play, steps_to_adapt
 from metarl.memory.options import MemoryOptions
 from metarl.nets.policy import MemoryPolicy
-from metarl.tasks.distribution import TaskDistribution
-from metarl.tasks.vector import TrialVectorEnv
+from metarl.tasks.family.distribution import TaskDistribution
+from metarl.tasks.vector.env import TrialVectorEnv
+from metarl.training.actor import PolicyActor
 from metarl.training.collect import NonFiniteError
-from metarl.training.evaluate import Played, PolicyActor, play, steps_to_adapt
 from metarl.types import Array, Boundary, Ints, TrialObservation
 
 BERNOULLI = distribution("metarl/BernoulliBandit-v0", arms=3, pulls=6, split="test")

@@ -1,0 +1,187 @@
+"""Playing held-out tasks, and what came of it step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from metarl.seeding import numpy_rng, sequence
+from metarl.training.collect import begins, check_finite
+from metarl.types import Actor, Bools, Boundary, Floats, Ints, TrialObservation
+
+
+class VectorEnv(Protocol):
+    """The part of a Gymnasium vector environment of trials that playing needs (SAME_STEP)."""
+
+    num_envs: int
+    trial_steps: int
+    """Steps in a trial; the most it can have where trials end by themselves."""
+
+    @property
+    def split(self) -> str:
+        """The split that tasks are drawn from."""
+        ...
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        """Begin a trial in every row."""
+        ...
+
+    def step(self, actions: Any) -> Any:
+        """Observations, rewards, terminated, truncated, info."""
+        ...
+
+
+class Played(NamedTuple):
+    """Trials as they went; after its last step a trial has rewards of 0, no ends and exposures of 0."""
+
+    rewards: Floats
+    """``[n, T]``"""
+    ends: Bools
+    """``[n, T]``: an inner episode ended with this step."""
+    exposure: Ints
+    """``[n, T]``: how often the trial had shown this episode's first observation when the step was made, from 1."""
+    lengths: Ints
+    """``[n]`` steps of each trial."""
+
+    @property
+    def equal_lengths(self) -> bool:
+        """Whether all trials have the same number of steps."""
+        return bool((self.lengths == self.rewards.shape[1]).all())
+
+    @property
+    def returns(self) -> Floats:
+        """``[n]`` total reward of each trial."""
+        return self.rewards.sum(1)
+
+    def by_episode(self) -> Floats:
+        """``[n, E]`` return of each inner episode, nan where a trial had fewer."""
+        played = self.ends.sum(1)
+        episodes = int(played.max())
+        index = np.concatenate([np.zeros((len(self.ends), 1), int), self.ends[:, :-1].cumsum(1)], 1)
+        index = np.minimum(index, episodes - 1)  # what comes after a trial's last step is zero
+        flat = (np.arange(len(index))[:, None] * episodes + index).ravel()
+        total = np.bincount(flat, self.rewards.ravel(), len(index) * episodes).astype(float).reshape(-1, episodes)
+        total[np.arange(episodes) >= played[:, None]] = np.nan
+        return total
+
+    def by_exposure(self) -> Floats | None:
+        """``[X]`` mean return of an episode by how often its context had been met; None where none is met again.
+
+        None as well where all episodes have one context, and exposure is no more than a count of episodes.
+        """
+        most = int(self.exposure.max())
+        if most == 1 or most == int(self.ends.sum(1).max()):
+            return None
+        total = np.bincount(self.exposure.ravel(), self.rewards.ravel())[1:]
+        return total / np.bincount(self.exposure[self.ends])[1:]
+
+
+def play(
+    actor: Actor,
+    make_env: Callable[[int], VectorEnv],
+    trials: int,
+    *,
+    seed: int = 0,
+    rows: int = 1000,
+    on_batch: Callable[[int], None] = lambda done: None,
+) -> Played:
+    """Play ``trials`` trials of held-out tasks.
+
+    The tasks and the random numbers of their dynamics depend on ``seed`` and ``rows`` alone, so actors meet the same
+    tasks with common random numbers.
+
+    Args:
+        actor: who plays.
+        make_env: makes a vector environment of so many rows.
+        trials: how many.
+        seed: of tasks, dynamics and the actor's own randomness (three separate streams).
+        rows: trials played side by side.
+        on_batch: told after each batch how many trials are done.
+
+    Raises:
+        ValueError: no trials, or an environment that draws training tasks.
+    """
+    if trials < 1:
+        raise ValueError(f"trials is {trials}, expected at least 1")
+    batches: list[Played] = []
+    for batch, first in enumerate(range(0, trials, rows)):
+        env = make_env(min(rows, trials - first))
+        if env.split == "train":
+            raise ValueError("refusing to evaluate on training tasks; make the environment with split='test'")
+        obs, _ = env.reset(seed=int(sequence(seed, "evaluation", batch).generate_state(1)[0]))
+        actor.reset(env.num_envs, numpy_rng(seed, "policy", batch))
+        batches.append(play_batch(actor, env, obs))
+        on_batch(first + env.num_envs)
+    return Played(*(np.concatenate(parts) for parts in zip(*batches, strict=True)))
+
+
+def play_batch(actor: Actor, env: VectorEnv, obs: TrialObservation) -> Played:
+    """One trial in every row of ``env``, which has just been reset; rows that end sooner go on unrecorded."""
+    rows, steps = env.num_envs, env.trial_steps
+    total, exposure = np.zeros((rows, steps), np.float32), np.zeros((rows, steps), int)
+    ended, lengths = np.zeros((rows, steps), bool), np.zeros(rows, int)
+    begin = np.full(rows, int(Boundary.TRIAL))
+    contexts = Contexts(rows, steps)
+    under_way = np.ones(rows, bool)
+    for t in range(steps):
+        exposure[:, t] = contexts.met(obs, (begin > 0) & under_way) * under_way
+        obs, rewards, terminated, truncated, _ = env.step(actor.act(obs, begin))
+        check_finite(obs, rewards, "the environment", t)
+        over = np.logical_or(terminated, truncated)
+        begin = begins(obs, over)
+        total[under_way, t] = rewards[under_way]
+        ended[:, t] = (begin > 0) & under_way
+        lengths += under_way
+        under_way = under_way & ~over
+        if not under_way.any():
+            break
+    return Played(total, ended, exposure, lengths)
+
+
+class Contexts:
+    """Counts in each row how often an episode has begun with the same observation."""
+
+    def __init__(self, rows: int, episodes: int) -> None:
+        self.marks = np.full((rows, episodes), np.nan)
+        self.count = np.zeros(rows, int)
+        self.current = np.zeros(rows, int)
+
+    def met(self, obs: TrialObservation, begin: Bools) -> Ints:
+        """``[n]`` exposures of the running episode's context, given what is seen and which rows begin an episode."""
+        if begin.any():
+            seen = np.concatenate(
+                [v.reshape(len(v), -1) for k, v in obs.items() if k == "obs" or k.startswith("obs.")], 1
+            )[begin]
+            mark = seen.astype(float) @ np.sin(np.arange(1.0, seen.shape[1] + 1))  # one number an observation
+            self.marks[begin, self.count[begin]] = mark
+            self.count[begin] += 1
+            used = self.marks[begin, : int(self.count.max())]
+            self.current[begin] = (np.abs(used - mark[:, None]) < 1e-9).sum(1)
+        return self.current
+
+
+def steps_to_adapt(rewards: Floats, share: float = 0.9) -> int | None:
+    """Speed of adaptation: the first step at which the mean reward reaches ``share`` of its final rate.
+
+    The final rate is the mean over tasks of the last tenth of the steps. A step's rate is the mean over tasks of that
+    step and its neighbours within one hundredth of the trial, which keeps a lucky step from counting.
+
+    Args:
+        rewards: ``[n, T]``
+        share: of the final rate.
+
+    Returns:
+        A step counted from 1, the last one where the rate is reached nowhere; None where the final rate is not
+        positive, because a share of a cost says nothing.
+    """
+    curve = rewards.mean(0)
+    final = curve[-max(1, len(curve) // 10) :].mean()
+    if final <= 0:
+        return None
+    reach = max(1, len(curve) // 100)
+    padded = np.pad(curve, reach, mode="edge")
+    smooth = np.convolve(padded, np.full(2 * reach + 1, 1 / (2 * reach + 1)), "valid")
+    reached = np.flatnonzero(smooth >= share * final)
+    return int(reached[0]) + 1 if len(reached) else len(curve)

@@ -1,0 +1,1 @@
+"""From a preset to a report: one protocol, and one runner, for every kind of experiment."""

@@ -1,0 +1,1 @@
+"""RL² agents: what a run is made from, its training and its evaluation."""

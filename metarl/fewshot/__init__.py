@@ -1,1 +1,0 @@
-"""Few-shot runs: what they are made from, their training and their evaluation."""

@@ -1,0 +1,155 @@
+"""Trials played with random actions, and a record of what the inner environments did in them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+
+from metarl.tasks.family.distribution import TaskDistribution
+from metarl.tasks.trial.env import TrialEnv
+from metarl.tasks.trial.layout import MASK
+from metarl.types import Array, TrialObservation
+
+STEPS = 400
+"""The most steps that are played of a trial."""
+
+
+class BrokenRuleError(Exception):
+    """A rule is broken; the message says how, and what to do."""
+
+
+class Step(NamedTuple):
+    """What an inner environment answered."""
+
+    obs: Any
+    reward: Any = 0.0
+    terminated: bool = False
+    truncated: bool = False
+    action: Any = None
+
+
+class Log:
+    """All that the inner environments of one trial environment were asked, and what they answered."""
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+        """One for each step, and one without an action for each reset."""
+        self.tasks: list[Mapping[str, Array]] = []
+        """One for each environment made, or changed into another task."""
+        self.drifts: list[Mapping[str, Any]] = []
+
+    def ends(self) -> list[bool]:
+        """Which steps ended an episode."""
+        return [step.terminated or step.truncated for step in self.steps if step.action is not None]
+
+
+class Recorder(gym.Wrapper[Any, Any, Any, Any]):
+    """Notes down what an inner environment does; cuts its episodes, if told to."""
+
+    def __init__(
+        self, env: gym.Env[Any, Any], log: Log, cut: int | None, drift: Callable[[], Mapping[str, Any]]
+    ) -> None:
+        super().__init__(env)
+        self.log, self.cut, self.drift, self.count = log, cut, drift, 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode."""
+        obs, info = self.env.reset(seed=seed, options=options)
+        self.count = 0
+        self.log.steps.append(Step(copy.deepcopy(obs)))
+        self.log.drifts += filter(None, [self.drift()])
+        return obs, info
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Play a step."""
+        obs, reward, terminated, truncated, info = self.env.step(action)
+        self.count += 1
+        truncated = bool(truncated) or self.count == self.cut
+        self.log.steps.append(Step(copy.deepcopy(obs), reward, bool(terminated), truncated, copy.deepcopy(action)))
+        return obs, reward, terminated, truncated, info
+
+
+def watched(family: TaskDistribution, cut: int | None = None) -> tuple[TaskDistribution, Log]:
+    """The same family, and what its environments do from now on."""
+    log, same = Log(), copy.copy(family)
+    drift: Callable[..., Mapping[str, Any]] = getattr(family, "drift", lambda env, task: {})
+
+    def note(env: gym.Env[Any, Any], task: Mapping[str, Array]) -> Recorder:
+        log.tasks.append({name: np.array(value) for name, value in task.items()})
+        return Recorder(env, log, cut, lambda: drift(env, task))
+
+    def make(task: Mapping[str, Array]) -> Recorder:
+        return note(family.make(task), task)
+
+    def remake(env: Any, task: Mapping[str, Array]) -> Recorder:
+        return note(family.remake(env.env, task), task)
+
+    object.__setattr__(same, "make", make)
+    object.__setattr__(same, "remake", remake)
+    return same, log
+
+
+class Trial(NamedTuple):
+    """A trial that was played with random actions."""
+
+    obs: list[TrialObservation]
+    rewards: list[float]
+    actions: list[Any]
+    task: Mapping[str, Array]
+    over: bool
+
+
+def play(env: TrialEnv, seed: int | None, most: int = STEPS) -> Trial:
+    """Play a trial, or its first steps; the actions are the same each time."""
+    obs, info = env.reset(seed=seed)
+    actions = copy.deepcopy(env.action_space)
+    actions.seed(0)
+    trial = Trial([obs], [], [], info["task"], False)
+    while len(trial.actions) < most:
+        action = actions.sample(**_allowed(env.action_space, trial.obs[-1]))
+        obs, reward, over, _, _ = env.step(action)
+        trial.obs.append(obs)
+        trial.rewards.append(reward)
+        trial.actions.append(action)
+        if over:
+            return trial._replace(over=True)
+    return trial
+
+
+def _allowed(space: gym.Space[Any], obs: TrialObservation) -> dict[str, Any]:
+    """What tells a space to sample allowed actions only."""
+    if MASK not in obs:
+        return {}
+    mask = obs[MASK].astype(np.int8)
+    if isinstance(space, gym.spaces.MultiDiscrete):
+        return {"mask": tuple(np.split(mask, np.cumsum(space.nvec)[:-1]))}
+    return {"mask": mask}
+
+
+def equal(a: Mapping[str, Array], b: Mapping[str, Array]) -> bool:
+    """Whether two dicts have equal arrays; NaN equals NaN."""
+    return a.keys() == b.keys() and not _unlike(a, b)
+
+
+def _unlike(a: Mapping[str, Array], b: Mapping[str, Array]) -> list[str]:
+    """The keys of arrays that are not equal."""
+    return [key for key in a if not np.array_equal(a[key], b[key], equal_nan=True)]
+
+
+def first_difference(a: Trial, b: Trial) -> str | None:
+    """Where two trials differ first; None: nowhere."""
+    if not equal(a.task, b.task):
+        return "in their task"
+    for t, (one, other) in enumerate(zip(a.obs, b.obs, strict=False)):
+        if parts := _unlike(one, other):
+            return f"in the observation at step {t} ({', '.join(parts)})"
+    return None if len(a.obs) == len(b.obs) else f"in their length ({len(a.obs) - 1} and {len(b.obs) - 1} steps)"
+
+
+def short(task: Mapping[str, Any]) -> str:
+    """The values of a task, for messages."""
+    return str({name: np.asarray(value).tolist() for name, value in task.items()})

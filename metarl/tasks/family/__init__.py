@@ -1,0 +1,1 @@
+"""Families of tasks: distributions, ranges, splits, and any Gymnasium environment as a family."""

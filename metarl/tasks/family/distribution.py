@@ -1,0 +1,221 @@
+"""Task distributions: pure, seeded families of tasks with train, validation and test splits."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+from metarl.seeding import numpy_rng, split_key
+from metarl.tasks.family.priors import Prior
+from metarl.types import SPLITS, Array, Bools, Ints, Observations, Split
+
+if TYPE_CHECKING:
+    from metarl.tasks.family.env_family import EnvFamily
+
+TaskBatch = dict[str, Array]
+"""``n`` tasks as arrays ``[n, ...]``, one entry per parameter of :attr:`TaskDistribution.task_space`."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One member of a family: hashable, and plain JSON through :meth:`to_json`."""
+
+    family: str
+    values: tuple[tuple[str, Any], ...]
+
+    @classmethod
+    def from_arrays(cls, family: str, values: Mapping[str, Array]) -> Self:
+        """Freeze arrays into nested tuples of Python numbers."""
+        return cls(family, tuple((k, _freeze(np.asarray(v).tolist())) for k, v in sorted(values.items())))
+
+    def to_json(self) -> dict[str, Any]:
+        """``{"family": ..., "values": {...}}`` of plain numbers and lists."""
+        return {"family": self.family, "values": {k: _thaw(v) for k, v in self.values}}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """The inverse of :meth:`to_json`."""
+        return cls(data["family"], tuple((k, _freeze(v)) for k, v in sorted(data["values"].items())))
+
+
+def _freeze(value: Any) -> Any:
+    return tuple(_freeze(v) for v in value) if isinstance(value, list | tuple) else value
+
+
+def _thaw(value: Any) -> Any:
+    return [_thaw(v) for v in value] if isinstance(value, tuple) else value
+
+
+class BatchedEnv(ABC):
+    """``n`` inner environments of one family stepped as arrays: the fast path behind a vector environment.
+
+    An inner episode that ends begins again at once, in the same task and in the same call (SAME_STEP), so every
+    step is a real one. Observations are arrays ``[n, ...]``, or dicts of them where the space is a Dict.
+    """
+
+    broken: Bools | None = None
+    """``[n]``: rows whose environment failed in the last step, so that their trial is void; None: no row."""
+
+    @abstractmethod
+    def start(self, tasks: TaskBatch, rng: np.random.Generator, rows: Ints | None = None) -> Observations:
+        """Put rows into tasks and begin their first episodes.
+
+        Args:
+            tasks: one for each of ``rows``.
+            rng: for what is random in how an episode begins.
+            rows: the rows ``[m]``; None: all of them. Given only where trials end after a number of episodes
+                (:attr:`TaskDistribution.trial_episodes`) or rows can break.
+
+        Returns:
+            The observations ``[m, ...]`` of these rows.
+        """
+
+    @abstractmethod
+    def step(self, actions: Array, rng: np.random.Generator) -> tuple[Observations, Array, Bools]:
+        """Observations ``[n, ...]`` (of the next episode where one ended), rewards ``[n]`` and episode ends ``[n]``."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that :meth:`step` reads, as arrays and plain numbers; a copy.
+
+        Raises:
+            TypeError: these environments cannot be saved.
+        """
+        raise TypeError(f"{type(self).__name__} has no state that could be saved")
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what :meth:`state_dict` returned."""
+        raise TypeError(f"{type(self).__name__} has no state that could be restored")
+
+    def close(self) -> None:  # noqa: B027 (most have nothing to close)
+        """Let go of what the environments hold."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskDistribution(ABC):
+    """A family to sample tasks from.
+
+    A continuous prior is split by seed streams: train, validation and test draw from the same prior with
+    generators that never meet.
+    """
+
+    split: Split = "train"
+    """The split that tasks are drawn from."""
+    reveal: bool = False
+    """Append the task's parameters to ``obs``: for an informed reference net alone, never for a learner under test."""
+
+    family: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        if self.split not in SPLITS:
+            raise ValueError(f"unknown split {self.split!r}; the splits are {', '.join(SPLITS)}")
+        if not isinstance(self.reveal, bool):
+            raise ValueError(f"reveal is {self.reveal!r}, expected true or false")
+
+    @classmethod
+    def from_env(
+        cls,
+        env: str | Sequence[str] | Callable[..., gym.Env[Any, Any]],
+        vary: Mapping[str, Any] | None = None,
+        *,
+        seeds: Any = None,
+        apply: Callable[[gym.Env[Any, Any], dict[str, Any]], object] | None = None,
+        episodes: int | None = None,
+        steps: int | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        imports: str | Sequence[str] = (),
+        split: Split = "train",
+        reveal: bool = False,
+    ) -> EnvFamily:
+        """The family of any Gymnasium environment in which something varies from task to task.
+
+        ``TaskDistribution.from_env("CartPole-v1", vary={"length": Uniform(0.3, 1.0)})``; the arguments, splits and
+        errors are those of :class:`metarl.tasks.family.env_family.EnvFamily`.
+        """
+        from metarl.tasks.family.env_family import EnvFamily
+
+        return EnvFamily(
+            env=env,
+            vary={} if vary is None else vary,
+            seeds=seeds,
+            apply=apply,
+            episodes=episodes,
+            steps=steps,
+            kwargs={} if kwargs is None else kwargs,
+            imports=imports,
+            split=split,
+            reveal=reveal,
+        )
+
+    @property
+    @abstractmethod
+    def trial_steps(self) -> int:
+        """Steps in a trial; the most it can have where :attr:`trial_episodes` is given."""
+
+    @property
+    def trial_episodes(self) -> int | None:
+        """Inner episodes after which a trial ends, if not by its steps before; None: trials have equal lengths."""
+        return None
+
+    @property
+    def in_distribution(self) -> bool:
+        """Whether all splits draw the same tasks, because there are too few to part them."""
+        return False
+
+    @property
+    @abstractmethod
+    def observation_space(self) -> spaces.Space[Any]:
+        """What the inner environment shows."""
+
+    @property
+    @abstractmethod
+    def action_space(self) -> spaces.Space[Any]:
+        """What the inner environment accepts."""
+
+    @property
+    @abstractmethod
+    def task_space(self) -> spaces.Dict:
+        """The parameters that tell one task from another: a Dict of Boxes, Discretes and MultiDiscretes."""
+
+    @property
+    def prior(self) -> Prior | None:
+        """What hand-made baselines may know, or None where no baseline exists."""
+        return None
+
+    @abstractmethod
+    def sample_batch(self, rng: np.random.Generator, n: int) -> TaskBatch:
+        """Draw ``n`` tasks; pure in ``rng``."""
+
+    @abstractmethod
+    def make(self, task: Mapping[str, Array]) -> gym.Env[Any, Any]:
+        """The inner environment of one task (arrays without the batch axis)."""
+
+    def remake(self, env: gym.Env[Any, Any], task: Mapping[str, Array]) -> gym.Env[Any, Any]:
+        """The inner environment of ``task``, where one of another task is at hand: changed, or closed and replaced."""
+        env.close()
+        return self.make(task)
+
+    def batched(self, n: int) -> BatchedEnv | None:
+        """``n`` inner environments as arrays, or None where the family has no fast path."""
+        return None
+
+    def task_rng(self, seed: int, *key: int) -> np.random.Generator:
+        """The generator of this split's tasks: streams of different splits never meet."""
+        return numpy_rng(seed, "tasks", split_key(self.split), *key)
+
+    def with_split(self, split: Split) -> Self:
+        """The same family, drawing from another split."""
+        return replace(self, split=split)
+
+    def task(self, batch: TaskBatch, i: int) -> Task:
+        """Row ``i`` of a batch as a frozen value."""
+        return Task.from_arrays(self.family, {k: v[i] for k, v in batch.items()})
+
+    def options(self) -> dict[str, Any]:
+        """The family's options as plain data, for a configuration file."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}

@@ -1,0 +1,1 @@
+"""Trials: several episodes of one task, as one environment."""

@@ -1,0 +1,190 @@
+"""One trial as one Gymnasium episode: several inner episodes of one task, with what came of each step in the input."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from metarl.seeding import numpy_rng, split_key
+from metarl.tasks.family.checks import check_tasks
+from metarl.tasks.family.distribution import Task, TaskBatch, TaskDistribution
+from metarl.tasks.trial.inner import InnerRow, inner_seeds
+from metarl.tasks.trial.layout import INPUTS, TrialInputs, TrialLayout
+from metarl.types import Array, Split, TrialObservation
+
+
+class TrialEnv(gym.Env[TrialObservation, Any]):
+    """A trial: ``trial_steps`` steps of one task, or its ``trial_episodes``, seen by Gymnasium as one episode.
+
+    An inner episode that ends, by termination or by time-out, begins again in the same task at once: the next
+    observation is the first of the next episode and carries the last action, the last reward and ``prev_done`` = 1.
+    The trial itself ends with ``terminated=True``; the observation returned then is the true next one.
+
+    ``info`` holds ``trial_start``, ``episode_in_trial`` and ``step_in_trial`` of the observation it comes with,
+    ``episode_end`` (whether this step ended an inner episode; then ``episode_final_obs`` is its last inner
+    observation), and at ``reset`` also ``task`` (a dict of arrays) and ``split``.
+
+    Args:
+        distribution: the family that tasks come from.
+        inputs: the parts that travel beside the inner observation.
+    """
+
+    metadata = {"render_modes": []}  # noqa: RUF012 (Gymnasium's own declaration)
+
+    def __init__(self, distribution: TaskDistribution, *, inputs: TrialInputs | None = None) -> None:
+        self.distribution = distribution
+        self.layout = TrialLayout(distribution, inputs)
+        self.observation_space: gym.Space[Any] = self.layout.observation_space
+        self.action_space = self.layout.action_space
+        self._inner = InnerRow(distribution)
+        self._tasks_rng: np.random.Generator | None = None
+        self._over = True
+        self._step = self._episode = 0
+
+    @property
+    def trial_steps(self) -> int:
+        """Steps in a trial; the most it can have where it ends after a number of episodes."""
+        return self.distribution.trial_steps
+
+    @property
+    def trial_episodes(self) -> int | None:
+        """Inner episodes after which a trial ends; None where all trials have ``trial_steps`` steps."""
+        return self.distribution.trial_episodes
+
+    @property
+    def split(self) -> Split:
+        """The split that tasks are drawn from."""
+        return self.distribution.split
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[TrialObservation, dict[str, Any]]:
+        """Begin a trial of a new task.
+
+        Args:
+            seed: decides the tasks and dynamics of this and all later trials. None goes on with the streams at hand,
+                seeded from the operating system the first time (``np_random_seed`` tells with what).
+            options: ``{"task": Task}`` plays this task in this trial.
+
+        Raises:
+            ValueError: an unknown option, or a task of another family or shape.
+        """
+        tasks = _pinned(self.distribution, options)
+        if seed is not None or self._tasks_rng is None:
+            self._tasks_rng, self._np_random, self._np_random_seed = streams(self.distribution, seed)
+        if tasks is None:
+            tasks = self.distribution.sample_batch(self._tasks_rng, 1)
+        task = {k: v[0] for k, v in tasks.items()}
+        self._vector = self.layout.task_vector(tasks)
+        self._step = self._episode = 0
+        self._over = False
+        obs, inner_info = self._inner.begin(task, int(inner_seeds(self.np_random, 1)[0]))
+        info = {**inner_info, **self._info(episode_end=False), "task": task, "split": self.split}
+        return self._observe(obs), info
+
+    def step(self, action: Any) -> tuple[TrialObservation, float, bool, bool, dict[str, Any]]:
+        """Play one inner step.
+
+        Raises:
+            gymnasium.error.ResetNeeded: no trial is under way.
+            TypeError: a discrete action is not an integer.
+            ValueError: the action lies outside its space.
+        """
+        if self._over:
+            raise gym.error.ResetNeeded("no trial is under way; call reset() first")
+        actions = self.layout.check_actions(np.asarray(action)[None], 1)
+        obs, reward, terminated, truncated, info = self._inner.step(actions[0])
+        done = bool(terminated or truncated)
+        self._step += 1
+        if done:
+            self._episode += 1
+            final_obs = obs
+            obs, begin_info = self._inner.reset()  # no seed: its own generator goes on
+            # Not "final_obs": vector environments keep that name for the end of a trial.
+            info = {**info, **begin_info, "episode_final_obs": final_obs}
+        reward = float(reward)
+        seen = self._observe(obs, actions, np.array([reward]), np.array([done]))
+        self._over = self._step == self.trial_steps or self._episode == self.trial_episodes
+        return seen, reward, self._over, False, {**info, **self._info(episode_end=done)}
+
+    def close(self) -> None:
+        """Close the inner environment."""
+        self._inner.close()
+
+    def _observe(
+        self, obs: Any, actions: Array | None = None, rewards: Array | None = None, done: Array | None = None
+    ) -> TrialObservation:
+        batch = {k: np.asarray(v)[None] for k, v in obs.items()} if isinstance(obs, Mapping) else np.asarray(obs)[None]
+        rows = self.layout.observe(batch, self._step, actions, rewards, done, self._vector)
+        return {key: row[0] for key, row in rows.items()}
+
+    def _info(self, *, episode_end: bool) -> dict[str, Any]:
+        return {
+            "trial_start": self._step == 0,
+            "episode_in_trial": self._episode,
+            "step_in_trial": self._step,
+            "episode_end": episode_end,
+        }
+
+
+def streams(distribution: TaskDistribution, seed: int | None) -> tuple[np.random.Generator, np.random.Generator, int]:
+    """The generators of tasks and of dynamics, and the seed behind both: ``seed``, or fresh entropy for None."""
+    entropy = np.random.SeedSequence().entropy if seed is None else seed
+    if not isinstance(entropy, int | np.integer) or entropy < 0:
+        raise ValueError(f"a seed is an integer of at least 0, not {seed!r}")
+    number = int(entropy)
+    return distribution.task_rng(number), numpy_rng(number, "env", split_key(distribution.split)), number
+
+
+def _pinned(distribution: TaskDistribution, options: Mapping[str, Any] | None) -> TaskBatch | None:
+    if not options:
+        return None
+    if set(options) != {"task"} or not isinstance(options["task"], Task):
+        raise ValueError(f"the only reset option is {{'task': Task}}, got {dict(options)!r}")
+    task: Task = options["task"]
+    if task.family != distribution.family:
+        raise ValueError(f"the task belongs to {task.family!r}, but this environment plays {distribution.family!r}")
+    return check_tasks(distribution, {k: [v] for k, v in task.values}, 1)
+
+
+def build(family: str, options: Mapping[str, Any], also: tuple[str, ...] = ()) -> TaskDistribution:
+    """The family named ``"module:Class"`` with ``options``; the module is imported here and no sooner.
+
+    An unknown option is answered with those of the family and the ones that the caller takes ``also``.
+
+    Raises:
+        ValueError: an option that the family does not have, or a bad value.
+    """
+    module, _, name = family.partition(":")
+    made = getattr(importlib.import_module(module), name)
+    valid = sorted([*(f.name for f in fields(made)), *also])
+    for option in options:
+        if option not in valid:
+            close = difflib.get_close_matches(option, valid, 1)
+            hint = f"; did you mean {close[0]!r}?" if close else "."
+            raise ValueError(f"{name} has no option {option!r}{hint} Its options are {', '.join(valid)}")
+    distribution = made(**options)
+    assert isinstance(distribution, TaskDistribution)
+    return distribution
+
+
+def pick_inputs(options: dict[str, Any]) -> TrialInputs:
+    """Take the options of :class:`TrialInputs` out of ``options``."""
+    return TrialInputs(**{name: options.pop(name) for name in INPUTS if name in options})
+
+
+def make_trial(family: str, **options: Any) -> TrialEnv:
+    """What Gymnasium calls for an id: a single trial environment of ``family``.
+
+    Args:
+        family: ``"module:Class"``.
+        options: of the family (``split`` and ``reveal`` among them) and of :class:`TrialInputs`.
+    """
+    inputs = pick_inputs(options)
+    return TrialEnv(build(family, options, INPUTS), inputs=inputs)

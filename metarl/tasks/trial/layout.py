@@ -1,0 +1,321 @@
+"""What a learner sees in a trial: the inner observation, and what came of the step before it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from metarl.tasks.family.checks import limits
+from metarl.tasks.family.distribution import TaskBatch, TaskDistribution
+from metarl.types import Array, Floats, Ints, Observations, TrialObservation
+
+# Finite, because Gymnasium's checker warns of infinite bounds.
+LIMIT = np.finfo(np.float32).max
+WIDEST = 4096
+"""The most choices that are shown one-hot; their table takes 64 MB."""
+
+
+@dataclass(frozen=True)
+class TrialInputs:
+    """Which parts travel beside the inner observation; a part that is off is missing from the space."""
+
+    prev_action: bool = True
+    prev_reward: bool = True
+    prev_done: bool = True
+    time: bool = True
+    prev_reward_scale: float = 1.0
+    """A fixed factor on the reward that is seen, for families whose rewards are large; never on the one returned."""
+
+    def __post_init__(self) -> None:
+        for name in FEEDBACK:
+            if not isinstance(getattr(self, name), bool):
+                raise TypeError(f"{name} must be True or False, not {getattr(self, name)!r}")
+        scale = self.prev_reward_scale
+        if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale < np.inf:
+            raise ValueError(f"prev_reward_scale must be a number above 0, not {scale!r}")
+
+
+FEEDBACK = ("prev_action", "prev_reward", "prev_done", "time")
+"""The parts of a trial observation that tell of the step before."""
+MASK = "action_mask"
+"""The part of an inner Dict observation that says which actions are allowed (1) and which are not (0)."""
+INPUTS = tuple(f.name for f in fields(TrialInputs))
+
+
+def is_trial_space(space: spaces.Space[Any]) -> bool:
+    """Whether ``space`` is that of trial observations: a flat Dict with ``obs`` or ``obs.NAME``.
+
+    All parts are float32 vectors but images, which are uint8 with three axes.
+    """
+    if not isinstance(space, spaces.Dict):
+        return False
+    seen = [key for key in space.spaces if key == "obs" or key.startswith("obs.")]
+    rest = set(space.spaces) - set(seen)
+    flat = all(_is_vector(s) for s in space.values() if not is_image(s))
+    return bool(seen) and flat and rest <= {*FEEDBACK, MASK} and not any(is_image(space[key]) for key in rest)
+
+
+def is_image(space: spaces.Space[Any]) -> bool:
+    """Whether ``space`` holds pictures: uint8 with three axes."""
+    return isinstance(space, spaces.Box) and space.dtype == np.uint8 and len(space.shape) == 3
+
+
+def _is_vector(space: spaces.Space[Any]) -> bool:
+    return isinstance(space, spaces.Box) and space.dtype == np.float32 and len(space.shape) == 1
+
+
+class _Image:
+    """Batches of pictures, as they are; always fresh arrays."""
+
+    def __init__(self, name: str, space: spaces.Box) -> None:
+        self.name, self.space = name, space
+
+    def __call__(self, x: Any) -> Array:
+        """``[n, *shape]`` uint8."""
+        x = np.array(x)
+        if x.shape[1:] != self.space.shape or x.dtype != np.uint8:
+            raise ValueError(
+                f"{self.name} is {x.dtype} of shape {x.shape[1:]}, but its space says uint8 of {self.space.shape}"
+            )
+        return x
+
+    def box(self) -> spaces.Box:
+        """The space of one picture."""
+        return spaces.Box(0, 255, self.space.shape, np.uint8)
+
+
+class _Flat:
+    """Batches of one space as float32 vectors: one-hot where discrete, else flattened; always fresh arrays."""
+
+    def __init__(self, name: str, space: spaces.Space[Any]) -> None:
+        self.name = name
+        self.shape = space.shape
+        self._eyes: list[Floats] = []
+        match space:
+            case spaces.Discrete():
+                self._set_one_hot(np.array([space.n]), np.array([space.start]))
+            case spaces.MultiDiscrete():
+                self._set_one_hot(space.nvec.ravel(), space.start.ravel())
+            case spaces.MultiBinary():
+                size = int(np.prod(space.shape))
+                self.low, self.high = np.zeros(size, np.float32), np.ones(size, np.float32)
+            case spaces.Box():
+                self.low, self.high = (
+                    np.clip(bound.ravel(), -LIMIT, LIMIT).astype(np.float32) for bound in (space.low, space.high)
+                )
+            case _:
+                raise ValueError(
+                    f"{name} has the space {space}, which a trial cannot show; "
+                    "supported are Box, Discrete, MultiDiscrete and MultiBinary, and for observations a flat Dict of "
+                    "those; convert the rest with a gymnasium.ObservationWrapper"
+                )
+        self.size = self.low.size
+
+    def _set_one_hot(self, sizes: Ints, starts: Ints) -> None:
+        if (width := sum(sizes.tolist())) > WIDEST:
+            raise ValueError(
+                f"{self.name} would be a one-hot vector of {width} numbers, but a trial shows at most {WIDEST}: give "
+                "the environment fewer choices, or numbers in a Box"
+            )
+        self._eyes = [np.eye(int(n), dtype=np.float32) for n in sizes]
+        self._starts = starts
+        self.low, self.high = np.zeros(width, np.float32), np.ones(width, np.float32)
+
+    def __call__(self, x: Any) -> Floats:
+        """``[n, *shape]`` to ``[n, size]``."""
+        x = np.asarray(x)
+        if x.shape[1:] != self.shape:
+            raise ValueError(f"{self.name} has the shape {x.shape[1:]}, but its space says {self.shape}")
+        if len(self._eyes) == 1:
+            return self._eyes[0].take(x.ravel() - self._starts[0], axis=0)
+        if self._eyes:
+            columns = x.reshape(len(x), -1) - self._starts
+            return np.concatenate([eye[columns[:, j]] for j, eye in enumerate(self._eyes)], axis=1)
+        return np.array(x, dtype=np.float32).reshape(len(x), self.size)
+
+    def box(self) -> spaces.Box:
+        """The space of one flattened row."""
+        return spaces.Box(self.low, self.high, dtype=np.float32)
+
+
+class _Unit(_Flat):
+    """As :class:`_Flat`, with real numbers between finite bounds brought to [-1, 1], so that none drowns the others."""
+
+    def __init__(self, name: str, space: spaces.Space[Any]) -> None:
+        super().__init__(name, space)
+        bounded = isinstance(space, spaces.Box) and space.dtype.kind == "f" and space.is_bounded()
+        self._middle = (self.high / 2 + self.low / 2) * bounded
+        self._reach = np.where(bounded & (self.high > self.low), self.high / 2 - self.low / 2, 1)
+        self.low, self.high = (((x - self._middle) / self._reach).astype(np.float32) for x in (self.low, self.high))
+
+    def __call__(self, x: Any) -> Floats:
+        """``[n, *shape]`` to ``[n, size]``."""
+        return np.clip((super().__call__(x) - self._middle) / self._reach, self.low, self.high).astype(np.float32)
+
+
+class TrialLayout:
+    """The spaces of a trial and the one place where its observations are put together.
+
+    An observation is a flat dict of float32 vectors: ``obs`` (one-hot where discrete; ``obs.NAME`` for each part of an
+    inner Dict), ``prev_action`` (one-hot where discrete, so that all zeros, "no previous action", differs from action
+    0), ``prev_reward`` ``[1]``, ``prev_done`` ``[1]`` (1 where the inner episode just ended, for whichever reason) and
+    ``time`` ``[1]`` (the step in the trial divided by the most it can have). The input is that of RL² (Duan et al.
+    2016, section 2.2). Pictures (uint8 with three axes) stay as they are. A part ``action_mask`` of an inner Dict
+    becomes ``action_mask``, one number for each choice, which the policy obeys and does not see.
+
+    Raises:
+        ValueError: a space of the family is not supported, or a mask does not fit the actions.
+    """
+
+    def __init__(self, distribution: TaskDistribution, inputs: TrialInputs | None = None) -> None:
+        self.inputs = inputs or TrialInputs()
+        self.trial_steps = distribution.trial_steps
+        self.action_space = distribution.action_space
+        if not isinstance(self.action_space, spaces.Discrete | spaces.MultiDiscrete | spaces.Box):
+            raise ValueError(
+                f"the action space {self.action_space} is not supported; a trial needs a Discrete, a MultiDiscrete or "
+                "a Box: convert it with a gymnasium.ActionWrapper"
+            )
+        self._action = _Flat("prev_action", self.action_space)
+        # No previous action is all zeros, which the space must hold too.
+        self._action.low, self._action.high = np.minimum(self._action.low, 0), np.maximum(self._action.high, 0)
+        inner = distribution.observation_space
+        parts = dict(inner.spaces) if isinstance(inner, spaces.Dict) else {}
+        self._mask = self._masks(parts.pop(MASK)) if MASK in parts else None
+        if isinstance(inner, spaces.Dict) and not parts:
+            raise ValueError(f"the observation space {inner} has nothing to see in it")
+        self._parts: dict[str, tuple[str, _Flat | _Image]] = (
+            {f"obs.{name}": (name, _part(f"obs.{name}", space)) for name, space in parts.items()}
+            if isinstance(inner, spaces.Dict)
+            else {"obs": ("", _part("obs", inner))}
+        )
+        self._task = (
+            [(name, _Unit(f"task.{name}", space)) for name, space in distribution.task_space.spaces.items()]
+            if distribution.reveal
+            else []
+        )
+        if self._task and "obs.task" in self._parts:
+            raise ValueError("reveal=True adds the key 'obs.task', but the inner observation already has a part 'task'")
+        self.observation_space = spaces.Dict(self._boxes())
+
+    def _masks(self, space: spaces.Space[Any]) -> _Flat:
+        """What reads the masks of a family whose inner observations have them."""
+        if isinstance(self.action_space, spaces.Box):
+            raise ValueError(f"{MASK} is for discrete actions, not for {self.action_space}; leave it out")
+        flat = _Flat(MASK, space)
+        if not isinstance(space, spaces.MultiBinary | spaces.Box) or flat.size != self._action.size:
+            raise ValueError(
+                f"{MASK} has the space {space}, expected a MultiBinary or Box of {self._action.size} numbers, one for "
+                f"each choice in {self.action_space}"
+            )
+        flat.low, flat.high = np.zeros_like(flat.low), np.ones_like(flat.high)
+        return flat
+
+    def _boxes(self) -> dict[str, spaces.Space[Any]]:
+        boxes = {key: part.box() for key, (_, part) in self._parts.items()}
+        if self._task:
+            bounds: list[tuple[Any, Any]] = [(flat.low, flat.high) for _, flat in self._task]
+            if self._appends_task:
+                bounds.insert(0, (boxes["obs"].low, boxes["obs"].high))
+            low, high = (np.concatenate(side) for side in zip(*bounds, strict=True))
+            boxes["obs" if self._appends_task else "obs.task"] = spaces.Box(low, high)
+        if self._mask is not None:
+            boxes[MASK] = self._mask.box()
+        rest = {
+            "prev_action": self._action.box(),
+            "prev_reward": spaces.Box(-LIMIT, LIMIT, (1,), np.float32),
+            "prev_done": spaces.Box(0.0, 1.0, (1,), np.float32),
+            "time": spaces.Box(0.0, 1.0, (1,), np.float32),
+        }
+        return {**boxes, **{name: box for name, box in rest.items() if getattr(self.inputs, name)}}
+
+    @property
+    def _appends_task(self) -> bool:
+        """Whether a revealed task goes on the end of ``obs``; else it is ``obs.task``."""
+        return "obs" in self._parts and isinstance(self._parts["obs"][1], _Flat)
+
+    def task_vector(self, tasks: TaskBatch) -> Floats | None:
+        """The flattened tasks ``[n, V]`` that :meth:`observe` appends; None where the family reveals none.
+
+        Real numbers between finite bounds are scaled to [-1, 1].
+        """
+        if not self._task:
+            return None
+        return np.concatenate([flat(tasks[name]) for name, flat in self._task], axis=1)
+
+    def observe(
+        self,
+        obs: Observations,
+        step: int | Ints,
+        actions: Array | None = None,
+        rewards: Array | None = None,
+        done: Array | None = None,
+        tasks: Floats | None = None,
+    ) -> TrialObservation:
+        """The observations of ``n`` trials side by side, in fresh arrays ``[n, ...]``.
+
+        Args:
+            obs: inner observations ``[n, ...]``, or a dict of them.
+            step: the step in the trial, of all rows or of each ``[n]``; 0 at its start.
+            actions: previous actions ``[n, ...]``; None, with ``rewards`` and ``done``, where the trial begins.
+            rewards: previous rewards ``[n]``.
+            done: ``[n]``, whether the previous step ended the inner episode.
+            tasks: what :meth:`task_vector` returned for the tasks of this trial.
+
+        Raises:
+            ValueError: an observation does not have the shape of its space.
+        """
+        parts = obs if isinstance(obs, dict) else {"": obs}
+        out: TrialObservation = {key: part(parts[name]) for key, (name, part) in self._parts.items()}
+        n = len(next(iter(out.values())))
+        if tasks is not None:
+            if self._appends_task:
+                out["obs"] = np.concatenate([out["obs"], tasks], axis=1)
+            else:
+                out["obs.task"] = tasks.copy()
+        if self._mask is not None:
+            out[MASK] = self._mask(parts[MASK])
+        use = self.inputs
+        if use.prev_action:
+            out["prev_action"] = (
+                np.zeros((n, self._action.size), np.float32) if actions is None else self._action(actions)
+            )
+        if use.prev_reward:
+            out["prev_reward"] = _column(rewards, n)
+            if use.prev_reward_scale != 1:
+                out["prev_reward"] *= np.float32(use.prev_reward_scale)
+        if use.prev_done:
+            out["prev_done"] = _column(done, n)
+        if use.time:
+            out["time"] = np.empty((n, 1), np.float32)
+            out["time"][:, 0] = step / self.trial_steps
+        return out
+
+    def check_actions(self, actions: Any, n: int) -> Array:
+        """``actions`` as an array ``[n, ...]``.
+
+        Raises:
+            TypeError: a discrete action is not an integer.
+            ValueError: the shape is wrong, or an action lies outside the space.
+        """
+        space, actions = self.action_space, np.asarray(actions)
+        if actions.shape != (n, *space.shape):  # type: ignore[misc]
+            raise ValueError(f"expected actions of shape {(n, *space.shape)}, got {actions.shape}")  # type: ignore[misc]
+        if not isinstance(space, spaces.Box) and actions.dtype.kind not in "iu":
+            raise TypeError(f"expected integer actions in {space}, got the dtype {actions.dtype}")
+        low, high = limits(space)
+        if not ((actions >= low) & (actions <= high)).all():
+            row = next(i for i in range(n) if not ((actions[i] >= low) & (actions[i] <= high)).all())
+            raise ValueError(f"action {actions[row]} of row {row} lies outside {space}")
+        return actions
+
+
+def _part(name: str, space: spaces.Space[Any]) -> _Flat | _Image:
+    return _Image(name, space) if isinstance(space, spaces.Box) and is_image(space) else _Flat(name, space)
+
+
+def _column(x: Array | None, n: int) -> Floats:
+    return np.zeros((n, 1), np.float32) if x is None else np.array(x, dtype=np.float32).reshape(n, 1)

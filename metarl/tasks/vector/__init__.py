@@ -1,0 +1,1 @@
+"""Many trials side by side, in one process or several, and the view of them for Stable-Baselines3."""

@@ -1,0 +1,240 @@
+"""Many trials side by side as arrays: the fast vector environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from metarl.tasks.family.checks import check_tasks, whole_number
+from metarl.tasks.family.distribution import BatchedEnv, TaskBatch, TaskDistribution
+from metarl.tasks.trial.env import build, pick_inputs, streams
+from metarl.tasks.trial.layout import INPUTS, TrialInputs, TrialLayout
+from metarl.tasks.vector.sync import SyncRows
+from metarl.tasks.vector.workers import WorkerRows
+from metarl.types import Array, Bools, Floats, Ints, Split, TrialObservation
+
+
+class TrialVectorEnv(VectorEnv[TrialObservation, Array, Array]):
+    """``num_envs`` trials of one family stepped as arrays, each row in a task of its own.
+
+    Where a trial is a number of steps, all rows end together; where it is a number of episodes, each ends by itself,
+    with ``terminated=True``. The step that ends a trial returns the first observations of the next one (SAME_STEP);
+    the true last ones are in ``info["final_obs"]`` (a dict of arrays ``[n, ...]``) and the new tasks in
+    ``info["task"]``, with the usual masks beside them. Inside a trial ``info`` is empty.
+
+    A family with batched dynamics of its own is stepped by those, any other by Gymnasium's sync vector environment, in
+    this process or in ``workers`` others. Where a worker fails, the trials of its rows end, marked in
+    ``info["broken_trial"]``, and others begin.
+
+    Args:
+        distribution: the family that tasks come from.
+        num_envs: number of rows.
+        inputs: the parts that travel beside the inner observation.
+        workers: processes that the rows are spread over; 0: this one.
+        worker_timeout: seconds in which a worker must answer.
+        max_restarts: workers that may be replaced before training ends in an error.
+
+    Raises:
+        ValueError: a bad number, a space that a trial cannot show, or a family that needs no workers.
+    """
+
+    def __init__(
+        self,
+        distribution: TaskDistribution,
+        num_envs: int,
+        *,
+        inputs: TrialInputs | None = None,
+        workers: int = 0,
+        worker_timeout: float = 60.0,
+        max_restarts: int = 10,
+    ) -> None:
+        whole_number("num_envs", num_envs, at_least=1)
+        self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": []}
+        self.distribution = distribution
+        self.layout = TrialLayout(distribution, inputs)
+        self.num_envs = int(num_envs)
+        self.trial_steps = distribution.trial_steps
+        self.trial_episodes = distribution.trial_episodes
+        self.single_observation_space = self.layout.observation_space
+        self.single_action_space = self.layout.action_space
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+        batched = distribution.batched(self.num_envs)
+        whole_number("workers", workers, at_least=0)
+        if batched is not None and workers:
+            raise ValueError(
+                f"{distribution.family} is stepped as arrays, which is faster in one process; leave out "
+                f"workers={workers}"
+            )
+        if workers:
+            batched = WorkerRows(distribution, self.num_envs, workers, worker_timeout, max_restarts)
+        self._batched: BatchedEnv = batched or SyncRows(distribution, self.num_envs)
+        self._steps = np.zeros(self.num_envs, np.int64)
+        self._episodes = np.zeros(self.num_envs, np.int64)
+        self._vector: Floats | None = None
+        self._tasks_rng: np.random.Generator | None = None
+        self._obs: TrialObservation | None = None
+
+    @property
+    def split(self) -> Split:
+        """The split that tasks are drawn from."""
+        return self.distribution.split
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[TrialObservation, dict[str, Any]]:
+        """Begin a trial in every row.
+
+        Args:
+            seed: decides the tasks and dynamics of this and all later trials; None goes on with the streams at hand,
+                seeded from the operating system the first time (``np_random_seed`` tells with what).
+            options: ``{"tasks": TaskBatch}`` plays these tasks in this trial.
+
+        Raises:
+            ValueError: an unknown option, or tasks of the wrong names, shapes or values.
+        """
+        tasks = None
+        if options:
+            if set(options) != {"tasks"} or not isinstance(options["tasks"], Mapping):
+                raise ValueError(f"the only reset option is {{'tasks': dict of arrays}}, got {sorted(options)}")
+            tasks = check_tasks(self.distribution, options["tasks"], self.num_envs)
+        if seed is not None or self._tasks_rng is None:
+            self._tasks_rng, self._np_random, self._np_random_seed = streams(self.distribution, seed)
+        info = self._begin_trials(self._tasks_rng, np.ones(self.num_envs, np.bool_), tasks)
+        assert self._obs is not None
+        return self._obs, info
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Close the inner environments."""
+        self._batched.close()
+
+    def step(self, actions: Array) -> tuple[TrialObservation, Array, Array, Array, dict[str, Any]]:
+        """Play one step in every row; rewards are float64, as in Gymnasium's own vector environments.
+
+        Raises:
+            gymnasium.error.ResetNeeded: :meth:`reset` was never called.
+            TypeError: a discrete action is not an integer.
+            ValueError: the actions have the wrong shape or lie outside their space.
+        """
+        if self._obs is None or self._tasks_rng is None:
+            raise gym.error.ResetNeeded("no trial is under way; call reset() first")
+        actions = self.layout.check_actions(actions, self.num_envs)
+        inner, rewards, done = self._batched.step(actions, self.np_random)
+        rewards = rewards.astype(np.float64)
+        self._steps += 1
+        ended = self._steps == self.trial_steps
+        if self.trial_episodes is not None:
+            self._episodes += done
+            ended |= self._episodes == self.trial_episodes
+        broken = self._batched.broken
+        if broken is not None:
+            ended |= broken
+        self._obs = self.layout.observe(inner, self._steps, actions, rewards, done, self._vector)
+        info: dict[str, Any] = {}
+        if ended.any():
+            info = {"final_obs": self._obs, "_final_obs": ended}
+            info |= self._begin_trials(self._tasks_rng, ended)
+            if broken is not None:
+                info |= {"broken_trial": broken, "_broken_trial": broken}
+        return self._obs, rewards, ended, np.zeros(self.num_envs, np.bool_), info
+
+    def _begin_trials(
+        self, tasks_rng: np.random.Generator, begins: Bools, tasks: TaskBatch | None = None
+    ) -> dict[str, Any]:
+        """Begin trials in the rows ``begins`` ``[n]`` and write their first observations into ``_obs``."""
+        rows = np.flatnonzero(begins)
+        tasks = self.distribution.sample_batch(tasks_rng, len(rows)) if tasks is None else tasks
+        vector = self.layout.task_vector(tasks)
+        everywhere = len(rows) == self.num_envs
+        inner = self._batched.start(tasks, self.np_random, None if everywhere else rows)
+        self._steps[rows] = self._episodes[rows] = 0
+        obs = self.layout.observe(inner, 0, tasks=vector)
+        if everywhere:
+            self._obs, self._vector = obs, vector
+            return {"task": tasks, "_task": begins}
+        assert self._obs is not None  # the first trials begin everywhere
+        self._obs = {key: part.copy() for key, part in self._obs.items()}
+        for key, part in obs.items():
+            self._obs[key][rows] = part
+        if vector is not None and self._vector is not None:
+            self._vector = self._vector.copy()
+            self._vector[rows] = vector
+        return {"task": {name: _spread(values, rows, self.num_envs) for name, values in tasks.items()}, "_task": begins}
+
+    @property
+    def resumable(self) -> bool:
+        """Whether :meth:`state_dict` works: the family has dynamics of its own, and those can be saved."""
+        return type(self._batched).state_dict is not BatchedEnv.state_dict
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that is needed to go on bit for bit, in the middle of a trial too.
+
+        Arrays and plain JSON; ``observation`` is the one that the next action answers to.
+        """
+        if self._obs is None or self._tasks_rng is None:
+            raise gym.error.ResetNeeded("there is nothing to save before the first reset()")
+        return {
+            "seed": self.np_random_seed,
+            "steps": self._steps.copy(),
+            "episodes": self._episodes.copy(),
+            "tasks_rng": self._tasks_rng.bit_generator.state,
+            "env_rng": self.np_random.bit_generator.state,
+            "observation": {k: v.copy() for k, v in self._obs.items()},
+            "task_vector": None if self._vector is None else self._vector.copy(),
+            "batched": self._batched.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what :meth:`state_dict` returned, in an environment made alike.
+
+        Raises:
+            ValueError: the state comes from an environment with other spaces or another number of rows.
+        """
+        expected = {k: (self.num_envs, *(space.shape or ())) for k, space in self.layout.observation_space.items()}
+        got = {k: np.shape(v) for k, v in state["observation"].items()}
+        if got != expected:
+            raise ValueError(f"the saved environment has observations {got}, this one {expected}; make it alike")
+        self._tasks_rng, self._np_random, _ = streams(self.distribution, 0)
+        self._tasks_rng.bit_generator.state = state["tasks_rng"]
+        self._np_random.bit_generator.state = state["env_rng"]
+        self._np_random_seed = int(state["seed"])
+        self._steps, self._episodes = np.array(state["steps"]), np.array(state["episodes"])
+        self._obs = {k: np.array(v) for k, v in state["observation"].items()}
+        self._vector = None if state["task_vector"] is None else np.array(state["task_vector"])
+        self._batched.load_state_dict(state["batched"])
+
+
+def _spread(values: Array, rows: Ints, n: int) -> Array:
+    """``[n, ...]`` with ``values`` ``[m, ...]`` in ``rows`` and zeros elsewhere, as Gymnasium's infos are."""
+    out = np.zeros((n, *values.shape[1:]), values.dtype)
+    out[rows] = values
+    return out
+
+
+def make_trial_vector(
+    family: str, num_envs: int, max_episode_steps: int | None = None, **options: Any
+) -> TrialVectorEnv:
+    """What Gymnasium calls for an id where its native vector environment is asked for.
+
+    Args:
+        family: ``"module:Class"``.
+        num_envs: number of rows.
+        max_episode_steps: Gymnasium's time limit; only that of the trial itself is accepted.
+        options: of the family (``split`` and ``reveal`` among them) and of :class:`TrialInputs`.
+
+    Raises:
+        ValueError: an unknown option or a bad value.
+    """
+    inputs = pick_inputs(options)
+    distribution = build(family, options, INPUTS)
+    if max_episode_steps not in (None, -1, distribution.trial_steps):
+        raise ValueError(
+            f"max_episode_steps={max_episode_steps}, but a trial has {distribution.trial_steps} steps; "
+            "change the family's own options instead"
+        )
+    return TrialVectorEnv(distribution, num_envs, inputs=inputs)

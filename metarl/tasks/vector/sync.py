@@ -1,0 +1,69 @@
+"""Inner environments of any Gymnasium kind as rows of a batch, stepped by Gymnasium's own vector environment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
+from metarl.tasks.family.distribution import BatchedEnv, TaskBatch, TaskDistribution
+from metarl.tasks.trial.inner import InnerRow, inner_seeds
+from metarl.types import Array, Bools, Ints, Observations
+
+
+class SyncRows(BatchedEnv):
+    """``n`` inner environments of a family in one process, in Gymnasium's ``SyncVectorEnv``.
+
+    An environment is seeded once, where its trial begins. An error that one raises goes on its way with the row, the
+    task and the seed noted on it. Observations of a step are the same arrays at every step: copy what is kept.
+
+    Args:
+        distribution: the family that tasks come from.
+        n: number of rows.
+        first: the number of the first row in notes on errors.
+    """
+
+    def __init__(self, distribution: TaskDistribution, n: int, first: int = 0) -> None:
+        self._space = distribution.observation_space
+        self._rows = np.arange(n)
+        self._inner = [InnerRow(distribution, first + row) for row in range(n)]
+        self._envs = SyncVectorEnv(
+            [partial(self._inner.__getitem__, row) for row in range(n)],
+            copy=False,
+            autoreset_mode=AutoresetMode.SAME_STEP,
+        )
+
+    def start(self, tasks: TaskBatch, rng: np.random.Generator, rows: Ints | None = None) -> Observations:
+        """Make the environments of ``tasks``, or turn those at hand into them, and reset them."""
+        rows = self._rows if rows is None else rows
+        return self.start_seeded(tasks, inner_seeds(rng, len(rows)), rows)
+
+    def start_seeded(self, tasks: TaskBatch, seeds: Ints, rows: Ints) -> Observations:
+        """As :meth:`start`, with the seed ``[m]`` of each row given."""
+        return _stack(
+            self._space,
+            [
+                self._inner[row].begin({name: values[j] for name, values in tasks.items()}, int(seeds[j]))[0]
+                for j, row in enumerate(rows)
+            ],
+        )
+
+    def step(self, actions: Array, rng: np.random.Generator | None) -> tuple[Observations, Array, Bools]:
+        """Step every row; ``rng`` is not used, each environment has a generator of its own."""
+        obs, rewards, terminated, truncated, _ = self._envs.step(actions)
+        return obs, rewards, terminated | truncated
+
+    def close(self) -> None:
+        """Close the environments."""
+        self._envs.close()
+
+
+def _stack(space: spaces.Space[Any], observations: Sequence[Any]) -> Observations:
+    """Observations of single environments as arrays ``[n, ...]``."""
+    if isinstance(space, spaces.Dict):
+        return {name: np.stack([np.asarray(one[name]) for one in observations]) for name in space.spaces}
+    return np.stack([np.asarray(one) for one in observations])

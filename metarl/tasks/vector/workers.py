@@ -1,0 +1,191 @@
+"""The rows of a family spread over worker processes, which may fail without taking the training with them."""
+
+from __future__ import annotations
+
+import pickle
+import time
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from gymnasium.vector.utils import CloudpickleWrapper, create_empty_array
+
+from metarl.tasks.family.checks import whole_number
+from metarl.tasks.family.distribution import BatchedEnv, TaskBatch, TaskDistribution
+from metarl.tasks.trial.inner import describe_trial, inner_seeds
+from metarl.tasks.vector.process import CLOSE_SECONDS, RaisedError, WorkerProcess
+from metarl.types import Array, Bools, Ints, Observations
+
+NAMED_ROWS = 8  # of a process that gave no sign, so many rows are named with task and seed
+
+
+class WorkerError(RuntimeError):
+    """A process of environments raised, hung or died, and training cannot go on."""
+
+
+class WorkerRows(BatchedEnv):
+    """``n`` inner environments of a family in ``workers`` processes, each with a ``SyncRows`` over its part.
+
+    Tasks and seeds come from the caller's streams alone, so that what is played does not depend on the number of
+    workers. A worker that raises, dies or does not answer in time is killed and replaced: its rows are
+    :attr:`broken` for that step (reward 0, end of the episode, the last observation once more) and a RuntimeWarning
+    tells the child's traceback, the tasks and the seeds.
+
+    Processes are spawned, as forking one with threads (torch's) is not safe; a script that trains must therefore guard
+    its entry with ``if __name__ == "__main__":``. They start with the first :meth:`start`.
+
+    Args:
+        distribution: the family that tasks come from.
+        n: number of rows.
+        workers: number of processes, at most ``n``.
+        timeout: seconds in which a worker must answer.
+        max_restarts: processes that may be replaced before :class:`WorkerError` is raised.
+
+    Raises:
+        ValueError: a bad number, or a family that cannot be sent to another process.
+    """
+
+    def __init__(
+        self, distribution: TaskDistribution, n: int, workers: int, timeout: float = 60.0, max_restarts: int = 10
+    ) -> None:
+        whole_number("workers", workers, at_least=1)
+        whole_number("max_restarts", max_restarts, at_least=0)
+        check_timeout(timeout)
+        if workers > n:
+            raise ValueError(f"workers={workers} for {n} rows; use at most as many workers as rows")
+        try:
+            self._payload = pickle.dumps(CloudpickleWrapper(distribution))  # type: ignore[arg-type]  # any object will do
+        except Exception as error:
+            raise ValueError(
+                f"{distribution.family} cannot be sent to worker processes ({error}); leave out of its options what "
+                "cannot be pickled, or use workers=0"
+            ) from error
+        self._timeout, self._max_restarts, self._restarts = timeout, max_restarts, 0
+        self._bounds = [(int(part[0]), int(part[-1]) + 1) for part in np.array_split(np.arange(n), workers)]
+        self._workers: list[WorkerProcess] = []
+        self._proved = False
+        self._rows = np.arange(n)
+        self._trials: list[tuple[TaskBatch, int]] = [({}, 0)] * n
+        self._last: Any = create_empty_array(distribution.observation_space, n, fn=np.zeros)
+
+    def start(self, tasks: TaskBatch, rng: np.random.Generator, rows: Ints | None = None) -> Observations:
+        """Put rows into tasks; those of a worker that fails here are :attr:`broken` in the next step.
+
+        Raises:
+            WorkerError: a worker failed when it was first used, or more failed than may be replaced.
+        """
+        rows = self._rows if rows is None else rows
+        seeds = inner_seeds(rng, len(rows))
+        for j, row in enumerate(rows):
+            self._trials[row] = ({name: values[j] for name, values in tasks.items()}, int(seeds[j]))
+        if not self._workers:
+            self._workers = [self._spawn(index) for index in range(len(self._bounds))]
+        parts = {}
+        for index, (first, end) in enumerate(self._bounds):
+            part = np.flatnonzero((rows >= first) & (rows < end))
+            if len(part) and self._try(index, self._workers[index].wait_ready):
+                mine = {name: values[part] for name, values in tasks.items()}
+                self._workers[index].ask("start_seeded", mine, seeds[part], rows[part] - first)
+                parts[index] = rows[part]
+        for index, obs in self._answers(list(parts)).items():
+            self._workers[index].lost = False
+            _write(self._last, parts[index], obs)
+        self._proved = True
+        return {k: v[rows] for k, v in self._last.items()} if isinstance(self._last, dict) else self._last[rows]
+
+    def step(self, actions: Array, rng: np.random.Generator) -> tuple[Observations, Array, Bools]:
+        """Step every row; ``rng`` is not used, each environment has a generator of its own.
+
+        Raises:
+            WorkerError: more workers failed than may be replaced.
+        """
+        at_work = [index for index, worker in enumerate(self._workers) if not worker.lost]
+        for index in at_work:
+            first, end = self._bounds[index]
+            self._workers[index].ask("step", actions[first:end], None)
+        rewards, done = np.zeros(len(self._rows)), np.ones(len(self._rows), np.bool_)
+        broken = np.ones(len(self._rows), np.bool_)
+        for index, (obs, got_rewards, got_done) in self._answers(at_work).items():
+            rows = slice(*self._bounds[index])
+            _write(self._last, rows, obs)
+            rewards[rows], done[rows], broken[rows] = got_rewards, got_done, False
+        self.broken = broken if broken.any() else None
+        return self._last, rewards, done
+
+    def close(self) -> None:
+        """End the processes; one that does not end by itself is killed."""
+        for worker in self._workers:
+            worker.ask(None)
+        deadline = time.monotonic() + CLOSE_SECONDS
+        for worker in self._workers:
+            worker.end(max(0.0, deadline - time.monotonic()))
+        self._workers = []
+
+    def _spawn(self, index: int) -> WorkerProcess:
+        first, end = self._bounds[index]
+        return WorkerProcess(self._payload, first, end - first)
+
+    def _answers(self, asked: list[int]) -> dict[int, Any]:
+        """What the workers ``asked`` answered, without those that failed."""
+        since, out = time.monotonic(), {}
+        for index in asked:
+            answer = self._try(index, partial(self._workers[index].answer, since, self._timeout))
+            if answer is not None:
+                out[index] = answer[0]
+        return out
+
+    def _try(self, index: int, call: Callable[[], Any]) -> Any:
+        """What ``call`` returns; None where the worker failed, which is then replaced."""
+        worker = self._workers[index]
+        try:
+            return call()
+        except RaisedError as error:
+            what = f"raised an error:\n{error}"
+        except TimeoutError as error:
+            what = f"{error}; it was playing\n{self._playing(index)}"
+        except EOFError:
+            worker.process.join(CLOSE_SECONDS)
+            what = f"died with exit code {worker.process.exitcode}; it was playing\n{self._playing(index)}"
+        except BaseException:  # Ctrl-C: what was asked is never read, so these processes are of no more use
+            self.close()
+            raise
+        worker.kill()
+        first, end = self._bounds[index]
+        what = f"worker {index} (rows {first} to {end - 1}) {what}"
+        if not self._proved or self._restarts == self._max_restarts:
+            self.close()
+            why = f"\nof {self._max_restarts} restarts (max_restarts) none is left" if self._proved else ""
+            raise WorkerError(f"{what}{why}")
+        self._restarts += 1
+        self._workers[index] = self._spawn(index)
+        warnings.warn(
+            f"{what}\nits trials are void and new ones begin in a new process "
+            f"(restart {self._restarts} of {self._max_restarts})",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+        return None
+
+    def _playing(self, index: int) -> str:
+        """The trials of a worker, a line each."""
+        first, end = self._bounds[index]
+        lines = [f"  row {row}: {describe_trial(*self._trials[row])}" for row in range(first, end)]
+        rest = [f"  and {len(lines) - NAMED_ROWS} more rows"] if len(lines) > NAMED_ROWS else []
+        return "\n".join(lines[:NAMED_ROWS] + rest)
+
+
+def check_timeout(seconds: float) -> None:
+    """Raise ValueError unless ``seconds`` is a finite number above 0."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < float("inf"):
+        raise ValueError(f"the seconds that a worker may take must be a number above 0, not {seconds!r}")
+
+
+def _write(out: Any, rows: Ints | slice, obs: Observations) -> None:
+    """Put observations into the rows of a batch."""
+    if isinstance(obs, dict):
+        for name, part in obs.items():
+            out[name][rows] = part
+    else:
+        out[rows] = obs

@@ -1,0 +1,36 @@
+"""A policy as an actor."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from metarl.nets.policy import MemoryPolicy
+from metarl.training.collect import to_tensors
+from metarl.types import Array, Ints, TrialObservation
+
+
+class PolicyActor:
+    """A memory policy as an actor; its memory lives from one TRIAL to the next."""
+
+    def __init__(self, policy: MemoryPolicy, deterministic: bool = False) -> None:
+        self.policy, self.deterministic = policy, deterministic
+
+    def reset(self, n: int, rng: np.random.Generator) -> None:
+        """See :class:`metarl.types.Actor`."""
+        self.device = next(self.policy.parameters()).device
+        self.state = self.policy.initial_state(n)
+        self.generator = torch.Generator(self.device).manual_seed(int(rng.integers(2**63)))
+
+    @torch.no_grad()
+    def act(self, obs: TrialObservation, begin: Ints) -> Array:
+        """See :class:`metarl.types.Actor`."""
+        step, self.state = self.policy(
+            to_tensors(obs, self.device),
+            self.state,
+            torch.as_tensor(begin, device=self.device),
+            generator=self.generator,
+            deterministic=self.deterministic,
+            donate=True,
+        )
+        return self.policy.head.to_env(step.action.cpu().numpy())
