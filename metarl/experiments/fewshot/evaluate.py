@@ -10,7 +10,8 @@ import torch
 from tqdm import tqdm
 
 from metarl.agents.fewshot.learner import FewShotLearner
-from metarl.data.fewshot import Episodes, FewShotSource, instances
+from metarl.data.episodes import Episodes, class_positions
+from metarl.data.sources import FewShotSource
 from metarl.evaluation.accuracy import IMAGES, prepared, right_in_streams
 from metarl.experiments.fewshot.build import described, make_source
 from metarl.experiments.fewshot.options import FewShotExperiment
@@ -144,7 +145,7 @@ def stream(
     for first in range(0, episodes, size):
         count = min(size, episodes - first)
         drawn = source.sample_streams(rng, count, ways, per_class, labels)
-        hit, instance = right_in_streams(learner, drawn), instances(drawn.y)
+        hit, instance = right_in_streams(learner, drawn), class_positions(drawn.y)
         by_instance.append(np.stack([(hit & (instance == k)).sum(1) / ways for k in range(1, per_class + 1)], 1))
         bar.update(count)
     each = np.concatenate(by_instance)

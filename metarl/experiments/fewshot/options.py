@@ -15,7 +15,7 @@ from metarl.agents.fewshot.context import Context
 from metarl.agents.fewshot.gradient import GradientOptions
 from metarl.config import ConfigError, apply, build, choice, load_toml
 from metarl.data.distort import Distortion
-from metarl.data.fewshot import Labels
+from metarl.data.episodes import Labels
 from metarl.data.omniglot import Scheme
 from metarl.memory.options import MemoryOptions
 from metarl.nets.images import EncoderOptions

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from metarl.agents.fewshot.learner import FewShotLearner
 from metarl.config import ConfigError, apply, to_plain
-from metarl.data.fewshot import FewShotSource
+from metarl.data.sources import FewShotSource
 from metarl.evaluation.accuracy import prepared, right_in_streams
 from metarl.experiments.fewshot.build import make_learner, make_source, training_source
 from metarl.experiments.fewshot.options import EpisodeOptions, FewShotExperiment, from_config
