@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from metarl.cli.fewshot import add_data, add_fewshot
 from metarl.cli.terminal import FAILED, OK, Parser, add_run_options, at_least, checked, refuse, tell
 from metarl.config import parse_assignment
+from metarl.types import NonFiniteError
 
 if TYPE_CHECKING:
     from metarl.experiments.rl.experiment import Trained
@@ -135,7 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = int(args.act(args))
         sys.stdout.flush()
         return status
-    except FloatingPointError as error:  # NonFiniteError, whose own name would cost importing torch
+    except NonFiniteError as error:
         print(f"metarl: {error}", file=sys.stderr)
         return FAILED
     except ValueError as error:
