@@ -136,7 +136,7 @@ def make_learner(experiment: FewShotExperiment, shape: tuple[int, ...], seed: in
                     encoder=experiment.classifier.encoder,
                     longest=longest,
                     transductive=experiment.transductive,
-                    turns=experiment.classifier.turns,
+                    rotate_support=experiment.classifier.rotate_support,
                 )
                 for _ in range(experiment.classifier.members)
             ]

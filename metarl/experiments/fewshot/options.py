@@ -67,7 +67,7 @@ class ClassifierOptions:
     memory: MemoryOptions = field(default_factory=MemoryOptions)
     readout: Readout = "linear"
     context: Context = "none"
-    turns: bool = False
+    rotate_support: bool = False
     encoder: EncoderOptions = field(default_factory=EncoderOptions)
     members: Annotated[int, Ge(1)] = 1
     """Classifiers of these options, each trained by itself on the same episodes, whose answers are averaged."""

@@ -72,7 +72,7 @@ def test_what_does_not_make_a_classifier_is_refused(settings: dict[str, Any], me
         (0, torch.zeros(SUPPORT, SIZE), r"support_x has shape \[6, 5\], expected"),
         (0, torch.zeros(BATCH, 0, SIZE), "S at least 1"),
         (0, torch.zeros(BATCH, 9, SIZE), "has 9 examples, but .* 8 at most; make it with longest=9"),
-        (1, torch.full((BATCH, SUPPORT), WAYS), "labels from 3 to 3, .* expected 0 to 2"),
+        (1, torch.full((BATCH, SUPPORT), WAYS), "labels from 3 to 3"),
         (1, torch.full((BATCH, SUPPORT), -1), "labels from -1 to -1"),
         (1, torch.zeros(BATCH, SUPPORT), r"torch.float32 .* expected whole numbers \[3, 6\]"),
         (1, torch.zeros(BATCH, SUPPORT, WAYS, dtype=torch.long), r"of shape \[3, 6, 3\], expected whole numbers"),
@@ -105,7 +105,7 @@ def test_labels_of_queries_are_looked_at_too() -> None:
 )
 def test_a_support_written_at_once_is_that_written_one_by_one(memory: dict[str, Any]) -> None:
     classifier = make(memory)
-    inside = classifier.memory
+    inside = classifier.reader.memory
     assert inside.parallel
     x, y, queries = episode()
     state = inside.initial_state(BATCH)
@@ -147,7 +147,7 @@ def test_labels_decide_what_queries_are() -> None:
 
 def test_a_memory_for_life_keeps_supports() -> None:
     classifier = make(BUFFER | {"store": "lifelong", "store_options": {"slots": 64, "hit": 1.0}})
-    store = classifier.memory.store
+    store = classifier.reader.memory.store
     assert isinstance(store, Lifelong)
     episodes = Clusters(SIZE).sample(np.random.default_rng(0), BATCH, WAYS, 2, 1)
     other = Clusters(SIZE).sample(np.random.default_rng(1), BATCH, WAYS, 2, 1)[:3]

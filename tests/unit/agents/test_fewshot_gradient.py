@@ -63,7 +63,7 @@ def numbers(x: Any) -> Tensor:
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in NEAREST], ids=str)
 def test_before_adaptation_it_guesses(kind: dict[str, Any]) -> None:
     learner, n = make(**kind, eval_steps=0), 2000
-    right = learner.right(episodes(n, shots=1, queries=2)).float().mean(1)
+    right = learner.correct(episodes(n, shots=1, queries=2)).float().mean(1)
     deviation = max(float(right.std()), 1e-3) / n**0.5
     assert abs(float(right.mean()) - 1 / WAYS) < 3 * deviation
 
@@ -82,7 +82,7 @@ def test_before_adaptation_prototypes_tell_the_nearest_mean(kind: dict[str, Any]
 @kinds
 def test_after_adaptation_it_does_better(kind: dict[str, Any]) -> None:
     learner = make(**kind, eval_steps=5, width=8)
-    assert learner.right(episodes(200, shots=2)).float().mean() > 1 / WAYS + 0.1
+    assert learner.correct(episodes(200, shots=2)).float().mean() > 1 / WAYS + 0.1
 
 
 @kinds
@@ -103,7 +103,7 @@ def test_nothing_of_test_tasks_is_left(kind: dict[str, Any]) -> None:
     first = learner(*given[:3])
     for transductive in (True, False):
         learner.transductive = transductive
-        learner.right(episodes(4, seed=1))
+        learner.correct(episodes(4, seed=1))
     assert learner.state_dict().keys() == before.keys()
     assert all(torch.equal(value, before[name]) for name, value in learner.state_dict().items())
     assert all(p.grad is None and p.requires_grad for p in learner.parameters())
