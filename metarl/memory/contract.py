@@ -365,6 +365,13 @@ class MemoryCore(nn.Module, ABC):
     output_size: int
     options: MemoryOptions
 
+    def extra_repr(self) -> str:
+        """The names of its parts, and options that are not the default ones."""
+        o, plain = self.options, MemoryOptions()
+        names = ("controller", "store", "access")
+        changed = [n for n in vars(o) if n not in names and getattr(o, n) != getattr(plain, n)]
+        return ", ".join(f"{name}={getattr(o, name)!r}" for name in (*names, *changed))
+
     @property
     def lifelong(self) -> bool:
         """Whether :meth:`consolidate` keeps anything."""
