@@ -164,7 +164,8 @@ class FewShotEvaluation:
     cells: tuple[CellResult, ...] = ()
     streams: tuple[StreamResult, ...] = ()
     train_seconds: float | None = None
-    train_episodes: int | None = None
+    train_steps: int | None = None
+    """Episodes."""
     train_seed: int | None = None
 
     def __post_init__(self) -> None:
@@ -178,6 +179,10 @@ class RecallEvaluation:
 
     kind: Literal["recall"] = "recall"
     results: tuple[RecallResult, ...]
+    train_seconds: float | None = None
+    train_steps: int | None = None
+    """Sequences."""
+    train_seed: int | None = None
 
 
 Evaluation = AgentEvaluation | FewShotEvaluation | RecallEvaluation

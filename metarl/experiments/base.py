@@ -149,13 +149,13 @@ def torch_threads(count: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def save_module(kind: str, model: nn.Module, path: Path) -> None:
-    """Write the parameters and buffers of ``model`` to a checkpoint."""
-    write_checkpoint(path, {"kind": kind}, {"model": model.state_dict()})
+def save_module(kind: str, model: nn.Module, path: Path, **facts: Any) -> None:
+    """Write the parameters and buffers of ``model`` to a checkpoint, with plain ``facts`` beside them."""
+    write_checkpoint(path, {"kind": kind, **facts}, {"model": model.state_dict()})
 
 
-def load_module(kind: str, model: nn.Module, path: Path) -> None:
-    """Read what :func:`save_module` wrote into ``model``.
+def load_module(kind: str, model: nn.Module, path: Path) -> dict[str, Any]:
+    """Read what :func:`save_module` wrote into ``model``; returns the facts.
 
     Raises:
         CheckpointError: the file is missing or damaged, of another kind, or of a model with other options.
@@ -167,3 +167,4 @@ def load_module(kind: str, model: nn.Module, path: Path) -> None:
         model.load_state_dict(groups["model"])
     except RuntimeError as error:
         raise CheckpointError(f"{path} is damaged: it doesn't fit its config.json ({error})") from None
+    return meta

@@ -8,14 +8,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from metarl.config import apply, to_plain
+from metarl.evaluation.records import write_record
 from metarl.evaluation.results import Evaluation, read_evaluation, write_evaluation
 from metarl.experiments.base import Experiment, pick_device, torch_threads
 from metarl.experiments.presets import Assignment, from_config, load_experiment
 from metarl.report.draw import draw_run
-from metarl.runs.folder import RunError, RunFolder, replacing
+from metarl.runs.folder import RunError, RunFolder
 from metarl.runs.session import training_session
 from metarl.runs.tracking import WandbMode
 from metarl.types import Split
@@ -73,9 +72,7 @@ class Run:
             write_evaluation(self.folder, evaluation)
         name = self.experiment.records
         if name is not None and not (self.folder.path / name).is_file():
-            arrays: dict[str, Any] = dict(self.experiment.record(self.model, self.seed))
-            with replacing(self.folder.path / name) as temporary, temporary.open("wb") as file:
-                np.savez_compressed(file, allow_pickle=False, **arrays)
+            write_record(self.folder.path / name, self.experiment.record(self.model, self.seed))
 
 
 def run(

@@ -106,6 +106,19 @@ def training_source(data: DataOptions, train: EpisodeOptions) -> FewShotSource:
     return source if own is None and shared is None else Distorted(source, own or Distortion(), shared)
 
 
+def check_examples(split: Split, source: FewShotSource, ways: int, shots: int, queries: int | None) -> None:
+    """Refuse episodes (streams: ``queries`` is None) for which a split has too few classes or examples.
+
+    Raises:
+        ConfigError: it has too few.
+    """
+    words = f"streams of {shots} examples of each class" if queries is None else f"{shots} shots and {queries} queries"
+    try:
+        source.check(ways, shots + (queries or 0), words)
+    except ValueError as error:
+        raise ConfigError(f"of the {split} split, {error}") from None
+
+
 def described(data: DataOptions) -> str:
     """Where the images come from, in words."""
     return DESCRIBED[data.source].format(scheme=data.scheme, folder=data.folder)

@@ -14,7 +14,7 @@ from metarl.config import ConfigError
 from metarl.data.fewshot import Episodes, FewShotSource, instances
 from metarl.evaluation.accuracy import IMAGES, correct_in_streams, prepared
 from metarl.evaluation.results import CellResult, FewShotEvaluation, StreamResult
-from metarl.experiments.fewshot.build import described, make_source
+from metarl.experiments.fewshot.build import check_examples, described, make_source
 from metarl.functional.stats import bootstrap_mean, standard_error
 from metarl.seeding import numpy_rng
 from metarl.types import Array, Bools, Split
@@ -66,13 +66,14 @@ def evaluate(
     source = make_source(data, split, rotations=options.rotations)
     work = episodes * (len(options.cells) + len(options.streams))
     examples = episodes * sum(ways * (shots + options.queries) for ways, shots in options.cells)
-    try:
-        with tqdm(total=work, unit="episode", disable=quiet or None) as bar, torch.no_grad():
-            held, answer = prepared(learner, source, examples)
-            cells = [of_setting(answer, held, *each, options.queries, episodes, seed, bar) for each in options.cells]
-            streams = [of_streams(learner, source, experiment, n, episodes, seed, bar) for n in options.streams]
-    except ValueError as error:
-        raise ConfigError(f"of the {split} split, {error}") from None
+    for ways, shots in options.cells:
+        check_examples(split, source, ways, shots, options.queries)
+    for ways in options.streams:
+        check_examples(split, source, ways, experiment.train.shots, None)
+    with tqdm(total=work, unit="episode", disable=quiet or None) as bar, torch.no_grad():
+        held, answer = prepared(learner, source, examples)
+        cells = [of_setting(answer, held, *each, options.queries, episodes, seed, bar) for each in options.cells]
+        streams = [of_streams(learner, source, experiment, n, episodes, seed, bar) for n in options.streams]
     memory = experiment.classifier or experiment.stream
     return FewShotEvaluation(
         learner=experiment.name,

@@ -16,9 +16,16 @@ from metarl.config import ConfigError
 from metarl.data.fewshot import FewShotSource
 from metarl.data.omniglot import found
 from metarl.evaluation.accuracy import correct_in_streams, prepared
+from metarl.evaluation.records import EPISODES
 from metarl.evaluation.results import FewShotEvaluation
 from metarl.experiments.base import Experiment, Learned, load_module, save_module
-from metarl.experiments.fewshot.build import described, make_learner, make_source, training_source
+from metarl.experiments.fewshot.build import (
+    check_examples,
+    described,
+    make_learner,
+    make_source,
+    training_source,
+)
 from metarl.experiments.fewshot.evaluate import evaluate, record
 from metarl.experiments.fewshot.options import (
     ClassifierOptions,
@@ -28,7 +35,6 @@ from metarl.experiments.fewshot.options import (
     Setting,
     StreamOptions,
 )
-from metarl.report.fewshot_kept import FILE
 from metarl.runs.session import Session
 from metarl.seeding import numpy_rng, sequence, split_key
 from metarl.training.supervised import SupervisedOptions, Validation, fit
@@ -45,7 +51,7 @@ class FewShotExperiment(Experiment):
     kind: ClassVar[str] = "fewshot"
     axis: ClassVar[str] = "episodes"
     unit: ClassVar[str] = "episodes"
-    records: ClassVar[str | None] = FILE
+    records: ClassVar[str | None] = EPISODES
 
     fit: SupervisedOptions
     data: DataOptions = field(default_factory=DataOptions)
@@ -129,27 +135,19 @@ class FewShotExperiment(Experiment):
     def _check_episodes(self) -> None:
         train, test = self.train, self.eval
         fixed = self.gradient is not None and self.gradient.head == "each"
-        sources = {"train": training_source(self.data, train)}
-        sources["validation"] = make_source(self.data, "validation", rotations=False)
-        sources["test"] = make_source(self.data, "test", rotations=test.rotations)
-
-        def check(split: str, ways: int, shots: int, queries: int | None) -> None:
-            words = f"{shots} shots and {queries} queries"
-            if queries is None:
-                words = f"streams of {shots} examples of each class"
-            try:
-                sources[split].check(ways, shots + (queries or 0), words)
-            except ValueError as error:
-                raise ConfigError(f"of the {split} split, {error}") from None
-
+        training = training_source(self.data, train)
+        validation = make_source(self.data, "validation", rotations=False)
+        tests = make_source(self.data, "test", rotations=test.rotations)
         if self.stream is not None:
-            for split, ways in (("train", train.ways), ("validation", train.ways), *(("test", n) for n in test.streams)):
-                check(split, ways, train.shots, None)
+            check_examples("train", training, train.ways, train.shots, None)
+            check_examples("validation", validation, train.ways, train.shots, None)
+            for ways in test.streams:
+                check_examples("test", tests, ways, train.shots, None)
         else:
-            check("train", train.ways, train.shots, train.queries)
-            check("validation", *test.validation, test.queries)
+            check_examples("train", training, train.ways, train.shots, train.queries)
+            check_examples("validation", validation, *test.validation, test.queries)
         for ways, shots in test.cells:
-            check("test", ways, shots, test.queries)
+            check_examples("test", tests, ways, shots, test.queries)
             if fixed and ways != self.ways:
                 raise ConfigError(
                     f"eval.cells asks for {ways} ways, but the head of this learner by gradient descent is made for "

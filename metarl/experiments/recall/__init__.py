@@ -1,1 +1,1 @@
-"""Benchmarks of memories: what is measured, of whom, and how many cells of it side by side."""
+"""Recall: memories on sequence tasks, one at a time or many side by side."""

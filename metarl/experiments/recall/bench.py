@@ -1,64 +1,65 @@
-"""Many cells, some at a time in processes of their own; each result is kept at once, and none is measured twice."""
+"""Many cells of the recall benchmark, several at a time; each result is written at once and never measured again."""
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import signal
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict
+from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
-from metarl.bench.recall import Cell, Result, measure, options_of
-from metarl.config import build
-from metarl.runs.folder import replacing
+from tqdm import tqdm
+
+from metarl.config import ConfigError
+from metarl.evaluation.recall import RecallCell, RecallResult
+from metarl.evaluation.results import RecallEvaluation, read_evaluation, write_evaluation
+from metarl.experiments.recall.experiment import measure, options_of
+from metarl.runs.folder import RunError
 
 FILE = "recall.json"
-Outcome = Result | FloatingPointError
-"""What came of a cell; the error where a number was not finite."""
+Outcome = RecallResult | FloatingPointError
+"""The result of a cell, or the error where a number was not finite."""
 
 
 def complete(
-    cells: Sequence[Cell],
+    cells: Sequence[RecallCell],
     folder: str | Path,
     *,
     jobs: int = 1,
     imports: Sequence[str] = (),
-) -> list[Result]:
-    """Measure those cells that ``folder`` has no result of, and give the results of all, in their order.
+    device: str = "cpu",
+) -> list[RecallResult]:
+    """Measure the cells that ``folder`` has no result for, and return the results of all, in their order.
 
-    A line is printed for each that is done, above a progress bar where somebody looks.
+    A line is printed for each finished cell, above a progress bar where stderr is a terminal.
 
     Args:
         cells: what to measure.
-        folder: where ``recall.json`` is, or will be; it is written anew after every cell.
-        jobs: cells at a time; one is measured in this process.
-        imports: modules that register parts of memories, for the processes.
+        folder: where ``recall.json`` is, or will be; it is written after every cell.
+        jobs: cells at a time; with 1, they are measured in this process.
+        imports: modules that register parts of memories, for the other processes.
+        device: the torch device.
 
     Raises:
-        ValueError: ``recall.json`` is damaged, or a candidate can't be given so many parameters.
+        ConfigError: ``recall.json`` is damaged, or a memory can't be given as many parameters.
         FloatingPointError: some cells met numbers that are not finite; the others are done and kept.
     """
-    from tqdm import tqdm
-
     path = Path(folder) / FILE
     kept = read(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     done = [result.cell for result in kept]
     todo = [cell for cell in cells if cell not in done]
     for cell in todo:
-        options_of(cell)  # what can't be measured is said before hours have gone by
+        options_of(cell)  # what can't be measured is refused before hours have gone by
     failed: list[str] = []
-    here = len(cells) - len(todo)
-    with tqdm(total=len(cells), initial=here, unit="cell", disable=not sys.stderr.isatty()) as bar:
-        for cell, outcome in run(todo, jobs, imports):
-            if isinstance(outcome, Result):
+    with tqdm(total=len(cells), initial=len(cells) - len(todo), unit="cell", disable=not sys.stderr.isatty()) as bar:
+        for cell, outcome in run(todo, jobs, imports, device):
+            if isinstance(outcome, RecallResult):
                 kept.append(outcome)
-                write(path, kept)
+                write_evaluation(path, RecallEvaluation(results=tuple(kept)))
                 line = described(outcome)
             else:
                 failed.append(f"{cell.task} by {cell.memory}")
@@ -70,20 +71,23 @@ def complete(
     return [next(result for result in kept if result.cell == cell) for cell in cells]
 
 
-def run(cells: Sequence[Cell], jobs: int = 1, imports: Sequence[str] = ()) -> Iterator[tuple[Cell, Outcome]]:
-    """Measure ``cells``, ``jobs`` of them at a time, and give each when it is done.
+def run(
+    cells: Sequence[RecallCell], jobs: int = 1, imports: Sequence[str] = (), device: str = "cpu"
+) -> Iterator[tuple[RecallCell, Outcome]]:
+    """Measure ``cells``, ``jobs`` of them at a time, and yield each when it is done.
 
-    Where the caller goes away before the end, so do the processes.
+    When the generator is closed early, its processes end too.
     """
+    attempt = partial(_attempt, device=device)
     if jobs == 1 or len(cells) < 2:
         for cell in cells:
-            yield cell, _attempt(cell)
+            yield cell, attempt(cell)
         return
     others = {process.pid for process in multiprocessing.active_children()}
     context = multiprocessing.get_context("spawn")  # a fork would share the threads of torch
     pool = ProcessPoolExecutor(min(jobs, len(cells)), context, _prepare, (tuple(imports),))
     try:
-        waiting = {pool.submit(_attempt, cell): cell for cell in cells}
+        waiting = {pool.submit(attempt, cell): cell for cell in cells}
         for future in as_completed(waiting):
             yield waiting[future], future.result()
     except BaseException:
@@ -96,7 +100,7 @@ def run(cells: Sequence[Cell], jobs: int = 1, imports: Sequence[str] = ()) -> It
         pool.shutdown()
 
 
-def described(result: Result) -> str:
+def described(result: RecallResult) -> str:
     """A result in a line."""
     cell = result.cell
     return (
@@ -105,42 +109,31 @@ def described(result: Result) -> str:
     )
 
 
-def read(path: str | Path) -> list[Result]:
-    """The results of a file; none where there is no file yet.
+def read(path: Path) -> list[RecallResult]:
+    """The results in a file; none where there is no file yet.
 
     Raises:
-        ValueError: the file is damaged, or was not written by :func:`write`.
+        ConfigError: the file is damaged, or holds something else.
     """
-    path = Path(path)
-    if not path.exists():
-        return []
     try:
-        data: Any = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(data, list):
-            raise TypeError("expected a JSON list")
-        return [build(Result, item, "result") for item in data]
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(
-            f"{path} holds no results of the benchmark: {error}; move it away or give another folder"
-        ) from None
+        kept = read_evaluation(path)
+    except RunError as error:
+        reason = str(error).partition(";")[0]
+        raise ConfigError(f"{reason}; expected results of the benchmark: move it away or give another folder") from None
+    if kept is not None and not isinstance(kept, RecallEvaluation):
+        raise ConfigError(f"{path} holds no results of the recall benchmark; move it away or give another folder")
+    return [] if kept is None else list(kept.results)
 
 
-def write(path: str | Path, results: Sequence[Result]) -> None:
-    """Write results to a file, whole or not at all."""
-    with replacing(path) as temporary:
-        text = json.dumps([asdict(result) for result in results], indent=2, allow_nan=False)
-        temporary.write_text(text + "\n", encoding="utf-8")
-
-
-def _attempt(cell: Cell) -> Outcome:
+def _attempt(cell: RecallCell, device: str) -> Outcome:
     try:
-        return measure(cell)
+        return measure(cell, device=device)
     except FloatingPointError as error:
         return error
 
 
 def _prepare(imports: Sequence[str]) -> None:
-    """In a process of its own: an interrupt is the parent's business."""
+    """Set up a worker process; only the parent handles an interrupt."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for module in imports:
         import_module(module)

@@ -1,11 +1,9 @@
-"""Who takes part in the recall benchmark, and how large each is made so that all have as many parameters."""
+"""The memories of the recall benchmark, each sized to have the same number of parameters."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
-from metarl.config import choice
 from metarl.data.sequences import RecallTask
 from metarl.memory.options import MemoryOptions
 from metarl.memory.registry import ACCESSES, CONTROLLERS, NATIVE, STORES, build_core, why_not
@@ -27,15 +25,15 @@ SUITE = (
     "delta+native",
     "neural+native",
 )
-"""The candidates of the benchmark, in the order in which they are shown."""
+"""The memories that the benchmark compares by default, in the order in which they are shown."""
 TOLERANCE = 0.1
-"""How far a candidate's parameters may be from the number that all are to have."""
+"""How far the parameters of a memory may be from the wanted number, as a share of it."""
 LAYERS = {"mingru": 2, "window": 2}
-"""Controllers that need two layers to find what stood beside a key, as it comes one step later."""
+"""Controllers that need two layers to recall what belongs to a key, because it is shown one step later."""
 
 
 def candidates() -> dict[str, MemoryOptions]:
-    """All that can take part: controllers alone, and ``STORE+ACCESS`` under a feed-forward controller of one layer."""
+    """Every memory that can be compared: a controller alone, or ``STORE+ACCESS`` with a feed-forward controller."""
     alone = MemoryOptions(store="none", access="none")
     found = {
         name: replace(alone, controller=name, controller_options={"layers": LAYERS[name]} if name in LAYERS else {})
@@ -49,15 +47,6 @@ def candidates() -> dict[str, MemoryOptions]:
     return found
 
 
-def named(names: Sequence[str], known: Sequence[str], what: str) -> list[str]:
-    """``names`` in their order, each once.
-
-    Raises:
-        ConfigError: one is unknown; the message says what there is.
-    """
-    return [choice(name, known, what) for name in dict.fromkeys(names)]
-
-
 def classifier(options: MemoryOptions, task: RecallTask) -> SequenceClassifier:
     """A model of ``options`` for ``task``, with weights from torch's generator."""
     sizes = task.sizes
@@ -65,21 +54,21 @@ def classifier(options: MemoryOptions, task: RecallTask) -> SequenceClassifier:
 
 
 def parameters(model: SequenceClassifier) -> int:
-    """How many numbers are trained."""
+    """The number of trained parameters."""
     return sum(p.numel() for p in model.parameters())
 
 
 def sized(options: MemoryOptions, task: RecallTask, wanted: int, name: str) -> MemoryOptions:
-    """``options`` with the controller's ``hidden_size`` that brings the whole model nearest to ``wanted`` parameters.
+    """``options`` with the controller's ``hidden_size`` whose model has closest to ``wanted`` parameters.
 
     Args:
-        options: of the candidate.
-        task: what it is for: inputs and answers are part of the model.
+        options: of the memory.
+        task: its inputs and answers are part of the model.
         wanted: parameters of core and head together.
-        name: of the candidate, for the error.
+        name: of the memory, for the error.
 
     Raises:
-        ValueError: no size comes within :data:`TOLERANCE` of it; the message says which number would do.
+        ValueError: no size comes within :data:`TOLERANCE`; the message names the nearest number.
     """
     step = getattr(CONTROLLERS[options.controller].load()[1](**options.controller_options), "heads", 1)
 

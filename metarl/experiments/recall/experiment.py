@@ -1,24 +1,30 @@
-"""One cell of the recall benchmark: a candidate is trained on a task, and tested on sequences drawn for the test."""
+"""A memory on a recall task as an experiment: trained with several step sizes, tested on fresh sequences."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Annotated, NamedTuple
+from pathlib import Path
+from typing import Annotated, ClassVar, NamedTuple, Self
 
 import numpy as np
 import torch
-from annotated_types import Ge, Gt
+from annotated_types import Ge
 from torch import Tensor
 
-from metarl.bench.candidates import candidates, classifier, parameters, sized
+from metarl.config import ConfigError, choice
 from metarl.data.recall import RECALL_TASKS, TEST_SEQUENCES
-from metarl.data.sequences import RecallTask, Sequences
+from metarl.data.sequences import RecallTask
+from metarl.evaluation.recall import RecallCell, RecallResult, RecallSettings
+from metarl.evaluation.results import RecallEvaluation
+from metarl.experiments.base import Experiment, Learned, load_module, save_module, torch_threads
+from metarl.experiments.recall.candidates import candidates, classifier, parameters, sized
 from metarl.functional.stats import standard_error
 from metarl.memory.options import MemoryOptions
 from metarl.nets.sequence import SequenceClassifier, asked_loss
+from metarl.runs.session import Session
 from metarl.seeding import torch_rng
 from metarl.training.supervised import SupervisedOptions, Trained, Validation, fit
 from metarl.types import CoreInput, Floats, Split
@@ -32,180 +38,234 @@ AT_ONCE = 500
 """Sequences that are tested side by side."""
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What all candidates are given alike."""
+@dataclass
+class RecallModel:
+    """A memory core as a classifier of sequences, and how it was trained."""
 
-    updates: Annotated[int, Ge(1)] | None = 3000
-    """Most updates in all; None: as many as there is time for."""
-    seconds: Annotated[float, Gt(0)] | None = None
-    """Longest training in all."""
-    batch: Annotated[int, Ge(1)] = 64
-    """Fresh sequences in each update."""
-    parameters: Annotated[int, Ge(1)] = 40_000
-    """Of the whole model, within 10 %."""
-    key_size: Annotated[int, Ge(1)] = 32
-    """Width of keys and of values."""
-    learning_rates: tuple[Annotated[float, Gt(0)], ...] = (3e-3, 1e-2)
-    """Adam's step sizes, each tried anew with an equal part of the budget, over which it falls to a tenth; what did
-    best on validation sequences is tested."""
-    target: float | None = 0.999
-    """Training ends early at this accuracy on validation sequences, without further step sizes; None: never."""
-
-    def __post_init__(self) -> None:
-        if self.updates is None and self.seconds is None:
-            raise ValueError("the benchmark's budget has no end: give updates, seconds or both")
-        if not self.learning_rates:
-            raise ValueError("the benchmark has no learning rate to train with; give one or more")
-        if self.updates is not None and self.updates < len(self.learning_rates):
-            raise ValueError(
-                f"{self.updates} updates can't be parted among {len(self.learning_rates)} learning rates; give more"
-            )
-
-    def training(self, rate: float) -> SupervisedOptions:
-        """How the part of the budget that belongs to one learning rate is used."""
-        parts = len(self.learning_rates)
-        return SupervisedOptions(
-            updates=None if self.updates is None else self.updates // parts,
-            seconds=None if self.seconds is None else self.seconds / parts,
-            learning_rate=rate,
-            learning_rate_end=rate / 10,
-            warmup=WARMUP,
-            validate_every=VALIDATE_EVERY,
-            target=self.target,
-        )
+    net: SequenceClassifier
+    options: MemoryOptions
+    """With the size of the controller that gives it the wanted number of parameters."""
+    training: dict[str, float] = field(default_factory=dict)
+    """``learning_rate``, ``validation``, ``updates`` and ``seconds`` of :class:`RecallResult`."""
 
 
-@dataclass(frozen=True)
-class Cell:
-    """What is measured."""
+@dataclass(frozen=True, kw_only=True)
+class RecallExperiment(Experiment):
+    """A memory that is trained and tested on a recall task."""
 
-    task: str
-    """The name of a task."""
-    memory: str
-    """The name of a candidate."""
-    seed: Annotated[int, Ge(0)] = 0
-    settings: Settings = field(default_factory=Settings)
+    kind: ClassVar[str] = "recall"
+    axis: ClassVar[str] = "sequences"
+    unit: ClassVar[str] = "sequences"
+
+    task: str = "associative"
+    """The name of a task of :data:`metarl.data.recall.RECALL_TASKS`."""
+    memory: str = "episodic+attention"
+    """A controller, or STORE+ACCESS; see ``metarl list memories``."""
     sizes: dict[str, int] = field(default_factory=dict)
-    """All fields of the task; those left out are filled in with its defaults."""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "sizes", dict(vars(self.make_task())))  # so that equal cells compare equal
-
-    def make_task(self) -> RecallTask:
-        """The task itself."""
-        return RECALL_TASKS[self.task](**self.sizes)
-
-
-@dataclass(frozen=True)
-class Result:
-    """What came of a cell."""
-
-    cell: Cell
-    accuracy: float
-    """The share of right answers on the test sequences."""
-    se: float
-    """Its standard error over sequences."""
-    sequences: int
+    """Fields of the task; those left out take its defaults."""
+    fit: RecallSettings = field(default_factory=RecallSettings)
+    sequences: Annotated[int, Ge(1)] = TEST_SEQUENCES
     """Test sequences."""
-    chance: float
-    """The best accuracy without a memory."""
-    validation: float
-    """Accuracy on validation sequences when its training ended."""
-    parameters: int
-    hidden_size: int
-    """Units of the controller that make it so many parameters."""
-    learning_rate: float
-    """The one that did best on validation sequences."""
-    updates: int
-    """Updates in all, with every learning rate that was tried."""
-    seconds: float
-    """Of training, likewise, validation included."""
+    threads: Annotated[int, Ge(1)] | None = 1
+
+    def cell(self, seed: int) -> RecallCell:
+        """The same as a cell of the benchmark."""
+        return RecallCell(self.task, self.memory, seed, self.fit, self.sizes)
+
+    def describe(self) -> str:
+        """See :class:`Experiment`."""
+        return f"task: {self.task}, memory: {self.memory}"
+
+    def check(self) -> Self:
+        """See :class:`Experiment`."""
+        choice(self.task, RECALL_TASKS, "task")
+        choice(self.memory, candidates(), "memory")
+        try:
+            options_of(self.cell(0))
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"recall: {error}") from None
+        return self
+
+    def build(self, seed: int, device: torch.device) -> RecallModel:
+        """See :class:`Experiment`."""
+        return build(self.cell(seed), device)
+
+    def learn(self, model: RecallModel, session: Session) -> Learned:
+        """See :class:`Experiment`."""
+        with session.stoppable(), session.bar(self.fit.updates, "update") as bar:
+
+            def progress(updates: int, rate: float, state: Validation) -> None:
+                row = {"train/loss": state.loss, "validation/accuracy": state.accuracy, "train/learning_rate": rate}
+                session.tracker.log(row, step=updates * self.fit.batch)
+                bar.update(updates - bar.n)
+                bar.set_description(f"training, loss {state.loss:.3f}, accuracy {state.accuracy:.2%}", refresh=False)
+
+            train(model, self.cell(session.seed), progress, lambda: session.stopped)
+        self.save(model, session.folder.checkpoint)
+        return Learned(int(model.training["updates"]) * self.fit.batch)
+
+    def evaluate(
+        self, model: RecallModel, *, split: Split = "test", n: int | None = None, seed: int = 0, quiet: bool = False
+    ) -> RecallEvaluation:
+        """See :class:`Experiment`; ``n`` counts sequences."""
+        if split == "train":
+            raise ConfigError("a memory is tested on sequences that it was not trained on; use validation or test")
+        return RecallEvaluation(results=(test(model, self.cell(seed), split, self.sequences if n is None else n),))
+
+    def save(self, model: RecallModel, path: Path) -> None:
+        """See :class:`Experiment`."""
+        save_module(self.kind, model.net, path, training=model.training)
+
+    def load(self, path: Path, device: torch.device) -> RecallModel:
+        """See :class:`Experiment`."""
+        model = self.build(0, device)
+        model.training = load_module(self.kind, model.net, path)["training"]
+        model.net.eval()
+        return model
 
 
-def options_of(cell: Cell) -> MemoryOptions:
-    """The candidate of a cell, brought to its size.
+def build(cell: RecallCell, device: torch.device) -> RecallModel:
+    """The untrained model of a cell; the global random generators stay as they were.
 
     Raises:
-        ValueError: it can't be given so many parameters.
+        ValueError: the memory can't be given as many parameters.
+    """
+    options = options_of(cell)
+    with torch.random.fork_rng():
+        return RecallModel(_net(cell, options, device), options)
+
+
+def options_of(cell: RecallCell) -> MemoryOptions:
+    """The memory of a cell, with the controller's size that gives it the wanted number of parameters.
+
+    Raises:
+        ValueError: no size does.
     """
     options = replace(candidates()[cell.memory], key_size=cell.settings.key_size)
     if options.store != "none":
         options = replace(options, value_size=cell.settings.key_size)
-    with torch.random.fork_rng(devices=[]):  # models are built to be counted
+    with torch.random.fork_rng():  # models are built to be counted
         return sized(options, cell.make_task(), cell.settings.parameters, cell.memory)
 
 
-def measure(
-    cell: Cell, progress: Callable[[Validation], object] = lambda validation: None, sequences: int = TEST_SEQUENCES
-) -> Result:
-    """Train and test on one thread; nothing else that is random is touched.
-
-    Args:
-        cell: what to measure.
-        progress: told of each validation.
-        sequences: how many to test on.
-
-    Raises:
-        NonFiniteError: a loss or gradient is not finite.
-        ValueError: the candidate can't be given so many parameters.
-    """
-    task, given, options = cell.make_task(), cell.settings, options_of(cell)
-    with one_thread(), torch.random.fork_rng(devices=[]):
-        validation = list(_batches(task, "validation", AT_ONCE, VALIDATION_SEQUENCES, cell.seed))
-
-        def attempt(rate: float) -> Attempt:
-            torch.manual_seed(torch_rng(cell.seed, "init").initial_seed())
-            model = classifier(options, task)
-            training = _batches(task, "train", given.batch, None, cell.seed)
-            name = f"{cell.task} by {cell.memory}"
-            accuracy = partial(_accuracy, validation)
-            trained = fit(model, _loss, training, given.training(rate), validate=accuracy, progress=progress, name=name)
-            return Attempt(trained.curve[-1].accuracy, rate, model, trained)
-
-        attempts: list[Attempt] = []
-        for rate in given.learning_rates:
-            attempts.append(attempt(rate))
-            if given.target is not None and attempts[-1].accuracy >= given.target:
-                break
-        best = max(attempts, key=lambda each: each.accuracy)
-        best.model.eval()
-        with torch.no_grad():
-            tested = _batches(task, "test", AT_ONCE, sequences, cell.seed)
-            right = np.concatenate([_right(best.model, batch) for batch in tested])
-    return Result(
-        cell=cell,
-        accuracy=float(right.mean()),
-        se=standard_error(right),
-        sequences=len(right),
-        chance=task.chance,
-        validation=best.accuracy,
-        parameters=parameters(best.model),
-        hidden_size=options.controller_options["hidden_size"],
-        learning_rate=best.rate,
-        updates=sum(each.trained.updates for each in attempts),
-        seconds=round(sum(each.trained.seconds for each in attempts), 2),
+def training_options(settings: RecallSettings, rate: float) -> SupervisedOptions:
+    """Training with one learning rate, in its share of the budget."""
+    shares = len(settings.learning_rates)
+    return SupervisedOptions(
+        updates=None if settings.updates is None else settings.updates // shares,
+        seconds=None if settings.seconds is None else settings.seconds / shares,
+        learning_rate=rate,
+        learning_rate_end=rate / 10,
+        warmup=WARMUP,
+        validate_every=VALIDATE_EVERY,
+        target=settings.target,
     )
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch take one thread, so that times can be compared whatever runs beside."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+def train(
+    model: RecallModel,
+    cell: RecallCell,
+    progress: Callable[[int, float, Validation], object] = lambda updates, rate, validation: None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> None:
+    """Train anew with each learning rate, until one reaches the target; the best on validation sequences stays.
+
+    Args:
+        model: of :func:`build`; it is left in evaluation mode.
+        cell: the task, the seed and the budget.
+        progress: called after each validation with the updates so far over all learning rates, and the one at hand.
+        stopped: whether to stop early.
+
+    Raises:
+        NonFiniteError: a loss or gradient is not finite.
+    """
+    task, settings, device = cell.make_task(), cell.settings, next(model.net.parameters()).device
+    held = list(_batches(task, "validation", AT_ONCE, VALIDATION_SEQUENCES, cell.seed, device))
+    attempts: list[_Attempt] = []
+    for rate in settings.learning_rates:
+        before = sum(attempt.trained.updates for attempt in attempts)
+        fresh = _batches(task, "train", settings.batch, None, cell.seed, device)
+        with torch.random.fork_rng():
+            net = _net(cell, model.options, device)
+            trained = fit(
+                net,
+                _loss,
+                itertools.takewhile(lambda _: not stopped(), fresh),
+                training_options(settings, rate),
+                validate=partial(_accuracy, held),
+                progress=lambda state, before=before, rate=rate: progress(before + state.updates, rate, state),
+                name=f"{cell.task} by {cell.memory}",
+            )
+        accuracy = trained.curve[-1].accuracy if trained.curve else 0.0  # none where it was stopped at once
+        attempts.append(_Attempt(accuracy, rate, net, trained))
+        if stopped() or (settings.target is not None and accuracy >= settings.target):
+            break
+    best = max(attempts, key=lambda attempt: attempt.accuracy)
+    model.net.load_state_dict(best.net.state_dict())
+    model.net.eval()
+    model.training = {
+        "learning_rate": best.rate,
+        "validation": best.accuracy,
+        "updates": sum(attempt.trained.updates for attempt in attempts),
+        "seconds": round(sum(attempt.trained.seconds for attempt in attempts), 2),
+    }
 
 
-class Attempt(NamedTuple):
+@torch.no_grad()
+def test(model: RecallModel, cell: RecallCell, split: Split = "test", sequences: int = TEST_SEQUENCES) -> RecallResult:
+    """The accuracy of a trained model on fresh sequences.
+
+    Args:
+        model: trained.
+        cell: the task and the seed of the sequences.
+        split: validation or test.
+        sequences: how many.
+    """
+    task, device = cell.make_task(), next(model.net.parameters()).device
+    correct = np.concatenate(
+        [_correct(model.net, batch) for batch in _batches(task, split, AT_ONCE, sequences, cell.seed, device)]
+    )
+    known = model.training
+    return RecallResult(
+        cell=cell,
+        accuracy=float(correct.mean()),
+        se=standard_error(correct),
+        sequences=len(correct),
+        chance=task.chance,
+        validation=known["validation"],
+        parameters=parameters(model.net),
+        hidden_size=model.options.controller_options["hidden_size"],
+        learning_rate=known["learning_rate"],
+        updates=int(known["updates"]),
+        seconds=known["seconds"],
+    )
+
+
+def measure(cell: RecallCell, sequences: int = TEST_SEQUENCES, device: torch.device | str = "cpu") -> RecallResult:
+    """Train and test a cell on one thread, so that times can be compared whatever else runs.
+
+    Args:
+        cell: what to measure.
+        sequences: how many to test on.
+        device: the torch device.
+
+    Raises:
+        NonFiniteError: a loss or gradient is not finite.
+        ValueError: the memory can't be given as many parameters.
+    """
+    with torch_threads(1):
+        model = build(cell, torch.device(device))
+        train(model, cell)
+        return test(model, cell, sequences=sequences)
+
+
+class _Attempt(NamedTuple):
     """A training with one learning rate."""
 
     accuracy: float
     """On validation sequences at its end."""
     rate: float
-    model: SequenceClassifier
+    net: SequenceClassifier
     trained: Trained
 
 
@@ -216,27 +276,32 @@ class _Batch(NamedTuple):
     asked: Tensor
 
 
-def _batches(task: RecallTask, split: Split, size: int, total: int | None, seed: int) -> Iterator[_Batch]:
+def _net(cell: RecallCell, options: MemoryOptions, device: torch.device) -> SequenceClassifier:
+    """A net with the initial parameters of the cell's seed; torch's generator is seeded with it too."""
+    torch.manual_seed(torch_rng(cell.seed, "init").initial_seed())
+    return classifier(options, cell.make_task()).to(device)
+
+
+def _batches(
+    task: RecallTask, split: Split, size: int, total: int | None, seed: int, device: torch.device
+) -> Iterator[_Batch]:
     for drawn in task.batches(split, size, total=total, seed=seed):
-        yield _tensors(drawn)
+        now, feedback, begin, target, asked = (
+            torch.from_numpy(array).to(device)
+            for array in (drawn.now, drawn.feedback, drawn.begin, drawn.target, drawn.asked)
+        )
+        yield _Batch(CoreInput(now, feedback), begin, target, asked)
 
 
-def _tensors(drawn: Sequences) -> _Batch:
-    now, feedback, begin, target, asked = (
-        torch.from_numpy(array) for array in (drawn.now, drawn.feedback, drawn.begin, drawn.target, drawn.asked)
-    )
-    return _Batch(CoreInput(now, feedback), begin, target, asked)
+def _loss(net: SequenceClassifier, batch: _Batch) -> Tensor:
+    return asked_loss(net(batch.x, batch.begin), batch.target, batch.asked)
 
 
-def _loss(model: SequenceClassifier, batch: _Batch) -> Tensor:
-    return asked_loss(model(batch.x, batch.begin), batch.target, batch.asked)
+def _accuracy(batches: Sequence[_Batch], net: SequenceClassifier) -> float:
+    return float(np.concatenate([_correct(net, batch) for batch in batches]).mean())
 
 
-def _accuracy(batches: Sequence[_Batch], model: SequenceClassifier) -> float:
-    return float(np.concatenate([_right(model, batch) for batch in batches]).mean())
-
-
-def _right(model: SequenceClassifier, batch: _Batch) -> Floats:
-    """``[B]``: the share of right answers in each sequence."""
-    hit = (model(batch.x, batch.begin).argmax(-1) == batch.target) & batch.asked
-    return (hit.sum(0) / batch.asked.sum(0)).double().numpy()
+def _correct(net: SequenceClassifier, batch: _Batch) -> Floats:
+    """``[B]``: the share of correct answers in each sequence."""
+    hit = (net(batch.x, batch.begin).argmax(-1) == batch.target) & batch.asked
+    return (hit.sum(0) / batch.asked.sum(0)).double().cpu().numpy()

@@ -25,6 +25,8 @@ from metarl.types import Actor, Split
 if TYPE_CHECKING:
     from metarl.agents.rl2 import RL2PPO
 
+Plain = int | float | str | None
+
 
 def evaluate(
     agent: RL2PPO,
@@ -102,7 +104,7 @@ def evaluate(
         played = {name: run(name, make()) for name, make in references.items()}
     return AgentEvaluation(
         env=family.family,
-        env_options={k: v for k, v in family.options().items() if k != "split"},
+        env_options={k: v if isinstance(v, Plain) else str(v) for k, v in family.options().items() if k != "split"},
         split=split,
         in_distribution=family.in_distribution,
         trials=trials,

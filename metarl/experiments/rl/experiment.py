@@ -14,12 +14,12 @@ from annotated_types import Ge
 
 from metarl.config import ConfigError, build, choice, to_plain
 from metarl.envs import distribution, ids
+from metarl.evaluation.records import TRIALS
 from metarl.evaluation.results import AgentEvaluation
 from metarl.evaluation.trace import record
 from metarl.experiments.base import Experiment, Learned
 from metarl.experiments.rl.evaluate import evaluate
 from metarl.memory.options import MemoryOptions
-from metarl.report.trials import FILE
 from metarl.runs.session import Session
 from metarl.tasks.family.distribution import TaskDistribution
 from metarl.tasks.family.members import import_modules
@@ -72,7 +72,7 @@ class RL2Experiment(Experiment):
     kind: ClassVar[str] = "rl2"
     axis: ClassVar[str] = "env_steps"
     unit: ClassVar[str] = "steps"
-    records: ClassVar[str | None] = FILE
+    records: ClassVar[str | None] = TRIALS
 
     env: dict[str, Any]
     """``id`` and the options of the family and of :class:`metarl.tasks.trial.layout.TrialInputs`.
