@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from metarl.agents.rl2 import RL2PPO
     from metarl.memory.options import MemoryOptions
     from metarl.tasks.family.distribution import TaskDistribution
+    from metarl.tasks.family.env_family import from_env
     from metarl.tasks.family.ranges import Choice, Integers, LogUniform, Normal, Uniform
     from metarl.tasks.trial.env import TrialEnv
     from metarl.tasks.vector.env import TrialVectorEnv
@@ -30,6 +31,7 @@ __all__ = [
     "TrialEnv",
     "TrialVectorEnv",
     "Uniform",
+    "from_env",
 ]
 
 __version__ = "0.1.0"
@@ -44,6 +46,7 @@ _HOMES = {
     "TaskDistribution": "metarl.tasks.family.distribution",
     "TrialEnv": "metarl.tasks.trial.env",
     "TrialVectorEnv": "metarl.tasks.vector.env",
+    "from_env": "metarl.tasks.family.env_family",
 }
 
 

@@ -22,7 +22,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import metarl  # noqa: F401  (registers the ids)
 from metarl.report.results import Row, commit, upsert
-from metarl.tasks.family.distribution import TaskDistribution
+from metarl.tasks.family.env_family import from_env
 from metarl.tasks.family.ranges import Uniform
 from metarl.tasks.trial.env import TrialEnv
 from metarl.tasks.vector.env import TrialVectorEnv
@@ -63,7 +63,7 @@ def trials() -> list[Row]:
 
     n, steps, rounds = 256, 100, 15
     actions = np.random.default_rng(0).integers(2, size=(steps, n))
-    family = TaskDistribution.from_env("CartPole-v1", vary={"length": Uniform(0.3, 1.0)}, episodes=5, steps=1000)
+    family = from_env("CartPole-v1", vary={"length": Uniform(0.3, 1.0)}, episodes=5, steps=1000)
     sync: Callable[..., Any] = lambda make: SyncVectorEnv([make] * n, autoreset_mode=AutoresetMode.SAME_STEP)  # noqa: E731
     envs: dict[str, Any] = {
         "bare": sync(lambda: gym.make("CartPole-v1")),

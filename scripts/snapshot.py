@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from metarl import RL2PPO, TaskDistribution, TrialVectorEnv, Uniform
+from metarl import RL2PPO, TaskDistribution, TrialVectorEnv, Uniform, from_env
 from metarl.bench.candidates import candidates
 from metarl.bench.recall import Cell, Settings, measure
 from metarl.envs import distribution
@@ -115,7 +115,7 @@ def agents() -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
         return distribution(f"metarl/{name}-v0", **FAMILIES[name])
 
     def cartpole() -> TaskDistribution:
-        return TaskDistribution.from_env("CartPole-v1", vary={"length": Uniform(0.3, 1.0)}, episodes=2, steps=16)
+        return from_env("CartPole-v1", vary={"length": Uniform(0.3, 1.0)}, episodes=2, steps=16)
 
     for name, memory in runnable():
         for env in FAMILIES:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from metarl.experiments.rl.experiment import Trained
     from metarl.runs.tracking import Tracker
 
-CHECKED_SEEDS = "0..99"
+CHECKED_LEVELS = "0..99"
 """The levels of an environment that is checked where nothing is said to vary."""
 
 Assignment = tuple[tuple[str, ...], Any]
@@ -107,7 +107,7 @@ def add_tasks(command: argparse.ArgumentParser) -> None:
         default=[],
         help="what differs over tasks, such as length=0.3..1.0, size=int:1..5 or map=4x4,8x8 (repeatable)",
     )
-    command.add_argument("--seeds", metavar="A..B", help="each seed is a task: a level")
+    command.add_argument("--levels", metavar="A..B", help="seeds of levels; each level is a task")
     command.add_argument("--episodes", type=at_least(1), help="episodes in a trial (default 5)")
     command.add_argument("--steps", type=at_least(1), help="steps in a trial; with --episodes, the most it can have")
     add_import(command)
@@ -156,9 +156,9 @@ def env_settings(args: argparse.Namespace) -> list[Assignment]:
     """What ``--env``, ``--vary`` and the like say, as settings of the section ``env``.
 
     Raises:
-        ValueError: a range that is none, or seeds that are none.
+        ValueError: a range or levels that cannot be read.
     """
-    from metarl.tasks.family.ranges import parse_seeds, parse_vary
+    from metarl.tasks.family.ranges import parse_levels, parse_vary
 
     settings: list[Assignment] = []
     if args.env:
@@ -167,9 +167,9 @@ def env_settings(args: argparse.Namespace) -> list[Assignment]:
     if twice := [name for i, (name, _) in enumerate(varied) if name in dict(varied[:i])]:
         raise ValueError(f"--vary {twice[0]} is given twice; give it one range, such as {twice[0]}=0.3..1.0")
     settings += [(("env", "vary", name), given) for name, given in varied]
-    if args.seeds is not None:
-        parse_seeds(args.seeds)
-    given = {"seeds": args.seeds, "episodes": args.episodes, "steps": args.steps, "import": args.imports or None}
+    if args.levels is not None:
+        parse_levels(args.levels)
+    given = {"levels": args.levels, "episodes": args.episodes, "steps": args.steps, "import": args.imports or None}
     return settings + [(("env", name), value) for name, value in given.items() if value is not None]
 
 
@@ -312,9 +312,9 @@ def run_check(args: argparse.Namespace) -> int:
     from metarl.tasks.family.env_family import SpacesError
 
     env = apply({}, settings)["env"]
-    one = isinstance(env["id"], str) and not env.keys() & {"vary", "seeds"}
+    one = isinstance(env["id"], str) and not env.keys() & {"vary", "levels"}
     if one and not checked(lambda: experiments.is_family(env)):
-        env["seeds"] = CHECKED_SEEDS  # nothing else is said to vary
+        env["levels"] = CHECKED_LEVELS  # nothing else is said to vary
     try:
         findings = check_env(experiments.make_family(env, "train"))
     except SpacesError as error:
