@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from metarl.agents.fewshot.learner import FewShotLearner
-from metarl.data.fewshot import Episodes, Streams
+from metarl.data.episodes import Episodes, Streams
 from metarl.data.pool import Pool
 from metarl.types import Bools
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from metarl.data.fewshot import instances
+from metarl.data.episodes import class_positions
 from metarl.report.canvas import SOFT
 from metarl.report.fewshot_kept import KeptSets, KeptStreams
 from metarl.report.fewshot_sheet import Label, Sheet, wrong_of
@@ -101,7 +101,7 @@ def stream_drawings(kept: KeptStreams, path: str | Path, what: str, ink: bool = 
     in_row, right = int(WIDTH / STEP), kept.right
     for stream in range(min(STREAMS, len(kept.x))):
         steps = min(kept.x.shape[1], STEPS)
-        nth = instances(kept.y[stream, None])[0]
+        nth = class_positions(kept.y[stream, None])[0]
         for step in range(steps):
             x, row = STEP * (step % in_row), y + 1.75 * (step // in_row)
             good = bool(right[stream, step])

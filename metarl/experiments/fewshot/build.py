@@ -9,7 +9,7 @@ import torch
 
 from metarl.config import ConfigError
 from metarl.data.distort import Distorted, Distortion
-from metarl.data.fewshot import FewShotSource
+from metarl.data.sources import FewShotSource
 from metarl.data.pool import Glyphs, Pool
 from metarl.experiments.fewshot.options import DataOptions, EpisodeOptions
 from metarl.seeding import sequence
@@ -83,7 +83,7 @@ def with_rotations(pool: Pool, rotations: bool) -> Pool:
     if not rotations:
         return pool
     examples = np.concatenate([np.rot90(pool.examples, turn, (2, 3)) for turn in range(4)])
-    return Pool(examples, kin=np.tile(np.arange(len(pool.examples)), 4))
+    return Pool(examples, exclusive_group=np.tile(np.arange(len(pool.examples)), 4))
 
 
 def resized(pool: Pool, size: int) -> Pool:

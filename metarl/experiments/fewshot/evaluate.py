@@ -11,7 +11,8 @@ from tqdm import tqdm
 
 from metarl.agents.fewshot.learner import FewShotLearner
 from metarl.config import ConfigError
-from metarl.data.fewshot import Episodes, FewShotSource, instances
+from metarl.data.episodes import Episodes, class_positions
+from metarl.data.sources import FewShotSource
 from metarl.evaluation.accuracy import IMAGES, correct_in_streams, prepared
 from metarl.evaluation.results import CellResult, FewShotEvaluation, StreamResult
 from metarl.experiments.fewshot.build import check_examples, described, make_source
@@ -145,7 +146,7 @@ def of_streams(
     for first in range(0, episodes, size):
         count = min(size, episodes - first)
         drawn = source.sample_streams(rng, count, ways, per_class, labels)
-        hit, instance = correct_in_streams(learner, drawn), instances(drawn.y)
+        hit, instance = correct_in_streams(learner, drawn), class_positions(drawn.y)
         by_instance.append(np.stack([(hit & (instance == k)).sum(1) / ways for k in range(1, per_class + 1)], 1))
         bar.update(count)
     intervals = [bootstrap_mean(column) for column in np.concatenate(by_instance).T]

@@ -13,7 +13,7 @@ import torch
 from metarl.agents.fewshot.gradient import GradientOptions
 from metarl.agents.fewshot.learner import FewShotLearner
 from metarl.config import ConfigError
-from metarl.data.fewshot import FewShotSource
+from metarl.data.sources import FewShotSource
 from metarl.data.omniglot import found
 from metarl.evaluation.accuracy import correct_in_streams, prepared
 from metarl.evaluation.records import EPISODES

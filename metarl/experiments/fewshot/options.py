@@ -11,7 +11,7 @@ from metarl.agents.fewshot.classifier import Readout
 from metarl.agents.fewshot.context import Context
 from metarl.config import ConfigError
 from metarl.data.distort import Distortion
-from metarl.data.fewshot import Labels
+from metarl.data.episodes import Labels
 from metarl.data.omniglot import Scheme
 from metarl.memory.options import MemoryOptions
 from metarl.nets.images import EncoderOptions

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from metarl.agents.fewshot import FewShotClassifier
-from metarl.data.fewshot import Clusters
+from metarl.data.sources import Clusters
 from metarl.memory.options import MemoryOptions
 from metarl.memory.stores.lifelong import Lifelong
 

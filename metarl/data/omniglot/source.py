@@ -1,4 +1,4 @@
-"""Omniglot (Lake et al. 2015) as a source of episodes: 1623 characters of 50 alphabets, each drawn by 20 people."""
+"""Omniglot as a source of episodes."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from metarl.data.omniglot_cache import load_drawings
-from metarl.data.omniglot_download import download as download
-from metarl.data.omniglot_places import ARCHIVES, checksums, find_archives
-from metarl.data.omniglot_places import OmniglotError as OmniglotError
-from metarl.data.omniglot_splits import SCHEMES, Scheme, shared_alphabets, split_characters
+from metarl.data.omniglot.archives import check_published, find_archives
+from metarl.data.omniglot.characters import SCHEMES, Scheme, shared_alphabets, split_characters
+from metarl.data.omniglot.drawings import cached, load_drawings
 from metarl.data.pool import Pool
 from metarl.types import SPLITS, Split
 
@@ -20,11 +18,11 @@ class Omniglot(Pool):
 
     Args:
         split: train, validation or test; no character, and so no rotation or drawing, is in two.
-        size: pixels along a picture; 28 as a rule, 20 in Santoro et al. 2016.
+        size: pixels along an image; usually 28, in Santoro et al. 2016 20.
         scheme: ``standard`` (1028, 172 and 423 characters; Vinyals et al. 2016) or ``lake`` (25, 5 and 20 alphabets).
-        rotations: make each character turned by 0, 90, 180 and 270 degrees four classes, never two in one episode.
-        folder: where the archives lie; else ``METARL_DATA`` and the user's cache are searched.
-        within_alphabet: all classes of an episode come from one alphabet, turned alike.
+        rotations: each character rotated by 0, 90, 180 and 270 degrees makes four classes, never two in one episode.
+        folder: where the archives are; else ``METARL_DATA`` and the user's cache are searched.
+        within_alphabet: all classes of an episode come from one alphabet, in the same rotation.
         distinct_drawers: support and queries of an episode are by different people.
 
     Raises:
@@ -33,7 +31,7 @@ class Omniglot(Pool):
     """
 
     names: list[str]
-    """Of each class: ``ALPHABET/characterNN``, with ``/rot090`` and so on behind it where it is turned."""
+    """Of each class: ``ALPHABET/characterNN``, followed by ``/rot090`` and so on if it is rotated."""
     alphabets: list[str]
     """Of each class."""
 
@@ -51,37 +49,35 @@ class Omniglot(Pool):
         characters = split_characters(scheme, split)
         drawings = load_drawings(folder, size)
         row = {name: number for number, name in enumerate(drawings.names)}
-        upright = np.asarray(drawings.pictures)[[row[name] for name in characters]]
+        upright = drawings.images[[row[name] for name in characters]]
         turns = range(4 if rotations else 1)
         examples = np.concatenate([np.rot90(upright, turn, (2, 3)) for turn in turns]) if rotations else upright
         examples.flags.writeable = False
+        self.split, self.size = split, size
         self.names = [f"{name}/rot{90 * turn:03d}" if turn else name for turn in turns for name in characters]
         self.alphabets = [name.partition("/")[0] for name in self.names]
-        kin = np.tile(np.arange(len(characters)), len(turns))
-        place = {name: number for number, name in enumerate(dict.fromkeys(self.alphabets))}
+        character = np.tile(np.arange(len(characters)), len(turns))
+        number = {name: number for number, name in enumerate(dict.fromkeys(self.alphabets))}
         turn_of = np.repeat(turns, len(characters))
-        families = np.array([place[name] for name in self.alphabets]) * len(turns) + turn_of
-        # A turned alphabet is a family of its own, and so holds no character twice.
+        # a rotated alphabet is a superclass of its own, and so holds no character twice
+        superclass = np.array([number[name] for name in self.alphabets]) * len(turns) + turn_of
         super().__init__(
             examples,
-            kin=None if within_alphabet else kin,
-            families=families if within_alphabet else None,
-            within_family=within_alphabet,
+            exclusive_group=None if within_alphabet else character,
+            superclass=superclass if within_alphabet else None,
+            within_superclass=within_alphabet,
             shared_examples=distinct_drawers,
         )
 
-
-def found(folder: str | Path | None = None) -> bool:
-    """Whether files of both archives' names are in one of the usual places; what is in them is not looked at."""
-    try:
-        find_archives(folder)
-    except OmniglotError:
-        return False
-    return True
+    def _described(self) -> dict[str, object]:
+        return {"split": self.split} | super()._described() | {"size": self.size}
 
 
 def describe(folder: str | Path | None = None) -> str:
-    """What there is, in a few lines, after reading all of it (which fills the cache).
+    """A few lines about the data that are found; reads all of it, which fills the cache.
+
+    Args:
+        folder: searched for the archives first.
 
     Raises:
         OmniglotError: the archives are missing, damaged or not the published ones.
@@ -90,13 +86,14 @@ def describe(folder: str | Path | None = None) -> str:
     alphabets = {name.partition("/")[0] for name in drawings.names}
     lines = [
         f"Omniglot: {len(drawings.names)} characters of {len(alphabets)} alphabets, "
-        f"{drawings.pictures.shape[1]} drawings of each (Lake et al. 2015; MIT licence)"
+        f"{drawings.images.shape[1]} drawings of each (Lake et al. 2015; MIT licence)"
     ]
-    for archive, path in zip(ARCHIVES, find_archives(folder), strict=True):
-        lines.append(f"{path}: the {archive.variant(checksums(path))} archive")
+    paths = find_archives(folder)
+    for path, variant in zip(paths, check_published(paths), strict=True):
+        lines.append(f"{path}: the {variant} archive")
     for scheme in SCHEMES:
         counts = ", ".join(f"{len(split_characters(scheme, split))} {split}" for split in SPLITS)
         lines.append(f"{scheme} split: {counts}; alphabets in two: {', '.join(shared_alphabets(scheme)) or 'none'}")
-    if isinstance(drawings.pictures, np.memmap):
-        lines.append(f"kept at 28 by 28 in {drawings.pictures.filename}")
+    if cached(28).is_file():
+        lines.append(f"kept at 28 by 28 in {cached(28)}")
     return "\n".join(lines)

@@ -1,48 +1,14 @@
-"""Few-shot episodes: a few labelled examples of classes never met before, and queries to classify with them.
-
-Pictures stay bytes from here to the net: 0 is paper, 255 is ink.
-"""
+"""What few-shot episodes and streams are drawn from."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Literal, NamedTuple, get_args
+from typing import get_args
 
 import numpy as np
 
+from metarl.data.episodes import LETTERS, Episodes, Labels, Streams
 from metarl.types import Array, Floats, Ints
-
-Labels = Literal["one_hot", "letters"]
-LETTERS = 5
-"""Letters of a label of letters, and how many letters there are."""
-
-
-class Episodes(NamedTuple):
-    """``B`` episodes of ``ways`` classes each: ``S = ways * shots`` support and ``Q = ways * queries`` query examples.
-
-    Labels are given to classes at random in every episode, and support and queries are shuffled apart from each other.
-    """
-
-    support_x: Array
-    """``[B, S, ...]`` uint8 or float32"""
-    support_y: Ints
-    """``[B, S]`` labels from 0 to ``ways - 1``"""
-    query_x: Array
-    """``[B, Q, ...]`` as ``support_x``"""
-    query_y: Ints
-    """``[B, Q]``"""
-
-
-class Streams(NamedTuple):
-    """``B`` streams of ``T = ways * per_class`` examples in random order (Santoro et al. 2016, section 2.1).
-
-    Labels belong to the examples of their own step; who shows them to a learner shows them one step late.
-    """
-
-    x: Array
-    """``[B, T, ...]`` uint8 or float32"""
-    y: Ints
-    """``[B, T, L]`` the digits of each label: one, from 0 to ``ways - 1``, or five from 0 to 4, one for each letter."""
 
 
 class FewShotSource(ABC):
@@ -51,19 +17,33 @@ class FewShotSource(ABC):
     shape: tuple[int, ...]
     """Of one example."""
     classes: int | None = None
-    """How many classes there are; None: no end of them."""
+    """How many classes there are; None: no limit."""
     per_class: int | None = None
-    """How many examples a class has; None: no end of them."""
+    """How many examples a class has; None: no limit."""
 
     @abstractmethod
     def draw(self, rng: np.random.Generator, n: int, ways: int, count: int) -> Array:
-        """``count`` different examples of each of ``ways`` different classes in random order.
+        """Draw classes, and different examples of each; pure in ``rng``.
 
-        Returns ``[n, ways, count, *shape]`` uint8 or float32; pure in ``rng``.
+        Args:
+            rng: all randomness comes from it.
+            n: episodes.
+            ways: different classes of an episode, in random order.
+            count: different examples of each class, in random order.
+
+        Returns:
+            ``[n, ways, count, *shape]`` uint8 or float32.
         """
 
     def sample(self, rng: np.random.Generator, n: int, ways: int, shots: int, queries: int) -> Episodes:
-        """Draw ``n`` episodes with ``shots`` support and ``queries`` query examples of each class; pure in ``rng``.
+        """Draw episodes; pure in ``rng``.
+
+        Args:
+            rng: all randomness comes from it.
+            n: episodes.
+            ways: classes of an episode.
+            shots: support examples of each class.
+            queries: query examples of each class.
 
         Raises:
             ValueError: more classes or examples than there are, or fewer than one.
@@ -78,10 +58,15 @@ class FewShotSource(ABC):
     def sample_streams(
         self, rng: np.random.Generator, n: int, ways: int, per_class: int, labels: Labels = "one_hot"
     ) -> Streams:
-        """Draw ``n`` streams with ``per_class`` examples of each class; pure in ``rng``.
+        """Draw streams; pure in ``rng``.
 
-        ``letters`` gives each class of a stream another string of five letters out of five, drawn at random (Santoro et
-        al. 2016, section 4.2).
+        Args:
+            rng: all randomness comes from it.
+            n: streams.
+            ways: classes of a stream.
+            per_class: examples of each class.
+            labels: ``one_hot`` numbers the classes of a stream; ``letters`` gives each another random string of five
+                letters out of five (Santoro et al. 2016, section 4.2).
 
         Raises:
             ValueError: more classes, examples or labels than there are, or fewer than one.
@@ -100,10 +85,15 @@ class FewShotSource(ABC):
         return Streams(x, label[..., None] // LETTERS ** np.arange(LETTERS) % LETTERS)
 
     def check(self, ways: int, count: int, asked: str) -> None:
-        """Refuse ``ways`` classes with ``count`` examples each, which ``asked`` puts into words.
+        """Refuse to draw more than there is.
+
+        Args:
+            ways: classes of an episode.
+            count: examples of each class.
+            asked: what the examples are for, in words.
 
         Raises:
-            ValueError: there are not as many.
+            ValueError: there are not that many classes or examples.
         """
         if self.classes is not None and ways > self.classes:
             raise self._too_many(ways, f"{self.classes} classes")
@@ -113,6 +103,13 @@ class FewShotSource(ABC):
                 f"{self.per_class} examples of a class; ask for fewer, or make a source of more"
             )
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self._described().items())})"
+
+    def _described(self) -> dict[str, object]:
+        """What ``repr`` says of it."""
+        return {"classes": self.classes, "examples": self.per_class, "shape": self.shape}
+
     def _too_many(self, ways: int, there_are: str) -> ValueError:
         return ValueError(
             f"{ways} ways were asked of {type(self).__name__}, which has {there_are}; "
@@ -121,9 +118,16 @@ class FewShotSource(ABC):
 
 
 class Clusters(FewShotSource):
-    """Classes are points drawn from N(0, 1) in ``size`` dimensions, examples these with N(0, ``noise``²) added.
+    """Classes are points drawn from N(0, 1), and their examples these points with noise added.
 
-    Every episode has classes of its own, so splits need nothing but generators that never meet.
+    Every episode has classes of its own, so separate random generators are all that separate splits need.
+
+    Args:
+        size: dimensions of the points.
+        noise: standard deviation of the normal noise.
+
+    Raises:
+        ValueError: a size under 1 or negative noise.
     """
 
     def __init__(self, size: int = 16, noise: float = 0.5) -> None:
@@ -136,25 +140,18 @@ class Clusters(FewShotSource):
         centres = rng.standard_normal((n, ways, 1, *self.shape), np.float32)
         return centres + self.noise * rng.standard_normal((n, ways, count, *self.shape), np.float32)
 
-
-def instances(y: Ints) -> Ints:
-    """The how-manieth example of its class each step of streams shows, from 1; ``y [B, T, L]`` to ``[B, T]``."""
-    label = y @ (y.max() + 1) ** np.arange(y.shape[-1])
-    order = label.argsort(1, kind="stable")
-    grouped = np.take_along_axis(label, order, 1)
-    place = np.broadcast_to(np.arange(label.shape[1]), label.shape)
-    begins = np.zeros_like(place)
-    begins[:, 1:] = np.where(grouped[:, 1:] != grouped[:, :-1], place[:, 1:], 0)
-    out = np.empty_like(place)
-    np.put_along_axis(out, order, place - np.maximum.accumulate(begins, 1) + 1, 1)
-    return out
+    def _described(self) -> dict[str, object]:
+        return {"size": self.shape[0], "noise": float(self.noise)}
 
 
 def distinct(rng: np.random.Generator, n: int, below: int, count: int) -> Ints:
-    """``n`` rows of ``count`` different numbers below ``below`` in random order, every choice as probable; pure."""
+    """``n`` rows of ``count`` different numbers below ``below`` in random order; pure in ``rng``.
+
+    All choices are equally likely.
+    """
     if below <= max(4 * count, 64):
         return rng.random((n, below)).argsort(-1)[:, :count]
-    # What has come before in its row is drawn again, by a rule that is the same for all numbers: no choice is favoured.
+    # Duplicates within a row are drawn again, by a rule that is the same for all numbers, so no choice is favoured.
     drawn, rows = rng.integers(below, size=(n, count)), np.arange(n)
     while len(rows):
         order = drawn[rows].argsort(-1, kind="stable")
@@ -172,9 +169,9 @@ def _at_least_one(**numbers: int) -> None:
 
 
 def _shuffled(rng: np.random.Generator, x: Array, first: int, last: int) -> tuple[Array, Ints]:
-    """Examples ``first`` to before ``last`` of each class of ``x [n, ways, count, ...]``, each row in its own order.
+    """Examples ``first`` up to ``last`` (excluded) of each class of ``x [n, ways, count, ...]``, shuffled by row.
 
-    Returns ``[n, ways * k, ...]`` and their labels ``[n, ways * k]``, the places of their classes.
+    Returns ``[n, ways * k, ...]`` and their labels ``[n, ways * k]``, the indices of their classes.
     """
     n, ways, count = x.shape[:3]
     k = last - first

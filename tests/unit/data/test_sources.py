@@ -1,4 +1,4 @@
-"""Few-shot episodes and streams: labels that follow nothing, queries that no support example is, kins and families."""
+"""Few-shot episodes and streams: random labels, disjoint support and queries, exclusive groups and superclasses."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from metarl.data.fewshot import Clusters, Episodes, FewShotSource, Labels, distinct, instances
+from metarl.data.episodes import Episodes, Labels, class_positions
 from metarl.data.pool import Glyphs, Pool
+from metarl.data.sources import Clusters, FewShotSource, distinct
 from metarl.types import Ints
 
 CLASSES, EACH = 12, 8
@@ -58,7 +59,7 @@ def test_a_label_means_one_class_in_support_and_queries_alike() -> None:
         assert len(set(classes.values())) == 5
 
 
-def test_trap_33_no_query_is_a_support_example() -> None:
+def test_no_query_is_a_support_example() -> None:
     episodes = numbered().sample(rng(), 2000, ways=5, shots=3, queries=5)
     x = np.concatenate([episodes.support_x, episodes.query_x], 1)
     assert all(len({tuple(example) for example in row.tolist()}) == 40 for row in x)
@@ -68,7 +69,7 @@ def labels(ways: int = 4, count: int = 6000) -> Episodes:
     return numbered().sample(rng(), count, ways, 1, 1)
 
 
-def test_trap_24_a_label_does_not_follow_the_class() -> None:
+def test_a_label_does_not_follow_the_class() -> None:
     drawn = labels()
     shares = np.zeros((CLASSES, 4))
     np.add.at(shares, (drawn.support_x[..., 0].astype(int), drawn.support_y), 1)
@@ -77,7 +78,7 @@ def test_trap_24_a_label_does_not_follow_the_class() -> None:
     assert chi_square < 80  # 99.9 % of a chi-square with 12 * 4 - 12 - 4 + 1 = 33 degrees of freedom is 64
 
 
-def test_trap_25_a_place_does_not_tell_the_label() -> None:
+def test_a_place_does_not_tell_the_label() -> None:
     """Neither that in the queries alone, nor that of the support example at the same place."""
     drawn = labels()
     for label in range(4):
@@ -128,33 +129,33 @@ def test_many_numbers_of_many_are_all_different() -> None:
     assert drawn.max() < 1028
 
 
-def test_trap_30_no_two_of_one_kin_are_in_one_episode() -> None:
-    kin = np.arange(CLASSES) % 5
-    drawn = numbered(kin=kin).sample(rng(), 2000, ways=5, shots=1, queries=1).support_x[..., 0]
-    assert all(sorted(row) == [0, 1, 2, 3, 4] for row in kin[drawn])
+def test_no_two_of_one_exclusive_group_are_in_one_episode() -> None:
+    group = np.arange(CLASSES) % 5
+    drawn = numbered(exclusive_group=group).sample(rng(), 2000, ways=5, shots=1, queries=1).support_x[..., 0]
+    assert all(sorted(row) == [0, 1, 2, 3, 4] for row in group[drawn])
     shares = np.bincount(drawn.ravel(), minlength=CLASSES) / 2000
-    assert shares == pytest.approx(1 / np.bincount(kin)[kin], abs=0.04), "members of a kin are not as probable"
+    assert shares == pytest.approx(1 / np.bincount(group)[group], abs=0.04), "members of a group are not equally likely"
 
 
-def test_trap_31_within_a_family_all_classes_are_of_it() -> None:
-    families = np.array([7, 7, 7, 7, 7, 7, -1, -1, -1, 4, 4, 4])
-    source = numbered(families=families, within_family=True)
-    drawn = families[source.sample(rng(), 3000, ways=3, shots=1, queries=1).support_x[..., 0]]
+def test_within_a_superclass_all_classes_are_of_it() -> None:
+    superclass = np.array([7, 7, 7, 7, 7, 7, -1, -1, -1, 4, 4, 4])
+    source = numbered(superclass=superclass, within_superclass=True)
+    drawn = superclass[source.sample(rng(), 3000, ways=3, shots=1, queries=1).support_x[..., 0]]
     assert (drawn == drawn[:, :1]).all()
-    for family in (7, -1, 4):
-        assert (drawn[:, 0] == family).mean() == pytest.approx(1 / 3, abs=0.04)
+    for number in (7, -1, 4):
+        assert (drawn[:, 0] == number).mean() == pytest.approx(1 / 3, abs=0.04)
     large = source.sample(rng(), 500, ways=5, shots=1, queries=1).support_x[..., 0]
-    assert (families[large] == 7).all(), "families too small for the ways are left out"
+    assert (superclass[large] == 7).all(), "superclass too small for the ways are left out"
     assert all(np.unique(row).size == 5 for row in large)
     assert np.bincount(large.ravel()) / 500 == pytest.approx(5 / 6, abs=0.06)
 
 
-def test_kins_within_a_family() -> None:
-    kin, families = np.arange(CLASSES) // 2, np.arange(CLASSES) // 6
-    source = numbered(kin=kin, families=families, within_family=True)
+def test_exclusive_groups_within_a_superclass() -> None:
+    group, superclass = np.arange(CLASSES) // 2, np.arange(CLASSES) // 6
+    source = numbered(exclusive_group=group, superclass=superclass, within_superclass=True)
     drawn = source.sample(rng(), 500, ways=3, shots=1, queries=1).support_x[..., 0]
-    assert (families[drawn] == families[drawn][:, :1]).all()
-    assert all(np.unique(row).size == 3 for row in kin[drawn])
+    assert (superclass[drawn] == superclass[drawn][:, :1]).all()
+    assert all(np.unique(row).size == 3 for row in group[drawn])
     assert set(drawn.ravel()) == set(range(CLASSES))
 
 
@@ -190,7 +191,7 @@ def test_a_stream_shows_every_class_as_often_and_nothing_twice(labels: Labels) -
         assert len(set(y)) == 5, "two classes have one label"
 
 
-def test_trap_24_a_label_of_a_stream_does_not_follow_the_class() -> None:
+def test_a_label_of_a_stream_does_not_follow_the_class() -> None:
     streams = numbered().sample_streams(rng(), 6000, ways=4, per_class=1)
     shares = np.zeros((CLASSES, 4))
     np.add.at(shares, (streams.x[..., 0].astype(int), streams.y[..., 0]), 1)
@@ -198,7 +199,7 @@ def test_trap_24_a_label_of_a_stream_does_not_follow_the_class() -> None:
     assert ((shares - expected) ** 2 / expected).sum() < 80  # as in the same test for episodes
 
 
-def test_traps_25_and_26_neither_the_step_nor_the_label_before_tells_a_label() -> None:
+def test_neither_the_step_nor_the_label_before_tells_a_label() -> None:
     y = numbered().sample_streams(rng(), 8000, ways=4, per_class=3).y[..., 0]
     for label in range(4):
         assert (y == label).mean(0) == pytest.approx(0.25, abs=0.02)
@@ -213,12 +214,12 @@ def test_letters_are_drawn_anew_in_every_stream() -> None:
     assert np.unique(words(y)).size > 3000, "of 3125 strings"
 
 
-def test_instances_count_the_examples_of_a_class() -> None:
+def test_class_positions_count_the_examples_of_a_class() -> None:
     one_hot = np.array([[1, 0, 1, 1, 2, 0], [2, 2, 2, 0, 1, 0]])[..., None]
     expected = [[1, 1, 2, 3, 1, 2], [1, 2, 3, 1, 1, 2]]
-    assert instances(one_hot).tolist() == expected
+    assert class_positions(one_hot).tolist() == expected
     strings = np.array([[0, 4, 1], [4, 1, 0], [0, 4, 0]])[one_hot[..., 0]]
-    assert instances(strings).tolist() == expected
+    assert class_positions(strings).tolist() == expected
 
 
 @pytest.mark.parametrize(
@@ -236,47 +237,57 @@ def test_what_a_source_does_not_have_is_refused(asked: tuple[int, int, int, int]
         numbered().sample(rng(), *asked)
 
 
-def test_joined_pools_keep_their_kins_and_families_apart() -> None:
-    kin, families = np.arange(CLASSES) // 2, np.arange(CLASSES) // 6
-    one = numbered(kin=kin, families=families, within_family=True, shared_examples=True)
-    other = Pool(100 + one.examples[:, :5], kin=kin, families=families, within_family=True, shared_examples=True)
+def test_joined_pools_keep_their_groups_and_superclasses_apart() -> None:
+    group, superclass = np.arange(CLASSES) // 2, np.arange(CLASSES) // 6
+    options: dict[str, Any] = {"exclusive_group": group, "superclass": superclass}
+    options |= {"within_superclass": True, "shared_examples": True}
+    one = numbered(**options)
+    other = Pool(
+        100 + one.examples[:, :5],
+        exclusive_group=group,
+        superclass=superclass,
+        within_superclass=True,
+        shared_examples=True,
+    )
     both = one.joined(other)
     assert (both.classes, both.per_class, both.shared_examples) == (2 * CLASSES, 5, True)
     assert np.array_equal(both.examples, np.concatenate([one.examples[:, :5], other.examples]))
     drawn = both.draw(rng(), 2000, 3, 5)[..., 0, 0].astype(int)
     side, number = drawn // 100, drawn % 100
     assert set(np.unique(drawn)) == {*range(CLASSES), *range(100, 100 + CLASSES)}
-    assert (side == side[:, :1]).all(), "a family is of one pool"
-    assert (families[number] == families[number][:, :1]).all()
-    assert (np.sort(kin[number]) == np.unique(kin).reshape(-1, 3)[families[number[:, 0]]]).all()
-    apart = numbered(kin=kin).joined(numbered(kin=kin))
-    apart.check(CLASSES, 1, "as many ways as there are kins in both")
-    with pytest.raises(ValueError, match="of only 12 kins"):
+    assert (side == side[:, :1]).all(), "a superclass is of one pool"
+    assert (superclass[number] == superclass[number][:, :1]).all()
+    assert (np.sort(group[number]) == np.unique(group).reshape(-1, 3)[superclass[number[:, 0]]]).all()
+    apart = numbered(exclusive_group=group).joined(numbered(exclusive_group=group))
+    apart.check(CLASSES, 1, "as many ways as there are groups in both")
+    with pytest.raises(ValueError, match="only 12 exclusive groups"):
         apart.check(CLASSES + 1, 1, "more")
     with pytest.raises(ValueError, match=r"examples \(2,\) and \(28, 28\) do not join"):
         numbered().joined(Glyphs("train", 6, 7))
 
 
-def test_ways_that_kins_or_families_do_not_give_are_refused() -> None:
-    kin, families = np.arange(CLASSES) // 4, np.arange(CLASSES) // 6
-    with pytest.raises(ValueError, match="4 ways were asked of Pool, which has 12 classes of only 3 kins"):
-        numbered(kin=kin).sample(rng(), 1, 4, 1, 1)
-    with pytest.raises(ValueError, match="7 ways were asked of Pool, which has 6 classes in its largest family"):
-        numbered(families=families, within_family=True).sample(rng(), 1, 7, 1, 1)
-    with pytest.raises(ValueError, match=r"4 ways .* 3 kins of classes in its largest family"):
-        numbered(kin=np.arange(CLASSES) // 2, families=families, within_family=True).sample(rng(), 1, 4, 1, 1)
+def test_ways_that_groups_or_superclasses_do_not_give_are_refused() -> None:
+    group, superclass = np.arange(CLASSES) // 4, np.arange(CLASSES) // 6
+    with pytest.raises(ValueError, match="only 3 exclusive groups"):
+        numbered(exclusive_group=group).sample(rng(), 1, 4, 1, 1)
+    with pytest.raises(ValueError, match="6 classes in its largest superclass"):
+        numbered(superclass=superclass, within_superclass=True).sample(rng(), 1, 7, 1, 1)
+    with pytest.raises(ValueError, match=r"3 exclusive groups in its largest superclass"):
+        numbered(exclusive_group=np.arange(CLASSES) // 2, superclass=superclass, within_superclass=True).sample(
+            rng(), 1, 4, 1, 1
+        )
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"kin": np.arange(5)}, r"kin is int64 of shape \(5,\), expected whole numbers \(12,\)"),
-        ({"families": np.zeros(CLASSES)}, "families is float64"),
-        ({"within_family": True}, "within_family=True without families"),
-        ({"kin": np.zeros(CLASSES, int), "families": np.arange(CLASSES)}, "one kin are of several families"),
+        ({"exclusive_group": np.arange(5)}, r"exclusive_group .*\(5,\)"),
+        ({"superclass": np.zeros(CLASSES)}, "superclass is float64"),
+        ({"within_superclass": True}, "within_superclass"),
+        ({"exclusive_group": np.zeros(CLASSES, int), "superclass": np.arange(CLASSES)}, "differ in superclass"),
     ],
 )
-def test_kins_and_families_that_do_not_fit_are_refused(options: dict[str, Any], said: str) -> None:
+def test_groups_and_superclasses_that_do_not_fit_are_refused(options: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         numbered(**options)
 
@@ -314,7 +325,7 @@ def test_sources_of_nothing_are_refused() -> None:
 
 
 def test_a_pool_with_other_examples_draws_the_same_ones() -> None:
-    pool = Pool(np.arange(60).reshape(6, 5, 2), kin=np.array([0, 0, 1, 1, 2, 2]))
+    pool = Pool(np.arange(60).reshape(6, 5, 2), exclusive_group=np.array([0, 0, 1, 1, 2, 2]))
     other = pool.replaced(np.arange(30).repeat(3).reshape(30, 3).astype(np.float32))
     first, second = (one.draw(np.random.default_rng(0), 4, 3, 2) for one in (pool, other))
     assert second.shape == (4, 3, 2, 3)

@@ -1,4 +1,4 @@
-"""The splits of Omniglot, from text files in the package: no random generator has a part in them."""
+"""The splits of Omniglot, from text files in the package; nothing about them is random."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
 
 
 def split_characters(scheme: Scheme, split: Split) -> list[str]:
-    """The characters of a split as ``ALPHABET/characterNN``; the heads of the files say where they come from.
+    """The characters of a split as ``ALPHABET/characterNN``; the first lines of the files say where they come from.
 
     ``standard`` has 1028, 172 and 423 characters (Vinyals et al. 2016), ``lake`` whole alphabets: 25, 5 and 20.
 
@@ -36,6 +36,6 @@ def shared_alphabets(scheme: Scheme) -> list[str]:
 
 @lru_cache
 def _lines(scheme: Scheme, split: Split) -> tuple[str, ...]:
-    file = resources.files("metarl.data").joinpath("splits", f"{scheme}_{split}.txt")
+    file = resources.files("metarl.data.omniglot").joinpath("splits", f"{scheme}_{split}.txt")
     lines = file.read_text(encoding="utf-8").splitlines()
     return tuple(line for line in lines if line and not line.startswith("#"))
