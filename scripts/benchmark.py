@@ -180,10 +180,12 @@ def evaluation() -> Row:
     """Seconds that an agent with attention over the trial takes for 10,000 held-out trials of 100 steps, one thread."""
     from metarl.agents.rl2 import RL2PPO
     from metarl.evaluation.play import play
-    from metarl.experiments.rl.experiment import configure
+    from metarl.experiments.presets import load_experiment
+    from metarl.experiments.rl.experiment import RL2Experiment
 
     torch.set_num_threads(1)
-    experiment = configure("bandit")
+    experiment = load_experiment("bandit")
+    assert isinstance(experiment, RL2Experiment)
     agent = RL2PPO("MemoryPolicy", experiment.make_env("train", 4), memory=experiment.memory, device="cpu")
     start = time.perf_counter()
     play(agent.actor(), lambda n: experiment.make_env("validation", n), 10_000, rows=experiment.eval.rows)

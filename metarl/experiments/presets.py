@@ -39,16 +39,47 @@ def load_experiment(
     Raises:
         ConfigError: an unknown preset, key, name or value, or options that don't fit; one line.
     """
-    path = Path(preset)
-    if path.suffix != ".toml":
-        known = presets()
-        path = known[choice(str(preset), known, "the preset")]
+    path = preset_path(preset)
     if isinstance(settings, Mapping):
         settings = [(tuple(key.split(".")), value) for key, value in settings.items()]
     config = apply(load_toml(path), [(("name",), name or path.stem), *settings])
     experiment = from_config(config, path.stem)
     pick_device(experiment.device)
     return experiment.check()
+
+
+def preset_path(preset: str | Path) -> Path:
+    """The TOML file of a preset.
+
+    Raises:
+        ConfigError: there is no preset of this name.
+    """
+    known, path = presets(), Path(preset)
+    return path if path.suffix == ".toml" else known[choice(str(preset), known, "the preset")]
+
+
+def preset_kind(preset: str | Path) -> str:
+    """The kind of experiment that a preset is for.
+
+    Raises:
+        ConfigError: there is no such preset, or it has no kind.
+    """
+    path = preset_path(preset)
+    return kind_of(load_toml(path), path.stem)
+
+
+def kind_of(config: Mapping[str, Any], where: str) -> str:
+    """The kind of an experiment from its options.
+
+    Raises:
+        ConfigError: it is missing or unknown.
+    """
+    if "kind" not in config:
+        raise ConfigError(
+            f'{where} has no kind, which every preset and run now states; add kind = "rl2" (an agent), "fewshot" (a '
+            'few-shot learner) or "recall" (a memory on a recall task) to a preset, and train an old run again'
+        )
+    return choice(config["kind"], KINDS, f"{where}: kind")
 
 
 def from_config(config: Mapping[str, Any], where: str) -> Experiment:
@@ -61,12 +92,7 @@ def from_config(config: Mapping[str, Any], where: str) -> Experiment:
     Raises:
         ConfigError: the kind is missing or unknown, or an option doesn't fit.
     """
-    options = dict(config)
-    if "kind" not in options:
-        raise ConfigError(
-            f'{where} has no kind, which every preset and run now says; add kind = "rl2" (an agent), "fewshot" (a '
-            'few-shot learner) or "recall" (the recall benchmark) to a preset, and train an old run again'
-        )
-    module, name = KINDS[choice(options.pop("kind"), KINDS, f"{where}: kind")].split(":")
+    module, name = KINDS[kind_of(config, where)].split(":")
+    options = {key: value for key, value in config.items() if key != "kind"}
     experiment: Experiment = build(getattr(import_module(module), name), options, where)
     return experiment

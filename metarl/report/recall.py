@@ -11,7 +11,8 @@ import numpy as np
 from metarl.report.rows import Row, meets
 
 if TYPE_CHECKING:
-    from metarl.bench.recall import Cell, Result
+    from metarl.evaluation.recall import RecallCell as Cell
+    from metarl.evaluation.recall import RecallResult as Result
 
 NAME = "recall"
 """The file of the rows, without its suffix."""

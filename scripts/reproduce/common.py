@@ -26,19 +26,18 @@ def train(
     settings: Sequence[str],
     out: Path,
     jobs: int,
-    command: Sequence[str] = ("train",),
     options: Sequence[str] = (),
 ) -> list[Any]:
     """The evaluations of ``metarl train`` for each seed, one thread each; a run that is there already is taken.
 
-    ``command`` is what trains, if something else does, with further ``options``.
+    ``options`` are further ones of the command.
     """
 
     def one(seed: int) -> Any:
         folder = out / f"{name}-s{seed}"
         result = folder / "evaluation.json"
         if not result.is_file():
-            started = [*metarl(*command, preset), "--seed", str(seed), "--out", str(folder), *options]
+            started = [*metarl("train", preset), "--seed", str(seed), "--out", str(folder), *options]
             for setting in settings:
                 started += ["--set", setting]
             with open(out / f"{name}-s{seed}.log", "w") as log:

@@ -19,7 +19,8 @@ from common import pooled, put, ratio, train, write
 from stable_baselines3 import PPO
 
 from metarl.evaluation.play import play
-from metarl.experiments.rl.experiment import configure
+from metarl.experiments.presets import load_experiment
+from metarl.experiments.rl.experiment import RL2Experiment
 from metarl.functional.stats import standard_error
 from metarl.report.results import commit
 from metarl.runs.folder import write_json_atomic
@@ -55,7 +56,8 @@ def memoryless(preset: str, seed: int, out: Path) -> dict[str, Any]:
     """PPO with its default net on the same trial observations, for as many steps; what is there already is taken."""
     path = out / f"{preset}-memoryless-s{seed}.json"
     if not path.is_file():
-        experiment = configure(preset)
+        experiment = load_experiment(preset)
+        assert isinstance(experiment, RL2Experiment)
         env = as_vec_env(experiment.make_env("train", experiment.train.n_envs))
         batch = 128 * experiment.train.n_envs // 8
         model = PPO("MultiInputPolicy", env, n_steps=128, batch_size=batch, gamma=experiment.ppo.gamma, seed=seed)

@@ -20,7 +20,8 @@ from typing import Any
 from common import ONE_THREAD, ROOT, metarl, train
 
 from metarl.config import parse_assignment
-from metarl.experiments.fewshot.options import FewShotExperiment, configure, from_config
+from metarl.experiments.fewshot.experiment import FewShotExperiment
+from metarl.experiments.presets import from_config, load_experiment
 from metarl.report.fewshot_results import COMMAND, NAME, Goals, fewshot_rows
 from metarl.report.results import upsert, write_markdown
 from metarl.runs.folder import RunFolder
@@ -87,7 +88,7 @@ def main() -> None:
         folders = [args.out / f"{name}-s{seed}" for seed in seeds]
         for folder in folders:
             refuse_another(folder, name, settings)
-        evaluations = train(name, name, seeds, settings, args.out, 1, ("fewshot", "train"), place)
+        evaluations = train(name, name, seeds, settings, args.out, 1, place)
         version = ", ".join(dict.fromkeys(trained_at(folder) for folder in folders))
         made = fewshot_rows(evaluations, f"{COMMAND} --only {name}", version, part.goals)
         if part.turned:
@@ -110,7 +111,10 @@ def refuse_another(run: Path, preset: str, settings: Sequence[str]) -> None:
         return
     config = dict(RunFolder.open(run).config)
     config.pop("seed")
-    found, asked = from_config(config, str(run)), configure(preset, [parse_assignment(text) for text in settings])
+    found = from_config(config, str(run))
+    asked = load_experiment(preset, [parse_assignment(text) for text in settings])
+    assert isinstance(found, FewShotExperiment)
+    assert isinstance(asked, FewShotExperiment)
     if not_words(found) != not_words(asked):
         raise SystemExit(f"{run} was trained with other settings than {preset} has now; move it away to train anew")
 
@@ -131,7 +135,7 @@ def rotated(run: Path, data: str | None) -> Any:
     kept = run / "evaluation-rotations.json"
     if not kept.is_file():
         place: Sequence[str] = ["--data", data] if data else []
-        command = metarl("fewshot", "eval", str(run), "--rotations", "--json", *place)
+        command = metarl("eval", str(run), "--rotations", "--json", *place)
         done = subprocess.run(command, check=True, capture_output=True, text=True, env=ONE_THREAD)
         kept.write_text(done.stdout)
     return json.loads(kept.read_text())

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from metarl.bench.candidates import SUITE, candidates
-from metarl.bench.recall import Cell, Settings
-from metarl.bench.run import complete
 from metarl.data.recall import RECALL_TASKS
+from metarl.evaluation.recall import RecallCell, RecallSettings
+from metarl.experiments.recall.bench import complete
+from metarl.experiments.recall.candidates import SUITE, candidates
 from metarl.report.recall import COMMAND, NAME, PICTURE, rows
 from metarl.report.recall import SUITE as FIRST_PART
 from metarl.report.recall_picture import draw
@@ -31,13 +31,13 @@ class Part:
     name: str
     tasks: tuple[str, ...]
     goals: Mapping[str, Goal]
-    settings: Settings
+    settings: RecallSettings
     sizes: Mapping[str, int] = field(default_factory=dict)
 
-    def cells(self) -> list[Cell]:
+    def cells(self) -> list[RecallCell]:
         """What is measured."""
         return [
-            Cell(task, memory, settings=self.settings, sizes=dict(self.sizes))
+            RecallCell(task, memory, settings=self.settings, sizes=dict(self.sizes))
             for task in self.tasks
             for memory in self.goals
         ]
@@ -46,25 +46,25 @@ class Part:
 EVERY = [name for name, options in candidates().items() if options.store != "none"]
 AT_16 = ("episodic+attention", "key_value+attention", "dnc+native", "delta+native")
 PARTS = {
-    "suite": Part(FIRST_PART, tuple(RECALL_TASKS), dict.fromkeys(SUITE, (None, None)), Settings()),
+    "suite": Part(FIRST_PART, tuple(RECALL_TASKS), dict.fromkeys(SUITE, (None, None)), RecallSettings()),
     "cells": Part(
         "associative recall of 8 pairs by every memory",
         ("associative",),
         dict.fromkeys(EVERY, (0.9, None)),
-        Settings(updates=None, seconds=300, target=0.99),
+        RecallSettings(updates=None, seconds=300, target=0.99),
     ),
     "pairs16": Part(
         "associative recall of 16 pairs",
         ("associative",),
         dict.fromkeys(AT_16, (0.99, None)),
-        Settings(updates=None, seconds=600, target=0.995),
+        RecallSettings(updates=None, seconds=600, target=0.995),
         {"pairs": 16},
     ),
     "two_hop": Part(
         "two hops of 16 pairs by a single read",
         ("two_hop",),
         {"episodic+graph": (0.95, None), "episodic+attention": (None, 0.4)},
-        Settings(updates=4000, target=None),  # the loser, too, is given all the time there is
+        RecallSettings(updates=4000, target=None),  # the loser, too, is given all the time there is
     ),
 }
 

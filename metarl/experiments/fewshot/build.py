@@ -9,8 +9,8 @@ import torch
 
 from metarl.config import ConfigError
 from metarl.data.distort import Distorted, Distortion
-from metarl.data.sources import FewShotSource
 from metarl.data.pool import Glyphs, Pool
+from metarl.data.sources import FewShotSource
 from metarl.experiments.fewshot.options import DataOptions, EpisodeOptions
 from metarl.seeding import sequence
 from metarl.types import Split

@@ -13,8 +13,8 @@ import torch
 from metarl.agents.fewshot.gradient import GradientOptions
 from metarl.agents.fewshot.learner import FewShotLearner
 from metarl.config import ConfigError
-from metarl.data.sources import FewShotSource
 from metarl.data.omniglot import found
+from metarl.data.sources import FewShotSource
 from metarl.evaluation.accuracy import correct_in_streams, prepared
 from metarl.evaluation.records import EPISODES
 from metarl.evaluation.results import FewShotEvaluation
@@ -114,16 +114,15 @@ class FewShotExperiment(Experiment):
 
     def describe(self) -> str:
         """See :class:`Experiment`."""
-        line = f"data: {described(self.data)}"
-        if self.data.source == "glyphs" and not found(self.data.folder):
-            line += "\n      (Omniglot was not found: metarl data omniglot downloads it, --data says where it is)"
-        return line
+        hint = " (for Omniglot: metarl data omniglot, or --data DIR)" if self.data.source == "glyphs" else ""
+        return f"data: {described(self.data)}{hint}"
 
     def check(self) -> Self:
         """See :class:`Experiment`; Omniglot is chosen where its archives are found, else drawn glyphs."""
         if self.data.source == "auto":
-            source = "omniglot" if found(self.data.folder) else "glyphs"
-            return replace(self, data=replace(self.data, source=source)).check()
+            there = found(self.data.folder)
+            own = {"source": "omniglot"} if there else {"source": "glyphs", "folder": None}
+            return replace(self, data=replace(self.data, **own)).check()
         self._check_episodes()
         if not any(p.numel() for p in make_learner(self, seed=0).parameters()):
             raise ConfigError(

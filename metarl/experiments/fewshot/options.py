@@ -39,8 +39,8 @@ class DataOptions:
     rotations: bool = True
     """Whether the rotations of a class by quarter turns are classes of their own in training."""
     trainval: bool = False
-    """Whether validation classes are trained on as well, as papers do for their final figures; no class is then held out to
-    stop by, and the accuracy shown during training is one on training classes."""
+    """Whether validation classes are trained on as well, as papers do for their final figures; no class is then left
+    to stop by, and the accuracy shown during training is one on training classes."""
     within_alphabet: bool = False
     """Whether all classes of an episode come from one alphabet."""
     distinct_drawers: bool = False
@@ -49,6 +49,8 @@ class DataOptions:
     def __post_init__(self) -> None:
         if self.source == "images" and self.folder is None:
             raise ConfigError("data.source = 'images' without data.folder; say where the class folders are (--images)")
+        if self.source == "glyphs" and self.folder is not None:
+            raise ConfigError("data.folder with data.source = 'glyphs', which the program draws itself; leave it out")
         if self.colour and self.source != "images":
             raise ConfigError(f"data.colour = true with data.source = {self.source!r}, which has none; leave it out")
 

@@ -110,7 +110,7 @@ class RecallExperiment(Experiment):
         """See :class:`Experiment`; ``n`` counts sequences."""
         if split == "train":
             raise ConfigError("a memory is tested on sequences that it was not trained on; use validation or test")
-        return RecallEvaluation(results=(test(model, self.cell(seed), split, self.sequences if n is None else n),))
+        return RecallEvaluation(results=(result_of(model, self.cell(seed), split, self.sequences if n is None else n),))
 
     def save(self, model: RecallModel, path: Path) -> None:
         """See :class:`Experiment`."""
@@ -193,7 +193,7 @@ def train(
                 itertools.takewhile(lambda _: not stopped(), fresh),
                 training_options(settings, rate),
                 validate=partial(_accuracy, held),
-                progress=lambda state, before=before, rate=rate: progress(before + state.updates, rate, state),
+                progress=partial(_shifted, progress, before, rate),
                 name=f"{cell.task} by {cell.memory}",
             )
         accuracy = trained.curve[-1].accuracy if trained.curve else 0.0  # none where it was stopped at once
@@ -212,7 +212,9 @@ def train(
 
 
 @torch.no_grad()
-def test(model: RecallModel, cell: RecallCell, split: Split = "test", sequences: int = TEST_SEQUENCES) -> RecallResult:
+def result_of(
+    model: RecallModel, cell: RecallCell, split: Split = "test", sequences: int = TEST_SEQUENCES
+) -> RecallResult:
     """The accuracy of a trained model on fresh sequences.
 
     Args:
@@ -256,7 +258,7 @@ def measure(cell: RecallCell, sequences: int = TEST_SEQUENCES, device: torch.dev
     with torch_threads(1):
         model = build(cell, torch.device(device))
         train(model, cell)
-        return test(model, cell, sequences=sequences)
+        return result_of(model, cell, "test", sequences)
 
 
 class _Attempt(NamedTuple):
@@ -291,6 +293,11 @@ def _batches(
             for array in (drawn.now, drawn.feedback, drawn.begin, drawn.target, drawn.asked)
         )
         yield _Batch(CoreInput(now, feedback), begin, target, asked)
+
+
+def _shifted(progress: Callable[[int, float, Validation], object], before: int, rate: float, state: Validation) -> None:
+    """Report a validation, with the updates counted over all learning rates."""
+    progress(before + state.updates, rate, state)
 
 
 def _loss(net: SequenceClassifier, batch: _Batch) -> Tensor:

@@ -144,9 +144,7 @@ def difference(agent: Played, reference: Played) -> Difference:
     return Difference(interval.mean, (interval.low, interval.high))
 
 
-def tune(
-    prior: Prior, make_env: Callable[[int], TrialVectorEnv], trials: int, seed: int
-) -> dict[str, float]:
+def tune(prior: Prior, make_env: Callable[[int], TrialVectorEnv], trials: int, seed: int) -> dict[str, float]:
     """The references' parameters that do best on validation tasks."""
     return baselines.tune(prior, lambda actor: float(play(actor, make_env, trials, seed=seed).returns.mean()))
 

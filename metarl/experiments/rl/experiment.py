@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
@@ -125,7 +124,7 @@ class RL2Experiment(Experiment):
             raise
         except (TypeError, ValueError, MemoryError) as error:
             raise ConfigError(f"env: {error}") from None
-        agent.env.close()
+        close(agent)
         return self
 
     def build(self, seed: int, device: torch.device) -> RL2PPO:
@@ -148,7 +147,7 @@ class RL2Experiment(Experiment):
 
         model.set_logger(tracking_logger(session.tracker))
         total = self.train.total_timesteps
-        with closing(model.env), session.stoppable(model.interrupt), session.bar(total, "step") as bar:
+        with session.stoppable(model.interrupt), session.bar(total, "step") as bar:
 
             def on_step(local: Mapping[str, Any], _: Mapping[str, Any]) -> bool:
                 bar.update(min(model.num_timesteps, total) - bar.n)
@@ -157,8 +156,11 @@ class RL2Experiment(Experiment):
                     bar.set_description(f"training, return {mean:.2f}", refresh=False)
                 return True
 
-            model.learn(total, callback=on_step)
-            self.save(model, session.folder.checkpoint)
+            try:
+                model.learn(total, callback=on_step)
+                self.save(model, session.folder.checkpoint)
+            finally:
+                close(model)
         return Learned(model.num_timesteps)
 
     def evaluate(
@@ -200,6 +202,12 @@ class RL2Experiment(Experiment):
                 "the environments of its config.json differ"
             )
         return agent
+
+
+def close(agent: RL2PPO) -> None:
+    """Close the agent's environment and its processes."""
+    if agent.env is not None:
+        agent.env.close()
 
 
 def make_family(env: Mapping[str, Any], split: Split) -> TaskDistribution:

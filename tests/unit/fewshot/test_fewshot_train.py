@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import torch
 from fewshot_toys import LEARNERS, SMALL, WAYS, toy, trained
+from metarl.experiments.fewshot.train import check, load, train
 from torch import Tensor
 
 from metarl.agents.fewshot.classifier import FewShotClassifier
 from metarl.config import ConfigError
 from metarl.data.pool import Glyphs, Pool
 from metarl.experiments.fewshot.evaluate import evaluate
-from metarl.experiments.fewshot.train import check, load, train
 from metarl.runs.folder import RunError, RunFolder
 from metarl.training.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
 from metarl.training.collect import NonFiniteError

@@ -3,10 +3,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from report_looks import is_readable, looked_at, texts, words
-
 from metarl.bench.candidates import SUITE
 from metarl.bench.recall import Cell, Result, Settings
+from report_looks import is_readable, looked_at, texts, words
+
 from metarl.data.recall import RECALL_TASKS
 from metarl.report import recall_picture
 from metarl.report.recall import COMMAND, NAME, PUBLISHED, grid, markdown, place, rows, setting, table
