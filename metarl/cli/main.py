@@ -30,7 +30,7 @@ def parser() -> Parser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status.
 
-    0: success; 1: a number was not finite, or a check failed; 2: a wrong name, key or value; 128 + N: ended by signal N.
+    0: success; 1: a number was not finite or a check failed; 2: a wrong name, key or value; 128 + N: ended by signal N.
     """
     given = sys.argv[1:] if arguments is None else list(arguments)
     if given[:1] == ["fewshot"]:
