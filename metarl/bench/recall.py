@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from annotated_types import Ge, Gt
 from torch import Tensor
 
 from metarl.bench.candidates import candidates, classifier, parameters, sized
-from metarl.data.recall import RECALL_TASKS, TEST_SEQUENCES
+from metarl.data.recall import TEST_SEQUENCES
 from metarl.data.sequences import RecallTask, Sequences
+from metarl.evaluation.recall import RecallCell, RecallResult, RecallSettings
 from metarl.functional.stats import standard_error
 from metarl.memory.options import MemoryOptions
 from metarl.nets.sequence import SequenceClassifier, asked_loss
@@ -32,98 +32,21 @@ AT_ONCE = 500
 """Sequences that are tested side by side."""
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What all candidates are given alike."""
-
-    updates: Annotated[int, Ge(1)] | None = 3000
-    """Most updates in all; None: as many as there is time for."""
-    seconds: Annotated[float, Gt(0)] | None = None
-    """Longest training in all."""
-    batch: Annotated[int, Ge(1)] = 64
-    """Fresh sequences in each update."""
-    parameters: Annotated[int, Ge(1)] = 40_000
-    """Of the whole model, within 10 %."""
-    key_size: Annotated[int, Ge(1)] = 32
-    """Width of keys and of values."""
-    learning_rates: tuple[Annotated[float, Gt(0)], ...] = (3e-3, 1e-2)
-    """Adam's step sizes, each tried anew with an equal part of the budget, over which it falls to a tenth; what did
-    best on validation sequences is tested."""
-    target: float | None = 0.999
-    """Training ends early at this accuracy on validation sequences, without further step sizes; None: never."""
-
-    def __post_init__(self) -> None:
-        if self.updates is None and self.seconds is None:
-            raise ValueError("the benchmark's budget has no end: give updates, seconds or both")
-        if not self.learning_rates:
-            raise ValueError("the benchmark has no learning rate to train with; give one or more")
-        if self.updates is not None and self.updates < len(self.learning_rates):
-            raise ValueError(
-                f"{self.updates} updates can't be parted among {len(self.learning_rates)} learning rates; give more"
-            )
-
-    def training(self, rate: float) -> SupervisedOptions:
-        """How the part of the budget that belongs to one learning rate is used."""
-        parts = len(self.learning_rates)
-        return SupervisedOptions(
-            updates=None if self.updates is None else self.updates // parts,
-            seconds=None if self.seconds is None else self.seconds / parts,
-            learning_rate=rate,
-            learning_rate_end=rate / 10,
-            warmup=WARMUP,
-            validate_every=VALIDATE_EVERY,
-            target=self.target,
-        )
+def training(settings: RecallSettings, rate: float) -> SupervisedOptions:
+    """How the part of the budget that belongs to one learning rate is used."""
+    parts = len(settings.learning_rates)
+    return SupervisedOptions(
+        updates=None if settings.updates is None else settings.updates // parts,
+        seconds=None if settings.seconds is None else settings.seconds / parts,
+        learning_rate=rate,
+        learning_rate_end=rate / 10,
+        warmup=WARMUP,
+        validate_every=VALIDATE_EVERY,
+        target=settings.target,
+    )
 
 
-@dataclass(frozen=True)
-class Cell:
-    """What is measured."""
-
-    task: str
-    """The name of a task."""
-    memory: str
-    """The name of a candidate."""
-    seed: Annotated[int, Ge(0)] = 0
-    settings: Settings = field(default_factory=Settings)
-    sizes: dict[str, int] = field(default_factory=dict)
-    """All fields of the task; those left out are filled in with its defaults."""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "sizes", dict(vars(self.make_task())))  # so that equal cells compare equal
-
-    def make_task(self) -> RecallTask:
-        """The task itself."""
-        return RECALL_TASKS[self.task](**self.sizes)
-
-
-@dataclass(frozen=True)
-class Result:
-    """What came of a cell."""
-
-    cell: Cell
-    accuracy: float
-    """The share of right answers on the test sequences."""
-    se: float
-    """Its standard error over sequences."""
-    sequences: int
-    """Test sequences."""
-    chance: float
-    """The best accuracy without a memory."""
-    validation: float
-    """Accuracy on validation sequences when its training ended."""
-    parameters: int
-    hidden_size: int
-    """Units of the controller that make it so many parameters."""
-    learning_rate: float
-    """The one that did best on validation sequences."""
-    updates: int
-    """Updates in all, with every learning rate that was tried."""
-    seconds: float
-    """Of training, likewise, validation included."""
-
-
-def options_of(cell: Cell) -> MemoryOptions:
+def options_of(cell: RecallCell) -> MemoryOptions:
     """The candidate of a cell, brought to its size.
 
     Raises:
@@ -137,8 +60,10 @@ def options_of(cell: Cell) -> MemoryOptions:
 
 
 def measure(
-    cell: Cell, progress: Callable[[Validation], object] = lambda validation: None, sequences: int = TEST_SEQUENCES
-) -> Result:
+    cell: RecallCell,
+    progress: Callable[[Validation], object] = lambda validation: None,
+    sequences: int = TEST_SEQUENCES,
+) -> RecallResult:
     """Train and test on one thread; nothing else that is random is touched.
 
     Args:
@@ -157,10 +82,10 @@ def measure(
         def attempt(rate: float) -> Attempt:
             torch.manual_seed(torch_rng(cell.seed, "init").initial_seed())
             model = classifier(options, task)
-            training = _batches(task, "train", given.batch, None, cell.seed)
+            batches = _batches(task, "train", given.batch, None, cell.seed)
             name = f"{cell.task} by {cell.memory}"
             accuracy = partial(_accuracy, validation)
-            trained = fit(model, _loss, training, given.training(rate), validate=accuracy, progress=progress, name=name)
+            trained = fit(model, _loss, batches, training(given, rate), validate=accuracy, progress=progress, name=name)
             return Attempt(trained.curve[-1].accuracy, rate, model, trained)
 
         attempts: list[Attempt] = []
@@ -173,7 +98,7 @@ def measure(
         with torch.no_grad():
             tested = _batches(task, "test", AT_ONCE, sequences, cell.seed)
             right = np.concatenate([_right(best.model, batch) for batch in tested])
-    return Result(
+    return RecallResult(
         cell=cell,
         accuracy=float(right.mean()),
         se=standard_error(right),

@@ -13,22 +13,23 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from metarl.bench.recall import Cell, Result, measure, options_of
+from metarl.bench.recall import measure, options_of
 from metarl.config import build
+from metarl.evaluation.recall import RecallCell, RecallResult
 from metarl.runs.folder import replacing
 
 FILE = "recall.json"
-Outcome = Result | FloatingPointError
+Outcome = RecallResult | FloatingPointError
 """What came of a cell; the error where a number was not finite."""
 
 
 def complete(
-    cells: Sequence[Cell],
+    cells: Sequence[RecallCell],
     folder: str | Path,
     *,
     jobs: int = 1,
     imports: Sequence[str] = (),
-) -> list[Result]:
+) -> list[RecallResult]:
     """Measure those cells that ``folder`` has no result of, and give the results of all, in their order.
 
     A line is printed for each that is done, above a progress bar where somebody looks.
@@ -56,7 +57,7 @@ def complete(
     here = len(cells) - len(todo)
     with tqdm(total=len(cells), initial=here, unit="cell", disable=not sys.stderr.isatty()) as bar:
         for cell, outcome in run(todo, jobs, imports):
-            if isinstance(outcome, Result):
+            if isinstance(outcome, RecallResult):
                 kept.append(outcome)
                 write(path, kept)
                 line = described(outcome)
@@ -70,7 +71,9 @@ def complete(
     return [next(result for result in kept if result.cell == cell) for cell in cells]
 
 
-def run(cells: Sequence[Cell], jobs: int = 1, imports: Sequence[str] = ()) -> Iterator[tuple[Cell, Outcome]]:
+def run(
+    cells: Sequence[RecallCell], jobs: int = 1, imports: Sequence[str] = ()
+) -> Iterator[tuple[RecallCell, Outcome]]:
     """Measure ``cells``, ``jobs`` of them at a time, and give each when it is done.
 
     Where the caller goes away before the end, so do the processes.
@@ -96,7 +99,7 @@ def run(cells: Sequence[Cell], jobs: int = 1, imports: Sequence[str] = ()) -> It
         pool.shutdown()
 
 
-def described(result: Result) -> str:
+def described(result: RecallResult) -> str:
     """A result in a line."""
     cell = result.cell
     return (
@@ -105,7 +108,7 @@ def described(result: Result) -> str:
     )
 
 
-def read(path: str | Path) -> list[Result]:
+def read(path: str | Path) -> list[RecallResult]:
     """The results of a file; none where there is no file yet.
 
     Raises:
@@ -118,21 +121,21 @@ def read(path: str | Path) -> list[Result]:
         data: Any = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(data, list):
             raise TypeError("expected a JSON list")
-        return [build(Result, item, "result") for item in data]
+        return [build(RecallResult, item, "result") for item in data]
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(
             f"{path} holds no results of the benchmark: {error}; move it away or give another folder"
         ) from None
 
 
-def write(path: str | Path, results: Sequence[Result]) -> None:
+def write(path: str | Path, results: Sequence[RecallResult]) -> None:
     """Write results to a file, whole or not at all."""
     with replacing(path) as temporary:
         text = json.dumps([asdict(result) for result in results], indent=2, allow_nan=False)
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
-def _attempt(cell: Cell) -> Outcome:
+def _attempt(cell: RecallCell) -> Outcome:
     try:
         return measure(cell)
     except FloatingPointError as error:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metarl.cli.terminal import OK, Parser, add_run_options, at_least, checked, tell
-from metarl.config import parse_assignment
+from metarl.config import parse_assignment, to_plain
 
 if TYPE_CHECKING:
     from metarl.experiments.fewshot.train import Trained
@@ -66,7 +67,7 @@ def run_train(args: argparse.Namespace) -> int:
     from metarl.experiments.fewshot.build import described
     from metarl.experiments.fewshot.options import configure, resolved
     from metarl.report.draw import draw_run
-    from metarl.report.fewshot import fewshot_table
+    from metarl.report.tables import evaluation_table
     from metarl.runs.folder import RunFolder
 
     wanted = checked(lambda: configure(args.preset, settings))
@@ -84,15 +85,16 @@ def run_train(args: argparse.Namespace) -> int:
 
     def conclude(trained: Trained, tracker: Tracker) -> None:
         print(f"trained {trained.updates:,} updates in {trained.seconds:.0f} s")
-        evaluation = evaluations.evaluate(trained.learner, experiment, seed=args.seed) | run_facts(run)
+        evaluation = evaluations.evaluate(trained.learner, experiment, seed=args.seed)
+        evaluation = replace(evaluation, **run_facts(run))
         evaluations.save_evaluation(run, evaluation)
         evaluations.save_episodes(run, trained.learner, experiment, args.seed)
-        tracker.log_summary({"evaluation": evaluation})
-        print(fewshot_table(evaluation))
+        tracker.log_summary({"evaluation": to_plain(evaluation)})
+        print(evaluation_table(evaluation))
         drawn = checked(lambda: draw_run(run))
         print(f"run folder: {run.path}")
-        tell(drawn.pictures.values(), drawn.missing)
-        for name, picture in drawn.pictures.items():
+        tell(drawn.images.values(), drawn.missing)
+        for name, picture in drawn.images.items():
             tracker.log_image(picture, f"figures/{name}")
 
     trained = trainings.train(experiment, run, seed=args.seed, wandb=args.wandb, conclude=conclude)
@@ -107,8 +109,8 @@ def run_eval(args: argparse.Namespace) -> int:
     """``metarl fewshot eval``."""
     from metarl.experiments.fewshot import evaluate as evaluations
     from metarl.experiments.fewshot.train import load
-    from metarl.report.fewshot import fewshot_table
-    from metarl.report.fewshot_kept import path_of
+    from metarl.report.tables import evaluation_table
+    from metarl.evaluation.records import episodes_file
     from metarl.runs.folder import RunFolder
 
     run = checked(lambda: RunFolder.open(args.run))
@@ -127,13 +129,13 @@ def run_eval(args: argparse.Namespace) -> int:
             quiet=args.json,
         )
     )
-    evaluation |= facts
+    evaluation = replace(evaluation, **facts)
     as_trained = (args.split, args.episodes, rotations, seed) == ("test", None, None, own_seed)
     if as_trained and not run.evaluation.is_file():  # of a run that was interrupted before
         checked(lambda: evaluations.save_evaluation(run, evaluation))
-    if as_trained and not path_of(run).is_file():
+    if as_trained and not episodes_file(run).is_file():
         checked(lambda: evaluations.save_episodes(run, learner, experiment, own_seed))
-    print(json.dumps(evaluation) if args.json else fewshot_table(evaluation))
+    print(json.dumps(to_plain(evaluation)) if args.json else evaluation_table(evaluation))
     return OK
 
 

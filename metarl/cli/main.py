@@ -9,13 +9,14 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metarl.cli.fewshot import add_data, add_fewshot
 from metarl.cli.terminal import FAILED, OK, Parser, add_run_options, at_least, checked, refuse, tell
-from metarl.config import parse_assignment
+from metarl.config import parse_assignment, to_plain
 
 if TYPE_CHECKING:
     from metarl.experiments.rl.experiment import Trained
@@ -198,10 +199,11 @@ def run_train(args: argparse.Namespace) -> int:
     def conclude(trained: Trained, tracker: Tracker) -> None:
         print(f"trained {trained.steps:,} steps in {trained.seconds:.0f} s")
         evaluation = evaluations.evaluate(trained.agent, experiment, seed=args.seed)
-        evaluation |= {"train_seconds": trained.seconds, "train_steps": trained.steps, "train_seed": args.seed}
+        facts = {"train_seconds": trained.seconds, "train_steps": trained.steps, "train_seed": args.seed}
+        evaluation = replace(evaluation, **facts)
         evaluations.save_evaluation(run, evaluation)
         evaluations.save_trials(run, evaluations.record_trials(trained.agent, experiment, seed=args.seed))
-        tracker.log_summary({"evaluation": evaluation})
+        tracker.log_summary({"evaluation": to_plain(evaluation)})
         show(evaluation)
         for name, picture in draw(run).items():
             tracker.log_image(picture, f"figures/{name}")
@@ -218,7 +220,7 @@ def run_eval(args: argparse.Namespace) -> int:
     """``metarl eval``."""
     from metarl.experiments.rl import evaluate as evaluations
     from metarl.experiments.rl import experiment as experiments
-    from metarl.report.trials import path_of
+    from metarl.evaluation.records import trials_file
     from metarl.runs.folder import RunFolder
 
     if args.imports:  # never what a run folder names: it may come from somebody else
@@ -235,10 +237,10 @@ def run_eval(args: argparse.Namespace) -> int:
     )
     if args.split == "test" and not run.evaluation.is_file():  # of a run that was interrupted before
         evaluations.save_evaluation(run, evaluation)
-    if args.split == "test" and not path_of(run).is_file():
+    if args.split == "test" and not trials_file(run).is_file():
         evaluations.save_trials(run, evaluations.record_trials(agent, experiment, seed=own_seed))
     if args.json:
-        print(json.dumps(evaluation))
+        print(json.dumps(to_plain(evaluation)))
     else:
         show(evaluation)
     return OK
@@ -252,7 +254,7 @@ def run_report(args: argparse.Namespace) -> int:
     report = checked(lambda: build_report([RunFolder.open(path) for path in args.runs], args.out))
     for path in args.runs:
         print(f"run folder: {path}")
-    tell(report.pictures, report.missing)
+    tell(report.images, report.missing)
     print(f"page:       {report.page}")
     return OK
 
@@ -275,29 +277,27 @@ def run_bench(args: argparse.Namespace) -> int:
     """``metarl bench``."""
     look_here()
     from metarl.bench.candidates import SUITE, candidates, named
-    from metarl.bench.recall import Cell, Settings
+    from metarl.evaluation.recall import RecallCell, RecallSettings
+    from metarl.evaluation.results import RecallEvaluation
     from metarl.bench.run import FILE, complete
-    from metarl.cli import listing
     from metarl.data.recall import RECALL_TASKS
-    from metarl.report.recall import rows, table
-    from metarl.report.recall_picture import draw as draw_recall
-    from metarl.report.results import commit
+    from metarl.report.recall import draw_recall
+    from metarl.report.tables import evaluation_table
     from metarl.tasks.family.members import import_modules
 
     checked(lambda: import_modules(args.imports))
     tasks = checked(lambda: named(args.tasks or list(RECALL_TASKS), list(RECALL_TASKS), "--tasks"))
     memories = checked(lambda: named(args.memories or SUITE, list(candidates()), "--memories"))
-    settings = Settings(updates=args.updates, seconds=args.seconds, batch=args.batch, parameters=args.parameters)
-    cells = [Cell(t, m, seed, settings) for t in tasks for m in memories for seed in dict.fromkeys(args.seed)]
+    settings = RecallSettings(updates=args.updates, seconds=args.seconds, batch=args.batch, parameters=args.parameters)
+    cells = [RecallCell(t, m, seed, settings) for t in tasks for m in memories for seed in dict.fromkeys(args.seed)]
     try:
         results = checked(lambda: complete(cells, args.out, jobs=args.jobs, imports=args.imports))
     except KeyboardInterrupt:
         print(f"interrupted; what was measured until then is in {args.out / FILE}, and the same command goes on")
         return 128 + signal.SIGINT
-    made = rows(results, "metarl bench memory", commit())
-    print(listing.table(table(made)))
+    print(evaluation_table(RecallEvaluation(results=tuple(results))))
     print(f"results:    {args.out / FILE}")
-    print(f"picture:    {draw_recall(made, args.out / 'recall.png')}")
+    print(f"picture:    {draw_recall(results, args.out / 'recall.png')}")
     return OK
 
 
@@ -329,7 +329,7 @@ def run_check(args: argparse.Namespace) -> int:
     return OK if all(finding.ok for finding in findings) else FAILED
 
 
-def show(evaluation: dict[str, Any]) -> None:
+def show(evaluation: Any) -> None:
     """Print the table of an evaluation."""
     from metarl.report.tables import evaluation_table
 
@@ -342,8 +342,8 @@ def draw(run: Any) -> Mapping[str, Path]:
 
     drawn = checked(lambda: draw_run(run))
     print(f"run folder: {run.path}")
-    tell(drawn.pictures.values(), drawn.missing)
-    pictures: Mapping[str, Path] = drawn.pictures
+    tell(drawn.images.values(), drawn.missing)
+    pictures: Mapping[str, Path] = drawn.images
     return pictures
 
 

@@ -177,7 +177,7 @@ class RecallEvaluation:
     """Memories on recall tasks."""
 
     kind: Literal["recall"] = "recall"
-    results: tuple[RecallResult, ...]
+    results: Annotated[tuple[RecallResult, ...], MinLen(1)]
 
 
 Evaluation = AgentEvaluation | FewShotEvaluation | RecallEvaluation

@@ -11,13 +11,13 @@ from tqdm import tqdm
 
 from metarl.agents.fewshot.learner import FewShotLearner
 from metarl.data.fewshot import Episodes, FewShotSource, instances
+from metarl.evaluation import records
 from metarl.evaluation.accuracy import IMAGES, prepared, right_in_streams
+from metarl.evaluation.results import CellResult, FewShotEvaluation, StreamResult, write_evaluation
 from metarl.experiments.fewshot.build import described, make_source
 from metarl.experiments.fewshot.options import FewShotExperiment
-from metarl.experiments.fewshot.train import KIND
 from metarl.functional.stats import bootstrap_mean, standard_error
-from metarl.report.fewshot_kept import path_of
-from metarl.runs.folder import RunFolder, replacing, write_json_atomic
+from metarl.runs.folder import RunFolder
 from metarl.seeding import numpy_rng
 from metarl.types import Array, Bools, Split
 
@@ -34,7 +34,7 @@ def evaluate(
     rotations: bool | None = None,
     seed: int = 0,
     quiet: bool = False,
-) -> dict[str, Any]:
+) -> FewShotEvaluation:
     """The accuracy in every cell of ways and shots, and along streams, with 95 % intervals over episodes.
 
     The episodes of a cell depend on ``seed``, the split and the cell alone, so that learners are compared on the same.
@@ -73,25 +73,24 @@ def evaluate(
         cells = [cell(answer, held, ways, shots, options.queries, episodes, seed, bar) for ways, shots in options.cells]
         streams = [stream(learner, source, experiment, ways, episodes, seed, bar) for ways in options.streams]
     one = experiment.classifier or experiment.stream
-    return {
-        "kind": KIND,
-        "learner": experiment.name,
-        "preset": experiment.name,
-        "data": described(data),
-        "real": data.source != "glyphs",
-        "split": split,
-        "transductive": experiment.transductive,
-        "norm": "batch" if one is None else one.encoder.norm,
-        "rotations": rotations,
-        "trainval": data.trainval,
-        "within_alphabet": data.within_alphabet,
-        "distinct_drawers": data.distinct_drawers,
-        "seed": seed,
-        "parameters": sum(p.numel() for p in learner.parameters()),
-        "first_order": getattr(learner, "first_order", None),
-        "cells": cells,
-        "streams": streams,
-    }
+    return FewShotEvaluation(
+        learner=experiment.name,
+        preset=experiment.name,
+        data=described(data),
+        real=data.source != "glyphs",
+        split=split,
+        transductive=experiment.transductive,
+        norm="batch" if one is None else one.encoder.norm,
+        rotations=rotations,
+        trainval=data.trainval,
+        within_alphabet=data.within_alphabet,
+        distinct_drawers=data.distinct_drawers,
+        seed=seed,
+        parameters=sum(p.numel() for p in learner.parameters()),
+        first_order=getattr(learner, "first_order", None),
+        cells=tuple(cells),
+        streams=tuple(streams),
+    )
 
 
 def cell(
@@ -103,8 +102,8 @@ def cell(
     episodes: int,
     seed: int,
     bar: tqdm[Any],
-) -> dict[str, Any]:
-    """The accuracy on episodes of so many ways and shots."""
+) -> CellResult:
+    """The accuracy on episodes of some ways and shots."""
     bar.set_description(f"{ways}-way {shots}-shot", refresh=False)
     rng = numpy_rng(seed, "evaluation", ways, shots)
     size = max(1, IMAGES // (ways * (shots + queries)))
@@ -115,15 +114,15 @@ def cell(
         bar.update(count)
     each = np.concatenate(means)
     interval = bootstrap_mean(each)
-    return {
-        "ways": ways,
-        "shots": shots,
-        "queries": queries,
-        "episodes": episodes,
-        "accuracy": interval.mean,
-        "se": standard_error(each),
-        "interval": [interval.low, interval.high],
-    }
+    return CellResult(
+        ways=ways,
+        shots=shots,
+        queries=queries,
+        episodes=episodes,
+        accuracy=interval.mean,
+        se=standard_error(each),
+        interval=(interval.low, interval.high),
+    )
 
 
 def stream(
@@ -134,8 +133,8 @@ def stream(
     episodes: int,
     seed: int,
     bar: tqdm[Any],
-) -> dict[str, Any]:
-    """The accuracy along streams of so many classes, by the how-manieth example of its class a step shows."""
+) -> StreamResult:
+    """The accuracy along streams, by the position of an example among those of its class."""
     per_class, labels = experiment.train.shots, experiment.train.labels
     bar.set_description(f"streams of {ways} classes", refresh=False)
     rng = numpy_rng(seed, "evaluation", ways, 0)
@@ -149,24 +148,23 @@ def stream(
         bar.update(count)
     each = np.concatenate(by_instance)
     intervals = [bootstrap_mean(column) for column in each.T]
-    return {
-        "ways": ways,
-        "labels": labels,
-        "episodes": episodes,
-        "by_instance": [interval.mean for interval in intervals],
-        "by_instance_interval": [[interval.low, interval.high] for interval in intervals],
-    }
+    return StreamResult(
+        ways=ways,
+        labels=labels,
+        episodes=episodes,
+        by_instance=tuple(interval.mean for interval in intervals),
+        by_instance_interval=tuple((interval.low, interval.high) for interval in intervals),
+    )
 
 
-def save_evaluation(run: RunFolder, evaluation: dict[str, Any]) -> None:
+def save_evaluation(run: RunFolder, evaluation: FewShotEvaluation) -> None:
     """Write the evaluation on test classes into the run folder, where the report finds it."""
-    write_json_atomic(run.evaluation, evaluation)
+    write_evaluation(run, evaluation)
 
 
 def save_episodes(run: RunFolder, learner: FewShotLearner, experiment: FewShotExperiment, seed: int) -> None:
     """Write a few test episodes, or streams, with the learner's answers into the run folder, for the report."""
-    with replacing(path_of(run)) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **keep(learner, experiment, seed=seed))
+    records.write_record(records.episodes_file(run), keep(learner, experiment, seed=seed))
 
 
 @torch.no_grad()

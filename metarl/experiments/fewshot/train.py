@@ -108,7 +108,7 @@ def train(
     if experiment.threads:
         torch.set_num_threads(experiment.threads)
     source = training_source(experiment)
-    config = to_plain(experiment) | {"seed": seed}
+    config = {"kind": KIND} | to_plain(experiment) | {"seed": seed}
     accuracy = "train/accuracy" if experiment.data.trainval else "validation/accuracy"
     with training_run(run, config, wandb, experiment.name or None, AXIS) as under_way:
         learner = make_learner(experiment, source.shape, seed)
@@ -190,6 +190,7 @@ def load(run: RunFolder, folder: str | None = None) -> tuple[FewShotExperiment, 
         raise RunError(f"{run.path} is a run of an RL² agent, not of a few-shot learner; use metarl eval {run.path}")
     try:
         seed = int(config.pop("seed"))
+        del config["kind"]
     except (KeyError, TypeError, ValueError):
         raise RunError(f"{run.path} has no seed in its config.json; it is damaged or no run of this package") from None
     if folder is not None:

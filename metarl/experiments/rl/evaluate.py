@@ -11,13 +11,14 @@ from gymnasium import spaces
 from tqdm import tqdm
 
 from metarl.agents import baselines
+from metarl.evaluation import records
 from metarl.evaluation.play import Played, play, steps_to_adapt
+from metarl.evaluation.results import ActorResult, AgentEvaluation, Difference, ReferenceResult, write_evaluation
 from metarl.evaluation.trace import record
 from metarl.experiments.rl.experiment import Experiment
 from metarl.functional.stats import bootstrap_mean, standard_error
 from metarl.memory.ablation import ABLATIONS, Ablation, ablated
-from metarl.report import trials as kept
-from metarl.runs.folder import RunFolder, write_json_atomic
+from metarl.runs.folder import RunFolder
 from metarl.tasks.family.distribution import TaskDistribution
 from metarl.tasks.family.priors import Prior
 from metarl.types import Actor, Array, Split
@@ -25,28 +26,22 @@ from metarl.types import Actor, Array, Split
 if TYPE_CHECKING:
     from metarl.agents.rl2 import RL2PPO
 
-GREEDY = ("return_mean", "return_se", "return_interval", "steps_to_adapt")
-"""What is kept of playing greedily."""
-
 
 def summary(played: Played) -> dict[str, Any]:
-    """What an evaluation says of one actor: plain numbers."""
+    """The fields of :class:`ActorResult` of one actor."""
     returns, episodes = played.returns, played.by_episode()
     interval = bootstrap_mean(returns)
     count = np.sum(~np.isnan(episodes), 0)
-    result: dict[str, Any] = {
+    exposures = played.by_exposure()
+    return {
         "return_mean": interval.mean,
         "return_se": standard_error(returns),
-        "return_interval": [interval.low, interval.high],
-        "by_episode": np.nanmean(episodes, 0).tolist(),
-        "by_episode_se": (np.nanstd(episodes, 0) / np.sqrt(count)).tolist(),
+        "return_interval": (interval.low, interval.high),
+        "by_episode": tuple(np.nanmean(episodes, 0).tolist()),
+        "by_episode_se": tuple((np.nanstd(episodes, 0) / np.sqrt(count)).tolist()),
+        "steps_to_adapt": steps_to_adapt(played.rewards) if played.equal_lengths else None,
+        "by_exposure": None if exposures is None else tuple(exposures.tolist()),
     }
-    if played.equal_lengths and (steps := steps_to_adapt(played.rewards)) is not None:
-        result["steps_to_adapt"] = steps
-    exposures = played.by_exposure()
-    if exposures is not None:
-        result["by_exposure"] = exposures.tolist()
-    return result
 
 
 def evaluate(
@@ -57,7 +52,7 @@ def evaluate(
     trials: int | None = None,
     seed: int = 0,
     quiet: bool = False,
-) -> dict[str, Any]:
+) -> AgentEvaluation:
     """Play held-out tasks with the agent, its ablations and the references, all on the same tasks.
 
     The headline samples actions, as in training; ``greedy`` takes the most probable one.
@@ -95,25 +90,27 @@ def evaluate(
             with ablated(agent.policy.core, name):
                 without[name] = run(name, agent.actor())
         played = {name: run(name, make()) for name, make in references.items()}
-    result: dict[str, Any] = {
-        "env": experiment.env_name,
-        "env_options": {k: v for k, v in experiment.env.items() if k != "id"},
-        "split": split,
-        "in_distribution": family.in_distribution,
-        "trials": trials,
-        "seed": seed,
-        "steps_per_trial": family.trial_steps,
+
+    def reference(one: Played) -> ReferenceResult:
+        difference = bootstrap_mean(sampled.returns - one.returns)
+        interval = (difference.low, difference.high)
+        return ReferenceResult(**summary(one), agent_minus=Difference(difference.mean, interval))
+
+    return AgentEvaluation(
         **summary(sampled),
-        **{f"greedy_{k}": v for k, v in summary(greedy).items() if k in GREEDY},
-        "references": {name: summary(one) for name, one in played.items()},
-        "tuned": tuned,
-        "ceilings": ceilings(family),
-        "ablations": {name: summary(one) for name, one in without.items()},
-    }
-    for name, entry in result["references"].items():
-        difference = bootstrap_mean(sampled.returns - played[name].returns)
-        entry["agent_minus"] = {"mean": difference.mean, "interval": [difference.low, difference.high]}
-    return result
+        env=experiment.env_name,
+        env_options={k: v for k, v in experiment.env.items() if k != "id"},
+        split=split,
+        in_distribution=family.in_distribution,
+        trials=trials,
+        seed=seed,
+        steps_per_trial=family.trial_steps,
+        greedy=ActorResult(**summary(greedy)),
+        references={name: reference(one) for name, one in played.items()},
+        tuned=tuned,
+        ceilings=ceilings(family),
+        ablations={name: ActorResult(**summary(one)) for name, one in without.items()},
+    )
 
 
 def advance(bar: tqdm[Any], start: int, done: int) -> None:
@@ -146,9 +143,9 @@ def ceilings(family: TaskDistribution) -> dict[str, float]:
     return baselines.ceilings(family.prior)
 
 
-def save_evaluation(run: RunFolder, evaluation: Mapping[str, Any]) -> None:
+def save_evaluation(run: RunFolder, evaluation: AgentEvaluation) -> None:
     """Write the evaluation on test tasks into the run folder, where the report finds it."""
-    write_json_atomic(run.evaluation, evaluation)
+    write_evaluation(run, evaluation)
 
 
 def record_trials(
@@ -160,4 +157,4 @@ def record_trials(
 
 def save_trials(run: RunFolder, trials: Mapping[str, Array]) -> None:
     """Write recorded trials of test tasks into the run folder, where the report finds them."""
-    kept.save(kept.path_of(run), trials)
+    records.write_record(records.trials_file(run), trials)

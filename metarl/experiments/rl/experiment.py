@@ -184,6 +184,7 @@ def load_experiment(run: RunFolder) -> tuple[Experiment, int]:
         raise RunError(f"{run.path} is a run of a few-shot learner; use metarl fewshot eval {run.path}")
     try:
         seed = int(config.pop("seed"))
+        del config["kind"]
     except (KeyError, TypeError, ValueError):
         raise RunError(f"{run.path} has no seed in its config.json; it is damaged or no run of this package") from None
     return check(build(Experiment, config, f"{run.path}: config")), seed
@@ -217,7 +218,7 @@ def train(
 
     if experiment.train.threads:
         torch.set_num_threads(experiment.train.threads)
-    config = to_plain(experiment) | {"seed": seed}
+    config = {"kind": "rl2"} | to_plain(experiment) | {"seed": seed}
     with (
         closing(experiment.make_env("train", experiment.train.n_envs, experiment.train.workers)) as env,
         training_run(run, config, wandb, experiment.env_name) as under_way,
