@@ -19,9 +19,9 @@ import gymnasium as gym
 import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from results.rows import Row, commit, upsert
 
 import metarl  # noqa: F401  (registers the ids)
-from metarl.report.results import Row, commit, upsert
 from metarl.tasks.family.env_family import from_env
 from metarl.tasks.family.ranges import Uniform
 from metarl.tasks.trial.env import TrialEnv

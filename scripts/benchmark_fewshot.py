@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from results.pages import write_markdown
+from results.rows import Row, commit, upsert
 from torch import nn
 from torch.nn import functional as F
 
@@ -24,7 +26,6 @@ from metarl.data.pool import Pool
 from metarl.experiments.fewshot.build import described, make_learner, training_source
 from metarl.experiments.fewshot.experiment import FewShotExperiment, draw
 from metarl.experiments.presets import load_experiment
-from metarl.report.results import Row, commit, upsert, write_markdown
 from metarl.training.supervised import SupervisedOptions, fit
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"

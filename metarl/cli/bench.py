@@ -41,7 +41,7 @@ def run_bench(args: argparse.Namespace) -> int:
     from metarl.experiments.base import pick_device
     from metarl.experiments.recall.bench import FILE, complete
     from metarl.experiments.recall.candidates import SUITE, candidates
-    from metarl.report.recall import draw
+    from metarl.report.recall import draw_recall
     from metarl.report.tables import evaluation_table
     from metarl.tasks.family.members import import_modules
 
@@ -59,5 +59,5 @@ def run_bench(args: argparse.Namespace) -> int:
         return 128 + signal.SIGINT
     print(evaluation_table(RecallEvaluation(results=tuple(results))))
     print(f"results:    {args.out / FILE}")
-    print(f"image:      {draw(results, args.out / 'recall.png')}")
+    print(f"image:      {draw_recall(results, args.out / 'recall.png')}")
     return OK

@@ -93,7 +93,7 @@ def run_train(args: argparse.Namespace) -> int:
     assert done.evaluation is not None
     print(evaluation_table(done.evaluation))
     print(f"run folder: {folder.path}")
-    tell(done.pictures.values(), done.missing)
+    tell(done.images.values(), done.missing)
     return OK
 
 
@@ -171,6 +171,6 @@ def run_report(args: argparse.Namespace) -> int:
     report = checked(lambda: build_report([RunFolder.open(path) for path in args.runs], args.out))
     for path in args.runs:
         print(f"run folder: {path}")
-    tell(report.pictures, report.missing)
+    tell(report.images, report.missing)
     print(f"page:       {report.page}")
     return OK

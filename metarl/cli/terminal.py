@@ -55,9 +55,9 @@ def checked(make: Callable[[], Any]) -> Any:
         refuse(error)
 
 
-def tell(pictures: Iterable[Path], missing: Iterable[str]) -> None:
+def tell(images: Iterable[Path], missing: Iterable[str]) -> None:
     """Print where images are, and why others are missing."""
-    for path in pictures:
+    for path in images:
         print(f"image:      {path}")
     for line in missing:
         print(f"missing:    {line}")

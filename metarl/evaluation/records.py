@@ -193,9 +193,7 @@ def _trials(arrays: Mapping[str, Any]) -> list[Trial]:
 
 def _few_shot(arrays: Mapping[str, Any]) -> FewShotRecord:
     episodes = _episodes(arrays) if "support_x" in arrays else None
-    streams = (
-        _streams(*(arrays[f"stream_{name}"] for name in ("x", "y", "predicted"))) if "stream_x" in arrays else None
-    )
+    streams = _streams(arrays) if "stream_x" in arrays else None
     _need(episodes is not None or streams is not None, "it holds neither episodes nor streams")
     return FewShotRecord(episodes, streams)
 

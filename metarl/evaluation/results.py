@@ -178,7 +178,7 @@ class RecallEvaluation:
     """Memories on recall tasks."""
 
     kind: Literal["recall"] = "recall"
-    results: tuple[RecallResult, ...]
+    results: Annotated[tuple[RecallResult, ...], MinLen(1)]
     train_seconds: float | None = None
     train_steps: int | None = None
     """Sequences."""

@@ -32,10 +32,10 @@ class Run:
     or a :class:`metarl.nets.sequence.SequenceClassifier`."""
     evaluation: Evaluation | None = None
     """On test tasks; None where training was interrupted."""
-    pictures: dict[str, Path] = field(default_factory=dict)
+    images: dict[str, Path] = field(default_factory=dict)
     """What was drawn, by name."""
     missing: list[str] = field(default_factory=list)
-    """Pictures that could not be drawn, and why."""
+    """Images that could not be drawn, and why."""
     signal: int | None = None
     """The signal that ended training early, or None."""
 
@@ -115,9 +115,9 @@ def run(
         if not session.stopped:
             done.complete(done.evaluate(quiet=quiet))
             session.tracker.log_summary({"evaluation": to_plain(done.evaluation)})
-            done.pictures, done.missing = draw_run(folder)
-            for name, picture in done.pictures.items():
-                session.tracker.log_image(picture, f"figures/{name}")
+            done.images, done.missing = draw_run(folder)
+            for name, image in done.images.items():
+                session.tracker.log_image(image, f"figures/{name}")
     return done
 
 

@@ -17,13 +17,15 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from common import ONE_THREAD, ROOT, metarl, train
+from common import ONE_THREAD, metarl, train
+from results.fewshot import COMMAND, NAME, Goals, fewshot_rows
+from results.pages import write_markdown
+from results.rows import ROOT, upsert
 
 from metarl.config import parse_assignment
 from metarl.experiments.fewshot.experiment import FewShotExperiment
 from metarl.experiments.presets import from_config, load_experiment
-from metarl.report.fewshot_results import COMMAND, NAME, Goals, fewshot_rows
-from metarl.report.results import upsert, write_markdown
+from metarl.evaluation.results import read_evaluation
 from metarl.runs.folder import RunFolder
 
 
@@ -97,7 +99,7 @@ def main() -> None:
         with lock:
             upsert(ROOT / "docs" / "results" / f"{NAME}.json", *made, alone=True)
             for row in made:
-                print(f"{row.method}, {row.setting}, {row.metric}: {row.ours:.2f} ± {1.96 * (row.se or 0):.2f}")
+                print(f"{row.method}, {row.where}, {row.metric}: {row.ours:.2f} ± {1.96 * (row.se or 0):.2f}")
             write_markdown(ROOT / "docs")
 
     with ThreadPoolExecutor(args.jobs) as pool:
@@ -138,7 +140,7 @@ def rotated(run: Path, data: str | None) -> Any:
         command = metarl("eval", str(run), "--rotations", "--json", *place)
         done = subprocess.run(command, check=True, capture_output=True, text=True, env=ONE_THREAD)
         kept.write_text(done.stdout)
-    return json.loads(kept.read_text())
+    return read_evaluation(kept)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The rows of docs/results/recall.json: ``python scripts/reproduce/recall.py [--jobs 2] [--part suite]``.
 
-All candidates on all tasks; every memory that can be run on 8 pairs; four on 16 pairs; and two hops by a graph search
+All memories on all tasks; every memory that can be run on 8 pairs; four on 16 pairs; and two hops by a graph search
 beside attention. What was measured before, with the same settings, is taken from the folder of the runs.
 """
 
@@ -11,16 +11,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from metarl.data.recall import RECALL_TASKS
+import common  # noqa: F401, first: where the package of the results lies
+from results.pages import write_markdown
+from results.recall import COMMAND, IMAGE, NAME, rows
+from results.recall import SUITE as FIRST_PART
+from results.rows import ROOT, commit, upsert
+
 from metarl.evaluation.recall import RecallCell, RecallSettings
+from metarl.data.recall import RECALL_TASKS
+from metarl.report.recall import draw_recall
 from metarl.experiments.recall.bench import complete
 from metarl.experiments.recall.candidates import SUITE, candidates
-from metarl.report.recall import COMMAND, NAME, PICTURE, rows
-from metarl.report.recall import SUITE as FIRST_PART
-from metarl.report.recall_picture import draw
-from metarl.report.results import commit, upsert, write_markdown
 
-ROOT = Path(__file__).resolve().parents[2]
 Goal = tuple[float | None, float | None]
 
 
@@ -70,7 +72,7 @@ PARTS = {
 
 
 def main() -> None:
-    """Measure the parts, and write rows, tables and picture after each."""
+    """Measure the parts, and write rows, tables and image after each."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--part", choices=list(PARTS), nargs="+", default=list(PARTS), help="default all")
     parser.add_argument("--jobs", type=int, default=2, help="cells at a time, one process and one thread each")
@@ -84,7 +86,7 @@ def main() -> None:
         for row in made:
             upsert(ROOT / "docs" / "results" / f"{NAME}.json", row)
         if part.name == FIRST_PART:
-            draw(made, ROOT / "docs" / PICTURE)
+            draw_recall(results, ROOT / "docs" / IMAGE)
         write_markdown(ROOT / "docs")
 
 

@@ -1,4 +1,4 @@
-"""The picture of what a few-shot learner recalls: the weights of the support for single queries."""
+"""The image of what a few-shot learner recalls: the weights of the support for single queries."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from metarl.evaluation.records import EpisodeRecord
 from metarl.report.canvas import COLORS, GRID, SOFT
-from metarl.report.fewshot_drawings import first_of
-from metarl.report.fewshot_kept import KeptSets
-from metarl.report.fewshot_sheet import Frame, Label, Sheet
+from metarl.report.sheet import Frame, Label, Sheet
 from metarl.types import Array, Floats
 
 QUERIES = 8
@@ -23,84 +22,86 @@ AHEAD = 1.6
 BAR = 1.0
 """Height of a weight of 1."""
 NARROW = 14.0
-"""Least width of a sheet, in sides of a picture."""
+"""Least width of a sheet, in sides of an image."""
 OWN, OTHER = COLORS[0], COLORS[1]
 
 
 class _Slot(NamedTuple):
-    picture: Array
+    image: Array
     label: int
     weight: float
 
 
-def recall(kept: KeptSets, path: str | Path, what: str, ink: bool = True) -> Path:
+def recall_sheet(record: EpisodeRecord, path: str | Path, what: str, ink: bool = True) -> Path:
     """Draw queries, half of them mistakes where there are as many, and beside each the support under its weights.
 
     Args:
-        kept: episodes with weights.
-        path: the picture to write, whole or not at all.
+        record: episodes with weights.
+        path: the image to write, whole or not at all.
         what: learner and data, for the title.
-        ink: whether the pictures are ink on paper.
+        ink: whether the images are ink on paper.
 
-    Returns:
+    Reseen:
         ``path``.
 
     Raises:
         ValueError: the episodes have no weights.
     """
-    if kept.weights is None:
+    if record.weights is None:
         raise ValueError("the episodes have no weights; only learners that read slots by a weighted sum have them")
-    slots = kept.weights.shape[2]
+    slots = record.weights.shape[2]
     count = min(slots, MOST)
     wide = AHEAD + STEP * count + 0.8
     across = max(1, round(NARROW // (wide - 0.8)))
     sheet = Sheet(max(NARROW, across * wide), ink)
     size = 7.5 if sheet.width < 18 else 6
     y = 0.0
-    for place, (episode, query) in enumerate(chosen(kept, QUERIES)):
+    for place, (episode, query) in enumerate(chosen(record, QUERIES)):
         x, y = wide * (place % across), (BAR + 1.95) * (place // across)
-        _one(sheet, x, y + 0.3, kept, episode, query, count, size)
-    what_of = "class means, shown by an example" if slots != kept.support_y.shape[1] else "the support"
+        _one(sheet, x, y + 0.3, record, episode, query, count, size)
+    what_of = "class means, shown by an example" if slots != record.support_y.shape[1] else "the support"
     what_of = f"the {count} of {slots} examples recalled most" if count < slots else what_of
     sub = f"Left: queries. Bars: weights of {what_of}. Blue: the query's class; hatched: others."
     return sheet.save(y + BAR + 1.75, f"{what}: what was recalled", sub, path)
 
 
-def chosen(kept: KeptSets, most: int) -> list[tuple[int, int]]:
+def chosen(record: EpisodeRecord, most: int) -> list[tuple[int, int]]:
     """Episode and number of queries, half of them wrong where there are as many, of as many episodes as can be."""
-    wrong, right = (_spread(np.argwhere(kept.right == good)) for good in (False, True))
+    wrong, correct = (_spread(np.argwhere(record.correct == good)) for good in (False, True))
     first = wrong[: most // 2]
-    return (first + right[: most - len(first)])[:most]
+    return (first + correct[: most - len(first)])[:most]
 
 
 def _spread(found: Array) -> list[tuple[int, int]]:
     """Rows ``[n, 2]`` of episode and query, the first query of each episode before the second."""
-    turns: dict[int, int] = {}
+    seen: dict[int, int] = {}
     order = []
     for episode, query in found.tolist():
-        turns[episode] = turns.get(episode, 0) + 1
-        order.append((turns[episode], episode, query))
+        seen[episode] = seen.get(episode, 0) + 1
+        order.append((seen[episode], episode, query))
     return [(episode, query) for _, episode, query in sorted(order)]
 
 
-def _slots(kept: KeptSets, episode: int, weights: Floats) -> list[_Slot]:
+def _slots(record: EpisodeRecord, episode: int, weights: Floats) -> list[_Slot]:
     """The slots by class."""
-    labels = kept.support_y[episode]
+    labels = record.support_y[episode]
     if len(weights) == len(labels):
         return [
-            _Slot(kept.support_x[episode, i], int(labels[i]), float(weights[i]))
+            _Slot(record.support_x[episode, i], int(labels[i]), float(weights[i]))
             for i in np.argsort(labels, kind="stable")
         ]
-    return [_Slot(first_of(kept, episode, label), label, float(weight)) for label, weight in enumerate(weights)]
+    return [_Slot(record.first_of(episode, label), label, float(weight)) for label, weight in enumerate(weights)]
 
 
-def _one(sheet: Sheet, x: float, y: float, kept: KeptSets, episode: int, query: int, count: int, size: float) -> None:
-    """A query whose bars hang from ``y`` to ``y + BAR``, above the pictures."""
-    assert kept.weights is not None
-    true, right = int(kept.query_y[episode, query]), bool(kept.right[episode, query])
-    sheet.picture(x, y + BAR, kept.query_x[episode, query], right)
-    sheet.verdict(x + 0.5, y + BAR + 1.07, right, str(true), size)
-    slots = _slots(kept, episode, kept.weights[episode, query])
+def _one(
+    sheet: Sheet, x: float, y: float, record: EpisodeRecord, episode: int, query: int, count: int, size: float
+) -> None:
+    """A query whose bars hang from ``y`` to ``y + BAR``, above the images."""
+    assert record.weights is not None
+    true, correct = int(record.query_y[episode, query]), bool(record.correct[episode, query])
+    sheet.image(x, y + BAR, record.query_x[episode, query], correct)
+    sheet.verdict(x + 0.5, y + BAR + 1.07, correct, str(true), size)
+    slots = _slots(record, episode, record.weights[episode, query])
     nothing = 1 - sum(slot.weight for slot in slots)
     if nothing > 0.01:  # an empty slot took it
         sheet.write(Label(x + 0.5, y + BAR - 0.1, f"none:\n{nothing:.2f}", size, SOFT, down="bottom"))
@@ -109,7 +110,7 @@ def _one(sheet: Sheet, x: float, y: float, kept: KeptSets, episode: int, query: 
         slots = sorted(strong, key=lambda slot: slot.label)
     for number, slot in enumerate(slots):
         left = x + AHEAD + STEP * number
-        sheet.picture(left, y + BAR, slot.picture)
+        sheet.image(left, y + BAR, slot.image)
         _bar(sheet, left, y, slot.weight, slot.label == true, count, size)
         sheet.write(Label(left + 0.5, y + BAR + 1.07, str(slot.label), size, SOFT, down="top"))
 

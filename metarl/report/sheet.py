@@ -1,4 +1,4 @@
-"""A sheet of small pictures: placed in a plane whose unit is the side of a picture, marked and written on."""
+"""A sheet of small images: placed in a plane whose unit is the side of an image, marked and written on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from metarl.report.canvas import COLORS, GRID, INK, canvas, plain, save, title
 from metarl.types import Array
 
-RIGHT, WRONG = COLORS[2], COLORS[1]
+CORRECT, WRONG = COLORS[2], COLORS[1]
 """Green and vermillion."""
 SIDE = 7.6
 """Width of a sheet in inches."""
@@ -48,26 +48,26 @@ class Sheet:
     """Collects what is to be drawn, then draws it.
 
     Args:
-        width: of the sheet, in sides of a picture.
-        ink: grey pictures are of ink, 255, on paper; else 255 is white.
+        width: of the sheet, in sides of an image.
+        ink: grey images are of ink, 255, on paper; else 255 is white.
     """
 
     def __init__(self, width: float, ink: bool) -> None:
         self.width, self.ink = width, ink
-        self._pictures: list[tuple[float, float, Array]] = []
+        self._images: list[tuple[float, float, Array]] = []
         self._labels: list[Label] = []
         self._frames: list[Frame] = []
 
-    def picture(self, x: float, y: float, picture: Array, right: bool | None = None) -> None:
-        """A picture whose upper left corner lies at (x, y); ``right`` frames it in green, its contrary in red."""
-        self._pictures.append((x, y, picture))
-        color = GRID if right is None else RIGHT if right else WRONG
-        self.frame(Frame(x, y, 1, 1, color, 0.8 if right is None else 2.2))
+    def image(self, x: float, y: float, image: Array, correct: bool | None = None) -> None:
+        """An image whose upper left corner lies at (x, y); ``correct`` says the colour of its frame."""
+        self._images.append((x, y, image))
+        color = GRID if correct is None else CORRECT if correct else WRONG
+        self.frame(Frame(x, y, 1, 1, color, 0.8 if correct is None else 2.2))
 
-    def verdict(self, x: float, y: float, right: bool, told: str, size: float = 7.5) -> None:
-        """Below a picture, what is told with a mark that needs no colour."""
-        text, color = f"{'✓' if right else '✗'} {told}".strip(), RIGHT if right else WRONG
-        self.write(Label(x, y, text, size, color, down="top", bold=not right))
+    def verdict(self, x: float, y: float, correct: bool, told: str, size: float = 7.5) -> None:
+        """Below an image, what is told with a mark that needs no colour."""
+        text, color = f"{'✓' if correct else '✗'} {told}".strip(), CORRECT if correct else WRONG
+        self.write(Label(x, y, text, size, color, down="top", bold=not correct))
 
     def frame(self, frame: Frame) -> None:
         """A rectangle."""
@@ -82,8 +82,8 @@ class Sheet:
         from matplotlib.patches import Rectangle
 
         figure, axes = canvas(SIDE, height * SIDE / self.width + HEADER)
-        for x, y, picture in self._pictures:
-            shown, grey = visible(picture)
+        for x, y, image in self._images:
+            shown, grey = visible(image)
             colors = ("gray_r" if self.ink else "gray") if grey else None
             axes.imshow(shown, cmap=colors, vmin=0, vmax=255, extent=(x, x + 1, y + 1, y), interpolation="nearest")
         for x, y, width, height_, color, line, hatch in self._frames:
@@ -101,22 +101,22 @@ class Sheet:
         return save(figure, path)
 
 
-def is_picture(shape: tuple[int, ...]) -> bool:
+def is_image(shape: tuple[int, ...]) -> bool:
     """Whether examples of this shape can be shown: ``[H, W]``, ``[H, W, C]`` or ``[C, H, W]``."""
     return len(shape) == 2 or (len(shape) == 3 and bool({1, 3, 4} & {shape[0], shape[2]}))
 
 
-def visible(picture: Array) -> tuple[Array, bool]:
-    """A picture as ``[H, W]`` or ``[H, W, 3]``, bytes, and whether it is grey; numbers from 0 to 1 become bytes."""
-    if picture.dtype != np.uint8:
-        picture = np.rint(255 * np.clip(picture, 0, 1)).astype(np.uint8)
-    if picture.ndim == 3:
-        picture = picture if picture.shape[2] in (1, 3, 4) else np.moveaxis(picture, 0, 2)
-        picture = picture[:, :, 0] if picture.shape[2] == 1 else picture[:, :, :3]
-    return picture, picture.ndim == 2
+def visible(image: Array) -> tuple[Array, bool]:
+    """An image as ``[H, W]`` or ``[H, W, 3]``, bytes, and whether it is grey; numbers from 0 to 1 become bytes."""
+    if image.dtype != np.uint8:
+        image = np.rint(255 * np.clip(image, 0, 1)).astype(np.uint8)
+    if image.ndim == 3:
+        image = image if image.shape[2] in (1, 3, 4) else np.moveaxis(image, 0, 2)
+        image = image[:, :, 0] if image.shape[2] == 1 else image[:, :, :3]
+    return image, image.ndim == 2
 
 
-def wrong_of(right: Array) -> str:
+def wrong_of(correct: Array) -> str:
     """Such as ``12 of 400 are wrong``."""
-    wrong, total = int((~right.astype(bool)).sum()), right.size
+    wrong, total = int((~correct.astype(bool)).sum()), correct.size
     return f"{wrong:,} of {total:,} {'is' if wrong == 1 else 'are'} wrong"

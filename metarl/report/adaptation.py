@@ -1,46 +1,41 @@
-"""The picture of a run that matters most: how the agent adapts within a trial.
+"""The image that matters most: how an agent, or several, adapt within a trial.
 
-Matplotlib is imported when a picture is made, and only its figure objects are used: no pyplot, no global state.
+Matplotlib is imported when an image is made, and only its figure objects are used: no pyplot, no global state.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
+from metarl.evaluation.pooling import NORMAL95, pooled
+from metarl.evaluation.results import ActorResult, AgentEvaluation
+from metarl.report.agent import ABLATIONS, env_name, headline, held_out, one_step_episodes, step_word
 from metarl.report.canvas import (
     COLORS,
     SOFT,
     Line,
     below,
     canvas,
+    counted,
     height_below,
     label_ends,
+    line_of,
     named_below,
     save,
     smooth,
     title,
 )
-from metarl.report.evaluation import (
-    ABLATIONS,
-    Evaluation,
-    check,
-    floats,
-    headline,
-    held_out,
-    one_step_episodes,
-    step_word,
-)
+from metarl.report.compare import Setting, common_env, same_tasks
 from metarl.types import Floats
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_NORMAL95 = 1.96
-
+Along = Literal["by_episode", "by_exposure"]
 _BLUE, _VERMILLION, _GREEN, _ORANGE, _PURPLE, _SKY = COLORS
 
 
@@ -80,7 +75,7 @@ _OTHERS = (Line("#8C6D46", (0, (5, 2))), Line(_SKY, (0, (3, 1.5, 1, 1.5))), Line
 _FLAT = ("best arm known", "oracle", "known MDP")  # ceilings at a constant rate; the others are averages over a trial
 
 
-def adaptation_curve(evaluation: Evaluation, path: str | Path) -> Path:
+def adaptation_curve(evaluation: AgentEvaluation, path: str | Path) -> Path:
     """Draw the mean reward along the trial: the agent with its 95 % band, its ablations and the references.
 
     The x-axis is the step of the trial where episodes have one step, else the episode of the trial, or the exposure of
@@ -88,30 +83,56 @@ def adaptation_curve(evaluation: Evaluation, path: str | Path) -> Path:
     axis says so.
 
     Args:
-        evaluation: the fields of ``evaluation.json``.
-        path: the picture to write, whole or not at all; its suffix says the format.
+        evaluation: what to draw.
+        path: the image to write, whole or not at all; its suffix says the format.
+
+    Returns:
+        ``path``.
+    """
+    along: Along = "by_episode" if evaluation.by_exposure is None else "by_exposure"
+    steps = len(evaluation.by_episode) if one_step_episodes(evaluation) else 1
+    flat = {name: value / steps for name, value in evaluation.ceilings.items() if name in _FLAT}
+    band = "; bands: 95 % intervals of the mean" if along == "by_episode" else ""
+    curves = _curves(evaluation, along)
+    return draw_curves(curves, evaluation, along, flat, headline(evaluation), held_out(evaluation) + band, path)
+
+
+def adaptation_overlay(settings: Sequence[Setting], path: str | Path) -> Path:
+    """Draw how every setting adapts: its mean over runs with a band, and the references where all share the tasks.
+
+    Args:
+        settings: what :func:`metarl.report.compare.gather` returned.
+        path: the image to write, whole or not at all.
 
     Returns:
         ``path``.
 
     Raises:
-        ValueError: a field is missing.
+        ValueError: no run has an evaluation.
     """
-    check(evaluation)
-    along = "by_exposure" if "by_exposure" in evaluation else "by_episode"
-    flat = {}
-    for name, value in evaluation.get("ceilings", {}).items():
-        if name in _FLAT:
-            flat[name] = value / len(evaluation["by_episode"]) if one_step_episodes(evaluation) else value
-    band = "; bands: 95 % intervals of the mean" if f"{along}_se" in evaluation else ""
-    curves = _curves(evaluation, along)
-    return draw_curves(curves, evaluation, along, flat, headline(evaluation), held_out(evaluation) + band, path)
+    every = [evaluation for setting in settings for evaluation in setting.evaluated]
+    if not every:
+        raise ValueError("no run has an evaluation; make one with `metarl eval RUN`")
+    along: Along = "by_episode" if any(one.by_exposure is None for one in every) else "by_exposure"
+    curves = []
+    for index, setting in enumerate(settings):
+        if (mean := pooled(setting.evaluated, along)) is not None:
+            known = len(setting.evaluated) > 1 or along == "by_episode"
+            curves.append(Curve(setting.name, mean[0], mean[1] if known else None, line_of(index)))
+    members = [member for setting in settings for member in setting.members]
+    first = max(every, key=lambda one: len(one.references))
+    references = reference_curves(first, along) if same_tasks(members) else []
+    bands = "; bands: 95 % intervals over tasks and seeds" if any(curve.half is not None for curve in curves) else ""
+    where = "trials in distribution" if first.in_distribution else f"trials of {first.split} tasks"
+    sub = f"{counted(one.trials for one in every)} {where} a run{bands}"
+    name = env_name(*common_env(members))
+    return draw_curves(curves + references, first, along, {}, name, sub, path, legend=True)
 
 
 def draw_curves(
     curves: Sequence[Curve],
-    evaluation: Evaluation,
-    along: str,
+    evaluation: AgentEvaluation,
+    along: Along,
     flat: Mapping[str, float],
     main: str,
     sub: str,
@@ -127,7 +148,7 @@ def draw_curves(
         flat: constant rates by name.
         main: the title.
         sub: the line below it.
-        path: the picture to write.
+        path: the image to write.
         legend: for long names.
     """
     count = max(len(curve.mean) for curve in curves)
@@ -143,17 +164,8 @@ def draw_curves(
         x = np.arange(1, len(mean) + 1)
         marker = "o" if count <= 20 else ""
         top = 6 - line.width  # thin lines lie on thick ones, so that none is hidden
-        axes.plot(
-            x,
-            mean,
-            color=line.color,
-            ls=line.dash,
-            lw=line.width,
-            marker=marker,
-            ms=line.width + 2,
-            zorder=top,
-            label=below(name) if name in listed else None,
-        )
+        (curve,) = axes.plot(x, mean, color=line.color, ls=line.dash, lw=line.width, zorder=top)
+        curve.set(marker=marker, markersize=line.width + 2, label=below(name) if name in listed else "_")
         if half is not None:
             # Neighbouring steps of a task are correlated, so the smoothed band is not narrowed.
             wide = smooth(half, reach)
@@ -180,31 +192,30 @@ def draw_curves(
     return save(figure, path)
 
 
-def _curves(evaluation: Evaluation, along: str) -> list[Curve]:
+def _curves(evaluation: AgentEvaluation, along: Along) -> list[Curve]:
     """The agent and its ablations with their bands, and the references."""
-    ablations = evaluation.get("ablations", {})
-    ours: list[tuple[str, Evaluation, Line]] = [("agent", evaluation, _AGENT)]
-    ours += [(f"agent, {name}", ablations[key], _ABLATED[key]) for key, name in ABLATIONS.items() if key in ablations]
+    ours: list[tuple[str, ActorResult, Line]] = [("agent", evaluation, _AGENT)]
+    named = [(key, name) for key, name in ABLATIONS.items() if key in evaluation.ablations]
+    ours += [(f"agent, {name}", evaluation.ablations[key], _ABLATED[key]) for key, name in named]
     curves = []
     for name, result, line in ours:
-        if along in result:
-            half = _NORMAL95 * floats(result[f"{along}_se"]) if f"{along}_se" in result else None
-            curves.append(Curve(name, floats(result[along]), half, line))
+        half = NORMAL95 * np.array(result.by_episode_se) if along == "by_episode" else None
+        if (values := getattr(result, along)) is not None:
+            curves.append(Curve(name, np.array(values), half, line))
     return curves + reference_curves(evaluation, along)
 
 
-def reference_curves(evaluation: Evaluation, along: str) -> list[Curve]:
+def reference_curves(evaluation: AgentEvaluation, along: Along) -> list[Curve]:
     """The references as thin lines, without bands, which would bury each other."""
-    references = enumerate(evaluation.get("references", {}).items())
     return [
-        Curve(name, floats(result[along]), None, _REFERENCES.get(name, _OTHERS[index % len(_OTHERS)]))
-        for index, (name, result) in references
-        if along in result
+        Curve(name, np.array(values), None, _REFERENCES.get(name, _OTHERS[index % len(_OTHERS)]))
+        for index, (name, result) in enumerate(evaluation.references.items())
+        if (values := getattr(result, along)) is not None
     ]
 
 
 def _keep_in_sight(axes: Axes, means: Sequence[Floats]) -> None:
-    """Let bands that are far wider than what they belong to leave the picture."""
+    """Let bands that are far wider than what they belong to leave the image."""
     every = np.concatenate(means)
     low, high = float(np.nanmin(every)), float(np.nanmax(every))
     if high > low:

@@ -1,46 +1,26 @@
-"""Measured results: rows in ``docs/results/NAME.json``, written by the commands that measure, and their tables.
-
-``docs/results.md`` holds a part that is generated from all the rows, ``docs/memory.md`` one from those of the recall
-benchmark, ``docs/omniglot.md`` one from those of few-shot learning; nobody edits these by hand::
-
-    python -m metarl.report.results docs
-"""
+"""The generated parts of ``results.md``, ``memory.md`` and ``omniglot.md`` in ``docs``; nobody edits these by hand."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
-from metarl.report import fewshot_results, recall
-from metarl.report.rows import Row, meets, read, upsert
 from metarl.runs.folder import replacing
+from results import fewshot, recall
+from results.rows import Row, meets, read
+from results.text import table
 
-__all__ = ["Row", "commit", "markdown", "meets", "read", "render", "upsert", "write_markdown"]
-
-BEGIN = "<!-- generated from docs/results/*.json by `python -m metarl.report.results docs`: do not edit below -->"
+BEGIN = "<!-- generated from docs/results/*.json by `make results`: do not edit below -->"
 END = "<!-- end of the generated part -->"
+
+
+HEAD = ("row", "setting", "method", "metric", "ours ± SE", "goal", "references", "tasks", "seeds", "training", "commit")
 
 
 def markdown(rows: Sequence[Row]) -> str:
     """A table of the rows, short ones in bold and marked, and below it the command that gives each row."""
-    head = (
-        "row",
-        "setting",
-        "method",
-        "metric",
-        "ours ± SE",
-        "goal",
-        "references",
-        "tasks",
-        "seeds",
-        "training",
-        "commit",
-    )
-    lines = [_cells((*head, "verdict")), _cells(["---"] * (len(head) + 1))]
-    lines += [_cells(_row_cells(number, row)) for number, row in enumerate(rows, start=1)]
+    lines = table((*HEAD, "verdict"), [_row_cells(number, row) for number, row in enumerate(rows, start=1)])
     lines += ["", "Commands, from the root of the checkout:", ""]
     for command, group in groupby(enumerate(rows, start=1), key=lambda item: item[1].command):
         numbers = [number for number, _ in group]
@@ -76,10 +56,10 @@ def render_memory(docs_dir: str | Path) -> str:
 def render_omniglot(docs_dir: str | Path) -> str:
     """The same of ``omniglot.md``: the accuracies as its own tables, then all other rows as in ``results.md``."""
     docs = Path(docs_dir)
-    rows = read(docs / "results" / f"{fewshot_results.NAME}.json")
-    others = [row for row in rows if not fewshot_results.is_accuracy(row)]
+    rows = read(docs / "results" / f"{fewshot.NAME}.json")
+    others = [row for row in rows if not fewshot.is_accuracy(row)]
     more = f"Other measurements:\n\n{markdown(others)}" if others else ""
-    return _between(docs / "omniglot.md", "\n".join(filter(None, [fewshot_results.markdown(rows), more])))
+    return _between(docs / "omniglot.md", "\n".join(filter(None, [fewshot.markdown(rows), more])))
 
 
 def write_markdown(docs_dir: str | Path) -> Path:
@@ -107,29 +87,6 @@ def _between(page: Path, made: str) -> str:
     return "\n".join([before + BEGIN, "", made, END]) + after
 
 
-def commit(root: str | Path | None = None) -> str:
-    """The checkout's commit, short, with ``+dirty`` where the code differs from it; ``unknown`` without a checkout.
-
-    Changes below ``docs/`` don't count: each command that measures writes its row there.
-
-    Args:
-        root: of the checkout; None: the one that this file lies in.
-    """
-    root = Path(__file__).resolve().parents[2] if root is None else Path(root)
-    if not (root / ".git").exists():  # never the repository that happens to lie around an installed package
-        return "unknown"
-    try:
-        head = _git(root, "rev-parse", "--short", "HEAD")
-        return head + ("+dirty" if _git(root, "status", "--porcelain", "--", ".", ":(exclude)docs") else "")
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-
-
-def _git(root: Path, *command: str) -> str:
-    arguments = ["git", "--no-optional-locks", "-C", str(root), *command]
-    return subprocess.run(arguments, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-
-
 def _row_cells(number: int, row: Row) -> list[str]:
     low, high = row.goal
     ours = _shown(row.ours) + ("" if row.se is None else f" ± {row.se:.2g}")
@@ -139,14 +96,14 @@ def _row_cells(number: int, row: Row) -> list[str]:
         (True, True): f"{_shown(low)} to {_shown(high)}",
     }
     verdict = "–" if low is None and high is None else "met" if meets(row) else "**short**"
-    unit = "episodes" if fewshot_results.is_accuracy(row) else "steps"
+    unit = "episodes" if fewshot.is_accuracy(row) else "steps"
     training = (
         f"{row.train_steps:,} {unit}, {row.train_seconds:,.0f} s" if row.train_steps or row.train_seconds else "–"
     )
     training += f", {row.parameters:,} parameters" if row.parameters else ""
     return [
         str(number),
-        f"{row.setting}; {row.flags}" if row.flags else row.setting,
+        f"{row.where}; {row.flags}" if row.flags else row.where,
         row.method,
         row.metric,
         ours if meets(row) else f"**{ours}**",
@@ -165,23 +122,3 @@ def _shown(value: float | None) -> str:
     if value is None:
         return ""
     return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.5g}"
-
-
-def _cells(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |"
-
-
-def _main(arguments: Sequence[str]) -> int:
-    if len(arguments) != 1:
-        print("usage: python -m metarl.report.results DOCS_FOLDER", file=sys.stderr)
-        return 2
-    try:
-        print(f"wrote {write_markdown(arguments[0])}")
-    except (ValueError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(_main(sys.argv[1:]))
