@@ -15,7 +15,7 @@ from typing import Any
 
 from metarl.bench.recall import Cell, Result, measure, options_of
 from metarl.config import build
-from metarl.runs.folder import replacing
+from metarl.files import replacing
 
 FILE = "recall.json"
 Outcome = Result | FloatingPointError

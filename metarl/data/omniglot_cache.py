@@ -20,7 +20,7 @@ from metarl.data.omniglot_places import (
     checksums,
     find_archives,
 )
-from metarl.runs.folder import replacing, write_json_atomic
+from metarl.files import replacing, write_json
 
 _FORMAT = 1
 """Goes up when pictures are made in another way, so that older arrays are built again."""
@@ -75,7 +75,7 @@ def _keep(stem: Path, source: dict[str, Any], drawings: Drawings) -> None:
         np.save(file, drawings.pictures, allow_pickle=False)
     names = list(drawings.names)
     # Last, because an array without its description is built again.
-    write_json_atomic(stem.with_suffix(".json"), source | {"sha256": _checksum(stem, names), "names": names})
+    write_json(stem.with_suffix(".json"), source | {"sha256": _checksum(stem, names), "names": names})
 
 
 def _kept(stem: Path, source: dict[str, Any]) -> Drawings | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from metarl.files import replacing
 from metarl.report import fewshot_page, html
 from metarl.report.compare import Member, Setting, common_env, flatten, gather, pooled
 from metarl.report.draw import Drawn, draw_run
@@ -14,7 +15,7 @@ from metarl.report.evaluation import best_reference, headline, held_out, random_
 from metarl.report.fewshot import is_fewshot, read_fewshot
 from metarl.report.overlay import adaptation_overlay, learning_overlay
 from metarl.report.tables import evaluation_notes, evaluation_rows
-from metarl.runs.folder import RunError, RunFolder, replacing
+from metarl.runs.folder import RunError, RunFolder
 
 PAGE = "report.html"
 _SHOWS = {

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from metarl.files import replacing
 from metarl.report.evaluation import floats
-from metarl.runs.folder import replacing
 from metarl.types import Floats
 
 if TYPE_CHECKING:

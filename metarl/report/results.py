@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
+from metarl.files import replacing
 from metarl.report import fewshot_results, recall
 from metarl.report.rows import Row, meets, read, upsert
-from metarl.runs.folder import replacing
 
 __all__ = ["Row", "commit", "markdown", "meets", "read", "render", "upsert", "write_markdown"]
 

@@ -9,7 +9,7 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from metarl.runs.folder import replacing
+from metarl.files import replacing
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,9 +20,9 @@ from stable_baselines3 import PPO
 
 from metarl.evaluation.play import play
 from metarl.experiments.rl.experiment import configure
+from metarl.files import write_json
 from metarl.functional.stats import standard_error
 from metarl.report.results import commit
-from metarl.runs.folder import write_json_atomic
 from metarl.tasks.vector.sb3 import as_vec_env
 from metarl.types import Array, Ints, TrialObservation
 
@@ -71,7 +71,7 @@ def memoryless(preset: str, seed: int, out: Path) -> dict[str, Any]:
             "train_seconds": seconds,
             "train_steps": model.num_timesteps,
         }
-        write_json_atomic(path, result)
+        write_json(path, result)
     result = json.loads(path.read_text())
     assert isinstance(result, dict)
     return result

@@ -15,9 +15,10 @@ from metarl.evaluation.accuracy import IMAGES, prepared, right_in_streams
 from metarl.experiments.fewshot.build import described, make_source
 from metarl.experiments.fewshot.options import FewShotExperiment
 from metarl.experiments.fewshot.train import KIND
+from metarl.files import replacing, write_json
 from metarl.functional.stats import bootstrap_mean, standard_error
 from metarl.report.fewshot_kept import path_of
-from metarl.runs.folder import RunFolder, replacing, write_json_atomic
+from metarl.runs.folder import RunFolder
 from metarl.seeding import numpy_rng
 from metarl.types import Array, Bools, Split
 
@@ -160,7 +161,7 @@ def stream(
 
 def save_evaluation(run: RunFolder, evaluation: dict[str, Any]) -> None:
     """Write the evaluation on test classes into the run folder, where the report finds it."""
-    write_json_atomic(run.evaluation, evaluation)
+    write_json(run.evaluation, evaluation)
 
 
 def save_episodes(run: RunFolder, learner: FewShotLearner, experiment: FewShotExperiment, seed: int) -> None:

@@ -14,10 +14,11 @@ from metarl.agents import baselines
 from metarl.evaluation.play import Played, play, steps_to_adapt
 from metarl.evaluation.trace import record
 from metarl.experiments.rl.experiment import Experiment
+from metarl.files import write_json
 from metarl.functional.stats import bootstrap_mean, standard_error
 from metarl.memory.ablation import ABLATIONS, Ablation, ablated
 from metarl.report import trials as kept
-from metarl.runs.folder import RunFolder, write_json_atomic
+from metarl.runs.folder import RunFolder
 from metarl.tasks.family.distribution import TaskDistribution
 from metarl.tasks.family.priors import Prior
 from metarl.types import Actor, Array, Split
@@ -148,7 +149,7 @@ def ceilings(family: TaskDistribution) -> dict[str, float]:
 
 def save_evaluation(run: RunFolder, evaluation: Mapping[str, Any]) -> None:
     """Write the evaluation on test tasks into the run folder, where the report finds it."""
-    write_json_atomic(run.evaluation, evaluation)
+    write_json(run.evaluation, evaluation)
 
 
 def record_trials(
