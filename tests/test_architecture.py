@@ -18,8 +18,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 FLOORS = (
     ("types",),
-    ("tree", "seeding"),
-    ("functional", "config", "runs"),
+    ("tree", "seeding", "config"),
+    ("files",),
+    ("functional", "runs"),
     ("memory",),
     ("nets", "tasks", "data"),
     ("training",),

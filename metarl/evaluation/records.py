@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from metarl.runs.folder import RunError, RunFolder, replacing
+from metarl.files import replacing
+from metarl.runs.folder import RunError, RunFolder
 from metarl.types import Array, Bools, Floats, Ints
 
 TRIALS, EPISODES = "trials.npz", "episodes.npz"

@@ -16,7 +16,8 @@ from annotated_types import Ge, MinLen
 
 from metarl.config import ConfigError, build, choice, to_plain
 from metarl.evaluation.recall import RecallResult
-from metarl.runs.folder import RunError, RunFolder, write_json_atomic
+from metarl.files import write_json
+from metarl.runs.folder import RunError, RunFolder
 
 Interval = tuple[float, float]
 Means = tuple[float, ...]
@@ -232,4 +233,4 @@ def write_evaluation(target: RunFolder | str | Path, evaluation: Evaluation) -> 
         ValueError: a number is not finite.
     """
     path = target.evaluation if isinstance(target, RunFolder) else Path(target)
-    write_json_atomic(path, to_plain(evaluation))
+    write_json(path, to_plain(evaluation))

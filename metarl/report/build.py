@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from metarl.files import replacing
 from metarl.report import html
 from metarl.report.compare import Member, flatten, gather, members_of
 from metarl.report.draw import SHOWS, Drawn, draw_member
 from metarl.report.tables import Table, table_of
 from metarl.report.together import together
-from metarl.runs.folder import RunError, RunFolder, replacing
+from metarl.runs.folder import RunError, RunFolder
 
 PAGE = "report.html"
 

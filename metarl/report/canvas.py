@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from metarl.runs.folder import replacing
+from metarl.files import replacing
 from metarl.types import Floats
 
 if TYPE_CHECKING:

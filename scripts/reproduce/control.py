@@ -24,7 +24,7 @@ from metarl.experiments.presets import load_experiment
 from metarl.experiments.rl.experiment import RL2Experiment
 from metarl.evaluation.results import AgentEvaluation
 from metarl.functional.stats import standard_error
-from metarl.runs.folder import write_json_atomic
+from metarl.files import write_json
 from metarl.tasks.vector.sb3 import as_vec_env
 from metarl.types import Array, Ints, TrialObservation
 
@@ -74,7 +74,7 @@ def memoryless(preset: str, seed: int, out: Path) -> dict[str, Any]:
             "train_seconds": seconds,
             "train_steps": model.num_timesteps,
         }
-        write_json_atomic(path, result)
+        write_json(path, result)
     result = json.loads(path.read_text())
     assert isinstance(result, dict)
     return result

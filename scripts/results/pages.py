@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
-from metarl.runs.folder import replacing
+from metarl.files import replacing
 from results import fewshot, recall
 from results.rows import Row, meets, read
 from results.text import table

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from annotated_types import Ge, MinLen
 
 from metarl.config import build, to_plain
-from metarl.runs.folder import replacing
+from metarl.files import replacing
 
 ROOT = Path(__file__).resolve().parents[2]
 Text = Annotated[str, MinLen(1)]

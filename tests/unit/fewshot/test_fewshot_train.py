@@ -237,8 +237,8 @@ def replaced(old: str, new: str) -> Callable[[bytes], bytes]:
     ("name", "damage", "message"),
     [
         ("config.json", replaced('"seed"', '"sede"'), "has no seed in its config.json"),
-        ("config.json", replaced('"ways"', '"wasy"'), "unknown key train.wasy; did you mean ways"),
-        ("config.json", replaced('"fit"', '"fti"'), "unknown key fti; did you mean fit"),
+        ("config.json", replaced('"ways"', '"wasy"'), "unknown key train.wasy, .* did you mean 'ways'"),
+        ("config.json", replaced('"fit"', '"fti"'), "unknown key fti, .* did you mean 'fit'"),
         ("config.json", replaced('"width": 8', '"width": 16'), "checkpoint does not fit its config.json"),
         ("config.json", lambda content: b'{"env": {}, "seed": 0}', "is a run of an RL² agent.*use metarl eval"),
         ("config.json", lambda content: content[:50], "config.json is damaged"),
