@@ -37,7 +37,7 @@ MEMORY = (
     ("options",),
     ("contract",),
     ("controllers", "stores", "access"),
-    ("stream", "slots"),
+    ("boundaries", "precision"),
     ("memory",),
     ("core", "ablation"),
     ("registry",),

@@ -23,7 +23,7 @@ from metarl.experiments.base import Experiment, Learned, load_module, save_modul
 from metarl.experiments.recall.candidates import candidates, classifier, parameters, sized
 from metarl.functional.stats import standard_error
 from metarl.memory.options import MemoryOptions
-from metarl.nets.sequence import SequenceClassifier, asked_loss
+from metarl.nets.sequence import SequenceClassifier, query_loss
 from metarl.runs.session import Session
 from metarl.seeding import torch_rng
 from metarl.training.supervised import SupervisedOptions, Trained, Validation, fit
@@ -301,7 +301,7 @@ def _shifted(progress: Callable[[int, float, Validation], object], before: int, 
 
 
 def _loss(net: SequenceClassifier, batch: _Batch) -> Tensor:
-    return asked_loss(net(batch.x, batch.begin), batch.target, batch.asked)
+    return query_loss(net(batch.x, batch.begin), batch.target, batch.asked)
 
 
 def _accuracy(batches: Sequence[_Batch], net: SequenceClassifier) -> float:
