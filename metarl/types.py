@@ -55,6 +55,10 @@ class Boundary(IntEnum):
     TRIAL = 2
 
 
+class NonFiniteError(FloatingPointError):
+    """A number is NaN or infinite; the message says where it came from, and when."""
+
+
 class CoreInput(NamedTuple):
     """What a memory core reads at one step: the present, and what came of the step before."""
 

@@ -20,11 +20,11 @@ from results.rows import commit
 from stable_baselines3 import PPO
 
 from metarl.evaluation.play import play
+from metarl.evaluation.results import AgentEvaluation
 from metarl.experiments.presets import load_experiment
 from metarl.experiments.rl.experiment import RL2Experiment
-from metarl.evaluation.results import AgentEvaluation
-from metarl.functional.stats import standard_error
 from metarl.files import write_json
+from metarl.functional.stats import standard_error
 from metarl.tasks.vector.sb3 import as_vec_env
 from metarl.types import Array, Ints, TrialObservation
 

@@ -23,9 +23,9 @@ from results.pages import write_markdown
 from results.rows import ROOT, upsert
 
 from metarl.config import parse_assignment
+from metarl.evaluation.results import read_evaluation
 from metarl.experiments.fewshot.experiment import FewShotExperiment
 from metarl.experiments.presets import from_config, load_experiment
-from metarl.evaluation.results import read_evaluation
 from metarl.runs.folder import RunFolder
 
 

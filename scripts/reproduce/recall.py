@@ -17,11 +17,11 @@ from results.recall import COMMAND, IMAGE, NAME, rows
 from results.recall import SUITE as FIRST_PART
 from results.rows import ROOT, commit, upsert
 
-from metarl.evaluation.recall import RecallCell, RecallSettings
 from metarl.data.recall import RECALL_TASKS
-from metarl.report.recall import draw_recall
+from metarl.evaluation.recall import RecallCell, RecallSettings
 from metarl.experiments.recall.bench import complete
 from metarl.experiments.recall.candidates import SUITE, candidates
+from metarl.report.recall import draw_recall
 
 Goal = tuple[float | None, float | None]
 

@@ -19,11 +19,11 @@ import pytest
 import torch
 from command_line import Ran, run
 from metarl.experiments.fewshot.train import load
+from metarl.report.fewshot_kept import load as load_kept
 from PIL import Image
 
 from metarl.agents.fewshot.classifier import FewShotClassifier
 from metarl.data.omniglot import found
-from metarl.report.fewshot_kept import load as load_kept
 from metarl.runs.folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -15,8 +15,8 @@ from gymnasium import spaces
 from gymnasium.envs.registration import load_env_creator
 from gymnasium.wrappers import TimeLimit
 
-from metarl.types import MASK_KEY, Array
 from metarl.config import InputError, did_you_mean
+from metarl.types import MASK_KEY, Array
 
 InnerEnv = gym.Env[Any, Any]
 Make = Callable[..., InnerEnv]

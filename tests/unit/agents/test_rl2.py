@@ -27,7 +27,8 @@ from metarl.tasks.trial.layout import TrialInputs
 from metarl.tasks.vector.env import TrialVectorEnv
 from metarl.tasks.vector.sb3 import as_vec_env
 from metarl.training.checkpoint import CheckpointError, optimizer_to_tensors, write_checkpoint
-from metarl.training.collect import NonFiniteError, begins, to_tensors
+from metarl.training.collect import begins, to_tensors
+from metarl.types import NonFiniteError
 
 FAMILY = distribution("metarl/BarcodeBandit-v0", arms=3, contexts=2, repeats=2, pulls=2, bits=5)
 STEPS = FAMILY.trial_steps

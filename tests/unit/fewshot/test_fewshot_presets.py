@@ -10,6 +10,8 @@ import pytest
 import torch
 from fewshot_toys import WAYS, toy_preset
 from metarl.experiments.fewshot.train import check, load, train
+from metarl.report.fewshot_kept import load as load_kept
+from metarl.report.fewshot_kept import path_of
 
 from metarl.agents.fewshot.learner import FewShotLearner
 from metarl.experiments.fewshot.build import make_learner, make_source
@@ -17,8 +19,6 @@ from metarl.experiments.fewshot.evaluate import evaluate, save_episodes, save_ev
 from metarl.experiments.fewshot.options import FewShotExperiment, configure, presets
 from metarl.experiments.rl.experiment import presets as rl_presets
 from metarl.report.fewshot import fewshot_table, read_fewshot
-from metarl.report.fewshot_kept import load as load_kept
-from metarl.report.fewshot_kept import path_of
 from metarl.runs.folder import RunFolder
 
 

@@ -21,8 +21,7 @@ from metarl.data.pool import Glyphs, Pool
 from metarl.experiments.fewshot.evaluate import evaluate
 from metarl.runs.folder import RunError, RunFolder
 from metarl.training.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
-from metarl.training.collect import NonFiniteError
-from metarl.types import SPLITS, Array
+from metarl.types import SPLITS, Array, NonFiniteError
 
 EVERY_LEARNER = pytest.mark.parametrize("learner", LEARNERS)
 

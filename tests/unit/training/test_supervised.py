@@ -14,9 +14,8 @@ from torch import Tensor, nn
 from metarl.data.recall import RepeatFirst, Sequences
 from metarl.memory.contract import MemoryCore, State
 from metarl.nets.sequence import SequenceClassifier, query_accuracy, query_loss
-from metarl.training.collect import NonFiniteError
 from metarl.training.supervised import SupervisedOptions, Trained, Validation, fit
-from metarl.types import Boundary, CoreInput
+from metarl.types import Boundary, CoreInput, NonFiniteError
 
 
 class Held(NamedTuple):
