@@ -15,14 +15,10 @@ from metarl.functional.returns import gae
 from metarl.memory.contract import State
 from metarl.nets.encoders import MASK_KEY
 from metarl.nets.policy import MemoryPolicy
-from metarl.types import Array, Bools, Boundary, Floats, Ints, TrialObservation
+from metarl.types import Array, Bools, Boundary, Floats, Ints, NonFiniteError, TrialObservation
 
 Cut = Literal["trial", "episode"]
 """Where the credit of an action ends at the latest."""
-
-
-class NonFiniteError(FloatingPointError):
-    """A number that is not finite, where it came from, and when."""
 
 
 class VecEnv(Protocol):
@@ -111,7 +107,7 @@ def stuck(policy: MemoryPolicy, obs: Mapping[str, Array]) -> Bools | None:
     """``[n]``: rows whose mask leaves no action; None where there is none, or no mask."""
     if MASK_KEY not in obs:
         return None
-    rows = policy.head.stuck(obs[MASK_KEY])
+    rows = policy.head.no_valid_action(obs[MASK_KEY])
     return rows if rows.any() else None
 
 

@@ -14,8 +14,8 @@ from training_toys import Counter, MaskedToy, NextStepToy, ToyEnv, counting_poli
 from metarl.functional.returns import gae
 from metarl.memory.options import MemoryOptions
 from metarl.nets.policy import Step
-from metarl.training.collect import Carry, NonFiniteError, Rollout, begins, collect
-from metarl.types import Boundary
+from metarl.training.collect import Carry, Rollout, begins, collect
+from metarl.types import Boundary, NonFiniteError
 
 
 def run(policy: Any, env: Any, carry: Carry, steps: int, **options: Any) -> Rollout:
