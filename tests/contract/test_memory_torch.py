@@ -204,9 +204,7 @@ def test_several_queries_a_step_equal_stepping(memory):
     content = torch.randn(steps, rows, CONTENT, generator=generator)
     query = torch.randn(steps, rows, queries, ADDRESS, generator=generator)
     reset, write_mask = torch.rand(2, steps, rows, generator=generator) < torch.tensor([0.2, 0.7])[:, None, None]
-    reads, _ = module.unroll(
-        module.initial_state(rows), address, content, query, reset=reset, write_mask=write_mask
-    )
+    reads, _ = module.unroll(module.initial_state(rows), address, content, query, reset=reset, write_mask=write_mask)
     state = module.initial_state(rows)
     for t in range(steps):
         state = module.store.reset(state, reset[t])

@@ -13,7 +13,8 @@ from metarl.functional import kernels
 from metarl.functional.addressing import log_weights
 from metarl.functional.graph import walk
 from metarl.functional.kernels import Kernel
-from metarl.memory.contract import Access, Content, visible
+from metarl.memory.contract import Access, Content
+from metarl.memory.ops import visible
 from metarl.types import Read
 
 WEIGHT_FLOOR = 1e-12

@@ -15,7 +15,8 @@ from metarl.functional.addressing import keep_top, log_weights
 from metarl.functional.chunks import by_queries
 from metarl.functional.inner_loop import Params, adapt
 from metarl.functional.kernels import Kernel
-from metarl.memory.contract import Access, Content, visible
+from metarl.memory.contract import Access, Content
+from metarl.memory.ops import visible
 from metarl.types import Read
 
 
