@@ -26,7 +26,11 @@ class Controller(nn.Module, ABC):
     has_cell: ClassVar[bool] = False
     accepts_reinstatement: ClassVar[bool] = False
     resets_inside: ClassVar[bool] = False
-    """Whether :meth:`unroll` can begin afresh within a sequence, as controllers that are parallel over time do."""
+    """Whether :meth:`unroll` can start again within a sequence, as controllers that are parallel over time do."""
+
+    def extra_repr(self) -> str:
+        """Its width."""
+        return f"output_size={self.output_size}"
 
     @abstractmethod
     def initial_state(self, batch_size: int) -> State:
@@ -198,6 +202,11 @@ class Access(nn.Module, ABC):
     """Whether what is read is the sum of the slots' values by the weights of the read."""
     control_size: int = 0
     """How many numbers control each read beside the query: raw outputs of a linear map, of any size."""
+
+    def extra_repr(self) -> str:
+        """Its options, if it keeps them."""
+        options = getattr(self, "options", None)
+        return "" if options is None else ", ".join(f"{name}={value!r}" for name, value in vars(options).items())
 
     def start_control(self) -> Tensor:
         """``[control_size]``: the control with which an untrained memory reads sensibly."""
