@@ -34,7 +34,7 @@ FLOORS = (
 """From the ground up. What stands on one floor knows nothing of its neighbours."""
 
 MEMORY = (
-    ("options",),
+    ("options", "ops"),
     ("contract",),
     ("controllers", "stores", "access"),
     ("boundaries", "precision"),

@@ -61,9 +61,7 @@ def adapt(
         raise ValueError(
             f"lr is given for {sorted(lr)}, params are {sorted(params)}; give one for each, or one for all"
         )
-    if (
-        torch.is_inference_mode_enabled()
-    ):  # whose tensors can't be differentiated, so the steps take copies outside of it
+    if torch.is_inference_mode_enabled():  # its tensors can't be differentiated: take copies outside
         with torch.inference_mode(False), torch.no_grad():
             params, lr = _copies(params), _copies(lr) if isinstance(lr, Mapping) else lr
             data, weights = (data[0].clone(), data[1].clone()), None if weights is None else weights.clone()

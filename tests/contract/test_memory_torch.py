@@ -120,7 +120,7 @@ def test_many_sets_of_parameters_are_mapped_over_or_refused(options):
         return functional_call(model, parameters, (x,))
 
     if loops_in_torch(options):
-        with pytest.raises(RuntimeError, match="vmap|Batching rule"):
+        with pytest.raises(RuntimeError, match=r"vmap|Batching rule"):
             vmap(run)(sets)
         return
     both = vmap(run)(sets)
@@ -204,9 +204,7 @@ def test_several_queries_a_step_equal_stepping(memory):
     content = torch.randn(steps, rows, CONTENT, generator=generator)
     query = torch.randn(steps, rows, queries, ADDRESS, generator=generator)
     reset, write_mask = torch.rand(2, steps, rows, generator=generator) < torch.tensor([0.2, 0.7])[:, None, None]
-    reads, _ = module.unroll(
-        module.initial_state(rows), address, content, query, reset=reset, write_mask=write_mask
-    )
+    reads, _ = module.unroll(module.initial_state(rows), address, content, query, reset=reset, write_mask=write_mask)
     state = module.initial_state(rows)
     for t in range(steps):
         state = module.store.reset(state, reset[t])
@@ -228,7 +226,7 @@ def test_batches_that_differ_are_refused(options):
     if next(tree.leaves(state), None) is not None:
         wrong.append((x, core.initial_state(1), BEGIN))
     for given, old, boundary in wrong:
-        with pytest.raises(ValueError, match="shape|batch") as caught:
+        with pytest.raises(ValueError, match=r"shape|batch") as caught:
             core.unroll(given, old, boundary)
         assert "\n" not in str(caught.value)
 
@@ -242,7 +240,7 @@ def test_queries_and_writes_of_another_batch_are_refused(memory):
         lambda: module.write(state, address[:1, 0], content[:1, 0]),
         lambda: module.write_all(address, content[:, 1:]),
     ):
-        with pytest.raises(ValueError, match="batch|axes") as caught:
+        with pytest.raises(ValueError, match=r"batch|axes") as caught:
             run()
         assert "\n" not in str(caught.value)
 

@@ -29,7 +29,7 @@ from metarl.envs.table import FAMILIES
 from metarl.experiments.fewshot import options
 from metarl.experiments.rl.experiment import configure
 from metarl.memory.options import MemoryOptions
-from metarl.memory.registry import ACCESSES, NATIVE, STORES, build_core, matrix
+from metarl.memory.registry import ACCESSES, NATIVE, STORES, build_core, matrix, parallel
 from metarl.types import Boundary, CoreInput
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -158,7 +158,8 @@ def unrolled_as_it_steps(options: MemoryOptions) -> None:
     x = torch.randn(steps, batch, 6)
     stream = CoreInput(x[..., :2], x[..., 2:])
     for changes in ((0,), (0, 3)):
-        begin = torch.zeros(steps, batch, dtype=torch.long)
+        begin = torch.full((steps, batch), int(Boundary.EPISODE))
+        begin[:, 0] = Boundary.INSIDE
         begin[list(changes)] = Boundary.TRIAL
         state, looped = core.initial_state(batch), []
         for t in range(steps):
@@ -176,6 +177,10 @@ def test_a_memory_of_ones_own_has_30_lines_and_recalls(run: Run) -> None:
     assert names["result"].accuracy > 0.9 > 5 * names["result"].chance
     assert names["agent"].policy.core.memory.store.keep == 0.99
     unrolled_as_it_steps(MemoryOptions(store="fading", access="native", gate=False))
+    for access in ACCESSES:  # parallel, and written per episode
+        options = MemoryOptions(store="first", access=access, store_options={"slots": 2}, gate=False)
+        unrolled_as_it_steps(options)
+        assert parallel(build_core(options, 2, 4, 7))
 
 
 def test_a_memory_of_ones_own_is_had_on_the_command_line(tmp_path: Path) -> None:

@@ -156,8 +156,8 @@ def test_check_tells_the_leading_axes(leading: tuple[int, ...], kind: str) -> No
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"obs.eye": torch.zeros(5, 9, 6, 3)}, TypeError, "'obs.eye' is a picture of dtype torch.float32, .*uint8"),
-        ({"obs.eye": np.zeros((5, 9, 6, 3))}, TypeError, "'obs.eye' is a picture of dtype float64, expected uint8"),
+        ({"obs.eye": torch.zeros(5, 9, 6, 3)}, TypeError, "'obs.eye' is an image of dtype torch.float32, .*uint8"),
+        ({"obs.eye": np.zeros((5, 9, 6, 3))}, TypeError, "'obs.eye' is an image of dtype float64, expected uint8"),
         ({"obs.eye": np.zeros((5, 3, 9, 6), np.uint8)}, ValueError, r"shape \(5, 3, 9, 6\), expected \[..., 9, 6, 3\]"),
         ({"obs.eye": np.zeros((6, 3), np.uint8)}, ValueError, r"has shape \(6, 3\), expected \[..., 9, 6, 3\]"),
         ({"obs.eye": np.zeros((4, 9, 6, 3), np.uint8)}, ValueError, "different leading axes"),
