@@ -25,7 +25,7 @@ from metarl import RL2PPO, TaskDistribution, TrialVectorEnv, Uniform, from_env
 from metarl.bench.candidates import candidates
 from metarl.bench.recall import Cell, Settings, measure
 from metarl.envs import distribution
-from metarl.evaluation.play import play
+from metarl.evaluation.play import rollout_trials
 from metarl.experiments.fewshot import evaluate as fewshot_evaluation
 from metarl.experiments.fewshot import options as fewshot_options
 from metarl.experiments.fewshot import train as fewshot_training
@@ -96,7 +96,7 @@ def agent(family: TaskDistribution, memory: MemoryOptions, **options: Any) -> di
     )
     learner.learn(UPDATES * ROWS * (options.get("n_steps") or family.trial_steps))
     test = replace(family, split="test")
-    played = play(learner.actor(), lambda n: TrialVectorEnv(test, n), TRIALS, seed=2, rows=ROWS)
+    played = rollout_trials(learner.actor(), lambda n: TrialVectorEnv(test, n), TRIALS, seed=2, rows=ROWS)
     return {
         "parameters": parameters(learner.policy),
         "evaluation": digest([played.rewards, played.ends, played.exposure, played.lengths]),

@@ -11,7 +11,7 @@ from gymnasium import spaces
 from tqdm import tqdm
 
 from metarl.agents import baselines
-from metarl.evaluation.play import Played, play, steps_to_adapt
+from metarl.evaluation.play import TrialBatch, rollout_trials, steps_to_adapt
 from metarl.evaluation.trace import record
 from metarl.experiments.rl.experiment import Experiment
 from metarl.functional.stats import bootstrap_mean, standard_error
@@ -29,7 +29,7 @@ GREEDY = ("return_mean", "return_se", "return_interval", "steps_to_adapt")
 """What is kept of playing greedily."""
 
 
-def summary(played: Played) -> dict[str, Any]:
+def summary(played: TrialBatch) -> dict[str, Any]:
     """What an evaluation says of one actor: plain numbers."""
     returns, episodes = played.returns, played.by_episode()
     interval = bootstrap_mean(returns)
@@ -78,10 +78,12 @@ def evaluate(
     with tqdm(unit="trial", unit_scale=True, disable=quiet or None) as bar:
         bar.total = trials * (2 + len(names) + len(references))
 
-        def run(name: str, actor: Actor) -> Played:
+        def run(name: str, actor: Actor) -> TrialBatch:
             bar.set_description(f"evaluating {name}", refresh=False)
             on_batch = partial(advance, bar, int(bar.n))
-            return play(actor, lambda n: experiment.make_env(split, n), trials, seed=seed, rows=rows, on_batch=on_batch)
+            return rollout_trials(
+                actor, lambda n: experiment.make_env(split, n), trials, seed=seed, rows=rows, on_batch=on_batch
+            )
 
         sampled = run("agent", agent.actor())
         greedy = run("agent, greedy", agent.actor(deterministic=True))
@@ -90,7 +92,7 @@ def evaluate(
         elif not hasattr(agent.policy.core, "memory"):  # without a store, "off" and "episode" are the same
             names.remove("off")
         bar.total = trials * (2 + len(names) + len(references))
-        without: dict[str, Played] = {}
+        without: dict[str, TrialBatch] = {}
         for name in names:
             with ablated(agent.policy.core, name):
                 without[name] = run(name, agent.actor())
@@ -126,7 +128,9 @@ def tune(experiment: Experiment, prior: Prior, seed: int) -> dict[str, float]:
 
     def on_validation(actor: Actor) -> float:
         trials = experiment.eval.tuning_trials
-        return float(play(actor, lambda n: experiment.make_env("validation", n), trials, seed=seed).returns.mean())
+        return float(
+            rollout_trials(actor, lambda n: experiment.make_env("validation", n), trials, seed=seed).returns.mean()
+        )
 
     return baselines.tune(prior, on_validation)
 

@@ -213,7 +213,7 @@ def train(
 
     ``conclude`` is called with what was trained, unless that was interrupted, while the run is still tracked.
     """
-    from metarl.agents.rl2 import tracking_logger
+    from metarl.agents.rl2_env import tracking_logger
 
     if experiment.train.threads:
         torch.set_num_threads(experiment.train.threads)

@@ -8,8 +8,8 @@ import torch
 from metarl.config import to_plain
 from metarl.envs import distribution
 from metarl.evaluation import trace as recording
-from metarl.evaluation.play import play
-from metarl.evaluation.trace import noted_reads, record, thinned
+from metarl.evaluation.play import rollout_trials
+from metarl.evaluation.trace import downsample, record, recorded_reads
 from metarl.memory.options import MemoryOptions
 from metarl.nets.policy import MemoryPolicy
 from metarl.report import trials
@@ -49,7 +49,7 @@ class Setup:
 def test_what_is_kept_is_what_was_played() -> None:
     setup = Setup("BarcodeBandit", SMALL, arms=3, contexts=2, repeats=2, pulls=3, bits=4)
     kept = setup.record(seed=5)
-    played = play(setup.actor, setup.make, 3, seed=5, rows=3)
+    played = rollout_trials(setup.actor, setup.make, 3, seed=5, rows=3)
     np.testing.assert_array_equal(kept["rewards"], played.rewards)
     np.testing.assert_array_equal(kept["ends"], played.ends)
     assert kept["lengths"].tolist() == [12, 12, 12]
@@ -83,7 +83,7 @@ def test_recording_leaves_the_agent_as_it_was() -> None:
     setup.record()
     assert setup.policy.core.memory.access is access
     assert list(setup.policy.state_dict()) == names
-    with pytest.raises(RuntimeError, match="on the way"), noted_reads(setup.policy.core):
+    with pytest.raises(RuntimeError, match="on the way"), recorded_reads(setup.policy.core):
         raise RuntimeError("on the way")
     assert setup.policy.core.memory.access is access
 
@@ -117,7 +117,7 @@ def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_pictures_are_thinned_and_copied() -> None:
     picture = np.arange(2 * 100 * 30 * 3, dtype=np.uint8).reshape(2, 100, 30, 3)
-    small = thinned(picture)
+    small = downsample(picture)
     assert small.shape == (2, 34, 30, 3)
     np.testing.assert_array_equal(small, picture[:, ::3])
     small[:] = 0

@@ -162,10 +162,10 @@ def test_environments_without_a_state_say_so() -> None:
 
 
 def test_an_unknown_autoreset_mode_is_refused() -> None:
-    native = TrialVectorEnv(FAMILY, 2)
-    native.metadata = {"autoreset_mode": "sometimes"}
-    with pytest.raises(ValueError, match=r"'sometimes'.* must be one of gymnasium\.vector\.AutoresetMode"):
-        as_vec_env(native)
+    env = sync(2)
+    env.metadata = {"autoreset_mode": "sometimes"}
+    with pytest.raises(ValueError, match="'sometimes'"):
+        as_vec_env(env)
 
 
 def test_other_observations_are_refused_with_the_way_out() -> None:
