@@ -300,7 +300,7 @@ def test_a_first_mask_that_forbids_everything_is_refused(opened: int) -> None:
 def test_at_a_dead_step_a_mask_may_forbid_everything() -> None:
     inner = MaskedToy([3, 8], closed=(0, 3))  # what a trial shows last
     env: Any = NextStepToy(inner)
-    policy = make_policy(env)
+    policy = make_policy(inner)
     rollout = run(policy, env, start(policy, env), 8)
     closed = (rollout.obs["action_mask"] == 0).all(-1)
     assert closed[:, 0].tolist() == [False, False, False, True] * 2
