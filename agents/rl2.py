@@ -125,7 +125,11 @@ class RL2PPO(BaseAlgorithm):
             self.policy = MemoryPolicy(self.observation_space, self.action_space, self.memory, self.trial_steps)  # type: ignore[arg-type]
         self.policy.to(self.device)
         self.optimizer = torch.optim.Adam(self.policy.parameters(), lr=self.options.learning_rate, eps=1e-5)
-        self.generators = {name: torch_rng(self.seed, name) for name in ("policy", "minibatch", "evaluation")}
+        self.generators = {
+            "policy": torch_rng(self.seed, "policy", device=self.device),
+            "minibatch": torch_rng(self.seed, "minibatch"),
+            "evaluation": torch_rng(self.seed, "evaluation", device=self.device),
+        }
         if self.env is not None:
             self.env.seed(self.seed)
 

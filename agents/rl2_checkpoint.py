@@ -75,7 +75,8 @@ def load(kind: type[Agent], path: Any, env: Any, device: torch.device | str, for
     agent.policy.load_state_dict(groups["policy"])
     checkpoint.optimizer_from_tensors(agent.optimizer, groups["optimizer"])
     for name, generator in agent.generators.items():
-        generator.set_state(groups["generators"][name])
+        if len(saved := groups["generators"][name]) == len(generator.get_state()):  # else of another kind of device
+            generator.set_state(saved)
     agent.num_timesteps, agent._n_updates = meta["counters"]["num_timesteps"], meta["counters"]["n_updates"]
     if env is None:
         agent.n_envs = settings["n_envs"]

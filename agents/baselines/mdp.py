@@ -79,7 +79,7 @@ class Planner(ABC):
         if (self._step[boundary == Boundary.INSIDE] >= self.prior.horizon).any():
             raise ValueError(
                 f"an episode goes on after {self.prior.horizon} steps, the horizon that the prior gives: give the "
-                "actor the prior of the family that it plays, and switch 'prev_done' on, which tells of its ends"
+                "actor the prior of the family that it plays"
             )
         self._learn(obs, state, boundary)
         fresh = np.flatnonzero(boundary != Boundary.INSIDE)
