@@ -90,13 +90,13 @@ class TrialVector(Protocol):
     num_envs: int
 
     @property
-    def trial_steps(self) -> int | None:
-        """Steps in a trial, the most it can have where trials end by themselves; None: not known."""
+    def trial_steps(self) -> int:
+        """Steps in a trial, the most it can have where trials end by themselves."""
         ...
 
     @property
-    def split(self) -> str | None:
-        """The split that tasks are drawn from; None: not known."""
+    def split(self) -> str:
+        """The split that tasks are drawn from."""
         ...
 
     @property

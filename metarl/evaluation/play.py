@@ -100,8 +100,6 @@ def rollout_trials(
 
 def _rollout_batch(actor: Actor, env: TrialVector, obs: TrialObservation) -> TrialBatch:
     """One trial in every row of ``env``, which has just been reset; rows that end sooner go on unrecorded."""
-    if env.trial_steps is None:
-        raise ValueError("the environment does not say how long a trial is; give it an attribute trial_steps")
     rows, steps = env.num_envs, env.trial_steps
     total, exposure = np.zeros((rows, steps), np.float32), np.zeros((rows, steps), int)
     ends, lengths = np.zeros((rows, steps), bool), np.zeros(rows, int)

@@ -52,12 +52,12 @@ class GymnasiumTrials:
         """What the last reset or step told in Gymnasium's form."""
 
     @property
-    def trial_steps(self) -> int | None:
+    def trial_steps(self) -> int:
         """See :class:`metarl.types.TrialVector`."""
-        return max(rows_of(self.env, "trial_steps"), default=None)
+        return max(rows_of(self.env, "trial_steps"))
 
     @property
-    def split(self) -> str | None:
+    def split(self) -> str:
         """See :class:`metarl.types.TrialVector`.
 
         Raises:
@@ -66,7 +66,7 @@ class GymnasiumTrials:
         splits = sorted(set(rows_of(self.env, "split")))
         if len(splits) > 1:
             raise ValueError(f"the rows draw from the splits {', '.join(splits)}; use one split for all of them")
-        return splits[0] if splits else None
+        return str(splits[0])
 
     @property
     def knows_episodes(self) -> bool:
@@ -94,7 +94,10 @@ class GymnasiumTrials:
             final_obs = _final(info["final_obs"], obs, done)
         elif ended.any():
             final_obs = obs if not dead.any() else {k: _where(dead, self._last[k], v) for k, v in obs.items()}
-        episode_ended = _episode_ended(info, obs, done, final_obs)
+        told = info.get(EPISODE_END)
+        if "final_info" in info and told is not None:
+            told = np.where(done, info["final_info"][EPISODE_END], told)
+        episode_ended = episode_ends(told, obs, done, final_obs)
         if self.mode == AutoresetMode.DISABLED and done.any():
             obs, info = self._call(self.env.reset, options={"reset_mask": done.copy()})
         if self.mode == AutoresetMode.NEXT_STEP:
@@ -138,30 +141,24 @@ def require_trials(space: Any) -> None:
 
 
 def rows_of(env: VectorEnv[Any, Any, Any], name: str) -> list[Any]:
-    """The attribute ``name`` of each row, or of the whole where one environment holds all; empty: there is none."""
+    """The attribute ``name`` of each row, or that of the whole where one environment holds all rows."""
     inner = env.unwrapped
-    try:
-        if isinstance(inner, SyncVectorEnv | AsyncVectorEnv):
-            return list(inner.get_attr(name))
-        return [getattr(inner, name)] * env.num_envs
-    except AttributeError:
-        return []
+    if isinstance(inner, SyncVectorEnv | AsyncVectorEnv):
+        return list(inner.get_attr(name))
+    return [getattr(inner, name)] * env.num_envs
+
+
+def episode_ends(told: Any, obs: TrialObservation, ended: Bools, final_obs: TrialObservation | None) -> Bools:
+    """``[n]``: an inner episode ended with a step, as infos ``told``, else as ``prev_done`` of what followed shows."""
+    if told is not None:
+        return np.array(told, np.bool_)
+    seen = seen_episode_ends(obs, len(ended))
+    return seen if final_obs is None else np.where(ended, seen_episode_ends(final_obs, len(ended)), seen)
 
 
 def seen_episode_ends(obs: Mapping[str, Any], n: int) -> Bools:
     """``[n]``: the step before ``obs`` ended an inner episode, as ``prev_done`` says; nowhere where that is missing."""
     return obs[PREV_DONE][:, 0] > 0.5 if PREV_DONE in obs else np.zeros(n, np.bool_)
-
-
-def _episode_ended(
-    info: Mapping[str, Any], obs: TrialObservation, done: Bools, final_obs: TrialObservation | None
-) -> Bools:
-    """Which rows ``[n]`` ended an inner episode with the step that gave ``info``."""
-    if EPISODE_END not in info:
-        seen = seen_episode_ends(obs, len(done))
-        return seen if final_obs is None else np.where(done, seen_episode_ends(final_obs, len(done)), seen)
-    told = np.array(info[EPISODE_END], np.bool_)
-    return np.where(done, info["final_info"][EPISODE_END], told) if "final_info" in info else told
 
 
 def _final(given: Any, obs: TrialObservation, done: Bools) -> TrialObservation:

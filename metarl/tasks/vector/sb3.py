@@ -15,7 +15,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from metarl.tasks.family.distribution import TaskDistribution
 from metarl.tasks.vector.env import TrialVectorEnv
-from metarl.tasks.vector.foreign import EPISODE_END, as_trials, require_trials, seen_episode_ends
+from metarl.tasks.vector.foreign import EPISODE_END, as_trials, episode_ends, require_trials, rows_of
 from metarl.types import PREV_DONE, Array, Bools, StepResult, TrialObservation, TrialVector
 
 Infos = list[dict[str, Any]]
@@ -54,16 +54,6 @@ class TrialVecEnv(VecEnv):
         self._returns = np.zeros(env.num_envs)
         self._lengths = np.zeros(env.num_envs, np.int64)
         self._start_time = time.perf_counter()
-
-    @property
-    def split(self) -> str | None:
-        """The split that tasks are drawn from; None where the environment does not say.
-
-        Raises:
-            ValueError: the rows draw from different splits.
-        """
-        split: str | None = self.trials.split
-        return split
 
     def seed(self, seed: int | None = None) -> list[int | None]:
         """Seed the next :meth:`reset`; None lets the streams go on. A native environment seeds all rows at once."""
@@ -129,11 +119,8 @@ class TrialVecEnv(VecEnv):
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
         """The attribute of each row; that of the whole where one environment holds all rows."""
-        rows = list(self._get_indices(indices))
-        if self._rows is None:
-            return [getattr(self.env.unwrapped, attr_name)] * len(rows)
-        values = self._rows.get_attr(attr_name)
-        return [values[i] for i in rows]
+        values = rows_of(self.env, attr_name)
+        return [values[i] for i in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
         """Set an attribute in all rows; Gymnasium's vector environments know no single ones.
@@ -241,14 +228,14 @@ class SB3Trials:
         self._infos: Infos = []
 
     @property
-    def trial_steps(self) -> int | None:
+    def trial_steps(self) -> int:
         """See :class:`metarl.types.TrialVector`."""
-        return max(self.env.get_attr("trial_steps")) if self.env.has_attr("trial_steps") else None
+        return max(self.env.get_attr("trial_steps"))
 
     @property
-    def split(self) -> str | None:
+    def split(self) -> str:
         """See :class:`metarl.types.TrialVector`."""
-        return self.env.get_attr("split", [0])[0] if self.env.has_attr("split") else None
+        return str(self.env.get_attr("split", [0])[0])
 
     @property
     def knows_episodes(self) -> bool:
@@ -281,20 +268,16 @@ class SB3Trials:
                 for key, part in self._infos[i]["terminal_observation"].items():
                     final_obs[key][i] = part
         truncated, void = (self._flags(name) & ended for name in ("TimeLimit.truncated", "void"))
-        return StepResult(obs, reward, self._ends(obs, ended, final_obs), ended, truncated, void, final_obs)
+        inner: Any = self.env.unwrapped
+        if isinstance(inner, TrialVecEnv):  # whose infos are empty inside a trial
+            told: Any = inner.last.episode_ended if inner.last else None
+        else:
+            told = self._flags(EPISODE_END) if all(EPISODE_END in info for info in self._infos) else None
+        return StepResult(obs, reward, episode_ends(told, obs, ended, final_obs), ended, truncated, void, final_obs)
 
     def infos(self, result: StepResult) -> Infos:
         """The infos of the step that was made last."""
         return self._infos
-
-    def _ends(self, obs: TrialObservation, ended: Bools, final_obs: TrialObservation | None) -> Bools:
-        inner: Any = self.env.unwrapped
-        if isinstance(inner, TrialVecEnv) and inner.last is not None:
-            return inner.last.episode_ended
-        if all(EPISODE_END in info for info in self._infos):
-            return self._flags(EPISODE_END)
-        seen = seen_episode_ends(obs, self.num_envs)
-        return seen if final_obs is None else np.where(ended, seen_episode_ends(final_obs, self.num_envs), seen)
 
     def _flags(self, name: str) -> Bools:
         return np.array([info.get(name, False) for info in self._infos], np.bool_)
