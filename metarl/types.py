@@ -19,6 +19,7 @@ Array = npt.NDArray[np.generic]
 Floats = npt.NDArray[np.floating]
 Ints = npt.NDArray[np.integer]
 Bools = npt.NDArray[np.bool_]
+Bytes = npt.NDArray[np.uint8]
 Observations = Array | dict[str, Array]
 """Inner observations: an array, or a dict of arrays where the space is a Dict."""
 TrialObservation = dict[str, npt.NDArray[Any]]
@@ -52,6 +53,10 @@ class Boundary(IntEnum):
     INSIDE = 0
     EPISODE = 1
     TRIAL = 2
+
+
+class NonFiniteError(FloatingPointError):
+    """A number is NaN or infinite; the message says where it came from, and when."""
 
 
 def boundaries(trial_starts: Bools, episode_starts: Bools) -> Ints:

@@ -19,9 +19,9 @@ import gymnasium as gym
 import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from results.rows import Row, commit, upsert
 
 import metarl  # noqa: F401  (registers the ids)
-from metarl.report.results import Row, commit, upsert
 from metarl.tasks.family.env_family import from_env
 from metarl.tasks.family.ranges import Uniform
 from metarl.tasks.trial.env import TrialEnv
@@ -180,10 +180,12 @@ def evaluation() -> Row:
     """Seconds that an agent with attention over the trial takes for 10,000 held-out trials of 100 steps, one thread."""
     from metarl.agents.rl2 import RL2PPO
     from metarl.evaluation.play import rollout_trials
-    from metarl.experiments.rl.experiment import configure
+    from metarl.experiments.presets import load_experiment
+    from metarl.experiments.rl.experiment import RL2Experiment
 
     torch.set_num_threads(1)
-    experiment = configure("bandit")
+    experiment = load_experiment("bandit")
+    assert isinstance(experiment, RL2Experiment)
     agent = RL2PPO("MemoryPolicy", experiment.make_env("train", 4), memory=experiment.memory, device="cpu")
     start = time.perf_counter()
     rollout_trials(agent.actor(), lambda n: experiment.make_env("validation", n), 10_000, rows=experiment.eval.rows)

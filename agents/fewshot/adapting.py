@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from metarl.agents.fewshot.examples import examples, of_as_many_episodes
 from metarl.agents.fewshot.learner import FewShotLearner
 from metarl.config import ConfigError
-from metarl.data.fewshot import Episodes
+from metarl.data.episodes import Episodes
 from metarl.nets.adaptable import HEAD, AdaptableNet, Precision
 from metarl.types import Array
 

@@ -13,7 +13,7 @@ from metarl.agents.fewshot.context import Context, make_context
 from metarl.agents.fewshot.examples import ExampleLearner
 from metarl.agents.fewshot.readers import Reader, SetReader, VotingReader
 from metarl.config import ConfigError, build, choice
-from metarl.data.fewshot import Episodes
+from metarl.data.episodes import Episodes
 from metarl.memory.memory import Memory
 from metarl.memory.options import MemoryOptions
 from metarl.nets.images import EncoderOptions

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from metarl.agents.fewshot.adapting import Algorithm, GradientLearner, GradientOptions, cross_entropy
 from metarl.config import build
-from metarl.data.fewshot import Episodes
+from metarl.data.episodes import Episodes
 from metarl.functional.inner_loop import adapt
 from metarl.nets.adaptable import HEAD, Params, head
 from metarl.types import Array

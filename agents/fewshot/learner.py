@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from metarl.data.fewshot import Episodes
+from metarl.data.episodes import Episodes
 from metarl.types import Array
 
 Protocol = Literal["episodes", "streams"]
@@ -60,7 +60,7 @@ class FewShotLearner(nn.Module, ABC):
     def loss(self, episodes: Any) -> Tensor:
         """Cross-entropy of the queries' labels, in nats, unless a learner has an objective of its own.
 
-        ``episodes`` is a batch of what ``protocol`` says: :class:`metarl.data.fewshot.Episodes`, or ``Streams``.
+        ``episodes`` is a batch of what ``protocol`` says: :class:`metarl.data.episodes.Episodes`, or ``Streams``.
         """
         logits = self(episodes.support_x, episodes.support_y, episodes.query_x)
         target = torch.as_tensor(episodes.query_y, device=logits.device).long()

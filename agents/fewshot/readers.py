@@ -41,7 +41,7 @@ class SetReader(nn.Module):
 
     def __init__(self, options: MemoryOptions, embedding_size: int, ways: int, longest: int) -> None:
         super().__init__()
-        self.inside = _memory(options, embedding_size, ways, longest, bare=False)
+        self.inside = _memory(options, embedding_size, ways, longest, project=True)
         self.head = nn.Linear(self.inside.read_size, ways)
 
     @property
@@ -52,7 +52,7 @@ class SetReader(nn.Module):
     def forward(self, support: Tensor, labels: Tensor, queries: Tensor) -> Tensor:
         """See :meth:`Reader.__call__`."""
         memory = self.inside
-        state = memory.written(support, labels * labels.shape[-1] ** 0.5)
+        state = memory.write_all(support, labels * labels.shape[-1] ** 0.5)
         return self.head(memory.read(state, queries)[0])
 
     def consolidate(self, support: Tensor, labels: Tensor) -> None:
@@ -76,7 +76,7 @@ class VotingReader(nn.Module):
         self, options: MemoryOptions, embedding_size: int, ways: int, longest: int, *, averaged: bool = False
     ) -> None:
         super().__init__()
-        self.inside = _memory(options, embedding_size, ways, ways if averaged else longest, bare=True)
+        self.inside = _memory(options, embedding_size, ways, ways if averaged else longest, project=False)
         self.averaged = averaged
         access = self.inside.access
         if access is None or not access.sums:
@@ -108,7 +108,7 @@ class VotingReader(nn.Module):
             support, rows = labels.mT @ support / count.clamp_min(1)[..., None], count > 0
             labels = torch.eye(labels.shape[-1]).to(labels).expand(len(labels), -1, -1)
         memory = self.inside
-        state = memory.written(support, labels, rows)
+        state = memory.write_all(support, labels, rows)
         read, slots = memory.recall(state, queries)
         assert read.log_weights is not None
         if self.averaged and torch.equal(slots.values, labels):  # slot by slot the classes in their order
@@ -131,7 +131,7 @@ def votes(log_weights: Tensor, labels: Tensor) -> Tensor:
     return torch.logsumexp(each.masked_fill(none[:, :, None], 0.0), 2).masked_fill(none, NEVER)
 
 
-def _memory(options: MemoryOptions, embedding_size: int, ways: int, longest: int, *, bare: bool) -> Memory:
+def _memory(options: MemoryOptions, embedding_size: int, ways: int, longest: int, *, project: bool) -> Memory:
     if options.store not in STORES:
         raise ConfigError(
             f"memory.store = {options.store!r} to classify sets: a set is read through a store, one of "
@@ -142,8 +142,8 @@ def _memory(options: MemoryOptions, embedding_size: int, ways: int, longest: int
             "memory.store_options.holds = 'state' to classify sets: there is no controller whose state could be held; "
             "leave it out, or use a StreamClassifier"
         )
-    memory = build_memory(options, embedding_size, ways, longest, bare=bare)
-    if not memory.store.written:
+    memory = build_memory(options, embedding_size, ways, longest, project=project)
+    if not memory.store.writable:
         raise ConfigError(
             "memory.store_options.learned_only = true to classify sets: nothing would be kept of a support; "
             "leave it out, or use a StreamClassifier with a controller that remembers"

@@ -13,7 +13,7 @@ from metarl import tree
 from metarl.agents.fewshot.examples import ExampleLearner
 from metarl.agents.fewshot.learner import Protocol
 from metarl.config import ConfigError, build, choice
-from metarl.data.fewshot import LETTERS, Labels, Streams
+from metarl.data.episodes import LETTERS, Labels, Streams
 from metarl.memory.contract import State
 from metarl.memory.memory import Memory
 from metarl.memory.options import MemoryOptions

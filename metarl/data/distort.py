@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from annotated_types import Ge, Le
 
-from metarl.data.fewshot import FewShotSource
 from metarl.data.glyphs import Pictures
+from metarl.data.sources import FewShotSource
 from metarl.types import Array, Floats
 
 _Fixed = npt.NDArray[np.int32]

@@ -1,4 +1,4 @@
-"""Classes that are kept in memory as a whole, and how episodes choose among them."""
+"""Classes that are kept in memory, and how episodes choose among them."""
 
 from __future__ import annotations
 
@@ -8,36 +8,37 @@ from functools import lru_cache
 
 import numpy as np
 
-from metarl.data.fewshot import FewShotSource, distinct
-from metarl.data.glyphs import GlyphOptions, Pictures, glyph_pool
-from metarl.types import Array, Ints, Split
+from metarl.data.glyphs import GlyphOptions, glyph_pool
+from metarl.data.sources import FewShotSource, distinct
+from metarl.types import Array, Bytes, Ints, Split
 
 
 class Pool(FewShotSource):
     """Classes from an array ``[C, M, ...]``, ``M`` examples of each. Bytes stay bytes, other numbers become float32.
 
-    Classes are drawn without replacement, each as probable as any other; where there are kins or families, first those
-    are drawn, each as probable whatever its size, and then what belongs to them.
+    Classes are drawn without replacement, all equally likely. With groups or superclasses, those are drawn first, all
+    equally likely whatever their size, and then a member of each.
 
     Args:
         examples: ``[C, M, ...]``
-        kin: ``[C]`` whole numbers; two classes of one kin are never in one episode.
-        families: ``[C]`` whole numbers; classes of one kin are of one family.
-        within_family: all classes of an episode are of one family; families with too few kins are left out.
-        shared_examples: the classes of an episode show examples of the same numbers in the same order, so that where a
-            number is a drawer, no drawer of the support draws a query.
+        exclusive_group: ``[C]`` whole numbers; two classes of one group are never in the same episode.
+        superclass: ``[C]`` whole numbers; all classes of an exclusive group have the same one.
+        within_superclass: draw all classes of an episode from one superclass; those with too few groups are left out.
+        shared_examples: all classes of an episode show examples of the same numbers in the same order. If the number
+            is that of a drawer, no drawer of the support then draws a query.
 
     Raises:
-        ValueError: no examples, kins or families that are not one number for each class, or do not nest.
+        ValueError: there are no examples, or the groups or superclasses are not one number for each class, or not
+            nested.
     """
 
     def __init__(
         self,
         examples: Array,
         *,
-        kin: Ints | None = None,
-        families: Ints | None = None,
-        within_family: bool = False,
+        exclusive_group: Ints | None = None,
+        superclass: Ints | None = None,
+        within_superclass: bool = False,
         shared_examples: bool = False,
     ) -> None:
         if examples.ndim < 2 or examples.size == 0:
@@ -48,25 +49,27 @@ class Pool(FewShotSource):
         self.shape = tuple(shape)
         self.shared_examples = shared_examples
         self._flat = np.asarray(self.examples).reshape(-1, *shape)
-        self._kins = _Groups(np.arange(self.classes) if kin is None else _one_each(kin, self.classes, "kin"))
-        self._families: _Groups | None = None
-        family = None if families is None else _one_each(families, self.classes, "families")
-        if family is not None and (family != family[self._kins.members[self._kins.first]][self._kins.group]).any():
-            raise ValueError("classes of one kin are of several families; expected families to be made of whole kins")
-        if within_family:
-            if family is None:
-                raise ValueError("within_family=True without families; give families, a number for each class")
-            self._families = _Groups(family[self._kins.members[self._kins.first]])
+        group = np.arange(self.classes) if exclusive_group is None else exclusive_group
+        self._groups = _Groups(_one_each(group, self.classes, "exclusive_group"))
+        self._superclasses: _Groups | None = None
+        if superclass is not None:
+            number = _one_each(superclass, self.classes, "superclass")
+            of_group = number[self._groups.members[self._groups.first]]
+            if (number != of_group[self._groups.group]).any():
+                raise ValueError("classes of one exclusive_group differ in superclass; expected the same for all")
+            self._superclasses = _Groups(of_group) if within_superclass else None
+        elif within_superclass:
+            raise ValueError("within_superclass=True without superclass; give a number for each class")
 
     def check(self, ways: int, count: int, asked: str) -> None:
-        """See :meth:`FewShotSource.check`; what counts is kins, and within a family those of the largest."""
+        """See :meth:`FewShotSource.check`; counts exclusive groups, within a superclass those of the largest."""
         super().check(ways, count, asked)
-        kins = len(self._kins.size)
-        if ways > kins:
-            raise self._too_many(ways, f"{self.classes} classes of only {kins} kins, of each one in an episode")
-        if self._families is not None and ways > self._families.size.max():
-            what = "classes" if kins == self.classes else "kins of classes"
-            raise self._too_many(ways, f"{self._families.size.max()} {what} in its largest family")
+        groups = len(self._groups.size)
+        if ways > groups:
+            raise self._too_many(ways, f"{self.classes} classes in only {groups} exclusive groups")
+        if self._superclasses is not None and ways > self._superclasses.size.max():
+            what = "classes" if groups == self.classes else "exclusive groups"
+            raise self._too_many(ways, f"{self._superclasses.size.max()} {what} in its largest superclass")
 
     def draw(self, rng: np.random.Generator, n: int, ways: int, count: int) -> Array:
         """See :meth:`FewShotSource.draw`."""
@@ -76,12 +79,12 @@ class Pool(FewShotSource):
         return self._flat.take(chosen[..., None] * self._per_class + example, axis=0)
 
     def joined(self, other: Pool) -> Pool:
-        """These classes and those of another pool of the same kind, of each as many examples as the smaller one has.
+        """The classes of two pools of the same kind, with as many examples each as the smaller pool has.
 
-        No kin or family has members of both.
+        No exclusive group or superclass has members of both.
 
         Raises:
-            ValueError: their examples are of different shapes.
+            ValueError: their examples have different shapes.
         """
         if self.shape != other.shape:
             raise ValueError(f"examples {self.shape} and {other.shape} do not join; make both pools of one size")
@@ -90,20 +93,24 @@ class Pool(FewShotSource):
         def numbers(groups: Sequence[Ints]) -> Ints:
             return np.concatenate([groups[0], groups[1] + groups[0].max() + 1])
 
-        families = [pool._families.group[pool._kins.group] for pool in (self, other) if pool._families is not None]
+        pools = (self, other)
+        superclasses = [pool._superclasses.group[pool._groups.group] for pool in pools if pool._superclasses]
         return Pool(
             np.concatenate([self.examples[:, :least], other.examples[:, :least]]),
-            kin=numbers([self._kins.group, other._kins.group]),
-            families=numbers(families) if families else None,
-            within_family=bool(families),
+            exclusive_group=numbers([self._groups.group, other._groups.group]),
+            superclass=numbers(superclasses) if superclasses else None,
+            within_superclass=bool(superclasses),
             shared_examples=self.shared_examples,
         )
 
     def replaced(self, examples: Array) -> Pool:
-        """The same classes with other examples in the same order, ``[C * M, ...]``; the same numbers draw the same.
+        """The same classes with other examples; the same random numbers draw the same examples.
+
+        Args:
+            examples: ``[C * M, ...]`` in the same order.
 
         Raises:
-            ValueError: not as many.
+            ValueError: another number of examples.
         """
         if len(examples) != len(self._flat):
             raise ValueError(f"{len(examples)} examples were given for a pool of {len(self._flat)}; give as many")
@@ -118,24 +125,34 @@ class Pool(FewShotSource):
 
     def _choose(self, rng: np.random.Generator, n: int, ways: int) -> Ints:
         """The classes of ``n`` episodes ``[n, ways]``."""
-        if self._families is None:
-            kin = distinct(rng, n, len(self._kins.size), ways)
+        if self._superclasses is None:
+            group = distinct(rng, n, len(self._groups.size), ways)
         else:
-            fitting = np.flatnonzero(self._families.size >= ways)
-            family = fitting[rng.integers(len(fitting), size=n)]
-            size = self._families.size[family]
-            # Numbers beyond a family's size come last.
+            fitting = np.flatnonzero(self._superclasses.size >= ways)
+            superclass = fitting[rng.integers(len(fitting), size=n)]
+            size = self._superclasses.size[superclass]
+            # numbers beyond the size of a superclass come last
             keys = np.where(np.arange(size.max()) < size[:, None], rng.random((n, size.max())), 1)
-            kin = self._families.member(family[:, None], keys.argsort(-1)[:, :ways])
-        if len(self._kins.size) == self.classes:
-            return self._kins.member(kin, 0)
-        return self._kins.member(kin, rng.integers(self._kins.size[kin]))
+            group = self._superclasses.member(superclass[:, None], keys.argsort(-1)[:, :ways])
+        if len(self._groups.size) == self.classes:
+            return self._groups.member(group, 0)
+        return self._groups.member(group, rng.integers(self._groups.size[group]))
 
 
 class Glyphs(Pool):
-    """Drawn glyphs ``[28, 28]``, bytes from 0 (paper) to 255 (ink); ``classes`` in each split and none in two.
+    """Drawn glyphs ``[28, 28]``, bytes from 0 (paper) to 255 (ink).
 
-    The pictures are drawn once in a process and kept.
+    The images are drawn once in a process and kept.
+
+    Args:
+        split: train, validation or test; no class is in two.
+        classes: of the split.
+        per_class: drawings of each class.
+        seed: of the random numbers.
+        options: how glyphs look.
+
+    Raises:
+        ValueError: no classes or drawings, or there is no such split.
     """
 
     def __init__(
@@ -149,18 +166,22 @@ class Glyphs(Pool):
     ) -> None:
         if classes < 1 or per_class < 1:
             raise ValueError(f"glyphs with classes={classes} and per_class={per_class}; expected 1 or more of each")
+        self.split = split
         super().__init__(_kept_pool(split, classes, per_class, seed, options or GlyphOptions()))
+
+    def _described(self) -> dict[str, object]:
+        return {"split": self.split} | super()._described()
 
 
 @lru_cache(maxsize=8)
-def _kept_pool(split: Split, classes: int, per_class: int, seed: int, options: GlyphOptions) -> Pictures:
+def _kept_pool(split: Split, classes: int, per_class: int, seed: int, options: GlyphOptions) -> Bytes:
     pool = glyph_pool(split, classes, per_class, seed, options)
     pool.flags.writeable = False
     return pool
 
 
 class _Groups:
-    """Members ``0..C - 1`` parted into groups by numbers ``[C]``."""
+    """Partition of members ``0..C - 1`` into groups by numbers ``[C]``."""
 
     def __init__(self, number: Ints) -> None:
         _, self.group = np.unique(number, return_inverse=True)
@@ -168,9 +189,9 @@ class _Groups:
         self.first = self.size.cumsum() - self.size
         self.members = self.group.argsort(kind="stable")
 
-    def member(self, group: Ints, place: Ints | int) -> Ints:
-        """Who stands at a place from 0 of a group."""
-        return self.members[self.first[group] + place]
+    def member(self, group: Ints, position: Ints | int) -> Ints:
+        """The member at a position (from 0) of a group."""
+        return self.members[self.first[group] + position]
 
 
 def _one_each(number: Ints, classes: int, name: str) -> Ints:

@@ -21,6 +21,7 @@ from metarl.types import (
     Boundary,
     Floats,
     Ints,
+    NonFiniteError,
     StepResult,
     TrialObservation,
     TrialVector,
@@ -28,10 +29,6 @@ from metarl.types import (
 
 GaeHorizon = Literal["trial", "episode"]
 """Where the advantage estimate of an action ends at the latest."""
-
-
-class NonFiniteError(FloatingPointError):
-    """A number that is not finite, where it came from, and when."""
 
 
 @dataclass

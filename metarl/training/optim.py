@@ -1,14 +1,14 @@
-"""One step of an optimiser that never takes in a number that is not finite."""
+"""An optimizer step that refuses losses and gradients that are not finite."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from metarl.training.collect import NonFiniteError
+from metarl.types import NonFiniteError
 
 
-def descend(
+def optimizer_step(
     model: nn.Module,
     loss: Tensor,
     optimizer: torch.optim.Optimizer,
@@ -18,16 +18,19 @@ def descend(
     name: str = "",
     advice: str,
 ) -> float:
-    """Backward, clip to ``max_grad_norm``, step; returns the norm of the gradient before it was clipped.
+    """Backpropagate the loss, clip the gradient and step.
 
     Args:
-        model: whose parameters are stepped.
+        model: whose parameters are changed.
         loss: of a batch, a scalar.
         optimizer: of the parameters.
-        max_grad_norm: gradients are scaled down to this norm.
-        where: what is trained on and how far, for the error.
-        name: of the loss, for the error, if it has one.
+        max_grad_norm: gradients are scaled down to this global norm.
+        where: the data and the step of training, for the error.
+        name: of the loss, for the error; may be empty.
         advice: what to try, for the error.
+
+    Returns:
+        The norm of the gradient before it was clipped.
 
     Raises:
         NonFiniteError: the loss or a gradient is not finite; the parameters stay as they were.
@@ -36,9 +39,9 @@ def descend(
     loss.backward()
     norm = nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
     if not (torch.isfinite(loss) and torch.isfinite(norm)):
-        what, culprit = ("gradient", _culprit(model)) if torch.isfinite(loss) else ("loss", name)
+        what, source = ("gradient", first_nonfinite_grad(model)) if torch.isfinite(loss) else ("loss", name)
         raise NonFiniteError(
-            f"the {what} is not finite{f' ({culprit})' if culprit else ''} in training on {where}; "
+            f"the {what} is not finite{f' ({source})' if source else ''} in training on {where}; "
             f"the parameters were left as they were: {advice}"
         )
     nn.utils.clip_grads_with_norm_(model.parameters(), max_grad_norm, norm)
@@ -46,8 +49,8 @@ def descend(
     return float(norm)
 
 
-def _culprit(model: nn.Module) -> str:
-    """The name of the first parameter whose gradient is not finite."""
+def first_nonfinite_grad(model: nn.Module) -> str:
+    """The name of the first parameter whose gradient is not finite; a phrase if only the norm overflows."""
     for name, parameter in model.named_parameters():
         if parameter.grad is not None and not torch.isfinite(parameter.grad).all():
             return name

@@ -12,14 +12,15 @@ from annotated_types import Ge, Gt, Le
 from torch import Tensor
 
 from metarl import tree
+from metarl.functional.schedules import linear
 from metarl.nets.policy import MemoryPolicy
 from metarl.training.collect import GaeHorizon, Rollout
-from metarl.training.optim import descend
+from metarl.training.optim import optimizer_step
 
 
 @dataclass(frozen=True)
 class PPOOptions:
-    """Options of the outer learner; names follow stable-baselines3."""
+    """Options of proximal policy optimisation; names follow stable-baselines3."""
 
     learning_rate: Annotated[float, Ge(0)] = 2e-3
     """Adam's step size at the beginning."""
@@ -36,11 +37,11 @@ class PPOOptions:
     the inner "episode", for tasks that reward each step survived, where failing would otherwise cost only one of the
     trial's episodes."""
     n_epochs: Annotated[int, Ge(1)] = 4
-    """How often each rollout is gone through."""
+    """Passes over each rollout."""
     n_minibatches: Annotated[int, Ge(1)] = 16
-    """Parts that a rollout is cut into, each of whole sequences."""
+    """Parts that a rollout is split into, each of whole sequences."""
     clip_range: Annotated[float, Gt(0)] = 0.2
-    """How far the probability ratio counts."""
+    """Probability ratios are clipped to 1 ± this (epsilon of Schulman et al. 2017, eq. 7)."""
     ent_coef: Annotated[float, Ge(0)] = 0.03
     """Weight of the entropy bonus at the beginning."""
     ent_coef_end: Annotated[float, Ge(0)] = 0.0
@@ -52,42 +53,47 @@ class PPOOptions:
     target_kl: Annotated[float, Gt(0)] | None = None
     """An update ends early once the policy has moved this far (approximate KL); None: never."""
     reward_scale: Annotated[float, Gt(0)] = 1.0
-    """A fixed factor on the reward that is learned from, never on the one that is seen or reported."""
+    """A fixed factor on the reward in the loss; observed and reported rewards are not scaled."""
 
     def at(self, progress: float) -> tuple[float, float]:
-        """Learning rate and entropy weight when the fraction ``progress`` of the schedule is behind."""
+        """Learning rate and entropy weight at ``progress``, the fraction of the schedule that is done."""
         return (
-            between(self.learning_rate, self.learning_rate_end, progress),
-            between(self.ent_coef, self.ent_coef_end, progress),
+            linear(self.learning_rate, self.learning_rate_end, progress),
+            linear(self.ent_coef, self.ent_coef_end, progress),
         )
 
     def gamma_at(self, progress: float) -> float:
-        """The discount when the fraction ``progress`` of the schedule is behind."""
-        return self.gamma if self.gamma_end is None else between(self.gamma, self.gamma_end, progress)
+        """The discount at ``progress``, the fraction of the schedule that is done."""
+        return self.gamma if self.gamma_end is None else linear(self.gamma, self.gamma_end, progress)
 
 
-def between(start: float, end: float, progress: float) -> float:
-    """Linear from ``start`` to ``end`` as ``progress`` goes from 0 to 1, and no further."""
-    return start + min(max(progress, 0.0), 1.0) * (end - start)
-
-
-def losses(
+def ppo_loss(
     policy: MemoryPolicy, batch: Rollout, options: PPOOptions, ent_coef: float
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss of a minibatch of whole sequences (Schulman et al. 2017, eq. 9) and what to report of it.
+    """The loss of a minibatch of whole sequences (Schulman et al. 2017, eq. 9) and its statistics.
 
-    The memory reads every step; only those that are valid count in anything else. At least one must be.
+    The memory sees every step; only valid steps enter the loss and the statistics.
+
+    Args:
+        policy: whose parameters the loss depends on.
+        batch: sequences with at least one valid step.
+        options: clip range and weight of the value loss.
+        ent_coef: weight of the entropy bonus.
+
+    Returns:
+        The loss, a scalar, and scalars without gradient by name: ``policy_gradient_loss``, ``value_loss``, ``entropy``
+        (nats), ``approx_kl`` (nats), ``clip_fraction`` and ``ratio_error``, the largest |ratio - 1|.
     """
     result = policy.evaluate(batch.obs, batch.state, batch.boundary, batch.actions)
-    log_prob, entropies, values = (counted(part, batch) for part in result)
-    advantages = counted(batch.advantages, batch)
+    log_prob, entropies, values = (select_valid(part, batch) for part in result)
+    advantages = select_valid(batch.advantages, batch)
     if advantages.numel() > 1:
         advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
-    log_ratio = log_prob - counted(batch.log_probs, batch)
+    log_ratio = log_prob - select_valid(batch.log_probs, batch)
     ratio = log_ratio.exp()
     clipped = ratio.clamp(1 - options.clip_range, 1 + options.clip_range)
     policy_loss = -torch.minimum(ratio * advantages, clipped * advantages).mean()
-    value_loss = 0.5 * (values - counted(batch.returns, batch)).square().mean()
+    value_loss = 0.5 * (values - select_valid(batch.returns, batch)).square().mean()
     entropy = entropies.mean()
     loss = policy_loss + options.vf_coef * value_loss - ent_coef * entropy
     with torch.no_grad():
@@ -102,13 +108,13 @@ def losses(
     return loss, report
 
 
-def counted(part: Tensor, rollout: Rollout) -> Tensor:
-    """What the valid steps of ``rollout`` have of ``part`` ``[T, B]``; ``part`` itself where all are."""
+def select_valid(part: Tensor, rollout: Rollout) -> Tensor:
+    """The entries ``[N]`` of ``part`` ``[T, B]`` at the valid steps; ``part`` itself if all steps are valid."""
     return part if rollout.valid is None else part[rollout.valid]
 
 
-def take(rollout: Rollout, rows: Tensor) -> Rollout:
-    """Some sequences of a rollout."""
+def minibatch(rollout: Rollout, rows: Tensor) -> Rollout:
+    """The sequences ``rows`` (indices ``[N]`` along the batch axis) of a rollout."""
     parts = {
         name: part.index_select(1, rows)
         for name, part in rollout._asdict().items()
@@ -131,10 +137,25 @@ def update(
     step: int = 0,
     go_on: Callable[[], bool] = lambda: True,
 ) -> dict[str, float]:
-    """One update of ``n_epochs`` over ``rollout``; returns the means of what :func:`losses` reports.
+    """One update: ``n_epochs`` passes over ``rollout`` in minibatches.
 
-    Minibatches without a valid step are left out; a rollout without any changes nothing and reports only the schedule.
-    It ends early, after a minibatch, once ``go_on`` returns False.
+    Minibatches without a valid step are skipped; a rollout without any changes nothing.
+
+    Args:
+        policy: trained in place.
+        optimizer: of the policy's parameters.
+        rollout: with advantages and returns.
+        options: all but the schedule of ``gamma``, which the rollout's advantages contain.
+        progress: the fraction of the schedule that is done.
+        generator: shuffles the sequences.
+        name: of the environment, for errors.
+        step: environment steps so far, for errors.
+        go_on: asked after each minibatch; False ends the update early.
+
+    Returns:
+        The means over minibatches of what :func:`ppo_loss` reports and of ``grad_norm`` (before clipping), but
+        ``ratio_error`` of the first minibatch; ``explained_variance`` of the returns; ``learning_rate`` and
+        ``ent_coef``. Only the last two if no step is valid.
 
     Raises:
         NonFiniteError: a loss or gradient is not finite; the parameters stay as they were before that minibatch.
@@ -150,12 +171,12 @@ def update(
     reports: dict[str, list[float]] = defaultdict(list)
     for _ in range(options.n_epochs):
         order = torch.randperm(count, generator=generator)
-        for rows in order.tensor_split(parts):  # an uneven remainder is spread, never a part of its own
-            batch = take(rollout, rows)
+        for rows in order.tensor_split(parts):  # an uneven remainder is spread over the minibatches
+            batch = minibatch(rollout, rows)
             if batch.valid is not None and not batch.valid.any():
                 continue
-            loss, report = losses(policy, batch, options, ent_coef)
-            norm = descend(
+            loss, report = ppo_loss(policy, batch, options, ent_coef)
+            norm = optimizer_step(
                 policy,
                 loss,
                 optimizer,
@@ -172,7 +193,7 @@ def update(
         if not go_on() or (options.target_kl is not None and reports["approx_kl"][-1] > options.target_kl):
             break
     policy.consolidate(rollout.obs, rollout.boundary)  # only now, so that training recomputed what acting saw
-    returns, values = counted(rollout.returns, rollout), counted(rollout.values, rollout)
+    returns, values = select_valid(rollout.returns, rollout), select_valid(rollout.values, rollout)
     variance = float(returns.var()) if returns.numel() > 1 else 0.0
     residual = float((returns - values).var()) if returns.numel() > 1 else 0.0
     result = {key: sum(numbers) / len(numbers) for key, numbers in reports.items()}

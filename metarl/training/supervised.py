@@ -14,8 +14,8 @@ from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from metarl.training.optim import descend
-from metarl.training.ppo import between
+from metarl.functional.schedules import cosine, linear
+from metarl.training.optim import optimizer_step
 
 Model = TypeVar("Model", bound=nn.Module)
 Batch = TypeVar("Batch")
@@ -26,15 +26,15 @@ class SupervisedOptions:
     """Options of supervised training by Adam; at least one of ``updates`` and ``seconds`` must be given."""
 
     updates: Annotated[int, Ge(1)] | None = None
-    """Most updates; with this budget alone a training can be repeated exactly."""
+    """Maximum number of updates; only without ``seconds`` can a training be repeated exactly."""
     seconds: Annotated[float, Gt(0)] | None = None
-    """Longest time, validation included; what has begun is finished."""
+    """Maximum time, validation included; an update or validation that has begun is finished."""
     learning_rate: Annotated[float, Ge(0)] = 1e-3
     """Adam's step size."""
     learning_rate_end: Annotated[float, Ge(0)] | None = None
-    """Its value when the budget is used up; None: it stays."""
+    """Its value when the budget is used up; None: constant."""
     schedule: Literal["linear", "cosine"] = "linear"
-    """How it gets there: along a line, or along half a wave (Loshchilov & Hutter 2017, eq. 5, without restarts)."""
+    """See :mod:`metarl.functional.schedules`."""
     warmup: Annotated[int, Ge(0)] = 0
     """Updates over which the step size grows linearly from zero."""
     max_grad_norm: Annotated[float, Gt(0)] = 1.0
@@ -44,46 +44,50 @@ class SupervisedOptions:
     target: float | None = None
     """Training ends early once a validation reaches this accuracy; None: never."""
     patience: Annotated[int, Ge(1)] | None = None
-    """Training ends early once so many validations have not been better than the best, whose parameters are then
-    taken back, as they are at the end of the budget; None: it goes on, and the last parameters stay."""
+    """Training ends early after this many validations in a row without a better accuracy. The parameters of the best
+    validation are then restored, as also at the end of the budget; None: never, and the last parameters are kept."""
     average: Annotated[float, Ge(0), Lt(1)] = 0.0
-    """Decay of a moving average of parameters and buffers, which is what validations see and what is kept; 0: none."""
+    """Decay of a moving average of parameters and buffers, which is validated and kept instead of them; 0: none."""
     weight_decay: Annotated[float, Ge(0)] = 0.0
     """Decoupled from the gradient, times the step size (Loshchilov & Hutter 2019)."""
 
     def __post_init__(self) -> None:
         if self.updates is None and self.seconds is None:
-            raise ValueError("supervised training has no end: give updates, seconds or both")
+            raise ValueError("supervised training without a budget: give updates, seconds or both")
 
     def learning_rate_at(self, update: int, progress: float) -> float:
-        """The step size of the ``update``-th update (from 0), with the fraction ``progress`` of the budget behind."""
+        """The step size of an update.
+
+        Args:
+            update: its number, from 0.
+            progress: the fraction of the budget that is used up.
+        """
         rate = self.learning_rate
         if self.learning_rate_end is not None:
-            way = progress if self.schedule == "linear" else (1 - math.cos(math.pi * min(progress, 1.0))) / 2
-            rate = between(rate, self.learning_rate_end, way)
+            rate = (linear if self.schedule == "linear" else cosine)(rate, self.learning_rate_end, progress)
         return rate * min(1.0, (update + 1) / self.warmup) if self.warmup else rate
 
 
 class Validation(NamedTuple):
-    """How far training is."""
+    """The state of training at a validation."""
 
     updates: int
     seconds: float
     loss: float
     """The mean over the updates since the last validation."""
     accuracy: float
-    """What the validation said."""
+    """What ``validate`` returned, from 0 to 1."""
 
 
 class Trained(NamedTuple):
-    """What a training came to."""
+    """The outcome of a training."""
 
     updates: int
     seconds: float
     loss: float
-    """That of the last batch, before its update; NaN without one."""
+    """Of the last batch, before its update; NaN without one."""
     curve: tuple[Validation, ...]
-    """The validations in order, the last one after the last update; none where there is nothing to validate with."""
+    """The validations in order, the last one after the last update; empty without ``validate``."""
 
 
 def fit(
@@ -100,29 +104,30 @@ def fit(
     """Train ``model`` in place, until the budget is used up, the target is reached or ``batches`` end.
 
     Args:
-        model: what is trained; in training mode during updates and on return, in evaluation mode in ``validate``.
-        loss_fn: the loss of a batch, a number.
-        batches: what to learn from, in order; one more update is made of each.
+        model: what is trained; in training mode during updates and on return, in evaluation mode in ``validate``. It
+            stays on its device; moving batches there is up to ``loss_fn``.
+        loss_fn: the loss of a batch, a scalar.
+        batches: one update is made of each, in order.
         options: budget, step size and when to validate.
-        validate: the accuracy of the model on data of its own, called without gradients.
-        progress: told of each validation.
+        validate: the accuracy of the model on other data, called without gradients.
+        progress: called with each validation.
         clock: the time in seconds.
-        name: what is learned from, for the error.
+        name: of the batches, for errors.
 
     Raises:
         NonFiniteError: a loss or gradient is not finite; the parameters stay as they were before that batch.
-        ValueError: a target without a way to validate.
+        ValueError: a target or patience without ``validate``.
     """
     for name_of, value in (("target", options.target), ("patience", options.patience)):
         if value is not None and validate is None:
-            raise ValueError(f"the {name_of} is {value}, but there is no validate to tell an accuracy; give one")
+            raise ValueError(f"the {name_of} is {value}, but there is no validate that returns an accuracy; give one")
     optimizer = torch.optim.AdamW(model.parameters(), options.learning_rate, weight_decay=options.weight_decay)
     averaged = _Average(model, options.average) if options.average else None
     best: dict[str, Tensor] | None = None
     start = clock()
     updates, loss, total, curve = 0, math.nan, 0.0, list[Validation]()
 
-    def behind() -> float:
+    def used_up() -> float:
         """The fraction of the budget that is used up."""
         parts = [updates / options.updates] if options.updates is not None else []
         return max([*parts, (clock() - start) / options.seconds] if options.seconds is not None else parts)
@@ -148,25 +153,25 @@ def fit(
 
     model.train()
     for batch in batches:
-        rate = options.learning_rate_at(updates, behind())
+        rate = options.learning_rate_at(updates, used_up())
         for group in optimizer.param_groups:
             group["lr"] = rate
         objective, where = loss_fn(model, batch), f"{name} at update {updates}"
         advice = "try a lower learning_rate, or look at the inputs"
-        descend(model, objective, optimizer, options.max_grad_norm, where=where, advice=advice)
+        optimizer_step(model, objective, optimizer, options.max_grad_norm, where=where, advice=advice)
         loss = float(objective.detach())
         if averaged:
             averaged.update()
         updates += 1
         total += loss
-        if (updates % options.validate_every == 0 and reached()) or behind() >= 1:
+        if (updates % options.validate_every == 0 and reached()) or used_up() >= 1:
             break
     if updates > (curve[-1].updates if curve else 0):
         reached()
     if best is not None:
         model.load_state_dict(best)
     elif averaged:
-        averaged.give()
+        averaged.copy_to_model()
     return Trained(updates, clock() - start, loss, tuple(curve))
 
 
@@ -181,7 +186,7 @@ class _Average:
         """Take in the model as it is now."""
         self.copy.update_parameters(self.model)
 
-    def give(self) -> None:
+    def copy_to_model(self) -> None:
         """Put the average into the model."""
         self.model.load_state_dict(self.copy.module.state_dict())
 
@@ -189,7 +194,7 @@ class _Average:
     def inside(self) -> Iterator[None]:
         """Within, the model has the average's parameters and buffers."""
         own = {name: value.clone() for name, value in self.model.state_dict().items()}
-        self.give()
+        self.copy_to_model()
         try:
             yield
         finally:

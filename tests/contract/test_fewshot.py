@@ -11,8 +11,9 @@ from torch import Tensor
 
 from metarl.agents.fewshot import FewShotClassifier
 from metarl.agents.fewshot.streams import StreamClassifier
-from metarl.data.fewshot import Clusters, Episodes, FewShotSource
+from metarl.data.episodes import Episodes
 from metarl.data.pool import Glyphs
+from metarl.data.sources import Clusters, FewShotSource
 from metarl.memory.registry import matrix
 from metarl.training.supervised import SupervisedOptions, fit
 
@@ -88,7 +89,7 @@ def test_gradients_reach_the_encoder_and_are_finite(store: str, access: str, kin
 def test_all_queries_are_alike_to_a_silent_memory(store: str, access: str) -> None:
     classifier, parts = make(store, access), episode()
     assert classifier.memory is not None
-    classifier.memory.silent = True
+    classifier.memory.reads_disabled = True
     logits = classifier(*parts)
     torch.testing.assert_close(logits, logits[:1, :1].expand_as(logits))
 
@@ -119,7 +120,7 @@ def test_every_memory_learns_to_classify_clusters(store: str, access: str) -> No
     clusters = Clusters(size=8, noise=0.3)
     assert learned(classifier, clusters, clusters, 120) >= 0.6
     assert classifier.memory is not None
-    classifier.memory.silent = True
+    classifier.memory.reads_disabled = True
     assert classifier.accuracy(_test(clusters)) <= 0.35, "without memory there is only chance"
 
 

@@ -18,7 +18,7 @@ from metarl.tasks.trial.env import TrialEnv
 from metarl.tasks.vector.env import TrialVectorEnv
 from metarl.tasks.vector.foreign import GymnasiumTrials
 from metarl.training.collect import Rollout, TrainingState, collect
-from metarl.training.ppo import PPOOptions, losses, take, update
+from metarl.training.ppo import PPOOptions, minibatch, ppo_loss, update
 
 BERNOULLI, BARCODE = "metarl/BernoulliBandit-v0", "metarl/BarcodeBandit-v0"
 ROWS = 6
@@ -84,10 +84,10 @@ def assert_same_policy(policy: MemoryPolicy, rollout: Rollout, exact: float = EX
     """Recomputed in shuffled minibatches of uneven size: the same log probabilities, values and so ratio 1."""
     order = torch.randperm(ROWS, generator=torch.Generator().manual_seed(1))
     for rows in order.tensor_split(4):
-        batch = take(rollout, rows)
+        batch = minibatch(rollout, rows)
         with torch.no_grad():
             again = policy.evaluate(batch.obs, batch.state, batch.boundary, batch.actions)
-            _, report = losses(policy, batch, PPOOptions(), ent_coef=0.0)
+            _, report = ppo_loss(policy, batch, PPOOptions(), ent_coef=0.0)
         torch.testing.assert_close(again.log_prob, batch.log_probs, atol=exact, rtol=exact)
         torch.testing.assert_close(again.value, batch.values, atol=exact, rtol=exact)
         assert float(report["ratio_error"]) <= exact

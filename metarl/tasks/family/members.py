@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,6 +15,7 @@ from gymnasium import spaces
 from gymnasium.envs.registration import load_env_creator
 from gymnasium.wrappers import TimeLimit
 
+from metarl.config import InputError, did_you_mean
 from metarl.types import MASK_KEY, Array
 
 InnerEnv = gym.Env[Any, Any]
@@ -169,11 +169,11 @@ def env_factory(
     env.close()
     if rest and not applied:
         known = sorted(n for n, v in vars(has).items() if isinstance(v, bool | int | float | str) and n[0] != "_")
-        close = difflib.get_close_matches(rest[0], [*taken, *known], 1)
-        raise ValueError(
-            f"{name} has neither a constructor argument nor an attribute {rest[0]!r}"
-            f"{f'; did you mean {close[0]!r}?' if close else '.'} Its arguments are {', '.join(taken) or 'none'}; its "
-            f"attributes {', '.join(known) or 'none'}"
+        raise InputError(
+            f"{name} has neither a constructor argument nor an attribute {rest[0]!r}",
+            key=rest[0],
+            expected=f"an argument ({', '.join(taken) or 'none'}) or attribute ({', '.join(known) or 'none'})",
+            remedy=did_you_mean(rest[0], [*taken, *known]),
         )
     return EnvFactory(name, make, tuple(arguments), tuple(attributes))
 
@@ -198,11 +198,12 @@ def find(given: str | Make) -> tuple[str, Make, Any]:
         try:
             gym.spec(name)  # knows how to take an id without its version, and says what is wrong
         except gym.error.Error as error:
-            close = difflib.get_close_matches(name, gym.registry, 1)
-            hint = f"did you mean {close[0]!r}? " if close else ""
-            raise ValueError(
-                f"unknown environment id {name!r}; {hint}an id must be registered with Gymnasium: import the "
-                f"module that does so, as in module:{name}"
+            raise InputError(
+                f"unknown environment id {name!r}",
+                key="id",
+                given=name,
+                expected=f"an id that is registered with Gymnasium, or by a module to import: module:{name}",
+                remedy=did_you_mean(name, gym.registry),
             ) from error
     entry = gym.spec(name).entry_point
     creator = load_env_creator(entry) if isinstance(entry, str) else entry

@@ -11,7 +11,7 @@ import torch
 from metarl.agents.fewshot import FewShotClassifier
 from metarl.agents.fewshot.ensemble import Ensemble
 from metarl.agents.fewshot.streams import StreamClassifier
-from metarl.data.fewshot import Episodes
+from metarl.data.episodes import Episodes
 from metarl.data.pool import Glyphs
 from metarl.memory.options import MemoryOptions
 

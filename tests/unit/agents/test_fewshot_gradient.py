@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from metarl.agents.fewshot.adapting import Algorithm, GradientLearner, cross_entropy
 from metarl.agents.fewshot.gradient import gradient_learner
 from metarl.config import ConfigError
-from metarl.data.fewshot import Episodes
+from metarl.data.episodes import Episodes
 from metarl.data.pool import Pool
 from metarl.functional.inner_loop import adapt
 

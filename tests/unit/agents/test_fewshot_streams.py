@@ -12,8 +12,9 @@ from torch import Tensor
 
 from metarl.agents.fewshot.streams import StreamClassifier, first_guess
 from metarl.config import ConfigError
-from metarl.data.fewshot import Clusters, FewShotSource, Streams, instances
+from metarl.data.episodes import Streams, class_positions
 from metarl.data.pool import Pool
+from metarl.data.sources import Clusters, FewShotSource
 from metarl.memory.options import MemoryOptions
 from metarl.memory.stores.lifelong import Lifelong
 from metarl.training.supervised import SupervisedOptions, fit
@@ -133,7 +134,10 @@ def test_the_best_guess_of_five_classes_is_right_in_457_of_1000() -> None:
 
 def by_instance(learner: StreamClassifier, streams: Streams) -> list[float]:
     right = (learner.predict_streams(streams.x, streams.y).numpy() == streams.y).all(-1)
-    return [float(right[instances(streams.y) == k].mean()) for k in range(1, int(instances(streams.y).max()) + 1)]
+    return [
+        float(right[class_positions(streams.y) == k].mean())
+        for k in range(1, int(class_positions(streams.y).max()) + 1)
+    ]
 
 
 @EVERY_LABELS
@@ -185,7 +189,7 @@ def test_bytes_are_numbers_from_0_to_1(shape: tuple[int, ...]) -> None:
     [
         ({"ways": 1}, "ways is 1, expected 2 or more"),
         ({"observation": (2, 3, 4, 5)}, r"observation is \(2, 3, 4, 5\), expected"),
-        ({"labels": "letter"}, "labels is 'letter'.*it can be one_hot, letters"),
+        ({"labels": "letter"}, "labels is 'letter'.*expected one of one_hot, letters"),
         ({"labels": "letters", "ways": 3126}, "ways is 3126, but there are 3125 labels of letters"),
         ({"encoder": {"norm": "batch"}}, "encoder.norm = 'batch' for a classifier of streams: .* use 'group'"),
         ({"memory": {"store": "episodc"}}, "'episodc'"),

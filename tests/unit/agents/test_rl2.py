@@ -35,8 +35,7 @@ from metarl.memory.options import MemoryOptions
 from metarl.tasks.trial.env import TrialEnv
 from metarl.tasks.vector.env import TrialVectorEnv
 from metarl.tasks.vector.sb3 import as_vec_env
-from metarl.training.collect import NonFiniteError
-from metarl.types import StepResult
+from metarl.types import NonFiniteError, StepResult
 
 # What it can be built from
 

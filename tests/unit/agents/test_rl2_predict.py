@@ -30,8 +30,8 @@ from metarl.seeding import sequence
 from metarl.tasks.trial.env import TrialEnv
 from metarl.tasks.trial.layout import TrialInputs
 from metarl.tasks.vector.sb3 import as_vec_env, stepping
-from metarl.training.collect import NonFiniteError, TrainingState, collect, to_tensors
-from metarl.types import FEEDBACK_KEYS, Array, Boundary, Ints, TrialObservation
+from metarl.training.collect import TrainingState, collect, to_tensors
+from metarl.types import FEEDBACK_KEYS, Array, Boundary, Ints, NonFiniteError, TrialObservation
 
 
 def test_predict_carries_the_state_of_a_trial_as_training_does() -> None:

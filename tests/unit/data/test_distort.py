@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from metarl.data.distort import Distorted, Distortion, composed, distort, draw_maps, warp
-from metarl.data.fewshot import Clusters
 from metarl.data.glyphs import Pictures
 from metarl.data.pool import Glyphs, Pool
+from metarl.data.sources import Clusters
 from metarl.types import Array, Floats
 
 MANN = Distortion(rotation=11.25, shift=2, law="uniform")
@@ -128,8 +128,8 @@ def test_the_colours_of_a_picture_are_distorted_alike() -> None:
 
 
 def test_a_distorted_source_refuses_what_its_source_refuses() -> None:
-    source = Distorted(Pool(np.zeros((6, 4, 8, 8), np.uint8), kin=np.arange(6) // 2), MANN)
-    with pytest.raises(ValueError, match="4 ways were asked of Pool, which has 6 classes of only 3 kins"):
+    source = Distorted(Pool(np.zeros((6, 4, 8, 8), np.uint8), exclusive_group=np.arange(6) // 2), MANN)
+    with pytest.raises(ValueError, match="only 3 exclusive groups"):
         source.sample(rng(), 1, 4, 1, 1)
     with pytest.raises(ValueError, match="5 examples of each class were asked of Pool, which has 4"):
         source.sample_streams(rng(), 1, 2, 5)

@@ -1,262 +1,223 @@
-"""Omniglot's archives: what is read out of them, and that damaged and hostile ones are refused with one line."""
+"""Omniglot's archives: found, verified, read, kept in the cache and downloaded; small archives stand in for them."""
 
 from __future__ import annotations
 
-import io
-import struct
-import warnings
+import hashlib
+import os
 import zipfile
-import zlib
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
-from omniglot_archive import NAMES, drawing, entries, pack, png, small_set
-from PIL import Image
+from omniglot_archive import NAMES, drawing, entries, pack, small_set
 
-from metarl.data import omniglot_archives
-from metarl.data.omniglot_archives import read_drawings
-from metarl.data.omniglot_places import ARCHIVES, OmniglotError, check_published, checksums, find_archives, places
+from metarl.data.omniglot import OmniglotError, archives, download, drawings, found
+from metarl.data.omniglot.archives import ARCHIVES, Archive, find_archives, search_path
+from metarl.data.omniglot.drawings import load_drawings, read_drawings
 
-ONE = [(1, "Greek/character01")]
+CHARACTERS = ("Greek/character01", "Greek/character02", "Keble/character01", "Oriya/character07")
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty cache, and no other place to find anything in."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("METARL_DATA", raising=False)
+    drawings._shared.cache_clear()
+    yield tmp_path / "cache" / "metarl" / "omniglot"
+    drawings._shared.cache_clear()
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "images_background.zip"
+def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with small archives that count as the published ones, and a server that has them."""
+    folder = small_set(tmp_path / "published")
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
+        thread = Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        small = []
+        for name in NAMES:
+            data = (folder / f"{name}.zip").read_bytes()
+            url = f"http://127.0.0.1:{server.server_address[1]}/{name}.zip"
+            small.append(Archive(f"{name}.zip", url, hashlib.md5(data).hexdigest(), hashlib.sha256(data).hexdigest()))
+        monkeypatch.setenv("no_proxy", "*")
+        monkeypatch.setattr(archives, "ARCHIVES", tuple(small))
+        yield folder
+        server.shutdown()
+        thread.join()
 
 
-def refusal(path: Path, *parts: str) -> str:
-    """The one line with which an archive is refused; nothing is left beside it."""
-    before = sorted(path.parent.rglob("*"))
+def refused(call: Callable[[], object], *parts: str) -> None:
     with pytest.raises(OmniglotError) as caught:
-        read_drawings([path], 28, quiet=True)
-    message = str(caught.value)
-    assert "\n" not in message
-    assert str(path) in message
+        call()
+    assert "\n" not in str(caught.value)
     for part in parts:
-        assert part in message
-    assert sorted(path.parent.rglob("*")) == before
-    return message
+        assert part in str(caught.value)
 
 
-def test_characters_in_the_order_of_their_numbers_drawings_in_that_of_their_drawers(tmp_path: Path) -> None:
-    folder = small_set(tmp_path)
-    found = read_drawings([folder / f"{name}.zip" for name in NAMES], 105)
-    assert found.names == ("Greek/character01", "Greek/character02", "Keble/character01", "Oriya/character07")
-    assert found.pictures.shape == (4, 20, 105, 105)
-    for number in range(4):
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A list that grows whenever archives are read."""
+    counted: list[int] = []
+    real = read_drawings
+    monkeypatch.setattr(drawings, "read_drawings", lambda *args: (counted.append(1), real(*args))[1])
+    return counted
+
+
+def fresh(folder: Path, size: int = 28) -> drawings.Drawings:
+    """Load as a new process would."""
+    drawings._shared.cache_clear()
+    return load_drawings(folder, size)
+
+
+def test_drawings_are_in_the_order_of_names_and_drawers(tmp_path: Path) -> None:
+    folder = small_set(tmp_path / "data")
+    read = read_drawings([folder / f"{name}.zip" for name in NAMES], 105)
+    assert read.names == CHARACTERS
+    for character in range(4):
         for drawer in range(20):
-            expected = np.where(drawing(number + 1, drawer + 1), 255, 0)
-            assert np.array_equal(found.pictures[number, drawer], expected)
+            expected = np.where(drawing(character + 1, drawer + 1), 255, 0)
+            assert np.array_equal(read.images[character, drawer], expected)
 
 
-@pytest.mark.parametrize("size", [1, 15, 21, 35])
-def test_smaller_is_the_mean_over_areas(path: Path, size: int) -> None:
-    found = read_drawings([pack(path, entries(NAMES[0], ONE))], size)
-    side = 105 // size
+@pytest.mark.parametrize("size", [1, 15, 21, 28, 35])
+def test_smaller_is_the_mean_over_areas(tmp_path: Path, size: int) -> None:
+    path = pack(tmp_path / "images_background.zip", entries(NAMES[0], [(1, "Greek/character01")]))
+    images = read_drawings([path], size).images
+    assert images.dtype == np.uint8
     for drawer in range(20):
-        ink = drawing(1, drawer + 1).reshape(size, side, size, side).mean((1, 3))
-        assert found.pictures[0, drawer] == pytest.approx(255 * ink, abs=1.01)  # rounded along each axis
+        ink = drawing(1, drawer + 1)
+        assert images[0, drawer].mean() / 255 == pytest.approx(ink.mean(), abs=0.004)
+        if 105 % size == 0:
+            areas = ink.reshape(size, 105 // size, size, 105 // size).mean((1, 3))
+            assert images[0, drawer] == pytest.approx(255 * areas, abs=1.01)  # rounded along each axis
 
 
-def test_ink_is_kept_where_areas_cut_pixels(path: Path) -> None:
-    pictures = read_drawings([pack(path, entries(NAMES[0], ONE))], 28).pictures
-    assert pictures.dtype == np.uint8
-    for drawer in range(20):
-        assert pictures[0, drawer].mean() / 255 == pytest.approx(drawing(1, drawer + 1).mean(), abs=0.002)
-
-
-def test_both_ways_of_packing_and_the_litter_of_file_managers_are_taken(path: Path) -> None:
-    content = entries(NAMES[0], ONE)
-    litter = {
+def test_both_ways_of_packing_and_files_of_file_managers_are_read(tmp_path: Path) -> None:
+    content = entries(NAMES[0], [(1, "Greek/character01")])
+    others = {
         "images_background/": b"",
         "images_background/Greek/.DS_Store": b"x",
-        "__MACOSX/images_background/._Greek": b"x",
+        "__MACOSX/images_background/Greek/character01/._0001_01.png": b"x",
     }
-    plain = read_drawings([pack(path, content)], 28)
-    stored = read_drawings([pack(path, content | litter, zipfile.ZIP_STORED)], 28)
-    assert np.array_equal(plain.pictures, stored.pictures)
+    plain = read_drawings([pack(tmp_path / "a.zip", content)], 28)
+    stored = read_drawings([pack(tmp_path / "b.zip", content | others, zipfile.ZIP_STORED)], 28)
+    assert np.array_equal(plain.images, stored.images)
 
 
-def test_not_a_zip(path: Path) -> None:
-    path.write_bytes(b"<html>not found</html>")
-    refusal(path, "no whole zip archive", "metarl data omniglot")
-    path.write_bytes(b"")
-    refusal(path, "no whole zip archive")
+def test_archives_are_read_once_and_kept(published: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = reads(monkeypatch)
+    first = load_drawings(published)
+    assert load_drawings(str(published), 28) is first, "shared within a process"
+    again = fresh(published)
+    assert len(counted) == 1
+    assert again.names == first.names == CHARACTERS
+    assert np.array_equal(again.images, first.images)
+    assert not first.images.flags.writeable
+    assert not again.images.flags.writeable
+    assert fresh(published, 20).images.shape == (4, 20, 20, 20)
+    assert len(list(cache.iterdir())) == len(counted) == 2
 
 
-def test_cut_short_anywhere(path: Path) -> None:
-    whole = pack(path, entries(NAMES[0], ONE)).read_bytes()
-    for length in (10, len(whole) // 2, len(whole) - 30, len(whole) - 1):
-        path.write_bytes(whole[:length])
-        refusal(path, "no whole zip archive")
+def cut(file: Path) -> None:
+    os.truncate(file, file.stat().st_size // 2)
 
 
-def test_a_flipped_byte(path: Path) -> None:
-    data = bytearray(pack(path, entries(NAMES[0], ONE), zipfile.ZIP_STORED).read_bytes())
-    data[200] ^= 255
-    path.write_bytes(data)
-    refusal(path)
+def flip(file: Path) -> None:
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "../evil.png",
-        "images_background/../../evil.png",
-        "/etc/evil.png",
-        "C:/evil.png",
-        "images_background\\..\\evil.png",
-        "__MACOSX/../../evil.png",
-        "images_background/Greek/character01/0001_01.png\0.exe",
-    ],
-)
-def test_a_name_that_leads_out(path: Path, name: str) -> None:
-    content = entries(NAMES[0], ONE)
-    with zipfile.ZipFile(pack(path, content), "a") as archive:
-        info = zipfile.ZipInfo("x")
-        info.filename = name
-        archive.writestr(info, b"x")
-    refusal(path, "leads out")
-    assert not list(path.parent.parent.rglob("evil*"))
+def pickled(file: Path) -> None:
+    np.savez(file, images=np.array([{"a": 1}]), names=np.array(["a"]))
 
 
-def test_a_link(path: Path) -> None:
-    with zipfile.ZipFile(pack(path, entries(NAMES[0], ONE)), "a") as archive:
-        info = zipfile.ZipInfo("images_background/Greek/character02/0002_01.png")
-        info.external_attr = 0o120777 << 16
-        archive.writestr(info, "/etc/passwd")
-    refusal(path, "is a link")
-
-
-@pytest.mark.parametrize(
-    "name", ["setup.py", "images_background/Greek/0001_01.png", "images_evaluation/Greek/character01/0001_01.png"]
-)
-def test_an_entry_that_does_not_belong(path: Path, name: str) -> None:
-    refusal(pack(path, entries(NAMES[0], ONE) | {name: b"x"}), repr(name), "expected images_background/ALPHABET")
-
-
-def test_another_way_of_packing(path: Path) -> None:
-    refusal(pack(path, entries(NAMES[0], ONE), zipfile.ZIP_LZMA), "packed in a way")
-
-
-def test_one_great_entry_and_many_small_ones(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    bomb = {"images_background/Greek/character02/0002_01.png": bytes(10_000_000)}
-    refusal(pack(path, entries(NAMES[0], ONE) | bomb), "more than 16384 bytes")
-    monkeypatch.setattr(omniglot_archives, "_MOST_UNPACKED", 9_000_000)
-    refusal(path, "unpacks to more than 9000000 bytes")
-    monkeypatch.setattr(omniglot_archives, "_MOST_ENTRIES", 20)
-    refusal(path, "21 entries")
-
-
-def test_an_entry_that_lies_about_its_size_is_not_unpacked(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    name = "images_background/Greek/character01/0001_01.png"
-    pack(path, entries(NAMES[0], ONE) | {name: bytes(10_000_000)})
-    data = path.read_bytes()
-    path.write_bytes(data.replace(struct.pack("<I", 10_000_000), struct.pack("<I", 200)))
-    asked = []
-    read = zipfile.ZipExtFile._read1  # type: ignore[attr-defined]  # not in typeshed
-    monkeypatch.setattr(zipfile.ZipExtFile, "_read1", lambda self, n: (asked.append(n), read(self, n))[1], raising=True)
-    refusal(path)
-    assert asked
-    assert max(asked) < 20_000
-
-
-def huge_png(width: int, height: int) -> bytes:
-    """A PNG of a few bytes whose header claims ``width`` by ``height`` pixels."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(100))) + chunk(b"IEND", b"")
-
-
-def gif() -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(drawing(1, 1)).save(file, "GIF")
-    return file.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("data", "why"),
-    [
-        (huge_png(60_000, 60_000), "no PNG of 105 by 105"),
-        (png(drawing(1, 1, 104)), "no PNG of 105 by 105"),
-        (b"not a picture", "no PNG of 105 by 105"),
-        (b"", "no PNG of 105 by 105"),
-        (b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR", "no PNG of 105 by 105"),
-        (gif(), "no PNG of 105 by 105"),
-        (png(drawing(1, 1))[:60], "damaged PNG"),
-        (huge_png(105, 105), "damaged PNG"),
-    ],
-    ids=["huge", "other size", "text", "empty", "only a header", "GIF", "cut short", "too few pixels"],
-)
-def test_a_picture_that_is_none(path: Path, data: bytes, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if "no PNG" in why:
-        monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("a decoder saw the data"))
-    content = entries(NAMES[0], ONE) | {"images_background/Greek/character01/0001_01.png": data}
-    refusal(pack(path, content), "0001_01.png", why)
-
-
-def test_a_character_without_its_twenty_drawings(path: Path) -> None:
-    refusal(pack(path, entries(NAMES[0], ONE, drawers=19)), "Greek/character01", "19 drawings")
-    refusal(pack(path, {}), "no drawings")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of zipfile, that a name comes twice
-        with zipfile.ZipFile(pack(path, entries(NAMES[0], ONE)), "a") as archive:
-            archive.writestr("images_background/Greek/character01/0001_20.png", png(drawing(1, 20)))
-    refusal(path, "21 drawings")
-
-
-def test_numbers_that_two_characters_share(path: Path) -> None:
-    refusal(pack(path, entries(NAMES[0], [*ONE, (1, "Greek/character02")])), "one number")
-    refusal(pack(path, entries(NAMES[0], [*ONE, (2, "Greek/character01")])), "one number")
-
-
-def test_only_the_published_files_are_accepted(path: Path) -> None:
-    pack(path, entries(NAMES[0], ONE))
-    sums = checksums(path)
-    with pytest.raises(
-        OmniglotError, match=r"not the published images_background.zip.*expected md5 68d2efa1"
-    ) as caught:
-        check_published(path, ARCHIVES[0], sums)
-    assert "metarl data omniglot" in str(caught.value)
-
-
-def test_a_file_too_large_for_an_archive_is_not_read(path: Path) -> None:
-    with path.open("wb") as file:
-        file.truncate(2**27)
-    refusal(path, "more than 67108864 bytes")
-    with pytest.raises(OmniglotError, match="more than 67108864 bytes"):
-        checksums(path)
-
-
-def test_archives_are_looked_for_in_the_folder_then_the_variable_then_the_cache(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("damage", [cut, flip, pickled, lambda file: file.write_bytes(b""), Path.unlink])
+def test_a_damaged_cache_is_built_again(
+    published: Path, cache: Path, damage: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("METARL_DATA", str(tmp_path / "variable"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    three = [tmp_path / "given", tmp_path / "variable", tmp_path / "cache" / "metarl"]
-    assert places(tmp_path / "given") == [place for root in three for place in (root, root / "omniglot")]
-    for place in reversed(places(tmp_path / "given")):
+    whole = load_drawings(published).images.tobytes()
+    damage(next(cache.glob("*.npz")))
+    counted = reads(monkeypatch)
+    assert fresh(published).images.tobytes() == whole
+    assert fresh(published).images.tobytes() == whole
+    assert len(counted) == 1
+
+
+def test_without_a_cache_that_can_be_written_it_works(published: Path, cache: Path) -> None:
+    cache.parent.mkdir(parents=True)
+    cache.write_text("a file where the folder should be")
+    assert load_drawings(published).images.shape == (4, 20, 28, 28)
+    assert cache.read_text() == "a file where the folder should be"
+
+
+def test_other_archives_than_the_published_are_refused(published: Path, cache: Path) -> None:
+    flip(published / "images_evaluation.zip")
+    refused(lambda: load_drawings(published), str(published / "images_evaluation.zip"), "metarl data omniglot")
+    assert not cache.exists()
+
+
+@pytest.mark.parametrize("size", [0, -1, 106])
+def test_a_size_out_of_range(size: int) -> None:
+    refused(lambda: load_drawings(size=size), f"{size} pixels", "1 to 105")
+
+
+def test_where_archives_are_searched(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("METARL_DATA", str(tmp_path / "named"))
+    places = [tmp_path / "given", tmp_path / "given" / "omniglot", tmp_path / "named", tmp_path / "named" / "omniglot"]
+    places += [cache.parent, cache]
+    assert search_path(tmp_path / "given") == places
+    assert search_path("~/x")[0] == Path.home() / "x"
+    assert not found(tmp_path / "given")
+    refused(lambda: find_archives(tmp_path / "given"), "images_background.zip", *map(str, places), "METARL_DATA")
+    for place in reversed(places):  # the first on the list is taken
         small_set(place)
+        assert found(tmp_path / "given")
         assert find_archives(tmp_path / "given") == [place / f"{name}.zip" for name in NAMES]
 
 
-def test_what_is_missing_is_said_with_where_and_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("METARL_DATA", "")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    (small_set(tmp_path / "given") / "images_evaluation.zip").unlink()
-    with pytest.raises(OmniglotError) as caught:
-        find_archives(tmp_path / "given")
-    message = str(caught.value)
-    assert message.startswith("there is no images_evaluation.zip of Omniglot")
-    for part in (tmp_path / "given", tmp_path / "cache" / "metarl" / "omniglot", "`metarl data omniglot`", "--data"):
-        assert str(part) in message
-    assert "METARL_DATA" in message
-    assert "begun" not in message
-    (tmp_path / "given" / "images_evaluation.zip.part").write_bytes(b"PK")
-    with pytest.raises(OmniglotError, match=f"begun in {tmp_path / 'given'}"):
-        find_archives(tmp_path / "given")
+def test_a_download_goes_to_its_folder_or_the_cache(published: Path, tmp_path: Path, cache: Path) -> None:
+    for folder, place in ((tmp_path / "data", tmp_path / "data" / "omniglot"), (None, cache)):
+        assert download(folder, progress=False) == [place / f"{name}.zip" for name in NAMES]
+        assert sorted(path.name for path in place.glob("images*")) == [f"{name}.zip" for name in NAMES]
+        assert load_drawings(folder).names == CHARACTERS
+
+
+def test_archives_that_are_there_are_not_downloaded_again(
+    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("METARL_DATA", str(published))
+    assert download(progress=False) == [published / f"{name}.zip" for name in NAMES]
+    place = tmp_path / "data" / "omniglot"
+    assert download(tmp_path / "data", progress=False)[0].parent == place, "a folder that was named gets them"
+    (published / "images_evaluation.zip").unlink()  # what is whole needs no server, what is damaged is replaced
+    flip(place / "images_background.zip")
+    assert download(tmp_path / "data", progress=False) == [place / f"{name}.zip" for name in NAMES]
+    assert load_drawings(tmp_path / "data").names == CHARACTERS
+
+
+def test_a_download_with_a_wrong_checksum_is_removed(published: Path, tmp_path: Path) -> None:
+    flip(published / "images_background.zip")
+    refused(lambda: download(tmp_path / "data", progress=False), "hash", "by other means")
+    assert list((tmp_path / "data" / "omniglot").iterdir()) == []
+
+
+def test_without_a_network_or_a_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = Archive("images_background.zip", "http://127.0.0.1:1/images_background.zip", "0" * 32, "0" * 64)
+    monkeypatch.setattr(archives, "ARCHIVES", (closed,))
+    refused(lambda: download(tmp_path / "data", progress=False), closed.url, "images_background.zip", "other means")
+    (tmp_path / "file").write_bytes(b"")
+    refused(lambda: download(tmp_path / "file", progress=False), "by other means")
+
+
+def test_the_official_addresses_are_encrypted() -> None:
+    assert all(archive.url.startswith("https://raw.githubusercontent.com/brendenlake/") for archive in ARCHIVES)

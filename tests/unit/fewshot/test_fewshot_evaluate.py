@@ -10,18 +10,19 @@ import numpy as np
 import pytest
 import torch
 from fewshot_toys import LEARNERS, WAYS, toy, trained
+from metarl.experiments.fewshot.train import load
+from metarl.report.fewshot_kept import load as load_kept
+from metarl.report.fewshot_kept import path_of
 from torch import Tensor
 
 from metarl.agents.fewshot.learner import FewShotLearner, Protocol
-from metarl.data.fewshot import Episodes, FewShotSource, Streams, instances
+from metarl.data.episodes import Episodes, Streams, class_positions
 from metarl.data.pool import Glyphs, Pool
+from metarl.data.sources import FewShotSource
 from metarl.evaluation import accuracy as answers
 from metarl.evaluation.accuracy import prepared, right, right_in_streams
 from metarl.experiments.fewshot.build import make_learner
 from metarl.experiments.fewshot.evaluate import evaluate, keep, save_episodes, save_evaluation
-from metarl.experiments.fewshot.train import load
-from metarl.report.fewshot_kept import load as load_kept
-from metarl.report.fewshot_kept import path_of
 from metarl.runs.folder import RunFolder
 from metarl.types import SPLITS, Array
 
@@ -45,7 +46,7 @@ class Knowing(FewShotLearner):
         return logits
 
     def predict_streams(self, x: Any, y: Any) -> Tensor:
-        return torch.as_tensor(np.where(instances(y)[..., None] == 1, y + 1, y))
+        return torch.as_tensor(np.where(class_positions(y)[..., None] == 1, y + 1, y))
 
 
 @pytest.fixture
@@ -187,7 +188,7 @@ def test_many_episodes_are_classified_some_at_a_time(monkeypatch: pytest.MonkeyP
     assert whole[0].shape == (7, 2 * WAYS)
     assert whole[1].shape == (7, 3 * WAYS)
     assert np.array_equal(whole[0], episodes.query_y != 0)
-    assert np.array_equal(whole[1], instances(streams.y) > 1)
+    assert np.array_equal(whole[1], class_positions(streams.y) > 1)
     monkeypatch.setattr(answers, "IMAGES", 1)
     assert np.array_equal(right(learner, episodes), whole[0])
     assert np.array_equal(right_in_streams(learner, streams), whole[1])

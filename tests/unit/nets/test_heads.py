@@ -181,7 +181,7 @@ def test_a_single_choice_that_is_left_is_certain() -> None:
     assert head.entropy(parameters).tolist() == [0.0]
 
 
-def test_rows_without_a_choice() -> None:
+def test_rows_without_a_valid_action_are_found() -> None:
     assert make(DISCRETE).no_valid_action(np.array([[0, 0, 0, 0], [0, 0, 1, 0], [1, 1, 1, 1]])).tolist() == [
         True,
         False,

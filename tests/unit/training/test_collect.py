@@ -14,8 +14,8 @@ from training_toys import Counter, MaskedToy, NextStepToy, ToyEnv, counting_poli
 from metarl.functional.returns import gae
 from metarl.memory.options import MemoryOptions
 from metarl.nets.policy import Step
-from metarl.training.collect import NonFiniteError, Rollout, TrainingState, collect
-from metarl.types import Boundary, StepResult
+from metarl.training.collect import Rollout, TrainingState, collect
+from metarl.types import Boundary, NonFiniteError, StepResult
 
 
 def run(policy: Any, env: Any, state: TrainingState, steps: int, **options: Any) -> Rollout:

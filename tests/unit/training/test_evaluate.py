@@ -17,8 +17,7 @@ from metarl.nets.policy import MemoryPolicy
 from metarl.tasks.family.distribution import TaskDistribution
 from metarl.tasks.vector.env import TrialVectorEnv
 from metarl.training.actor import PolicyActor
-from metarl.training.collect import NonFiniteError
-from metarl.types import Array, Boundary, Ints, StepResult, TrialObservation
+from metarl.types import Array, Boundary, Ints, NonFiniteError, StepResult, TrialObservation
 
 BERNOULLI = distribution("metarl/BernoulliBandit-v0", arms=3, pulls=6, split="test")
 BARCODE = distribution("metarl/BarcodeBandit-v0", arms=3, contexts=2, repeats=2, pulls=3, bits=6, split="test")

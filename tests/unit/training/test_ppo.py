@@ -16,9 +16,9 @@ from metarl.memory.options import MemoryOptions
 from metarl.memory.registry import runnable
 from metarl.nets.policy import MemoryPolicy
 from metarl.training import ppo
-from metarl.training.collect import NonFiniteError, Rollout
-from metarl.training.ppo import PPOOptions, losses, take, update
-from metarl.types import Boundary
+from metarl.training.collect import Rollout
+from metarl.training.ppo import PPOOptions, minibatch, ppo_loss, update
+from metarl.types import Boundary, NonFiniteError
 
 ENV = ToyEnv([4] * 10)
 
@@ -44,7 +44,7 @@ def unchanged(policy: nn.Module, before: list[torch.Tensor]) -> bool:
 def test_the_loss_by_hand() -> None:
     policy, _, rollout = setup()
     options = PPOOptions(clip_range=0.2, vf_coef=0.25)
-    loss, report = losses(policy, rollout, options, ent_coef=0.1)
+    loss, report = ppo_loss(policy, rollout, options, ent_coef=0.1)
     with torch.no_grad():
         result = policy.evaluate(rollout.obs, rollout.state, rollout.boundary, rollout.actions)
     total, clipped, count = 0.0, 0, rollout.actions.numel()
@@ -67,7 +67,7 @@ def test_the_loss_by_hand() -> None:
     [replace(options, controller_options={"hidden_size": 8}, key_size=4) for _, options in runnable()],
     ids=[name for name, _ in runnable()],
 )
-def test_trap_11_other_sequences_change_nothing_of_a_row(memory: MemoryOptions) -> None:
+def test_other_sequences_change_nothing_of_a_row(memory: MemoryOptions) -> None:
     """Garbage beside a row leaves its outputs, its state and the gradients that it causes as they are."""
     policy = make_policy(ENV, memory)
     gate = getattr(policy.core, "gate", None)
@@ -76,7 +76,7 @@ def test_trap_11_other_sequences_change_nothing_of_a_row(memory: MemoryOptions) 
     rollout = random_rollout(policy, ENV, 8)
     for part in rollout.obs.values():
         part[:, 4:] *= 1e3
-    alone = take(rollout, torch.arange(4))
+    alone = minibatch(rollout, torch.arange(4))
     found = []
     for batch in (alone, rollout):
         policy.zero_grad()
@@ -85,25 +85,14 @@ def test_trap_11_other_sequences_change_nothing_of_a_row(memory: MemoryOptions) 
         rows = [part[:, :4] for part in result]
         sum((part * torch.linspace(0.5, 1.5, part.numel()).view_as(part)).sum() for part in rows).backward()
         grads = [p.grad.clone() for p in policy.parameters() if p.grad is not None]
-        found.append((rows, readable(policy, tree.index(state, slice(0, 4))), grads))
+        found.append((rows, list(tree.leaves(tree.index(state, slice(0, 4)))), grads))
     for (some, full), tolerance in zip(zip(*found, strict=True), (1e-6, 1e-6, 1e-5), strict=True):
         for left, right in zip(some, full, strict=True):
             torch.testing.assert_close(left, right, atol=tolerance, rtol=1e-5)
 
 
-def readable(policy: MemoryPolicy, state: Any) -> list[torch.Tensor]:
-    """The leaves of a state without the slots that are not valid."""
-    store = getattr(policy.core, "store", None)
-    if store is None:
-        return list(tree.leaves(state))
-    slots = state.store
-    valid = (torch.arange(slots.keys.shape[1]) < slots.writes[:, None])[..., None]
-    cleaned = slots._replace(keys=slots.keys * valid, values=slots.values * valid)
-    return list(tree.leaves(state._replace(store=cleaned)))
-
-
 @pytest.mark.parametrize(("rows", "steps"), [(1, 1), (1, 4), (3, 1)])
-def test_trap_36_a_batch_of_one_is_finite(rows: int, steps: int) -> None:
+def test_a_batch_of_one_is_finite(rows: int, steps: int) -> None:
     policy, optimizer, rollout = setup(rows, steps)
     before = snapshot(policy)
     report = run(policy, optimizer, rollout, n_minibatches=8)
@@ -120,9 +109,9 @@ def sizes(monkeypatch: pytest.MonkeyPatch, rows: int, **options: Any) -> list[li
 
     def spy(policy: Any, batch: Rollout, *rest: Any) -> Any:
         seen.append(batch.values[0].int().tolist())
-        return losses(policy, batch, *rest)
+        return ppo_loss(policy, batch, *rest)
 
-    monkeypatch.setattr(ppo, "losses", spy)
+    monkeypatch.setattr(ppo, "ppo_loss", spy)
     run(policy, optimizer, rollout, **options)
     return seen
 
@@ -248,7 +237,7 @@ def gradients(
     policy: MemoryPolicy, rollout: Rollout
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor], list[torch.Tensor]]:
     policy.zero_grad()
-    loss, report = losses(policy, rollout, PPOOptions(), ent_coef=0.1)
+    loss, report = ppo_loss(policy, rollout, PPOOptions(), ent_coef=0.1)
     loss.backward()
     return loss.detach(), report, [p.grad.clone() for p in policy.parameters() if p.grad is not None]
 
@@ -267,7 +256,8 @@ def test_sequences_that_do_not_count_are_as_if_they_were_not_there() -> None:
     valid = torch.ones(4, 6, dtype=torch.bool)
     valid[:, [1, 4]] = False
     assert_same(
-        gradients(policy, rollout._replace(valid=valid)), gradients(policy, take(rollout, torch.tensor([0, 2, 3, 5])))
+        gradients(policy, rollout._replace(valid=valid)),
+        gradients(policy, minibatch(rollout, torch.tensor([0, 2, 3, 5]))),
     )
 
 
@@ -326,7 +316,7 @@ def test_advantages_are_scaled_by_the_steps_that_count() -> None:
     kept = rollout.advantages[rollout.valid]
     with torch.no_grad():
         again, _, _ = policy.evaluate(rollout.obs, rollout.state, rollout.boundary, rollout.actions)
-        _, report = losses(policy, rollout, PPOOptions(clip_range=10.0), ent_coef=0.0)
+        _, report = ppo_loss(policy, rollout, PPOOptions(clip_range=10.0), ent_coef=0.0)
     ratio = (again - rollout.log_probs).exp()[rollout.valid]
     expected = -(ratio * (kept - kept.mean()) / kept.std()).mean()
     assert float(report["policy_gradient_loss"]) == pytest.approx(float(expected), abs=1e-5)

@@ -1,0 +1,64 @@
+"""Few-shot episodes: a few labelled examples of classes never met before, and queries to classify with them.
+
+Images stay bytes from here to the net: 0 is paper, 255 is ink.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from metarl.types import Array, Ints
+
+Labels = Literal["one_hot", "letters"]
+LETTERS = 5
+"""Digits of a label of letters, and how many letters there are."""
+
+
+class Episodes(NamedTuple):
+    """``B`` episodes of ``ways`` classes each: ``S = ways * shots`` support and ``Q = ways * queries`` query examples.
+
+    Every episode assigns labels to classes at random, and shuffles support and queries separately.
+    """
+
+    support_x: Array
+    """``[B, S, ...]`` uint8 or float32"""
+    support_y: Ints
+    """``[B, S]`` labels from 0 to ``ways - 1``"""
+    query_x: Array
+    """``[B, Q, ...]`` as ``support_x``"""
+    query_y: Ints
+    """``[B, Q]``"""
+
+
+class Streams(NamedTuple):
+    """``B`` streams of ``T = ways * per_class`` examples in random order (Santoro et al. 2016, section 2.1).
+
+    Each label belongs to the example of its own step; a learner is shown it one step late.
+    """
+
+    x: Array
+    """``[B, T, ...]`` uint8 or float32"""
+    y: Ints
+    """``[B, T, L]`` the digits of each label: one, from 0 to ``ways - 1``, or five from 0 to 4, one for each letter."""
+
+
+def class_positions(y: Ints) -> Ints:
+    """The position of each step's example among those of its class: 1 for the first, 2 for the second, and so on.
+
+    Args:
+        y: labels of streams ``[B, T, L]``.
+
+    Returns:
+        ``[B, T]``, from 1.
+    """
+    label = y @ (y.max() + 1) ** np.arange(y.shape[-1])
+    order = label.argsort(1, kind="stable")
+    grouped = np.take_along_axis(label, order, 1)
+    place = np.broadcast_to(np.arange(label.shape[1]), label.shape)
+    begins = np.zeros_like(place)
+    begins[:, 1:] = np.where(grouped[:, 1:] != grouped[:, :-1], place[:, 1:], 0)
+    out = np.empty_like(place)
+    np.put_along_axis(out, order, place - np.maximum.accumulate(begins, 1) + 1, 1)
+    return out

@@ -1,0 +1,41 @@
+"""The splits of Omniglot, from text files in the package; nothing about them is random."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib import resources
+from typing import Literal, get_args
+
+from metarl.types import SPLITS, Split
+
+Scheme = Literal["standard", "lake"]
+SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
+
+
+def split_characters(scheme: Scheme, split: Split) -> list[str]:
+    """The characters of a split as ``ALPHABET/characterNN``; the first lines of the files say where they come from.
+
+    ``standard`` has 1028, 172 and 423 characters (Vinyals et al. 2016), ``lake`` whole alphabets: 25, 5 and 20.
+
+    Raises:
+        ValueError: there is no such scheme or split.
+    """
+    if scheme not in SCHEMES or split not in SPLITS:
+        raise ValueError(
+            f"Omniglot has no split {split!r} of the scheme {scheme!r}; schemes are {', '.join(SCHEMES)}, "
+            f"splits {', '.join(SPLITS)}"
+        )
+    return list(_lines(scheme, split))
+
+
+def shared_alphabets(scheme: Scheme) -> list[str]:
+    """Alphabets with characters in more than one split: Gurmukhi of ``standard``, none of ``lake``."""
+    alphabets = [{name.partition("/")[0] for name in split_characters(scheme, split)} for split in SPLITS]
+    return sorted(name for name in set().union(*alphabets) if sum(name in some for some in alphabets) > 1)
+
+
+@lru_cache
+def _lines(scheme: Scheme, split: Split) -> tuple[str, ...]:
+    file = resources.files("metarl.data.omniglot").joinpath("splits", f"{scheme}_{split}.txt")
+    lines = file.read_text(encoding="utf-8").splitlines()
+    return tuple(line for line in lines if line and not line.startswith("#"))

@@ -1,0 +1,105 @@
+"""All Omniglot drawings as one array, read from the archives once and then kept in the user's cache."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import numpy as np
+
+from metarl.data.omniglot.archives import FOLDER, OmniglotError, cache_folder, check_published, find_archives
+from metarl.files import replacing
+from metarl.types import Bytes
+
+SIDE = 105
+"""Pixels along a drawing as published."""
+DRAWERS = 20
+"""Drawings of a character, each by a different person."""
+_FORMAT = 2
+"""Goes up when images are made in another way, so that older arrays are built again."""
+
+
+class Drawings(NamedTuple):
+    """The content of both archives."""
+
+    images: Bytes
+    """``[C, 20, H, W]``, 255 where all is ink; the drawings of a character in the order of the drawers' numbers."""
+    names: tuple[str, ...]
+    """``ALPHABET/characterNN`` of each character, sorted."""
+
+
+def load_drawings(folder: str | Path | None = None, size: int = 28) -> Drawings:
+    """All drawings at ``size`` by ``size`` pixels; the array is read-only and shared within a process.
+
+    Args:
+        folder: searched for the archives first, see :func:`metarl.data.omniglot.archives.search_path`.
+        size: pixels along an image, 1 to 105.
+
+    Raises:
+        OmniglotError: an archive is missing or not a published one, or the size is out of range.
+    """
+    if not 1 <= size <= SIDE:
+        raise OmniglotError(f"Omniglot images of {size} pixels were asked for, expected 1 to {SIDE}")
+    return _shared(tuple(path.resolve() for path in find_archives(folder)), size, cached(size))
+
+
+def cached(size: int) -> Path:
+    """The file in the user's cache that keeps the drawings of this size."""
+    return cache_folder() / FOLDER / f"drawings-{size}-v{_FORMAT}.npz"
+
+
+@lru_cache(maxsize=4)
+def _shared(paths: tuple[Path, ...], size: int, cache: Path) -> Drawings:
+    check_published(paths)
+    drawings = _kept(cache)
+    if drawings is None:
+        drawings = read_drawings(paths, size)
+        try:
+            cache.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(cache) as temporary, temporary.open("wb") as file:
+                np.savez(file, images=drawings.images, names=np.array(drawings.names))
+        except OSError:  # a full or read-only disk costs a few seconds each time, but nothing else
+            pass
+    drawings.images.flags.writeable = False
+    return drawings
+
+
+def _kept(cache: Path) -> Drawings | None:
+    """The cached drawings; None where there are none, or damaged ones (zip files have checksums)."""
+    try:
+        with cache.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return Drawings(arrays["images"], tuple(arrays["names"].tolist()))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def read_drawings(paths: Sequence[Path], size: int) -> Drawings:
+    """Read all drawings from the archives ``paths``, scaled by area to ``size`` by ``size`` pixels.
+
+    Shows a progress bar if standard error is a terminal.
+
+    Raises:
+        OSError, zipfile.BadZipFile: a damaged archive; the published ones are not.
+    """
+    from PIL import Image, ImageOps
+    from tqdm import tqdm
+
+    archives = [zipfile.ZipFile(path) for path in paths]
+    try:
+        # ARCHIVE/ALPHABET/characterNN/IIII_DD.png, where DD is the drawer
+        found = [(PurePosixPath(name), archive) for archive in archives for name in archive.namelist()]
+        found = [(path, archive) for path, archive in found if path.suffix == ".png" and path.parts[0] != "__MACOSX"]
+        found.sort(key=lambda entry: entry[0].parts[1:])
+        images = np.empty((len(found), size, size), np.uint8)
+        for row, (path, archive) in enumerate(tqdm(found, "reading Omniglot", disable=None, leave=False)):
+            with archive.open(str(path)) as file, Image.open(file) as image:
+                ink = ImageOps.invert(image.convert("L"))
+            images[row] = np.asarray(ink.resize((size, size), Image.Resampling.BOX))
+    finally:
+        for archive in archives:
+            archive.close()
+    names = tuple("/".join(path.parts[1:3]) for path, _ in found[::DRAWERS])
+    return Drawings(images.reshape(-1, DRAWERS, size, size), names)

@@ -1,0 +1,99 @@
+"""Omniglot as a source of episodes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from metarl.data.omniglot.archives import check_published, find_archives
+from metarl.data.omniglot.characters import SCHEMES, Scheme, shared_alphabets, split_characters
+from metarl.data.omniglot.drawings import cached, load_drawings
+from metarl.data.pool import Pool
+from metarl.types import SPLITS, Split
+
+
+class Omniglot(Pool):
+    """Drawings ``[size, size]`` of one split as bytes, 255 where all is ink.
+
+    Args:
+        split: train, validation or test; no character, and so no rotation or drawing, is in two.
+        size: pixels along an image; usually 28, in Santoro et al. 2016 20.
+        scheme: ``standard`` (1028, 172 and 423 characters; Vinyals et al. 2016) or ``lake`` (25, 5 and 20 alphabets).
+        rotations: each character rotated by 0, 90, 180 and 270 degrees makes four classes, never two in one episode.
+        folder: where the archives are; else ``METARL_DATA`` and the user's cache are searched.
+        within_alphabet: all classes of an episode come from one alphabet, in the same rotation.
+        distinct_drawers: support and queries of an episode are by different people.
+
+    Raises:
+        OmniglotError: the archives are missing, damaged or not the published ones.
+        ValueError: there is no such split or scheme.
+    """
+
+    names: list[str]
+    """Of each class: ``ALPHABET/characterNN``, followed by ``/rot090`` and so on if it is rotated."""
+    alphabets: list[str]
+    """Of each class."""
+
+    def __init__(
+        self,
+        split: Split,
+        *,
+        size: int = 28,
+        scheme: Scheme = "standard",
+        rotations: bool = False,
+        folder: str | Path | None = None,
+        within_alphabet: bool = False,
+        distinct_drawers: bool = False,
+    ) -> None:
+        characters = split_characters(scheme, split)
+        drawings = load_drawings(folder, size)
+        row = {name: number for number, name in enumerate(drawings.names)}
+        upright = drawings.images[[row[name] for name in characters]]
+        turns = range(4 if rotations else 1)
+        examples = np.concatenate([np.rot90(upright, turn, (2, 3)) for turn in turns]) if rotations else upright
+        examples.flags.writeable = False
+        self.split, self.size = split, size
+        self.names = [f"{name}/rot{90 * turn:03d}" if turn else name for turn in turns for name in characters]
+        self.alphabets = [name.partition("/")[0] for name in self.names]
+        character = np.tile(np.arange(len(characters)), len(turns))
+        number = {name: number for number, name in enumerate(dict.fromkeys(self.alphabets))}
+        turn_of = np.repeat(turns, len(characters))
+        # a rotated alphabet is a superclass of its own, and so holds no character twice
+        superclass = np.array([number[name] for name in self.alphabets]) * len(turns) + turn_of
+        super().__init__(
+            examples,
+            exclusive_group=None if within_alphabet else character,
+            superclass=superclass if within_alphabet else None,
+            within_superclass=within_alphabet,
+            shared_examples=distinct_drawers,
+        )
+
+    def _described(self) -> dict[str, object]:
+        return {"split": self.split} | super()._described() | {"size": self.size}
+
+
+def describe(folder: str | Path | None = None) -> str:
+    """A few lines about the data that are found; reads all of it, which fills the cache.
+
+    Args:
+        folder: searched for the archives first.
+
+    Raises:
+        OmniglotError: the archives are missing, damaged or not the published ones.
+    """
+    drawings = load_drawings(folder)
+    alphabets = {name.partition("/")[0] for name in drawings.names}
+    lines = [
+        f"Omniglot: {len(drawings.names)} characters of {len(alphabets)} alphabets, "
+        f"{drawings.images.shape[1]} drawings of each (Lake et al. 2015; MIT licence)"
+    ]
+    paths = find_archives(folder)
+    for path, variant in zip(paths, check_published(paths), strict=True):
+        lines.append(f"{path}: the {variant} archive")
+    for scheme in SCHEMES:
+        counts = ", ".join(f"{len(split_characters(scheme, split))} {split}" for split in SPLITS)
+        lines.append(f"{scheme} split: {counts}; alphabets in two: {', '.join(shared_alphabets(scheme)) or 'none'}")
+    if cached(28).is_file():
+        lines.append(f"kept at 28 by 28 in {cached(28)}")
+    return "\n".join(lines)

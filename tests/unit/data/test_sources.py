@@ -1,0 +1,335 @@
+"""Few-shot episodes and streams: random labels, disjoint support and queries, exclusive groups and superclasses."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+
+from metarl.data.episodes import Episodes, Labels, class_positions
+from metarl.data.pool import Glyphs, Pool
+from metarl.data.sources import Clusters, FewShotSource, distinct
+from metarl.types import Ints
+
+CLASSES, EACH = 12, 8
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def numbered(classes: int = CLASSES, **options: Any) -> Pool:
+    """Examples that are their own numbers: class and example."""
+    numbers = np.stack(np.meshgrid(np.arange(classes), np.arange(EACH), indexing="ij"), -1)
+    return Pool(numbers.astype(np.uint8), **options)
+
+
+def sources() -> list[FewShotSource]:
+    return [Clusters(5), numbered(), Glyphs("train", 6, 7)]
+
+
+@pytest.mark.parametrize("source", sources(), ids=lambda source: type(source).__name__)
+def test_an_episode_has_the_shapes_it_says(source: FewShotSource) -> None:
+    episodes = source.sample(rng(), 4, ways=3, shots=2, queries=5)
+    assert episodes.support_x.shape == (4, 6, *source.shape)
+    assert episodes.query_x.shape == (4, 15, *source.shape)
+    expected = np.float32 if isinstance(source, Clusters) else np.uint8
+    assert episodes.support_x.dtype == episodes.query_x.dtype == expected
+    for y, count in ((episodes.support_y, 2), (episodes.query_y, 5)):
+        assert all(np.bincount(row).tolist() == [count] * 3 for row in y)
+
+
+@pytest.mark.parametrize("source", sources(), ids=lambda source: type(source).__name__)
+def test_sampling_is_pure_in_the_generator(source: FewShotSource) -> None:
+    first, again, other = (source.sample(rng(seed), 2, 3, 1, 1) for seed in (0, 0, 1))
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not np.array_equal(first.support_x, other.support_x)
+    stream, same = (source.sample_streams(rng(0), 2, 3, 2, "letters") for _ in range(2))
+    assert all(np.array_equal(a, b) for a, b in zip(stream, same, strict=True))
+
+
+def test_a_label_means_one_class_in_support_and_queries_alike() -> None:
+    episodes = numbered().sample(rng(), 500, ways=5, shots=2, queries=3)
+    for row in range(500):
+        classes: dict[int, float] = {}
+        for x, y in ((episodes.support_x, episodes.support_y), (episodes.query_x, episodes.query_y)):
+            for (number, _), label in zip(x[row], y[row], strict=True):
+                assert classes.setdefault(int(label), number) == number
+        assert len(set(classes.values())) == 5
+
+
+def test_no_query_is_a_support_example() -> None:
+    episodes = numbered().sample(rng(), 2000, ways=5, shots=3, queries=5)
+    x = np.concatenate([episodes.support_x, episodes.query_x], 1)
+    assert all(len({tuple(example) for example in row.tolist()}) == 40 for row in x)
+
+
+def labels(ways: int = 4, count: int = 6000) -> Episodes:
+    return numbered().sample(rng(), count, ways, 1, 1)
+
+
+def test_a_label_does_not_follow_the_class() -> None:
+    drawn = labels()
+    shares = np.zeros((CLASSES, 4))
+    np.add.at(shares, (drawn.support_x[..., 0].astype(int), drawn.support_y), 1)
+    expected = 6000 * 4 / CLASSES / 4
+    chi_square = ((shares - expected) ** 2 / expected).sum()
+    assert chi_square < 80  # 99.9 % of a chi-square with 12 * 4 - 12 - 4 + 1 = 33 degrees of freedom is 64
+
+
+def test_a_place_does_not_tell_the_label() -> None:
+    """Neither that in the queries alone, nor that of the support example at the same place."""
+    drawn = labels()
+    for label in range(4):
+        assert (drawn.query_y[:, 0] == label).mean() == pytest.approx(0.25, abs=0.025)
+        assert (drawn.support_y[:, 0] == label).mean() == pytest.approx(0.25, abs=0.025)
+    assert (drawn.query_y == drawn.support_y).mean() == pytest.approx(0.25, abs=0.025)
+
+
+def test_clusters_are_points_with_noise() -> None:
+    x = Clusters(3, noise=0.25).draw(rng(), 400, 5, 50)
+    assert (x - x.mean(2, keepdims=True)).std() == pytest.approx(0.25 * np.sqrt(49 / 50), rel=0.02)
+    assert x.mean(2).std() == pytest.approx(np.sqrt(1 + 0.25**2 / 50), rel=0.03)
+
+
+def test_glyphs_are_drawn_once_and_stay_bytes() -> None:
+    source = Glyphs("validation", 6, 4)
+    assert Glyphs("validation", 6, 4).examples is source.examples
+    assert not source.examples.flags.writeable
+    x = source.sample(rng(), 3, 5, 1, 2).query_x
+    assert x.dtype == source.dtype == np.uint8
+    assert (x.min(), x.max()) == (0, 255)
+
+
+def test_other_numbers_than_bytes_become_float32() -> None:
+    pool = Pool(np.linspace(0, 1, 24).reshape(4, 3, 2))
+    assert pool.dtype == np.float32
+    assert pool.sample(rng(), 1, 2, 1, 1).query_x.dtype == np.float32
+
+
+@pytest.mark.parametrize(("below", "count"), [(7, 3), (70, 2)], ids=["sorted", "drawn again"])
+def test_every_row_of_different_numbers_is_as_probable(below: int, count: int) -> None:
+    drawn = distinct(rng(), 400_000, below, count)
+    code = drawn @ below ** np.arange(count)
+    numbers = np.indices((below,) * count).reshape(count, -1)
+    fine = [np.unique(row).size == count for row in numbers.T]
+    shares = np.bincount(code, minlength=below**count)
+    expected = 400_000 / sum(fine)
+    allowed = shares[(numbers[:, fine].T @ below ** np.arange(count))]
+    assert allowed.sum() == 400_000, "a number comes twice in a row"
+    chi_square = ((allowed - expected) ** 2 / expected).sum()
+    assert chi_square < sum(fine) + 4 * np.sqrt(2 * sum(fine))
+
+
+def test_many_numbers_of_many_are_all_different() -> None:
+    drawn = distinct(rng(), 300, 1028, 200)
+    assert all(np.unique(row).size == 200 for row in drawn)
+    assert drawn.min() >= 0
+    assert drawn.max() < 1028
+
+
+def test_no_two_of_one_exclusive_group_are_in_one_episode() -> None:
+    group = np.arange(CLASSES) % 5
+    drawn = numbered(exclusive_group=group).sample(rng(), 2000, ways=5, shots=1, queries=1).support_x[..., 0]
+    assert all(sorted(row) == [0, 1, 2, 3, 4] for row in group[drawn])
+    shares = np.bincount(drawn.ravel(), minlength=CLASSES) / 2000
+    assert shares == pytest.approx(1 / np.bincount(group)[group], abs=0.04), "members of a group are not equally likely"
+
+
+def test_within_a_superclass_all_classes_are_of_it() -> None:
+    superclass = np.array([7, 7, 7, 7, 7, 7, -1, -1, -1, 4, 4, 4])
+    source = numbered(superclass=superclass, within_superclass=True)
+    drawn = superclass[source.sample(rng(), 3000, ways=3, shots=1, queries=1).support_x[..., 0]]
+    assert (drawn == drawn[:, :1]).all()
+    for number in (7, -1, 4):
+        assert (drawn[:, 0] == number).mean() == pytest.approx(1 / 3, abs=0.04)
+    large = source.sample(rng(), 500, ways=5, shots=1, queries=1).support_x[..., 0]
+    assert (superclass[large] == 7).all(), "superclass too small for the ways are left out"
+    assert all(np.unique(row).size == 5 for row in large)
+    assert np.bincount(large.ravel()) / 500 == pytest.approx(5 / 6, abs=0.06)
+
+
+def test_exclusive_groups_within_a_superclass() -> None:
+    group, superclass = np.arange(CLASSES) // 2, np.arange(CLASSES) // 6
+    source = numbered(exclusive_group=group, superclass=superclass, within_superclass=True)
+    drawn = source.sample(rng(), 500, ways=3, shots=1, queries=1).support_x[..., 0]
+    assert (superclass[drawn] == superclass[drawn][:, :1]).all()
+    assert all(np.unique(row).size == 3 for row in group[drawn])
+    assert set(drawn.ravel()) == set(range(CLASSES))
+
+
+def test_shared_examples_part_the_drawers_of_support_and_queries() -> None:
+    episodes = numbered(shared_examples=True).sample(rng(), 300, ways=4, shots=2, queries=3)
+    seen = np.zeros(EACH, int)
+    for support, queries in zip(episodes.support_x[..., 1], episodes.query_x[..., 1], strict=True):
+        assert len(set(support)) == 2
+        assert len(set(queries)) == 3
+        assert not set(support) & set(queries)
+        seen[list(set(support))] += 1
+    assert seen.min() > 0.5 * 300 * 2 / EACH
+    apart = numbered().sample(rng(), 300, ways=4, shots=2, queries=3)
+    assert any(set(s) & set(q) for s, q in zip(apart.support_x[..., 1], apart.query_x[..., 1], strict=True))
+
+
+def words(y: Ints) -> Ints:
+    """One number for each label."""
+    return y @ 5 ** np.arange(y.shape[-1])
+
+
+@pytest.mark.parametrize("labels", get_args(Labels))
+def test_a_stream_shows_every_class_as_often_and_nothing_twice(labels: Labels) -> None:
+    streams = numbered().sample_streams(rng(), 400, ways=5, per_class=6, labels=labels)
+    assert streams.x.shape == (400, 30, 2)
+    assert streams.y.shape == (400, 30, 1 if labels == "one_hot" else 5)
+    assert streams.y.max() == 4
+    assert streams.y.min() == 0
+    for x, y in zip(streams.x, words(streams.y), strict=True):
+        assert len({tuple(example) for example in x.tolist()}) == 30
+        assert sorted(np.unique(x[:, 0], return_counts=True)[1]) == [6] * 5
+        assert len({(number, label) for number, label in zip(x[:, 0], y, strict=True)}) == 5
+        assert len(set(y)) == 5, "two classes have one label"
+
+
+def test_a_label_of_a_stream_does_not_follow_the_class() -> None:
+    streams = numbered().sample_streams(rng(), 6000, ways=4, per_class=1)
+    shares = np.zeros((CLASSES, 4))
+    np.add.at(shares, (streams.x[..., 0].astype(int), streams.y[..., 0]), 1)
+    expected = 6000 / CLASSES
+    assert ((shares - expected) ** 2 / expected).sum() < 80  # as in the same test for episodes
+
+
+def test_neither_the_step_nor_the_label_before_tells_a_label() -> None:
+    y = numbered().sample_streams(rng(), 8000, ways=4, per_class=3).y[..., 0]
+    for label in range(4):
+        assert (y == label).mean(0) == pytest.approx(0.25, abs=0.02)
+    # One of the four classes has one of its three examples behind it, and 2 of the 11 left are of this class.
+    assert (y[:, 1:] == y[:, :-1]).mean(0) == pytest.approx(2 / 11, abs=0.02)
+
+
+def test_letters_are_drawn_anew_in_every_stream() -> None:
+    y = numbered().sample_streams(rng(), 3000, ways=5, per_class=1, labels="letters").y
+    for letter in range(5):
+        assert (y == letter).mean((0, 1)) == pytest.approx(0.2, abs=0.02)
+    assert np.unique(words(y)).size > 3000, "of 3125 strings"
+
+
+def test_class_positions_count_the_examples_of_a_class() -> None:
+    one_hot = np.array([[1, 0, 1, 1, 2, 0], [2, 2, 2, 0, 1, 0]])[..., None]
+    expected = [[1, 1, 2, 3, 1, 2], [1, 2, 3, 1, 1, 2]]
+    assert class_positions(one_hot).tolist() == expected
+    strings = np.array([[0, 4, 1], [4, 1, 0], [0, 4, 0]])[one_hot[..., 0]]
+    assert class_positions(strings).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ((1, 13, 1, 1), "13 ways were asked of Pool, which has 12 classes"),
+        ((1, 5, 16, 5), "16 shots and 5 queries were asked of Pool"),
+        ((1, 2, 5, 4), "5 shots and 4 queries were asked of Pool, which has 8 examples of a class"),
+        ((0, 2, 1, 1), "n is 0"),
+        ((1, 2, 0, 1), "shots is 0"),
+    ],
+)
+def test_what_a_source_does_not_have_is_refused(asked: tuple[int, int, int, int], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        numbered().sample(rng(), *asked)
+
+
+def test_joined_pools_keep_their_groups_and_superclasses_apart() -> None:
+    group, superclass = np.arange(CLASSES) // 2, np.arange(CLASSES) // 6
+    options: dict[str, Any] = {"exclusive_group": group, "superclass": superclass}
+    options |= {"within_superclass": True, "shared_examples": True}
+    one = numbered(**options)
+    other = Pool(
+        100 + one.examples[:, :5],
+        exclusive_group=group,
+        superclass=superclass,
+        within_superclass=True,
+        shared_examples=True,
+    )
+    both = one.joined(other)
+    assert (both.classes, both.per_class, both.shared_examples) == (2 * CLASSES, 5, True)
+    assert np.array_equal(both.examples, np.concatenate([one.examples[:, :5], other.examples]))
+    drawn = both.draw(rng(), 2000, 3, 5)[..., 0, 0].astype(int)
+    side, number = drawn // 100, drawn % 100
+    assert set(np.unique(drawn)) == {*range(CLASSES), *range(100, 100 + CLASSES)}
+    assert (side == side[:, :1]).all(), "a superclass is of one pool"
+    assert (superclass[number] == superclass[number][:, :1]).all()
+    assert (np.sort(group[number]) == np.unique(group).reshape(-1, 3)[superclass[number[:, 0]]]).all()
+    apart = numbered(exclusive_group=group).joined(numbered(exclusive_group=group))
+    apart.check(CLASSES, 1, "as many ways as there are groups in both")
+    with pytest.raises(ValueError, match="only 12 exclusive groups"):
+        apart.check(CLASSES + 1, 1, "more")
+    with pytest.raises(ValueError, match=r"examples \(2,\) and \(28, 28\) do not join"):
+        numbered().joined(Glyphs("train", 6, 7))
+
+
+def test_ways_that_groups_or_superclasses_do_not_give_are_refused() -> None:
+    group, superclass = np.arange(CLASSES) // 4, np.arange(CLASSES) // 6
+    with pytest.raises(ValueError, match="only 3 exclusive groups"):
+        numbered(exclusive_group=group).sample(rng(), 1, 4, 1, 1)
+    with pytest.raises(ValueError, match="6 classes in its largest superclass"):
+        numbered(superclass=superclass, within_superclass=True).sample(rng(), 1, 7, 1, 1)
+    with pytest.raises(ValueError, match=r"3 exclusive groups in its largest superclass"):
+        numbered(exclusive_group=np.arange(CLASSES) // 2, superclass=superclass, within_superclass=True).sample(
+            rng(), 1, 4, 1, 1
+        )
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"exclusive_group": np.arange(5)}, r"exclusive_group .*\(5,\)"),
+        ({"superclass": np.zeros(CLASSES)}, "superclass is float64"),
+        ({"within_superclass": True}, "within_superclass"),
+        ({"exclusive_group": np.zeros(CLASSES, int), "superclass": np.arange(CLASSES)}, "differ in superclass"),
+    ],
+)
+def test_groups_and_superclasses_that_do_not_fit_are_refused(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        numbered(**options)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ((1, 13, 1), "13 ways were asked of Pool, which has 12 classes"),
+        ((1, 2, 9), "streams of 9 examples of each class were asked of Pool, which has 8"),
+        ((1, 2, 0), "per_class is 0"),
+        ((1, 2, 1, "words"), "unknown labels 'words'; there are one_hot, letters"),
+    ],
+)
+def test_streams_that_a_source_does_not_have_are_refused(asked: tuple[Any, ...], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        numbered().sample_streams(rng(), *asked)
+
+
+def test_more_classes_than_strings_of_letters_are_refused() -> None:
+    with pytest.raises(ValueError, match="3126 ways were asked with labels of letters"):
+        Clusters(1).sample_streams(rng(), 1, 3126, 1, "letters")
+
+
+def test_sources_of_nothing_are_refused() -> None:
+    with pytest.raises(ValueError, match="clusters of size=0"):
+        Clusters(0)
+    with pytest.raises(ValueError, match="noise=nan"):
+        Clusters(noise=float("nan"))
+    with pytest.raises(ValueError, match=r"an array \(3,\), expected \[classes"):
+        Pool(np.zeros(3))
+    with pytest.raises(ValueError, match="classes=0"):
+        Glyphs("train", 0)
+    with pytest.raises(ValueError, match="unknown split 'exam'"):
+        Glyphs("exam")  # type: ignore[arg-type]
+
+
+def test_a_pool_with_other_examples_draws_the_same_ones() -> None:
+    pool = Pool(np.arange(60).reshape(6, 5, 2), exclusive_group=np.array([0, 0, 1, 1, 2, 2]))
+    other = pool.replaced(np.arange(30).repeat(3).reshape(30, 3).astype(np.float32))
+    first, second = (one.draw(np.random.default_rng(0), 4, 3, 2) for one in (pool, other))
+    assert second.shape == (4, 3, 2, 3)
+    assert np.array_equal(first[..., 0] // 2, second[..., 0])
+    assert (pool.shape, other.shape) == ((2,), (3,))
+    with pytest.raises(ValueError, match="29 examples were given for a pool of 30"):
+        pool.replaced(np.zeros((29, 3)))
