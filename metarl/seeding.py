@@ -30,11 +30,11 @@ def numpy_rng(seed: int, stream: str, *key: int) -> np.random.Generator:
     return np.random.default_rng(sequence(seed, stream, *key))
 
 
-def torch_rng(seed: int, stream: str, *key: int) -> torch.Generator:
-    """A torch generator of its own for ``stream``, on the CPU."""
+def torch_rng(seed: int, stream: str, *key: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """A torch generator of its own for ``stream``, on ``device``, where the numbers are drawn."""
     import torch
 
-    return torch.Generator().manual_seed(
+    return torch.Generator(device).manual_seed(
         int(sequence(seed, stream, *key).generate_state(1, np.uint64)[0] >> np.uint64(1))
     )
 
