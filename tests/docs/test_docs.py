@@ -12,7 +12,7 @@ import shlex
 import subprocess
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,10 +23,11 @@ import torch
 from gymnasium.utils.env_checker import check_env
 
 from metarl.cli import main as cli
-from metarl.config import parse_assignment
+from metarl.cli.experiments import train_settings
+from metarl.config import apply, load_toml, parse_assignment
 from metarl.envs.table import FAMILIES
-from metarl.experiments.fewshot import options
-from metarl.experiments.rl.experiment import configure
+from metarl.experiments.base import Experiment
+from metarl.experiments.presets import Assignment, from_config, preset_path
 from metarl.memory.options import MemoryOptions
 from metarl.memory.registry import ACCESSES, NATIVE, STORES, build_core, matrix
 from metarl.types import Boundary, CoreInput
@@ -246,15 +247,18 @@ def commands(page: str) -> list[list[str]]:
 
 
 def check_metarl(words: list[str]) -> None:
-    if words in (*([name] for name in ("train", "eval", "report", "list", "check-env")), ["fewshot", "train"]):
+    if words in ([name] for name in ("train", "eval", "report", "list", "check-env")):
         return  # the command's name, in a sentence
     args = cli.parser().parse_args(words)
-    if args.command == "fewshot" and args.action == "train" and args.preset != "PRESET":
-        images = [(("data", "source"), "images"), (("data", "folder"), args.images)] if args.images else []
-        options.configure(args.preset, images + [parse_assignment(text) for text in args.settings])
-    if args.command == "train":
-        given = cli.env_settings(args) + [parse_assignment(text) for text in args.settings]
-        configure(args.preset or "general", given)
+    if args.command == "train" and args.preset != "PRESET":
+        preset = args.preset or "general"
+        configured(preset, train_settings(args, preset))
+
+
+def configured(preset: str | Path, settings: Sequence[Assignment] = ()) -> Experiment:
+    """The experiment of a preset; one whose check needs data is not checked."""
+    experiment = from_config(apply(load_toml(preset_path(preset)), settings), str(preset))
+    return experiment.check() if experiment.kind == "rl2" else experiment
 
 
 @pytest.mark.parametrize("page", WRITTEN)
@@ -320,7 +324,7 @@ def test_presets_are_whole(page: str, run: Run, tmp_path: Path) -> None:
     for block in blocks(page, "toml"):
         path = tmp_path / str(block.file)
         path.write_text(block.text)
-        assert (options.configure if "\n[fit]\n" in block.text else configure)(str(path)).about
+        assert configured(path).about
 
 
 @pytest.mark.parametrize("page", WRITTEN)
@@ -332,10 +336,9 @@ def test_settings_named_in_the_text_exist(page: str) -> None:
 
 def accepted(setting: str) -> bool:
     """Whether the setting exists and can take the value, if only with others beside it or in another preset."""
-    fewshot = [(options.configure, preset) for preset in ("prototypical", "mann", "maml")]  # one of each learner
-    for make, preset in ((configure, "bandit"), *fewshot):
+    for preset in ("bandit", "prototypical", "mann", "maml"):  # one of each kind of learner
         try:
-            make(preset, [parse_assignment(setting)])
+            configured(preset, [parse_assignment(setting)])
         except ValueError as error:
             if " needs " not in str(error):
                 continue
