@@ -17,9 +17,8 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parent.parent
 
 FLOORS = (
-    ("types",),
-    ("tree", "seeding", "config"),
-    ("files",),
+    ("types", "config"),
+    ("tree", "seeding", "files"),
     ("functional", "runs"),
     ("memory",),
     ("nets", "tasks", "data"),

@@ -91,7 +91,7 @@ def test_a_split_without_its_folder_or_with_two_is_refused(tmp_path: Path) -> No
         (tmp_path / name).mkdir(parents=True)
     with pytest.raises(ImagesError, match="train, val, validation, test; expected one folder"):
         class_folders("validation", tmp_path)
-    with pytest.raises(ValueError, match="unknown split 'exam'"):
+    with pytest.raises(ValueError, match="'exam'"):
         Images("exam", tmp_path)  # type: ignore[arg-type]  # wrong on purpose
 
 
