@@ -111,7 +111,9 @@ def toy_preset(preset: str, *settings: str) -> Any:
     """The experiment of a few-shot preset, whose net, episodes, budget and tests are made small."""
     whole: Any = load_experiment(preset, {"data.source": "glyphs"})
     table = next(name for name in LEARNERS if name in load_toml(preset_path(preset)))
-    small = {f"{part}.{name}": value for part in ("train", "data", "eval", "fit") for name, value in FEWSHOT[part].items()}
+    small = {
+        f"{part}.{name}": value for part in ("train", "data", "eval", "fit") for name, value in FEWSHOT[part].items()
+    }
     small |= {
         "threads": 1,
         "eval.cells": [CELL] if whole.eval.cells else [],

@@ -227,19 +227,8 @@ def test_auto_is_what_there_is_and_a_missing_device_is_refused() -> None:
 
 @EVERY
 def test_a_model_lies_on_the_device_that_it_was_built_for(name: str) -> None:
-    """The device called meta computes shapes alone, but refuses tensors that were left on the CPU."""
-    built = toy(name).build(0, torch.device("meta"))
-    module = module_of(built)
-    assert {str(one.device) for one in module.state_dict().values()} == {"meta"}
-    if name in LEARNERS:
-        made = toy(name)
-        from metarl.experiments.fewshot.build import training_source
-        from metarl.experiments.fewshot.experiment import draw
-
-        batch = draw(training_source(made.data, made.train), np.random.default_rng(0), made.train, name == "stream")
-        loss = built.loss(batch)
-        loss.backward()
-        assert loss.device.type == "meta"
+    module = module_of(toy(name).build(0, torch.device("meta")))
+    assert {one.device.type for one in module.state_dict().values()} == {"meta"}
 
 
 @pytest.mark.gpu
