@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,7 +16,6 @@ from metarl.files import replacing
 ROOT = Path(__file__).resolve().parents[2]
 Text = Annotated[str, MinLen(1)]
 Count = Annotated[int, Ge(0)]
-Settings = Mapping[str, str | int]
 TEMPLATES = (
     "{part}: {task} ({sizes}), {budget}",
     "{data} {ways}-way {shots}-shot, {classes}",
@@ -28,11 +26,7 @@ TEMPLATES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One measured number, what it should be, and how to measure it again.
-
-    Raises:
-        ValueError: a goal's ends are in the wrong order, or a setting can't be written.
-    """
+    """One measured number, what it should be, and how to measure it again; :func:`checked` says whether it fits."""
 
     setting: Text | dict[str, str | int]
     """The family with its options: what was played; as text, or by name as one of :data:`TEMPLATES` needs it."""
@@ -63,12 +57,6 @@ class Row:
     """Trained numbers of the model; 0 where it is not told."""
     flags: str = field(default="")
     """What else has to be known to compare the method with others; it may be empty."""
-
-    def __post_init__(self) -> None:
-        low, high = self.goal
-        if low is not None and high is not None and low > high:
-            raise ValueError(f"goal is {list(self.goal)}, expected the lowest acceptable value first")
-        _ = self.where
 
     @property
     def where(self) -> str:
@@ -130,6 +118,9 @@ def checked(data: list[Any], where: str) -> list[Row]:
     rows: list[Row] = []
     for number, item in enumerate(data, start=1):
         rows.append(build(Row, item, f"{where}, row {number}"))
+        low, high = rows[-1].goal
+        if low is not None and high is not None and low > high:
+            raise ValueError(f"{where}, row {number}: goal is {low} to {high}, expected the lowest value first")
         if rows[-1].key in [row.key for row in rows[:-1]]:
             raise ValueError(f"{where}, row {number}: a row before has the same setting, method and metric; remove one")
     return rows
