@@ -129,7 +129,7 @@ def test_training_classes_are_refused() -> None:
         evaluate(Knowing().eval(), toy("classifier"), split="train", quiet=True)
     with pytest.raises(ValueError, match="in training mode"):
         evaluate(Knowing().train(), toy("classifier"), quiet=True)
-    with pytest.raises(ConfigError, match="2 or more|at least 2"):
+    with pytest.raises(ConfigError, match="at least 2"):
         evaluate(Knowing().eval(), toy("classifier"), episodes=1, quiet=True)
     with pytest.raises(ConfigError, match="201 ways"):
         evaluate(Knowing().eval(), toy("classifier", "eval.cells=[[201,1]]"), quiet=True)

@@ -81,5 +81,5 @@ def test_auto_is_omniglot_where_both_archives_are_and_glyphs_elsewhere(
 
 
 def test_glyphs_lie_in_no_folder() -> None:
-    with pytest.raises(ConfigError, match="data.folder"):
+    with pytest.raises(ConfigError, match="glyphs"):
         toy("classifier", "data.folder=somewhere")

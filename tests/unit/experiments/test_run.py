@@ -22,8 +22,8 @@ from metarl.experiments.run import Run, open_run
 from metarl.runs.folder import RunFolder
 
 WRITTEN = {"config.json", "meta.json", "status.json", "metrics.jsonl", "checkpoint.zip", "evaluation.json"}
-RECORDS = {"agent": {"trials.npz"}, "recall": set[str](), **dict.fromkeys(LEARNERS, {"episodes.npz"})}
-STEPS = {"agent": [24, 48, 72, 96], "recall": [8, 16], **dict.fromkeys(LEARNERS, [2, 4])}
+RECORDS = {"agent": {"trials.npz"}, "recall": set[str](), **{name: {"episodes.npz"} for name in LEARNERS}}
+STEPS = {"agent": [24, 48, 72, 96], "recall": [8, 16], **{name: [2, 4] for name in LEARNERS}}
 """The x-axis of the rows of metrics."""
 EVERY = pytest.mark.parametrize("name", TOYS)
 

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from report_looks import is_readable, looked_at, texts, words
 
-from metarl.experiments.recall.candidates import SUITE
 from metarl.data.recall import RECALL_TASKS
 from metarl.evaluation.recall import RecallCell, RecallResult, RecallSettings
 from metarl.evaluation.results import RecallEvaluation, write_evaluation
+from metarl.experiments.recall.candidates import SUITE
 from metarl.report import recall
 from metarl.report.build import build_report
 from metarl.report.recall import budget, draw_recall
