@@ -36,8 +36,8 @@ def adapt(
     each gets its own gradient.
 
     With ``second_order`` the result is a differentiable function of everything that goes in. Without it the gradients
-    inside are constants (FOMAML): what comes out depends on ``params`` and ``lr`` alone, and nothing on ``data`` and
-    ``weights``. Where the caller records no gradients, as in acting, the same steps are made and nothing is kept.
+    inside are constants (FOMAML): the result depends on ``params`` and ``lr`` but not on ``data`` and ``weights``. The
+    same steps are made under ``torch.no_grad`` and ``torch.inference_mode``, whose results record no gradients.
 
     Args:
         fn: maps params and inputs ``[..., n, K]`` to predictions ``[..., n, V]``; of elementary operations, or of
@@ -45,10 +45,13 @@ def adapt(
         params: tensors by name; those that ``fn`` does not use stay as they are.
         data: inputs and targets, given to ``fn`` and ``loss``.
         weights: ``[..., n]`` of each example; None: their mean.
-        steps: how many.
-        lr: the size of a step: one for all, or one for each name; tensors must broadcast against their params.
+        steps: number of steps.
+        lr: the step size: one for all, or one for each name; tensors must broadcast against their params.
         second_order: keep the graph of the steps.
         loss: of each example, ``[..., n]``, from predictions and targets.
+
+    Returns:
+        The params by name after the steps.
 
     Raises:
         ValueError: ``lr`` lacks a parameter, or names one that does not exist.
@@ -58,6 +61,14 @@ def adapt(
         raise ValueError(
             f"lr is given for {sorted(lr)}, params are {sorted(params)}; give one for each, or one for all"
         )
+    if torch.is_inference_mode_enabled():  # whose tensors can't be part of a graph, as the inner loop needs one
+        with torch.inference_mode(False), torch.no_grad():
+            params = {name: p.clone() for name, p in params.items()}
+            data = (data[0].clone(), data[1].clone())
+            weights = None if weights is None else weights.clone()
+            if isinstance(lr, Mapping):
+                lr = {name: s.clone() if isinstance(s, Tensor) else s for name, s in lr.items()}
+            return adapt(fn, params, data, weights, steps=steps, lr=lr, second_order=second_order, loss=loss)
     recording = torch.is_grad_enabled()
     kept = second_order and recording
     if not kept:

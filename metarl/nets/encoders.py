@@ -10,7 +10,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from metarl.nets.pictures import PictureEncoder
+from metarl.nets.images import ObservationImageEncoder
 from metarl.types import CoreInput
 
 FEEDBACK_KEYS = ("prev_action", "prev_reward", "prev_done", "time")
@@ -41,7 +41,7 @@ class TrialEncoder(nn.Module):
             key: _shape(key, space.spaces[key], picture=key in self.now_keys)
             for key in [*self.now_keys, *self.feedback_keys, *self.mask_keys]
         }
-        pictures = {k: PictureEncoder(shape) for k in self.now_keys if len(shape := self.shapes[k]) == 3}
+        pictures = {k: ObservationImageEncoder(shape) for k in self.now_keys if len(shape := self.shapes[k]) == 3}
         # A module's name may hold no dot, so pictures go by their place among the parts.
         self.names = {k: str(self.now_keys.index(k)) for k in pictures}
         self.pictures = nn.ModuleDict({self.names[k]: encoder for k, encoder in pictures.items()})
