@@ -98,7 +98,7 @@ def examples(x: Tensor | Array, name: str, observation: tuple[int, ...], device:
         return x
     if x.is_floating_point():
         if not torch.isfinite(x).all():
-            raise ValueError(f"{name} has numbers that are not finite; remove or replace them")
+            raise ValueError(f"{name} has numbers that are not finite, expected finite ones; remove or replace them")
         if len(observation) == 1 or x.max() <= LARGEST:
             return x
     elif len(observation) == 1:

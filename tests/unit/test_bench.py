@@ -15,13 +15,13 @@ import pytest
 import torch
 from command_line import run as command
 
+from metarl.bench import recall as bench
+from metarl.bench import run as running
 from metarl.bench.candidates import SUITE, TOLERANCE, candidates, classifier, named, parameters, sized
 from metarl.bench.recall import Cell, Result, Settings, measure, options_of
 from metarl.bench.run import FILE, complete, read, write
 from metarl.config import ConfigError
 from metarl.data.recall import RECALL_TASKS
-from metarl.bench import recall as bench
-from metarl.bench import run as running
 from metarl.memory.registry import CONTROLLERS, matrix
 from metarl.report.recall import NAME, PICTURE, place
 from metarl.report.results import BEGIN, END
