@@ -36,7 +36,7 @@ MEMORY = (
     ("options",),
     ("contract",),
     ("controllers", "stores", "access"),
-    ("stream", "slots"),
+    ("boundaries", "precision"),
     ("memory",),
     ("core", "ablation"),
     ("registry",),

@@ -7,8 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from metarl.memory.core import like
 from metarl.memory.options import MemoryOptions
+from metarl.memory.precision import cast_like
 from metarl.memory.registry import build_memory
 
 Context = Literal["none", "full", "slots"]
@@ -48,13 +48,13 @@ class FullContext(nn.Module):
         self.both_ways = nn.LSTM(size, size, batch_first=True, bidirectional=True)
         self.cell = nn.LSTMCell(2 * size, size)
         options = MemoryOptions(access_options={"empty_slot": False})
-        self.memory = build_memory(options, size, size, longest, bare=True)
+        self.memory = build_memory(options, size, size, longest, project=False)
 
     def forward(self, support: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
         """``[B, S, E]`` and ``[B, Q, E]`` to the same; no query sees another."""
         ahead, back = self.both_ways(support)[0].chunk(2, -1)
         support = support + ahead + back
-        state = self.memory.written(support, support)
+        state = self.memory.write_all(support, support)
         flat = queries.flatten(0, 1)
         asked, read, cell = flat, torch.zeros_like(flat), torch.zeros_like(flat)
         for _ in range(STEPS):
@@ -81,14 +81,14 @@ class SlotContext(nn.Module):
             store_options={"learned": SLOTS, "learned_only": True},
             access_options={"empty_slot": False},
         )
-        self.memory = build_memory(options, size, size, None, bare=True)
+        self.memory = build_memory(options, size, size, None, project=False)
 
     def forward(self, support: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
         """``[B, S, E]`` and ``[B, Q, E]`` to ``[..., 2 E]``."""
         return self._beside(support), self._beside(queries)
 
     def _beside(self, x: Tensor) -> Tensor:
-        state = like(self, self.memory.initial_state(len(x)))
+        state = cast_like(self, self.memory.initial_state(len(x)))
         return torch.cat([x, self.memory.read(state, x)[0]], -1)
 
 

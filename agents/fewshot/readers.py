@@ -47,13 +47,13 @@ class SetReader(nn.Module):
 
     def __init__(self, options: MemoryOptions, embedding_size: int, ways: int, longest: int) -> None:
         super().__init__()
-        self.memory = _memory(options, embedding_size, ways, longest, bare=False)
+        self.memory = _memory(options, embedding_size, ways, longest, project=True)
         self.head = nn.Linear(self.memory.read_size, ways)
 
     def forward(self, support: Tensor, labels: Tensor, queries: Tensor) -> Tensor:
         """See :meth:`Reader.__call__`."""
         memory = self.memory
-        state = memory.written(support, labels * labels.shape[-1] ** 0.5)
+        state = memory.write_all(support, labels * labels.shape[-1] ** 0.5)
         return self.head(memory.read(state, queries)[0])
 
     def consolidate(self, support: Tensor, labels: Tensor) -> None:
@@ -84,7 +84,7 @@ class VotingReader(nn.Module):
         self, options: MemoryOptions, embedding_size: int, ways: int, longest: int, *, averaged: bool = False
     ) -> None:
         super().__init__()
-        self.memory = _memory(options, embedding_size, ways, ways if averaged else longest, bare=True)
+        self.memory = _memory(options, embedding_size, ways, ways if averaged else longest, project=False)
         self.averaged = averaged
         access = self.memory.access
         if access is None or not access.sums:
@@ -111,7 +111,7 @@ class VotingReader(nn.Module):
             support, rows = labels.mT @ support / count.clamp_min(1)[..., None], count > 0
             labels = torch.eye(labels.shape[-1], dtype=labels.dtype, device=labels.device).expand(len(labels), -1, -1)
         memory = self.memory
-        state = memory.written(support, labels, rows)
+        state = memory.write_all(support, labels, rows)
         read, slots = memory.recall(state, queries)
         assert read.log_weights is not None
         if self.averaged and torch.equal(slots.values, labels):  # slot by slot the classes in their order
@@ -141,7 +141,7 @@ def votes(log_weights: Tensor, labels: Tensor) -> Tensor:
     return torch.logsumexp(each.masked_fill(none[:, :, None], 0.0), 2).masked_fill(none, NEVER)
 
 
-def _memory(options: MemoryOptions, embedding_size: int, ways: int, longest: int, *, bare: bool) -> Memory:
+def _memory(options: MemoryOptions, embedding_size: int, ways: int, longest: int, *, project: bool) -> Memory:
     if options.store not in STORES:
         raise ConfigError(
             f"memory.store = {options.store!r} to classify sets: a set is read through a store, one of "
@@ -152,8 +152,8 @@ def _memory(options: MemoryOptions, embedding_size: int, ways: int, longest: int
             "memory.store_options.holds = 'state' to classify sets: there is no controller whose state could be held; "
             "leave it out, or use a StreamClassifier"
         )
-    memory = build_memory(options, embedding_size, ways, longest, bare=bare)
-    if not memory.store.written:
+    memory = build_memory(options, embedding_size, ways, longest, project=project)
+    if not memory.store.writable:
         raise ConfigError(
             "memory.store_options.learned_only = true to classify sets: nothing would be kept of a support; "
             "leave it out, or use a StreamClassifier with a controller that remembers"

@@ -18,7 +18,7 @@ from metarl.data.recall import RECALL_TASKS, TEST_SEQUENCES
 from metarl.data.sequences import RecallTask, Sequences
 from metarl.functional.stats import standard_error
 from metarl.memory.options import MemoryOptions
-from metarl.nets.sequence import SequenceClassifier, asked_loss
+from metarl.nets.sequence import SequenceClassifier, query_loss
 from metarl.seeding import torch_rng
 from metarl.training.supervised import SupervisedOptions, Trained, Validation, fit
 from metarl.types import CoreInput, Floats, Split
@@ -229,7 +229,7 @@ def _tensors(drawn: Sequences) -> _Batch:
 
 
 def _loss(model: SequenceClassifier, batch: _Batch) -> Tensor:
-    return asked_loss(model(batch.x, batch.begin), batch.target, batch.asked)
+    return query_loss(model(batch.x, batch.begin), batch.target, batch.asked)
 
 
 def _accuracy(batches: Sequence[_Batch], model: SequenceClassifier) -> float:

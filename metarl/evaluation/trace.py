@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
-from torch import Tensor
+from torch import nn
 
 from metarl.evaluation.play import VectorEnv, play
-from metarl.memory.contract import Access, Content, MemoryCore
+from metarl.memory.contract import MemoryCore
 from metarl.memory.memory import Memory
 from metarl.types import Actor, Array, Floats, Ints, Read, TrialObservation
 
@@ -44,48 +44,26 @@ class Noting:
         return actions
 
 
-class NotingReads(Access):
-    """An access that reads as another one and notes the weights of the first row."""
-
-    def __init__(self, access: Access, notes: list[Floats | None]) -> None:
-        super().__init__()
-        self.access, self.notes = access, notes
-
-    def prepare(self, address: Tensor) -> Tensor:
-        """As the wrapped access does."""
-        return self.access.prepare(address)
-
-    def forward(
-        self,
-        query: Tensor,
-        content: Content,
-        mask: Tensor | None = None,
-        control: Tensor | None = None,
-        *,
-        causal: bool = False,
-    ) -> Read:
-        """The read of the wrapped access; acting asks one query at a time, which is answered with weights."""
-        read = self.access(query, content, mask, control, causal=causal)
-        if len(self.notes) < READS:
-            known = read.log_weights
-            self.notes.append(None if known is None else known[0, -1].detach().exp().cpu().numpy())
-        return read
-
-
 @contextmanager
 def noted_reads(core: MemoryCore) -> Iterator[list[Floats | None]]:
     """Within, the list gets the weights ``[N_t]`` of the first row at each read of ``core``; none without a store."""
     memory: Memory | None = getattr(core, "memory", None)
     access = None if memory is None else memory.access
     notes: list[Floats | None] = []
-    if memory is None or access is None:
+    if access is None:
         yield notes
         return
-    memory.access = NotingReads(access, notes)
+
+    def note(_access: nn.Module, _inputs: object, read: Read) -> None:
+        if len(notes) < READS:
+            known = read.log_weights  # acting reads with one query at a time, for which weights are returned
+            notes.append(None if known is None else known[0, -1].detach().exp().cpu().numpy())
+
+    hook = access.register_forward_hook(note)
     try:
         yield notes
     finally:
-        memory.access = access
+        hook.remove()
 
 
 def record(

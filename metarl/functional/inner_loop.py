@@ -61,27 +61,33 @@ def adapt(
         raise ValueError(
             f"lr is given for {sorted(lr)}, params are {sorted(params)}; give one for each, or one for all"
         )
-    if torch.is_inference_mode_enabled():  # whose tensors can't be part of a graph, as the inner loop needs one
+    if (
+        torch.is_inference_mode_enabled()
+    ):  # whose tensors can't be differentiated, so the steps take copies outside of it
         with torch.inference_mode(False), torch.no_grad():
-            params = {name: p.clone() for name, p in params.items()}
-            data = (data[0].clone(), data[1].clone())
-            weights = None if weights is None else weights.clone()
-            if isinstance(lr, Mapping):
-                lr = {name: s.clone() if isinstance(s, Tensor) else s for name, s in lr.items()}
+            params, lr = _copies(params), _copies(lr) if isinstance(lr, Mapping) else lr
+            data, weights = (data[0].clone(), data[1].clone()), None if weights is None else weights.clone()
             return adapt(fn, params, data, weights, steps=steps, lr=lr, second_order=second_order, loss=loss)
     recording = torch.is_grad_enabled()
     kept = second_order and recording
     if not kept:
         data = (data[0].detach(), data[1].detach())
         weights = None if weights is None else weights.detach()
-    adapted = dict(params)
+
+    def total(at: Params) -> Tensor:
+        each = loss(fn(at, data[0]), data[1])
+        return each.mean(-1).sum() if weights is None else (weights * each).sum()
+
+    adapted, transformed = dict(params), _transformed()
     for _ in range(steps):
         with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH) if second_order else nullcontext():
-            at = {name: p if kept and p.requires_grad else p.detach().requires_grad_() for name, p in adapted.items()}
-            each = loss(fn(at, data[0]), data[1])
-            total = each.mean(-1).sum() if weights is None else (weights * each).sum()
-            gradients = torch.autograd.grad(total, list(at.values()), create_graph=kept, materialize_grads=True)
-        if kept:
+            if transformed:
+                at = {name: p if kept else p.detach() for name, p in adapted.items()}
+                gradients = tuple(torch.func.grad(total)(at).values())
+            else:
+                at = {n: p if kept and p.requires_grad else p.detach().requires_grad_() for n, p in adapted.items()}
+                gradients = torch.autograd.grad(total(at), list(at.values()), create_graph=kept, materialize_grads=True)
+        if kept and not transformed:
             _check_twice(gradients)
         for (name, p), gradient in zip(adapted.items(), gradients, strict=True):
             size = lr[name] if isinstance(lr, Mapping) else lr
@@ -90,6 +96,19 @@ def adapt(
             else:
                 adapted[name] = torch.sub(p, gradient, alpha=size)
     return adapted if recording else {name: p.detach() for name, p in adapted.items()}
+
+
+def _copies(tensors: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: x.clone() if isinstance(x, Tensor) else x for name, x in tensors.items()}
+
+
+def _transformed() -> bool:
+    """Whether a transform of ``torch.func`` is running, within which no leaf can be made to require a gradient."""
+    try:
+        torch.empty(0).requires_grad_()
+    except RuntimeError:
+        return True
+    return False
 
 
 def _check_twice(gradients: tuple[Tensor, ...]) -> None:

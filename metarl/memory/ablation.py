@@ -49,10 +49,10 @@ class ShuffledKeys(Access):
         """The read of the wrapped access over the permuted content; for acting, one query at a time."""
         if mask is not None or causal:
             raise ValueError("shuffled keys are defined for acting, where a read sees all that is valid")
-        return self.access(query, misled(content), None, control)
+        return self.access(query, shuffle_keys(content), None, control)
 
 
-def misled(content: Content) -> Content:
+def shuffle_keys(content: Content) -> Content:
     """``content`` with the keys of its valid slots permuted among contexts."""
     keys, values, valid, _ = content
     slots = keys.shape[1]
@@ -93,7 +93,7 @@ def ablated(core: MemoryCore, ablation: Ablation) -> Iterator[None]:
         if ablation == "off":
             core.options = replace(kept, working_memory="episode")
             if memory is not None:
-                memory.silent = True
+                memory.reads_disabled = True
         elif ablation == "shuffled" and memory is not None and access is not None:
             memory.access = ShuffledKeys(access)
         elif ablation in ("episode", "step"):
@@ -102,4 +102,4 @@ def ablated(core: MemoryCore, ablation: Ablation) -> Iterator[None]:
     finally:
         core.options = kept
         if memory is not None:
-            memory.access, memory.silent = access, False
+            memory.access, memory.reads_disabled = access, False

@@ -1,19 +1,23 @@
 """The contracts of the memory: controller, store, access, core. Axes: T time, B batch, Q queries, N slots.
 
-A state is a value: a NamedTuple of tensors, batch first in every leaf. A call that is told ``donate=True`` may reuse
-the buffers of the state it is given, which the caller then no longer owns; without it, the given state stays as it is.
+A state is a value: a NamedTuple of tensors, batch first in every leaf. With ``donate=True`` a call may reuse the
+buffers of the state that it is given, which the caller then no longer owns; otherwise that state stays as it is.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Literal, NamedTuple
+from collections.abc import Iterator
+from itertools import repeat
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from metarl import tree
 from metarl.memory.options import MemoryOptions
-from metarl.types import CoreInput, Read
+from metarl.types import Boundary, CoreInput, Read
 
 State = Any
 """A nested NamedTuple of tensors with the batch first in every leaf."""
@@ -29,7 +33,7 @@ class Content(NamedTuple):
     valid: Tensor
     """``[B, N]`` bool: slots that have been written."""
     learned: tuple[Tensor, Tensor] | None = None
-    """Keys ``[L, K]`` and values ``[L, V]`` that all rows have before these slots, where they stand apart."""
+    """Keys ``[L, K]`` and values ``[L, V]`` that all rows have before these slots, where they are kept separate."""
 
 
 class Controller(nn.Module, ABC):
@@ -65,47 +69,64 @@ class Controller(nn.Module, ABC):
         )
 
 
-class Moves(NamedTuple):
-    """What is done to a memory along a sequence: at each step first reset, then write, then read."""
+class MemoryOps(NamedTuple):
+    """What is done to a store along a stream: at each step first reset, then write, then read.
+
+    Where a parallel store is read by an access, keys and queries are given for the steps alone at which some row writes
+    or reads; everywhere else for all steps, so that ``write_steps`` and ``query_steps`` are ``0 .. T-1``.
+    """
 
     reset: Tensor
     """``[T, B]`` bool: rows that are emptied."""
-    written: Tensor
+    write_mask: Tensor
     """``[T, B]`` bool: rows that are written."""
+    query_mask: Tensor | None
+    """``[T, B]`` bool: rows that are read; None: all. What is read elsewhere is never used."""
+    write_steps: Tensor
+    """``[W]`` the steps that keys, values and write controls belong to, in order."""
     key: Tensor
-    """``[T, B, K]``"""
+    """``[W, B, K]``"""
     value: Tensor
-    """``[T, B, V]``"""
+    """``[W, B, V]``"""
     write_control: Tensor | None
-    """``[T, B, control_size]``"""
+    """``[W, B, control_size]``"""
+    query_steps: Tensor
+    """``[R]`` the steps that queries and read controls belong to, in order."""
     query: Tensor
-    """``[T, B, K]``"""
+    """``[R, B, Q, K]``"""
     read_control: Tensor | None
-    """``[T, B, read_control_size]``"""
+    """``[R, B, Q, read_control_size]``"""
 
 
 class Store(nn.Module, ABC):
     """Where a memory keeps what it has seen.
 
-    Most stores are slots, which any access reads through :meth:`content`. A store may have a native way of reading, by
-    :meth:`read`; one that is a network has that way alone.
+    A store has slots, which any access can read, if it defines :meth:`content`; it has a native way of reading if it
+    defines :meth:`read`; it outlives trials if it defines :meth:`consolidate`. All else has a default.
     """
 
-    scope: ClassVar[Literal["trial", "lifelong"]] = "trial"
-    has_slots: ClassVar[bool] = True
-    """Whether :meth:`content` shows slots."""
-    has_native: ClassVar[bool] = False
-    """Whether :meth:`read` reads."""
-    written: bool = True
+    has_slots: ClassVar[bool]
+    """Whether :meth:`content` is defined."""
+    has_native: ClassVar[bool]
+    """Whether :meth:`read` is defined."""
+    lifelong: ClassVar[bool]
+    """Whether :meth:`consolidate` is defined."""
+    writable: bool = True
     """Whether anything is ever written."""
     key_size: int
     value_size: int
     read_size: int
     """Width of what a native read returns."""
     control_size: int = 0
-    """How many numbers each write is told besides key and value: raw outputs of a linear map, of any size."""
+    """How many numbers control each write beside key and value: raw outputs of a linear map, of any size."""
     read_control_size: int = 0
-    """How many numbers each native read is told besides the query."""
+    """How many numbers control each native read beside the query."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.has_slots = cls.content is not Store.content
+        cls.has_native = cls.read is not Store.read
+        cls.lifelong = cls.consolidate is not Store.consolidate
 
     @abstractmethod
     def initial_state(self, batch_size: int) -> State:
@@ -128,9 +149,38 @@ class Store(nn.Module, ABC):
     ) -> State:
         """Write once per row: ``key`` ``[B, K]``, ``value`` ``[B, V]``, in the rows ``[B]`` (bool; None: all)."""
 
+    def write_mask(self, boundary: Tensor, has_previous: Tensor) -> Tensor:
+        """Which inputs write the transition that they complete: ``boundary`` and the result are ``[..., B]``.
+
+        ``has_previous`` ``[..., B]`` is False where nothing came before an input. By default each transition of the
+        trial is written.
+        """
+        if not self.writable:
+            return torch.zeros_like(has_previous)
+        return has_previous & (boundary != Boundary.TRIAL)
+
+    def changes_at(self, boundary: Tensor) -> Tensor:
+        """``[T]`` bool: the steps at which writing or reading may change the store, given boundaries ``[T, B]``.
+
+        The steps between are read together. By default it changes at every step.
+        """
+        return torch.ones(len(boundary), dtype=torch.bool, device=boundary.device)
+
+    def write_all(
+        self, state: State, key: Tensor, value: Tensor, control: Tensor | None = None, *, mask: Tensor | None = None
+    ) -> State:
+        """Write ``S`` items in order: ``key`` ``[S, B, K]``, ``value`` ``[S, B, V]``, ``mask`` ``[S, B]`` (None: all).
+
+        By default they are written one by one; a store that can takes them all at once.
+        """
+        for s in range(len(key)):
+            rows = None if mask is None else mask[s]
+            state = self.write(state, key[s], value[s], None if control is None else control[s], rows=rows)
+        return state
+
     @property
     def parallel(self) -> bool:
-        """Whether all reads of a sequence are made at once."""
+        """Whether :meth:`unroll` makes all reads of a stream at once instead of stepping."""
         return False
 
     def content(self, state: State) -> Content:
@@ -148,17 +198,25 @@ class Store(nn.Module, ABC):
         """The native read: ``query`` ``[B, Q, K]``, ``control`` ``[B, Q, read_control_size]``.
 
         Returns values ``[B, Q, read_size]``, and the state as it is after a single query (Q = 1: what the next write
-        or read depends on); more queries than one are asked side by side and leave the state as it is.
+        or read depends on); more queries than one are read side by side and leave the state as it is.
         """
         raise TypeError(f"a {type(self).__name__} store has no native access; read it by attention")
 
     def note_read(self, state: State, read: Read) -> State:
-        """Called after each read by an access with one query, for stores that go by what was read."""
+        """Called after each read by an access with one query, for stores whose writes depend on what was read."""
         return state
 
-    def unroll(self, state: State, moves: Moves) -> tuple[Tensor, State] | None:
-        """All native reads of a sequence at once, ``[T, B, read_size]``, equal to stepping; None where it must step."""
-        return None
+    def unroll(self, state: State, ops: MemoryOps, access: Access | None) -> tuple[Tensor, State]:
+        """A whole stream: what is read ``[R, B, Q, V]`` at ``ops.query_steps``, and the last state.
+
+        ``access`` reads the slots; None is the native way. By default the store steps; one that is ``parallel`` makes
+        all reads at once, with the same results.
+        """
+        return step_through(self, state, ops, access)
+
+    def consolidate(self, key: Tensor, value: Tensor) -> None:
+        """Keep items ``[M, K]``, ``[M, V]`` beyond their trial, after learning from them; by default nothing is."""
+        return
 
     def start_control(self) -> Tensor:
         """``[control_size]``: the control with which an untrained memory writes sensibly."""
@@ -169,23 +227,23 @@ class Store(nn.Module, ABC):
         return torch.zeros(self.read_control_size)
 
     def transform_key(self, address: Tensor) -> Tensor:
-        """What becomes of keys and queries ``[..., K]`` alike, before the access prepares them."""
+        """Maps keys and queries ``[..., K]`` alike, before the access prepares them."""
         return address
 
     def transform_value(self, value: Tensor) -> Tensor:
-        """What becomes of values ``[..., V]`` before they are stored."""
+        """Maps values ``[..., V]`` before they are stored."""
         return value
 
 
 class Access(nn.Module, ABC):
     """How a store with slots is read."""
 
-    reads_apart: ClassVar[bool] = False
-    """Whether a single query can be given content whose learned slots stand apart, so that nothing need be copied."""
+    separate_learned: ClassVar[bool] = False
+    """Whether a single query can be given content whose learned slots are separate, so that nothing is copied."""
     sums: ClassVar[bool] = True
     """Whether what is read is the sum of the slots' values by the weights of the read."""
     control_size: int = 0
-    """How many numbers each read is told besides the query: raw outputs of a linear map, of any size."""
+    """How many numbers control each read beside the query: raw outputs of a linear map, of any size."""
 
     def start_control(self) -> Tensor:
         """``[control_size]``: the control with which an untrained memory reads sensibly."""
@@ -200,12 +258,12 @@ class Access(nn.Module, ABC):
         *,
         causal: bool = False,
     ) -> Read:
-        """The same read, with the weights for certain."""
+        """The same read, which always returns weights."""
         read: Read = self(query, content, mask, control, causal=causal)
         return read
 
     def prepare(self, address: Tensor) -> Tensor:
-        """The form ``[..., K]`` in which keys are stored and queries asked, so that no read has to do it again."""
+        """The form ``[..., K]`` in which keys are stored and queries put, so that no read has to do it again."""
         return address
 
     @abstractmethod
@@ -237,11 +295,82 @@ def visible(content: Content, queries: int, mask: Tensor | None, causal: bool) -
     return seen if mask is None else seen & mask
 
 
+def with_learned(store: Store, access: Access, slots: Content, separate: bool = False) -> Content:
+    """``slots`` behind those that are parameters of the store, if it has any; or with these kept ``separate``."""
+    learned = store.learned()
+    if learned is None:
+        return slots
+    keys, values = access.prepare(learned[0]), learned[1]
+    if separate:
+        return slots._replace(learned=(keys, values))
+    batch = len(slots.keys)
+    return Content(
+        torch.cat([keys.expand(batch, -1, -1), slots.keys], 1),
+        torch.cat([values.expand(batch, -1, -1), slots.values], 1),
+        F.pad(slots.valid, (len(keys), 0), value=True),
+    )
+
+
+def read_once(
+    store: Store,
+    access: Access | None,
+    state: State,
+    query: Tensor,
+    control: Tensor | None = None,
+    rows: Tensor | None = None,
+) -> tuple[Tensor, State]:
+    """Values ``[B, Q, V]`` for queries ``[B, Q, K]``, and the state after it; ``rows`` ``[B]`` are read (None: all)."""
+    if access is None:
+        read, after = store.read(state, query, control)
+    else:
+        separate = access.separate_learned and query.shape[1] == 1
+        read = access(query, with_learned(store, access, store.content(state), separate), None, control)
+        after = store.note_read(state, read) if query.shape[1] == 1 else state
+    if rows is not None and after is not state and not rows.all():
+        after = tree.where(rows, after, state)
+    return read.value, after
+
+
+def step_through(store: Store, state: State, ops: MemoryOps, access: Access | None) -> tuple[Tensor, State]:
+    """:meth:`Store.unroll`, one step after another."""
+    resets, writes, full = (mask.tolist() for mask in (ops.reset.any(1), ops.write_mask.any(1), ops.write_mask.all(1)))
+    reads = [True] * len(resets) if ops.query_mask is None else ops.query_mask.any(1).tolist()
+    items = dict(zip(ops.write_steps.tolist(), by_step(ops.key, ops.value, ops.write_control), strict=True))
+    queries = dict(zip(ops.query_steps.tolist(), by_step(ops.query, ops.read_control), strict=True))
+    size, values = store.read_size if access is None else store.value_size, []
+    for t in range(len(resets)):
+        if resets[t]:
+            state = store.reset(state, ops.reset[t])
+        if writes[t]:
+            key, value, control = items[t]
+            state = store.write(state, key, value, control, rows=None if full[t] else ops.write_mask[t])
+        if t in queries:
+            query, control = queries[t]
+            rows = None if ops.query_mask is None else ops.query_mask[t]
+            read = query.new_zeros(*query.shape[:2], size)
+            if reads[t]:
+                read, state = read_once(store, access, state, query, control, rows)
+            values.append(read)
+    return torch.stack(values), state
+
+
+def by_step(*parts: Tensor | None) -> Iterator[tuple[Any, ...]]:
+    """The parts ``[T, ...]`` at each step, unbound once: the gradient of ``x[t]`` would fill all of ``x`` each time."""
+    return zip(*(repeat(None) if part is None else part.unbind(0) for part in parts), strict=False)
+
+
 class MemoryCore(nn.Module, ABC):
     """A controller with a memory, run over a stream of inputs with boundaries."""
 
     output_size: int
     options: MemoryOptions
+
+    def extra_repr(self) -> str:
+        """The names of its parts, and options that are not the default ones."""
+        o, plain = self.options, MemoryOptions()
+        names = ("controller", "store", "access")
+        changed = [n for n in vars(o) if n not in names and getattr(o, n) != getattr(plain, n)]
+        return ", ".join(f"{name}={getattr(o, name)!r}" for name in (*names, *changed))
 
     @property
     def lifelong(self) -> bool:
@@ -253,13 +382,27 @@ class MemoryCore(nn.Module, ABC):
         """The state before a first trial; every leaf is ``[batch_size, ...]``."""
 
     @abstractmethod
-    def forward(self, x: CoreInput, state: State, begin: Tensor, *, donate: bool = False) -> tuple[Tensor, State]:
-        """One step: ``x`` ``[B, D]``, ``begin`` ``[B]`` of :class:`metarl.types.Boundary`; returns ``y`` ``[B, O]``."""
+    def forward(self, x: CoreInput, state: State, boundary: Tensor, *, donate: bool = False) -> tuple[Tensor, State]:
+        """One step: ``x`` ``[B, D]``, ``boundary`` ``[B]`` of :class:`metarl.types.Boundary`.
+
+        Returns:
+            ``y`` ``[B, output_size]`` and the next state.
+
+        Raises:
+            ValueError: batch sizes of input, state and boundary that differ.
+        """
 
     @abstractmethod
-    def unroll(self, x: CoreInput, state: State, begin: Tensor) -> tuple[Tensor, State]:
-        """Many steps at once, equal to looping :meth:`forward`: ``x`` ``[T, B, D]``, ``begin`` ``[T, B]``."""
+    def unroll(self, x: CoreInput, state: State, boundary: Tensor) -> tuple[Tensor, State]:
+        """Many steps at once, equal to looping :meth:`forward`: ``x`` ``[T, B, D]``, ``boundary`` ``[T, B]``; T >= 0.
 
-    def consolidate(self, x: CoreInput, begin: Tensor) -> None:
-        """Take what a batch of sequences has shown into what is kept for life; nothing, for memories of a trial."""
+        Returns:
+            ``y`` ``[T, B, output_size]`` and the last state.
+
+        Raises:
+            ValueError: lengths or batch sizes of input, state and boundary that differ.
+        """
+
+    def consolidate(self, x: CoreInput, boundary: Tensor) -> None:
+        """Keep beyond the trial what a batch of sequences has shown; does nothing in memories of a trial."""
         return

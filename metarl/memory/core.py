@@ -7,25 +7,19 @@ runs.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from metarl import tree
+from metarl.memory.boundaries import check_stream, effective_boundaries, run_controller, zero_feedback_where
 from metarl.memory.contract import Controller, MemoryCore, State
 from metarl.memory.memory import Memory
 from metarl.memory.options import MemoryOptions
-from metarl.memory.slots import Course
-from metarl.memory.stores.episodic import Episodic
-from metarl.memory.stream import blank, boundaries, run_cleared
+from metarl.memory.precision import cast_like, in_own_precision
 from metarl.types import Boundary, CoreInput
-
-
-def like(core: nn.Module, state: State) -> State:
-    """``state`` in the precision and on the device of the parameters of ``core``."""
-    model = next(core.parameters())
-    return tree.map_tensors(lambda leaf: leaf.to(model if leaf.is_floating_point() else model.device), state)
 
 
 class ControllerCore(MemoryCore):
@@ -38,18 +32,22 @@ class ControllerCore(MemoryCore):
 
     def initial_state(self, batch_size: int) -> State:
         """See :meth:`metarl.memory.contract.MemoryCore.initial_state`."""
-        return like(self, self.controller.initial_state(batch_size))
+        return cast_like(self, self.controller.initial_state(batch_size))
 
-    def forward(self, x: CoreInput, state: State, begin: Tensor, *, donate: bool = False) -> tuple[Tensor, State]:
+    def forward(self, x: CoreInput, state: State, boundary: Tensor, *, donate: bool = False) -> tuple[Tensor, State]:
         """See :meth:`metarl.memory.contract.MemoryCore.forward`."""
-        y, state = self.unroll(CoreInput(x.now[None], x.feedback[None]), state, begin[None])
+        y, state = self.unroll(CoreInput(x.now[None], x.feedback[None]), state, boundary[None])
         return y[0], state
 
-    def unroll(self, x: CoreInput, state: State, begin: Tensor) -> tuple[Tensor, State]:
+    @in_own_precision
+    def unroll(self, x: CoreInput, state: State, boundary: Tensor) -> tuple[Tensor, State]:
         """See :meth:`metarl.memory.contract.MemoryCore.unroll`."""
-        _, cleared = boundaries(begin, self.options)
-        inputs = torch.cat([x.now, blank(x.feedback, cleared)], -1)
-        return run_cleared(self.controller, inputs, state, cleared)
+        check_stream(x, state, boundary)
+        if not len(boundary):
+            return x.now.new_zeros(*boundary.shape, self.output_size), state
+        _, cleared = effective_boundaries(boundary, self.options)
+        inputs = torch.cat([x.now, zero_feedback_where(cleared, x.feedback)], -1)
+        return run_controller(self.controller, inputs, state, cleared)
 
 
 class CoreState(NamedTuple):
@@ -59,7 +57,7 @@ class CoreState(NamedTuple):
     store: State
     previous: Tensor
     """``[B, D]`` o_{t-1}, the first half of the transition that the next input completes."""
-    begun: Tensor
+    has_previous: Tensor
     """``[B]`` bool: whether there is an o_{t-1}."""
     steps: Tensor
     """``[B]`` inputs of the trial so far; ``[B, 0]`` where every step reads."""
@@ -87,14 +85,14 @@ class StoreCore(MemoryCore):
         self.gate = nn.Parameter(torch.zeros(memory.read_size)) if options.gate and not options.reinstate else None
 
     @property
-    def foreseen(self) -> bool:
-        """Whether the course of the memory is known before the controller runs."""
+    def memory_first(self) -> bool:
+        """Whether the memory is run over a whole stream before the controller: it depends on the inputs alone."""
         return self.memory.value is not None and self.options.emit == "input"
 
     @property
     def lifelong(self) -> bool:
         """See :meth:`metarl.memory.contract.MemoryCore.lifelong`."""
-        return self.memory.store.scope == "lifelong"
+        return self.memory.store.lifelong
 
     def initial_state(self, batch_size: int) -> CoreState:
         """See :meth:`metarl.memory.contract.MemoryCore.initial_state`."""
@@ -109,126 +107,125 @@ class StoreCore(MemoryCore):
             torch.zeros(batch_size, self.memory.read_size if holds else 0),
             torch.zeros(batch_size, self.output_size if emits else 0),
         )
-        return like(self, state)
+        return cast_like(self, state)
 
+    @in_own_precision
     def forward(
-        self, x: CoreInput, state: CoreState, begin: Tensor, *, donate: bool = False
+        self, x: CoreInput, state: CoreState, boundary: Tensor, *, donate: bool = False
     ) -> tuple[Tensor, CoreState]:
         """See :meth:`metarl.memory.contract.MemoryCore.forward`."""
-        y, state = self._segment(CoreInput(x.now[None], x.feedback[None]), state, begin[None], donate)
+        check_stream(x, state, boundary)
+        y, state = self._segment(CoreInput(x.now[None], x.feedback[None]), state, boundary[None], donate)
         return y[0], state
 
-    def unroll(self, x: CoreInput, state: CoreState, begin: Tensor) -> tuple[Tensor, CoreState]:
-        """See :meth:`metarl.memory.contract.MemoryCore.unroll`; the memory runs first where its course is foreseen."""
-        if self.foreseen:
-            return self._memory_first(x, state, begin)
-        cuts = self._changes(boundaries(begin, self.options)[0])
+    @in_own_precision
+    def unroll(self, x: CoreInput, state: CoreState, boundary: Tensor) -> tuple[Tensor, CoreState]:
+        """See :meth:`metarl.memory.contract.MemoryCore.unroll`."""
+        check_stream(x, state, boundary)
+        if not len(boundary):
+            return x.now.new_zeros(*boundary.shape, self.output_size), state
+        if self.memory_first:
+            return self._unroll_memory_first(x, state, boundary)
+        starts = self._changes(effective_boundaries(boundary, self.options)[0])
         outputs = []
-        for start, end in zip(cuts, [*cuts[1:], begin.shape[0]], strict=True):
+        for start, end in pairwise([*starts, len(boundary)]):
             part = CoreInput(x.now[start:end], x.feedback[start:end])
-            y, state = self._segment(part, state, begin[start:end])
+            y, state = self._segment(part, state, boundary[start:end])
             outputs.append(y)
         return torch.cat(outputs), state
 
-    def consolidate(self, x: CoreInput, begin: Tensor) -> None:
+    def consolidate(self, x: CoreInput, boundary: Tensor) -> None:
         """See :meth:`metarl.memory.contract.MemoryCore.consolidate`."""
         if not self.lifelong:
             return
-        begin, _ = boundaries(begin, self.options)
-        rows = self._writes(begin, torch.ones_like(begin, dtype=torch.bool))[1:]
+        boundary, _ = effective_boundaries(boundary, self.options)
+        mask = self.memory.store.write_mask(boundary, torch.ones_like(boundary, dtype=torch.bool))[1:]
         address = self._address(x.now[:-1], x.feedback[1:])
-        self.memory.consolidate(address, torch.cat([x.now[:-1], x.feedback[1:], x.now[1:]], -1), rows)
+        self.memory.consolidate(address, torch.cat([x.now[:-1], x.feedback[1:], x.now[1:]], -1), mask)
 
-    def _memory_first(self, x: CoreInput, state: CoreState, begin: Tensor) -> tuple[Tensor, CoreState]:
-        begin, cleared = boundaries(begin, self.options)
-        feedback = blank(x.feedback, cleared)
+    def _unroll_memory_first(self, x: CoreInput, state: CoreState, boundary: Tensor) -> tuple[Tensor, CoreState]:
+        boundary, cleared = effective_boundaries(boundary, self.options)
+        feedback = zero_feedback_where(cleared, x.feedback)
         before = torch.cat([state.previous[None], x.now[:-1]])
-        begun = torch.cat([state.begun[None], torch.ones_like(begin[1:], dtype=torch.bool)])
-        reading, steps = self._reading(begin, state)
-        course = Course(
-            begin == Boundary.TRIAL,
-            self._writes(begin, begun),
+        has_previous = torch.cat([state.has_previous[None], torch.ones_like(boundary[1:], dtype=torch.bool)])
+        query_mask, steps = self._query_mask(boundary, state)
+        reads, store = self.memory.unroll(
+            state.store,
             self._address(before, x.feedback),
             torch.cat([before, x.feedback, x.now], -1),
-            reading,
-            self._address(x.now, feedback),
+            self._address(x.now, feedback)[:, :, None],
+            reset=boundary == Boundary.TRIAL,
+            write_mask=self.memory.store.write_mask(boundary, has_previous),
+            query_mask=query_mask,
         )
-        reads, store = self.memory.unroll(state.store, course)
-        reads, held = self._hold(reads, reading, state.held)
-        y, controller = run_cleared(self.controller, self._inputs(x.now, feedback, reads), state.controller, cleared)
-        return y, CoreState(controller, store, x.now[-1], torch.ones_like(state.begun), steps, held, state.output)
+        reads, held = self._hold(reads[:, :, 0], query_mask, state.held)
+        y, controller = run_controller(self.controller, self._inputs(x.now, feedback, reads), state.controller, cleared)
+        return y, CoreState(
+            controller, store, x.now[-1], torch.ones_like(state.has_previous), steps, held, state.output
+        )
 
-    def _segment(self, x: CoreInput, state: CoreState, begin: Tensor, donate: bool = False) -> tuple[Tensor, CoreState]:
+    def _segment(
+        self, x: CoreInput, state: CoreState, boundary: Tensor, donate: bool = False
+    ) -> tuple[Tensor, CoreState]:
         """Inputs ``[T, B, D]`` of which only the first may stand at a boundary or complete a slot."""
-        begin, cleared = boundaries(begin, self.options)
-        first, cleared = begin[0], cleared[0]
+        boundary, cleared = effective_boundaries(boundary, self.options)
+        first, cleared = boundary[0], cleared[0]
         controller, output, feedback = state.controller, state.output, x.feedback
         store = state.store
         if (wiped := first == Boundary.TRIAL).any():
             store = self.memory.store.reset(store, wiped, donate)
-        rows = self._writes(first, state.begun)
+        rows = self.memory.store.write_mask(first, state.has_previous)
         if rows.any():
-            before, come = state.previous, x.feedback[0]
+            before, outcome = state.previous, zero_feedback_where(~rows, x.feedback[0])
             if self.memory.value is None:
-                closing = self._inputs(before, come, None)
-                item = self.controller.cell(self.controller.unroll(closing[None], controller)[1])
+                last = self._inputs(before, outcome, None)
+                content = self.controller.cell(self.controller.unroll(last[None], controller)[1])
             else:
-                item = torch.cat([before, come, x.now[0], output], -1)
-            written = None if rows.all() else rows
-            store = self.memory.write(store, self._address(before, come, output), item, rows=written, donate=donate)
+                content = torch.cat([before, outcome, x.now[0], output], -1)
+            address = self._address(before, outcome, output)
+            store = self.memory.write(store, address, content, rows=None if rows.all() else rows, donate=donate)
         if cleared.any():
             controller = tree.where(cleared, self.controller.initial_state(len(cleared)), controller)
             output = output.masked_fill(cleared[:, None], 0.0)
-            feedback = torch.cat([blank(feedback[:1], cleared[None]), feedback[1:]])
-        reading, steps = self._reading(begin, state)
-        reads, store = self._read(store, self._address(x.now, feedback, output.expand(len(x.now), -1, -1)), reading)
-        reads, held = self._hold(reads, reading, state.held)
+            feedback = torch.cat([zero_feedback_where(cleared[None], feedback[:1]), feedback[1:]])
+        query_mask, steps = self._query_mask(boundary, state)
+        reads, store = self._read(store, self._address(x.now, feedback, output.expand(len(x.now), -1, -1)), query_mask)
+        reads, held = self._hold(reads, query_mask, state.held)
         inputs = self._inputs(x.now, feedback, reads)
         y, controller = self.controller.unroll(inputs, controller, reads if self.options.reinstate else None)
         output = y[-1] if self.options.emit == "controller" else output
-        return y, CoreState(controller, store, x.now[-1], torch.ones_like(state.begun), steps, held, output)
+        return y, CoreState(controller, store, x.now[-1], torch.ones_like(state.has_previous), steps, held, output)
 
-    def _read(self, store: State, address: Tensor, reading: Tensor | None) -> tuple[Tensor, State]:
-        if reading is not None and not reading.any():
+    def _read(self, store: State, address: Tensor, query_mask: Tensor | None) -> tuple[Tensor, State]:
+        if query_mask is not None and not query_mask.any():
             return address.new_zeros(*address.shape[:2], self.memory.read_size), store
-        one = None if reading is None else reading[0]
+        one = None if query_mask is None else query_mask[0]
         reads, store = self.memory.read(store, address.transpose(0, 1), one)
         return reads.transpose(0, 1), store
 
-    def _changes(self, begin: Tensor) -> list[int]:
+    def _changes(self, boundary: Tensor) -> list[int]:
         """The steps at which the memory changes in any row; between them reads can be made together."""
-        store = self.memory.store
-        still = isinstance(store, Episodic) and store.options.replace == "oldest" and store.options.write == "episode"
-        if not still or self.options.emit == "controller":
-            return list(range(begin.shape[0]))
-        later = (begin[1:] != Boundary.INSIDE).any(1).nonzero().flatten() + 1
-        return [0, *later.tolist()]
+        if self.options.emit == "controller":  # each query depends on the step before
+            return list(range(len(boundary)))
+        return [0, *(self.memory.store.changes_at(boundary)[1:].nonzero().flatten() + 1).tolist()]
 
-    def _writes(self, begin: Tensor, begun: Tensor) -> Tensor:
-        store = self.memory.store
-        if not store.written:
-            return torch.zeros_like(begun)
-        if isinstance(store, Episodic) and store.options.write == "episode":
-            return begun & (begin == Boundary.EPISODE)
-        return begun & (begin != Boundary.TRIAL)
-
-    def _reading(self, begin: Tensor, state: CoreState) -> tuple[Tensor | None, Tensor]:
+    def _query_mask(self, boundary: Tensor, state: CoreState) -> tuple[Tensor | None, Tensor]:
         """Which rows read at which steps ``[T, B]`` (None: all at all), and the inputs of the trial so far."""
         every = self.options.read_every
         if every == 1:
             return None, state.steps
-        at = torch.arange(len(begin), device=begin.device)[:, None]
-        latest = torch.where(begin == Boundary.TRIAL, at, -1).cummax(0).values
+        at = torch.arange(len(boundary), device=boundary.device)[:, None]
+        latest = torch.where(boundary == Boundary.TRIAL, at, -1).cummax(0).values
         step = torch.where(latest < 0, state.steps + at, at - latest)
-        reading = step % every == 0 if isinstance(every, int) else (begin != Boundary.INSIDE) | (step == 0)
-        return reading, step[-1] + 1
+        query_mask = step % every == 0 if isinstance(every, int) else (boundary != Boundary.INSIDE) | (step == 0)
+        return query_mask, step[-1] + 1
 
-    def _hold(self, reads: Tensor, reading: Tensor | None, held: Tensor) -> tuple[Tensor, Tensor]:
+    def _hold(self, reads: Tensor, query_mask: Tensor | None, held: Tensor) -> tuple[Tensor, Tensor]:
         """What was read last at each step ``[T, B, R]``, and at the end."""
-        if reading is None:
+        if query_mask is None:
             return reads, held
         at = torch.arange(len(reads), device=reads.device)[:, None]
-        latest = torch.where(reading, at + 1, 0).cummax(0).values  # 0 is what is held from before
+        latest = torch.where(query_mask, at + 1, 0).cummax(0).values  # 0 is what is held from before
         known = torch.cat([held[None], reads])
         filled = known.gather(0, latest[..., None].expand_as(reads))
         return filled, filled[-1]

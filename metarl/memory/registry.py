@@ -1,14 +1,14 @@
-"""What memories there are, by name, and how one is built. A new one is a file and a line here."""
+"""What memories there are, by name, how one is built, and how a new part gets a name."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import is_dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from metarl.config import ConfigError, build, choice
-from metarl.memory.contract import MemoryCore
+from metarl.memory.contract import Access, Controller, MemoryCore, Store
 from metarl.memory.options import MemoryOptions
 
 if TYPE_CHECKING:
@@ -18,23 +18,21 @@ DEFAULT_VALUE_SIZE = 64
 
 
 class Entry(NamedTuple):
-    """A part of a memory, imported when it is used."""
+    """A part of a memory."""
 
-    module: str
-    """The full name of its module, in this package or another."""
-    part: str
-    options: str
+    load: Callable[[], tuple[Any, Any]]
+    """Returns the class of the part and that of its options; imports them when they are used."""
     about: str
-
-    def load(self) -> tuple[Any, Any]:
-        """The class of the part and that of its options."""
-        module = import_module(self.module)
-        return getattr(module, self.part), getattr(module, self.options)
 
 
 def own(module: str, part: str, options: str, about: str) -> Entry:
     """A part that lies in this package."""
-    return Entry(f"metarl.memory.{module}", part, options, about)
+
+    def load() -> tuple[Any, Any]:
+        found = import_module(f"metarl.memory.{module}")
+        return getattr(found, part), getattr(found, options)
+
+    return Entry(load, about)
 
 
 CONTROLLERS = {
@@ -63,6 +61,49 @@ ACCESSES = {
 }
 NATIVE = "native"
 """The access of a store that reads in a way of its own."""
+OWN = frozenset((*CONTROLLERS, *STORES, *ACCESSES, NATIVE, "none"))
+
+
+def register_store(name: str, store: type[Store], options: type, about: str = "") -> None:
+    """Make a store available under a name, as ``memory.store``; after that it is used and tested as ours are.
+
+    Args:
+        name: what it is called in options; registering a name again replaces a store of yours.
+        store: the class; built with key size, value size, steps of a trial (None: not known) and options.
+        options: a dataclass whose fields are ``memory.store_options``.
+        about: one line for ``metarl list memories``.
+
+    Raises:
+        ConfigError: a name that is taken by a part of this package.
+        TypeError: classes that are no store and no dataclass.
+    """
+    _register(STORES, Store, name, store, options, about)
+
+
+def register_access(name: str, access: type[Access], options: type, about: str = "") -> None:
+    """Make an access available under a name, as ``memory.access``; see :func:`register_store`.
+
+    The class is built with key size, value size and options.
+    """
+    _register(ACCESSES, Access, name, access, options, about)
+
+
+def register_controller(name: str, controller: type[Controller], options: type, about: str = "") -> None:
+    """Make a controller available under a name, as ``memory.controller``; see :func:`register_store`.
+
+    The class is built with the width of its input and options, which need a ``hidden_size`` where it has a cell.
+    """
+    _register(CONTROLLERS, Controller, name, controller, options, about)
+
+
+def _register(table: dict[str, Entry], base: type, name: str, part: type, options: type, about: str) -> None:
+    if name in OWN:
+        raise ConfigError(f"the name {name!r} belongs to a part of metarl; choose another one")
+    if not (isinstance(part, type) and issubclass(part, base)):
+        raise TypeError(f"{name!r} is registered with {part!r}, expected a subclass of {base.__name__}")
+    if not (isinstance(options, type) and is_dataclass(options)):
+        raise TypeError(f"{name!r} is registered with options {options!r}, expected a dataclass")
+    table[name] = Entry(lambda: (part, options), about)
 
 
 def why_not(store: str, access: str) -> str | None:
@@ -76,22 +117,23 @@ def why_not(store: str, access: str) -> str | None:
 def build_memory(
     options: MemoryOptions,
     address_size: int,
-    item_size: int,
+    content_size: int,
     trial_steps: int | None,
     *,
     cell_size: int | None = None,
-    bare: bool = False,
+    project: bool = True,
     where: str = "memory",
 ) -> Memory:
-    """The store and access of ``options`` for addresses and items of these widths.
+    """The store and access of ``options`` for addresses and contents of these widths.
 
     Args:
         options: what to build; those of the controller are not looked at.
         address_size: width of what keys and queries are made from.
-        item_size: width of what is written.
+        content_size: width of what is written.
         trial_steps: steps of a trial, for stores that have room for one; None if not known.
-        cell_size: width of a controller's cell states, where the store may hold these instead of items.
-        bare: addresses are keys and queries already, and items values; the sizes of ``options`` are not looked at.
+        cell_size: width of a controller's cell states, where the store may hold these instead of contents.
+        project: False where addresses are keys and queries already, and contents values; the sizes of ``options`` are
+            then ignored.
         where: the name of the options in messages.
 
     Raises:
@@ -105,8 +147,8 @@ def build_memory(
     reason = why_not(options.store, access)
     if reason is not None:
         raise ConfigError(f"{where}.access = {access!r} can't read {where}.store = {options.store!r}: {reason}")
-    key_size = address_size if bare else options.key_size
-    value_size = item_size if bare else options.value_size or DEFAULT_VALUE_SIZE
+    key_size = options.key_size if project else address_size
+    value_size = options.value_size or DEFAULT_VALUE_SIZE if project else content_size
     holds_state = getattr(own, "holds", "transition") == "state"
     if holds_state:
         if cell_size is None:
@@ -135,8 +177,8 @@ def build_memory(
             reader = read_kind(key_size, value_size, reads)
     except ValueError as error:
         raise ConfigError(str(error)) from None
-    given = None if holds_state or bare else item_size
-    return Memory(store, reader, address_size, given, options.shared_key, bare=bare)
+    given = None if holds_state or not project else content_size
+    return Memory(store, reader, address_size, given, options.shared_key, project=project)
 
 
 def build_core(
@@ -169,7 +211,7 @@ def build_core(
                 f"{where}.reinstate = true needs the lstm controller and {where}.store_options.holds = 'state'; "
                 f"got {options.controller!r} and {options.store!r} with {options.store_options}"
             )
-        if options.emit == "controller" and memory.store.scope == "lifelong":
+        if options.emit == "controller" and memory.store.lifelong:
             raise ConfigError(
                 f"{where}.emit = 'controller' does not go with {where}.store = {options.store!r}: what is kept for "
                 f"life is made from inputs alone; set {where}.emit = 'input'"
@@ -234,4 +276,4 @@ def runnable() -> Iterator[tuple[str, MemoryOptions]]:
 def parallel(core: MemoryCore) -> bool:
     """Whether an unroll of ``core`` makes all its reads at once."""
     memory = getattr(core, "memory", None)
-    return memory is None or (core.options.emit == "input" and memory.value is not None and memory.store.parallel)
+    return memory is None or (getattr(core, "memory_first", False) and memory.store.parallel)

@@ -53,7 +53,7 @@ class Head(nn.Module, ABC):
     def to_env(self, actions: Array) -> Array:
         """Actions ``[n, *action_shape]`` as the environment takes them."""
 
-    def stuck(self, mask: Array) -> Bools:
+    def no_valid_action(self, mask: Array) -> Bools:
         """``[n]``: rows whose mask ``[n, choices]`` leaves nothing to choose."""
         raise TypeError(f"a {type(self).__name__} takes no mask")
 
@@ -120,7 +120,7 @@ class CategoricalHead(Head):
         moved = actions.reshape(len(actions), *self.env_shape) + self.start
         return moved.astype(self.env_dtype, copy=False)
 
-    def stuck(self, mask: Array) -> Bools:
+    def no_valid_action(self, mask: Array) -> Bools:
         """``[n]``: rows whose mask forbids all choices of a part."""
         parts = np.split(np.asarray(mask) != 0, np.cumsum(self.sizes)[:-1], -1)
         return np.any([~part.any(-1) for part in parts], axis=0)

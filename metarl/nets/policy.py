@@ -77,32 +77,32 @@ class MemoryPolicy(nn.Module):
         self,
         obs: Mapping[str, Tensor],
         state: State,
-        begin: Tensor,
+        boundary: Tensor,
         *,
         generator: torch.Generator | None = None,
         deterministic: bool = False,
         donate: bool = False,
     ) -> tuple[Step, State]:
-        """Act: observations ``[B, d]``, ``begin`` ``[B]``; the most probable action if ``deterministic``."""
-        y, state = self.core(self.encoder(obs), state, begin, donate=donate)
+        """Act: observations ``[B, d]``, ``boundary`` ``[B]``; the most probable action if ``deterministic``."""
+        y, state = self.core(self.encoder(obs), state, boundary, donate=donate)
         parameters = self.head(y, obs.get(MASK_KEY))
         action = self.head.best(parameters) if deterministic else self.head.sample(parameters, generator)
         return Step(action, self.head.log_prob(parameters, action), self.critic(y)[..., 0]), state
 
-    def value(self, obs: Mapping[str, Tensor], state: State, begin: Tensor) -> Tensor:
+    def value(self, obs: Mapping[str, Tensor], state: State, boundary: Tensor) -> Tensor:
         """The value ``[B]`` of observations that follow ``state``; the state itself stays as it is."""
-        y, _ = self.core(self.encoder(obs), state, begin)
+        y, _ = self.core(self.encoder(obs), state, boundary)
         return self.critic(y)[..., 0]
 
-    def evaluate(self, obs: Mapping[str, Tensor], state: State, begin: Tensor, actions: Tensor) -> Evaluation:
+    def evaluate(self, obs: Mapping[str, Tensor], state: State, boundary: Tensor, actions: Tensor) -> Evaluation:
         """Log probability, entropy and value of ``actions`` ``[T, B, ...]`` along sequences ``[T, B, d]``."""
-        y, _ = self.core.unroll(self.encoder(obs), state, begin)
+        y, _ = self.core.unroll(self.encoder(obs), state, boundary)
         parameters = self.head(y, obs.get(MASK_KEY))
         log_prob = self.head.log_prob(parameters, actions)
         return Evaluation(log_prob, self.head.entropy(parameters), self.critic(y)[..., 0])
 
     @torch.no_grad()
-    def consolidate(self, obs: Mapping[str, Tensor], begin: Tensor) -> None:
+    def consolidate(self, obs: Mapping[str, Tensor], boundary: Tensor) -> None:
         """Take what sequences ``[T, B, d]`` have shown into what the memory keeps for life, if it keeps anything."""
         if self.core.lifelong:
-            self.core.consolidate(self.encoder(obs), begin)
+            self.core.consolidate(self.encoder(obs), boundary)

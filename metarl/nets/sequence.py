@@ -1,4 +1,4 @@
-"""A memory core as a classifier of sequences, and what its answers are worth."""
+"""A memory core as a classifier of sequences, and its loss and accuracy."""
 
 from __future__ import annotations
 
@@ -10,29 +10,40 @@ from metarl.types import CoreInput
 
 
 class SequenceClassifier(nn.Module):
-    """A core with a linear head, run from its initial state over whole sequences."""
+    """A core with a linear head, run from its initial state over whole sequences.
+
+    Args:
+        core: a memory core.
+        classes: size of the output.
+
+    Raises:
+        ValueError: fewer than one class.
+    """
 
     def __init__(self, core: MemoryCore, classes: int) -> None:
         super().__init__()
         if classes < 1:
-            raise ValueError(f"a classifier of {classes} classes was asked for, expected 1 or more")
+            raise ValueError(f"classes is {classes}, expected 1 or more")
         self.core = core
         self.head = nn.Linear(core.output_size, classes)
 
-    def forward(self, x: CoreInput, begin: Tensor) -> Tensor:
-        """Logits ``[T, B, classes]`` for inputs ``[T, B, D]``; ``begin`` ``[T, B]`` of :class:`Boundary`."""
-        y, _ = self.core.unroll(x, self.core.initial_state(begin.shape[1]), begin)
+    def forward(self, x: CoreInput, boundary: Tensor) -> Tensor:
+        """Logits ``[T, B, classes]`` for inputs ``[T, B, D]``; ``boundary`` ``[T, B]`` of :class:`Boundary`."""
+        y, _ = self.core.unroll(x, self.core.initial_state(boundary.shape[1]), boundary)
         return self.head(y)
 
 
-def asked_loss(logits: Tensor, target: Tensor, asked: Tensor) -> Tensor:
-    """The mean cross entropy in nats of ``logits`` ``[..., C]`` at the steps ``asked`` ``[...]`` (bool, one at least).
+def query_loss(logits: Tensor, target: Tensor, query_mask: Tensor) -> Tensor:
+    """The mean cross entropy in nats at the steps that are queries.
 
-    ``target`` ``[...]`` may be anything elsewhere.
+    Args:
+        logits: ``[..., C]``
+        target: ``[...]`` classes; may be anything where there is no query.
+        query_mask: ``[...]`` bool, True at one step at least.
     """
-    return F.cross_entropy(logits[asked], target[asked])
+    return F.cross_entropy(logits[query_mask], target[query_mask])
 
 
-def asked_accuracy(logits: Tensor, target: Tensor, asked: Tensor) -> Tensor:
-    """The fraction of the steps ``asked`` at which the largest logit is that of ``target``; shapes as for the loss."""
-    return (logits[asked].argmax(-1) == target[asked]).float().mean()
+def query_accuracy(logits: Tensor, target: Tensor, query_mask: Tensor) -> Tensor:
+    """The fraction of queries whose largest logit is that of ``target``; arguments as for :func:`query_loss`."""
+    return (logits[query_mask].argmax(-1) == target[query_mask]).float().mean()

@@ -107,7 +107,7 @@ def stuck(policy: MemoryPolicy, obs: Mapping[str, Array]) -> Bools | None:
     """``[n]``: rows whose mask leaves no action; None where there is none, or no mask."""
     if MASK_KEY not in obs:
         return None
-    rows = policy.head.stuck(obs[MASK_KEY])
+    rows = policy.head.no_valid_action(obs[MASK_KEY])
     return rows if rows.any() else None
 
 

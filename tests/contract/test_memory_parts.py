@@ -22,7 +22,7 @@ from memory_cases import (
 
 from metarl import tree
 from metarl.config import ConfigError
-from metarl.memory.ablation import misled
+from metarl.memory.ablation import shuffle_keys
 from metarl.memory.contract import Content
 from metarl.memory.options import MemoryOptions
 from metarl.memory.registry import build_core, parallel, runnable
@@ -73,7 +73,7 @@ def test_shuffled_keys_come_from_other_contexts():
     keys, values = contexts[which], torch.randn(2, 10, 2, generator=generator)
     valid = torch.ones(2, 10, dtype=torch.bool)
     valid[0, 8:] = False
-    moved = misled(Content(keys, values, valid))
+    moved = shuffle_keys(Content(keys, values, valid))
     assert torch.equal(moved.values, values)
     assert torch.equal(moved.valid, valid), "here every slot finds another context"
     for row in range(2):

@@ -48,7 +48,7 @@ class Attention(Access):
     alike.
     """
 
-    reads_apart: ClassVar[bool] = True
+    separate_learned: ClassVar[bool] = True
 
     def __init__(self, key_size: int, value_size: int, options: AttentionOptions) -> None:
         super().__init__()
@@ -97,18 +97,18 @@ class Attention(Access):
         o = self.options
         seen = visible(content, query.shape[1], mask, causal)[:, None]
         scores = self._scores(query, content.keys)
-        apart = 0
+        first = 0
         if content.learned is not None:
-            apart = len(content.learned[0])
+            first = len(content.learned[0])
             scores = torch.cat([self._scores(query, content.learned[0][None]), scores], -1)
-            seen = F.pad(seen, (apart, 0), value=True)
+            seen = F.pad(seen, (first, 0), value=True)
         if o.top_k is not None:
             scores = keep_top(scores.masked_fill(~seen, -torch.inf), o.top_k)
             seen = seen & ~torch.isneginf(scores)
         weights = log_weights(scores, seen, o.empty_slot)
-        value = self._sum(weights[..., apart:].exp(), content.values)
+        value = self._sum(weights[..., first:].exp(), content.values)
         if content.learned is not None:
-            value = value + self._sum(weights[..., :apart].exp(), content.learned[1][None])
+            value = value + self._sum(weights[..., :first].exp(), content.learned[1][None])
         return Read(value, weights[:, 0] if o.heads == 1 else _log_mean(weights))
 
     def _scores(self, query: Tensor, keys: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch.nn.functional import logsigmoid
 
 from metarl.functional.delta import LOG_NOTHING, delta_step, delta_unroll
 from metarl.functional.kernels import unit
-from metarl.memory.contract import Moves, Store
+from metarl.memory.contract import Access, MemoryOps, Store
 from metarl.types import Read
 
 START_STRENGTH = 3.0
@@ -41,15 +41,12 @@ class DeltaRuleState(NamedTuple):
 class DeltaRule(Store):
     """Gated DeltaNet's memory (Yang et al. 2025, eq. 10), which is parallel over time: ``metarl.functional.delta``.
 
-    Each write is told, per head, its strength b = sigmoid(control) and the share a = sigmoid(control) of the memory
-    that outlasts it. Keys and queries are brought to unit length, head by head.
+    The controls of a write are, per head, its strength b = sigmoid(control) and the share a = sigmoid(control) of the
+    memory that outlasts it. Keys and queries are brought to unit length, head by head.
 
     Raises:
         ValueError: sizes of keys or values that the heads don't divide.
     """
-
-    has_slots = False
-    has_native = True
 
     def __init__(self, key_size: int, value_size: int, trial_steps: int | None, options: DeltaRuleOptions) -> None:
         super().__init__()
@@ -62,6 +59,10 @@ class DeltaRule(Store):
         self.key_size, self.value_size, self.read_size = key_size, value_size, value_size
         self.heads = options.heads
         self.control_size = 2 * options.heads
+
+    def extra_repr(self) -> str:
+        """Its sizes."""
+        return f"key_size={self.key_size}, value_size={self.value_size}, heads={self.heads}"
 
     def initial_state(self, batch_size: int) -> DeltaRuleState:
         """See :meth:`metarl.memory.contract.Store.initial_state`."""
@@ -103,19 +104,48 @@ class DeltaRule(Store):
         """See :meth:`metarl.memory.contract.Store.parallel`."""
         return True
 
-    def unroll(self, state: DeltaRuleState, moves: Moves) -> tuple[Tensor, DeltaRuleState]:
-        """See :meth:`metarl.memory.contract.Store.unroll`."""
+    def unroll(self, state: DeltaRuleState, ops: MemoryOps, access: Access | None) -> tuple[Tensor, DeltaRuleState]:
+        """See :meth:`metarl.memory.contract.Store.unroll`; several queries a step are read step by step."""
+        if ops.query.shape[2] != 1:
+            return super().unroll(state, ops, access)
+        return self._solve(state, ops.query[:, :, 0], ops.key, ops.value, ops.write_control, ops.write_mask, ops.reset)
+
+    def write_all(
+        self,
+        state: DeltaRuleState,
+        key: Tensor,
+        value: Tensor,
+        control: Tensor | None = None,
+        *,
+        mask: Tensor | None = None,
+    ) -> DeltaRuleState:
+        """See :meth:`metarl.memory.contract.Store.write_all`."""
+        return self._solve(state, key, key, value, control, mask, None)[1]
+
+    def _solve(
+        self,
+        state: DeltaRuleState,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        control: Tensor | None,
+        mask: Tensor | None,
+        reset: Tensor | None,
+    ) -> tuple[Tensor, DeltaRuleState]:
+        """Reads ``[T, B, 1, V]`` after each write of a stream ``[T, B, ...]``, and the last state."""
+        given = query.dtype
         dtype = torch.promote_types(state.memory.dtype, torch.float32)  # the solver knows nothing shorter
-        query, key, value = (self._split(x, dtype) for x in (moves.query, moves.key, moves.value))
-        strength, log_decay = self._gates(moves.write_control, moves.written, dtype)
-        log_decay = log_decay.masked_fill(moves.reset.repeat_interleave(self.heads, 1), LOG_NOTHING)
+        query, key, value = (self._split(x, dtype) for x in (query, key, value))
+        strength, log_decay = self._gates(control, mask, dtype)
+        if reset is not None:
+            log_decay = log_decay.masked_fill(reset.repeat_interleave(self.heads, 1), LOG_NOTHING)
         query, key, value, strength, log_decay = (
             x.transpose(0, 1) for x in (unit(query), unit(key), value, strength, log_decay)
         )
         memory = state.memory.flatten(0, 1).to(dtype)
         reads, memory = delta_unroll(memory, query, key, value, strength, log_decay)
-        reads = reads.transpose(0, 1).unflatten(1, (-1, self.heads)).flatten(2).to(moves.query.dtype)
-        return reads, DeltaRuleState(memory.view_as(state.memory).to(state.memory.dtype))
+        reads = reads.transpose(0, 1).unflatten(1, (-1, self.heads)).flatten(2).to(given)
+        return reads[:, :, None], DeltaRuleState(memory.view_as(state.memory).to(state.memory.dtype))
 
     def start_control(self) -> Tensor:
         """Writes that replace what a key held, and hardly any forgetting."""

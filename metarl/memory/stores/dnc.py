@@ -79,11 +79,13 @@ class DNC(External):
         return self.read_layout.start(strength=10.0, mode=[0.0, 5.0, 0.0]).repeat(self.heads)
 
     def _squash(self, parts: Parts) -> Parts:
-        told = {name: torch.sigmoid(part) for name, part in parts.items() if name not in ("key", "strength", "mode")}
-        told["strength"] = 1.0 + fx.bounded(parts["strength"], fx.STRENGTH_LIMIT)
+        squashed = {
+            name: torch.sigmoid(part) for name, part in parts.items() if name not in ("key", "strength", "mode")
+        }
+        squashed["strength"] = 1.0 + fx.bounded(parts["strength"], fx.STRENGTH_LIMIT)
         if "mode" in parts:
-            told["mode"], told["key"] = torch.softmax(parts["mode"], -1), parts["key"]
-        return told
+            squashed["mode"], squashed["key"] = torch.softmax(parts["mode"], -1), parts["key"]
+        return squashed
 
     def _put(self, state: DNCState, head: Parts, rows: Tensor | None, in_place: bool) -> DNCState:
         usage = state.usage * fx.retention(head["free_gates"].mT, state.read_weights)

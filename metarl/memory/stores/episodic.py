@@ -8,9 +8,10 @@ from typing import Annotated, Literal, NamedTuple
 import torch
 from annotated_types import Ge
 from torch import Tensor
+from torch.nn import functional as F
 
-from metarl.memory.contract import Content, Store
-from metarl.types import Read
+from metarl.memory.contract import Access, Content, MemoryOps, Store, with_learned
+from metarl.types import Boundary, Read
 
 USAGE_DECAY = 0.95
 """gamma of the usage weights (Santoro et al. 2016, eq. 5)."""
@@ -55,10 +56,29 @@ class Episodic(Store):
             raise ValueError("memory.store_options.capacity must be given where the length of a trial is not known")
         self.key_size, self.value_size, self.capacity, self.options = key_size, value_size, capacity, options
 
+    def extra_repr(self) -> str:
+        """Its slots and options."""
+        o = self.options
+        return (
+            f"capacity={self.capacity}, write={o.write!r}, holds={o.holds!r}, replace={o.replace!r}, detach={o.detach}"
+        )
+
     @property
     def parallel(self) -> bool:
         """Whether what is visible at each step of an unroll is known without stepping through it."""
         return self.options.replace == "oldest" and self.options.holds == "transition"
+
+    def write_mask(self, boundary: Tensor, has_previous: Tensor) -> Tensor:
+        """See :meth:`metarl.memory.contract.Store.write_mask`: each transition, or the last one of each episode."""
+        if self.writable and self.options.write == "episode":
+            return has_previous & (boundary == Boundary.EPISODE)
+        return super().write_mask(boundary, has_previous)
+
+    def changes_at(self, boundary: Tensor) -> Tensor:
+        """See :meth:`metarl.memory.contract.Store.changes_at`: at boundaries, if written there and never by reading."""
+        if self.options.replace == "oldest" and self.options.write == "episode":
+            return (boundary != Boundary.INSIDE).any(1)
+        return super().changes_at(boundary)
 
     def initial_state(self, batch_size: int) -> EpisodicState:
         """See :meth:`metarl.memory.contract.Store.initial_state`."""
@@ -86,8 +106,7 @@ class Episodic(Store):
         donate: bool = False,
     ) -> EpisodicState:
         """See :meth:`metarl.memory.contract.Store.write`."""
-        if self.options.detach:
-            key, value = key.detach(), value.detach()
+        key, value = self._detached(key, value)
         batch = torch.arange(key.shape[0], device=key.device)
         if rows is not None:
             batch, key, value = batch[rows], key[rows], value[rows]
@@ -100,6 +119,83 @@ class Episodic(Store):
         return EpisodicState(
             put(state.keys, (batch, slot), key), put(state.values, (batch, slot), value), writes, usage
         )
+
+    def write_all(
+        self,
+        state: EpisodicState,
+        key: Tensor,
+        value: Tensor,
+        control: Tensor | None = None,
+        *,
+        mask: Tensor | None = None,
+    ) -> EpisodicState:
+        """See :meth:`metarl.memory.contract.Store.write_all`."""
+        if self.options.replace == "least_used":
+            return super().write_all(state, key, value, control, mask=mask)
+        written = torch.ones(key.shape[:2], dtype=torch.bool, device=key.device) if mask is None else mask
+        rank = torch.where(written, written.long().cumsum(0) + state.writes, 0).t()
+        return self._append(state, key.transpose(0, 1), value.transpose(0, 1), rank, state.writes)
+
+    def unroll(self, state: EpisodicState, ops: MemoryOps, access: Access | None) -> tuple[Tensor, EpisodicState]:
+        """See :meth:`metarl.memory.contract.Store.unroll`.
+
+        A read sees the slots of its own trial that were written up to its step, and of these the last ``capacity``.
+        """
+        if access is None or not self.parallel:
+            return super().unroll(state, ops, access)
+        keys, values = ops.key.transpose(0, 1), ops.value.transpose(0, 1)
+        (steps, batch), queries = ops.reset.shape, ops.query.shape[2]
+        query = ops.query.transpose(0, 1).flatten(1, 2)
+        control = None if ops.read_control is None else ops.read_control.transpose(0, 1).flatten(1, 2)
+        one_trial = bool(ops.reset[0].all()) and not bool(ops.reset[1:].any()) and bool(ops.write_mask[1:].all())
+        if one_trial and len(ops.query_steps) == steps and queries == 1 and self.capacity >= steps - 1:
+            after = self._filled(state, keys, values)
+            mask, causal = None, True
+            valid = torch.ones(batch, steps - 1, dtype=torch.bool, device=query.device)
+            slots = Content(*self._detached(keys, values), valid)
+        else:
+            after, slots, mask = self._masked(state, ops, keys, values)
+            mask, causal = mask.repeat_interleave(queries, 1), False
+        content = with_learned(self, access, slots)
+        always = content.keys.shape[1] - slots.keys.shape[1]  # learned slots stand first
+        if mask is not None and always:
+            mask = F.pad(mask, (always, 0), value=True)
+        if not query.shape[1]:
+            return query.new_zeros(0, batch, queries, self.value_size), after
+        read = access(query, content, mask, control, causal=causal)
+        return read.value.unflatten(1, (-1, queries)).transpose(0, 1), after
+
+    def _masked(
+        self, state: EpisodicState, ops: MemoryOps, keys: Tensor, values: Tensor
+    ) -> tuple[EpisodicState, Content, Tensor]:
+        """The last state; old and new slots side by side; and which of them each step sees, ``[B, R, N]``."""
+        at, when, written = ops.write_steps, ops.query_steps, ops.write_mask
+        segment = ops.reset.long().cumsum(0)
+        writes = written.long().cumsum(0)
+        at_trial = torch.where(ops.reset, writes - written.long(), 0).cummax(0).values
+        rank = writes - at_trial + torch.where(segment == 0, state.writes, 0)
+        last = torch.where(written & (segment == segment[-1]), rank, 0)[at].t()
+        start = torch.where(segment[-1] == 0, state.writes, 0)
+        after = self._append(state, keys, values, last, start)
+        keys, values = self._detached(keys, values)
+        old = self.content(state)
+        place = torch.arange(old.keys.shape[1], device=keys.device)
+        count = state.writes[:, None]
+        old_rank = place + 1 + self.capacity * ((count - 1 - place).div(self.capacity, rounding_mode="floor"))
+        now_rank, now_segment = rank[when].t()[:, :, None], segment[when].t()[:, :, None]
+        sees_old = (now_segment == 0) & (now_rank - old_rank[:, None] < self.capacity)
+        sees_new = (
+            written[at].t()[:, None]
+            & (when[:, None] >= at)
+            & (segment[at].t()[:, None] == now_segment)
+            & (now_rank - rank[at].t()[:, None] < self.capacity)
+        )
+        slots = Content(
+            torch.cat([old.keys, keys], 1),
+            torch.cat([old.values, values], 1),
+            torch.cat([old.valid, torch.ones_like(written[at].t())], 1),
+        )
+        return after, slots, torch.cat([sees_old, sees_new], 2)
 
     def _slot_to_write(self, state: EpisodicState) -> Tensor:
         if self.options.replace == "oldest":
@@ -122,10 +218,12 @@ class Episodic(Store):
         grown = torch.nn.functional.pad(weights, (0, self.capacity - weights.shape[1]))
         return state._replace(usage=USAGE_DECAY * state.usage + grown)
 
-    def filled(self, state: EpisodicState, keys: Tensor, values: Tensor) -> EpisodicState:
+    def _detached(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        return (keys.detach(), values.detach()) if self.options.detach else (keys, values)
+
+    def _filled(self, state: EpisodicState, keys: Tensor, values: Tensor) -> EpisodicState:
         """The state after a trial that began afresh and wrote ``keys`` ``[B, N, K]`` and ``values``, N <= capacity."""
-        if self.options.detach:
-            keys, values = keys.detach(), values.detach()
+        keys, values = self._detached(keys, values)
         count = keys.shape[1]
         return state._replace(
             keys=torch.cat([keys, state.keys[:, count:]], 1),
@@ -133,19 +231,18 @@ class Episodic(Store):
             writes=torch.full_like(state.writes, count),
         )
 
-    def append(self, state: EpisodicState, keys: Tensor, values: Tensor, rank: Tensor, start: Tensor) -> EpisodicState:
-        """The state after a whole unroll, equal to writing slot by slot.
+    def _append(self, state: EpisodicState, keys: Tensor, values: Tensor, rank: Tensor, start: Tensor) -> EpisodicState:
+        """The state after many writes, equal to writing slot by slot.
 
         Args:
-            state: before the unroll.
+            state: before them.
             keys: ``[B, N, K]`` new slots in the order of writing.
             values: ``[B, N, V]``
             rank: ``[B, N]`` how many slots of the current trial the row has written with this one, counted from the
                 trial's beginning; 0 where it wrote none or where the slot belongs to a trial that has ended.
-            start: ``[B]`` writes that still counted when the unroll began (0 where a trial began within it).
+            start: ``[B]`` writes that still counted before them (0 where a trial began since).
         """
-        if self.options.detach:
-            keys, values = keys.detach(), values.detach()
+        keys, values = self._detached(keys, values)
         writes = torch.maximum(rank.amax(1), start) if rank.shape[1] else start
         kept = (rank > 0) & (rank > writes[:, None] - self.capacity)
         batch, slot = kept.nonzero(as_tuple=True)

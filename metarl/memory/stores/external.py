@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from metarl import tree
 from metarl.functional import kernels
-from metarl.memory.contract import Content, Moves, State, Store
+from metarl.memory.contract import Access, Content, MemoryOps, State, Store, by_step
 from metarl.types import Read
 
 WORD_LIMIT = 1e4
@@ -37,7 +37,7 @@ class ExternalOptions:
 
 
 Parts = dict[str, Tensor]
-"""What a head is told: the parts of its control, and the key that it looks for."""
+"""What controls a head: the named parts of its control, and the key that it looks for."""
 
 
 class Matrix(NamedTuple):
@@ -45,7 +45,7 @@ class Matrix(NamedTuple):
 
     words: Tensor
     """``[B, N, W]``"""
-    written: Tensor
+    write_weight: Tensor
     """``[B, N]`` sum of the weights with which each slot was written, without gradient."""
 
 
@@ -71,14 +71,12 @@ class Layout:
 class External(Store):
     """A matrix of words with a write head and ``read_heads`` read heads.
 
-    The key by which a read head looks is (query, 0) plus a part of its control, so that heads may differ and ask for
+    The key by which a read head looks is (query, 0) plus a part of its control, so that heads may differ and look for
     values, too. A write looks for (key, 0). A read of the empty memory is zeros.
 
     Subclasses give the layout of the write head's control and that of one read head's, with ``key`` among its parts,
-    and say what a head does with what it is told.
+    and say what a head does with it.
     """
-
-    has_native = True
 
     def __init__(self, key_size: int, value_size: int, options: ExternalOptions, write: Layout, read: Layout) -> None:
         super().__init__()
@@ -113,6 +111,10 @@ class External(Store):
     def _after_read(self, state: Any, weights: Tensor) -> State:
         """The state after one read with weights ``[B, H, N]``."""
 
+    def extra_repr(self) -> str:
+        """Its sizes."""
+        return f"slots={self.slots}, word_size={self.word_size}, read_heads={self.heads}"
+
     def empty(self, batch_size: int) -> Matrix:
         """A matrix of zeros: nothing is written."""
         return Matrix(torch.zeros(batch_size, self.slots, self.word_size), torch.zeros(batch_size, self.slots))
@@ -124,8 +126,8 @@ class External(Store):
 
     def content(self, state: Any) -> Content:
         """The slots that were written with a weight that counts."""
-        words, written = state.matrix
-        return Content(words[..., : self.key_size], words[..., self.key_size :], written > NOTICED)
+        words, weight = state.matrix
+        return Content(words[..., : self.key_size], words[..., self.key_size :], weight > NOTICED)
 
     def write(
         self,
@@ -147,29 +149,30 @@ class External(Store):
         value = torch.bmm(weights, state.matrix.words).reshape(*query.shape[:2], self.read_size)
         return Read(value, None), self._after_read(state, weights) if query.shape[1] == 1 else state
 
-    def unroll(self, state: Any, moves: Moves) -> tuple[Tensor, State]:
-        """See :meth:`metarl.memory.contract.Store.unroll`: steps, but what heads are told is computed beforehand."""
-        writes = _steps(self._write_head(moves.key, moves.value, moves.write_control, moves.written))
-        told = None if moves.read_control is None else moves.read_control[:, :, None]
-        reads = _steps(self._read_head(moves.query[:, :, None], told))
-        resets, some, every = moves.reset.any(1).tolist(), moves.written.any(1).tolist(), moves.written.all(1).tolist()
+    def unroll(self, state: Any, ops: MemoryOps, access: Access | None) -> tuple[Tensor, State]:
+        """See :meth:`metarl.memory.contract.Store.unroll`: steps, but all controls are computed beforehand."""
+        if access is not None or ops.query_mask is not None or ops.query.shape[2] != 1:
+            return super().unroll(state, ops, access)
+        writes = _steps(self._write_head(ops.key, ops.value, ops.write_control, ops.write_mask))
+        reads = _steps(self._read_head(ops.query, ops.read_control))
+        resets, some, full = (m.tolist() for m in (ops.reset.any(1), ops.write_mask.any(1), ops.write_mask.all(1)))
         values = []
         for t in range(len(resets)):
             if resets[t]:
-                state = self.reset(state, moves.reset[t])
+                state = self.reset(state, ops.reset[t])
             if some[t]:
-                state = self._put(state, writes[t], None if every[t] else moves.written[t], False)
+                state = self._put(state, writes[t], None if full[t] else ops.write_mask[t], False)
             weights = self._look(state, reads[t])
             values.append(torch.bmm(weights, state.matrix.words))
             state = self._after_read(state, weights)
-        return torch.stack(values).flatten(2), state
+        return torch.stack(values).flatten(2)[:, :, None], state
 
     def _lookup(self, address: Tensor) -> Tensor:
-        """The word ``[..., W]`` that asks for an address ``[..., K]`` whatever its value."""
+        """The word ``[..., W]`` that looks for an address ``[..., K]`` whatever its value."""
         return F.pad(address, (0, self.value_size))
 
     def _write_head(self, key: Tensor, value: Tensor, control: Tensor | None, rows: Tensor | None) -> Parts:
-        """What :meth:`_put` is told, from keys ``[..., K]``, values and controls of one step or of many."""
+        """What :meth:`_put` takes, from keys ``[..., K]``, values and controls of one step or of many."""
         if control is None:
             control = self.start_control().to(key).expand(*key.shape[:-1], -1)
         head = self._squash(self.write_layout.split(control[..., None, :]))
@@ -180,20 +183,20 @@ class External(Store):
         return head
 
     def _read_head(self, query: Tensor, control: Tensor | None) -> Parts:
-        """What :meth:`_look` is told, from queries ``[..., Q, K]`` and controls of one step or of many."""
+        """What :meth:`_look` takes, from queries ``[..., Q, K]`` and controls of one step or of many."""
         if control is None:
             control = self.start_read_control().to(query).expand(*query.shape[:-1], -1)
         head = self._squash(self.read_layout.split(control.unflatten(-1, (self.heads, -1)).flatten(-3, -2)))
-        asked = self._lookup(query)
+        words = self._lookup(query)
         if self.heads > 1:
-            asked = asked.repeat_interleave(self.heads, -2)
-        head["key"] = kernels.unit(asked + head["key"])
+            words = words.repeat_interleave(self.heads, -2)
+        head["key"] = kernels.unit(words + head["key"])
         return head
 
 
 def overwritten(matrix: Matrix, words: Tensor, weights: Tensor) -> Matrix:
     """The matrix with new words, after a write with ``weights`` ``[B, N]``."""
-    return Matrix(words, matrix.written + weights.detach())
+    return Matrix(words, matrix.write_weight + weights.detach())
 
 
 def in_rows(rows: Tensor | None, new: Tensor, old: Tensor) -> Tensor:
@@ -208,5 +211,4 @@ def only_rows(rows: Tensor | None, weights: Tensor) -> Tensor:
 
 def _steps(parts: Parts) -> list[Parts]:
     """Parts ``[T, ...]`` step by step."""
-    cut = [part.unbind(0) for part in parts.values()]
-    return [dict(zip(parts, step, strict=True)) for step in zip(*cut, strict=True)]
+    return [dict(zip(parts, step, strict=True)) for step in by_step(*parts.values())]

@@ -43,11 +43,15 @@ class KeyValue(Episodic):
                 "set learned to 1 or more and leave out capacity"
             )
         super().__init__(key_size, value_size, 1 if options.learned_only else trial_steps, options)
-        self.written = not options.learned_only
+        self.writable = not options.learned_only
         self.key_transform = _transform(options.key_transform, key_size)
         self.value_transform = _transform(options.value_transform, value_size)
         self.keys = nn.Parameter(torch.randn(options.learned, key_size))
         self.values = nn.Parameter(torch.randn(options.learned, value_size) / value_size**0.5)
+
+    def extra_repr(self) -> str:
+        """Its slots and options."""
+        return f"learned={len(self.keys)}, writable={self.writable}, {super().extra_repr()}"
 
     def transform_key(self, address: Tensor) -> Tensor:
         """See :meth:`metarl.memory.contract.Store.transform_key`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal, NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from annotated_types import Ge, Gt, Le
@@ -45,7 +45,6 @@ class Lifelong(Store):
     source's random noise on ages is left out.
     """
 
-    scope: ClassVar[Literal["trial", "lifelong"]] = "lifelong"
     keys: Tensor
     values: Tensor
     age: Tensor
@@ -56,6 +55,10 @@ class Lifelong(Store):
         self.register_buffer("keys", torch.zeros(options.slots, key_size))
         self.register_buffer("values", torch.zeros(options.slots, value_size))
         self.register_buffer("age", torch.full((options.slots,), -1))
+
+    def extra_repr(self) -> str:
+        """Its slots and options."""
+        return f"slots={self.options.slots}, hit={self.options.hit}"
 
     def initial_state(self, batch_size: int) -> LifelongState:
         """See :meth:`metarl.memory.contract.Store.initial_state`; what is kept for life, for each row."""
@@ -87,35 +90,35 @@ class Lifelong(Store):
         key = torch.where(hit[:, None], (old_key + key) / 2, key)
         value = torch.where(hit[:, None], (old_value + value) / 2, value)
         age = torch.where(state.age < 0, state.age, state.age + 1).index_put((batch, slot), state.age.new_zeros(()))
-        written = LifelongState(
+        after = LifelongState(
             state.keys.index_put((batch, slot), key), state.values.index_put((batch, slot), value), age
         )
-        return written if rows is None else tree.where(rows, written, state)
+        return after if rows is None else tree.where(rows, after, state)
 
     def content(self, state: LifelongState) -> Content:
         """See :meth:`metarl.memory.contract.Store.content`."""
         return Content(state.keys, state.values, state.age >= 0)
 
     @torch.no_grad()
-    def consolidate(self, keys: Tensor, values: Tensor) -> None:
-        """Keep ``keys`` ``[M, K]`` and ``values`` ``[M, V]`` for life, all at once.
+    def consolidate(self, key: Tensor, value: Tensor) -> None:
+        """Keep ``key`` ``[M, K]`` and ``value`` ``[M, V]`` for life, all at once.
 
         Hits of one slot are averaged into it together; misses take the slots that were never written, then the oldest,
         one each; of more misses than slots the last are kept.
         """
-        if not len(keys):
+        if not len(key):
             return
-        kept, held, age = (leaf.expand(len(keys), *leaf.shape) for leaf in (self.keys, self.values, self.age))
-        slot, hit = self._hit(kept, held, age, keys, values)
+        keys, values, age = (leaf.expand(len(key), *leaf.shape) for leaf in (self.keys, self.values, self.age))
+        slot, hit = self._hit(keys, values, age, key, value)
         self.age += (self.age >= 0).to(self.age.dtype)
         times = 1 + torch.bincount(slot[hit], minlength=len(self.age))[:, None]
-        for buffer, new in ((self.keys, keys), (self.values, values)):
+        for buffer, new in ((self.keys, key), (self.values, value)):
             buffer.copy_(buffer.index_add(0, slot[hit], new[hit]) / times)
         self.age[slot[hit]] = 0
         missed = (~hit).nonzero().flatten()[-len(self.age) :]
         rank = torch.where(self.age < 0, torch.iinfo(self.age.dtype).max, self.age)
         taken = rank.argsort(descending=True, stable=True)[: len(missed)]
-        self.keys[taken], self.values[taken], self.age[taken] = keys[missed], values[missed], 0
+        self.keys[taken], self.values[taken], self.age[taken] = key[missed], value[missed], 0
 
     def _hit(self, keys: Tensor, values: Tensor, age: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """The first slot ``[B]`` that agrees with key and value, and whether there is one."""

@@ -56,8 +56,6 @@ class NeuralMemory(Store):
     It steps through time: each gradient depends on the weights that the one before has left.
     """
 
-    has_slots = False
-    has_native = True
     control_size = 3
 
     def __init__(self, key_size: int, value_size: int, trial_steps: int | None, options: NeuralOptions) -> None:
@@ -68,6 +66,10 @@ class NeuralMemory(Store):
         inner = nn.init.orthogonal_(torch.empty(key_size, options.hidden_size))
         self.inner = nn.Parameter(inner * max(key_size, options.hidden_size) ** 0.5)
         self.outer = nn.Parameter(torch.zeros(options.hidden_size, value_size))
+
+    def extra_repr(self) -> str:
+        """Its sizes."""
+        return f"key_size={self.key_size}, value_size={self.value_size}, hidden_size={self.inner.shape[1]}"
 
     def initial_state(self, batch_size: int) -> NeuralState:
         """See :meth:`metarl.memory.contract.Store.initial_state`."""
@@ -102,18 +104,18 @@ class NeuralMemory(Store):
         length = 1.0 + hidden.square().sum(-1) + back.square().sum(-1) / squared
 
         rate, momentum, forget = control.to(dtype).sigmoid().unbind(-1)
-        step, written = -rate / length, torch.ones_like(rate)
+        step, weight = -rate / length, torch.ones_like(rate)
         if rows is not None:
-            others, written = ~rows, rows.to(dtype)
+            others, weight = ~rows, rows.to(dtype)
             step, momentum, forget = (
                 x.masked_fill(others, kept) for x, kept in ((step, 0.0), (momentum, 1.0), (forget, 0.0))
             )
-        scalars = (momentum[:, None, None], forget[:, None, None], written[:, None, None])
+        scalars = (momentum[:, None, None], forget[:, None, None], weight[:, None, None])
         donate = donate and not torch.is_grad_enabled()  # autograd may need the weights as they were
-        inner, inner_momentum = descend(
+        inner, inner_momentum = momentum_step(
             state.inner, state.inner_momentum, self.inner, key, step[:, None] * back, *scalars, donate
         )
-        outer, outer_momentum = descend(
+        outer, outer_momentum = momentum_step(
             state.outer, state.outer_momentum, self.outer, hidden, step[:, None] * error, *scalars, donate
         )
         return NeuralState(inner, outer, inner_momentum, outer_momentum)
@@ -140,7 +142,7 @@ def bounded(value: Tensor) -> Tensor:
     return value * torch.rsqrt((value * value).mean(-1, keepdim=True) + scale.reciprocal().square())
 
 
-def descend(
+def momentum_step(
     change: Tensor,
     momentum: Tensor,
     initial: Tensor,
@@ -148,7 +150,7 @@ def descend(
     errors: Tensor,
     keep: Tensor,
     forget: Tensor,
-    written: Tensor,
+    write_weight: Tensor,
     donate: bool,
 ) -> tuple[Tensor, Tensor]:
     """One layer's step (Behrouz et al. 2024, eq. 13-14) on weights that are ``initial`` + ``change``.
@@ -161,7 +163,7 @@ def descend(
         errors: ``[B, O]``; ``inputs`` times ``errors`` is what the gradient adds to S.
         keep: eta ``[B, 1, 1]``
         forget: alpha ``[B, 1, 1]``
-        written: 1 in the rows that are written, else 0; ``[B, 1, 1]``.
+        write_weight: 1 in the rows that are written, else 0; ``[B, 1, 1]``.
         donate: reuse the buffers of ``change`` and ``momentum``; without gradients only.
 
     Returns:
@@ -170,4 +172,4 @@ def descend(
     momentum = momentum.mul_(keep) if donate else momentum * keep
     momentum = momentum.baddbmm_(inputs[:, :, None], errors[:, None])
     change = (change.lerp_ if donate else change.lerp)(-initial, forget)  # (1 - alpha) (W_0 + change) - W_0
-    return change.addcmul_(momentum, written), momentum
+    return change.addcmul_(momentum, write_weight), momentum

@@ -80,14 +80,14 @@ class NTM(External):
         return head.repeat(self.heads)
 
     def _squash(self, parts: Parts) -> Parts:
-        told = dict(parts)
-        told["strength"] = fx.bounded(parts["strength"], fx.STRENGTH_LIMIT)
-        told["gate"] = torch.sigmoid(parts["gate"])
-        told["shift"] = torch.softmax(parts["shift"], -1)
-        told["sharpness"] = 1.0 + fx.bounded(parts["sharpness"], fx.SHARPNESS_LIMIT)
+        squashed = dict(parts)
+        squashed["strength"] = fx.bounded(parts["strength"], fx.STRENGTH_LIMIT)
+        squashed["gate"] = torch.sigmoid(parts["gate"])
+        squashed["shift"] = torch.softmax(parts["shift"], -1)
+        squashed["sharpness"] = 1.0 + fx.bounded(parts["sharpness"], fx.SHARPNESS_LIMIT)
         if "erase" in parts:
-            told["erase"] = torch.sigmoid(parts["erase"])
-        return told
+            squashed["erase"] = torch.sigmoid(parts["erase"])
+        return squashed
 
     def _put(self, state: NTMState, head: Parts, rows: Tensor | None, in_place: bool) -> NTMState:
         found = self._address(state.matrix, head, state.write_weights[:, None]).squeeze(1)

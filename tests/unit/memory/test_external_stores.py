@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 import torch
+from stream_ops import every_step
 from torch import Tensor
 
 from metarl import tree
 from metarl.functional.kernels import unit
-from metarl.memory.contract import Moves, State
+from metarl.memory.contract import MemoryOps, State
 from metarl.memory.stores.dnc import DNC, DNCOptions
 from metarl.memory.stores.external import External
 from metarl.memory.stores.lrua import LRUA, LRUAOptions
@@ -32,10 +33,10 @@ def draw(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tens
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
-def course(store: External, steps: int, batch: int = BATCH, seed: int = 0, spread: float = 1.0) -> Moves:
+def random_ops(store: External, steps: int, batch: int = BATCH, seed: int = 0, spread: float = 1.0) -> MemoryOps:
     """Random writes and reads with controls around those of the start; some rows are not written or begin anew."""
     drawn = torch.rand(2, steps, batch, generator=torch.Generator().manual_seed(seed))
-    return Moves(
+    return every_step(
         drawn[0] < 0.1,
         drawn[1] < 0.7,
         draw(steps, batch, store.key_size, seed=seed),
@@ -48,20 +49,20 @@ def course(store: External, steps: int, batch: int = BATCH, seed: int = 0, sprea
 
 def written(store: External, steps: int = 4, batch: int = BATCH) -> Any:
     """A state after some steps."""
-    return store.unroll(store.initial_state(batch), course(store, steps, batch))[1]
+    return store.unroll(store.initial_state(batch), random_ops(store, steps, batch), None)[1]
 
 
-def one_step(store: External, state: State, moves: Moves, t: int, **how: bool) -> tuple[Tensor, State]:
-    assert moves.write_control is not None
-    assert moves.read_control is not None
-    state = store.reset(state, moves.reset[t], **how)
-    rows = moves.written[t]
-    state = store.write(state, moves.key[t], moves.value[t], moves.write_control[t], rows=rows, **how)
-    read, state = store.read(state, moves.query[t][:, None], moves.read_control[t][:, None])
+def one_step(store: External, state: State, ops: MemoryOps, t: int, **how: bool) -> tuple[Tensor, State]:
+    assert ops.write_control is not None
+    assert ops.read_control is not None
+    state = store.reset(state, ops.reset[t], **how)
+    rows = ops.write_mask[t]
+    state = store.write(state, ops.key[t], ops.value[t], ops.write_control[t], rows=rows, **how)
+    read, state = store.read(state, ops.query[t], ops.read_control[t])
     return read.value[:, 0], state
 
 
-def told(store: External, reading: bool = False, **parts: float | list[float]) -> Tensor:
+def control_of(store: External, reading: bool = False, **parts: float | list[float]) -> Tensor:
     """The control of the start with some parts set by hand, ``[1, ...]``."""
     layout, start = (
         (store.read_layout, store.start_read_control()) if reading else (store.write_layout, store.start_control())
@@ -126,16 +127,16 @@ def test_an_access_sees_keys_and_values_of_the_slots_that_were_written(kind: str
 @HEADS
 def test_an_unroll_equals_stepping_also_with_buffers_given_away(kind: str, heads: int) -> None:
     store = build(kind, heads=heads)
-    moves = course(store, 12)
+    ops = random_ops(store, 12)
     first = store.initial_state(BATCH)
-    reads, last = store.unroll(first, moves)
-    assert reads.shape == (12, BATCH, store.read_size)
+    reads, last = store.unroll(first, ops, None)
+    assert reads.shape == (12, BATCH, 1, store.read_size)
     stepped, given, kept = first, tree.map_tensors(Tensor.clone, first), tree.map_tensors(Tensor.clone, first)
     for t in range(12):
-        read, stepped = one_step(store, stepped, moves, t)
+        read, stepped = one_step(store, stepped, ops, t)
         with torch.no_grad():
-            _, given = one_step(store, given, moves, t, donate=True)
-        torch.testing.assert_close(read, reads[t], rtol=1e-5, atol=1e-5)
+            _, given = one_step(store, given, ops, t, donate=True)
+        torch.testing.assert_close(read, reads[t, :, 0], rtol=1e-5, atol=1e-5)
         assert_same(given, stepped, exactly=True)
     assert_same(stepped, last)
     assert_same(first, kept, exactly=True)
@@ -146,17 +147,19 @@ def test_the_gradients_of_an_unroll_equal_those_of_stepping(kind: str) -> None:
     store = build(kind)
     gradients = []
     for unrolled in (True, False):
-        moves = Moves(*(m.requires_grad_() if m is not None and m.is_floating_point() else m for m in course(store, 8)))
+        ops = MemoryOps(
+            *(m.requires_grad_() if m is not None and m.is_floating_point() else m for m in random_ops(store, 8))
+        )
         state = store.initial_state(BATCH)
         if unrolled:
-            reads = store.unroll(state, moves)[0]
+            reads = store.unroll(state, ops, None)[0][:, :, 0]
         else:
             each = []
             for t in range(8):
-                read, state = one_step(store, state, moves, t)
+                read, state = one_step(store, state, ops, t)
                 each.append(read)
             reads = torch.stack(each)
-        inputs = [m for m in moves if m is not None and m.requires_grad]
+        inputs = [m for m in ops if m is not None and m.requires_grad]
         gradients.append(torch.autograd.grad(reads.square().sum(), inputs))
     for ours, theirs in zip(*gradients, strict=True):
         assert ours.abs().sum() > 0
@@ -207,10 +210,10 @@ def test_queries_side_by_side_are_asked_one_by_one_of_the_same_state(kind: str, 
 @HEADS
 def test_weights_sum_to_one_at_most_and_usage_keeps_its_bounds(kind: str, heads: int) -> None:
     store = build(kind, heads=heads)
-    moves = course(store, 60, spread=5.0)
+    ops = random_ops(store, 60, spread=5.0)
     state: Any = store.initial_state(BATCH)
     for t in range(60):
-        _, state = one_step(store, state, moves, t)
+        _, state = one_step(store, state, ops, t)
         for name in {"write_weights", "read_weights", "precedence"} & set(state._fields):
             weights = getattr(state, name)
             assert (weights >= 0).all()
@@ -241,7 +244,7 @@ def test_a_read_head_of_the_ntm_can_follow_the_tape_without_a_key() -> None:
     words = draw(5, 1, KEY + VALUE)
     for word in words:
         state = store.write(state, word[:, :KEY], word[:, KEY:])
-    onwards = told(store, reading=True, gate=-10.0, shift=[0.0, 0.0, 9.0], sharpness=5.0)
+    onwards = control_of(store, reading=True, gate=-10.0, shift=[0.0, 0.0, 9.0], sharpness=5.0)
     for word in words:
         read, state = store.read(state, torch.zeros(1, 1, KEY), onwards[:, None])
         torch.testing.assert_close(read.value[0], word, rtol=0.05, atol=0.05)
@@ -254,7 +257,7 @@ def test_a_head_may_ask_for_a_value() -> None:
     for key, value in zip(keys, values, strict=True):
         state = store.write(state, key[None], value[None])
     for key, value in zip(keys, values, strict=True):
-        asking = told(store, reading=True, key=[0.0] * 4 + value.tolist(), strength=30.0)
+        asking = control_of(store, reading=True, key=[0.0] * 4 + value.tolist(), strength=30.0)
         read, _ = store.read(state, torch.zeros(1, 1, 4), asking[:, None])
         assert read.value[0, 0, :4].argmax() == key.argmax()
 
@@ -264,7 +267,7 @@ def test_lrua_empties_the_least_used_slot_before_it_writes() -> None:
     state = store.initial_state(1)._replace(usage=torch.tensor([[3.0, 1.0, 2.0]]))
     state = state._replace(matrix=state.matrix._replace(words=draw(1, 3, KEY + VALUE)))
     key, value = draw(1, KEY, seed=1), draw(1, VALUE, seed=2)
-    after = store.write(state, key, value, told(store, alpha=0.0))
+    after = store.write(state, key, value, control_of(store, alpha=0.0))
     half = torch.cat([key, value], -1) / 2  # the other half would have gone to what was read last
     torch.testing.assert_close(after.matrix.words[:, 1], half)
     assert torch.equal(after.matrix.words[:, [0, 2]], state.matrix.words[:, [0, 2]])
@@ -275,7 +278,7 @@ def test_lrua_can_write_to_what_was_read_last() -> None:
     store = build("lrua")
     state = written(store, batch=1)._replace(read_weights=torch.eye(SLOTS)[None, 3:4])
     key, value = draw(1, KEY), draw(1, VALUE)
-    after = store.write(state, key, value, told(store, alpha=20.0))
+    after = store.write(state, key, value, control_of(store, alpha=20.0))
     grown = state.matrix.words[:, 3] + torch.cat([key, value], -1)
     torch.testing.assert_close(after.matrix.words[:, 3], grown)
 
@@ -287,7 +290,7 @@ def test_lrua_spares_what_is_read_when_it_is_full() -> None:
     for item in range(4):
         state = store.write(state, keys[item : item + 1], keys[item : item + 1])
     for _ in range(3):
-        _, state = store.read(state, 3 * keys[None, :1], told(store, reading=True, strength=40.0)[:, None])
+        _, state = store.read(state, 3 * keys[None, :1], control_of(store, reading=True, strength=40.0)[:, None])
     state = store.write(state, keys[5:6], keys[5:6])
     held = state.matrix.words[0, :, :8].argmax(-1).tolist()
     assert held == [0, 5, 2, 3]
@@ -326,9 +329,9 @@ def test_a_free_gate_of_the_dnc_gives_the_slot_that_was_read_to_the_next_write()
     state = store.initial_state(1)
     for item in range(4):
         state = store.write(state, keys[item : item + 1], keys[item : item + 1])
-    _, state = store.read(state, keys[None, 2:3], told(store, reading=True, strength=50.0)[:, None])
+    _, state = store.read(state, keys[None, 2:3], control_of(store, reading=True, strength=50.0)[:, None])
     kept = store.write(state, keys[5:6], keys[5:6])
-    freed = store.write(state, keys[5:6], keys[5:6], told(store, free_gates=10.0))
+    freed = store.write(state, keys[5:6], keys[5:6], control_of(store, free_gates=10.0))
     assert sorted(kept.matrix.words[0, :, :8].argmax(-1).tolist()) == [0, 1, 2, 3]
     assert sorted(freed.matrix.words[0, :, :8].argmax(-1).tolist()) == [0, 1, 3, 5]
 
@@ -340,9 +343,9 @@ def test_the_links_of_the_dnc_lead_to_what_was_written_next_and_before(mode: lis
     state = store.initial_state(1)
     for item in range(6):
         state = store.write(state, keys[item : item + 1], keys[item : item + 1])
-    _, state = store.read(state, keys[None, 3:4], told(store, reading=True, strength=50.0)[:, None])
+    _, state = store.read(state, keys[None, 3:4], control_of(store, reading=True, strength=50.0)[:, None])
     for expected in (3 + by, 3 + 2 * by):
-        read, state = store.read(state, torch.zeros(1, 1, 8), told(store, reading=True, mode=mode)[:, None])
+        read, state = store.read(state, torch.zeros(1, 1, 8), control_of(store, reading=True, mode=mode)[:, None])
         assert read.value[0, 0, 8:].argmax() == expected
 
 
@@ -368,11 +371,11 @@ def test_ten_thousand_extreme_inputs_give_finite_reads_and_gradients(
     )
     equal = torch.where(torch.rand(steps, rows, 1, generator=torch.Generator().manual_seed(9)) < 0.5, key[:1], key)
     state = tree.map_tensors(lambda leaf: leaf.to(dtype), store.initial_state(rows))
-    moves = Moves(
+    ops = every_step(
         torch.zeros(steps, rows, dtype=torch.bool), torch.ones(steps, rows, dtype=torch.bool),
         equal, value, control, query, asked,
     )  # fmt: skip
-    reads, last = store.unroll(state, moves)
+    reads, last = store.unroll(state, ops, None)
     assert reads.dtype == dtype
     assert reads.isfinite().all()
     assert all(leaf.isfinite().all() for leaf in tree.leaves(last))
@@ -386,13 +389,14 @@ def test_ten_thousand_extreme_inputs_give_finite_reads_and_gradients(
 @HEADS
 def test_gradients_are_exact(kind: str, heads: int) -> None:
     store = build(kind, key=2, value=1, slots=3, heads=heads)
-    moves = Moves(*(m.double() if m is not None and m.is_floating_point() else m for m in course(store, 4, 2)))
+    ops = MemoryOps(*(m.double() if m is not None and m.is_floating_point() else m for m in random_ops(store, 4, 2)))
     state = tree.map_tensors(Tensor.double, store.initial_state(2))
 
     def reads(*inputs: Tensor) -> Tensor:
-        return store.unroll(state, Moves(moves.reset, moves.written, *inputs))[0]
+        return store.unroll(state, ops._replace(**dict(zip(names, inputs, strict=True))), None)[0]
 
-    inputs = [m.requires_grad_() for m in moves[2:] if m is not None]
+    names = ("key", "value", "write_control", "query", "read_control")
+    inputs = [getattr(ops, name).requires_grad_() for name in names]
     assert torch.autograd.gradcheck(reads, inputs)
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
+from stream_ops import every_step
 from torch import Tensor
 
 from metarl import tree
 from metarl.functional.kernels import unit
-from metarl.memory.contract import Moves, Store
+from metarl.memory.contract import MemoryOps, Store
 from metarl.memory.stores.delta import DeltaRule, DeltaRuleOptions
 from metarl.memory.stores.neural import NeuralMemory, NeuralOptions, bounded
 
@@ -37,25 +40,25 @@ def draw(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def moves(store: Store, dtype: torch.dtype, seed: int = 0) -> Moves:
-    """A ragged course: rows reset and write at their own times; one resets at every step, one never writes."""
+def random_ops(store: Store, dtype: torch.dtype, seed: int = 0) -> MemoryOps:
+    """A ragged stream: rows reset and write at their own times; one resets at every step, one never writes."""
     generator = torch.Generator().manual_seed(seed)
     reset = torch.rand(STEPS, BATCH, generator=generator) < 0.1
     written = torch.rand(STEPS, BATCH, generator=generator) < 0.7
     reset[:, 0], written[:, 1] = True, False
     x = torch.randn(STEPS, BATCH, 2 * KEY + VALUE + store.control_size, generator=generator, dtype=torch.float64)
     key, value, query, control = x.to(dtype).split([KEY, VALUE, KEY, store.control_size], -1)
-    return Moves(reset, written, key, value, control + store.start_control().to(dtype) / 2, query, None)
+    return every_step(reset, written, key, value, control + store.start_control().to(dtype) / 2, query)
 
 
-def stepped(store: Store, state, course: Moves):
+def stepped(store: Store, state, ops: MemoryOps):
     reads = []
-    for t in range(len(course.reset)):
-        state = store.reset(state, course.reset[t])
-        assert course.write_control is not None
-        state = store.write(state, course.key[t], course.value[t], course.write_control[t], rows=course.written[t])
-        read, state = store.read(state, course.query[t][:, None])
-        reads.append(read.value[:, 0])
+    for t in range(len(ops.reset)):
+        state = store.reset(state, ops.reset[t])
+        assert ops.write_control is not None
+        state = store.write(state, ops.key[t], ops.value[t], ops.write_control[t], rows=ops.write_mask[t])
+        read, state = store.read(state, ops.query[t])
+        reads.append(read.value)
     return torch.stack(reads), state
 
 
@@ -74,11 +77,11 @@ def filled(store: Store, dtype: torch.dtype = torch.float32):
 def test_unroll_equals_steps_forward_and_backward(name: str, dtype: torch.dtype, tolerance: float) -> None:
     store = make(name).to(dtype)
     start, results = filled(store, dtype), []
-    for run in (lambda *x: stepped(store, *x), store.unroll):
+    for run in (partial(stepped, store), partial(store.unroll, access=None)):
         state = tree.map_tensors(lambda leaf: leaf.clone().requires_grad_(), start)
-        course = moves(store, dtype)
-        wanted = [x.requires_grad_() for x in (course.key, course.value, course.write_control, course.query)]
-        reads, last = run(state, course._replace(key=wanted[0], value=wanted[1], query=wanted[3]))
+        ops = random_ops(store, dtype)
+        wanted = [x.requires_grad_() for x in (ops.key, ops.value, ops.write_control, ops.query)]
+        reads, last = run(state, ops=ops._replace(key=wanted[0], value=wanted[1], query=wanted[3]))
         loss = (reads * torch.linspace(-1, 1, reads.numel(), dtype=dtype).view_as(reads)).sum()
         loss = loss + sum(leaf.square().sum() for leaf in tree.leaves(last))
         grads = torch.autograd.grad(loss, [*wanted, *tree.leaves(state)])
@@ -206,7 +209,7 @@ def test_reading_an_empty_neural_memory_asks_the_learned_network_alone() -> None
         torch.testing.assert_close(store.read(empty, query)[0].value, expected)
 
 
-class Course(torch.nn.Module):
+class WriteAndRead(torch.nn.Module):
     """Three writes and a read, as a function of the store's parameters too."""
 
     def __init__(self, store: Store) -> None:
@@ -222,14 +225,14 @@ class Course(torch.nn.Module):
 
 @EVERY
 def test_gradients_to_second_order(name: str) -> None:
-    course = Course(make(name)).double()
-    parameters = {n: (p.detach() + 0.1).requires_grad_() for n, p in course.named_parameters()}
-    shapes = [(3, 2, KEY), (3, 2, VALUE), (3, 2, course.store.control_size), (2, 1, KEY)]
+    model = WriteAndRead(make(name)).double()
+    parameters = {n: (p.detach() + 0.1).requires_grad_() for n, p in model.named_parameters()}
+    shapes = [(3, 2, KEY), (3, 2, VALUE), (3, 2, model.store.control_size), (2, 1, KEY)]
     inputs = [draw(*shape, seed=i).double().requires_grad_() for i, shape in enumerate(shapes)]
 
     def run(*given: Tensor) -> Tensor:
         weights = dict(zip(parameters, given[len(inputs) :], strict=True))
-        return torch.func.functional_call(course, weights, given[: len(inputs)])
+        return torch.func.functional_call(model, weights, given[: len(inputs)])
 
     assert torch.autograd.gradcheck(run, [*inputs, *parameters.values()])
     assert torch.autograd.gradgradcheck(run, [*inputs, *parameters.values()])
@@ -273,13 +276,9 @@ def test_ten_thousand_extreme_inputs_stay_finite(name: str, dtype: torch.dtype) 
     key, query, value = extreme(steps, batch, KEY), extreme(steps, batch, KEY), extreme(steps, batch, VALUE)
     control = extreme(steps, batch, store.control_size)
     reset, written = torch.rand(2, steps, batch, generator=generator).unbind(0)
-    course = Moves(reset < 0.2, written < 0.8, key, value, control, query, None)
+    ops = every_step(reset < 0.2, written < 0.8, key, value, control, query)
     state = to(store.initial_state(batch), dtype)
-    runs = [stepped(store, state, course), store.unroll(state, course)]
-    for result in runs:
-        if result is None:
-            continue
-        reads, last = result
+    for reads, last in (stepped(store, state, ops), store.unroll(state, ops, None)):
         assert reads.dtype == dtype
         assert reads.isfinite().all()
         assert all(leaf.isfinite().all() for leaf in tree.leaves(last))

@@ -181,12 +181,16 @@ def test_a_single_choice_that_is_left_is_certain() -> None:
     assert head.entropy(parameters).tolist() == [0.0]
 
 
-def test_rows_without_a_choice_are_stuck() -> None:
-    assert make(DISCRETE).stuck(np.array([[0, 0, 0, 0], [0, 0, 1, 0], [1, 1, 1, 1]])).tolist() == [True, False, False]
+def test_rows_without_a_valid_action_are_found() -> None:
+    assert make(DISCRETE).no_valid_action(np.array([[0, 0, 0, 0], [0, 0, 1, 0], [1, 1, 1, 1]])).tolist() == [
+        True,
+        False,
+        False,
+    ]
     mask = np.ones((4, 9), np.float32)
     mask[0, :3] = mask[1, 3] = mask[2, 3:5] = 0
     mask[3, [0, 1, 3, 5, 6, 7]] = 0
-    assert make(PARTS).stuck(mask).tolist() == [True, False, True, False]
+    assert make(PARTS).no_valid_action(mask).tolist() == [True, False, True, False]
 
 
 # Gaussian
@@ -282,4 +286,4 @@ def test_a_box_takes_no_mask() -> None:
     with pytest.raises(TypeError, match="actions of a Box cannot be masked"):
         head(inputs(2), torch.ones(2, 4))
     with pytest.raises(TypeError, match="a GaussianHead takes no mask"):
-        head.stuck(np.ones((2, 4)))
+        head.no_valid_action(np.ones((2, 4)))

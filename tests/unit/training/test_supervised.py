@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from metarl.data.recall import RepeatFirst, Sequences
 from metarl.memory.contract import MemoryCore, State
-from metarl.nets.sequence import SequenceClassifier, asked_accuracy, asked_loss
+from metarl.nets.sequence import SequenceClassifier, query_accuracy, query_loss
 from metarl.training.supervised import SupervisedOptions, Trained, Validation, fit
 from metarl.types import Boundary, CoreInput, NonFiniteError
 
@@ -309,7 +309,7 @@ def tensors(drawn: Sequences) -> tuple[CoreInput, Tensor, Tensor, Tensor]:
 
 def sequence_loss(model: SequenceClassifier, drawn: Sequences) -> Tensor:
     x, begin, target, asked = tensors(drawn)
-    return asked_loss(model(x, begin), target, asked)
+    return query_loss(model(x, begin), target, asked)
 
 
 TASK = RepeatFirst(length=3, alphabet=3)
@@ -323,7 +323,7 @@ def test_a_core_learns_to_recall() -> None:
     held_out = tensors(next(TASK.batches("validation", 500)))
 
     def validate(model: SequenceClassifier) -> float:
-        return float(asked_accuracy(model(*held_out[:2]), *held_out[2:]))
+        return float(query_accuracy(model(*held_out[:2]), *held_out[2:]))
 
     model = classifier()
     before = validate(model)
@@ -360,10 +360,10 @@ def test_only_steps_that_are_asked_count() -> None:
     asked = torch.zeros(4, 3, dtype=torch.bool)
     asked[2, 1] = asked[3, 0] = True
     target[2, 1], target[3, 0] = int(logits[2, 1].argmax()), int(logits[3, 0].argmin())
-    loss = asked_loss(logits, target, asked)
+    loss = query_loss(logits, target, asked)
     rows = logits[[2, 3], [1, 0]].log_softmax(-1)
     assert torch.isclose(loss, -(rows[0].max() + rows[1].min()) / 2)
     loss.backward()
     assert logits.grad is not None
     assert (logits.grad.abs().sum(-1) > 0).equal(asked)
-    assert float(asked_accuracy(logits, target, asked)) == 0.5
+    assert float(query_accuracy(logits, target, asked)) == 0.5
