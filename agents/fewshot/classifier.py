@@ -129,7 +129,7 @@ class FewShotClassifier(ExampleLearner):
         """See :meth:`metarl.agents.fewshot.learner.FewShotLearner.embed`; None with the norm of episodes."""
         if self.encoder_options.norm == "batch":
             return None
-        return self._embed(self._examples(torch.as_tensor(x)[None], "x"))[0]
+        return self._embed(self._examples(torch.as_tensor(x, device=self.device)[None], "x"))[0]
 
     def classify(self, support: Tensor | Array, support_y: Tensor | Array, queries: Tensor | Array) -> Tensor:
         """See :meth:`metarl.agents.fewshot.learner.FewShotLearner.classify`."""

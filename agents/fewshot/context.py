@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from metarl.memory.options import MemoryOptions
-from metarl.memory.precision import cast_like
+from metarl.memory.precision import cast_like, in_own_precision
 from metarl.memory.registry import build_memory
 
 Context = Literal["none", "full", "slots"]
@@ -50,6 +50,7 @@ class FullContext(nn.Module):
         options = MemoryOptions(access_options={"empty_slot": False})
         self.memory = build_memory(options, size, size, longest, project=False)
 
+    @in_own_precision
     def forward(self, support: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
         """``[B, S, E]`` and ``[B, Q, E]`` to the same; no query sees another."""
         ahead, back = self.both_ways(support)[0].chunk(2, -1)

@@ -115,7 +115,7 @@ class StreamClassifier(ExampleLearner):
             raise ValueError("a learner of labels of letters has no logits of classes; use stream_logits")
         support = self._shown(support_x, "support_x")
         queries = self._queries(query_x, support)
-        labels = self._labels(torch.as_tensor(support_y)[..., None], tuple(support.shape[:2]))
+        labels = self._labels(torch.as_tensor(support_y, device=self.device)[..., None], tuple(support.shape[:2]))
         count = queries.shape[1]
         known, new = self._embed(support), self._embed(queries)
         _, state = self.core.unroll(*self._stream(known, labels))
