@@ -27,8 +27,8 @@ format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-results: install  ## the tables of docs/results.md from docs/results/*.json
-	$(BIN)/python -m metarl.report.results docs
+results: install  ## the tables of docs from docs/results/*.json
+	PYTHONPATH=scripts $(BIN)/python -m results docs
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

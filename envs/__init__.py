@@ -5,7 +5,6 @@ from __future__ import annotations
 if __name__ != "metarl.envs":
     raise ImportError(f"the environments are imported as metarl.envs, not {__name__!r}: import metarl.envs")
 
-import difflib
 from typing import TYPE_CHECKING, Any
 
 from metarl.envs.table import FAMILIES, register_all
@@ -32,9 +31,10 @@ def distribution(id: str, **options: Any) -> TaskDistribution:
         ValueError: an unknown id or option, or a bad value.
     """
     if id not in FAMILIES:
-        close = difflib.get_close_matches(id, FAMILIES, 1)
-        hint = f"; did you mean {close[0]!r}?" if close else "."
-        raise ValueError(f"unknown environment id {id!r}{hint} The ids are {', '.join(ids())}")
+        from metarl.config import InputError, did_you_mean, one_of
+
+        problem, remedy = f"unknown environment id {id!r}", did_you_mean(id, FAMILIES)
+        raise InputError(problem, key="id", given=id, expected=one_of(ids()), remedy=remedy)
     from metarl.tasks.trial.env import build
 
     return build(FAMILIES[id], options)

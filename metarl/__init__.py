@@ -10,8 +10,11 @@ from metarl.envs.table import register_all
 if TYPE_CHECKING:
     from metarl.agents.fewshot import FewShotClassifier
     from metarl.agents.rl2 import RL2PPO
+    from metarl.experiments.rl.evaluate import evaluate
+    from metarl.experiments.run import open_run, train
     from metarl.memory.options import MemoryOptions
     from metarl.tasks.family.distribution import TaskDistribution
+    from metarl.tasks.family.env_family import from_env
     from metarl.tasks.family.ranges import Choice, Integers, LogUniform, Normal, Uniform
     from metarl.tasks.trial.env import TrialEnv
     from metarl.tasks.vector.env import TrialVectorEnv
@@ -30,6 +33,10 @@ __all__ = [
     "TrialEnv",
     "TrialVectorEnv",
     "Uniform",
+    "evaluate",
+    "from_env",
+    "open_run",
+    "train",
 ]
 
 __version__ = "0.1.0"
@@ -44,6 +51,10 @@ _HOMES = {
     "TaskDistribution": "metarl.tasks.family.distribution",
     "TrialEnv": "metarl.tasks.trial.env",
     "TrialVectorEnv": "metarl.tasks.vector.env",
+    "evaluate": "metarl.experiments.rl.evaluate",
+    "from_env": "metarl.tasks.family.env_family",
+    "open_run": "metarl.experiments.run",
+    "train": "metarl.experiments.run",
 }
 
 

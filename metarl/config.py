@@ -1,7 +1,7 @@
 """Typed options from plain data: TOML in, frozen dataclasses out, one line of error when something does not fit.
 
-Options are standard dataclasses that lie beside what they configure. Types are taken as written: an integer passes
-for a float, nothing else is converted. Constraints are ``Annotated[int, annotated_types.Ge(1)]``, choices ``Literal``.
+Options are standard dataclasses that lie beside what they configure. Types are strict: an integer passes for a float,
+nothing else is converted. Constraints are ``Annotated[int, annotated_types.Ge(1)]``, choices ``Literal``.
 """
 
 from __future__ import annotations
@@ -11,13 +11,11 @@ import difflib
 import json
 import math
 import tomllib
-import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
-
-import pydantic
+from types import UnionType
+from typing import Any, Self, TypeVar
 
 Options = TypeVar("Options")
 Key = tuple[str, ...]
@@ -33,13 +31,59 @@ _WORDS = {
     "a valid list": "a list",
     "an object": "a table of keys",
 }
+_NOT_GIVEN: Any = object()
 
 
-class ConfigError(ValueError):
-    """Options that do not fit; the message is one line: the key, what was given, what is expected."""
+class InputError(ValueError):
+    """Something that the user gave does not fit. The message is one line, made of the fields:
 
-    def __init__(self, message: str):
-        super().__init__(" ".join(message.split()))
+    ``WHERE: KEY is GIVEN, expected EXPECTED; REMEDY``
+
+    Args:
+        problem: a sentence for what is wrong, where ``KEY is GIVEN`` (or ``KEY is missing``) doesn't say it.
+        key: the name of the option, argument or file.
+        given: the value that doesn't fit.
+        expected: what would fit.
+        remedy: what to do.
+        where: what the data came from (a file, a preset), named first.
+    """
+
+    key: str | None = None
+    given: Any = None
+    expected: str | None = None
+    remedy: str | None = None
+
+    def __init__(
+        self,
+        problem: str | None = None,
+        *,
+        key: str | None = None,
+        given: Any = _NOT_GIVEN,
+        expected: str | None = None,
+        remedy: str | None = None,
+        where: str | None = None,
+    ):
+        if problem is None and key is None:
+            raise TypeError(f"{type(self).__name__} needs a problem or a key")
+        known = given is not _NOT_GIVEN
+        self.key, self.given, self.expected, self.remedy = key, given if known else None, expected, remedy
+        text = problem or f"{key} is {_show(given) if known else 'missing'}"
+        text = f"{where}: {text}" if where else text
+        text += f", expected {expected}" if expected else ""
+        text += f"; {remedy}" if remedy else ""
+        super().__init__(" ".join(text.split()))
+
+    @classmethod
+    def of(cls, error: Exception, where: str | None = None) -> Self:
+        """The same problem as an error of this class, with ``where`` named first; fields are kept."""
+        made = cls(str(error) or type(error).__name__, where=where)
+        if isinstance(error, InputError):
+            made.key, made.given, made.expected, made.remedy = error.key, error.given, error.expected, error.remedy
+        return made
+
+
+class ConfigError(InputError):
+    """Options that don't fit, or don't go together."""
 
 
 def build(cls: type[Options], data: Mapping[str, Any], where: str = "options") -> Options:
@@ -53,18 +97,27 @@ def build(cls: type[Options], data: Mapping[str, Any], where: str = "options") -
     Raises:
         ConfigError: an unknown or missing key, a wrong type, a choice that does not exist, a broken constraint.
     """
+    import pydantic  # here, since importing metarl has to stay cheap
+
     if not isinstance(data, Mapping):
-        raise ConfigError(f"{where}: the options are {_show(data)}, expected a table of keys")
-    _check_keys(cls, data, (), where)
+        raise ConfigError(key="the options", given=data, expected="a table of keys", where=where)
+    for key, value in _values(data):
+        if isinstance(value, float) and not math.isfinite(value):  # JSON can't hold it
+            raise ConfigError(key=".".join(key), given=value, expected="a finite number", where=where)
+    # A standard dataclass takes no settings, but inherits those of the list around it. JSON is pydantic's strict mode
+    # that still takes tables for dataclasses and lists for tuples.
+    adapter = pydantic.TypeAdapter(list[cls], config=pydantic.ConfigDict(extra="forbid", strict=True))  # type: ignore[valid-type]
     try:
-        # JSON is pydantic's strict mode that still takes tables for dataclasses and lists for tuples.
-        return pydantic.TypeAdapter(cls).validate_json(json.dumps(data, default=str), strict=True)
+        return adapter.validate_json(json.dumps([data], default=str))[0]
     except pydantic.ValidationError as error:
-        raise ConfigError(f"{where}: {_explain(error.errors(), data)}") from None
+        raise _explain(cls, error.errors(), data, where) from None
 
 
 def parse_assignment(text: str) -> tuple[Key, Any]:
-    """Read ``section.key=value``; the value is TOML, or a bare string where it is not.
+    """Read ``section.key=value``; the value is TOML, or a string without quotes where it is not.
+
+    Raises:
+        ConfigError: the text has no ``=``, or a part of the key is empty.
 
     >>> parse_assignment("env.arms=7"), parse_assignment("env.reward=binary")
     ((('env', 'arms'), 7), (('env', 'reward'), 'binary'))
@@ -72,7 +125,7 @@ def parse_assignment(text: str) -> tuple[Key, Any]:
     name, equals, value = text.partition("=")
     key = tuple(part.strip() for part in name.split("."))
     if not equals or not all(key):
-        raise ConfigError(f"cannot read the setting {text!r}, expected key=value such as env.arms=7")
+        raise ConfigError(key="the setting", given=text, expected="key=value such as env.arms=7")
     try:
         parsed = tomllib.loads(f"value = {value}")
     except tomllib.TOMLDecodeError:
@@ -81,22 +134,29 @@ def parse_assignment(text: str) -> tuple[Key, Any]:
 
 
 def apply(data: Mapping[str, Any], assignments: Iterable[tuple[Key, Any]]) -> Plain:
-    """A copy of the nested tables ``data`` with each ``(key, value)`` set; missing tables are made on the way."""
+    """A copy of the nested tables ``data`` with each ``(key, value)`` set in turn; missing tables are made.
+
+    Raises:
+        ConfigError: a key leads through something that is no table.
+    """
     result = _copy(data)
     for key, value in assignments:
         table = result
         for depth, part in enumerate(key[:-1], start=1):
             table = table.setdefault(part, {})
             if not isinstance(table, dict):
-                raise ConfigError(
-                    f"cannot set {'.'.join(key)}: {'.'.join(key[:depth])} is {_show(table)}, expected a table of keys"
-                )
+                at, wanted = ".".join(key[:depth]), "a table of keys"
+                raise ConfigError(key=at, given=table, expected=wanted, where=f"cannot set {'.'.join(key)}")
         table[key[-1]] = _copy(value)
     return result
 
 
 def to_plain(obj: Any) -> Any:
-    """Nested dataclasses as nested dicts, tuples as lists; what :func:`build` takes back and JSON can hold."""
+    """Nested dataclasses as nested dicts, tuples as lists: what :func:`build` takes back and JSON can hold.
+
+    Raises:
+        TypeError: a value that JSON has no form for.
+    """
     if dataclasses.is_dataclass(obj) and not isinstance(obj, type):
         return {field.name: to_plain(getattr(obj, field.name)) for field in dataclasses.fields(obj)}
     if isinstance(obj, Mapping):
@@ -111,103 +171,95 @@ def to_plain(obj: Any) -> Any:
 
 
 def load_toml(path: str | Path) -> Plain:
-    """The tables of a TOML file."""
+    """The tables of a TOML file.
+
+    Raises:
+        ConfigError: the file can't be read, or is not TOML.
+    """
     try:
         return tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror or error}; expected a TOML file") from None
+        problem = f"cannot read {path}: {error.strerror or error}"
+        raise ConfigError(problem, key=str(path), expected="a TOML file") from None
     except ValueError as error:  # not UTF-8, or not TOML
-        raise ConfigError(f"{path} is not valid TOML: {error}") from None
+        raise ConfigError(f"{path} is not valid TOML: {error}", key=str(path)) from None
 
 
-def choice(name: str, valid: Iterable[str], where: str) -> str:
-    """``name`` if it is one of ``valid``; else a ConfigError that lists them, ``where`` named first."""
+def choice(given: str, valid: Iterable[str], key: str) -> str:
+    """``given`` if it is one of ``valid``.
+
+    Args:
+        given: the name to look up.
+        valid: the names there are.
+        key: the name of the option, for the error.
+
+    Raises:
+        ConfigError: there is no such name; the error lists ``valid``.
+    """
     names = list(valid)
-    if name in names:
-        return name
-    close = difflib.get_close_matches(str(name), names, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    raise ConfigError(f"{where} is {_show(name)}; {hint}it can be {', '.join(names)}")
+    if given in names:
+        return given
+    raise ConfigError(key=key, given=given, expected=one_of(names), remedy=did_you_mean(given, names))
 
 
-def _check_keys(annotation: Any, value: Any, key: Key, where: str) -> None:
-    """Refuse keys that no dataclass has, and numbers that JSON cannot hold, anywhere below ``value``."""
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ConfigError(f"{where}: {'.'.join(key)} is {value}, expected a finite number")
-    if isinstance(value, Mapping):
-        tables = [member for member in _members(annotation) if _is_table(member)]
-        if len(tables) > 1:
-            raise TypeError(
-                f"the option {'.'.join(key)} can be several kinds of table, expected at most one: {annotation}"
-            )
-        cls = tables[0] if tables else dict[str, Any]
-        for name, item in value.items():
-            inner = (*key, str(name))
-            _check_keys(_field_type(cls, str(name), inner, where), item, inner, where)
-    elif isinstance(value, (list, tuple)):
-        lists = [member for member in _members(annotation) if typing.get_origin(member) in (list, tuple, Sequence)]
-        inside = tuple(part for member in lists for part in typing.get_args(member) if part is not ...)
-        for index, item in enumerate(value):
-            _check_keys(typing.Union[inside] if inside else Any, item, (*key, str(index)), where)  # noqa: UP007
+def did_you_mean(given: object, valid: Iterable[str]) -> str | None:
+    """``did you mean 'NAME'?`` with the closest of ``valid``; None where none is close."""
+    close = difflib.get_close_matches(str(given), list(valid), n=1, cutoff=0.65)
+    return f"did you mean {close[0]!r}?" if close else None
 
 
-def _field_type(cls: Any, name: str, key: Key, where: str) -> Any:
-    """The type of the field ``name`` of a dataclass, or of any value of a ``dict[str, X]``."""
-    if not dataclasses.is_dataclass(cls):
-        return (typing.get_args(cls) or (Any, Any))[1]
-    valid = [field.name for field in dataclasses.fields(cls) if field.init]
-    if name not in valid:
-        raise ConfigError(f"{where}: unknown key {'.'.join(key)}{_did_you_mean(name, valid)}")
-    return typing.get_type_hints(cls, include_extras=True)[name]
+def one_of(names: Sequence[str]) -> str:
+    """The names as the ``expected`` of an error."""
+    return f"one of {', '.join(names)}" if len(names) > 1 else "".join(names) or "nothing"
 
 
-def _members(annotation: Any) -> list[Any]:
-    """The types of a union, without ``Annotated``; one type alone is a union of one."""
-    origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is typing.Annotated:
-        return _members(parts[0])
-    if origin in (typing.Union, types.UnionType):
-        return [member for part in parts for member in _members(part)]
-    return [annotation]
+def _values(data: Any, key: Key = ()) -> Iterator[tuple[Key, Any]]:
+    """What tables and lists hold, at any depth, with its key."""
+    if isinstance(data, (Mapping, list, tuple)):
+        for name, item in data.items() if isinstance(data, Mapping) else enumerate(data):
+            yield from _values(item, (*key, str(name)))
+    else:
+        yield key, data
 
 
-def _is_table(annotation: Any) -> bool:
-    return dataclasses.is_dataclass(annotation) or (typing.get_origin(annotation) or annotation) in (dict, Mapping)
+def _explain(cls: type, errors: Sequence[Mapping[str, Any]], data: Any, where: str) -> ConfigError:
+    """The error of an unknown key, else of the first that doesn't fit; a union reports one a member."""
+    first = min(errors, key=lambda error: error["type"] != "unexpected_keyword_argument")
+    path, given = _locate(first["loc"], data)
+    key = ".".join(path)
+    match first["type"]:
+        case "missing":
+            return ConfigError(key=".".join((*path, str(first["loc"][-1]))), where=where)
+        case "unexpected_keyword_argument":
+            valid = _keys(cls, path[:-1])
+            remedy = did_you_mean(path[-1], valid)
+            return ConfigError(f"unknown key {key}", key=key, expected=one_of(valid), remedy=remedy, where=where)
+        case "value_error":  # raised by the check of a dataclass itself
+            return ConfigError.of(first["ctx"]["error"], ": ".join(filter(None, (where, key))))
+    told = dict.fromkeys(
+        error["msg"].removeprefix("Input should be ") for error in errors if _locate(error["loc"], data)[0] == path
+    )
+    return ConfigError(key=key, given=given, expected=" or ".join(_WORDS.get(text, text) for text in told), where=where)
 
 
-def _did_you_mean(name: str, valid: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, valid, n=1)
-    return (f"; did you mean {close[0]}?" if close else ";") + f" valid keys: {', '.join(valid) or 'none'}"
-
-
-def _explain(errors: Sequence[Mapping[str, Any]], data: Mapping[str, Any]) -> str:
-    """One line for the first failing key; a union reports one error for each of its members."""
-    key, given = _locate(errors[0], data)
-    name = ".".join(key) or "the options"
-    if errors[0]["type"] == "missing":
-        return f"{'.'.join(map(str, errors[0]['loc']))} is missing and has no default"
-    if errors[0]["type"] == "value_error":  # raised by a dataclass's own check, in its own words
-        return f"{name}: {errors[0]['ctx']['error']}"
-    expected = dict.fromkeys(_expectation(error["msg"]) for error in errors if _locate(error, data)[0] == key)
-    return f"{name} is {_show(given)}, expected {' or '.join(expected)}"
-
-
-def _locate(error: Mapping[str, Any], data: Any) -> tuple[Key, Any]:
-    """The key and the value that ``error`` is about; pydantic ends a location with names of union members."""
+def _locate(location: Sequence[str | int], data: Any) -> tuple[Key, Any]:
+    """The key and the value of a location, in which pydantic names members of unions too."""
     key: Key = ()
-    for part in error["loc"]:
-        inside = (
-            part in data if isinstance(data, Mapping) else isinstance(data, (list, tuple)) and isinstance(part, int)
-        )
-        if not inside:
-            break
-        key, data = (*key, str(part)), data[part]
+    for part in location[1:]:  # the first is the place in the list that build makes
+        known = data if isinstance(data, Mapping) else range(len(data)) if isinstance(data, (list, tuple)) else ()
+        if part in known:
+            key, data = (*key, str(part)), data[part]
     return key, data
 
 
-def _expectation(message: str) -> str:
-    text = message.removeprefix("Input should be ")
-    return _WORDS.get(text, text)
+def _keys(kind: Any, path: Key) -> list[str]:
+    """The keys that a table at ``path`` below the type ``kind`` may have."""
+    if not dataclasses.is_dataclass(kind):
+        inner = path if typing.get_origin(kind) in (typing.Union, UnionType) else path[1:]
+        return [name for part in typing.get_args(kind) for name in _keys(part, inner)]
+    if path:
+        return _keys(typing.get_type_hints(kind).get(path[0]), path[1:])
+    return [field.name for field in dataclasses.fields(kind) if field.init]
 
 
 def _show(value: object) -> str:

@@ -23,8 +23,19 @@ Bytes = npt.NDArray[np.uint8]
 Observations = Array | dict[str, Array]
 """Inner observations: an array, or a dict of arrays where the space is a Dict."""
 TrialObservation = dict[str, npt.NDArray[Any]]
-"""The flat observation of a trial: ``obs`` (or ``obs.NAME``), ``prev_action``, ``prev_reward``, ``prev_done``,
-``time``, ``action_mask``; float32 vectors, and uint8 where ``obs`` is a picture."""
+"""The flat observation of a trial ``{key: [n, ...]}``: ``obs`` (or ``obs.NAME``), and any of :data:`FEEDBACK_KEYS` and
+:data:`MASK_KEY`; float32 vectors, and uint8 where ``obs`` is an image ``[n, H, W, C]``."""
+OBS_KEY, PREV_ACTION, PREV_REWARD, PREV_DONE, TIME = "obs", "prev_action", "prev_reward", "prev_done", "time"
+FEEDBACK_KEYS = (PREV_ACTION, PREV_REWARD, PREV_DONE, TIME)
+"""The keys of a trial observation that tell of the step before."""
+MASK_KEY = "action_mask"
+"""The key that says which actions are allowed (1) and which are not (0)."""
+
+
+def is_obs_key(key: str) -> bool:
+    """Whether ``key`` holds what the inner environment shows: ``obs``, or ``obs.NAME`` for a part of a Dict."""
+    return key == OBS_KEY or key.startswith(f"{OBS_KEY}.")
+
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)

@@ -19,10 +19,10 @@ import gymnasium as gym
 import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from results.rows import Row, commit, upsert
 
 import metarl  # noqa: F401  (registers the ids)
-from metarl.report.results import Row, commit, upsert
-from metarl.tasks.family.distribution import TaskDistribution
+from metarl.tasks.family.env_family import from_env
 from metarl.tasks.family.ranges import Uniform
 from metarl.tasks.trial.env import TrialEnv
 from metarl.tasks.vector.env import TrialVectorEnv
@@ -63,7 +63,7 @@ def trials() -> list[Row]:
 
     n, steps, rounds = 256, 100, 15
     actions = np.random.default_rng(0).integers(2, size=(steps, n))
-    family = TaskDistribution.from_env("CartPole-v1", vary={"length": Uniform(0.3, 1.0)}, episodes=5, steps=1000)
+    family = from_env("CartPole-v1", vary={"length": Uniform(0.3, 1.0)}, episodes=5, steps=1000)
     sync: Callable[..., Any] = lambda make: SyncVectorEnv([make] * n, autoreset_mode=AutoresetMode.SAME_STEP)  # noqa: E731
     envs: dict[str, Any] = {
         "bare": sync(lambda: gym.make("CartPole-v1")),
@@ -180,10 +180,12 @@ def evaluation() -> Row:
     """Seconds that an agent with attention over the trial takes for 10,000 held-out trials of 100 steps, one thread."""
     from metarl.agents.rl2 import RL2PPO
     from metarl.evaluation.play import play
-    from metarl.experiments.rl.experiment import configure
+    from metarl.experiments.presets import load_experiment
+    from metarl.experiments.rl.experiment import RL2Experiment
 
     torch.set_num_threads(1)
-    experiment = configure("bandit")
+    experiment = load_experiment("bandit")
+    assert isinstance(experiment, RL2Experiment)
     agent = RL2PPO("MemoryPolicy", experiment.make_env("train", 4), memory=experiment.memory, device="cpu")
     start = time.perf_counter()
     play(agent.actor(), lambda n: experiment.make_env("validation", n), 10_000, rows=experiment.eval.rows)

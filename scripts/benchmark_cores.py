@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from results.rows import Row, commit, upsert
 from torch import nn
 from tqdm import tqdm
 
@@ -28,7 +29,6 @@ from metarl import tree
 from metarl.memory.contract import MemoryCore
 from metarl.memory.options import MemoryOptions
 from metarl.memory.registry import build_core, runnable
-from metarl.report.results import Row, commit, upsert
 from metarl.types import Boundary, CoreInput
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results" / "cores.json"

@@ -1,7 +1,7 @@
 """How fast few-shot training is: ``python scripts/benchmark_fewshot.py [--data DIR]``, on an idle machine.
 
 A training of the preset ``prototypical`` with the net of the paper (60 ways, 1 shot, 5 queries, conv-4 of 64 channels,
-28 by 28 pixels), as `metarl fewshot train` runs it, beside the forward and backward pass of the same net alone, on
+28 by 28 pixels), as `metarl train` runs it, beside the forward and backward pass of the same net alone, on
 random tensors that are there already, in the fastest layout and number type of those tried; and beside the plainest
 loop in PyTorch. All take turns, one thread.
 """
@@ -17,14 +17,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from results.pages import write_markdown
+from results.rows import Row, commit, upsert
 from torch import nn
 from torch.nn import functional as F
 
 from metarl.data.pool import Pool
 from metarl.experiments.fewshot.build import described, make_learner, training_source
-from metarl.experiments.fewshot.options import FewShotExperiment, configure, resolved
-from metarl.experiments.fewshot.train import draw
-from metarl.report.results import Row, commit, upsert, write_markdown
+from metarl.experiments.fewshot.experiment import FewShotExperiment, draw
+from metarl.experiments.presets import load_experiment
 from metarl.training.supervised import SupervisedOptions, fit
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -66,8 +67,8 @@ def alone(images: int, layout: str) -> Callable[[], object]:
 
 def training(experiment: FewShotExperiment) -> Callable[[], object]:
     """One update of the preset's training."""
-    source, rng = training_source(experiment), np.random.default_rng(0)
-    learner = make_learner(experiment, source.shape, seed=0)
+    source, rng = training_source(experiment.data, experiment.train), np.random.default_rng(0)
+    learner = make_learner(experiment, seed=0)
     options = SupervisedOptions(
         updates=1, max_grad_norm=experiment.fit.max_grad_norm, weight_decay=experiment.fit.weight_decay
     )
@@ -112,10 +113,11 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     place = [] if args.data is None else [(("data", "source"), "omniglot"), (("data", "folder"), args.data)]
-    experiment = resolved(configure("prototypical", [*CONV4, *place]))
+    experiment = load_experiment("prototypical", [*CONV4, *place])
+    assert isinstance(experiment, FewShotExperiment)
     train = experiment.train
     images = train.ways * (train.shots + train.queries)
-    pool = training_source(experiment)
+    pool = training_source(experiment.data, experiment.train)
     pool = getattr(pool, "source", pool)
     steps = {
         "training": training(experiment),

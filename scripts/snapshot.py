@@ -21,17 +21,17 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from metarl import RL2PPO, TaskDistribution, TrialVectorEnv, Uniform
-from metarl.bench.candidates import candidates
-from metarl.bench.recall import Cell, Settings, measure
+from metarl import RL2PPO, TaskDistribution, TrialVectorEnv, Uniform, from_env
 from metarl.envs import distribution
 from metarl.evaluation.play import play
-from metarl.experiments.fewshot import evaluate as fewshot_evaluation
-from metarl.experiments.fewshot import options as fewshot_options
-from metarl.experiments.fewshot import train as fewshot_training
+from metarl.evaluation.recall import RecallCell, RecallSettings
+from metarl.experiments.presets import load_experiment, preset_kind, presets
+from metarl.experiments.recall.candidates import candidates
+from metarl.experiments.recall.experiment import measure
 from metarl.memory.options import MemoryOptions
 from metarl.memory.registry import runnable
 from metarl.runs.folder import RunFolder
+from metarl.runs.session import training_session
 
 ROWS, TRIALS, UPDATES = 4, 6, 3
 FAMILIES: dict[str, dict[str, Any]] = {
@@ -115,7 +115,7 @@ def agents() -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
         return distribution(f"metarl/{name}-v0", **FAMILIES[name])
 
     def cartpole() -> TaskDistribution:
-        return TaskDistribution.from_env("CartPole-v1", vary={"length": Uniform(0.3, 1.0)}, episodes=2, steps=16)
+        return from_env("CartPole-v1", vary={"length": Uniform(0.3, 1.0)}, episodes=2, steps=16)
 
     for name, memory in runnable():
         for env in FAMILIES:
@@ -134,33 +134,39 @@ def agents() -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
 
 def fewshot(name: str) -> dict[str, Any]:
     """Three updates of a few-shot preset at toy size, and its evaluation."""
-    preset = fewshot_options.configure(name)
+    preset: Any = load_experiment(name, {"data.source": "glyphs"})
     changed = dict(TOY)
     changed["train.ways"] = min(preset.train.ways, 5)
     changed["train.shots"] = min(preset.train.shots, 3)
     changed["eval.cells"] = [[5, 1]] if preset.eval.cells else []
     changed["eval.validation"] = [5, 1]
     changed["eval.streams"] = [5] if preset.eval.streams else []
-    experiment = fewshot_options.configure(name, [(tuple(key.split(".")), value) for key, value in changed.items()])
+    experiment: Any = load_experiment(name, changed)
+    learner = experiment.build(1, torch.device("cpu"))
     with tempfile.TemporaryDirectory() as folder:
         run = RunFolder.create(folder, name, seed=1)
-        trained = fewshot_training.train(experiment, run, seed=1, quiet=True)
-    result = fewshot_evaluation.evaluate(trained.learner, experiment, seed=2, quiet=True)
-    cells = [cell[key] for cell in result["cells"] for key in ("accuracy", "se")]
-    streams = [share for stream in result["streams"] for share in stream["by_instance"]]
-    return {"parameters": parameters(trained.learner), "evaluation": digest([np.array(cells + streams)])}
+        with training_session(run, experiment.config(), seed=1, quiet=True) as session:
+            experiment.learn(learner, session)
+    result = experiment.evaluate(learner, seed=2, quiet=True)
+    cells = [value for cell in result.cells for value in (cell.accuracy, cell.se)]
+    streams = [share for stream in result.streams for share in stream.by_instance]
+    return {"parameters": parameters(learner), "evaluation": digest([np.array(cells + streams)])}
 
 
 def recall(memory: str) -> dict[str, Any]:
     """Some updates of a recall candidate."""
-    settings = Settings(updates=6, batch=8, parameters=20_000)
-    result = measure(Cell("associative", memory, 1, settings), sequences=100)
+    settings = RecallSettings(updates=6, batch=8, parameters=20_000)
+    result = measure(RecallCell("associative", memory, 1, settings), sequences=100)
     return {"evaluation": digest([np.array([result.accuracy, result.se, result.validation])])}
+
+
+def fewshot_presets() -> list[str]:
+    return [name for name in presets() if preset_kind(name) == "fewshot"]
 
 
 def cases() -> dict[str, Callable[[], dict[str, Any]]]:
     found = dict(agents())
-    found |= {f"few-shot {name}": lambda name=name: fewshot(name) for name in fewshot_options.presets()}
+    found |= {f"few-shot {name}": lambda name=name: fewshot(name) for name in fewshot_presets()}
     return found | {f"recall {name}": lambda name=name: recall(name) for name in candidates()}
 
 

@@ -3,7 +3,7 @@
     python scripts/train_omniglot.py --data FOLDER --save learner.zip
     python scripts/train_omniglot.py --ways 20 --shots 5 --updates 2000
 
-One page, read from top to bottom; `metarl fewshot train` does the same with presets, run folders and pictures.
+One page, read from top to bottom; `metarl train` does the same with presets, run folders and pictures.
 """
 
 import argparse

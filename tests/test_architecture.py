@@ -18,14 +18,15 @@ ROOT = Path(__file__).resolve().parent.parent
 
 FLOORS = (
     ("types",),
-    ("tree", "seeding"),
-    ("functional", "config", "runs"),
+    ("tree", "seeding", "config"),
+    ("files",),
+    ("functional", "runs"),
     ("memory",),
     ("nets", "tasks", "data"),
     ("training",),
     ("envs", "agents"),
-    ("evaluation", "bench"),
-    ("report", "presets"),
+    ("evaluation",),
+    ("report", "presets", "bench"),
     ("experiments",),
     ("cli",),
     ("__main__",),
@@ -41,6 +42,7 @@ MEMORY = (
     ("core", "ablation"),
     ("registry",),
 )
+TASKS = (("family",), ("trial",), ("vector",), ("check",))
 
 
 class Import(NamedTuple):
@@ -123,8 +125,31 @@ def test_imports_go_down_only() -> None:
     assert wrong_ways(1, "metarl", FLOORS) == []
 
 
-def test_imports_within_the_memory_go_down_only() -> None:
-    assert wrong_ways(2, "metarl.memory", MEMORY) == []
+@pytest.mark.parametrize(("package", "floors"), [("metarl.memory", MEMORY), ("metarl.tasks", TASKS)])
+def test_imports_within_a_package_go_down_only(package: str, floors: tuple[tuple[str, ...], ...]) -> None:
+    assert wrong_ways(2, package, floors) == []
+
+
+def circle(graph: dict[str, set[str]]) -> list[str]:
+    """The nodes of one circle in the order in which they point to each other; none where there is none."""
+    done: set[str] = set()
+
+    def walk(node: str, path: list[str]) -> list[str]:
+        if node in path:
+            return path[path.index(node) :]
+        for target in () if node in done else sorted(graph[node]):
+            if found := walk(target, [*path, node]):
+                return found
+        done.add(node)
+        return []
+
+    return next((found for node in graph if (found := walk(node, []))), [])
+
+
+def test_there_is_no_circle_of_imports() -> None:
+    graph = {m: {i.name for i in imports(m) if not i.typing_only and i.name in SOURCES} for m in SOURCES}
+    assert circle(graph) == []
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": set()}) == ["b", "c"]
 
 
 def test_the_test_sees_an_upward_and_a_sideways_import(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from gymnasium import spaces
 
-from metarl.tasks.trial.layout import MASK
-from metarl.types import Actor, Array, Floats, Ints, TrialObservation
+from metarl.types import MASK_KEY, Actor, Array, Floats, Ints, TrialObservation
 
 TENTHS = tuple(i / 10 for i in range(11))
 """0, .1, ..., 1: the values that RL²'s baselines are tuned over."""
@@ -92,12 +91,12 @@ class Random:
                 )
                 normal = self._rng.standard_normal(uniform.shape).clip(low, high)
                 return np.where(bounded, uniform, normal).astype(box.dtype)
-            case spaces.Discrete(n=count, start=start) if MASK not in obs:
+            case spaces.Discrete(n=count, start=start) if MASK_KEY not in obs:
                 return start + self._rng.integers(count, size=self._n)
             case spaces.Discrete(n=count, start=start):
-                return start + self._allowed(obs[MASK])
+                return start + self._allowed(obs[MASK_KEY])
             case spaces.MultiDiscrete(nvec=sizes, start=start):
-                mask = obs.get(MASK, np.ones((self._n, sizes.sum()), np.float32))
+                mask = obs.get(MASK_KEY, np.ones((self._n, sizes.sum()), np.float32))
                 parts = np.split(mask, sizes.ravel().cumsum()[:-1], axis=1)
                 return start + np.stack([self._allowed(part) for part in parts], 1).reshape(self._n, *sizes.shape)
         raise AssertionError(self._space)

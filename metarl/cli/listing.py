@@ -1,22 +1,47 @@
-"""What there is to choose from: environments, memories, presets."""
+"""``metarl list``: environments, memories and presets."""
 
 from __future__ import annotations
 
+import argparse
+import json
 import sys
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from metarl.cli.terminal import OK, Rows, print_table, refuse
+
 if TYPE_CHECKING:
     from metarl.memory.contract import MemoryCore, State
 
 Result = TypeVar("Result")
-Rows = list[dict[str, Any]]
 
 NOW_SIZE, FEEDBACK_SIZE, TRIAL_STEPS = 1, 23, 100
 """The sizes for which parameters and state are counted: a bandit of ten arms and a hundred pulls."""
 ROWS = 32
 """Trials side by side for which costs are measured."""
+
+
+def add_list(commands: Any) -> None:
+    """``metarl list`` and its options."""
+    listing = commands.add_parser("list", help="list environments, memories or presets")
+    listing.add_argument("what", choices=["envs", "memories", "presets"])
+    listing.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    listing.add_argument("--timed", action="store_true", help="memories: measure their speed on this machine too")
+    listing.set_defaults(act=run_list)
+
+
+def run_list(args: argparse.Namespace) -> int:
+    """``metarl list``."""
+    if args.timed and args.what != "memories":
+        refuse(ValueError(f"--timed is for list memories; list {args.what} has nothing to time"))
+    made: dict[str, Callable[[], Rows]] = {"envs": envs, "presets": presets, "memories": lambda: memories(args.timed)}
+    rows = made[args.what]()
+    if args.json:
+        print(json.dumps(rows, indent=2))
+    else:
+        print_table(rows)
+    return OK
 
 
 def envs() -> Rows:
@@ -32,11 +57,11 @@ def envs() -> Rows:
     return rows
 
 
-def memories(timed: bool = True) -> Rows:
-    """The matrix: every core that can be built with what it costs, and every store with why an access can't read it.
+def memories(timed: bool = False) -> Rows:
+    """Every core that can be built with its size, and every pair of store and access that can't be, with the reason.
 
-    ``step_us`` is an acting step, ``trial_ms`` a trial forward and backward, for :data:`ROWS` rows on this machine;
-    left out unless ``timed``.
+    With ``timed``, ``step_us`` is an acting step and ``trial_ms`` a trial forward and backward, for :data:`ROWS` rows
+    on this machine.
     """
     from tqdm import tqdm
 
@@ -94,7 +119,7 @@ def cost(core: MemoryCore) -> dict[str, float]:
 
 
 def fastest(call: Callable[[], Result], times: int) -> tuple[float, Result]:
-    """The shortest of so many calls in seconds, after one that warms up, and what the last gave."""
+    """The shortest time of ``times`` calls in seconds, after one to warm up, and the last result."""
     result, seconds = call(), []
     for _ in range(times):
         start = time.perf_counter()
@@ -104,27 +129,12 @@ def fastest(call: Callable[[], Result], times: int) -> tuple[float, Result]:
 
 
 def presets() -> Rows:
-    """Every preset, its track (``rl``: ``metarl train``, ``fewshot``: ``metarl fewshot train``) and what it is for."""
+    """Every preset, its kind and what it is for."""
     from metarl.config import load_toml
-    from metarl.experiments.fewshot import options
-    from metarl.experiments.rl import experiment
+    from metarl.experiments.presets import presets as paths
 
-    return [
-        {"name": name, "track": track, "about": " ".join(load_toml(path)["about"].split())}
-        for track, paths in (("rl", experiment.presets()), ("fewshot", options.presets()))
-        for name, path in paths.items()
-    ]
-
-
-def table(rows: Rows) -> str:
-    """Rows of equal keys as aligned columns."""
-    cells = [list(rows[0]), *([text(value) for value in row.values()] for row in rows)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
-    return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells)
-
-
-def text(value: Any) -> str:
-    """A value as it stands in a table."""
-    if isinstance(value, dict):
-        return " ".join(f"{k}={v}" for k, v in value.items())
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    rows = []
+    for name, path in paths().items():
+        data = load_toml(path)
+        rows.append({"name": name, "kind": data["kind"], "about": " ".join(data["about"].split())})
+    return sorted(rows, key=lambda row: row["kind"] != "rl2")

@@ -1,4 +1,4 @@
-"""What all commands share: errors of one line, exit statuses, arguments."""
+"""What all commands share: one-line errors, exit statuses, arguments, tables."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 OK, FAILED, WRONG = 0, 1, 2
+Assignment = tuple[tuple[str, ...], Any]
+Rows = list[dict[str, Any]]
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
+    """Reports an error in one line."""
 
     def error(self, message: str) -> NoReturn:
         """Print the line and exit with 2."""
@@ -20,7 +22,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def at_least(least: int) -> Callable[[str], int]:
-    """What reads a whole number of at least ``least``."""
+    """An argument type: a whole number of at least ``least``."""
 
     def read(text: str) -> int:
         if not text.isdecimal() or int(text) < least:
@@ -30,16 +32,10 @@ def at_least(least: int) -> Callable[[str], int]:
     return read
 
 
-def add_run_options(train: argparse.ArgumentParser) -> None:
-    """The options of every command that trains in a run folder."""
-    train.add_argument(
-        "--set", dest="settings", metavar="KEY=VALUE", action="append", default=[], help="change a setting (repeatable)"
-    )
-    train.add_argument("--seed", type=at_least(0), default=0, help="seed of everything random (default 0)")
-    train.add_argument("--out", type=Path, help="run folder to make (default runs/PRESET-TIME-sSEED)")
-    train.add_argument(
-        "--wandb", choices=["offline", "online", "disabled"], default="disabled", help="default disabled"
-    )
+def add_device(command: argparse.ArgumentParser, default: str | None) -> None:
+    """The option that names the torch device; None: as the preset says."""
+    shown = default or "as the preset says: auto"
+    command.add_argument("--device", default=default, help=f"torch device: auto, cpu, cuda, cuda:1 (default {shown})")
 
 
 def refuse(error: Exception) -> NoReturn:
@@ -52,16 +48,31 @@ def refuse(error: Exception) -> NoReturn:
 
 
 def checked(make: Callable[[], Any]) -> Any:
-    """What ``make`` returns; a wrong value ends the command in one line."""
+    """What ``make`` returns; a ValueError or OSError ends the command with one line."""
     try:
         return make()
     except (ValueError, OSError) as error:
         refuse(error)
 
 
-def tell(pictures: Iterable[Path], missing: Iterable[str]) -> None:
-    """Say where pictures are, and what is missing for others."""
-    for path in pictures:
-        print(f"picture:    {path}")
+def tell(images: Iterable[Path], missing: Iterable[str]) -> None:
+    """Print where images are, and why others are missing."""
+    for path in images:
+        print(f"image:      {path}")
     for line in missing:
         print(f"missing:    {line}")
+
+
+def print_table(rows: Rows) -> None:
+    """Print rows with the same keys as aligned columns."""
+    cells = [list(rows[0]), *([text(value) for value in row.values()] for row in rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
+    for row in cells:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def text(value: Any) -> str:
+    """A value as text for a table."""
+    if isinstance(value, dict):
+        return " ".join(f"{k}={v}" for k, v in value.items())
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,4 +1,4 @@
-"""Which queries of episodes and which steps of streams a learner answers rightly, many at a time."""
+"""Which queries of episodes and steps of streams a learner classifies correctly, computed in batches."""
 
 from __future__ import annotations
 
@@ -17,15 +17,20 @@ Batch = TypeVar("Batch", Episodes, Streams)
 IMAGES = 3000
 """Examples that are classified at once in validations and tests."""
 CHUNK = 250
-"""Examples that are embedded at once; with more, activations leave the cache and are given back to the system."""
+"""Examples that are embedded at once; with more, activations no longer fit the cache."""
 
 
 @torch.no_grad()
 def prepared(learner: FewShotLearner, pool: Pool, examples: int) -> tuple[Pool, Callable[[Episodes], Bools]]:
-    """What to draw episodes from, and what tells which of their queries ``[B, Q]`` are classified rightly.
+    """A pool to sample episodes from, and a function that says which of their queries ``[B, Q]`` are correct.
 
-    If the learner embeds each example by itself, and ``examples`` to be shown are more than the pool has, the pool is
-    embedded as a whole: the same episodes come of it, and each example has gone through the net but once.
+    If the learner embeds examples one by one, and the episodes show more than the pool has, the whole pool is embedded
+    first, so that each example goes through the net only once; the episodes are the same.
+
+    Args:
+        learner: in evaluation mode.
+        pool: the images.
+        examples: how many images all episodes show.
     """
     flat = pool.examples.reshape(-1, *pool.shape)
     each = []
@@ -33,24 +38,24 @@ def prepared(learner: FewShotLearner, pool: Pool, examples: int) -> tuple[Pool, 
         embedded = learner.embed(flat[first : first + CHUNK].copy())  # torch takes no array that is read-only
         if embedded is None:
             break
-        each.append(embedded.numpy())
+        each.append(embedded.cpu().numpy())
     if not each:
-        return pool, lambda episodes: right(learner, episodes)
-    return pool.replaced(np.concatenate(each)), lambda episodes: right(learner, episodes, embedded=True)
+        return pool, lambda episodes: correct(learner, episodes)
+    return pool.replaced(np.concatenate(each)), lambda episodes: correct(learner, episodes, embedded=True)
 
 
-def right(learner: FewShotLearner, episodes: Episodes, *, embedded: bool = False) -> Bools:
-    """Which queries are classified rightly ``[B, Q]``, some episodes at a time; ``embedded``: of embeddings."""
+def correct(learner: FewShotLearner, episodes: Episodes, *, embedded: bool = False) -> Bools:
+    """Which queries ``[B, Q]`` are classified correctly; ``embedded``: the episodes hold embeddings."""
     size = max(1, IMAGES // (episodes.support_y.shape[1] + episodes.query_y.shape[1]))
     answer = learner.predict_embedded if embedded else learner.predict
-    found = [answer(*part[:3]).numpy() == part.query_y for part in parts(episodes, size)]
+    found = [answer(*part[:3]).cpu().numpy() == part.query_y for part in parts(episodes, size)]
     return np.concatenate(found)
 
 
-def right_in_streams(learner: FewShotLearner, streams: Streams) -> Bools:
-    """Which steps are classified rightly ``[B, T]``: all digits of their labels, some streams at a time."""
+def correct_in_streams(learner: FewShotLearner, streams: Streams) -> Bools:
+    """Which steps ``[B, T]`` are classified correctly, in all digits of their labels."""
     size = max(1, IMAGES // streams.y.shape[1])
-    found = [learner.predict_streams(part.x, part.y).numpy() == part.y for part in parts(streams, size)]
+    found = [learner.predict_streams(part.x, part.y).cpu().numpy() == part.y for part in parts(streams, size)]
     return np.asarray(np.concatenate(found).all(-1))
 
 

@@ -1,1 +1,1 @@
-"""From a preset to a report: one protocol, and one runner, for every kind of experiment."""
+"""Experiments: everything between a preset and its report, the same way for every kind."""

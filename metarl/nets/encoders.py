@@ -11,10 +11,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from metarl.nets.images import ObservationImageEncoder
-from metarl.types import CoreInput
-
-FEEDBACK_KEYS = ("prev_action", "prev_reward", "prev_done", "time")
-MASK_KEY = "action_mask"
+from metarl.types import FEEDBACK_KEYS, MASK_KEY, PREV_ACTION, PREV_REWARD, CoreInput, is_obs_key
 
 
 class TrialEncoder(nn.Module):
@@ -27,7 +24,7 @@ class TrialEncoder(nn.Module):
 
     def __init__(self, space: spaces.Dict) -> None:
         super().__init__()
-        self.now_keys = [k for k in space.spaces if k == "obs" or k.startswith("obs.")]
+        self.now_keys = [k for k in space.spaces if is_obs_key(k)]
         self.feedback_keys = [k for k in FEEDBACK_KEYS if k in space.spaces]
         self.mask_keys = [k for k in (MASK_KEY,) if k in space.spaces]
         unknown = sorted(set(space.spaces) - set(self.now_keys) - set(self.feedback_keys) - set(self.mask_keys))
@@ -45,16 +42,16 @@ class TrialEncoder(nn.Module):
         # A module's name may hold no dot, so pictures go by their place among the parts.
         self.names = {k: str(self.now_keys.index(k)) for k in pictures}
         self.pictures = nn.ModuleDict({self.names[k]: encoder for k, encoder in pictures.items()})
-        self.product = "prev_action" in self.feedback_keys and "prev_reward" in self.feedback_keys
+        self.product = {PREV_ACTION, PREV_REWARD} <= set(self.feedback_keys)
         self.now_size = sum(pictures[k].size if k in pictures else self.shapes[k][0] for k in self.now_keys)
         self.feedback_size = sum(self.shapes[k][0] for k in self.feedback_keys)
-        self.feedback_size += self.shapes["prev_action"][0] if self.product else 0
+        self.feedback_size += self.shapes[PREV_ACTION][0] if self.product else 0
 
     def forward(self, obs: Mapping[str, Tensor]) -> CoreInput:
         """Observations ``[..., d]``, pictures ``[..., H, W, C]``, to a :class:`CoreInput` of the same leading axes."""
         parts = [obs[k] for k in self.feedback_keys]
         if self.product:
-            parts.append(obs["prev_action"] * obs["prev_reward"])
+            parts.append(obs[PREV_ACTION] * obs[PREV_REWARD])
         seen = [self.pictures[self.names[k]](obs[k]) if k in self.names else obs[k] for k in self.now_keys]
         now = torch.cat(seen, -1)
         return CoreInput(now, torch.cat(parts, -1) if parts else now.new_zeros(*now.shape[:-1], 0))

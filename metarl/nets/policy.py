@@ -13,8 +13,9 @@ from metarl import tree
 from metarl.memory.contract import State
 from metarl.memory.options import MemoryOptions
 from metarl.memory.registry import build_core
-from metarl.nets.encoders import MASK_KEY, TrialEncoder
+from metarl.nets.encoders import TrialEncoder
 from metarl.nets.heads import make_head, value_head
+from metarl.types import MASK_KEY
 
 
 class Step(NamedTuple):

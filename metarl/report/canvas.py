@@ -1,4 +1,4 @@
-"""How every picture looks: size, grid, title, the names at the ends of lines, and the file."""
+"""How every image looks: size, grid, title, the names at the ends of lines, and the file."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from metarl.report.evaluation import floats
-from metarl.runs.folder import replacing
+from metarl.files import replacing
 from metarl.types import Floats
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 DPI = 150
 INK, SOFT, GRID = "#222222", "#666666", "#E3E3E3"
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9")
-"""Blue, vermillion, green, orange, purple, sky: Okabe and Ito's palette, told apart under every common colour
+"""Blue, vermillion, green, orange, purple, sky: Okabe and Ito's palette, distinct under every common colour
 blindness; yellow is left out, pale on white."""
 
 
@@ -33,6 +32,20 @@ class Line(NamedTuple):
     """A line style of matplotlib."""
     width: float = 1.2
     """In points."""
+
+
+_DASHES: tuple[str | tuple[float, tuple[float, ...]], ...] = ("-", (0, (5, 2)), (0, (1, 1.5)))
+
+
+def line_of(index: int) -> Line:
+    """How the curve of this number is drawn; colours repeat with other dashes."""
+    return Line(COLORS[index % len(COLORS)], _DASHES[index // len(COLORS) % len(_DASHES)], 2.4)
+
+
+def counted(numbers: Iterable[int]) -> str:
+    """A count, or the range of several: ``1,000`` or ``100 to 1,000``."""
+    every = sorted(set(numbers))
+    return f"{every[0]:,}" if len(every) == 1 else f"{every[0]:,} to {every[-1]:,}"
 
 
 def canvas(width: float, height: float) -> tuple[Figure, Axes]:
@@ -119,21 +132,21 @@ def named_below(figure: Figure) -> None:
 
 
 def label_ends(figure: Figure, axes: Axes, labels: list[tuple[str, float, Line]], size: float = 9.0) -> None:
-    """Write each line's name right of its end, moved apart where they would overlap, with a thin lead to the line."""
+    """Write each line's name right of its end, spread where they would overlap, with a thin lead to the line."""
     figure.draw_without_rendering()
     low, high = axes.get_ylim()
     axes.set_ylim(low, high)  # else the leads below would rescale it
     labels = sorted(labels, key=lambda label: label[1])
     gap = 1.45 * size / 72 * DPI / axes.get_window_extent().height  # of a line of text, as a fraction of the axes
-    ends = floats([(value - low) / (high - low) for _, value, _ in labels])
-    for (name, _, line), end, height in zip(labels, ends, apart(ends, gap), strict=True):
+    ends = np.array([(value - low) / (high - low) for _, value, _ in labels])
+    for (name, _, line), end, height in zip(labels, ends, spread(ends, gap), strict=True):
         x, y = [1.0, 1.015, 1.04, 1.05], [end, end, height, height]
         axes.plot(x, y, transform=axes.transAxes, color=line.color, lw=1.2, clip_on=False)
         text = axes.text(1.06, height, plain(name), transform=axes.transAxes, va="center", fontsize=size, color=INK)
         text.set_fontweight("bold" if line.width > 2 else "normal")
 
 
-def apart(ends: Floats, gap: float) -> Floats:
+def spread(ends: Floats, gap: float) -> Floats:
     """The heights in [0, 1] nearest to sorted ``ends`` (least squares) that are ``gap`` apart: isotonic regression."""
     from scipy.optimize import isotonic_regression
 
@@ -150,7 +163,7 @@ def smooth(values: Floats, reach: int) -> Floats:
 
 
 def save(figure: Figure, path: str | Path) -> Path:
-    """Write the picture, whole or not at all, in the format of the path's suffix."""
+    """Write the image, whole or not at all, in the format of the path's suffix."""
     path = Path(path)
     with replacing(path) as temporary:
         figure.savefig(temporary, format=path.suffix.removeprefix(".") or "png")

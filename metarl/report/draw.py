@@ -1,29 +1,66 @@
-"""All pictures of a run folder, and what is missing for the others."""
+"""All images of a run folder, and what is missing for the others; each kind of run has a table of them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from metarl.report import trials
+from metarl.evaluation.records import EPISODES, TRIALS, FewShotRecord, Trial, read_episodes, read_trials
+from metarl.evaluation.results import AgentEvaluation, FewShotEvaluation, RecallEvaluation
+from metarl.report import instances
+from metarl.report.adaptation import adaptation_curve
+from metarl.report.compare import Member, members_of
+from metarl.report.drawings import drawings, stream_drawings
 from metarl.report.episodes import episodes
-from metarl.report.evaluation import read_evaluation
-from metarl.report.fewshot import is_fewshot
-from metarl.report.fewshot_page import draw_fewshot
-from metarl.report.figures import adaptation_curve
-from metarl.report.learning import learning_curve, series
+from metarl.report.fewshot import data_name
+from metarl.report.learning import LEARNING, learned, learning_curve
 from metarl.report.reads import memory_reads
+from metarl.report.recall import draw_recall
+from metarl.report.recalled import recall_sheet
+from metarl.report.sheet import is_image
 from metarl.runs.folder import RunError, RunFolder
+
+SHOWS: Mapping[str, tuple[str, str]] = {
+    "adaptation": ("Adaptation within a trial", "mean reward along the trial, of the agent and the references"),
+    "instances": ("Accuracy by instance", "accuracy by how often a class was shown, chance and published curves"),
+    "memories": ("Recall", "accuracy of each memory on each task"),
+    "learning": ("Learning", "how training went: return, accuracy or loss along it"),
+    "memory": ("Memory", "reading weights over memory slots at every step of a trial"),
+    "episodes": ("Single trials", "observations, actions and rewards at the beginning and the end of a trial"),
+    "drawings": ("Single episodes", "support images, queries and the answers, correct and wrong"),
+    "streams": ("Single streams", "examples step by step with their labels and the answers"),
+    "recall": ("What was recalled", "weights over the support for single queries"),
+}
+"""Title and description of each image."""
+Images = Iterator[tuple[str, Callable[[Path], Path]]]
+"""Names and what draws to a path."""
 
 
 class Drawn(NamedTuple):
     """What was drawn of a run."""
 
-    pictures: dict[str, Path]
-    """Paths of pictures by what they show: ``adaptation``, ``learning``, ``memory``, ``episodes``; of a few-shot run
-    ``instances``, ``drawings``, ``streams``, ``recall``, ``learning``."""
+    images: dict[str, Path]
+    """Paths by what they show, a key of :data:`SHOWS`."""
     missing: list[str]
-    """A line for each picture that could not be drawn: what it lacks and how that is made."""
+    """A line for each image that could not be drawn: what it lacks and how that is made."""
+
+
+class Kind(NamedTuple):
+    """How the runs of a kind are drawn."""
+
+    evaluated: str
+    """What an evaluation shows."""
+    recorded: str
+    """What the records of single tasks show; empty where there are none."""
+    file: str
+    read: Callable[[RunFolder], Any]
+    """Reads the records."""
+    images: Callable[[Member, Any], Images]
+    """Those of evaluation and records."""
+    unlearned: str
+    """Why there may be no learning curve, and what to do."""
 
 
 def draw_run(run: RunFolder) -> Drawn:
@@ -32,32 +69,80 @@ def draw_run(run: RunFolder) -> Drawn:
     Raises:
         RunError: a file is damaged, or there is nothing to draw.
     """
-    if is_fewshot(run):
-        return Drawn(*draw_fewshot(run))
-    evaluation, metrics = read_evaluation(run), run.metrics()
-    kept = trials.load(trials.path_of(run)) if trials.path_of(run).is_file() else []
-    learned = len(series(metrics, "rollout/ep_rew_mean")[0]) > 0
-    drawn = Drawn({}, [])
-    if not (evaluation or learned or kept):
-        raise RunError(
-            f"{run.path} has nothing to draw: no evaluation.json, no {trials.FILE} and no return in metrics.jsonl; "
-            "train or evaluate first"
-        )
+    return draw_member(members_of([run])[0])
+
+
+def draw_member(member: Member) -> Drawn:
+    """What :func:`draw_run` does, once the folder has been read."""
+    run, kind = member.run, KINDS[member.kind]
+    record = kind.read(run)
+    has_learned = member.kind in LEARNING and learned(member.metrics, member.kind)
+    if not (member.evaluation or has_learned or record):
+        nothing = " and ".join(filter(None, ["no evaluation.json", kind.file and f"no {kind.file}"]))
+        told = f", and metrics.jsonl {kind.unlearned}" if kind.unlearned else ""
+        raise RunError(f"{run.path} has nothing to draw: {nothing}{told}; train or evaluate first")
     again = f"make it with metarl eval {run.path}"
-    if evaluation:
-        drawn.pictures["adaptation"] = adaptation_curve(evaluation, run.figures / "adaptation.png")
-    else:
-        drawn.missing.append(f"adaptation curve: {run.path} has no evaluation.json; {again}")
-    if learned:
-        drawn.pictures["learning"] = learning_curve(metrics, run.figures / "learning.png")
-    else:
-        drawn.missing.append(
-            f"learning curve: {run.path} has no return of a training trial; train for at least one whole trial"
-        )
-    if kept and kept[0].weights is not None:  # an agent without a store has none, and lacks nothing
-        drawn.pictures["memory"] = memory_reads(kept[0], run.figures / "memory.png")
-    if kept:
-        drawn.pictures["episodes"] = episodes(kept, run.figures / "episodes.png")
-    else:
-        drawn.missing.append(f"memory and single trials: {run.path} has no {trials.FILE}; {again}")
-    return drawn
+    missing = [] if member.evaluation else [f"{kind.evaluated}: {run.path} has no evaluation.json; {again}"]
+    makers = dict(kind.images(member, record))
+    if has_learned:
+        makers["learning"] = partial(learning_curve, member.metrics, member.kind)
+    elif kind.unlearned:
+        missing.append(f"learning curve: metrics.jsonl of {run.path} {kind.unlearned}")
+    if kind.file and not record:
+        missing.append(f"{kind.recorded}: {run.path} has no {kind.file}; {again}")
+    elif member.kind == "fewshot" and not makers.keys() & {"drawings", "streams"}:
+        missing.append(f"single episodes: the examples of {run.path} are no images")
+    return Drawn({name: makers[name](run.figures / f"{name}.png") for name in SHOWS if name in makers}, missing)
+
+
+def _agent(member: Member, trials: list[Trial]) -> Images:
+    if isinstance(member.evaluation, AgentEvaluation):
+        yield "adaptation", partial(adaptation_curve, member.evaluation)
+    if trials and trials[0].weights is not None:  # an agent without a store has none, and lacks nothing
+        yield "memory", partial(memory_reads, trials[0])
+    if trials:
+        yield "episodes", partial(episodes, trials)
+
+
+def _fewshot(member: Member, record: FewShotRecord | None) -> Images:
+    one = member.evaluation
+    what, ink = member.run.path.resolve().name, True
+    if isinstance(one, FewShotEvaluation):
+        what, ink = f"{one.preset} on {data_name(one)}", not one.data.startswith("images")
+        if one.streams:
+            entries = [instances.Stream(what, stream) for stream in one.streams]
+            yield "instances", lambda path: instances.instances(entries, path, what)
+    if record and record.episodes and is_image(record.episodes.support_x.shape[2:]):
+        few = record.episodes
+        yield "drawings", lambda path: drawings(few, path, what, ink)
+        if few.weights is not None:  # a learner that recalls nothing by weight lacks nothing
+            yield "recall", lambda path: recall_sheet(few, path, what, ink)
+    if record and record.streams and is_image(record.streams.x.shape[2:]):
+        streams = record.streams
+        yield "streams", lambda path: stream_drawings(streams, path, what, ink)
+
+
+def _recall(member: Member, record: None) -> Images:
+    if isinstance(member.evaluation, RecallEvaluation):
+        yield "memories", partial(draw_recall, member.evaluation.results)
+
+
+KINDS: Mapping[str, Kind] = {
+    "rl2": Kind(
+        "adaptation curve",
+        "memory and single trials",
+        TRIALS,
+        read_trials,
+        _agent,
+        "has no return of a training trial; train for at least one whole trial",
+    ),
+    "fewshot": Kind(
+        "table of accuracies",
+        "single episodes and what was recalled",
+        EPISODES,
+        read_episodes,
+        _fewshot,
+        "has neither accuracy nor loss; train for longer",
+    ),
+    "recall": Kind("table of accuracies", "", "", lambda run: None, _recall, ""),
+}

@@ -1,4 +1,4 @@
-"""Pictures of single trials: the first episode beside the last one, or the pulls of a bandit."""
+"""Images of single trials: the first episode beside the last one, or the pulls of a bandit."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from metarl.evaluation.records import Trial
 from metarl.report.canvas import COLORS, GRID, INK, SOFT, clean, heading, panels, plain, save, whole_ticks
-from metarl.report.trials import Trial
 from metarl.types import Array
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ LINES = 6
 ROWS = 64
 """Numbers of an observation beyond which it is left out."""
 FRAMES = 6
-"""Pictures that are shown of an episode."""
+"""Images that are shown of an episode."""
 PULLS = 3
 """Trials that are shown of a bandit."""
 
@@ -30,13 +30,13 @@ PULLS = 3
 def episodes(trials: Sequence[Trial], path: str | Path) -> Path:
     """Draw what adaptation looks like in single trials, chosen before anything was seen of them.
 
-    Where every episode is one step: which arm was pulled and what it paid, along the first trials. Else the first
-    episode beside the last whole one of the first trial: as pictures where the agent sees pictures, else as traces of
+    Where every episode is one step: which arm was pulled and its reward, along the first trials. Else the first
+    episode beside the last whole one of the first trial: as images where the agent sees images, else as traces of
     observation, action and reward.
 
     Args:
         trials: at least one.
-        path: the picture to write, whole or not at all; its suffix says the format.
+        path: the image to write, whole or not at all; its suffix says the format.
 
     Returns:
         ``path``.
@@ -49,7 +49,7 @@ def episodes(trials: Sequence[Trial], path: str | Path) -> Path:
     trial = trials[0]
     if trial.ends.all() and trial.actions.ndim == 1 and trial.actions.dtype.kind in "iu":
         return _pulls(trials[:PULLS], path)
-    if any(_is_picture(part) for part in trial.observations.values()):
+    if any(_is_image(part) for part in trial.observations.values()):
         return _filmstrip(trial, path)
     return _traces(trial, path)
 
@@ -90,7 +90,7 @@ def _pulls(trials: Sequence[Trial], path: str | Path) -> Path:
         bar.set_label("reward", size=9.5, color=INK)
     grid[-1, 0].set_xlabel("pull of the trial")
     whole_ticks(grid[-1, 0].xaxis)
-    what = "blue dot: it paid; red cross: it did not" if paid else "colour: what it paid"
+    what = "blue dot: reward 1; orange cross: reward 0" if paid else "colour: reward"
     grid[0, 0].set_title(what, loc="left", fontsize=9.5, color=SOFT, pad=8)
     heading(figure, grid[0, 0], "Which arm the agent pulls in each trial")
     return save(figure, path)
@@ -136,7 +136,7 @@ def _trace(axes: Axes, name: str, values: Array, steps: slice, last: bool) -> No
         else:
             axes.plot(np.arange(1, len(one) + 1), one, color=color, lw=1.4, label=label)
     if name == "reward":
-        axes.axhline(0, color=GRID, lw=0.8, zorder=0)  # zero is always in sight
+        axes.axhline(0, color=GRID, lw=0.8, zorder=0)  # zero is always visible
     if part.dtype.kind in "iu":
         whole_ticks(axes.yaxis, 5)
     axes.margins(x=0.02, y=0.12)
@@ -148,14 +148,14 @@ def _trace(axes: Axes, name: str, values: Array, steps: slice, last: bool) -> No
 
 def _filmstrip(trial: Trial, path: str | Path) -> Path:
     parts = compared(trial)
-    pictures = next(part for part in trial.observations.values() if _is_picture(part))
+    images = next(part for part in trial.observations.values() if _is_image(part))
     chosen = [_spread(steps, FRAMES) for _, steps in parts]
     figure, grid = panels(7.6, 0.6 + 2.0 * len(parts), len(parts), max(map(len, chosen)), squeeze=False)
     for axes in np.ravel(grid):
         axes.set_axis_off()
     for (name, steps), frames, line in zip(parts, chosen, grid, strict=True):
         for step, axes in zip(frames, line, strict=False):
-            axes.imshow(_visible(pictures[step]), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            axes.imshow(_visible(images[step]), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             did = " ".join(f"{value:.2g}" for value in np.ravel(trial.actions[step]))
             told = (
                 f"step {step - steps.start + 1}\naction {textwrap.shorten(did, 14)}\nreward {trial.rewards[step]:.3g}"
@@ -169,13 +169,13 @@ def _filmstrip(trial: Trial, path: str | Path) -> Path:
 
 
 def _headline(figure: Figure, axes: Axes, parts: list[tuple[str, slice]]) -> None:
-    which = "first against last episode" if len(parts) > 1 else "its only episode"
+    which = "first and last episode" if len(parts) > 1 else "its only episode"
     heading(figure, axes, f"One trial: {which}")
 
 
-def _visible(picture: Array) -> Array:
-    """``[H, W, C]`` as a grey or coloured picture."""
-    return picture if picture.shape[2] in (3, 4) else picture[:, :, -1]
+def _visible(image: Array) -> Array:
+    """``[H, W, C]`` as a grey or coloured image."""
+    return image if image.shape[2] in (3, 4) else image[:, :, -1]
 
 
 def _shows(part: Array) -> bool:
@@ -183,8 +183,8 @@ def _shows(part: Array) -> bool:
     return 0 < part[0].size <= ROWS and bool((part != part[0]).any())
 
 
-def _is_picture(part: Array) -> bool:
-    """Whether observations ``[T, ...]`` are pictures."""
+def _is_image(part: Array) -> bool:
+    """Whether observations ``[T, ...]`` are images."""
     return part.ndim == 4 and part.dtype == np.uint8
 
 

@@ -1,4 +1,4 @@
-"""HTML that stands alone: pictures and style lie in the page, and every text is escaped."""
+"""HTML that stands alone: images and style lie in the page, and every text is escaped."""
 
 from __future__ import annotations
 
@@ -58,10 +58,15 @@ def paragraph(*lines: object) -> str:
     return f"<p>{'<br>'.join(map(escaped, lines))}</p>"
 
 
-def picture(path: Path, shows: str) -> str:
+def image(path: Path, shows: str) -> str:
     """A PNG file, put into the page; ``shows`` says in words what is on it."""
     data = base64.b64encode(path.read_bytes()).decode("ascii")
     return f'<figure><img alt="{escaped(shows)}" src="data:image/png;base64,{data}"></figure>'
+
+
+def shown(path: Path, shows: tuple[str, str], of: str = "", level: int = 2) -> list[str]:
+    """An image under its title; ``shows``: the title, and what is on the image."""
+    return [title(shows[0], level), image(path, ", ".join(filter(None, [shows[1], of])))]
 
 
 def table(head: Sequence[object], rows: Iterable[Sequence[object]], words: bool = False) -> str:

@@ -1,89 +1,224 @@
-"""The picture of how training went."""
+"""The image of how training went, of one run or of several; what is drawn of each kind stands in a table."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from metarl.report.canvas import COLORS, INK, canvas, clean, save, smooth, title
-from metarl.report.evaluation import floats
+from metarl.report.canvas import (
+    COLORS,
+    INK,
+    below,
+    canvas,
+    clean,
+    height_below,
+    line_of,
+    named_below,
+    save,
+    smooth,
+    title,
+)
 from metarl.types import Floats
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+Metrics = Sequence[Mapping[str, Any]]
+"""The rows of ``metrics.jsonl``; a row may lack any of the numbers."""
+Series = tuple[Floats, Floats]
+"""Where something was measured, and what: each ``[n]``."""
 
-def learning_curve(metrics: Sequence[Mapping[str, Any]], path: str | Path) -> Path:
-    """Draw training: the return over environment steps, and below it the policy's entropy and explained variance.
+
+class Measure(NamedTuple):
+    """A number of the metrics, and how it is drawn."""
+
+    key: str
+    label: str
+    color: str
+    dash: Any = "-"
+    scale: float = 1.0
+    smoothed: bool = False
+    dots: int = 1
+    """Up to so many values are marked by dots."""
+
+    @property
+    def name(self) -> str:
+        """The label in one line."""
+        return self.label.replace("\n", " ")
+
+
+class Progress(NamedTuple):
+    """What the learning curve of a kind of run shows."""
+
+    axis: str
+    """The key of the x-axis."""
+    axis_name: str
+    main: tuple[Measure, ...]
+    """Alternatives: the one that has most values is drawn."""
+    side: tuple[Measure, ...]
+    """Drawn together below it."""
+
+
+_BLUE, _VERMILLION, _GREEN = COLORS[:3]
+_PERCENT: dict[str, Any] = {"color": _BLUE, "scale": 100.0, "dots": 30}
+LEARNING: Mapping[str, Progress] = {
+    "rl2": Progress(
+        "env_steps",
+        "environment steps",
+        (Measure("rollout/ep_rew_mean", "return of a training trial (reward)", _BLUE, smoothed=True),),
+        (
+            Measure("train/entropy", "policy entropy (nats)", _GREEN),
+            Measure("train/explained_variance", "explained variance\n(share)", _VERMILLION, (0, (5, 2))),
+        ),
+    ),
+    "fewshot": Progress(
+        "episodes",
+        "training episodes",
+        (
+            Measure("validation/accuracy", "accuracy on\nvalidation classes (%)", **_PERCENT),
+            Measure("train/accuracy", "accuracy on\ntraining classes (%)", **_PERCENT),
+        ),
+        (Measure("train/loss", "training loss", _GREEN, smoothed=True, dots=30),),
+    ),
+}
+
+
+def series(metrics: Metrics, axis: str, key: str) -> Series:
+    """The rows that have a finite number of this ``key``."""
+    numbers = (int, float)
+    rows = [(r[axis], r[key]) for r in metrics if isinstance(r.get(key), numbers) and isinstance(r.get(axis), numbers)]
+    pairs = np.array(rows, dtype=np.float64).reshape(-1, 2)
+    pairs = pairs[np.isfinite(pairs[:, 1])]
+    return pairs[:, 0], pairs[:, 1]
+
+
+def main_series(metrics: Metrics, kind: str) -> tuple[Measure, Series]:
+    """What the upper part of a learning curve shows; it may be empty."""
+    progress = LEARNING[kind]
+    found = [(measure, series(metrics, progress.axis, measure.key)) for measure in progress.main]
+    measure, (at, values) = max(found, key=lambda one: len(one[1][0]))
+    return measure, (at, measure.scale * values)
+
+
+def learned(metrics: Metrics, kind: str) -> bool:
+    """Whether there is anything to draw; of a few-shot run the loss is enough."""
+    side = LEARNING[kind].side if kind == "fewshot" else ()
+    rows = [main_series(metrics, kind)[1], *(series(metrics, LEARNING[kind].axis, one.key) for one in side)]
+    return any(len(at) for at, _ in rows)
+
+
+def learning_curve(metrics: Metrics, kind: str, path: str | Path) -> Path:
+    """Draw training: the return or accuracy along it, and below it what says whether training is sound.
 
     Args:
-        metrics: the rows of ``metrics.jsonl``; a row may lack any of the numbers.
-        path: the picture to write, whole or not at all; its suffix says the format.
+        metrics: of a run.
+        kind: of the run, a key of :data:`LEARNING`.
+        path: the image to write, whole or not at all; its suffix says the format.
 
     Returns:
         ``path``.
 
     Raises:
-        ValueError: no row has a return.
+        ValueError: there is nothing to draw.
     """
-    steps, returns = series(metrics, "rollout/ep_rew_mean")
-    if not len(steps):
-        raise ValueError("no row of the metrics has rollout/ep_rew_mean; train for at least one whole trial first")
-    entropy, explained = series(metrics, "train/entropy"), series(metrics, "train/explained_variance")
-    below = len(entropy[0]) > 0 or len(explained[0]) > 0
-
-    figure, axes = canvas(7.6, 5.6 if below else 3.8)
-    bottom = axes
-    if below:
+    progress = LEARNING[kind]
+    if not learned(metrics, kind):
+        needed = " or ".join(one.key for one in (*progress.main, *progress.side * (kind == "fewshot")))
+        raise ValueError(f"no row of the metrics has {needed}; train for longer first")
+    side = [(one, series(metrics, progress.axis, one.key)) for one in progress.side]
+    upper = [main_series(metrics, kind)]
+    parts = [part for part in (upper, side) if any(len(at) for _, (at, _) in part)]
+    figure, axes = canvas(7.6, 1.4 + 2.2 * len(parts))
+    every = [axes]
+    if len(parts) > 1:
         figure.delaxes(axes)
-        axes, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[1.6, 1])
-        clean(axes)
-        clean(bottom)
-    reach = len(returns) // 60
-    if reach:
-        axes.plot(steps, returns, color=COLORS[0], lw=0.8, alpha=0.35)
-    label = f"mean of {2 * reach + 1} neighbouring reports" if reach else ""
-    axes.plot(steps, smooth(returns, reach), color=COLORS[0], lw=2.2, label=label, marker="" if len(steps) > 1 else "o")
-    if label:
-        axes.legend(loc="best", frameon=False, labelcolor=INK, fontsize=9)
-    axes.set_ylabel("return of a training trial (reward)")
-    if below:
-        _side(bottom, entropy, "policy entropy (nats)", COLORS[2], "-")
-        right = bottom.twinx()
-        clean(right, grid=False)
-        _side(right, explained, "explained variance\n(share)", COLORS[1], (0, (5, 2)))
-        figure.align_ylabels([axes, bottom])
-        right.set_ylim(float(explained[1].min(initial=0.0).clip(-0.5)) - 0.03, 1.03)
-    bottom.set_xlabel("environment steps")
-    bottom.xaxis.set_major_formatter(lambda value, _: thousands(value))
-    title(axes, "Learning curve", _cost(metrics))
+        every = list(figure.subplots(2, 1, sharex=True, height_ratios=[1.6, 1]))
+        for one in every:
+            clean(one)
+    for one, part in zip(every, parts, strict=True):
+        _panel(one, part)
+    every[-1].set_xlabel(progress.axis_name)
+    every[-1].xaxis.set_major_formatter(lambda value, _: thousands(value))
+    figure.align_ylabels(every)
+    title(every[0], "Learning curve", _cost(metrics, progress))
     return save(figure, path)
 
 
-def series(metrics: Sequence[Mapping[str, Any]], name: str) -> tuple[Floats, Floats]:
-    """Environment steps and values of the rows that have a finite number of this ``name``."""
-    rows = [(row["env_steps"], row[name]) for row in metrics if isinstance(row.get(name), int | float)]
-    pairs = floats(rows).reshape(-1, 2)
-    pairs = pairs[np.isfinite(pairs[:, 1])]
-    return pairs[:, 0], pairs[:, 1]
+def _panel(axes: Axes, part: Sequence[tuple[Measure, Series]]) -> None:
+    """One measure on the left axis, or two, the second on the right one."""
+    for measure, (at, values) in part:
+        if measure is not part[0][0]:
+            axes = axes.twinx()
+            clean(axes, grid=False)
+            axes.set_ylim(float(values.min(initial=0.0).clip(-0.5)) - 0.03, 1.03)
+        reach = len(values) // 60 if measure.smoothed else 0
+        if reach:
+            axes.plot(at, values, color=measure.color, lw=0.8, alpha=0.35)
+        label = f"mean of {2 * reach + 1} neighbouring reports" if reach else ""
+        look: dict[str, Any] = {"lw": 1.6 if len(part) > 1 else 2.2, "ls": measure.dash, "label": label, "ms": 4}
+        marker = "o" if len(values) <= measure.dots else ""
+        axes.plot(at, smooth(values, reach), color=measure.color, marker=marker, **look)
+        if label:
+            axes.legend(loc="best", frameon=False, labelcolor=INK, fontsize=9)
+        axes.set_ylabel(measure.label)
+        if len(part) > 1:
+            axes.yaxis.label.set_color(measure.color)
+            axes.tick_params(axis="y", labelcolor=measure.color)
 
 
-def _cost(metrics: Sequence[Mapping[str, Any]]) -> str:
-    last = metrics[-1]
-    steps = f"{last['env_steps']:,} environment steps"
+def learning_overlay(groups: Sequence[tuple[str, Sequence[Metrics]]], kind: str, path: str | Path) -> Path:
+    """Draw how several settings learn: of each the mean over its runs, and single runs as thin lines.
+
+    Args:
+        groups: names of settings with the metrics of their runs.
+        kind: of the runs, a key of :data:`LEARNING`.
+        path: the image to write, whole or not at all.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        ValueError: there is nothing to draw.
+    """
+    found = [(name, [main_series(metrics, kind) for metrics in runs]) for name, runs in groups]
+    drawn = [(name, [one for one in runs if len(one[1][0])]) for name, runs in found]
+    measures = list(dict.fromkeys(measure for _, runs in drawn for measure, _ in runs))
+    if not measures:
+        needed = " or ".join(measure.key for measure in LEARNING[kind].main)
+        raise ValueError(f"no run has {needed} in its metrics; train for longer first")
+    several = len(measures) > 1
+    names = [f"{name}: {runs[0][0].name}" if several and runs else name for name, runs in drawn]
+    figure, axes = canvas(7.6, 4.0 + height_below(names))
+    for index, (name, (_, runs)) in enumerate(zip(names, drawn, strict=True)):
+        line = line_of(index)
+        curves = [(at, smooth(values, len(values) // 60 if measure.smoothed else 0)) for measure, (at, values) in runs]
+        for at, values in curves if len(curves) > 1 else []:
+            axes.plot(at, values, color=line.color, ls=line.dash, lw=0.8, alpha=0.5)
+        if curves:
+            x = curves[int(np.argmin([at[-1] for at, _ in curves]))][0]  # as far as all runs went
+            mean = np.mean([np.interp(x, *curve) for curve in curves], 0)
+            (drawn_line,) = axes.plot(x, mean, color=line.color, ls=line.dash, lw=line.width, label=below(name), ms=4)
+            drawn_line.set_marker("o" if len(x) <= measures[0].dots else "")
+    axes.set_xlabel(LEARNING[kind].axis_name)
+    axes.set_ylabel("accuracy (%)" if several else measures[0].name)
+    axes.xaxis.set_major_formatter(lambda value, _: thousands(value))
+    sub = f"{sum(len(runs) for _, runs in drawn)} runs"
+    sub += ", averaged over neighbouring reports" * measures[0].smoothed
+    title(axes, "Learning curves", sub + "; thin: single runs" * any(len(runs) > 1 for _, runs in drawn))
+    named_below(figure)
+    return save(figure, path)
+
+
+def _cost(metrics: Metrics, progress: Progress) -> str:
+    last = [row for row in metrics if progress.axis in row][-1]
+    count = f"{last[progress.axis]:,} {progress.axis_name}"
     if not isinstance(last.get("time"), int | float):
-        return steps
+        return count
     minutes, seconds = divmod(round(last["time"]), 60)
-    return f"{steps} in {minutes} min {seconds:02d} s" if minutes else f"{steps} in {seconds} s"
-
-
-def _side(axes: Axes, series: tuple[Floats, Floats], label: str, color: str, dash: Any) -> None:
-    axes.plot(*series, color=color, lw=1.6, ls=dash)
-    axes.set_ylabel(label, color=color)
-    axes.tick_params(axis="y", labelcolor=color)
+    return f"{count} in {minutes} min {seconds:02d} s" if minutes else f"{count} in {seconds} s"
 
 
 def thousands(value: float) -> str:

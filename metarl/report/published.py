@@ -1,7 +1,7 @@
 """Published results on Omniglot to set beside ours, in per cent.
 
 Those of episodes are on the standard split of 28 by 28 images, where the four rotations of a character count as
-classes of their own; those of streams are by instance, the how-manieth example of its class that was shown. They are
+classes of their own; those of streams are by instance, the position of an example among those of its class. They are
 the papers' own figures, where no other source is named.
 """
 
@@ -37,7 +37,6 @@ def _cells(source: str, *values: float | None) -> Published:
     return Published(source, {cell: value for cell, value in zip(CELLS, values, strict=True) if value is not None})
 
 
-RAW_PIXELS = _cells("cosine of raw pixels, in Garcia & Bruna 2018", 41.7, 63.2, 26.7, 42.6)
 BEST = _cells("best read in any paper: Relation Net, T-NAS++, MAML++, SNAIL", 99.6, 99.95, 97.65, 99.4)
 
 _MATCHING = _cells("Vinyals et al. 2016", 98.1, 98.9, 93.8, 98.5)
@@ -92,7 +91,7 @@ def of_learner(*names: str, transductive: bool = False) -> Published | None:
 
 
 def of_stream(*names: str, labels: str, ways: int) -> PublishedStream | None:
-    """The same on streams of so many classes with labels ``one_hot`` or ``letters``."""
+    """The same on streams of ``ways`` classes with labels ``one_hot`` or ``letters``."""
     for name in _shortened(names):
         if name in STREAMS:
             return STREAMS[name].get((labels, ways))

@@ -1,4 +1,4 @@
-"""The picture of what an agent reads of its memory along a trial."""
+"""The image of what an agent reads of its memory along a trial."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
+from metarl.evaluation.records import Trial
 from metarl.report.canvas import GRID, INK, SOFT, panels, save, title, whole_ticks
-from metarl.report.trials import Trial
 from metarl.types import Floats
 
 CELLS = 350
-"""Cells of the picture along either side; more steps and slots are put together."""
+"""Cells of the image along either side; more steps and slots are put together."""
 MARKED = 20
-"""As many episodes are told apart by lines; more would hide what is below them."""
+"""As many episodes are divided by lines; more would hide what is below them."""
 
 
 def memory_reads(trial: Trial, path: str | Path) -> Path:
@@ -24,7 +24,7 @@ def memory_reads(trial: Trial, path: str | Path) -> Path:
 
     Args:
         trial: one with weights.
-        path: the picture to write, whole or not at all; its suffix says the format.
+        path: the image to write, whole or not at all; its suffix says the format.
 
     Returns:
         ``path``.

@@ -1,126 +1,158 @@
-"""The table of an evaluation, as plain text for a terminal."""
+"""The table of an evaluation of any kind, and any table as plain text for a terminal."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from metarl.report.evaluation import (
-    ABLATIONS,
+from metarl.evaluation.results import (
+    ActorResult,
+    AgentEvaluation,
     Evaluation,
-    best_reference,
-    check,
-    headline,
-    held_out,
-    random_return,
-    return_unit,
-    step_word,
+    FewShotEvaluation,
+    Interval,
+    RecallEvaluation,
 )
+from metarl.report import agent, fewshot, recall
+from metarl.report.canvas import counted
 
 WIDTH = 100
-"""Columns of a terminal that the table keeps to."""
+"""Columns of a terminal that tables keep to."""
 _NAME_WIDTH = 40
-_NOTHING = "-"
+
+Cells = tuple[str, ...]
+"""A row: a name, then the values."""
+
+
+class Part(NamedTuple):
+    """Rows that belong together, under a name of their own where it isn't empty."""
+
+    name: str
+    rows: list[Cells]
+
+
+class Table(NamedTuple):
+    """A table with what is written above and below it."""
+
+    title: str
+    head: Cells
+    parts: list[Part]
+    notes: list[str]
 
 
 def evaluation_table(evaluation: Evaluation) -> str:
-    """The agent, its ablations and the references, one a row; at most :data:`WIDTH` columns, without colours.
-
-    The columns are the mean return with half the width of its 95 % interval over tasks (per trial; per episode where
-    episodes are longer than a step), the share of the way from random to the best reference, and the steps until the
-    mean reward reaches 90 % of its final rate.
-
-    Args:
-        evaluation: the fields of ``evaluation.json``.
-
-    Raises:
-        ValueError: a field is missing.
-    """
-    check(evaluation)
-    head, ours, theirs = evaluation_rows(evaluation)
-    widths = [max(len(line[column]) for line in (head, *ours, *theirs)) for column in range(4)]
-    aligned = [[_aligned(line, widths) for line in part] for part in ([head], ours, theirs)]
-    rule = "-" * len(aligned[0][0])
-    body = [*aligned[0], rule, *aligned[1], rule, *aligned[2], *([rule] if theirs else [])]
-    notes = [
-        line for note in evaluation_notes(evaluation) for line in textwrap.wrap(note, WIDTH, subsequent_indent="  ")
-    ]
-    return "\n".join([*_title(evaluation), "", *body, *notes])
+    """The results as plain text, one actor, cell or memory a row; at most :data:`WIDTH` columns, without colours."""
+    table = table_of(evaluation)
+    body = aligned([table.head, *(row for part in table.parts for row in part.rows)])
+    rule = "-" * max(map(len, body))
+    text, start = [body[0]], 1
+    for name, rows in table.parts:
+        text += [rule, *[name] * bool(name), *body[start : start + len(rows)]]
+        start += len(rows)
+    return "\n".join([*_wrapped(table.title), "", *text, rule, *(line for n in table.notes for line in _wrapped(n))])
 
 
-Cells = tuple[str, ...]
-"""A row of a table: a name, then the values."""
+def aligned(rows: Sequence[Cells]) -> list[str]:
+    """Rows as lines of equal length: names on the left, values in columns, flush on the right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    pairs = [list(zip(row, widths, strict=True)) for row in rows]
+    return ["   ".join([row[0][0].ljust(row[0][1]), *(cell.rjust(wide) for cell, wide in row[1:])]) for row in pairs]
 
 
-def evaluation_rows(evaluation: Evaluation) -> tuple[Cells, list[Cells], list[Cells]]:
-    """The head of the table of an evaluation, the rows of the agent and those of the references, as text."""
-    unit, per = return_unit(evaluation)
-    best = best_reference(evaluation)
-    head = ("", f"reward per {unit}", f"random to {best}" if best else "share", f"{step_word(evaluation)}s to 90 %")
-
-    def cells(name: str, result: Evaluation) -> Cells:
-        return name, _mean(result, per), _share(evaluation, result), str(result.get("steps_to_adapt", _NOTHING))
-
-    ours, theirs = ([cells(*row) for row in rows(evaluation)] for rows in (_agent_rows, _reference_rows))
-    return head, ours, theirs
+def table_of(evaluation: Evaluation) -> Table:
+    """The table of an evaluation; see :func:`evaluation_table`."""
+    if isinstance(evaluation, AgentEvaluation):
+        return _agent(evaluation)
+    return _fewshot(evaluation) if isinstance(evaluation, FewShotEvaluation) else _recall(evaluation)
 
 
-def _agent_rows(evaluation: Evaluation) -> Iterator[tuple[str, Evaluation]]:
-    yield "agent (sampled actions)", evaluation
-    if "greedy_return_mean" in evaluation:
-        start = "greedy_"
-        fields = {name.removeprefix(start): value for name, value in evaluation.items() if name.startswith(start)}
-        yield "agent (greedy actions)", fields
-    for key, name in ABLATIONS.items():
-        if key in evaluation.get("ablations", {}):
-            yield name, evaluation["ablations"][key]
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, subsequent_indent="  ")
 
 
-def _reference_rows(evaluation: Evaluation) -> Iterator[tuple[str, Evaluation]]:
-    for name, result in evaluation.get("references", {}).items():
-        yield textwrap.shorten(name, _NAME_WIDTH, placeholder="..."), result
+def _agent(evaluation: AgentEvaluation) -> Table:
+    """Return, share of the way from random to the best reference, and steps until it has adapted."""
+    unit, per = agent.return_unit(evaluation)
+    best, ends = agent.best_reference(evaluation), agent.ends_of_scale(evaluation)
+    step = agent.step_word(evaluation)
+
+    def cells(name: str, result: ActorResult) -> Cells:
+        adapted = "-" if result.steps_to_adapt is None else str(result.steps_to_adapt)
+        short = textwrap.shorten(name, _NAME_WIDTH, placeholder="...")
+        return short, agent.mean_and_half(result, per), agent.share(result.return_mean, ends), adapted
+
+    ours: list[tuple[str, ActorResult]] = [("agent (sampled actions)", evaluation)]
+    ours += [("agent (greedy actions)", evaluation.greedy)] if evaluation.greedy else []
+    ours += [(name, evaluation.ablations[key]) for key, name in agent.ABLATIONS.items() if key in evaluation.ablations]
+    parts = [Part("", [cells(*row) for row in ours]), Part("", [cells(*row) for row in evaluation.references.items()])]
+    notes = ["±: half the width of the 95 % interval over tasks"]
+    notes += [f"random to {best}: share of the way from random actions to {best}"] if best else []
+    meaning = "until the mean reward reaches 90 % of its final rate"
+    if evaluation.steps_to_adapt is None:
+        meaning = "n/a: trials differ in length, or the final rate is not positive"
+    notes.append(f"{step}s to 90 %: {meaning}")
+    if evaluation.ceilings:
+        values = ", ".join(f"{name} {value:.2f}" for name, value in evaluation.ceilings.items())
+        notes.append(f"known values per {unit}: {values}")
+    return Table(
+        f"{agent.headline(evaluation)}: {agent.held_out(evaluation)}, seed {evaluation.seed}",
+        ("", f"reward per {unit}", f"random to {best}" if best else "share", f"{step}s to 90 %"),
+        [part for part in parts if part.rows],
+        notes,
+    )
 
 
-def _mean(result: Evaluation, per: float) -> str:
-    """``82.61 ± 0.17``; the interval is left blank where none was computed."""
-    mean = f"{result['return_mean'] / per:.2f}"
-    if "return_interval" not in result:
-        return mean + " " * len(" ± 0.00")
-    low, high = result["return_interval"]
-    return f"{mean} ± {(high - low) / 2 / per:.2f}"
+def _fewshot(evaluation: FewShotEvaluation) -> Table:
+    """Accuracy by ways and shots, and by instance of streams, beside what was published."""
+    known = fewshot.known_cells(evaluation)
+    theirs: Mapping[Any, float] = known.accuracy if known else {}
+    cells = [(fewshot.cell_name(c), c.accuracy, c.interval, theirs.get((c.ways, c.shots))) for c in evaluation.cells]
+    parts = [_shares("", cells)] if cells else []
+    for stream in evaluation.streams:
+        found = fewshot.known_stream(evaluation, stream)
+        theirs = found.accuracy if found else {}
+        shares = enumerate(zip(stream.by_instance, stream.by_instance_interval, strict=True), start=1)
+        rows = [(f"instance {n}", *share, theirs.get(n)) for n, share in shares]
+        parts.append(_shares(fewshot.stream_name(stream), rows))
+    return Table(fewshot.headline(evaluation), ("", "accuracy %", "paper"), parts, list(_fewshot_notes(evaluation)))
 
 
-def _share(evaluation: Evaluation, result: Evaluation) -> str:
-    best, start = best_reference(evaluation), random_return(evaluation)
-    if best is None or start is None:
-        return _NOTHING
-    way = evaluation["references"][best]["return_mean"] - start
-    return f"{100 * (result['return_mean'] - start) / way:.1f} %" if way > 0 else _NOTHING
+def _shares(name: str, rows: Iterable[tuple[str, float, Interval, float | None]]) -> Part:
+    """Rows of a name, our share with its interval, and the published one."""
+    return Part(name, [(row, fewshot.in_percent(mean, wide), fewshot.shown(known)) for row, mean, wide, known in rows])
 
 
-def _title(evaluation: Evaluation) -> list[str]:
-    where = f"{held_out(evaluation)}, seed {evaluation['seed']}" if "seed" in evaluation else held_out(evaluation)
-    return textwrap.wrap(f"{headline(evaluation)}: {where}", WIDTH, subsequent_indent="  ")
+def _fewshot_notes(evaluation: FewShotEvaluation) -> Iterator[str]:
+    yield f"{fewshot.data_name(evaluation)}, {fewshot.classes_name(evaluation)}, {fewshot.flags(evaluation)}"
+    episodes = counted([*(one.episodes for one in evaluation.cells), *(one.episodes for one in evaluation.streams)])
+    yield f"±: half the width of the 95 % interval over {episodes} episodes, seed {evaluation.seed}"
+    known = fewshot.known_cells(evaluation)
+    if known and evaluation.cells:
+        yield f"paper: {known.source}; with the rotations of characters as further classes"
+    for stream in evaluation.streams:
+        if found := fewshot.known_stream(evaluation, stream):
+            yield f"paper, {fewshot.stream_name(stream)}: {found.name}, {found.source}"
+    if not evaluation.real:
+        yield "drawn glyphs are made by the program; nothing measured on them can be compared with Omniglot"
+    if evaluation.train_seconds is not None:
+        count = evaluation.train_steps
+        yield f"trained{f' on {count:,} episodes' if count else ''} in {fewshot.training_time(evaluation)}"
 
 
-def evaluation_notes(evaluation: Evaluation) -> Iterator[str]:
-    """What the columns mean, and what is known of the family."""
-    unit, _ = return_unit(evaluation)
-    step, best = step_word(evaluation), best_reference(evaluation)
-    yield "±: half the width of the 95 % interval over tasks"
-    if best:
-        yield f"random to {best}: share of the way from random actions to {best}"
-    if "steps_to_adapt" in evaluation:
-        yield f"{step}s to 90 %: until the mean reward reaches 90 % of its final rate"
-    else:
-        yield f"{step}s to 90 %: not told of trials that have different lengths"
-    if known := evaluation.get("ceilings"):
-        values = ", ".join(f"{name} {value:.2f}" for name, value in known.items())
-        yield f"known values per {unit}: {values}"
+def _recall(evaluation: RecallEvaluation) -> Table:
+    """Accuracy of each memory on each task, and of chance."""
+    made = recall.grid(evaluation.results)
 
+    def cells(memory: str) -> Cells:
+        found = [made.cells.get((memory, task)) for task in made.tasks]
+        return memory, *("–" if one is None else f"{100 * one.accuracy:.1f} ± {196 * one.se:.1f} %" for one in found)
 
-def _aligned(line: tuple[str, ...], widths: list[int]) -> str:
-    name, *cells = line
-    return "   ".join(
-        [name.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))]
+    rows = [cells(memory) for memory in made.memories]
+    rows.append(("chance", *(f"{100 * value:.1f} %" for value in made.chance)))
+    return Table(
+        "Recall: accuracy of each memory on each task",
+        ("memory", *made.tasks),
+        [Part("", rows)],
+        ["±: half the width of the 95 % interval over sequences", recall.budget(evaluation.results[0].cell.settings)],
     )

@@ -12,33 +12,24 @@ No environment variable is ever written, and values on the command line that loo
 from __future__ import annotations
 
 import json
-import os
-import platform
-import re
-import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from metarl.config import InputError, choice
+from metarl.files import read_json, write_json
+from metarl.runs.provenance import describe_run, now
+
 Status = Literal["running", "finished", "interrupted", "failed"]
 
-PACKAGES = ("torch", "numpy", "gymnasium", "stable_baselines3", "wandb", "safetensors")
-DISTRIBUTION = "metarl-memory"
-REMOVED = "<removed>"
-
-# "key" alone is no secret on the command line: memories have keys.
-_SECRET_OPTION = re.compile(r"(api|access|private)[-_]?key|token$|secret|passw|credential", re.IGNORECASE)
-_SECRET_VARIABLE = re.compile(r"key|token|secret|passw|credential", re.IGNORECASE)
-_SECRET_VALUE = re.compile(r"(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z0-9]{32,}|wandb_v\d+_\w+|://[^/\s]*@")
+A_RUN = "a folder made by `metarl train`, with config.json, metrics.jsonl and checkpoint.zip"
 
 
-class RunError(ValueError):
-    """A run folder that is missing, damaged, or none at all; the message is one line."""
+class RunError(InputError):
+    """A run folder that is missing, damaged, or no run."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +40,19 @@ class RunFolder:
 
     @classmethod
     def create(cls, root: str | Path, name: str, *, seed: int) -> RunFolder:
-        """Make ``root/NAME-YYYYmmdd-HHMMSS-sSEED``, with ``-2``, ``-3``, ... behind it where that exists."""
+        """Make ``root/NAME-YYYYmmdd-HHMMSS-sSEED``, with ``-2``, ``-3``, ... behind it where that exists.
+
+        Args:
+            root: where runs are kept; made where it is missing.
+            name: the beginning of the folder's name, such as the preset.
+            seed: of the training.
+
+        Raises:
+            RunError: ``name`` is empty or a path.
+            OSError: the folder can't be made.
+        """
         if not name or Path(name).name != name:
-            raise ValueError(f"the name of a run is {name!r}, expected one without slashes")
+            raise RunError(key="the name of a run", given=name, expected="one without slashes")
         stem = f"{name}-{datetime.now():%Y%m%d-%H%M%S}-s{seed}"
         number = 1
         while True:
@@ -84,25 +85,28 @@ class RunFolder:
             RunError: there is no such folder, it holds no run, or its config.json is damaged.
         """
         folder = cls(Path(path))
-        what = "a run folder is made by `metarl train` and holds config.json, metrics.jsonl and checkpoint.zip"
         if not folder.path.is_dir():
-            raise RunError(f"there is no folder {path}; {what}")
+            raise RunError(f"there is no folder {path}", key=str(path), expected=A_RUN)
         if not (folder.path / "config.json").is_file():
-            raise RunError(f"{path} is not a run folder: it has no config.json; {what}")
+            raise RunError(f"{path} is not a run folder: it has no config.json", key=str(path), expected=A_RUN)
         _ = folder.config
         return folder
 
     def start(self, config: Mapping[str, Any], argv: Sequence[str] | None = None) -> None:
-        """Write config.json, meta.json (``argv`` is the command line, by default this process's) and the status."""
-        write_json_atomic(self.path / "meta.json", describe_run(sys.argv if argv is None else argv))
+        """Write meta.json, the status "running", and config.json.
+
+        Args:
+            config: the options, nested, as plain data.
+            argv: the command line; by default this process's.
+        """
+        write_json(self.path / "meta.json", describe_run(sys.argv if argv is None else argv))
         self.set_status("running")
-        write_json_atomic(self.path / "config.json", config)  # last: with it, the folder is a run
+        write_json(self.path / "config.json", config)  # last: with it, the folder is a run
 
     def set_status(self, status: Status, **details: Any) -> None:
         """Write status.json: the status, when it began, and any further plain ``details``."""
-        if status not in get_args(Status):
-            raise ValueError(f"unknown status {status!r}; a run is {', '.join(get_args(Status))}")
-        write_json_atomic(self.path / "status.json", {"status": status, "since": _now(), **details})
+        choice(status, get_args(Status), "the status of a run")
+        write_json(self.path / "status.json", {"status": status, "since": now(), **details})
 
     @property
     def config(self) -> dict[str, Any]:
@@ -111,7 +115,7 @@ class RunFolder:
 
     @property
     def meta(self) -> dict[str, Any]:
-        """Versions, commit, command line, machine and start time; see :func:`describe_run`."""
+        """Versions, commit, command line, machine and start time; see :func:`metarl.runs.provenance.describe_run`."""
         return self._read("meta.json")
 
     @property
@@ -149,101 +153,16 @@ class RunFolder:
             try:
                 rows.append(json.loads(line))
             except ValueError:
-                raise RunError(f"{path} is damaged at line {number}; expected one JSON object a line") from None
+                problem = f"{path} is damaged at line {number}"
+                raise RunError(problem, key=str(path), expected="one JSON object a line") from None
         return rows
 
     def _read(self, name: str) -> dict[str, Any]:
         path = self.path / name
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
+            return read_json(path)
         except FileNotFoundError:
-            raise RunError(f"the run folder {self.path} has no {name}; it did not start properly") from None
-        except ValueError as error:
-            raise RunError(f"{path} is damaged: {error}; expected the JSON that `metarl train` wrote") from None
-        if not isinstance(data, dict):
-            raise RunError(f"{path} is damaged: it holds a {type(data).__name__}, expected a JSON object")
-        return data
-
-
-@contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` to write to; it takes the place of ``path`` only if all goes well.
-
-    So a crash at any moment leaves the old file or the new one, never half of one.
-    """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_json_atomic(path: str | Path, data: Mapping[str, Any]) -> None:
-    """Write ``data`` as JSON, whole or not at all; NaN and infinities, which JSON lacks, raise ValueError."""
-    text = json.dumps(data, indent=2, allow_nan=False) + "\n"
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
-def describe_run(argv: Sequence[str]) -> dict[str, Any]:
-    """What is needed to know where a result came from: versions, commit, command line, machine, time."""
-    versions = {"metarl": _version(DISTRIBUTION), "python": platform.python_version()}
-    return {
-        "versions": versions | {name: _version(name) for name in PACKAGES},
-        "git": _git(Path(__file__).resolve().parent.parent),
-        "command": [Path(arg).name if index == 0 else arg for index, arg in enumerate(without_secrets(argv))],
-        "platform": platform.platform(),
-        "cpus": os.cpu_count(),
-        "started": _now(),
-    }
-
-
-def without_secrets(argv: Sequence[str]) -> list[str]:
-    """The arguments, with values replaced that have a secret's name or looks, or are a secret of the environment."""
-    secrets = [value for name, value in os.environ.items() if _SECRET_VARIABLE.search(name) and len(value) >= 8]
-    kept: list[str] = []
-    for arg in argv:
-        name, equals, _ = arg.partition("=")
-        follows = kept and kept[-1].startswith("-") and "=" not in kept[-1] and _SECRET_OPTION.search(kept[-1])
-        if equals and _SECRET_OPTION.search(name):
-            kept.append(f"{name}={REMOVED}")
-        elif follows or _SECRET_VALUE.search(arg) or any(secret in arg for secret in secrets):
-            kept.append(REMOVED)
-        else:
-            kept.append(arg)
-    return kept
-
-
-def _version(distribution: str) -> str | None:
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _git(root: Path) -> dict[str, Any] | None:
-    """Commit of the source checkout and whether files differ from it; None where metarl is installed without one."""
-    if not (root / ".git").exists():  # never the repository that happens to lie around an installed package
-        return None
-    try:
-        commit, changes = (
-            subprocess.run(
-                ["git", "--no-optional-locks", "-C", str(root), *command],
-                capture_output=True,
-                text=True,
-                check=True,
-                timeout=10,
-            ).stdout.strip()
-            for command in (("rev-parse", "HEAD"), ("status", "--porcelain"))
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return {"commit": commit, "dirty": bool(changes)}
-
-
-def _now() -> str:
-    return datetime.now().astimezone().isoformat(timespec="seconds")
+            problem = f"the run {self.path} has no {name}"
+            raise RunError(problem, key=str(path), remedy="it didn't start properly, so train again") from None
+        except InputError as error:
+            raise RunError.of(error) from None

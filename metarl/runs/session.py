@@ -1,60 +1,99 @@
-"""A training as its run folder sees it: started, tracked, stopped by signals, and ended with a status."""
+"""A training session in a run folder: its tracker, its checkpoint, and signals that end it early."""
 
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+from tqdm import tqdm
 
 from metarl.runs.folder import RunFolder, Status
 from metarl.runs.tracking import STEP, Trackers, WandbMode, make_tracker
 
 
 @dataclass
-class TrainingRun:
-    """A training that is under way."""
+class Session:
+    """A training under way: what an experiment's ``learn`` is given."""
 
-    run: RunFolder
+    folder: RunFolder
+    """``folder.checkpoint`` is where ``learn`` saves the model."""
     tracker: Trackers
+    seed: int
+    quiet: bool = False
     status: Status = "failed"
-    """What the run has come to, if nothing more is said."""
+    """What is written at the end; :meth:`complete` changes it."""
+    signals: list[int] = field(default_factory=list)
+    """The signals that arrived, in order."""
 
-    def ended(self, signals: list[int], **facts: Any) -> None:
-        """The checkpoint is written; ``signals`` are those that ended training early, ``facts`` go into the status."""
-        self.tracker.log_artifact(self.run.checkpoint, "checkpoint", "model")
-        self.status = "interrupted" if signals else "finished"
-        self.run.set_status(self.status, **facts)
+    @property
+    def stopped(self) -> bool:
+        """Whether a signal asked training to stop."""
+        return bool(self.signals)
+
+    @contextmanager
+    def stoppable(self, on_stop: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """Within, SIGINT and SIGTERM are recorded and call ``on_stop`` instead of ending the process.
+
+        Outside the main thread, where Python handles no signals, nothing changes.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def record(number: int, frame: object) -> None:
+            self.signals.append(number)
+            on_stop()
+
+        old = {number: signal.signal(number, record) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)
+
+    def bar(self, total: int | None, unit: str) -> tqdm[Any]:
+        """A progress bar on stderr, where that is a terminal."""
+        return tqdm(total=total, unit=unit, unit_scale=True, disable=self.quiet or None)
+
+    def complete(self, **facts: Any) -> None:
+        """Training ended and the checkpoint is written; ``facts`` go into the status."""
+        self.tracker.log_artifact(self.folder.checkpoint, "checkpoint", "model")
+        self.status = "interrupted" if self.stopped else "finished"
+        self.folder.set_status(self.status, **facts)
 
 
 @contextmanager
-def training_run(
-    run: RunFolder, config: Mapping[str, Any], wandb: WandbMode, group: str | None, axis: str = STEP
-) -> Iterator[TrainingRun]:
-    """Within, a training is tracked in ``run``; it is a failed one unless :meth:`TrainingRun.ended` was called."""
-    run.start(config)
-    under_way = TrainingRun(run, make_tracker(run.path, wandb, config, name=run.path.name, group=group, axis=axis))
+def training_session(
+    folder: RunFolder,
+    config: Mapping[str, Any],
+    *,
+    seed: int,
+    wandb: WandbMode = "disabled",
+    group: str | None = None,
+    axis: str = STEP,
+    quiet: bool = False,
+) -> Iterator[Session]:
+    """Within, a training is tracked in ``folder``; unless :meth:`Session.complete` was called, it has failed.
+
+    Args:
+        folder: a new run folder.
+        config: the nested options, written to config.json.
+        seed: of the training.
+        wandb: whether Weights & Biases logs too.
+        group: the Weights & Biases group.
+        axis: the name of the x-axis of the metrics.
+        quiet: no progress bar.
+    """
+    folder.start(config)
+    tracker = make_tracker(folder.path, wandb, config, name=folder.path.name, group=group, axis=axis)
+    session = Session(folder, tracker, seed, quiet)
     try:
-        yield under_way
+        yield session
     finally:
-        if under_way.status == "failed":
-            run.set_status("failed")
-        under_way.tracker.finish(under_way.status)
-
-
-@contextmanager
-def stop_signals(stop: Callable[[], None]) -> Iterator[list[int]]:
-    """Within, SIGINT and SIGTERM call ``stop`` and are noted in the list, instead of ending the process."""
-    noted: list[int] = []
-
-    def note(number: int, frame: object) -> None:
-        noted.append(number)
-        stop()
-
-    old = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield noted
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
+        if session.status == "failed":
+            folder.set_status("failed")
+        tracker.finish(session.status)

@@ -1,7 +1,7 @@
 """Where the numbers of a run go: always a line of JSON in the run folder, and Weights & Biases when asked.
 
-The x-axis is ``env_steps``, the environment steps taken so far over all environments, or what a run names instead. The
-local file is what reports read; Weights & Biases is best effort, and a run never stops because of it.
+The x-axis is ``env_steps``, the environment steps so far over all environments, unless a run names another. Reports
+read the local file; Weights & Biases is best effort, and a run never stops because of it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, get_args
+
+from metarl.config import InputError, choice
 
 Metrics = Mapping[str, float | int | str | None]
 WandbMode = Literal["disabled", "offline", "online"]
@@ -22,36 +24,34 @@ WandbMode = Literal["disabled", "offline", "online"]
 STEP = "env_steps"
 
 
-class Tracker(Protocol):
-    """Something that keeps what a run reports."""
+class Tracker:
+    """Keeps what a run reports; each method does nothing unless a subclass has a use for it."""
 
     def log(self, metrics: Metrics, *, step: int) -> None:
-        """Keep ``metrics``, measured after so many steps of the x-axis."""
-        ...
+        """Keep ``metrics``, measured at ``step`` of the x-axis."""
 
     def log_artifact(self, path: str | Path, name: str, kind: str) -> None:
         """Keep a file that the run made, such as a checkpoint (``kind`` "model")."""
-        ...
 
     def log_image(self, path: str | Path, name: str) -> None:
-        """Keep a picture."""
-        ...
+        """Keep an image file."""
 
     def log_summary(self, values: Mapping[str, Any]) -> None:
-        """Keep what an evaluation says of the run as a whole: nested plain data."""
-        ...
+        """Keep results of the run as a whole: nested plain data."""
 
     def finish(self, status: str) -> None:
         """End; ``status`` is "finished", "interrupted" or "failed"."""
-        ...
 
 
-class JsonlTracker:
-    """Writes one JSON object a line: the step, ``time`` (seconds since the start) and the metrics.
+class JsonlTracker(Tracker):
+    """Writes one JSON object a line: the step and the metrics. Files lie in the run folder already.
 
     Args:
-        path: the file to make; an existing one is never added to (FileExistsError).
-        axis: what the steps are called.
+        path: the file to make.
+        axis: the name of the x-axis.
+
+    Raises:
+        FileExistsError: the file exists; another run's is never added to.
     """
 
     def __init__(self, path: str | Path, axis: str = STEP):
@@ -60,53 +60,43 @@ class JsonlTracker:
             self._file = Path(path).open("x", encoding="utf-8")  # noqa: SIM115 - closed by finish
         except FileExistsError:
             raise FileExistsError(f"{path} exists and belongs to another run; make a new run folder") from None
-        self._start = time.perf_counter()
         self._last = 0
 
     def log(self, metrics: Metrics, *, step: int) -> None:
-        """Write one line and flush it; a ``time`` among the metrics takes the place of our own.
+        """Write one line and flush it.
 
         Raises:
-            ValueError: ``step`` is smaller than one before, or a metric is called as the x-axis is.
+            InputError: ``step`` is smaller than the one before, or a metric has the name of the x-axis.
             TypeError: a metric is no number, string or None.
         """
         if step < self._last:
-            raise ValueError(f"the step went back from {self._last} to {step}; {self._axis} only grow")
-        row = {self._axis: int(step), "time": _seconds_since(self._start), **plain(metrics, self._axis)}
+            raise InputError(key=self._axis, given=step, expected=f"{self._last} or more, as the step before")
+        row = {self._axis: int(step), **plain(metrics, self._axis)}
         self._file.write(json.dumps(row, allow_nan=False) + "\n")
         self._file.flush()
         self._last = int(step)
-
-    def log_artifact(self, path: str | Path, name: str, kind: str) -> None:
-        """Nothing to do: the file lies in the run folder already."""
-
-    def log_image(self, path: str | Path, name: str) -> None:
-        """Nothing to do: the picture lies in the run folder already."""
-
-    def log_summary(self, values: Mapping[str, Any]) -> None:
-        """Nothing to do: the evaluation lies in the run folder already."""
 
     def finish(self, status: str) -> None:
         """Close the file."""
         self._file.close()
 
 
-class WandbTracker:
+class WandbTracker(Tracker):
     """Logs to Weights & Biases, offline or online, and goes on without it when it fails.
 
-    Nothing about the machine, the code, the environment or the console is collected: only what is logged here.
+    It sends what is logged here, and nothing about the machine, the code, the environment or the console.
 
     Args:
         mode: "offline" writes below ``folder`` for a later ``wandb sync``; "online" falls back to that when the
-            server does not answer within ``timeout`` seconds or no key is configured.
-        project: the project's name.
-        name: the run's name.
+            server does not answer within ``timeout`` or no key is configured.
+        project: the name of the project.
+        name: the name of the run.
         config: the nested options; numbers stay numbers.
         folder: the run folder; ``wandb/`` is made in it.
-        group: what runs that differ only in their seed have in common.
+        group: a name that runs share which differ only in their seed.
         job_type: such as "train" or "eval".
         timeout: seconds to wait for the server at the start.
-        axis: what the steps are called.
+        axis: the name of the x-axis.
     """
 
     def __init__(
@@ -121,8 +111,7 @@ class WandbTracker:
         timeout: float = 10.0,
         axis: str = STEP,
     ):
-        if mode not in ("offline", "online"):
-            raise ValueError(f"the Weights & Biases mode is {mode!r}, expected 'offline' or 'online'")
+        choice(mode, ("offline", "online"), "the Weights & Biases mode")
         self._run: Any = None
         self._last, self._axis = 0, axis
         where = {"project": project, "name": name, "group": group, "job_type": job_type, "dir": str(folder)}
@@ -176,7 +165,7 @@ class WandbTracker:
         self._try(send)
 
     def log_image(self, path: str | Path, name: str) -> None:
-        """Log the picture at the last step."""
+        """Log the image at the last step."""
         self._try(lambda run: run.log({self._axis: self._last, name: self._wandb.Image(str(path))}))
 
     def log_summary(self, values: Mapping[str, Any]) -> None:
@@ -202,8 +191,8 @@ class WandbTracker:
         self._run = None
 
 
-class Trackers:
-    """Several trackers as one; every row gets one ``time``, so that all of them keep the same."""
+class Trackers(Tracker):
+    """Several trackers as one; each row gets ``time``, the seconds since the start, the same for all of them."""
 
     def __init__(self, trackers: Sequence[Tracker]):
         self._trackers = tuple(trackers)
@@ -211,7 +200,7 @@ class Trackers:
 
     def log(self, metrics: Metrics, *, step: int) -> None:
         """Log to each, the first one first; its error keeps a row from the others."""
-        row: Metrics = {"time": _seconds_since(self._start), **metrics}
+        row: Metrics = {"time": round(time.perf_counter() - self._start, 3), **metrics}
         for tracker in self._trackers:
             tracker.log(row, step=step)
 
@@ -221,7 +210,7 @@ class Trackers:
             tracker.log_artifact(path, name, kind)
 
     def log_image(self, path: str | Path, name: str) -> None:
-        """Log the picture to each."""
+        """Log the image to each."""
         for tracker in self._trackers:
             tracker.log_image(path, name)
 
@@ -249,11 +238,21 @@ def make_tracker(
 ) -> Trackers:
     """The trackers of a run: ``metrics.jsonl`` in ``folder`` always, Weights & Biases unless ``mode`` is "disabled".
 
-    ``name`` is by default the folder's own, ``axis`` what steps are called. Raises FileExistsError where ``folder``
-    holds a ``metrics.jsonl``.
+    Args:
+        folder: the run folder.
+        mode: of Weights & Biases.
+        config: the nested options.
+        project: the name of the project.
+        name: the name of the run; by default, the folder's.
+        group: a name that runs share which differ only in their seed.
+        job_type: such as "train" or "eval".
+        axis: the name of the x-axis.
+
+    Raises:
+        ConfigError: there is no such mode.
+        FileExistsError: ``folder`` holds a ``metrics.jsonl``.
     """
-    if mode not in get_args(WandbMode):
-        raise ValueError(f"the Weights & Biases mode is {mode!r}, expected one of {', '.join(get_args(WandbMode))}")
+    choice(mode, get_args(WandbMode), "the Weights & Biases mode")
     folder = Path(folder)
     trackers: list[Tracker] = [JsonlTracker(folder / "metrics.jsonl", axis)]
     if mode != "disabled":
@@ -263,9 +262,14 @@ def make_tracker(
 
 
 def plain(metrics: Metrics, axis: str = STEP) -> dict[str, float | int | str | None]:
-    """The metrics as JSON can hold them: NumPy numbers become Python's, NaN and infinities None."""
+    """The metrics as JSON can hold them: NumPy numbers become Python's, NaN and infinities None.
+
+    Raises:
+        InputError: a metric has the name of the x-axis.
+        TypeError: a metric is no number, string or None.
+    """
     if axis in metrics:
-        raise ValueError(f"a metric is called {axis!r}, which is the x-axis; pass it as step=")
+        raise InputError(f"a metric is called {axis!r}, which is the x-axis", key=axis, remedy="pass it as step=")
     return {name: _plain_value(name, value) for name, value in metrics.items()}
 
 
@@ -277,10 +281,6 @@ def _plain_value(name: str, value: object) -> float | int | str | None:
     if isinstance(value, numbers.Real):
         return float(value) if math.isfinite(value) else None
     raise TypeError(f"the metric {name!r} is a {type(value).__name__}, expected a number, a string or None")
-
-
-def _seconds_since(start: float) -> float:
-    return round(time.perf_counter() - start, 3)
 
 
 def _import_wandb() -> ModuleType:

@@ -15,7 +15,8 @@ from gymnasium import spaces
 from safetensors.torch import load, save
 from torch import Tensor
 
-from metarl.runs.folder import replacing
+from metarl.config import InputError
+from metarl.files import replacing
 from metarl.types import Array
 
 FORMAT = 1
@@ -23,7 +24,7 @@ MAX_BYTES = 8 * 2**30
 """Members larger than this are refused before they are read."""
 
 
-class CheckpointError(ValueError):
+class CheckpointError(InputError):
     """A checkpoint is missing, damaged, or of another kind."""
 
 

@@ -6,8 +6,7 @@ import argparse
 from pathlib import Path
 
 from common import references, train, write
-
-from metarl.report.results import commit
+from results.rows import commit
 
 PRESETS = {"bandit": ((0,), 82.0), "bandit-long": ((0, 1, 2), 82.5)}
 """Seeds and goal of each preset."""
@@ -33,7 +32,7 @@ def main() -> None:
         }
         write("bandits", evaluations, seeds, {**common, "method": f"preset {preset}", "goal": (low, None)})
         off = {**common, "method": f"preset {preset}, memory off", "goal": (None, 51.0)}
-        write("bandits", evaluations, seeds, off, entry="ablations.off")
+        write("bandits", evaluations, seeds, off, ablation="off")
 
 
 if __name__ == "__main__":

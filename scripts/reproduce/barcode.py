@@ -9,10 +9,10 @@ from __future__ import annotations
 import argparse
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from common import references, train, write
-
-from metarl.report.results import commit
+from results.rows import commit
 
 SEEDS = (0,)
 EPISODES = 100
@@ -52,7 +52,7 @@ def main() -> None:
 def of_stores(jobs: int, out: Path, version: str) -> None:
     """Train an agent with each store and write its row."""
 
-    def run(store: str) -> list[dict[str, object]]:
+    def run(store: str) -> list[Any]:
         access, steps, settings = STORES[store]
         given = [f"memory.store={store}", f"memory.access={access}", f"train.total_timesteps={steps}", *settings]
         return train("barcode", f"store-{store}", SEEDS, given, out, 1)
@@ -69,7 +69,7 @@ def of_presets(jobs: int, out: Path, version: str) -> None:
     """Train both agents, and both with their memory emptied at each episode; evaluate, ablate, write the rows."""
     runs = [(preset, horizon) for preset in ("barcode-episodic", "barcode") for horizon in ("trial", "episode")]
 
-    def run(job: tuple[str, str]) -> list[dict[str, object]]:
+    def run(job: tuple[str, str]) -> list[Any]:
         preset, horizon = job
         return train(preset, f"{preset}-{horizon}", SEEDS, [f"memory.horizon={horizon}"], out, 1)
 
@@ -82,7 +82,7 @@ def of_presets(jobs: int, out: Path, version: str) -> None:
         write("barcode", evaluations, SEEDS, {**common, "method": name, "goal": (low, None)}, per=EPISODES)
         for ablation, text in (("off", "memory off"), ("shuffled", "keys shuffled")):
             values = {**common, "method": f"{name}, {text}", "goal": (None, 4.5)}
-            write("barcode", evaluations, SEEDS, values, entry=f"ablations.{ablation}", per=EPISODES)
+            write("barcode", evaluations, SEEDS, values, ablation=ablation, per=EPISODES)
         values = {**common, "method": f"{name}, {CONTROL}", "goal": (3.9, 4.44)}
         write("barcode", results[preset, "episode"], SEEDS, values, per=EPISODES)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -13,9 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from metarl.report.results import Row, upsert, write_markdown
+from metarl.evaluation.results import ActorResult, read_evaluation
 
-ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # where the package of the results lies
+from results.pages import write_markdown
+from results.rows import ROOT, Row, upsert
+
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
@@ -26,24 +28,23 @@ def train(
     settings: Sequence[str],
     out: Path,
     jobs: int,
-    command: Sequence[str] = ("train",),
     options: Sequence[str] = (),
 ) -> list[Any]:
     """The evaluations of ``metarl train`` for each seed, one thread each; a run that is there already is taken.
 
-    ``command`` is what trains, if something else does, with further ``options``.
+    ``options`` are further ones of the command.
     """
 
     def one(seed: int) -> Any:
         folder = out / f"{name}-s{seed}"
         result = folder / "evaluation.json"
         if not result.is_file():
-            started = [*metarl(*command, preset), "--seed", str(seed), "--out", str(folder), *options]
+            started = [*metarl("train", preset), "--seed", str(seed), "--out", str(folder), *options]
             for setting in settings:
                 started += ["--set", setting]
             with open(out / f"{name}-s{seed}.log", "w") as log:
                 subprocess.run(started, check=True, stdout=log, stderr=subprocess.STDOUT, env=ONE_THREAD)
-        return json.loads(result.read_text())
+        return read_evaluation(result)
 
     out.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(jobs) as pool:
@@ -55,35 +56,38 @@ def metarl(*command: str) -> list[str]:
     return [sys.executable, "-m", "metarl", *command]
 
 
-def pooled(entries: Sequence[Mapping[str, Any]], per: float = 1.0) -> tuple[float, float]:
+Measured = tuple[float, float]
+"""A mean and its standard error."""
+
+
+def returned(result: ActorResult) -> Measured:
+    """The return of an actor."""
+    return result.return_mean, result.return_se
+
+
+def pooled(entries: Sequence[Measured], per: float = 1.0) -> Measured:
     """Mean over seeds, each evaluated on tasks of its own, and its standard error, both divided by ``per``."""
-    means = [entry["return_mean"] / per for entry in entries]
-    errors = [entry["return_se"] / per for entry in entries]
+    means, errors = np.array(entries).T / per
     return float(np.mean(means)), float(np.sqrt(np.sum(np.square(errors))) / len(errors))
 
 
 def write(
     name: str,
-    evaluations: Sequence[Mapping[str, Any]],
+    evaluations: Sequence[Any],
     seeds: Sequence[int],
     values: Mapping[str, Any],
     *,
-    entry: str = "",
+    ablation: str | None = None,
     per: float = 1.0,
 ) -> Row:
-    """Write the row of ``entry``, a dotted path in an evaluation ("" for the agent), to docs/results/NAME.json."""
-
-    def pick(evaluation: Mapping[str, Any]) -> Mapping[str, Any]:
-        for part in filter(None, entry.split(".")):
-            evaluation = evaluation[part]
-        return evaluation
-
-    return put(name, evaluations, seeds, values, *pooled([pick(e) for e in evaluations], per))
+    """Write the row of the agent, or of an ablation of it, to docs/results/NAME.json."""
+    results = [e if ablation is None else e.ablations[ablation] for e in evaluations]
+    return put(name, evaluations, seeds, values, *pooled([returned(one) for one in results], per))
 
 
 def put(
     name: str,
-    evaluations: Sequence[Mapping[str, Any]],
+    evaluations: Sequence[Any],
     seeds: Sequence[int],
     values: Mapping[str, Any],
     ours: float,
@@ -93,10 +97,10 @@ def put(
     row = Row(
         ours=ours,
         se=se,
-        n_tasks=evaluations[0]["trials"],
+        n_tasks=evaluations[0].trials,
         seeds=tuple(seeds),
-        train_seconds=max(e["train_seconds"] for e in evaluations),
-        train_steps=evaluations[0]["train_steps"],
+        train_seconds=max(e.train_seconds for e in evaluations),
+        train_steps=evaluations[0].train_steps,
         **values,
     )
     upsert(ROOT / "docs" / "results" / f"{name}.json", row)
@@ -105,14 +109,14 @@ def put(
     return row
 
 
-def ratio(over: tuple[float, float], under: tuple[float, float]) -> tuple[float, float]:
+def ratio(over: Measured, under: Measured) -> Measured:
     """The ratio of two independent means and its standard error (first order), from means and standard errors."""
     (top, top_se), (bottom, bottom_se) = over, under
     value = top / bottom
     return value, abs(value) * float(np.hypot(top_se / top, bottom_se / bottom))
 
 
-def references(evaluations: Sequence[Mapping[str, Any]], per: float = 1.0) -> dict[str, float]:
+def references(evaluations: Sequence[Any], per: float = 1.0) -> dict[str, float]:
     """What the references reached on the same tasks, mean over seeds."""
-    names = evaluations[0]["references"]
-    return {name: round(pooled([e["references"][name] for e in evaluations], per)[0], 3) for name in names}
+    names = evaluations[0].references
+    return {name: round(pooled([returned(e.references[name]) for e in evaluations], per)[0], 3) for name in names}

@@ -15,14 +15,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import pooled, put, ratio, train, write
+from common import Measured, pooled, put, ratio, returned, train, write
+from results.rows import commit
 from stable_baselines3 import PPO
 
 from metarl.evaluation.play import play
-from metarl.experiments.rl.experiment import configure
+from metarl.evaluation.results import AgentEvaluation
+from metarl.experiments.presets import load_experiment
+from metarl.experiments.rl.experiment import RL2Experiment
+from metarl.files import write_json
 from metarl.functional.stats import standard_error
-from metarl.report.results import commit
-from metarl.runs.folder import write_json_atomic
 from metarl.tasks.vector.sb3 import as_vec_env
 from metarl.types import Array, Ints, TrialObservation
 
@@ -55,7 +57,8 @@ def memoryless(preset: str, seed: int, out: Path) -> dict[str, Any]:
     """PPO with its default net on the same trial observations, for as many steps; what is there already is taken."""
     path = out / f"{preset}-memoryless-s{seed}.json"
     if not path.is_file():
-        experiment = configure(preset)
+        experiment = load_experiment(preset)
+        assert isinstance(experiment, RL2Experiment)
         env = as_vec_env(experiment.make_env("train", experiment.train.n_envs))
         batch = 128 * experiment.train.n_envs // 8
         model = PPO("MultiInputPolicy", env, n_steps=128, batch_size=batch, gamma=experiment.ppo.gamma, seed=seed)
@@ -71,15 +74,15 @@ def memoryless(preset: str, seed: int, out: Path) -> dict[str, Any]:
             "train_seconds": seconds,
             "train_steps": model.num_timesteps,
         }
-        write_json_atomic(path, result)
+        write_json(path, result)
     result = json.loads(path.read_text())
     assert isinstance(result, dict)
     return result
 
 
-def last(evaluation: dict[str, Any]) -> dict[str, float]:
-    """Mean and standard error of the return of a trial's last episode."""
-    return {"return_mean": evaluation["by_episode"][-1], "return_se": evaluation["by_episode_se"][-1]}
+def episode(evaluation: AgentEvaluation, number: int) -> Measured:
+    """Mean and standard error of the return of one of a trial's episodes."""
+    return evaluation.by_episode[number], evaluation.by_episode_se[number]
 
 
 def main() -> None:
@@ -106,10 +109,10 @@ def main() -> None:
         seeds = SEEDS[preset]
         agents, informed = ([done[preset, seed, reveal] for seed in seeds] for reveal in ("false", "true"))
         common = {"setting": setting, "command": COMMAND, "commit": version, "goal": (None, None), "references": {}}
-        ours, theirs = pooled(agents), pooled(informed)
+        ours, theirs = (pooled([returned(one) for one in runs]) for runs in (agents, informed))
         told = {"informed": round(theirs[0], 3)}
         write("control", agents, seeds, {**common, "method": preset, "metric": SAMPLED, "references": told})
-        emptied = {name: pooled([e["ablations"][name] for e in agents]) for name in ("episode", "step")}
+        emptied = {name: pooled([returned(e.ablations[name]) for e in agents]) for name in ("episode", "step")}
         for name, value in emptied.items():
             # well below the agent: their intervals do not meet
             most = round(ours[0] - 1.96 * (ours[1] + value[1]), 3) if (preset, name) == ("cartpole", "step") else None
@@ -119,23 +122,23 @@ def main() -> None:
             values = {**common, "method": preset, "references": told, "goal": (0.9, None)}
             metric = "reward per trial, as a share of the informed agent's"
             put("control", agents, seeds, {**values, "metric": metric}, *ratio(ours, theirs))
-            without = pooled(blind)
+            without = pooled([(one["return_mean"], one["return_se"]) for one in blind])
             values = {**common, "method": preset, "references": {"memoryless PPO": round(without[0], 3)}}
             metric = "reward per trial, as a multiple of memoryless PPO's after equal steps"
             put("control", agents, seeds, {**values, "metric": metric, "goal": (1.3, None)}, *ratio(ours, without))
             continue
-        final, told_final = pooled([last(e) for e in agents]), pooled([last(e) for e in informed])
+        final, told_final = (pooled([episode(e, -1) for e in runs]) for runs in (agents, informed))
         values = {**common, "method": preset, "references": {"informed": round(told_final[0], 3)}}
         if preset == "pendulum":  # rewards are costs, so a larger share is worse
             metric = "cost of the last episode, as a multiple of the informed agent's"
             put("control", agents, seeds, {**values, "metric": metric, "goal": (None, 1.1)}, *ratio(final, told_final))
         else:
-            metric = "share of right choices in the last episode"
+            metric = "share of correct choices in the last episode"
             put("control", agents, seeds, {**values, "metric": metric, "goal": (0.95, None)}, *final)
-            metric = "share of right choices in the last episode, as a share of the informed agent's"
+            metric = "share of correct choices in the last episode, as a share of the informed agent's"
             put("control", agents, seeds, {**values, "metric": metric, "goal": (0.9, None)}, *ratio(final, told_final))
-            metric = "share of right choices in the first episode"
-            first = pooled([{"return_mean": e["by_episode"][0], "return_se": e["by_episode_se"][0]} for e in agents])
+            metric = "share of correct choices in the first episode"
+            first = pooled([episode(e, 0) for e in agents])
             put("control", agents, seeds, {**values, "metric": metric, "goal": (0.95, None)}, *first)
 
 

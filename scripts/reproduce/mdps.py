@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from common import put, references, train, write
-
-from metarl.report.results import commit
+from results.rows import commit
 
 SEEDS = (0, 1, 2)
 SETTING = "tabular MDP, 10 states, 5 actions, 10 episodes x 10 steps, held-out tasks"
@@ -25,15 +24,15 @@ def main() -> None:
     version = commit()
     evaluations = train("mdp", "mdp", SEEDS, [], args.out, args.jobs)
     common = {"setting": SETTING, "command": COMMAND, "commit": version, "references": references(evaluations)}
-    common["references"] |= {"known MDP": round(evaluations[0]["ceilings"]["known MDP"] * 10, 3)}
+    common["references"] |= {"known MDP": round(evaluations[0].ceilings["known MDP"] * 10, 3)}
     method, metric = "preset mdp", "reward per trial, sampled actions"
     write("mdps", evaluations, SEEDS, {**common, "method": method, "metric": metric, "goal": (153.0, None)})
     off = {**common, "method": f"{method}, memory off", "metric": metric, "goal": (None, None)}
-    write("mdps", evaluations, SEEDS, off, entry="ablations.off")
+    write("mdps", evaluations, SEEDS, off, ablation="off")
     for name in RIVALS:
-        differences = [e["references"][name]["agent_minus"] for e in evaluations]
-        halves = [(d["interval"][1] - d["interval"][0]) / 2 for d in differences]
-        mean, half = np.mean([d["mean"] for d in differences]), np.sqrt(np.sum(np.square(halves))) / len(halves)
+        differences = [e.references[name].agent_minus for e in evaluations]
+        halves = [(d.interval[1] - d.interval[0]) / 2 for d in differences]
+        mean, half = np.mean([d.mean for d in differences]), np.sqrt(np.sum(np.square(halves))) / len(halves)
         metric = f"agent minus {name}, paired: lower end of the 95 % interval"
         values = {**common, "method": method, "metric": metric, "goal": (0.0, None)}
         put("mdps", evaluations, SEEDS, values, float(mean - half), float(half / 1.96))

@@ -17,12 +17,15 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from common import ONE_THREAD, ROOT, metarl, train
+from common import ONE_THREAD, metarl, train
+from results.fewshot import COMMAND, NAME, Goals, fewshot_rows
+from results.pages import write_markdown
+from results.rows import ROOT, upsert
 
 from metarl.config import parse_assignment
-from metarl.experiments.fewshot.options import FewShotExperiment, configure, from_config
-from metarl.report.fewshot_results import COMMAND, NAME, Goals, fewshot_rows
-from metarl.report.results import upsert, write_markdown
+from metarl.evaluation.results import read_evaluation
+from metarl.experiments.fewshot.experiment import FewShotExperiment
+from metarl.experiments.presets import from_config, load_experiment
 from metarl.runs.folder import RunFolder
 
 
@@ -87,7 +90,7 @@ def main() -> None:
         folders = [args.out / f"{name}-s{seed}" for seed in seeds]
         for folder in folders:
             refuse_another(folder, name, settings)
-        evaluations = train(name, name, seeds, settings, args.out, 1, ("fewshot", "train"), place)
+        evaluations = train(name, name, seeds, settings, args.out, 1, place)
         version = ", ".join(dict.fromkeys(trained_at(folder) for folder in folders))
         made = fewshot_rows(evaluations, f"{COMMAND} --only {name}", version, part.goals)
         if part.turned:
@@ -96,7 +99,7 @@ def main() -> None:
         with lock:
             upsert(ROOT / "docs" / "results" / f"{NAME}.json", *made, alone=True)
             for row in made:
-                print(f"{row.method}, {row.setting}, {row.metric}: {row.ours:.2f} ± {1.96 * (row.se or 0):.2f}")
+                print(f"{row.method}, {row.where}, {row.metric}: {row.ours:.2f} ± {1.96 * (row.se or 0):.2f}")
             write_markdown(ROOT / "docs")
 
     with ThreadPoolExecutor(args.jobs) as pool:
@@ -110,7 +113,10 @@ def refuse_another(run: Path, preset: str, settings: Sequence[str]) -> None:
         return
     config = dict(RunFolder.open(run).config)
     config.pop("seed")
-    found, asked = from_config(config, str(run)), configure(preset, [parse_assignment(text) for text in settings])
+    found = from_config(config, str(run))
+    asked = load_experiment(preset, [parse_assignment(text) for text in settings])
+    assert isinstance(found, FewShotExperiment)
+    assert isinstance(asked, FewShotExperiment)
     if not_words(found) != not_words(asked):
         raise SystemExit(f"{run} was trained with other settings than {preset} has now; move it away to train anew")
 
@@ -131,10 +137,10 @@ def rotated(run: Path, data: str | None) -> Any:
     kept = run / "evaluation-rotations.json"
     if not kept.is_file():
         place: Sequence[str] = ["--data", data] if data else []
-        command = metarl("fewshot", "eval", str(run), "--rotations", "--json", *place)
+        command = metarl("eval", str(run), "--rotations", "--json", *place)
         done = subprocess.run(command, check=True, capture_output=True, text=True, env=ONE_THREAD)
         kept.write_text(done.stdout)
-    return json.loads(kept.read_text())
+    return read_evaluation(kept)
 
 
 if __name__ == "__main__":

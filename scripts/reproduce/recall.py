@@ -1,6 +1,6 @@
 """The rows of docs/results/recall.json: ``python scripts/reproduce/recall.py [--jobs 2] [--part suite]``.
 
-All candidates on all tasks; every memory that can be run on 8 pairs; four on 16 pairs; and two hops by a graph search
+All memories on all tasks; every memory that can be run on 8 pairs; four on 16 pairs; and two hops by a graph search
 beside attention. What was measured before, with the same settings, is taken from the folder of the runs.
 """
 
@@ -11,16 +11,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from metarl.bench.candidates import SUITE, candidates
-from metarl.bench.recall import Cell, Settings
-from metarl.bench.run import complete
-from metarl.data.recall import RECALL_TASKS
-from metarl.report.recall import COMMAND, NAME, PICTURE, rows
-from metarl.report.recall import SUITE as FIRST_PART
-from metarl.report.recall_picture import draw
-from metarl.report.results import commit, upsert, write_markdown
+import common  # noqa: F401, first: where the package of the results lies
+from results.pages import write_markdown
+from results.recall import COMMAND, IMAGE, NAME, rows
+from results.recall import SUITE as FIRST_PART
+from results.rows import ROOT, commit, upsert
 
-ROOT = Path(__file__).resolve().parents[2]
+from metarl.data.recall import RECALL_TASKS
+from metarl.evaluation.recall import RecallCell, RecallSettings
+from metarl.experiments.recall.bench import complete
+from metarl.experiments.recall.candidates import SUITE, candidates
+from metarl.report.recall import draw_recall
+
 Goal = tuple[float | None, float | None]
 
 
@@ -31,13 +33,13 @@ class Part:
     name: str
     tasks: tuple[str, ...]
     goals: Mapping[str, Goal]
-    settings: Settings
+    settings: RecallSettings
     sizes: Mapping[str, int] = field(default_factory=dict)
 
-    def cells(self) -> list[Cell]:
+    def cells(self) -> list[RecallCell]:
         """What is measured."""
         return [
-            Cell(task, memory, settings=self.settings, sizes=dict(self.sizes))
+            RecallCell(task, memory, settings=self.settings, sizes=dict(self.sizes))
             for task in self.tasks
             for memory in self.goals
         ]
@@ -46,31 +48,31 @@ class Part:
 EVERY = [name for name, options in candidates().items() if options.store != "none"]
 AT_16 = ("episodic+attention", "key_value+attention", "dnc+native", "delta+native")
 PARTS = {
-    "suite": Part(FIRST_PART, tuple(RECALL_TASKS), dict.fromkeys(SUITE, (None, None)), Settings()),
+    "suite": Part(FIRST_PART, tuple(RECALL_TASKS), dict.fromkeys(SUITE, (None, None)), RecallSettings()),
     "cells": Part(
         "associative recall of 8 pairs by every memory",
         ("associative",),
         dict.fromkeys(EVERY, (0.9, None)),
-        Settings(updates=None, seconds=300, target=0.99),
+        RecallSettings(updates=None, seconds=300, target=0.99),
     ),
     "pairs16": Part(
         "associative recall of 16 pairs",
         ("associative",),
         dict.fromkeys(AT_16, (0.99, None)),
-        Settings(updates=None, seconds=600, target=0.995),
+        RecallSettings(updates=None, seconds=600, target=0.995),
         {"pairs": 16},
     ),
     "two_hop": Part(
         "two hops of 16 pairs by a single read",
         ("two_hop",),
         {"episodic+graph": (0.95, None), "episodic+attention": (None, 0.4)},
-        Settings(updates=4000, target=None),  # the loser, too, is given all the time there is
+        RecallSettings(updates=4000, target=None),  # the loser, too, is given all the time there is
     ),
 }
 
 
 def main() -> None:
-    """Measure the parts, and write rows, tables and picture after each."""
+    """Measure the parts, and write rows, tables and image after each."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--part", choices=list(PARTS), nargs="+", default=list(PARTS), help="default all")
     parser.add_argument("--jobs", type=int, default=2, help="cells at a time, one process and one thread each")
@@ -84,7 +86,7 @@ def main() -> None:
         for row in made:
             upsert(ROOT / "docs" / "results" / f"{NAME}.json", row)
         if part.name == FIRST_PART:
-            draw(made, ROOT / "docs" / PICTURE)
+            draw_recall(results, ROOT / "docs" / IMAGE)
         write_markdown(ROOT / "docs")
 
 

@@ -90,10 +90,10 @@ def test_options_reach_the_family() -> None:
 @pytest.mark.parametrize(
     ("env_id", "options", "message"),
     [
-        ("metarl/BernouliBandit-v0", {}, r"did you mean 'metarl/BernoulliBandit-v0'\? The ids are metarl/"),
-        ("nothing", {}, r"unknown environment id 'nothing'\. The ids are metarl/"),
-        ("metarl/BernoulliBandit-v0", {"pull": 3}, r"no option 'pull'; did you mean 'pulls'\?"),
-        ("metarl/BernoulliBandit-v0", {"zzz": 3}, r"no option 'zzz'\. Its options are arms, pulls, reveal, split"),
+        ("metarl/BernouliBandit-v0", {}, "expected one of metarl/.* did you mean 'metarl/BernoulliBandit-v0'"),
+        ("nothing", {}, "unknown environment id 'nothing', expected one of metarl/"),
+        ("metarl/BernoulliBandit-v0", {"pull": 3}, "no option 'pull', .* did you mean 'pulls'"),
+        ("metarl/BernoulliBandit-v0", {"zzz": 3}, "no option 'zzz', expected one of arms, pulls, reveal, split"),
     ],
 )
 def test_unknown_names_are_answered_with_known_ones(env_id: str, options: dict[str, int], message: str) -> None:
@@ -102,7 +102,7 @@ def test_unknown_names_are_answered_with_known_ones(env_id: str, options: dict[s
 
 
 def test_unknown_option_of_an_id() -> None:
-    with pytest.raises(ValueError, match="no option 'armz'; did you mean 'arms'"):
+    with pytest.raises(ValueError, match=r"no option 'armz', .* did you mean 'arms'"):
         gym.make("metarl/BernoulliBandit-v0", armz=3)
 
 

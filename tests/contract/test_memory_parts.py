@@ -101,7 +101,7 @@ def test_a_state_of_another_core_is_refused():
         (MemoryOptions(store="ntm", store_options={"slots": 0}), "slots"),
         (MemoryOptions(store="key_value", store_options={"learned_only": True, "learned": 0}), "learned to 1 or more"),
         (MemoryOptions(store_options={"capacity": 0}), "capacity"),
-        (MemoryOptions(store_options={"capacitiy": 3}), "did you mean capacity"),
+        (MemoryOptions(store_options={"capacitiy": 3}), "did you mean 'capacity'"),
         (MemoryOptions(access_options={"heads": 3}), "heads do not divide"),
         (MemoryOptions(store_options={"holds": "state"}), "gru, lstm, mingru"),
         (MemoryOptions(controller="gru", reinstate=True), "lstm controller"),

@@ -14,18 +14,18 @@ from types import ModuleType
 import pytest
 import torch
 from command_line import run as command
-
 from metarl.bench import recall as bench
 from metarl.bench import run as running
 from metarl.bench.candidates import SUITE, TOLERANCE, candidates, classifier, named, parameters, sized
 from metarl.bench.recall import Cell, Result, Settings, measure, options_of
 from metarl.bench.run import FILE, complete, read, write
+from metarl.report.results import BEGIN, END
+from metarl.report.results import read as read_rows
+
 from metarl.config import ConfigError
 from metarl.data.recall import RECALL_TASKS
 from metarl.memory.registry import CONTROLLERS, matrix
 from metarl.report.recall import NAME, PICTURE, place
-from metarl.report.results import BEGIN, END
-from metarl.report.results import read as read_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 TOY = Settings(updates=4, batch=4, parameters=5000, key_size=8)

@@ -18,12 +18,12 @@ import numpy as np
 import pytest
 import torch
 from command_line import Ran, run
+from metarl.experiments.fewshot.train import load
+from metarl.report.fewshot_kept import load as load_kept
 from PIL import Image
 
 from metarl.agents.fewshot.classifier import FewShotClassifier
 from metarl.data.omniglot import found
-from metarl.experiments.fewshot.train import load
-from metarl.report.fewshot_kept import load as load_kept
 from metarl.runs.folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -235,10 +235,10 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "action": (["fewshot", "trian"], "'trian'.*'train', 'eval'"),
     "no preset": (["fewshot", "train"], "preset"),
     "preset": (["fewshot", "train", "protypical"], "did you mean 'prototypical'"),
-    "preset of the other track": (["fewshot", "train", "bandit"], "the preset is 'bandit'; .*prototypical"),
+    "preset of the other track": (["fewshot", "train", "bandit"], "the preset is 'bandit', .*prototypical"),
     "preset file": (["fewshot", "train", "nowhere.toml"], "cannot read nowhere.toml: No such file"),
-    "section": (trained("trian.ways=4"), "unknown key trian; did you mean train"),
-    "key": (trained("train.way=4"), "unknown key train.way; did you mean ways"),
+    "section": (trained("trian.ways=4"), "unknown key trian, .* did you mean 'train'"),
+    "key": (trained("train.way=4"), "unknown key train.way, .* did you mean 'ways'"),
     "value": (trained("train.ways=four"), "train.ways is 'four', expected an integer"),
     "no equals sign": (trained("train.ways"), "'train.ways', expected key=value"),
     "too many ways": (trained("train.ways=201"), "of the train split, 201 ways were asked of Glyphs"),
@@ -257,7 +257,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
         "eval.cells asks for 5 ways.* train.ways = 3",
     ),
     "store": (trained("classifier.memory.store=epsodic"), "'epsodic'"),
-    "access": (trained("classifier.memory.access=graf"), "memory.access is 'graf'; did you mean 'graph'"),
+    "access": (trained("classifier.memory.access=graf"), "memory.access is 'graf', .* did you mean 'graph'"),
     "readout": (trained("classifier.readout=vote"), "classifier.readout is 'vote', expected 'linear'"),
     "nothing to train": (
         trained("classifier.encoder.net=flat", "classifier.encoder.average=false"),

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from metarl.config import InputError
+from metarl.files import read_json, replacing, write_json
 from metarl.runs import folder as runs
-from metarl.runs.folder import REMOVED, RunError, RunFolder, replacing, without_secrets, write_json_atomic
+from metarl.runs.folder import RunError, RunFolder
+from metarl.runs.provenance import PACKAGES, REMOVED, Commit, commit, without_secrets
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "0123456789abcdef" * 2 + "fakefake"
@@ -28,8 +31,9 @@ def test_an_automatic_name_is_numbered_never_reused(tmp_path: Path, monkeypatch:
 
 @pytest.mark.parametrize("name", ["", "a/b", "../a"])
 def test_a_name_is_one_folder(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ValueError, match="expected one without slashes"):
+    with pytest.raises(RunError) as caught:
         RunFolder.create(tmp_path, name, seed=0)
+    assert caught.value.given == name
 
 
 def test_a_root_that_is_a_file_is_an_error(tmp_path: Path) -> None:
@@ -61,7 +65,7 @@ def test_a_run_is_found_again(tmp_path: Path) -> None:
     meta = folder.meta
     assert meta["command"] == ["metarl", "train", "quick"]
     assert meta["versions"]["numpy"].split(".")[0].isdigit()
-    assert set(meta["versions"]) == {"metarl", "python", *runs.PACKAGES}
+    assert set(meta["versions"]) == {"metarl", "python", *PACKAGES}
     assert meta["cpus"] == os.cpu_count()
     assert datetime.fromisoformat(meta["started"]).tzinfo is not None
 
@@ -72,7 +76,7 @@ def test_a_run_is_found_again(tmp_path: Path) -> None:
         "reason": "a loss is NaN",
         "env_steps": 100,
     }
-    with pytest.raises(ValueError, match="a run is running, finished, interrupted, failed"):
+    with pytest.raises(InputError, match="running, finished, interrupted, failed"):
         folder.set_status("done")  # type: ignore[arg-type]
 
 
@@ -90,8 +94,8 @@ def test_what_is_no_run_is_named_in_one_line(tmp_path: Path, damage: str) -> Non
             config.write_bytes({"cut": b'{"x"', "not an object": b"[1]", "binary": b"\xff\x00"}[damage])
     with pytest.raises(RunError) as caught:
         RunFolder.open(path)
-    assert str(path) in str(caught.value)
-    assert "metarl train" in str(caught.value) or "JSON" in str(caught.value)
+    assert str(path) in str(caught.value.key)
+    assert "metarl train" in str(caught.value.expected) or "JSON" in str(caught.value.expected)
     assert "\n" not in str(caught.value)
 
 
@@ -113,7 +117,7 @@ def test_metrics_survive_a_line_cut_short(tmp_path: Path) -> None:
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.json"
-    write_json_atomic(path, {"a": 1})
+    write_json(path, {"a": 1})
 
     def fail(*_: object) -> None:
         raise OSError("no space left on device")
@@ -122,7 +126,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
         with monkeypatch.context() as patch:
             patch.setattr(os, step, fail)
             with pytest.raises(OSError, match="no space left"):
-                write_json_atomic(path, {"a": 2})
+                write_json(path, {"a": 2})
 
     def write_half() -> None:
         with replacing(path) as temporary:
@@ -132,16 +136,27 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(KeyboardInterrupt):
         write_half()
     with pytest.raises(ValueError, match="JSON compliant"):
-        write_json_atomic(path, {"a": float("nan")})
-    assert json.loads(path.read_text()) == {"a": 1}
+        write_json(path, {"a": float("nan")})
+    assert read_json(path) == {"a": 1}
     assert [file.name for file in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_file_of_another_kind_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_json(path, [1])
+    assert read_json(path, list) == [1]
+    with pytest.raises(InputError) as caught:
+        read_json(path)
+    assert (caught.value.key, caught.value.given) == (str(path), [1])
+    with pytest.raises(FileNotFoundError):
+        read_json(tmp_path / "none.json")
 
 
 def test_a_kill_during_writes_leaves_a_whole_file(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     code = (
-        "import sys, itertools; from metarl.runs.folder import write_json_atomic\n"
-        "for n in itertools.count(): write_json_atomic(sys.argv[1], {'n': n, 'end': ['x' * 1000] * 50, 'same': n})"
+        "import sys, itertools; from metarl.files import write_json\n"
+        "for n in itertools.count(): write_json(sys.argv[1], {'n': n, 'end': ['x' * 1000] * 50, 'same': n})"
     )
     for _ in range(3):
         process = subprocess.Popen([sys.executable, "-c", code, str(path)], cwd=ROOT)
@@ -198,12 +213,22 @@ def test_the_commit_of_the_checkout_and_of_nothing_else(tmp_path: Path) -> None:
         ).stdout.strip()
 
     git("init", "-q")
-    assert runs._git(tmp_path) is None  # no commit yet
+    assert commit(tmp_path) is None  # no commit yet
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "a").write_text("1")
     git("add", ".")
     git("commit", "-qm", "one")
-    assert runs._git(tmp_path) == {"commit": git("rev-parse", "HEAD"), "dirty": False}
+    head = git("rev-parse", "HEAD")
+    assert commit(tmp_path) == Commit(head, dirty=False)
     (tmp_path / "sub" / "a").write_text("2")
-    assert runs._git(tmp_path) == {"commit": git("rev-parse", "HEAD"), "dirty": True}
-    assert runs._git(tmp_path / "sub") is None  # a package installed inside somebody's repository
+    assert commit(tmp_path) == Commit(head, dirty=True)
+    assert str(commit(tmp_path)) == f"{head[:7]}+dirty"
+    assert str(commit(tmp_path, exclude=["sub"])) == head[:7]
+    assert commit(tmp_path / "sub") is None  # a package installed inside somebody's repository
+
+
+def test_a_run_knows_the_commit_of_this_checkout(tmp_path: Path) -> None:
+    folder = RunFolder.create_at(tmp_path / "run")
+    folder.start({}, argv=["metarl"])
+    own = commit(ROOT)
+    assert folder.meta["git"] == (own and {"commit": own.commit, "dirty": own.dirty})

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from metarl.data.omniglot.archives import FOLDER, OmniglotError, cache_folder, check_published, find_archives
-from metarl.runs.folder import replacing
+from metarl.files import replacing
 from metarl.types import Bytes
 
 SIDE = 105

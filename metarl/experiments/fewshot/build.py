@@ -1,4 +1,4 @@
-"""Sources of drawings and learners from their options."""
+"""Sources of images and learners from their options."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from metarl.config import ConfigError
 from metarl.data.distort import Distorted, Distortion
 from metarl.data.pool import Glyphs, Pool
 from metarl.data.sources import FewShotSource
-from metarl.experiments.fewshot.options import DataOptions, FewShotExperiment
+from metarl.experiments.fewshot.options import DataOptions, EpisodeOptions
 from metarl.seeding import sequence
 from metarl.types import Split
 
 if TYPE_CHECKING:
     from metarl.agents.fewshot.learner import FewShotLearner
+    from metarl.experiments.fewshot.experiment import FewShotExperiment
 
 DESCRIBED = {
     "omniglot": "Omniglot ({scheme} split)",
@@ -28,9 +29,33 @@ DESCRIBED = {
 def make_source(data: DataOptions, split: Split, *, rotations: bool) -> Pool:
     """The classes of a split.
 
+    Args:
+        data: where they come from; ``auto`` is resolved.
+        split: train, validation or test.
+        rotations: whether the rotations of a class by quarter turns are classes of their own.
+
     Raises:
-        ValueError: data that are missing or damaged, or options that the source has no use for.
+        ConfigError: the data are missing or damaged, or the source has no use for an option.
     """
+    for name in ("within_alphabet", "distinct_drawers"):
+        if getattr(data, name) and data.source != "omniglot":
+            raise ConfigError(
+                f"data.{name} = true with data.source = {data.source!r}: only Omniglot knows who drew what"
+            )
+    if data.scheme != "standard" and data.source != "omniglot":
+        raise ConfigError(
+            f"data.scheme = {data.scheme!r} with data.source = {data.source!r}: only Omniglot has several splits; "
+            "leave it out"
+        )
+    try:
+        return _source(data, split, rotations)
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+
+
+def _source(data: DataOptions, split: Split, rotations: bool) -> Pool:
     if data.source == "omniglot":
         from metarl.data.omniglot import Omniglot
 
@@ -43,28 +68,18 @@ def make_source(data: DataOptions, split: Split, *, rotations: bool) -> Pool:
             within_alphabet=data.within_alphabet,
             distinct_drawers=data.distinct_drawers,
         )
-    for name in ("within_alphabet", "distinct_drawers"):
-        if getattr(data, name):
-            raise ConfigError(
-                f"data.{name} = true with data.source = {data.source!r}: only Omniglot knows who drew what"
-            )
-    if data.scheme != "standard":
-        raise ConfigError(
-            f"data.scheme = {data.scheme!r} with data.source = {data.source!r}: only Omniglot has several splits; "
-            "leave it out"
-        )
     if data.source == "images":
         from metarl.data.images import Images
 
         assert data.folder is not None
-        return turned(Images(split, data.folder, data.size, grey=not data.colour), rotations)
+        return with_rotations(Images(split, data.folder, data.size, grey=not data.colour), rotations)
     if data.source == "glyphs":
-        return turned(resized(Glyphs(split), data.size), rotations)
-    raise ValueError("data.source = 'auto' is resolved before anything is drawn")
+        return with_rotations(resized(Glyphs(split), data.size), rotations)
+    raise ValueError("data.source = 'auto' is still open; call the experiment's check() first")
 
 
-def turned(pool: Pool, rotations: bool) -> Pool:
-    """With ``rotations``, the four turns of every class as classes of their own, never two of them in one episode."""
+def with_rotations(pool: Pool, rotations: bool) -> Pool:
+    """With ``rotations``, the four rotations of a class become classes; no episode has two of the same class."""
     if not rotations:
         return pool
     examples = np.concatenate([np.rot90(pool.examples, turn, (2, 3)) for turn in range(4)])
@@ -72,7 +87,7 @@ def turned(pool: Pool, rotations: bool) -> Pool:
 
 
 def resized(pool: Pool, size: int) -> Pool:
-    """The same pictures with ``size`` pixels a side, by area."""
+    """The same images with ``size`` pixels a side, averaged over areas."""
     if pool.shape == (size, size):
         return pool
     from PIL import Image
@@ -82,23 +97,35 @@ def resized(pool: Pool, size: int) -> Pool:
     return pool.replaced(small)
 
 
-def training_source(experiment: FewShotExperiment) -> FewShotSource:
-    """What training draws from."""
-    data = experiment.data
+def training_source(data: DataOptions, train: EpisodeOptions) -> FewShotSource:
+    """What training samples from."""
     source = make_source(data, "train", rotations=data.rotations)
     if data.trainval:
         source = source.joined(make_source(data, "validation", rotations=data.rotations))
-    own, shared = experiment.train.distortion, experiment.train.class_distortion
+    own, shared = train.distortion, train.class_distortion
     return source if own is None and shared is None else Distorted(source, own or Distortion(), shared)
 
 
+def check_examples(split: Split, source: FewShotSource, ways: int, shots: int, queries: int | None) -> None:
+    """Refuse episodes (streams: ``queries`` is None) for which a split has too few classes or examples.
+
+    Raises:
+        ConfigError: it has too few.
+    """
+    words = f"streams of {shots} examples of each class" if queries is None else f"{shots} shots and {queries} queries"
+    try:
+        source.check(ways, shots + (queries or 0), words)
+    except ValueError as error:
+        raise ConfigError(f"of the {split} split, {error}") from None
+
+
 def described(data: DataOptions) -> str:
-    """Where drawings come from, in words."""
+    """Where the images come from, in words."""
     return DESCRIBED[data.source].format(scheme=data.scheme, folder=data.folder)
 
 
-def make_learner(experiment: FewShotExperiment, shape: tuple[int, ...], seed: int) -> FewShotLearner:
-    """The untrained learner for examples of ``shape``; torch's own generator is left as it was.
+def make_learner(experiment: FewShotExperiment, seed: int) -> FewShotLearner:
+    """The untrained learner, on the CPU; torch's own generator stays as it was.
 
     Raises:
         ConfigError: options that don't fit.
@@ -108,7 +135,7 @@ def make_learner(experiment: FewShotExperiment, shape: tuple[int, ...], seed: in
     from metarl.agents.fewshot.gradient import gradient_learner
     from metarl.agents.fewshot.streams import StreamClassifier
 
-    ways, longest = experiment.ways, experiment.longest
+    shape, ways, longest = experiment.data.shape, experiment.ways, experiment.longest
     with torch.random.fork_rng():
         torch.manual_seed(int(sequence(seed, "init").generate_state(1)[0]))
         try:

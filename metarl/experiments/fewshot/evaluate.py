@@ -1,29 +1,30 @@
-"""Evaluating a trained few-shot learner on held-out classes: accuracy with intervals, and a few episodes kept whole."""
+"""Evaluating a few-shot learner on held-out classes: accuracy with intervals, and a few episodes recorded whole."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
 from metarl.agents.fewshot.learner import FewShotLearner
+from metarl.config import ConfigError
 from metarl.data.episodes import Episodes, class_positions
 from metarl.data.sources import FewShotSource
-from metarl.evaluation.accuracy import IMAGES, prepared, right_in_streams
-from metarl.experiments.fewshot.build import described, make_source
-from metarl.experiments.fewshot.options import FewShotExperiment
-from metarl.experiments.fewshot.train import KIND
+from metarl.evaluation.accuracy import IMAGES, correct_in_streams, prepared
+from metarl.evaluation.results import CellResult, FewShotEvaluation, StreamResult
+from metarl.experiments.fewshot.build import check_examples, described, make_source
 from metarl.functional.stats import bootstrap_mean, standard_error
-from metarl.report.fewshot_kept import path_of
-from metarl.runs.folder import RunFolder, replacing, write_json_atomic
 from metarl.seeding import numpy_rng
 from metarl.types import Array, Bools, Split
 
-KEPT = 8
-"""Episodes, or streams, that are kept whole."""
+if TYPE_CHECKING:
+    from metarl.experiments.fewshot.experiment import FewShotExperiment
+
+RECORDED = 8
+"""Episodes, or streams, that are recorded whole."""
 
 
 def evaluate(
@@ -32,70 +33,70 @@ def evaluate(
     *,
     split: Split = "test",
     episodes: int | None = None,
-    rotations: bool | None = None,
     seed: int = 0,
     quiet: bool = False,
-) -> dict[str, Any]:
-    """The accuracy in every cell of ways and shots, and along streams, with 95 % intervals over episodes.
+) -> FewShotEvaluation:
+    """The accuracy for each setting of ways and shots, and along streams, with 95 % intervals over episodes.
 
-    The episodes of a cell depend on ``seed``, the split and the cell alone, so that learners are compared on the same.
+    The episodes of a setting depend on ``seed``, the split and the setting alone, so learners meet the same ones.
 
     Args:
         learner: in evaluation mode.
         experiment: what it was trained by.
         split: validation or test.
-        episodes: of each cell; None: as the experiment says.
-        rotations: whether rotations are classes of their own; None: as the experiment says.
+        episodes: of each setting, at least 2; None: as the experiment says.
         seed: of the episodes.
         quiet: no progress bar.
 
     Raises:
-        ValueError: the learner is in training mode, or the split is one of training or has not as many classes or
-            examples.
+        ConfigError: the split is that of training, has too few classes or examples, or is not there.
+        ValueError: the learner is in training mode.
     """
     if learner.training:
-        raise ValueError(
-            "the learner is in training mode, in which a norm may learn from a test; call its eval() first"
-        )
+        raise ValueError("the learner is in training mode, where norms could learn from a test; call its eval() first")
     if split == "train":
-        raise ValueError("a learner is evaluated on classes that it was not trained on; expected validation or test")
+        raise ConfigError("a learner is evaluated on classes that it was not trained on; use split validation or test")
     options, data = experiment.eval, experiment.data
     if split == "validation" and data.trainval:
-        raise ValueError(
+        raise ConfigError(
             "this learner was trained on validation classes as well (data.trainval = true); evaluate it on split test"
         )
     episodes = options.episodes if episodes is None else episodes
-    rotations = options.rotations if rotations is None else rotations
-    source = make_source(data, split, rotations=rotations)
+    if episodes < 2:
+        raise ConfigError(f"{episodes} episodes have no interval; give at least 2")
+    source = make_source(data, split, rotations=options.rotations)
     work = episodes * (len(options.cells) + len(options.streams))
     examples = episodes * sum(ways * (shots + options.queries) for ways, shots in options.cells)
+    for ways, shots in options.cells:
+        check_examples(split, source, ways, shots, options.queries)
+    for ways in options.streams:
+        check_examples(split, source, ways, experiment.train.shots, None)
     with tqdm(total=work, unit="episode", disable=quiet or None) as bar, torch.no_grad():
         held, answer = prepared(learner, source, examples)
-        cells = [cell(answer, held, ways, shots, options.queries, episodes, seed, bar) for ways, shots in options.cells]
-        streams = [stream(learner, source, experiment, ways, episodes, seed, bar) for ways in options.streams]
-    one = experiment.classifier or experiment.stream
-    return {
-        "kind": KIND,
-        "learner": experiment.name,
-        "preset": experiment.name,
-        "data": described(data),
-        "real": data.source != "glyphs",
-        "split": split,
-        "transductive": experiment.transductive,
-        "norm": "batch" if one is None else one.encoder.norm,
-        "rotations": rotations,
-        "trainval": data.trainval,
-        "within_alphabet": data.within_alphabet,
-        "distinct_drawers": data.distinct_drawers,
-        "seed": seed,
-        "parameters": sum(p.numel() for p in learner.parameters()),
-        "first_order": getattr(learner, "first_order", None),
-        "cells": cells,
-        "streams": streams,
-    }
+        cells = [of_setting(answer, held, *each, options.queries, episodes, seed, bar) for each in options.cells]
+        streams = [of_streams(learner, source, experiment, n, episodes, seed, bar) for n in options.streams]
+    memory = experiment.classifier or experiment.stream
+    return FewShotEvaluation(
+        learner=experiment.name,
+        preset=experiment.name,
+        data=described(data),
+        real=data.source != "glyphs",
+        split=split,
+        transductive=experiment.transductive,
+        norm="batch" if memory is None else memory.encoder.norm,
+        rotations=options.rotations,
+        trainval=data.trainval,
+        within_alphabet=data.within_alphabet,
+        distinct_drawers=data.distinct_drawers,
+        seed=seed,
+        parameters=sum(p.numel() for p in learner.parameters()),
+        first_order=getattr(learner, "first_order", None),
+        cells=tuple(cells),
+        streams=tuple(streams),
+    )
 
 
-def cell(
+def of_setting(
     answer: Callable[[Episodes], Bools],
     source: FewShotSource,
     ways: int,
@@ -104,8 +105,8 @@ def cell(
     episodes: int,
     seed: int,
     bar: tqdm[Any],
-) -> dict[str, Any]:
-    """The accuracy on episodes of so many ways and shots."""
+) -> CellResult:
+    """The accuracy on episodes of one setting."""
     bar.set_description(f"{ways}-way {shots}-shot", refresh=False)
     rng = numpy_rng(seed, "evaluation", ways, shots)
     size = max(1, IMAGES // (ways * (shots + queries)))
@@ -116,18 +117,18 @@ def cell(
         bar.update(count)
     each = np.concatenate(means)
     interval = bootstrap_mean(each)
-    return {
-        "ways": ways,
-        "shots": shots,
-        "queries": queries,
-        "episodes": episodes,
-        "accuracy": interval.mean,
-        "se": standard_error(each),
-        "interval": [interval.low, interval.high],
-    }
+    return CellResult(
+        ways=ways,
+        shots=shots,
+        queries=queries,
+        episodes=episodes,
+        accuracy=interval.mean,
+        se=standard_error(each),
+        interval=(interval.low, interval.high),
+    )
 
 
-def stream(
+def of_streams(
     learner: FewShotLearner,
     source: FewShotSource,
     experiment: FewShotExperiment,
@@ -135,8 +136,8 @@ def stream(
     episodes: int,
     seed: int,
     bar: tqdm[Any],
-) -> dict[str, Any]:
-    """The accuracy along streams of so many classes, by the how-manieth example of its class a step shows."""
+) -> StreamResult:
+    """The accuracy along streams, by the position of an example among those of its class."""
     per_class, labels = experiment.train.shots, experiment.train.labels
     bar.set_description(f"streams of {ways} classes", refresh=False)
     rng = numpy_rng(seed, "evaluation", ways, 0)
@@ -145,55 +146,44 @@ def stream(
     for first in range(0, episodes, size):
         count = min(size, episodes - first)
         drawn = source.sample_streams(rng, count, ways, per_class, labels)
-        hit, instance = right_in_streams(learner, drawn), class_positions(drawn.y)
+        hit, instance = correct_in_streams(learner, drawn), class_positions(drawn.y)
         by_instance.append(np.stack([(hit & (instance == k)).sum(1) / ways for k in range(1, per_class + 1)], 1))
         bar.update(count)
-    each = np.concatenate(by_instance)
-    intervals = [bootstrap_mean(column) for column in each.T]
-    return {
-        "ways": ways,
-        "labels": labels,
-        "episodes": episodes,
-        "by_instance": [interval.mean for interval in intervals],
-        "by_instance_interval": [[interval.low, interval.high] for interval in intervals],
-    }
-
-
-def save_evaluation(run: RunFolder, evaluation: dict[str, Any]) -> None:
-    """Write the evaluation on test classes into the run folder, where the report finds it."""
-    write_json_atomic(run.evaluation, evaluation)
-
-
-def save_episodes(run: RunFolder, learner: FewShotLearner, experiment: FewShotExperiment, seed: int) -> None:
-    """Write a few test episodes, or streams, with the learner's answers into the run folder, for the report."""
-    with replacing(path_of(run)) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **keep(learner, experiment, seed=seed))
+    intervals = [bootstrap_mean(column) for column in np.concatenate(by_instance).T]
+    return StreamResult(
+        ways=ways,
+        labels=labels,
+        episodes=episodes,
+        by_instance=tuple(interval.mean for interval in intervals),
+        by_instance_interval=tuple((interval.low, interval.high) for interval in intervals),
+    )
 
 
 @torch.no_grad()
-def keep(learner: FewShotLearner, experiment: FewShotExperiment, *, seed: int = 0) -> dict[str, Array]:
-    """A few test episodes of the first cell, and streams, with what the learner answered and what it read.
+def record(learner: FewShotLearner, experiment: FewShotExperiment, seed: int = 0) -> dict[str, Array]:
+    """A few test episodes of the first setting, and streams, with the learner's answers and reading weights.
 
-    The arrays are those of a batch of episodes (``support_x`` ...) with ``predicted`` ``[n, Q]`` and, where the learner
-    shows them, ``weights`` ``[n, Q, N]`` over its support; and of streams ``stream_x``, ``stream_y`` and
-    ``stream_predicted`` ``[n, T, L]``.
+    Returns:
+        The arrays of a batch of episodes (``support_x``, ...) with ``predicted`` ``[n, Q]`` and, where the learner
+        shows them, ``weights`` ``[n, Q, N]`` over its support; of streams ``stream_x``, ``stream_y`` and
+        ``stream_predicted`` ``[n, T, L]``.
     """
     options = experiment.eval
     source = make_source(experiment.data, "test", rotations=options.rotations)
     kept: dict[str, Array] = {}
     if options.cells:
         ways, shots = options.cells[0]
-        episodes = source.sample(numpy_rng(seed, "evaluation", ways, shots), KEPT, ways, shots, options.queries)
+        episodes = source.sample(numpy_rng(seed, "evaluation", ways, shots), RECORDED, ways, shots, options.queries)
         kept |= episodes._asdict()
-        asked = (episodes.support_x, episodes.support_y, episodes.query_x)
-        kept["predicted"] = learner.predict(*asked).numpy()
-        weights = learner.weights(*asked)
+        inputs = (episodes.support_x, episodes.support_y, episodes.query_x)
+        kept["predicted"] = learner.predict(*inputs).cpu().numpy()
+        weights = learner.weights(*inputs)
         if weights is not None:
-            kept["weights"] = weights.numpy().astype(np.float16)
+            kept["weights"] = weights.cpu().numpy().astype(np.float16)
     if options.streams:
         per_class, labels = experiment.train.shots, experiment.train.labels
         ways = options.streams[0]
-        drawn = source.sample_streams(numpy_rng(seed, "evaluation", ways, 0), KEPT, ways, per_class, labels)
+        drawn = source.sample_streams(numpy_rng(seed, "evaluation", ways, 0), RECORDED, ways, per_class, labels)
         kept |= {"stream_x": drawn.x, "stream_y": drawn.y}
-        kept["stream_predicted"] = learner.predict_streams(drawn.x, drawn.y).numpy()
+        kept["stream_predicted"] = learner.predict_streams(drawn.x, drawn.y).cpu().numpy()
     return kept

@@ -1,8 +1,8 @@
-"""Evaluating a trained agent on held-out tasks: beside its ablations and the references, and step by step."""
+"""Evaluating an agent on held-out tasks, beside its ablations and the references."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,65 +11,67 @@ from gymnasium import spaces
 from tqdm import tqdm
 
 from metarl.agents import baselines
+from metarl.envs import distribution
 from metarl.evaluation.play import Played, play, steps_to_adapt
-from metarl.evaluation.trace import record
-from metarl.experiments.rl.experiment import Experiment
+from metarl.evaluation.results import ActorResult, AgentEvaluation, Difference, ReferenceResult
 from metarl.functional.stats import bootstrap_mean, standard_error
 from metarl.memory.ablation import ABLATIONS, Ablation, ablated
-from metarl.report import trials as kept
-from metarl.runs.folder import RunFolder, write_json_atomic
 from metarl.tasks.family.distribution import TaskDistribution
 from metarl.tasks.family.priors import Prior
-from metarl.types import Actor, Array, Split
+from metarl.tasks.trial.layout import TrialInputs
+from metarl.tasks.vector.env import TrialVectorEnv
+from metarl.types import Actor, Split
 
 if TYPE_CHECKING:
     from metarl.agents.rl2 import RL2PPO
 
-GREEDY = ("return_mean", "return_se", "return_interval", "steps_to_adapt")
-"""What is kept of playing greedily."""
-
-
-def summary(played: Played) -> dict[str, Any]:
-    """What an evaluation says of one actor: plain numbers."""
-    returns, episodes = played.returns, played.by_episode()
-    interval = bootstrap_mean(returns)
-    count = np.sum(~np.isnan(episodes), 0)
-    result: dict[str, Any] = {
-        "return_mean": interval.mean,
-        "return_se": standard_error(returns),
-        "return_interval": [interval.low, interval.high],
-        "by_episode": np.nanmean(episodes, 0).tolist(),
-        "by_episode_se": (np.nanstd(episodes, 0) / np.sqrt(count)).tolist(),
-    }
-    if played.equal_lengths and (steps := steps_to_adapt(played.rewards)) is not None:
-        result["steps_to_adapt"] = steps
-    exposures = played.by_exposure()
-    if exposures is not None:
-        result["by_exposure"] = exposures.tolist()
-    return result
+Plain = int | float | str | None
 
 
 def evaluate(
     agent: RL2PPO,
-    experiment: Experiment,
+    family: TaskDistribution | str,
     *,
+    inputs: TrialInputs | None = None,
     split: Split = "test",
-    trials: int | None = None,
+    trials: int = 10_000,
+    tuning_trials: int = 2_000,
+    rows: int = 500,
     seed: int = 0,
     quiet: bool = False,
-) -> dict[str, Any]:
+) -> AgentEvaluation:
     """Play held-out tasks with the agent, its ablations and the references, all on the same tasks.
 
-    The headline samples actions, as in training; ``greedy`` takes the most probable one.
+    The agent samples its actions, as in training; ``greedy`` is the same agent taking the most probable ones.
+
+    Args:
+        agent: trained.
+        family: the tasks, or the id of their family.
+        inputs: what the agent sees beside the observation; None: the default.
+        split: validation or test.
+        trials: held-out tasks, one trial each.
+        tuning_trials: validation tasks on which the parameters of references are chosen.
+        rows: trials played side by side.
+        seed: of the tasks.
+        quiet: no progress bar.
 
     Raises:
-        ValueError: ``split`` is "train".
+        ValueError: ``split`` is "train", or the agent was trained on other observations or actions.
     """
-    trials = experiment.eval.trials if trials is None else trials
-    family = experiment.make_distribution(split)
-    rows = min(experiment.eval.rows, trials)
+    family = (distribution(family) if isinstance(family, str) else family).with_split(split)
+
+    def make_env(of: Split, n: int) -> TrialVectorEnv:
+        return TrialVectorEnv(family.with_split(of), n, inputs=inputs or TrialInputs())
+
+    layout = make_env(split, 1).layout
+    if (agent.observation_space, agent.action_space) != (layout.observation_space, layout.action_space):
+        raise ValueError(
+            f"the agent observes {agent.observation_space} and chooses from {agent.action_space}, but trials of "
+            f"{family.family} have {layout.observation_space} and {layout.action_space}; give the family and inputs "
+            "that it was trained with"
+        )
     prior = None if family.reveal else family.prior
-    tuned = tune(experiment, prior, seed) if prior else {}
+    tuned = tune(prior, lambda n: make_env("validation", n), tuning_trials, seed) if prior else {}
     references: dict[str, Callable[[], Actor]] = {}
     if not family.reveal:
         references["random"] = partial(baselines.Random, family.action_space)
@@ -80,12 +82,17 @@ def evaluate(
 
         def run(name: str, actor: Actor) -> Played:
             bar.set_description(f"evaluating {name}", refresh=False)
-            on_batch = partial(advance, bar, int(bar.n))
-            return play(actor, lambda n: experiment.make_env(split, n), trials, seed=seed, rows=rows, on_batch=on_batch)
+            start = int(bar.n)
+
+            def on_batch(done: int) -> None:
+                bar.update(start + done - bar.n)
+
+            make = partial(make_env, split)
+            return play(actor, make, trials, seed=seed, rows=min(rows, trials), on_batch=on_batch)
 
         sampled = run("agent", agent.actor())
         greedy = run("agent, greedy", agent.actor(deterministic=True))
-        if sampled.ends.all():  # where every step is an episode, memory that is emptied so often is memory off
+        if sampled.ends.all():  # where every step is an episode, emptying memory so often is memory off
             names = [name for name in names if name not in ("episode", "step")]
         elif not hasattr(agent.policy.core, "memory"):  # without a store, "off" and "episode" are the same
             names.remove("off")
@@ -95,40 +102,51 @@ def evaluate(
             with ablated(agent.policy.core, name):
                 without[name] = run(name, agent.actor())
         played = {name: run(name, make()) for name, make in references.items()}
-    result: dict[str, Any] = {
-        "env": experiment.env_name,
-        "env_options": {k: v for k, v in experiment.env.items() if k != "id"},
-        "split": split,
-        "in_distribution": family.in_distribution,
-        "trials": trials,
-        "seed": seed,
-        "steps_per_trial": family.trial_steps,
+    return AgentEvaluation(
+        env=family.family,
+        env_options={k: v if isinstance(v, Plain) else str(v) for k, v in family.options().items() if k != "split"},
+        split=split,
+        in_distribution=family.in_distribution,
+        trials=trials,
+        seed=seed,
+        steps_per_trial=family.trial_steps,
+        greedy=ActorResult(**summary(greedy)),
+        references={
+            name: ReferenceResult(**summary(one), agent_minus=difference(sampled, one)) for name, one in played.items()
+        },
+        tuned=tuned,
+        ceilings=ceilings(family),
+        ablations={name: ActorResult(**summary(one)) for name, one in without.items()},
         **summary(sampled),
-        **{f"greedy_{k}": v for k, v in summary(greedy).items() if k in GREEDY},
-        "references": {name: summary(one) for name, one in played.items()},
-        "tuned": tuned,
-        "ceilings": ceilings(family),
-        "ablations": {name: summary(one) for name, one in without.items()},
+    )
+
+
+def summary(played: Played) -> dict[str, Any]:
+    """The fields of an actor's result."""
+    returns, episodes = played.returns, played.by_episode()
+    interval = bootstrap_mean(returns)
+    count = np.sum(~np.isnan(episodes), 0)
+    exposures = played.by_exposure()
+    return {
+        "return_mean": interval.mean,
+        "return_se": standard_error(returns),
+        "return_interval": (interval.low, interval.high),
+        "by_episode": tuple(np.nanmean(episodes, 0).tolist()),
+        "by_episode_se": tuple((np.nanstd(episodes, 0) / np.sqrt(count)).tolist()),
+        "steps_to_adapt": steps_to_adapt(played.rewards) if played.equal_lengths else None,
+        "by_exposure": None if exposures is None else tuple(exposures.tolist()),
     }
-    for name, entry in result["references"].items():
-        difference = bootstrap_mean(sampled.returns - played[name].returns)
-        entry["agent_minus"] = {"mean": difference.mean, "interval": [difference.low, difference.high]}
-    return result
 
 
-def advance(bar: tqdm[Any], start: int, done: int) -> None:
-    """Move a bar to ``done`` beyond ``start``."""
-    bar.update(start + done - bar.n)
+def difference(agent: Played, reference: Played) -> Difference:
+    """The agent's return minus the reference's, task by task."""
+    interval = bootstrap_mean(agent.returns - reference.returns)
+    return Difference(interval.mean, (interval.low, interval.high))
 
 
-def tune(experiment: Experiment, prior: Prior, seed: int) -> dict[str, float]:
+def tune(prior: Prior, make_env: Callable[[int], TrialVectorEnv], trials: int, seed: int) -> dict[str, float]:
     """The references' parameters that do best on validation tasks."""
-
-    def on_validation(actor: Actor) -> float:
-        trials = experiment.eval.tuning_trials
-        return float(play(actor, lambda n: experiment.make_env("validation", n), trials, seed=seed).returns.mean())
-
-    return baselines.tune(prior, on_validation)
+    return baselines.tune(prior, lambda actor: float(play(actor, make_env, trials, seed=seed).returns.mean()))
 
 
 def ablations(agent: RL2PPO, family: TaskDistribution) -> list[Ablation]:
@@ -144,20 +162,3 @@ def ceilings(family: TaskDistribution) -> dict[str, float]:
     if family.prior is None or getattr(family.prior, "each_arm_best_once", False):
         return {}
     return baselines.ceilings(family.prior)
-
-
-def save_evaluation(run: RunFolder, evaluation: Mapping[str, Any]) -> None:
-    """Write the evaluation on test tasks into the run folder, where the report finds it."""
-    write_json_atomic(run.evaluation, evaluation)
-
-
-def record_trials(
-    agent: RL2PPO, experiment: Experiment, *, split: Split = "test", seed: int = 0, n: int = 4
-) -> dict[str, Array]:
-    """Play ``n`` held-out trials and keep them step by step; see :func:`metarl.evaluation.trace.record`."""
-    return record(agent.actor(), agent.policy.core, lambda rows: experiment.make_env(split, rows), n, seed=seed)
-
-
-def save_trials(run: RunFolder, trials: Mapping[str, Array]) -> None:
-    """Write recorded trials of test tasks into the run folder, where the report finds them."""
-    kept.save(kept.path_of(run), trials)

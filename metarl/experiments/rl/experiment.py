@@ -1,39 +1,40 @@
-"""One run from its configuration: train an agent, and leave a run folder behind."""
+"""RL² agents as experiments: a family of tasks, a memory, PPO, and how the agent is evaluated."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass, field
-from importlib import resources
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 import numpy as np
 import torch
 from annotated_types import Ge
-from tqdm import tqdm
 
-from metarl.config import ConfigError, apply, build, choice, load_toml, to_plain
+from metarl.config import ConfigError, build, choice, to_plain
 from metarl.envs import distribution, ids
+from metarl.evaluation.records import TRIALS
+from metarl.evaluation.results import AgentEvaluation
+from metarl.evaluation.trace import record
+from metarl.experiments.base import Experiment, Learned
+from metarl.experiments.rl.evaluate import evaluate
 from metarl.memory.options import MemoryOptions
-from metarl.runs.folder import RunError, RunFolder
-from metarl.runs.session import stop_signals, training_run
-from metarl.runs.tracking import Tracker, WandbMode
+from metarl.runs.session import Session
 from metarl.tasks.family.distribution import TaskDistribution
 from metarl.tasks.family.members import import_modules
 from metarl.tasks.trial.env import build as build_family
 from metarl.tasks.trial.layout import INPUTS, TrialInputs
 from metarl.tasks.vector.env import TrialVectorEnv
+from metarl.training.checkpoint import CheckpointError
 from metarl.training.ppo import PPOOptions
-from metarl.types import Split
+from metarl.types import Array, Split
 
 if TYPE_CHECKING:
     from metarl.agents.rl2 import RL2PPO
 
-
 ENV_FAMILY = "metarl.tasks.family.env_family:EnvFamily"
+RECORDED = 4
+"""Trials that are recorded step by step."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,9 @@ class TrainOptions:
     """Trials played side by side."""
     n_steps: Annotated[int, Ge(1)] | None = None
     """Steps of each environment per rollout; left out: a whole trial."""
-    threads: Annotated[int, Ge(1)] | None = None
-    """Threads of torch; left out: as many as torch chooses. Part of what makes two runs equal."""
     workers: Annotated[int, Ge(0)] = 0
-    """Processes that the environments are spread over, for families that are slow to step; 0: none. Which tasks are
-    played does not depend on it."""
+    """Processes that step the environments, for families that are slow to step; 0: none. The tasks do not depend on
+    it."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +64,14 @@ class EvalOptions:
     """Trials played side by side."""
 
 
-@dataclass(frozen=True)
-class Experiment:
-    """Everything that a run is made from."""
+@dataclass(frozen=True, kw_only=True)
+class RL2Experiment(Experiment):
+    """An RL² agent trained on a family of tasks."""
+
+    kind: ClassVar[str] = "rl2"
+    axis: ClassVar[str] = "env_steps"
+    unit: ClassVar[str] = "steps"
+    records: ClassVar[str | None] = TRIALS
 
     env: dict[str, Any]
     """``id`` and the options of the family and of :class:`metarl.tasks.trial.layout.TrialInputs`.
@@ -78,12 +82,6 @@ class Experiment:
     memory: MemoryOptions = field(default_factory=MemoryOptions)
     ppo: PPOOptions = field(default_factory=PPOOptions)
     eval: EvalOptions = field(default_factory=EvalOptions)
-    about: str = ""
-    """What the preset is for and what to expect of it."""
-
-    def make_distribution(self, split: Split) -> TaskDistribution:
-        """The family of tasks, drawing from ``split``."""
-        return make_family({k: v for k, v in self.env.items() if k not in INPUTS}, split)
 
     @property
     def env_name(self) -> str:
@@ -91,10 +89,125 @@ class Experiment:
         given = self.env["id"]
         return given if isinstance(given, str) else ", ".join(given)
 
+    @property
+    def group(self) -> str:
+        """See :class:`Experiment`."""
+        return self.env_name
+
+    @property
+    def inputs(self) -> TrialInputs:
+        """What the agent sees beside the observation."""
+        return build(TrialInputs, {k: v for k, v in self.env.items() if k in INPUTS}, "env")
+
+    def describe(self) -> str:
+        """See :class:`Experiment`."""
+        return f"environment: {self.env_name}"
+
+    def make_distribution(self, split: Split) -> TaskDistribution:
+        """The family of tasks, drawing from ``split``."""
+        return make_family({k: v for k, v in self.env.items() if k not in INPUTS}, split)
+
     def make_env(self, split: Split, rows: int, workers: int = 0) -> TrialVectorEnv:
         """``rows`` trials of the family side by side, in ``workers`` processes if any."""
-        inputs = build(TrialInputs, {k: v for k, v in self.env.items() if k in INPUTS}, "env")
-        return TrialVectorEnv(self.make_distribution(split), rows, inputs=inputs, workers=workers)
+        return TrialVectorEnv(self.make_distribution(split), rows, inputs=self.inputs, workers=workers)
+
+    def check(self) -> Self:
+        """See :class:`Experiment`."""
+        if "id" not in self.env:
+            raise ConfigError("env.id is missing; metarl list envs shows what there is")
+        if "split" in self.env:
+            raise ConfigError("env.split is not a setting: training draws training tasks, eval --split the others")
+        small = replace(self, train=replace(self.train, n_envs=1, workers=min(self.train.workers, 1)))
+        try:
+            agent = small.build(0, torch.device("cpu"))
+        except ConfigError:
+            raise
+        except (TypeError, ValueError, MemoryError) as error:
+            raise ConfigError(f"env: {error}") from None
+        close(agent)
+        return self
+
+    def build(self, seed: int, device: torch.device) -> RL2PPO:
+        """See :class:`Experiment`; the agent holds its training environment."""
+        from metarl.agents.rl2 import RL2PPO
+
+        return RL2PPO(
+            "MemoryPolicy",
+            self.make_env("train", self.train.n_envs, self.train.workers),
+            memory=self.memory,
+            n_steps=self.train.n_steps,
+            seed=seed,
+            device=device,
+            **to_plain(self.ppo),
+        )
+
+    def learn(self, model: RL2PPO, session: Session) -> Learned:
+        """See :class:`Experiment`."""
+        from metarl.agents.rl2 import tracking_logger
+
+        model.set_logger(tracking_logger(session.tracker))
+        total = self.train.total_timesteps
+        with session.stoppable(model.interrupt), session.bar(total, "step") as bar:
+
+            def on_step(local: Mapping[str, Any], _: Mapping[str, Any]) -> bool:
+                bar.update(min(model.num_timesteps, total) - bar.n)
+                if local["dones"].any() and model.ep_info_buffer:  # empty while all trials that ended were void
+                    mean = np.mean([info["r"] for info in model.ep_info_buffer])
+                    bar.set_description(f"training, return {mean:.2f}", refresh=False)
+                return True
+
+            try:
+                model.learn(total, callback=on_step)
+                self.save(model, session.folder.checkpoint)
+            finally:
+                close(model)
+        return Learned(model.num_timesteps)
+
+    def evaluate(
+        self, model: RL2PPO, *, split: Split = "test", n: int | None = None, seed: int = 0, quiet: bool = False
+    ) -> AgentEvaluation:
+        """See :class:`Experiment`; ``n`` counts trials."""
+        done = evaluate(
+            model,
+            self.make_distribution(split),
+            inputs=self.inputs,
+            split=split,
+            trials=self.eval.trials if n is None else n,
+            tuning_trials=self.eval.tuning_trials,
+            rows=self.eval.rows,
+            seed=seed,
+            quiet=quiet,
+        )
+        return replace(done, env=self.env_name, env_options={k: v for k, v in self.env.items() if k != "id"})
+
+    def record(self, model: RL2PPO, seed: int) -> Mapping[str, Array]:
+        """See :class:`Experiment`."""
+        core = model.policy.core
+        return record(model.actor(), core, lambda rows: self.make_env("test", rows), RECORDED, seed=seed)
+
+    def save(self, model: RL2PPO, path: Path) -> None:
+        """See :class:`Experiment`."""
+        model.save(path)
+
+    def load(self, path: Path, device: torch.device) -> RL2PPO:
+        """See :class:`Experiment`."""
+        from metarl.agents.rl2 import RL2PPO
+
+        self.check()
+        agent = RL2PPO.load(path, device=device)
+        layout = self.make_env("test", 1).layout
+        if (agent.observation_space, agent.action_space) != (layout.observation_space, layout.action_space):
+            raise CheckpointError(
+                f"{path} is damaged: it observes {agent.observation_space} and chooses from {agent.action_space}, but "
+                "the environments of its config.json differ"
+            )
+        return agent
+
+
+def close(agent: RL2PPO) -> None:
+    """Close the agent's environment and its processes."""
+    if agent.env is not None:
+        agent.env.close()
 
 
 def make_family(env: Mapping[str, Any], split: Split) -> TaskDistribution:
@@ -124,140 +237,3 @@ def _imported(env: Mapping[str, Any]) -> tuple[Any, tuple[str, ...]]:
     module, _, name = given.rpartition(":") if isinstance(given, str) else ("", "", given)
     import_modules((*modules, module) if module else modules)
     return name, modules
-
-
-def presets() -> dict[str, Path]:
-    """The presets that come with the package, by name."""
-    folder = resources.files("metarl.presets")
-    return {Path(str(f)).stem: Path(str(f)) for f in sorted(folder.iterdir(), key=str) if str(f).endswith(".toml")}
-
-
-def configure(preset: str, assignments: Sequence[tuple[tuple[str, ...], Any]] = ()) -> Experiment:
-    """The experiment of a preset (its name, or the path of a TOML file) with some settings changed.
-
-    Raises:
-        ConfigError: an unknown preset, key, name or value; one line.
-    """
-    known = presets()
-    path = Path(preset) if preset.endswith(".toml") else known[choice(preset, known, "the preset")]
-    return check(build(Experiment, apply(load_toml(path), assignments), path.stem))
-
-
-def check(experiment: Experiment) -> Experiment:
-    """Raise ConfigError if the environment or the agent can't be built; returns the experiment."""
-    if "id" not in experiment.env:
-        raise ConfigError("env.id is missing; metarl list envs shows what there is")
-    if "split" in experiment.env:
-        raise ConfigError("env.split is not a setting: training draws training tasks, eval --split chooses the others")
-    try:
-        make_agent(experiment, experiment.make_env("train", 1, min(experiment.train.workers, 1)), seed=0)
-    except ConfigError:
-        raise
-    except (TypeError, ValueError, MemoryError) as error:
-        raise ConfigError(f"env: {error}") from None
-    return experiment
-
-
-def make_agent(experiment: Experiment, env: TrialVectorEnv, seed: int) -> RL2PPO:
-    """The untrained agent."""
-    from metarl.agents.rl2 import RL2PPO
-
-    return RL2PPO(
-        "MemoryPolicy",
-        env,
-        memory=experiment.memory,
-        n_steps=experiment.train.n_steps,
-        seed=seed,
-        device="cpu",
-        **to_plain(experiment.ppo),
-    )
-
-
-def load_experiment(run: RunFolder) -> tuple[Experiment, int]:
-    """The experiment and the seed of a run folder.
-
-    Raises:
-        RunError, ConfigError: config.json is damaged, or of a few-shot learner.
-    """
-    config = dict(run.config)
-    if "fit" in config:
-        raise RunError(f"{run.path} is a run of a few-shot learner; use metarl fewshot eval {run.path}")
-    try:
-        seed = int(config.pop("seed"))
-    except (KeyError, TypeError, ValueError):
-        raise RunError(f"{run.path} has no seed in its config.json; it is damaged or no run of this package") from None
-    return check(build(Experiment, config, f"{run.path}: config")), seed
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What :func:`train` made."""
-
-    agent: RL2PPO
-    seconds: float
-    steps: int
-    signal: int | None
-    """The signal that ended training early, or None."""
-
-
-def train(
-    experiment: Experiment,
-    run: RunFolder,
-    *,
-    seed: int,
-    wandb: WandbMode = "disabled",
-    quiet: bool = False,
-    conclude: Callable[[Trained, Tracker], None] = lambda trained, tracker: None,
-) -> Trained:
-    """Train in ``run``: metrics, checkpoint and status are written there, also when it is interrupted or fails.
-
-    ``conclude`` is called with what was trained, unless that was interrupted, while the run is still tracked.
-    """
-    from metarl.agents.rl2 import tracking_logger
-
-    if experiment.train.threads:
-        torch.set_num_threads(experiment.train.threads)
-    config = to_plain(experiment) | {"seed": seed}
-    with (
-        closing(experiment.make_env("train", experiment.train.n_envs, experiment.train.workers)) as env,
-        training_run(run, config, wandb, experiment.env_name) as under_way,
-    ):
-        agent = make_agent(experiment, env, seed)
-        agent.set_logger(tracking_logger(under_way.tracker))
-        total, began = experiment.train.total_timesteps, time.perf_counter()
-        bar = tqdm(total=total, unit="step", unit_scale=True, disable=quiet or None)
-        with stop_signals(agent.interrupt) as signals, bar:
-
-            def on_step(local: Mapping[str, Any], _: Mapping[str, Any]) -> bool:
-                bar.update(min(agent.num_timesteps, total) - bar.n)
-                if local["dones"].any() and agent.ep_info_buffer:  # none yet where all that ended were void
-                    mean = np.mean([info["r"] for info in agent.ep_info_buffer])
-                    bar.set_description(f"training, return {mean:.2f}", refresh=False)
-                return True
-
-            agent.learn(total, callback=on_step)
-            seconds = time.perf_counter() - began
-            agent.save(run.checkpoint)
-        under_way.ended(signals)
-        trained = Trained(agent, seconds, agent.num_timesteps, signals[0] if signals else None)
-        if not signals:
-            conclude(trained, under_way.tracker)
-        return trained
-
-
-def load_agent(run: RunFolder, experiment: Experiment) -> RL2PPO:
-    """The trained agent of a run folder.
-
-    Raises:
-        CheckpointError, RunError: the checkpoint is missing, damaged, or of an agent for other environments.
-    """
-    from metarl.agents.rl2 import RL2PPO
-
-    agent = RL2PPO.load(run.checkpoint, device="cpu")
-    layout = experiment.make_env("test", 1).layout
-    if (agent.observation_space, agent.action_space) != (layout.observation_space, layout.action_space):
-        raise RunError(
-            f"{run.path} is damaged: its checkpoint sees {agent.observation_space} and chooses from "
-            f"{agent.action_space}, but its config.json makes other environments"
-        )
-    return agent

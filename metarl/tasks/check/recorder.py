@@ -11,8 +11,7 @@ import numpy as np
 
 from metarl.tasks.family.distribution import TaskDistribution
 from metarl.tasks.trial.env import TrialEnv
-from metarl.tasks.trial.layout import MASK
-from metarl.types import Array, TrialObservation
+from metarl.types import MASK_KEY, Array, TrialObservation
 
 STEPS = 400
 """The most steps that are played of a trial."""
@@ -122,9 +121,9 @@ def play(env: TrialEnv, seed: int | None, most: int = STEPS) -> Trial:
 
 def _allowed(space: gym.Space[Any], obs: TrialObservation) -> dict[str, Any]:
     """What tells a space to sample allowed actions only."""
-    if MASK not in obs:
+    if MASK_KEY not in obs:
         return {}
-    mask = obs[MASK].astype(np.int8)
+    mask = obs[MASK_KEY].astype(np.int8)
     if isinstance(space, gym.spaces.MultiDiscrete):
         return {"mask": tuple(np.split(mask, np.cumsum(space.nvec)[:-1]))}
     return {"mask": mask}

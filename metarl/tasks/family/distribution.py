@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import gymnasium as gym
 import numpy as np
@@ -14,9 +14,6 @@ from gymnasium import spaces
 from metarl.seeding import numpy_rng, split_key
 from metarl.tasks.family.priors import Prior
 from metarl.types import SPLITS, Array, Bools, Ints, Observations, Split
-
-if TYPE_CHECKING:
-    from metarl.tasks.family.env_family import EnvFamily
 
 TaskBatch = dict[str, Array]
 """``n`` tasks as arrays ``[n, ...]``, one entry per parameter of :attr:`TaskDistribution.task_space`."""
@@ -116,41 +113,6 @@ class TaskDistribution(ABC):
             raise ValueError(f"unknown split {self.split!r}; the splits are {', '.join(SPLITS)}")
         if not isinstance(self.reveal, bool):
             raise ValueError(f"reveal is {self.reveal!r}, expected true or false")
-
-    @classmethod
-    def from_env(
-        cls,
-        env: str | Sequence[str] | Callable[..., gym.Env[Any, Any]],
-        vary: Mapping[str, Any] | None = None,
-        *,
-        seeds: Any = None,
-        apply: Callable[[gym.Env[Any, Any], dict[str, Any]], object] | None = None,
-        episodes: int | None = None,
-        steps: int | None = None,
-        kwargs: Mapping[str, Any] | None = None,
-        imports: str | Sequence[str] = (),
-        split: Split = "train",
-        reveal: bool = False,
-    ) -> EnvFamily:
-        """The family of any Gymnasium environment in which something varies from task to task.
-
-        ``TaskDistribution.from_env("CartPole-v1", vary={"length": Uniform(0.3, 1.0)})``; the arguments, splits and
-        errors are those of :class:`metarl.tasks.family.env_family.EnvFamily`.
-        """
-        from metarl.tasks.family.env_family import EnvFamily
-
-        return EnvFamily(
-            env=env,
-            vary={} if vary is None else vary,
-            seeds=seeds,
-            apply=apply,
-            episodes=episodes,
-            steps=steps,
-            kwargs={} if kwargs is None else kwargs,
-            imports=imports,
-            split=split,
-            reveal=reveal,
-        )
 
     @property
     @abstractmethod

@@ -17,23 +17,22 @@ from metarl.tasks.family.checks import SpacesError, whole_number
 from metarl.tasks.family.distribution import TaskBatch, TaskDistribution
 from metarl.tasks.family.members import (
     ActionMask,
+    EnvFactory,
     InnerEnv,
-    Maker,
-    Member,
+    TaskEnv,
+    env_factory,
     find,
     import_modules,
-    maker,
     says_masks,
     time_limit,
 )
-from metarl.tasks.family.ranges import Choice, Finite, Range, as_range, parse_seeds
-from metarl.tasks.trial.env import TrialEnv
+from metarl.tasks.family.ranges import Choice, Finite, Range, as_range, parse_levels
 from metarl.types import Array, Ints, Split
 
 EPISODES = 5
 """Inner episodes of a trial where nothing else is said."""
 WHICH, LEVEL = "env", "level"
-"""The task parameters that say which of several ids, and which of the seeds."""
+"""The task parameters that say which of several ids, and which of the levels."""
 
 
 class _Probed(NamedTuple):
@@ -46,9 +45,9 @@ class _Probed(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class EnvFamily(TaskDistribution):
-    """A family of environments of any Gymnasium kind; usually made by :meth:`TaskDistribution.from_env`.
+    """A family of environments of any Gymnasium kind; usually made by :func:`metarl.from_env`.
 
-    A task is what varies: a value for each name in ``vary``, one of several ids (``env``: its index), one of the seeds
+    A task is what varies: a value for each name in ``vary``, one of several ids (``env``: its index), one of the levels
     (``level``: its index). Choices stand in a task as indices, too.
 
     A value goes to the constructor if that takes an argument of its name, and is else set as an attribute of
@@ -58,7 +57,7 @@ class EnvFamily(TaskDistribution):
     ``polemass_length = masspole * length`` and ``total_mass`` once, so that a new ``length`` alone changes only part of
     the physics. Give ``apply`` and put such quantities right there; with it every task gets a new environment.
 
-    Where ids, seeds, integers and choices have 20 combinations or more, those are parted into disjoint sets for
+    Where ids, levels, integers and choices have 20 combinations or more, those are parted into disjoint sets for
     training, validation and testing (80, 10, 10 %; fixed, whatever the seed). Families with fewer, and nothing else
     that varies, play the same tasks in all splits: see :attr:`in_distribution`.
 
@@ -69,7 +68,7 @@ class EnvFamily(TaskDistribution):
         env: an id (``module:Id-v0`` imports the module first), several ids, or a function that makes an environment
             and takes what varies as keyword arguments.
         vary: name to :class:`metarl.tasks.family.ranges.Range`, or to its text, such as ``"0.3..1.0"``.
-        seeds: each is a task of its own, a level: every episode is reset with it. Text such as ``"0..999"`` will do.
+        levels: seeds, each of which is a task: every episode of it is reset with that seed; or text, ``"0..999"``.
         apply: ``apply(env, values)`` is called with every new environment and the values of its task, last of all.
         episodes: inner episodes of a trial; 5 unless ``steps`` are given.
         steps: the most steps of a trial; alone, without ``episodes``, all trials have just so many. Left out: as many
@@ -85,7 +84,7 @@ class EnvFamily(TaskDistribution):
 
     env: str | Sequence[str] | Callable[..., InnerEnv]
     vary: Mapping[str, Any] = field(default_factory=dict)
-    seeds: Any = None
+    levels: Any = None
     apply: Callable[[InnerEnv, dict[str, Any]], object] | None = None
     episodes: int | None = None
     steps: int | None = None
@@ -101,7 +100,7 @@ class EnvFamily(TaskDistribution):
         import_modules(self.imports)
         for one in self.env if isinstance(self.env, tuple) else (self.env,):
             find(one)
-        object.__setattr__(self, "family", "+".join(one.name for one in self._makers))
+        object.__setattr__(self, "family", "+".join(one.name for one in self._factories))
         _ = self._total, self.trial_steps  # the latter makes environments, and compares them
 
     def _read_options(self) -> dict[str, Any]:
@@ -125,7 +124,7 @@ class EnvFamily(TaskDistribution):
         return {
             "env": env,
             "vary": {str(name): as_range(str(name), given) for name, given in self.vary.items()},
-            "seeds": None if self.seeds is None else parse_seeds(self.seeds),
+            "levels": None if self.levels is None else parse_levels(self.levels),
             "episodes": EPISODES if self.episodes is None and self.steps is None else self.episodes,
             "kwargs": dict(self.kwargs),
             "imports": imports,
@@ -135,14 +134,14 @@ class EnvFamily(TaskDistribution):
     def _parts(self) -> dict[str, Range]:
         """All that varies."""
         parts: dict[str, Range] = {WHICH: Choice(self.env)} if isinstance(self.env, tuple) else {}
-        if self.seeds is not None and len(self.seeds) > 1:
-            parts[LEVEL] = Choice(self.seeds)
+        if self.levels is not None and len(self.levels) > 1:
+            parts[LEVEL] = Choice(self.levels)
         if clash := sorted(parts.keys() & self.vary.keys()):
-            raise ValueError(f"{clash[0]!r} is taken by the ids or seeds of this family; vary another name")
+            raise ValueError(f"{clash[0]!r} is taken by the ids or levels of this family; vary another name")
         if not parts and not self.vary:
             raise ValueError(
                 "nothing varies, so there is one task only; say what does: vary={name: Uniform(low, high)} "
-                "(--vary name=low..high), seeds=range(1000) (--seeds 0..999), or several ids"
+                "(--vary name=low..high), levels=range(1000) (--levels 0..999), or several ids"
             )
         return {**parts, **self.vary}
 
@@ -160,18 +159,18 @@ class EnvFamily(TaskDistribution):
         return total
 
     @cached_property
-    def _makers(self) -> list[Maker]:
+    def _factories(self) -> list[EnvFactory]:
         """One for each id."""
         ids = self.env if isinstance(self.env, tuple) else (self.env,)
         values, applied = self._values(self._probes()[0]), self.apply is not None
-        return [maker(one, self.kwargs, self.vary, applied, values) for one in ids]
+        return [env_factory(one, self.kwargs, self.vary, applied, values) for one in ids]
 
     @cached_property
     def _probed(self) -> _Probed:
         """What one environment shows, which the others must show too."""
         env = self._new(self._probes()[0])
         try:
-            if isinstance(env.unwrapped, TrialEnv):
+            if isinstance(getattr(env.unwrapped, "distribution", None), TaskDistribution):
                 raise ValueError(f"{self.family} is a family of tasks already; metarl.envs.distribution(id) gives it")
             masked = _says_masks(self.family, env)
             shown = ActionMask(env) if masked else env
@@ -243,13 +242,13 @@ class EnvFamily(TaskDistribution):
 
     def options(self) -> dict[str, Any]:
         """The options as plain data, as far as they are."""
-        seeds = self.seeds
-        if isinstance(seeds, range) and seeds.step == 1:
-            seeds = f"{seeds.start}..{seeds.stop - 1}"
+        levels = self.levels
+        if isinstance(levels, range) and levels.step == 1:
+            levels = f"{levels.start}..{levels.stop - 1}"
         return {f.name: getattr(self, f.name) for f in fields(self)} | {
             "env": list(self.env) if isinstance(self.env, tuple) else self.env,
             "vary": {name: part.plain() for name, part in self.vary.items()},
-            "seeds": list(seeds) if isinstance(seeds, range | tuple) else seeds,
+            "levels": list(levels) if isinstance(levels, range | tuple) else levels,
             "imports": list(self.imports),
         }
 
@@ -270,24 +269,24 @@ class EnvFamily(TaskDistribution):
             SpacesError: its spaces are not those of the family.
         """
         env = self._new(task)
-        member = Member(ActionMask(env) if self._probed.masked else env, self._made_from(task))
+        task_env = TaskEnv(ActionMask(env) if self._probed.masked else env, self._made_from(task))
         inner, given = env.unwrapped, self._values(task)
         own = [name for name in given if hasattr(inner, name)]
-        member.namesakes = [name for name in own if np.array_equal(getattr(inner, name), given[name])]
-        return self._enter(member, task)
+        task_env.mirrored_attributes = [name for name in own if np.array_equal(getattr(inner, name), given[name])]
+        return self._enter(task_env, task)
 
     def remake(self, env: InnerEnv, task: Mapping[str, Array]) -> InnerEnv:
         """The environment at hand with other attributes, where it would be made alike; else another one."""
-        if self.apply is not None or not isinstance(env, Member) or env.made != self._made_from(task):
+        if self.apply is not None or not isinstance(env, TaskEnv) or env.made != self._made_from(task):
             env.close()
             return self.make(task)
-        self._makers[self._which(task)].put(env, self._values(task))
+        self._factories[self._which(task)].put(env, self._values(task))
         return self._enter(env, task)
 
     def drift(self, env: InnerEnv, task: Mapping[str, Array]) -> dict[str, Any]:
         """What the task gave ``env`` and stood in its attributes, but stands there no longer: their values now."""
         wanted = self._values(task) if self.apply is None else {}  # a function may set them as it likes
-        names = [name for name in getattr(env, "namesakes", ()) if name in wanted]
+        names = [name for name in getattr(env, "mirrored_attributes", ()) if name in wanted]
         now = {name: getattr(env.unwrapped, name) for name in names}
         return {name: value for name, value in now.items() if not np.array_equal(value, wanted[name])}
 
@@ -301,21 +300,21 @@ class EnvFamily(TaskDistribution):
     def _made_from(self, task: Mapping[str, Array]) -> tuple[Any, ...]:
         """What an environment of ``task`` is made from; the rest can be changed later."""
         which = self._which(task)
-        return (which, *(np.asarray(task[name]).item() for name in self._makers[which].arguments))
+        return (which, *(np.asarray(task[name]).item() for name in self._factories[which].arguments))
 
     def _new(self, task: Mapping[str, Array]) -> InnerEnv:
         import_modules(self.imports)  # in a worker, too
-        one, values = self._makers[self._which(task)], self._values(task)
+        one, values = self._factories[self._which(task)], self._values(task)
         env = one.make(**{name: values[name] for name in one.arguments})
         one.put(env, values)
         if self.apply is not None:
             self.apply(env, values)
         return env
 
-    def _enter(self, env: Member, task: Mapping[str, Array]) -> Member:
+    def _enter(self, env: TaskEnv, task: Mapping[str, Array]) -> TaskEnv:
         """Tell the environment its level, and make sure of its spaces."""
-        if self.seeds is not None:
-            env.seed = self.seeds[int(task[LEVEL]) if LEVEL in task else 0]
+        if self.levels is not None:
+            env.seed = self.levels[int(task[LEVEL]) if LEVEL in task else 0]
         shown = env.observation_space, env.action_space
         if env.known is not None and all(a is b for a, b in zip(shown, env.known, strict=True)):
             return env  # comparing spaces is slow, and these have been compared
@@ -337,3 +336,49 @@ def _says_masks(family: str, env: InnerEnv) -> bool:
         return says_masks(env)
     except Exception as error:  # whatever a user's environment may raise
         raise ValueError(f"{family} cannot be reset: {type(error).__name__}: {error}") from error
+
+
+def from_env(
+    env: str | Sequence[str] | Callable[..., InnerEnv],
+    vary: Mapping[str, Any] | None = None,
+    *,
+    levels: Any = None,
+    apply: Callable[[InnerEnv, dict[str, Any]], object] | None = None,
+    episodes: int | None = None,
+    steps: int | None = None,
+    kwargs: Mapping[str, Any] | None = None,
+    imports: str | Sequence[str] = (),
+    split: Split = "train",
+    reveal: bool = False,
+) -> EnvFamily:
+    """The family of any Gymnasium environment in which something varies from task to task.
+
+    ``metarl.from_env("CartPole-v1", vary={"length": Uniform(0.3, 1.0)})``; see :class:`EnvFamily`, too.
+
+    Args:
+        env: an id, several ids, or a function that makes an environment.
+        vary: name to range, or to its text.
+        levels: seeds, each of which is a task.
+        apply: called with every new environment and the values of its task.
+        episodes: inner episodes of a trial.
+        steps: the most steps of a trial.
+        kwargs: arguments of the constructor that stay the same.
+        imports: modules that register the ids.
+        split: the split that tasks are drawn from.
+        reveal: append the task's parameters to ``obs``, for an informed reference.
+
+    Raises:
+        ValueError, SpacesError: as :class:`EnvFamily` does.
+    """
+    return EnvFamily(
+        env=env,
+        vary={} if vary is None else vary,
+        levels=levels,
+        apply=apply,
+        episodes=episodes,
+        steps=steps,
+        kwargs={} if kwargs is None else kwargs,
+        imports=imports,
+        split=split,
+        reveal=reveal,
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,15 +15,15 @@ from gymnasium import spaces
 from gymnasium.envs.registration import load_env_creator
 from gymnasium.wrappers import TimeLimit
 
-from metarl.tasks.trial.layout import MASK
-from metarl.types import Array
+from metarl.config import InputError, did_you_mean
+from metarl.types import MASK_KEY, Array
 
 InnerEnv = gym.Env[Any, Any]
 Make = Callable[..., InnerEnv]
 
 
 @dataclass(frozen=True)
-class Maker:
+class EnvFactory:
     """Makes environments of one id, or of one function, and puts values into them."""
 
     name: str
@@ -49,7 +48,7 @@ class Maker:
                 ) from None
 
 
-class Member(gym.Wrapper[Any, Any, Any, Any]):
+class TaskEnv(gym.Wrapper[Any, Any, Any, Any]):
     """The outermost wrapper of a family's environments.
 
     Args:
@@ -61,7 +60,7 @@ class Member(gym.Wrapper[Any, Any, Any, Any]):
     """The seed of every episode, where the task is a level; else None."""
     known: tuple[spaces.Space[Any], spaces.Space[Any]] | None = None
     """The spaces of observations and actions that were found to be those of the family."""
-    namesakes: Sequence[str] = ()
+    mirrored_attributes: Sequence[str] = ()
     """What varies and stood in attributes of the same name when the environment was made."""
 
     def __init__(self, env: InnerEnv, made: Any) -> None:
@@ -85,7 +84,7 @@ class ActionMask(gym.Wrapper[Any, Any, Any, Any]):
         size = spaces.flatdim(env.action_space)  # one number for each choice
         inner = env.observation_space
         parts = dict(inner.spaces) if isinstance(inner, spaces.Dict) else {"obs": inner}
-        self.observation_space = spaces.Dict({**parts, MASK: spaces.MultiBinary(size)})
+        self.observation_space = spaces.Dict({**parts, MASK_KEY: spaces.MultiBinary(size)})
         self._size = size
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
@@ -100,10 +99,10 @@ class ActionMask(gym.Wrapper[Any, Any, Any, Any]):
 
     def _with_mask(self, obs: Any, info: Mapping[str, Any]) -> dict[str, Any]:
         told = getattr(self.unwrapped, "action_masks", None)
-        mask: Array = np.asarray(told() if told else info[MASK]).astype(np.int8).ravel()
+        mask: Array = np.asarray(told() if told else info[MASK_KEY]).astype(np.int8).ravel()
         if mask.size != self._size:
             raise ValueError(f"the action mask has {mask.size} numbers, expected {self._size}: one for each choice")
-        return {**obs, MASK: mask} if isinstance(obs, Mapping) else {"obs": obs, MASK: mask}
+        return {**obs, MASK_KEY: mask} if isinstance(obs, Mapping) else {"obs": obs, MASK_KEY: mask}
 
 
 def says_masks(env: InnerEnv) -> bool:
@@ -111,9 +110,9 @@ def says_masks(env: InnerEnv) -> bool:
     if not isinstance(env.action_space, spaces.Discrete | spaces.MultiDiscrete):
         return False
     inner = env.observation_space
-    if isinstance(inner, spaces.Dict) and MASK in inner.spaces:
+    if isinstance(inner, spaces.Dict) and MASK_KEY in inner.spaces:
         return False  # it shows them already
-    return callable(getattr(env.unwrapped, "action_masks", None)) or MASK in env.reset(seed=0)[1]
+    return callable(getattr(env.unwrapped, "action_masks", None)) or MASK_KEY in env.reset(seed=0)[1]
 
 
 def time_limit(env: InnerEnv) -> int | None:
@@ -143,7 +142,9 @@ def import_modules(names: Iterable[str]) -> None:
             raise ValueError(f"cannot import {name!r}: {type(error).__name__}: {error}; mend the module") from error
 
 
-def maker(given: str | Make, kwargs: Mapping[str, Any], names: Iterable[str], applied: bool, first: Any) -> Maker:
+def env_factory(
+    given: str | Make, kwargs: Mapping[str, Any], names: Iterable[str], applied: bool, first: Any
+) -> EnvFactory:
     """Find out how to make an environment and where its varied values go.
 
     Args:
@@ -168,13 +169,13 @@ def maker(given: str | Make, kwargs: Mapping[str, Any], names: Iterable[str], ap
     env.close()
     if rest and not applied:
         known = sorted(n for n, v in vars(has).items() if isinstance(v, bool | int | float | str) and n[0] != "_")
-        close = difflib.get_close_matches(rest[0], [*taken, *known], 1)
-        raise ValueError(
-            f"{name} has neither a constructor argument nor an attribute {rest[0]!r}"
-            f"{f'; did you mean {close[0]!r}?' if close else '.'} Its arguments are {', '.join(taken) or 'none'}; its "
-            f"attributes {', '.join(known) or 'none'}"
+        raise InputError(
+            f"{name} has neither a constructor argument nor an attribute {rest[0]!r}",
+            key=rest[0],
+            expected=f"an argument ({', '.join(taken) or 'none'}) or attribute ({', '.join(known) or 'none'})",
+            remedy=did_you_mean(rest[0], [*taken, *known]),
         )
-    return Maker(name, make, tuple(arguments), tuple(attributes))
+    return EnvFactory(name, make, tuple(arguments), tuple(attributes))
 
 
 def _is_attribute(env: InnerEnv, name: str) -> bool:
@@ -197,11 +198,12 @@ def find(given: str | Make) -> tuple[str, Make, Any]:
         try:
             gym.spec(name)  # knows how to take an id without its version, and says what is wrong
         except gym.error.Error as error:
-            close = difflib.get_close_matches(name, gym.registry, 1)
-            hint = f"did you mean {close[0]!r}? " if close else ""
-            raise ValueError(
-                f"unknown environment id {name!r}; {hint}an id must be registered with Gymnasium: import the "
-                f"module that does so, as in module:{name}"
+            raise InputError(
+                f"unknown environment id {name!r}",
+                key="id",
+                given=name,
+                expected=f"an id that is registered with Gymnasium, or by a module to import: module:{name}",
+                remedy=did_you_mean(name, gym.registry),
             ) from error
     entry = gym.spec(name).entry_point
     creator = load_env_creator(entry) if isinstance(entry, str) else entry

@@ -23,7 +23,7 @@ from gymnasium import spaces
 
 from metarl.types import Array, Ints
 
-MOST_SEEDS = 1_000_000
+MOST_LEVELS = 1_000_000
 FORMS = "0.3..1.0 (real numbers), int:1..5, log:1e-3..1, normal:0,1 (mean, standard deviation), or a,b,c (a choice)"
 
 
@@ -361,27 +361,27 @@ def parse_vary(text: str) -> tuple[str, str]:
     return name, rest
 
 
-def parse_seeds(given: Any) -> Sequence[int]:
-    """The seeds of levels: a range, a list of whole numbers, or text such as ``0..999`` (both included) or ``3,7,9``.
+def parse_levels(given: Any) -> Sequence[int]:
+    """The seeds of levels: a range, a list of whole numbers, or text such as ``0..999`` (ends included) or ``3,7,9``.
 
     Raises:
         ValueError: not whole numbers of at least 0, each once.
     """
-    seeds = given
+    levels = given
     if isinstance(given, str):
         ends = re.fullmatch(r"\s*(\d+)\s*\.\.\s*(\d+)\s*", given)
         listed = re.fullmatch(r"\s*\d+(\s*,\s*\d+)*\s*", given)
-        seeds = range(int(ends[1]), int(ends[2]) + 1) if ends else map(int, given.split(",")) if listed else ()
+        levels = range(int(ends[1]), int(ends[2]) + 1) if ends else map(int, given.split(",")) if listed else ()
     elif isinstance(given, Mapping) or not isinstance(given, Sequence | range | np.ndarray):
-        seeds = ()
-    if not isinstance(seeds, range):
-        seeds = tuple(seed.item() if isinstance(seed, np.generic) else seed for seed in seeds)
-    many = len(seeds) > MOST_SEEDS
-    whole = not many and all(isinstance(seed, int) and not isinstance(seed, bool) for seed in seeds)
-    if not seeds or not whole or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        levels = ()
+    if not isinstance(levels, range):
+        levels = tuple(seed.item() if isinstance(seed, np.generic) else seed for seed in levels)
+    many = len(levels) > MOST_LEVELS
+    whole = not many and all(isinstance(seed, int) and not isinstance(seed, bool) for seed in levels)
+    if not levels or not whole or min(levels) < 0 or len(set(levels)) < len(levels):
         shown = repr(given) if len(repr(given)) <= 60 else f"{repr(given)[:57]}..."
         raise ValueError(
-            f"seeds is {shown}, expected at most {MOST_SEEDS:,} different whole numbers of at least 0, such as "
+            f"levels is {shown}, expected at most {MOST_LEVELS:,} different whole numbers of at least 0, such as "
             "range(1000), or as text 0..999"
         )
-    return seeds
+    return levels

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Mapping
 from dataclasses import fields
@@ -11,6 +10,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from metarl.config import InputError, did_you_mean, one_of
 from metarl.seeding import numpy_rng, split_key
 from metarl.tasks.family.checks import check_tasks
 from metarl.tasks.family.distribution import Task, TaskBatch, TaskDistribution
@@ -166,9 +166,8 @@ def build(family: str, options: Mapping[str, Any], also: tuple[str, ...] = ()) -
     valid = sorted([*(f.name for f in fields(made)), *also])
     for option in options:
         if option not in valid:
-            close = difflib.get_close_matches(option, valid, 1)
-            hint = f"; did you mean {close[0]!r}?" if close else "."
-            raise ValueError(f"{name} has no option {option!r}{hint} Its options are {', '.join(valid)}")
+            problem, remedy = f"{name} has no option {option!r}", did_you_mean(option, valid)
+            raise InputError(problem, key=option, expected=one_of(valid), remedy=remedy)
     distribution = made(**options)
     assert isinstance(distribution, TaskDistribution)
     return distribution

@@ -10,7 +10,21 @@ from gymnasium import spaces
 
 from metarl.tasks.family.checks import limits
 from metarl.tasks.family.distribution import TaskBatch, TaskDistribution
-from metarl.types import Array, Floats, Ints, Observations, TrialObservation
+from metarl.types import (
+    FEEDBACK_KEYS,
+    MASK_KEY,
+    OBS_KEY,
+    PREV_ACTION,
+    PREV_DONE,
+    PREV_REWARD,
+    TIME,
+    Array,
+    Floats,
+    Ints,
+    Observations,
+    TrialObservation,
+    is_obs_key,
+)
 
 # Finite, because Gymnasium's checker warns of infinite bounds.
 LIMIT = np.finfo(np.float32).max
@@ -30,7 +44,7 @@ class TrialInputs:
     """A fixed factor on the reward that is seen, for families whose rewards are large; never on the one returned."""
 
     def __post_init__(self) -> None:
-        for name in FEEDBACK:
+        for name in FEEDBACK_KEYS:
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"{name} must be True or False, not {getattr(self, name)!r}")
         scale = self.prev_reward_scale
@@ -38,10 +52,8 @@ class TrialInputs:
             raise ValueError(f"prev_reward_scale must be a number above 0, not {scale!r}")
 
 
-FEEDBACK = ("prev_action", "prev_reward", "prev_done", "time")
-"""The parts of a trial observation that tell of the step before."""
-MASK = "action_mask"
-"""The part of an inner Dict observation that says which actions are allowed (1) and which are not (0)."""
+REVEALED = f"{OBS_KEY}.task"
+"""Where the parameters of a revealed task go that cannot be appended to ``obs``."""
 INPUTS = tuple(f.name for f in fields(TrialInputs))
 
 
@@ -52,10 +64,10 @@ def is_trial_space(space: spaces.Space[Any]) -> bool:
     """
     if not isinstance(space, spaces.Dict):
         return False
-    seen = [key for key in space.spaces if key == "obs" or key.startswith("obs.")]
+    seen = [key for key in space.spaces if is_obs_key(key)]
     rest = set(space.spaces) - set(seen)
     flat = all(_is_vector(s) for s in space.values() if not is_image(s))
-    return bool(seen) and flat and rest <= {*FEEDBACK, MASK} and not any(is_image(space[key]) for key in rest)
+    return bool(seen) and flat and rest <= {*FEEDBACK_KEYS, MASK_KEY} and not any(is_image(space[key]) for key in rest)
 
 
 def is_image(space: spaces.Space[Any]) -> bool:
@@ -179,37 +191,37 @@ class TrialLayout:
                 f"the action space {self.action_space} is not supported; a trial needs a Discrete, a MultiDiscrete or "
                 "a Box: convert it with a gymnasium.ActionWrapper"
             )
-        self._action = _Flat("prev_action", self.action_space)
+        self._action = _Flat(PREV_ACTION, self.action_space)
         # No previous action is all zeros, which the space must hold too.
         self._action.low, self._action.high = np.minimum(self._action.low, 0), np.maximum(self._action.high, 0)
         inner = distribution.observation_space
         parts = dict(inner.spaces) if isinstance(inner, spaces.Dict) else {}
-        self._mask = self._masks(parts.pop(MASK)) if MASK in parts else None
+        self._mask = self._masks(parts.pop(MASK_KEY)) if MASK_KEY in parts else None
         if isinstance(inner, spaces.Dict) and not parts:
             raise ValueError(f"the observation space {inner} has nothing to see in it")
         self._parts: dict[str, tuple[str, _Flat | _Image]] = (
-            {f"obs.{name}": (name, _part(f"obs.{name}", space)) for name, space in parts.items()}
+            {f"{OBS_KEY}.{name}": (name, _part(f"{OBS_KEY}.{name}", space)) for name, space in parts.items()}
             if isinstance(inner, spaces.Dict)
-            else {"obs": ("", _part("obs", inner))}
+            else {OBS_KEY: ("", _part(OBS_KEY, inner))}
         )
         self._task = (
             [(name, _Unit(f"task.{name}", space)) for name, space in distribution.task_space.spaces.items()]
             if distribution.reveal
             else []
         )
-        if self._task and "obs.task" in self._parts:
-            raise ValueError("reveal=True adds the key 'obs.task', but the inner observation already has a part 'task'")
+        if self._task and REVEALED in self._parts:
+            raise ValueError(f"reveal=True adds the key {REVEALED!r}, which the inner observation already has")
         self.observation_space = spaces.Dict(self._boxes())
 
     def _masks(self, space: spaces.Space[Any]) -> _Flat:
         """What reads the masks of a family whose inner observations have them."""
         if isinstance(self.action_space, spaces.Box):
-            raise ValueError(f"{MASK} is for discrete actions, not for {self.action_space}; leave it out")
-        flat = _Flat(MASK, space)
+            raise ValueError(f"{MASK_KEY} is for discrete actions, not for {self.action_space}; leave it out")
+        flat = _Flat(MASK_KEY, space)
         if not isinstance(space, spaces.MultiBinary | spaces.Box) or flat.size != self._action.size:
             raise ValueError(
-                f"{MASK} has the space {space}, expected a MultiBinary or Box of {self._action.size} numbers, one for "
-                f"each choice in {self.action_space}"
+                f"{MASK_KEY} has the space {space}, expected a MultiBinary or Box of {self._action.size} numbers, one "
+                f"for each choice in {self.action_space}"
             )
         flat.low, flat.high = np.zeros_like(flat.low), np.ones_like(flat.high)
         return flat
@@ -219,23 +231,23 @@ class TrialLayout:
         if self._task:
             bounds: list[tuple[Any, Any]] = [(flat.low, flat.high) for _, flat in self._task]
             if self._appends_task:
-                bounds.insert(0, (boxes["obs"].low, boxes["obs"].high))
+                bounds.insert(0, (boxes[OBS_KEY].low, boxes[OBS_KEY].high))
             low, high = (np.concatenate(side) for side in zip(*bounds, strict=True))
-            boxes["obs" if self._appends_task else "obs.task"] = spaces.Box(low, high)
+            boxes[OBS_KEY if self._appends_task else REVEALED] = spaces.Box(low, high)
         if self._mask is not None:
-            boxes[MASK] = self._mask.box()
+            boxes[MASK_KEY] = self._mask.box()
         rest = {
-            "prev_action": self._action.box(),
-            "prev_reward": spaces.Box(-LIMIT, LIMIT, (1,), np.float32),
-            "prev_done": spaces.Box(0.0, 1.0, (1,), np.float32),
-            "time": spaces.Box(0.0, 1.0, (1,), np.float32),
+            PREV_ACTION: self._action.box(),
+            PREV_REWARD: spaces.Box(-LIMIT, LIMIT, (1,), np.float32),
+            PREV_DONE: spaces.Box(0.0, 1.0, (1,), np.float32),
+            TIME: spaces.Box(0.0, 1.0, (1,), np.float32),
         }
         return {**boxes, **{name: box for name, box in rest.items() if getattr(self.inputs, name)}}
 
     @property
     def _appends_task(self) -> bool:
         """Whether a revealed task goes on the end of ``obs``; else it is ``obs.task``."""
-        return "obs" in self._parts and isinstance(self._parts["obs"][1], _Flat)
+        return OBS_KEY in self._parts and isinstance(self._parts[OBS_KEY][1], _Flat)
 
     def task_vector(self, tasks: TaskBatch) -> Floats | None:
         """The flattened tasks ``[n, V]`` that :meth:`observe` appends; None where the family reveals none.
@@ -273,25 +285,25 @@ class TrialLayout:
         n = len(next(iter(out.values())))
         if tasks is not None:
             if self._appends_task:
-                out["obs"] = np.concatenate([out["obs"], tasks], axis=1)
+                out[OBS_KEY] = np.concatenate([out[OBS_KEY], tasks], axis=1)
             else:
-                out["obs.task"] = tasks.copy()
+                out[REVEALED] = tasks.copy()
         if self._mask is not None:
-            out[MASK] = self._mask(parts[MASK])
+            out[MASK_KEY] = self._mask(parts[MASK_KEY])
         use = self.inputs
         if use.prev_action:
-            out["prev_action"] = (
+            out[PREV_ACTION] = (
                 np.zeros((n, self._action.size), np.float32) if actions is None else self._action(actions)
             )
         if use.prev_reward:
-            out["prev_reward"] = _column(rewards, n)
+            out[PREV_REWARD] = _column(rewards, n)
             if use.prev_reward_scale != 1:
-                out["prev_reward"] *= np.float32(use.prev_reward_scale)
+                out[PREV_REWARD] *= np.float32(use.prev_reward_scale)
         if use.prev_done:
-            out["prev_done"] = _column(done, n)
+            out[PREV_DONE] = _column(done, n)
         if use.time:
-            out["time"] = np.empty((n, 1), np.float32)
-            out["time"][:, 0] = step / self.trial_steps
+            out[TIME] = np.empty((n, 1), np.float32)
+            out[TIME][:, 0] = step / self.trial_steps
         return out
 
     def check_actions(self, actions: Any, n: int) -> Array:

@@ -264,7 +264,7 @@ def _require_trials(space: Any) -> None:
     if not is_trial_space(space):
         raise ValueError(
             f"the environment does not emit trial observations, its space is {space}; give a family, such as "
-            "TaskDistribution.from_env(id, vary=...), an id of metarl, or environments made as metarl.TrialEnv(family)"
+            "metarl.from_env(id, vary=...), an id of metarl, or environments made as metarl.TrialEnv(family)"
         )
 
 

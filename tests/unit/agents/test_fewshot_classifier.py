@@ -43,7 +43,7 @@ def episode() -> tuple[Tensor, Tensor, Tensor]:
     ("settings", "message"),
     [
         ({"ways": 1}, "ways is 1, expected 2 or more"),
-        ({"readout": "vote"}, "readout is 'vote'.*it can be linear, votes, mean_votes"),
+        ({"readout": "vote"}, "readout is 'vote'.*expected one of linear, votes, mean_votes"),
         ({"observation": ()}, r"observation is \(\), expected the shape of one example"),
         ({"observation": (3, 0)}, r"observation is \(3, 0\), expected"),
         ({"observation": (2, 3, 4, 5)}, r"observation is \(2, 3, 4, 5\), expected"),

@@ -189,7 +189,7 @@ def test_bytes_are_numbers_from_0_to_1(shape: tuple[int, ...]) -> None:
     [
         ({"ways": 1}, "ways is 1, expected 2 or more"),
         ({"observation": (2, 3, 4, 5)}, r"observation is \(2, 3, 4, 5\), expected"),
-        ({"labels": "letter"}, "labels is 'letter'.*it can be one_hot, letters"),
+        ({"labels": "letter"}, "labels is 'letter'.*expected one of one_hot, letters"),
         ({"labels": "letters", "ways": 3126}, "ways is 3126, but there are 3125 labels of letters"),
         ({"encoder": {"norm": "batch"}}, "encoder.norm = 'batch' for a classifier of streams: .* use 'group'"),
         ({"memory": {"store": "episodc"}}, "'episodc'"),

@@ -257,7 +257,9 @@ def test_strokes_lost_on_transparency_are_noticed(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for number in range(12):
         alpha = rng.integers(0, 256, (8, 8), dtype=np.uint8)
-        save(tmp_path / f"{number // 2}" / f"{number}.png", np.dstack([np.full((8, 8, 3), 255, np.uint8), alpha]))
+        place = tmp_path / f"{number // 2}"
+        place.mkdir(exist_ok=True)
+        save(place / f"{number}.png", np.dstack([np.full((8, 8, 3), 255, np.uint8), alpha]))
     with pytest.raises(ImagesError, match="transparency"):
         Images("train", tmp_path, 8)
 
@@ -269,5 +271,4 @@ def test_images_that_lie_too_deep_are_named(tmp_path: Path) -> None:
     for path in list(place.glob("*.png")):
         path.rename(place / "sub" / path.name)
     with pytest.raises(ImagesError, match=f"{place.name}.*up"):
-        for split in SPLITS:
-            Images(split, folder, 8)
+        [Images(split, folder, 8) for split in SPLITS]

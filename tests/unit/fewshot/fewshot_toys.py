@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from metarl.experiments.fewshot.train import train
+
 from metarl.config import apply, load_toml, parse_assignment
 from metarl.experiments.fewshot.options import FewShotExperiment, configure, from_config, presets
-from metarl.experiments.fewshot.train import train
 from metarl.runs.folder import RunFolder
 
 WAYS = 4

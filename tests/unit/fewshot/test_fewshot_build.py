@@ -125,7 +125,7 @@ def test_a_learner_hangs_on_its_seed_and_on_no_global_generator(kind: str) -> No
         ("classifier", "classifier.memory.store=none", "a controller alone reads streams"),
         ("classifier", "transductive=true", "transductive = true with encoder.norm = 'running'"),
         ("stream", "stream.encoder.norm=batch", "encoder.norm = 'batch' for a classifier of streams"),
-        ("stream", "stream.memory.controller=rnn", "it can be feedforward, gru, lstm"),
+        ("stream", "stream.memory.controller=rnn", "expected one of feedforward, gru, lstm"),
     ],
 )
 def test_parts_that_do_not_fit_are_refused_in_one_line(kind: str, setting: str, message: str) -> None:

@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 import torch
 from fewshot_toys import LEARNERS, WAYS, toy, trained
+from metarl.experiments.fewshot.train import load
+from metarl.report.fewshot_kept import load as load_kept
+from metarl.report.fewshot_kept import path_of
 from torch import Tensor
 
 from metarl.agents.fewshot.learner import FewShotLearner, Protocol
@@ -20,9 +23,6 @@ from metarl.evaluation import accuracy as answers
 from metarl.evaluation.accuracy import prepared, right, right_in_streams
 from metarl.experiments.fewshot.build import make_learner
 from metarl.experiments.fewshot.evaluate import evaluate, keep, save_episodes, save_evaluation
-from metarl.experiments.fewshot.train import load
-from metarl.report.fewshot_kept import load as load_kept
-from metarl.report.fewshot_kept import path_of
 from metarl.runs.folder import RunFolder
 from metarl.types import SPLITS, Array
 

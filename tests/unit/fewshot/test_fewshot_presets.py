@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import torch
 from fewshot_toys import WAYS, toy_preset
+from metarl.experiments.fewshot.train import check, load, train
+from metarl.report.fewshot_kept import load as load_kept
+from metarl.report.fewshot_kept import path_of
 
 from metarl.agents.fewshot.learner import FewShotLearner
 from metarl.experiments.fewshot.build import make_learner, make_source
 from metarl.experiments.fewshot.evaluate import evaluate, save_episodes, save_evaluation
 from metarl.experiments.fewshot.options import FewShotExperiment, configure, presets
-from metarl.experiments.fewshot.train import check, load, train
 from metarl.experiments.rl.experiment import presets as rl_presets
 from metarl.report.fewshot import fewshot_table, read_fewshot
-from metarl.report.fewshot_kept import load as load_kept
-from metarl.report.fewshot_kept import path_of
 from metarl.runs.folder import RunFolder
 
 

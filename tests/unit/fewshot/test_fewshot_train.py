@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import torch
 from fewshot_toys import LEARNERS, SMALL, WAYS, toy, trained
+from metarl.experiments.fewshot.train import check, load, train
 from torch import Tensor
 
 from metarl.agents.fewshot.classifier import FewShotClassifier
 from metarl.config import ConfigError
 from metarl.data.pool import Glyphs, Pool
 from metarl.experiments.fewshot.evaluate import evaluate
-from metarl.experiments.fewshot.train import check, load, train
 from metarl.runs.folder import RunError, RunFolder
 from metarl.training.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
 from metarl.types import SPLITS, Array, NonFiniteError
@@ -236,8 +236,8 @@ def replaced(old: str, new: str) -> Callable[[bytes], bytes]:
     ("name", "damage", "message"),
     [
         ("config.json", replaced('"seed"', '"sede"'), "has no seed in its config.json"),
-        ("config.json", replaced('"ways"', '"wasy"'), "unknown key train.wasy; did you mean ways"),
-        ("config.json", replaced('"fit"', '"fti"'), "unknown key fti; did you mean fit"),
+        ("config.json", replaced('"ways"', '"wasy"'), "unknown key train.wasy, .* did you mean 'ways'"),
+        ("config.json", replaced('"fit"', '"fti"'), "unknown key fti, .* did you mean 'fit'"),
         ("config.json", replaced('"width": 8', '"width": 16'), "checkpoint does not fit its config.json"),
         ("config.json", lambda content: b'{"env": {}, "seed": 0}', "is a run of an RL² agent.*use metarl eval"),
         ("config.json", lambda content: content[:50], "config.json is damaged"),

@@ -1,63 +1,58 @@
 """Few-shot run folders with made-up results."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from metarl.report.fewshot_kept import FILE
+from metarl.evaluation.records import episodes_file, write_record
+from metarl.evaluation.results import CellResult, FewShotEvaluation, StreamResult, write_evaluation
 from metarl.runs.folder import RunFolder
 
 ACCURACY = {(5, 1): 0.99, (5, 5): 0.997, (20, 1): 0.967, (20, 5): 0.991}
 BY_INSTANCE = [0.35, 0.82, 0.9, 0.93, 0.95, 0.96, 0.97, 0.975, 0.98, 0.981]
 
 
-def evaluation(**more: Any) -> dict[str, Any]:
+def cell(ways: int, shots: int, accuracy: float, **more: Any) -> CellResult:
+    interval = (accuracy - 0.001, accuracy + 0.001)
+    one = CellResult(ways=ways, shots=shots, queries=5, episodes=1000, accuracy=accuracy, se=0.0005, interval=interval)
+    return replace(one, **more)
+
+
+def evaluation(**more: Any) -> FewShotEvaluation:
     """Of a prototypical network in the four cells."""
-    cells = [
-        {"ways": ways, "shots": shots, "queries": 5, "episodes": 1000, "accuracy": share, "se": 0.0005}
-        | {"interval": [share - 0.001, share + 0.001]}
-        for (ways, shots), share in ACCURACY.items()
-    ]
-    return {
-        "kind": "fewshot",
-        "learner": "prototypical",
-        "preset": "prototypical",
-        "data": "Omniglot (standard split)",
-        "real": True,
-        "split": "test",
-        "transductive": False,
-        "norm": "running",
-        "rotations": False,
-        "within_alphabet": False,
-        "distinct_drawers": False,
-        "seed": 0,
-        "parameters": 111_936,
-        "first_order": None,
-        "train_seconds": 731.2,
-        "train_episodes": 1800,
-        "train_seed": 0,
-        "note": "",
-        "cells": cells,
-        "streams": [],
-    } | more
+    one = FewShotEvaluation(
+        learner="prototypical",
+        preset="prototypical",
+        data="Omniglot (standard split)",
+        real=True,
+        split="test",
+        transductive=False,
+        norm="running",
+        rotations=False,
+        seed=0,
+        parameters=111_936,
+        cells=tuple(cell(*key, share) for key, share in ACCURACY.items()),
+        train_seconds=731.2,
+        train_steps=1800,
+        train_seed=0,
+    )
+    return replace(one, **more)
 
 
-def stream(ways: int = 5, labels: str = "one_hot", by_instance: list[float] | None = None) -> dict[str, Any]:
+def stream(ways: int = 5, labels: Any = "one_hot", by_instance: list[float] | None = None) -> StreamResult:
     shares = by_instance or BY_INSTANCE
-    return {
-        "ways": ways,
-        "labels": labels,
-        "episodes": 1000,
-        "by_instance": shares,
-        "by_instance_interval": [[share - 0.01, share + 0.01] for share in shares],
-    }
+    intervals = tuple((share - 0.01, share + 0.01) for share in shares)
+    return StreamResult(
+        ways=ways, labels=labels, episodes=1000, by_instance=tuple(shares), by_instance_interval=intervals
+    )
 
 
-def mann(**more: Any) -> dict[str, Any]:
+def mann(**more: Any) -> FewShotEvaluation:
     """Of a learner of streams."""
-    return evaluation(**{"learner": "mann", "preset": "mann", "cells": [], "streams": [stream()], **more})
+    return evaluation(**{"learner": "mann", "preset": "mann", "cells": (), "streams": (stream(),), **more})
 
 
 def sets(
@@ -100,7 +95,7 @@ def streams(ways: int = 5, labels: str = "one_hot", n: int = 2) -> dict[str, Any
 
 def made(
     path: Path,
-    told: dict[str, Any] | None = None,
+    told: FewShotEvaluation | None = None,
     *,
     kept: dict[str, Any] | None = None,
     evaluated: bool = True,
@@ -110,12 +105,12 @@ def made(
     run = RunFolder.create_at(path)
     told = told or evaluation()
     run.start(
-        {"seed": told["train_seed"], "data": {"source": "auto"}, "fit": {"updates": 1800}},
-        ["metarl", "fewshot", "train", "prototypical", "--set", "a=<b>&"],
+        {"kind": "fewshot", "seed": told.train_seed, "data": {"source": "auto"}, "fit": {"updates": 1800}},
+        ["metarl", "train", "prototypical", "--set", "a=<b>&"],
     )
     run.set_status("finished")
     if evaluated:
-        run.evaluation.write_text(json.dumps(told))
+        write_evaluation(run, told)
     if learned:
         rows: list[dict[str, Any]] = [{"episodes": 100 * i, "time": 2.0 * i, "train/loss": 1 / i} for i in range(1, 11)]
         for row in rows[1::2]:
@@ -123,5 +118,5 @@ def made(
         (path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     arrays = sets() if kept is None else kept
     if arrays:
-        np.savez_compressed(path / FILE, **arrays)
+        write_record(episodes_file(run), arrays)
     return run

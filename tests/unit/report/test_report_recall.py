@@ -3,16 +3,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from report_looks import is_readable, looked_at, texts, words
-
 from metarl.bench.candidates import SUITE
 from metarl.bench.recall import Cell, Result, Settings
-from metarl.data.recall import RECALL_TASKS
-from metarl.report import recall_picture
-from metarl.report.recall import COMMAND, NAME, PUBLISHED, grid, markdown, place, rows, setting, table
 from metarl.report.recall_picture import draw
 from metarl.report.results import BEGIN, END, render_memory, upsert, write_markdown
 from metarl.report.rows import Row, read
+from report_looks import is_readable, looked_at, texts, words
+
+from metarl.data.recall import RECALL_TASKS
+from metarl.report import recall_picture
+from metarl.report.recall import COMMAND, NAME, PUBLISHED, grid, markdown, place, rows, setting, table
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 

@@ -15,11 +15,10 @@ from metarl.envs.bernoulli_bandit import BernoulliBandit
 from metarl.tasks.check.check_env import RULES, Finding, check_env
 from metarl.tasks.check.recorder import play, watched
 from metarl.tasks.family.distribution import TaskBatch, TaskDistribution
+from metarl.tasks.family.env_family import from_env
 from metarl.tasks.family.ranges import Uniform
 from metarl.tasks.trial.env import TrialEnv
 from metarl.tasks.trial.layout import TrialInputs, TrialLayout
-
-from_env = TaskDistribution.from_env
 
 
 def broken(findings: list[Finding]) -> dict[str, str]:
@@ -41,7 +40,7 @@ def test_every_id_of_the_package_keeps_the_rules(env_id: str) -> None:
     "family",
     [
         {"env": "CartPole-v1", "vary": {"length": "0.3..1.0"}},
-        {"env": "Taxi-v4", "seeds": range(100), "episodes": 2},
+        {"env": "Taxi-v4", "levels": range(100), "episodes": 2},
         {"env": "Pendulum-v1", "vary": {"g": "5..15"}},
         {"env": ["toys/Line-v0", "toys/Child-v0"]},
         {"env": "toys/Masked-v0", "vary": {"speed": "0..1"}},
@@ -81,7 +80,7 @@ def test_findings_say_what_was_seen_and_what_is_recommended() -> None:
         (line(toys.NeverForgets, speed=Uniform(0, 1)), "seeds", "that has played before .* differs in the observation"),
         (line(toys.Raises), "vector environment", r"RuntimeError: the motor is off \(in task {size=0.*}, seed \d+\)"),
         (line(toys.ChangesSpaces), "spaces", "SpacesError: the observation space .* changes between tasks"),
-        (from_env("Blackjack-v1", seeds=range(3), steps=5), "spaces", "Tuple.*, which a trial cannot show"),
+        (from_env("Blackjack-v1", levels=range(3), steps=5), "spaces", "Tuple.*, which a trial cannot show"),
     ],
     ids=lambda value: value if isinstance(value, str) and value in RULES else getattr(value, "family", ""),
 )

@@ -17,13 +17,12 @@ from gymnasium import spaces
 from gymnasium.utils.env_checker import check_env as check_gymnasium
 from stable_baselines3.common.env_checker import check_env as check_sb3
 
-from metarl import Choice, Integers, Normal, TaskDistribution, TrialEnv, TrialVectorEnv, Uniform
+from metarl import Choice, Integers, Normal, TaskDistribution, TrialEnv, TrialVectorEnv, Uniform, from_env
 from metarl.tasks.family.distribution import Task
 from metarl.tasks.family.env_family import EnvFamily, SpacesError
 from metarl.tasks.trial.layout import is_trial_space
 from metarl.types import SPLITS, Split
 
-from_env = TaskDistribution.from_env
 LINE = "family_toys:toys/Line-v0"
 
 FAMILIES: dict[str, dict[str, Any]] = {
@@ -32,9 +31,9 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "both": {"env": LINE, "vary": {"size": "1..3", "speed": Normal(1, 0.1), "name": ["a", "b"]}, "steps": 20},
     "ids": {"env": ["toys/Line-v0", "toys/Child-v0"]},
     "ids and more": {"env": ["toys/Line-v0", "toys/Child-v0"], "vary": {"size": Integers(1, 30)}},
-    "levels": {"env": "FrozenLake-v1", "seeds": range(100), "kwargs": {"is_slippery": False}, "episodes": 2},
-    "a list of seeds": {"env": "CartPole-v1", "seeds": [3, 7, 9], "vary": {"gravity": Uniform(5, 15)}},
-    "masks in info": {"env": "Taxi-v4", "seeds": "0..99", "steps": 50},
+    "levels": {"env": "FrozenLake-v1", "levels": range(100), "kwargs": {"is_slippery": False}, "episodes": 2},
+    "a list of levels": {"env": "CartPole-v1", "levels": [3, 7, 9], "vary": {"gravity": Uniform(5, 15)}},
+    "masks in info": {"env": "Taxi-v4", "levels": "0..99", "steps": 50},
     "masks": {"env": "toys/Masked-v0", "vary": {"size": "1..3"}},
     "continuous": {"env": "Pendulum-v1", "vary": {"g": "5..15"}, "episodes": 1},
 }
@@ -196,7 +195,7 @@ def test_kwargs_stay_the_same_in_all_tasks() -> None:
 
 
 def test_each_level_is_one_seed_in_every_episode() -> None:
-    made = from_env(LINE, seeds=[30, 50, 70], episodes=3)
+    made = from_env(LINE, levels=[30, 50, 70], episodes=3)
     env = TrialEnv(made)
     obs, info = env.reset(seed=0)
     starts = [obs["obs"].tolist()]
@@ -211,7 +210,7 @@ def test_each_level_is_one_seed_in_every_episode() -> None:
 
 
 def test_one_seed_may_hold_while_something_else_varies() -> None:
-    made = from_env(LINE, vary={"size": "1..3"}, seeds=[5])
+    made = from_env(LINE, vary={"size": "1..3"}, levels=[5])
     assert set(made.task_space.spaces) == {"size"}
     firsts = {tuple(TrialEnv(made).reset(seed=s)[0]["obs"]) for s in range(3)}
     assert len(firsts) == 1
@@ -281,8 +280,8 @@ def test_masks_from_a_method_are_there_in_rows_too() -> None:
 def test_finite_families_are_parted_alike_in_every_process() -> None:
     code = (
         "import sys, random, numpy as np; random.seed(int(sys.argv[1])); np.random.seed(int(sys.argv[1]));"
-        "from metarl import TaskDistribution as T;"
-        "f = T.from_env('CartPole-v1', seeds=range(50), split='test');"
+        "from metarl import from_env;"
+        "f = from_env('CartPole-v1', levels=range(50), split='test');"
         "print(sorted(set(f.sample_batch(np.random.default_rng(), 500)['level'].tolist())))"
     )
     shown = [
@@ -333,13 +332,13 @@ def test_huge_finite_families_need_no_memory() -> None:
     ("options", "message"),
     [
         ({"env": "CartPole-v1"}, "nothing varies, so there is one task only"),
-        ({"env": "CartPole-v1", "seeds": [3]}, "nothing varies"),
-        ({"env": "CartPol-v1", "seeds": range(3)}, "unknown environment id 'CartPol-v1'; did you mean 'CartPole-v1'"),
-        ({"env": "CartPole-v9", "seeds": range(3)}, "unknown environment id 'CartPole-v9'"),
-        ({"env": "nowhere:A-v0", "seeds": range(3)}, "cannot import 'nowhere': No module"),
-        ({"env": "A-v0", "seeds": range(3), "imports": "nowhere"}, "cannot import 'nowhere': No module"),
-        ({"env": 3, "seeds": range(3)}, "env is 3, expected an id, several ids, or a function"),
-        ({"env": ["CartPole-v1"], "seeds": range(3)}, "two or more ids"),
+        ({"env": "CartPole-v1", "levels": [3]}, "nothing varies"),
+        ({"env": "CartPol-v1", "levels": range(3)}, "unknown environment id 'CartPol-v1'; did you mean 'CartPole-v1'"),
+        ({"env": "CartPole-v9", "levels": range(3)}, "unknown environment id 'CartPole-v9'"),
+        ({"env": "nowhere:A-v0", "levels": range(3)}, "cannot import 'nowhere': No module"),
+        ({"env": "A-v0", "levels": range(3), "imports": "nowhere"}, "cannot import 'nowhere': No module"),
+        ({"env": 3, "levels": range(3)}, "env is 3, expected an id, several ids, or a function"),
+        ({"env": ["CartPole-v1"], "levels": range(3)}, "two or more ids"),
         ({"env": ["CartPole-v1"] * 2}, "a value twice"),
         (
             {"env": "CartPole-v1", "vary": {"lenght": "1..2"}},
@@ -357,13 +356,13 @@ def test_huge_finite_families_need_no_memory() -> None:
         ({"env": LINE, "vary": {"size": "1..2"}, "apply": "x"}, "apply is 'x', expected a function"),
         ({"env": LINE, "vary": {"size": "1..2"}, "episodes": 0}, "episodes must be an integer of at least 1, not 0"),
         ({"env": LINE, "vary": {"size": "1..2"}, "steps": 1.5}, "steps must be an integer of at least 1, not 1.5"),
-        ({"env": LINE, "vary": {"level": "1..2"}, "seeds": range(3)}, "'level' is taken"),
-        ({"env": LINE, "seeds": "3..1"}, "seeds is '3..1', expected"),
+        ({"env": LINE, "vary": {"level": "1..2"}, "levels": range(3)}, "'level' is taken"),
+        ({"env": LINE, "levels": "3..1"}, "levels is '3..1', expected"),
         ({"env": "toys/Endless-v0", "vary": {"size": "1..2"}}, "Endless-v0 has no time limit.* give steps"),
         ({"env": lambda size: toys.Line(size), "vary": {"size": "1..2"}, "episodes": 2}, "no time limit.* give steps"),
         ({"env": lambda size: size, "vary": {"size": "1..2"}}, "made float, expected a gymnasium.Env"),
         ({"env": lambda size: toys.Line(size), "vary": {"sise": "1..2"}, "steps": 9}, "cannot make <lambda>|'sise'"),
-        ({"env": "metarl/BernoulliBandit-v0", "seeds": range(3)}, "is a family of tasks already"),
+        ({"env": "metarl/BernoulliBandit-v0", "levels": range(3)}, "is a family of tasks already"),
         ({"env": LINE, "vary": {"size": "1..2"}, "split": "tests"}, "unknown split 'tests'"),
     ],
 )
@@ -432,7 +431,7 @@ def test_a_reset_that_raises_is_told_while_the_family_is_made() -> None:
 
 def test_an_unsupported_space_is_the_layouts_to_tell() -> None:
     with pytest.raises(ValueError, match="which a trial cannot show"):
-        TrialEnv(from_env("Blackjack-v1", seeds=range(3), steps=5))
+        TrialEnv(from_env("Blackjack-v1", levels=range(3), steps=5))
 
 
 def test_environments_made_to_look_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -451,8 +450,8 @@ def test_environments_made_to_look_are_closed(monkeypatch: pytest.MonkeyPatch) -
 
 def test_nothing_heavy_is_imported() -> None:
     code = (
-        "import sys; from metarl import TaskDistribution as T, Uniform as U, TrialEnv;"
-        "TrialEnv(T.from_env('CartPole-v1', vary={'length': U(1, 2)})).reset(seed=0);"
+        "import sys; from metarl import from_env, Uniform as U, TrialEnv;"
+        "TrialEnv(from_env('CartPole-v1', vary={'length': U(1, 2)})).reset(seed=0);"
         "print([m for m in ('torch', 'stable_baselines3', 'scipy', 'pydantic') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
@@ -462,7 +461,7 @@ def test_what_a_users_module_or_constructor_raises_is_said(tmp_path: Path, monke
     (tmp_path / "module_that_raises.py").write_text("raise RuntimeError('no licence')")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ValueError, match="cannot import 'module_that_raises': RuntimeError: no licence; mend"):
-        from_env("module_that_raises:A-v0", seeds=range(3))
+        from_env("module_that_raises:A-v0", levels=range(3))
 
     def refuse(size: float) -> Any:
         raise RuntimeError("no licence")

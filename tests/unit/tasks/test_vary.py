@@ -16,8 +16,8 @@ from metarl.tasks.family.ranges import (
     Range,
     Uniform,
     as_range,
+    parse_levels,
     parse_range,
-    parse_seeds,
     parse_vary,
 )
 from metarl.types import SPLITS
@@ -142,9 +142,9 @@ def test_vary_on_the_command_line() -> None:
 
 
 def test_seeds() -> None:
-    assert parse_seeds("0..999") == range(1000)
-    assert parse_seeds("3, 7,9") == (3, 7, 9)
-    assert parse_seeds(np.arange(3)) == (0, 1, 2)
+    assert parse_levels("0..999") == range(1000)
+    assert parse_levels("3, 7,9") == (3, 7, 9)
+    assert parse_levels(np.arange(3)) == (0, 1, 2)
     for bad in (
         "",
         "3..1",
@@ -160,8 +160,8 @@ def test_seeds() -> None:
         range(2_000_000),
         "0..99999999999",
     ):
-        with pytest.raises(ValueError, match=r"seeds is .* different whole numbers of at least 0"):
-            parse_seeds(bad)
+        with pytest.raises(ValueError, match=r"levels is .* different whole numbers of at least 0"):
+            parse_levels(bad)
 
 
 @pytest.mark.parametrize("total", [20, 29, 100, 1234])

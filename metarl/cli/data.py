@@ -1,0 +1,28 @@
+"""``metarl data``: data sets."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from metarl.cli.terminal import OK, checked
+
+
+def add_data(commands: Any) -> None:
+    """``metarl data`` and its options."""
+    data = commands.add_parser("data", help="download a data set, or say where it is")
+    data.add_argument("name", choices=["omniglot"], help="omniglot: 1623 characters, 20 drawings of each; 15 MB")
+    data.add_argument("--data", metavar="DIR", help="folder for it (default the user's cache)")
+    data.add_argument("--no-download", action="store_true", help="only look for it")
+    data.set_defaults(act=run_data)
+
+
+def run_data(args: argparse.Namespace) -> int:
+    """``metarl data``."""
+    from metarl.data.omniglot import describe, download
+
+    if not args.no_download:
+        checked(lambda: download(args.data, progress=sys.stderr.isatty()))
+    print(checked(lambda: describe(args.data)))
+    return OK

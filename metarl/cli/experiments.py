@@ -1,0 +1,176 @@
+"""``metarl train``, ``eval`` and ``report``: the same for every kind of experiment."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from metarl.cli.env import add_import, add_tasks, env_settings, look_here
+from metarl.cli.terminal import OK, Assignment, add_device, at_least, checked, refuse, tell
+from metarl.config import parse_assignment
+
+TASK_OPTIONS = ("env", "vary", "levels", "episodes", "steps")
+
+
+def add_experiments(commands: Any) -> None:
+    """The three commands and their options."""
+    train = commands.add_parser("train", help="train a preset, evaluate it on held-out tasks and draw the results")
+    train.add_argument(
+        "preset",
+        nargs="?",
+        help="name of a preset (metarl list presets) or path of a TOML file (default with --env: general)",
+    )
+    train.add_argument(
+        "--env",
+        metavar="ID",
+        action="append",
+        help="train on this instead of the preset's; module:ID imports the module (repeatable: each id is a task)",
+    )
+    add_tasks(train)
+    place = train.add_mutually_exclusive_group()
+    place.add_argument("--data", metavar="DIR", help="few-shot: folder of Omniglot (default METARL_DATA or the cache)")
+    place.add_argument("--images", metavar="DIR", help="few-shot: folder with a folder of images for each class")
+    train.add_argument(
+        "--set", dest="settings", metavar="KEY=VALUE", action="append", default=[], help="change a setting (repeatable)"
+    )
+    train.add_argument("--seed", type=at_least(0), default=0, help="seed of everything random (default 0)")
+    train.add_argument("--out", type=Path, help="run folder to make (default runs/PRESET-TIME-sSEED)")
+    train.add_argument(
+        "--wandb", choices=["offline", "online", "disabled"], default="disabled", help="default disabled"
+    )
+    add_device(train, None)
+    train.set_defaults(act=run_train)
+
+    evaluate = commands.add_parser("eval", help="evaluate the trained model of a run folder on held-out tasks")
+    evaluate.add_argument("run", type=Path, help="run folder")
+    evaluate.add_argument(
+        "-n",
+        "--trials",
+        "--episodes",
+        dest="n",
+        metavar="N",
+        type=at_least(1),
+        help="trials, episodes or sequences to test on (default: as the preset says)",
+    )
+    evaluate.add_argument("--split", choices=["validation", "test"], default="test", help="default test")
+    evaluate.add_argument("--seed", type=at_least(0), help="seed of the held-out tasks (default that of the run)")
+    evaluate.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    evaluate.add_argument("--data", metavar="DIR", help="few-shot: where Omniglot, or the folder of images, lies now")
+    evaluate.add_argument("--rotations", action="store_true", help="few-shot: rotations are classes of their own")
+    add_device(evaluate, "auto")
+    add_import(evaluate)
+    evaluate.set_defaults(act=run_eval)
+
+    report = commands.add_parser("report", help="draw a run, or several side by side, and write a page about it")
+    report.add_argument("runs", type=Path, metavar="RUN", nargs="+", help="run folder; seeds are averaged")
+    report.add_argument("--out", type=Path, metavar="FILE", help="page to write (default report.html in the first run)")
+    report.set_defaults(act=run_report)
+
+
+def run_train(args: argparse.Namespace) -> int:
+    """``metarl train``."""
+    if not args.preset and not args.env:
+        refuse(ValueError("train needs a preset (metarl list presets shows them), or an environment: --env ID"))
+    look_here()
+    preset = args.preset or "general"
+    settings = checked(lambda: train_settings(args, preset))
+    from metarl.experiments.presets import load_experiment
+    from metarl.experiments.run import new_folder, run
+    from metarl.report.tables import evaluation_table
+
+    name = None if args.preset else "-".join(re.split("[:/]", one)[-1] for one in args.env)
+    experiment = checked(lambda: load_experiment(preset, settings, name))
+    folder = checked(lambda: new_folder(experiment, args.out, args.seed))
+    print(experiment.describe())
+    done = run(experiment, folder, seed=args.seed, wandb=args.wandb)
+    print(f"trained {done.steps:,} {experiment.unit} in {done.seconds:.0f} s")
+    if done.signal is not None:
+        print(f"interrupted; what was learned so far is in {folder.checkpoint}")
+        return 128 + done.signal
+    assert done.evaluation is not None
+    print(evaluation_table(done.evaluation))
+    print(f"run folder: {folder.path}")
+    tell(done.images.values(), done.missing)
+    return OK
+
+
+def train_settings(args: argparse.Namespace, preset: str) -> list[Assignment]:
+    """What the options of ``train`` say, as settings.
+
+    Raises:
+        ConfigError: an option that can't be read, or that presets of this kind don't have.
+    """
+    from metarl.experiments.presets import preset_kind
+    from metarl.tasks.family.members import import_modules
+
+    kind = preset_kind(preset)
+    place = {"--data": args.data, "--images": args.images}
+    tasks = {f"--{name}": getattr(args, name) for name in TASK_OPTIONS}
+    require(kind, "fewshot", place)
+    require(kind, "rl2", tasks)
+    if kind == "rl2":
+        settings = env_settings(args)
+    else:
+        import_modules(args.imports)
+        settings = []
+    settings += [parse_assignment(text) for text in args.settings]
+    for source, folder in zip(("omniglot", "images"), place.values(), strict=True):
+        if folder is not None:
+            settings += [(("data", "source"), source), (("data", "folder"), folder)]
+    return settings + ([(("device",), args.device)] if args.device else [])
+
+
+def require(kind: str, wanted: str, options: dict[str, Any]) -> None:
+    """Refuse options given for an experiment of another kind than ``wanted``.
+
+    Raises:
+        ConfigError: one was given.
+    """
+    from metarl.config import ConfigError
+
+    if kind != wanted and (given := [name for name, value in options.items() if value]):
+        raise ConfigError(
+            f"{given[0]} is an option of {wanted} experiments, but this one is of kind {kind}; leave it out"
+        )
+
+
+def run_eval(args: argparse.Namespace) -> int:
+    """``metarl eval``."""
+    from metarl.config import to_plain
+    from metarl.experiments.presets import kind_of
+    from metarl.experiments.run import open_run
+    from metarl.report.tables import evaluation_table
+    from metarl.runs.folder import RunFolder
+
+    if args.imports:  # never what a run folder names: it may come from somebody else
+        look_here()
+        from metarl.tasks.family.members import import_modules
+
+        checked(lambda: import_modules(args.imports))
+    settings: list[Assignment] = [(("data", "folder"), args.data)] if args.data else []
+    settings += [(("eval", "rotations"), True)] if args.rotations else []
+    config = RunFolder.open(args.run).config
+    require(kind_of(config, str(args.run)), "fewshot", {"--data": args.data, "--rotations": args.rotations})
+    done = open_run(args.run, settings, device=args.device)
+    evaluation = done.evaluate(split=args.split, n=args.n, seed=args.seed, quiet=args.json)
+    asked = (args.split, args.n, args.seed in (None, done.seed), args.rotations)
+    if asked == ("test", None, True, False):
+        done.complete(evaluation)  # what an interrupted run lacks
+    print(json.dumps(to_plain(evaluation)) if args.json else evaluation_table(evaluation))
+    return OK
+
+
+def run_report(args: argparse.Namespace) -> int:
+    """``metarl report``."""
+    from metarl.report.build import build_report
+    from metarl.runs.folder import RunFolder
+
+    report = checked(lambda: build_report([RunFolder.open(path) for path in args.runs], args.out))
+    for path in args.runs:
+        print(f"run folder: {path}")
+    tell(report.images, report.missing)
+    print(f"page:       {report.page}")
+    return OK

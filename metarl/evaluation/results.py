@@ -1,0 +1,236 @@
+"""The results of an evaluation, one dataclass a kind: the file ``evaluation.json`` of a run folder.
+
+Every number of an evaluation is written by :func:`write_evaluation` and read by :func:`read_evaluation`; the field
+``kind`` says which class it is. Shares are between 0 and 1, intervals are 95 % intervals ``(low, high)``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, MinLen
+
+from metarl.config import ConfigError, build, choice, to_plain
+from metarl.evaluation.recall import RecallResult
+from metarl.files import write_json
+from metarl.runs.folder import RunError, RunFolder
+
+Interval = tuple[float, float]
+Means = tuple[float, ...]
+Labels = Literal["one_hot", "letters"]
+"""How classes of a stream are labelled: by one digit, or by five letters."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActorResult:
+    """What an actor reached on the tasks of an evaluation."""
+
+    return_mean: float
+    """Mean over tasks of the total reward of a trial."""
+    return_se: Annotated[float, Ge(0)]
+    """Its standard error over tasks."""
+    return_interval: Interval
+    by_episode: Annotated[Means, MinLen(1)]
+    """Mean return of each inner episode of a trial."""
+    by_episode_se: Means
+    """Its standard error over tasks."""
+    steps_to_adapt: int | None = None
+    """The first step, from 1, at which the mean reward reaches 90 % of its final rate; None where trials differ in
+    length or the final rate is not positive."""
+    by_exposure: Means | None = None
+    """Mean return of an episode by how often its context had been met; None where no context is met again."""
+
+    def __post_init__(self) -> None:
+        if len(self.by_episode) != len(self.by_episode_se):
+            raise ValueError(f"{len(self.by_episode)} episodes have {len(self.by_episode_se)} errors, expected as many")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The mean difference of two actors over the same tasks."""
+
+    mean: float
+    interval: Interval
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReferenceResult(ActorResult):
+    """What a reference reached on the same tasks as the agent."""
+
+    agent_minus: Difference
+    """The agent's return minus the reference's, paired by task."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentEvaluation(ActorResult):
+    """An agent on held-out tasks: its own result, sampling actions, beside its ablations and the references."""
+
+    kind: Literal["rl2"] = "rl2"
+    env: str
+    """The id of the environment."""
+    env_options: dict[str, Any] = field(default_factory=dict)
+    split: str
+    """The split that the tasks are from."""
+    in_distribution: bool = False
+    """Whether there are too few tasks to hold any out, so that those of training were played."""
+    trials: Annotated[int, Ge(1)]
+    """One a task."""
+    seed: int
+    """Of the tasks."""
+    steps_per_trial: Annotated[int, Ge(1)]
+    """The most where trials end by themselves."""
+    greedy: ActorResult | None = None
+    """The agent taking the most probable action."""
+    references: dict[str, ReferenceResult] = field(default_factory=dict)
+    tuned: dict[str, float] = field(default_factory=dict)
+    """Parameters of references that did best on validation tasks."""
+    ceilings: dict[str, float] = field(default_factory=dict)
+    """Values that are known of the family."""
+    ablations: dict[str, ActorResult] = field(default_factory=dict)
+    """The agent with a part of its memory taken away, by the name of the ablation."""
+    train_seconds: float | None = None
+    train_steps: int | None = None
+    """Environment steps."""
+    train_seed: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellResult:
+    """The accuracy on episodes of some ways and shots."""
+
+    ways: Annotated[int, Ge(1)]
+    shots: Annotated[int, Ge(1)]
+    queries: Annotated[int, Ge(1)]
+    """Of each class."""
+    episodes: Annotated[int, Ge(1)]
+    accuracy: float
+    se: Annotated[float, Ge(0)]
+    """Standard error over episodes."""
+    interval: Interval
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamResult:
+    """The accuracy along streams, by instance: the position of an example among those of its class, from 1."""
+
+    ways: Annotated[int, Ge(1)]
+    labels: Labels
+    episodes: Annotated[int, Ge(1)]
+    """Streams."""
+    by_instance: Annotated[Means, MinLen(1)]
+    by_instance_interval: tuple[Interval, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.by_instance) != len(self.by_instance_interval):
+            given = f"{len(self.by_instance)} instances have {len(self.by_instance_interval)} intervals"
+            raise ValueError(f"{given}, expected as many")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FewShotEvaluation:
+    """A few-shot learner on held-out classes.
+
+    Raises:
+        ValueError: nothing was measured.
+    """
+
+    kind: Literal["fewshot"] = "fewshot"
+    learner: str
+    preset: str
+    data: str
+    """What the examples are."""
+    real: bool
+    """Whether they are anything but drawings made by the program."""
+    split: str
+    transductive: bool
+    """Whether queries are answered together."""
+    norm: str
+    rotations: bool
+    """Whether the rotations of a class are classes of their own."""
+    trainval: bool = False
+    """Whether validation classes were trained on as well."""
+    within_alphabet: bool = False
+    """Whether all classes of an episode are of one alphabet."""
+    distinct_drawers: bool = False
+    """Whether support and queries are by different drawers."""
+    seed: int
+    """Of the episodes."""
+    parameters: int
+    first_order: bool | None = None
+    """Whether gradients of gradients are left out; None where there are none."""
+    cells: tuple[CellResult, ...] = ()
+    streams: tuple[StreamResult, ...] = ()
+    train_seconds: float | None = None
+    train_steps: int | None = None
+    """Episodes."""
+    train_seed: int | None = None
+
+    def __post_init__(self) -> None:
+        if not (self.cells or self.streams):
+            raise ValueError("it has neither cells nor streams, expected one or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecallEvaluation:
+    """Memories on recall tasks."""
+
+    kind: Literal["recall"] = "recall"
+    results: Annotated[tuple[RecallResult, ...], MinLen(1)]
+    train_seconds: float | None = None
+    train_steps: int | None = None
+    """Sequences."""
+    train_seed: int | None = None
+
+
+Evaluation = AgentEvaluation | FewShotEvaluation | RecallEvaluation
+KINDS: Mapping[str, type[Evaluation]] = {
+    "rl2": AgentEvaluation,
+    "fewshot": FewShotEvaluation,
+    "recall": RecallEvaluation,
+}
+"""The class of each ``kind``."""
+
+
+def evaluation_from(data: Mapping[str, Any], where: str = "evaluation") -> Evaluation:
+    """The evaluation that plain data hold, as :func:`metarl.config.to_plain` made it.
+
+    Args:
+        data: the fields by name, ``kind`` among them.
+        where: what the data came from, named first in an error.
+
+    Raises:
+        ConfigError: an unknown kind, or a field that is missing, unknown or of another form.
+    """
+    if not isinstance(data, Mapping) or "kind" not in data:
+        raise ConfigError(f"{where} has no kind, expected {', '.join(KINDS)}")
+    return build(KINDS[choice(data["kind"], KINDS, f"{where}: kind")], data, where)
+
+
+def read_evaluation(source: RunFolder | str | Path) -> Evaluation | None:
+    """The evaluation of a run, or in a file; None where there is none yet.
+
+    Raises:
+        RunError: the file is damaged or holds no evaluation.
+    """
+    path = source.evaluation if isinstance(source, RunFolder) else Path(source)
+    if not path.is_file():
+        return None
+    try:
+        return evaluation_from(json.loads(path.read_text(encoding="utf-8")))
+    except ValueError as error:
+        reason = str(error) if isinstance(error, ConfigError) else "it is no JSON"
+        raise RunError(f"{path} is damaged ({reason}); remove it and run `metarl eval {path.parent}`") from None
+
+
+def write_evaluation(target: RunFolder | str | Path, evaluation: Evaluation) -> None:
+    """Write an evaluation into a run folder, or to a file, whole or not at all.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
+    path = target.evaluation if isinstance(target, RunFolder) else Path(target)
+    write_json(path, to_plain(evaluation))

@@ -1,0 +1,172 @@
+"""What every experiment is: a frozen dataclass of options that builds, trains, evaluates, saves and loads one model."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, NamedTuple, Self
+
+import torch
+from annotated_types import Ge
+from torch import nn
+
+from metarl.config import ConfigError, to_plain
+from metarl.evaluation.results import Evaluation
+from metarl.runs.session import Session
+from metarl.training.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
+from metarl.types import Array, Split
+
+
+class Learned(NamedTuple):
+    """What a training came to."""
+
+    steps: int
+    """Of the experiment's x-axis: environment steps, few-shot episodes or sequences."""
+    facts: Mapping[str, Any] = {}
+    """What else the status of the run keeps, as plain data."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment(ABC):
+    """Everything that a run is made from; :func:`metarl.experiments.run.run` carries it out.
+
+    A subclass is a frozen dataclass whose fields are the tables of its presets. Its models are of any type: an agent,
+    a few-shot learner, a sequence classifier.
+    """
+
+    kind: ClassVar[str]
+    """Written in presets and in config.json."""
+    axis: ClassVar[str]
+    """The x-axis of the metrics."""
+    unit: ClassVar[str]
+    """What the steps of the x-axis are called in messages."""
+    records: ClassVar[str | None] = None
+    """The file that :meth:`record` fills."""
+
+    name: str = ""
+    """Of the preset."""
+    about: str = ""
+    """What the preset is for and what to expect of it."""
+    device: str = "auto"
+    """The torch device: cpu, cuda, cuda:1, ...; auto: CUDA where there is any."""
+    threads: Annotated[int, Ge(1)] | None = None
+    """Threads of torch; left out: as many as torch chooses. Equal results need equal threads."""
+
+    @property
+    def group(self) -> str:
+        """The Weights & Biases group of its runs."""
+        return self.name
+
+    @abstractmethod
+    def describe(self) -> str:
+        """One line or two for the user: what is trained on."""
+
+    @abstractmethod
+    def check(self) -> Self:
+        """The experiment itself, with choices left open (``auto``) made.
+
+        Raises:
+            ConfigError: the model can't be built, or the data can't be had.
+        """
+
+    @abstractmethod
+    def build(self, seed: int, device: torch.device) -> Any:
+        """The untrained model; the global random generators stay as they were."""
+
+    @abstractmethod
+    def learn(self, model: Any, session: Session) -> Learned:
+        """Train ``model`` in place and save it to the session's checkpoint, also when it is stopped early.
+
+        Raises:
+            NonFiniteError: a loss, gradient or observation is not finite.
+        """
+
+    @abstractmethod
+    def evaluate(
+        self, model: Any, *, split: Split = "test", n: int | None = None, seed: int = 0, quiet: bool = False
+    ) -> Evaluation:
+        """Test ``model`` on held-out tasks.
+
+        Args:
+            model: trained.
+            split: validation or test.
+            n: tasks: trials, episodes or sequences; None: as the options say.
+            seed: of the tasks.
+            quiet: no progress bar.
+
+        Raises:
+            ValueError: the split is that of training, or can't be had.
+        """
+
+    def record(self, model: Any, seed: int) -> Mapping[str, Array]:
+        """A few test tasks with what the model did, for pictures; written to :attr:`records`."""
+        return {}
+
+    @abstractmethod
+    def save(self, model: Any, path: Path) -> None:
+        """Write a checkpoint."""
+
+    @abstractmethod
+    def load(self, path: Path, device: torch.device) -> Any:
+        """The model of a checkpoint, ready to be evaluated.
+
+        Raises:
+            CheckpointError: the file is missing, damaged, or doesn't fit this experiment.
+        """
+
+    def config(self) -> dict[str, Any]:
+        """The options as plain data with their kind: what config.json holds."""
+        return {"kind": self.kind, **to_plain(self)}
+
+
+def pick_device(name: str) -> torch.device:
+    """The torch device called ``name``; ``auto`` is CUDA where there is any, else the CPU.
+
+    Raises:
+        ConfigError: there is no such device on this machine.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError):  # torch's own messages run over many lines
+        raise ConfigError(
+            f"device is {name!r}, which this machine doesn't have; use auto, cpu, cuda or cuda:1"
+        ) from None
+    return device
+
+
+@contextmanager
+def torch_threads(count: int | None) -> Iterator[None]:
+    """Within, torch computes with ``count`` threads; None: as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def save_module(kind: str, model: nn.Module, path: Path, **facts: Any) -> None:
+    """Write the parameters and buffers of ``model`` to a checkpoint, with plain ``facts`` beside them."""
+    write_checkpoint(path, {"kind": kind, **facts}, {"model": model.state_dict()})
+
+
+def load_module(kind: str, model: nn.Module, path: Path) -> dict[str, Any]:
+    """Read what :func:`save_module` wrote into ``model``; returns the facts.
+
+    Raises:
+        CheckpointError: the file is missing or damaged, of another kind, or of a model with other options.
+    """
+    meta, groups = read_checkpoint(path)
+    if meta.get("kind") != kind or "model" not in groups:
+        raise CheckpointError(f"{path} holds no model of kind {kind!r}; use the checkpoint that its run wrote")
+    try:
+        model.load_state_dict(groups["model"])
+    except RuntimeError as error:
+        raise CheckpointError(f"{path} is damaged: it doesn't fit its config.json ({error})") from None
+    return meta

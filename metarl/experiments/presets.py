@@ -1,0 +1,98 @@
+"""Experiments from presets: TOML files whose ``kind`` says which class they are the options of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module, resources
+from pathlib import Path
+from typing import Any
+
+from metarl.config import ConfigError, apply, build, choice, load_toml
+from metarl.experiments.base import Experiment, pick_device
+
+KINDS = {
+    "rl2": "metarl.experiments.rl.experiment:RL2Experiment",
+    "fewshot": "metarl.experiments.fewshot.experiment:FewShotExperiment",
+    "recall": "metarl.experiments.recall.experiment:RecallExperiment",
+}
+"""The class of each kind, imported when first used."""
+Assignment = tuple[tuple[str, ...], Any]
+"""A setting: the parts of its key, and its value."""
+
+
+def presets() -> dict[str, Path]:
+    """The presets that come with the package, by name."""
+    folder = resources.files("metarl.presets")
+    return {Path(str(f)).stem: Path(str(f)) for f in sorted(folder.iterdir(), key=str) if str(f).endswith(".toml")}
+
+
+def load_experiment(
+    preset: str | Path, settings: Mapping[str, Any] | Sequence[Assignment] = (), name: str | None = None
+) -> Experiment:
+    """The checked experiment of a preset, with some settings changed.
+
+    Args:
+        preset: the name of a preset, or the path of a TOML file.
+        settings: values by key, such as ``{"env.arms": 5}``.
+        name: of the experiment, instead of the preset's.
+
+    Raises:
+        ConfigError: an unknown preset, key, name or value, or options that don't fit; one line.
+    """
+    path = preset_path(preset)
+    if isinstance(settings, Mapping):
+        settings = [(tuple(key.split(".")), value) for key, value in settings.items()]
+    config = apply(load_toml(path), [(("name",), name or path.stem), *settings])
+    experiment = from_config(config, path.stem)
+    pick_device(experiment.device)
+    return experiment.check()
+
+
+def preset_path(preset: str | Path) -> Path:
+    """The TOML file of a preset.
+
+    Raises:
+        ConfigError: there is no preset of this name.
+    """
+    known, path = presets(), Path(preset)
+    return path if path.suffix == ".toml" else known[choice(str(preset), known, "the preset")]
+
+
+def preset_kind(preset: str | Path) -> str:
+    """The kind of experiment that a preset is for.
+
+    Raises:
+        ConfigError: there is no such preset, or it has no kind.
+    """
+    path = preset_path(preset)
+    return kind_of(load_toml(path), path.stem)
+
+
+def kind_of(config: Mapping[str, Any], where: str) -> str:
+    """The kind of an experiment from its options.
+
+    Raises:
+        ConfigError: it is missing or unknown.
+    """
+    if "kind" not in config:
+        raise ConfigError(
+            f'{where} has no kind, which every preset and run now states; add kind = "rl2" (an agent), "fewshot" (a '
+            'few-shot learner) or "recall" (a memory on a recall task) to a preset, and train an old run again'
+        )
+    return choice(config["kind"], KINDS, f"{where}: kind")
+
+
+def from_config(config: Mapping[str, Any], where: str) -> Experiment:
+    """The experiment of nested plain data; not checked.
+
+    Args:
+        config: the options with their ``kind``.
+        where: what they come from, named first in an error.
+
+    Raises:
+        ConfigError: the kind is missing or unknown, or an option doesn't fit.
+    """
+    module, name = KINDS[kind_of(config, where)].split(":")
+    options = {key: value for key, value in config.items() if key != "kind"}
+    experiment: Experiment = build(getattr(import_module(module), name), options, where)
+    return experiment

@@ -1,0 +1,1 @@
+"""Recall: memories on sequence tasks, one at a time or many side by side."""

@@ -1,0 +1,314 @@
+"""A memory on a recall task as an experiment: trained with several step sizes, tested on fresh sequences."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated, ClassVar, NamedTuple, Self
+
+import numpy as np
+import torch
+from annotated_types import Ge
+from torch import Tensor
+
+from metarl.config import ConfigError, choice
+from metarl.data.recall import RECALL_TASKS, TEST_SEQUENCES
+from metarl.data.sequences import RecallTask
+from metarl.evaluation.recall import RecallCell, RecallResult, RecallSettings
+from metarl.evaluation.results import RecallEvaluation
+from metarl.experiments.base import Experiment, Learned, load_module, save_module, torch_threads
+from metarl.experiments.recall.candidates import candidates, classifier, parameters, sized
+from metarl.functional.stats import standard_error
+from metarl.memory.options import MemoryOptions
+from metarl.nets.sequence import SequenceClassifier, query_loss
+from metarl.runs.session import Session
+from metarl.seeding import torch_rng
+from metarl.training.supervised import SupervisedOptions, Trained, Validation, fit
+from metarl.types import CoreInput, Floats, Split
+
+VALIDATION_SEQUENCES = 1000
+VALIDATE_EVERY = 50
+"""Updates between validations."""
+WARMUP = 20
+"""Updates over which a step size grows from zero."""
+AT_ONCE = 500
+"""Sequences that are tested side by side."""
+
+
+@dataclass
+class RecallModel:
+    """A memory core as a classifier of sequences, and how it was trained."""
+
+    net: SequenceClassifier
+    options: MemoryOptions
+    """With the size of the controller that gives it the wanted number of parameters."""
+    training: dict[str, float] = field(default_factory=dict)
+    """``learning_rate``, ``validation``, ``updates`` and ``seconds`` of :class:`RecallResult`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecallExperiment(Experiment):
+    """A memory that is trained and tested on a recall task."""
+
+    kind: ClassVar[str] = "recall"
+    axis: ClassVar[str] = "sequences"
+    unit: ClassVar[str] = "sequences"
+
+    task: str = "associative"
+    """The name of a task of :data:`metarl.data.recall.RECALL_TASKS`."""
+    memory: str = "episodic+attention"
+    """A controller, or STORE+ACCESS; see ``metarl list memories``."""
+    sizes: dict[str, int] = field(default_factory=dict)
+    """Fields of the task; those left out take its defaults."""
+    fit: RecallSettings = field(default_factory=RecallSettings)
+    sequences: Annotated[int, Ge(1)] = TEST_SEQUENCES
+    """Test sequences."""
+    threads: Annotated[int, Ge(1)] | None = 1
+
+    def cell(self, seed: int) -> RecallCell:
+        """The same as a cell of the benchmark."""
+        return RecallCell(self.task, self.memory, seed, self.fit, self.sizes)
+
+    def describe(self) -> str:
+        """See :class:`Experiment`."""
+        return f"task: {self.task}, memory: {self.memory}"
+
+    def check(self) -> Self:
+        """See :class:`Experiment`."""
+        choice(self.task, RECALL_TASKS, "task")
+        choice(self.memory, candidates(), "memory")
+        try:
+            options_of(self.cell(0))
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"recall: {error}") from None
+        return self
+
+    def build(self, seed: int, device: torch.device) -> RecallModel:
+        """See :class:`Experiment`."""
+        return build(self.cell(seed), device)
+
+    def learn(self, model: RecallModel, session: Session) -> Learned:
+        """See :class:`Experiment`."""
+        with session.stoppable(), session.bar(self.fit.updates, "update") as bar:
+
+            def progress(updates: int, rate: float, state: Validation) -> None:
+                row = {"train/loss": state.loss, "validation/accuracy": state.accuracy, "train/learning_rate": rate}
+                session.tracker.log(row, step=updates * self.fit.batch)
+                bar.update(updates - bar.n)
+                bar.set_description(f"training, loss {state.loss:.3f}, accuracy {state.accuracy:.2%}", refresh=False)
+
+            train(model, self.cell(session.seed), progress, lambda: session.stopped)
+        self.save(model, session.folder.checkpoint)
+        return Learned(int(model.training["updates"]) * self.fit.batch)
+
+    def evaluate(
+        self, model: RecallModel, *, split: Split = "test", n: int | None = None, seed: int = 0, quiet: bool = False
+    ) -> RecallEvaluation:
+        """See :class:`Experiment`; ``n`` counts sequences."""
+        if split == "train":
+            raise ConfigError("a memory is tested on sequences that it was not trained on; use validation or test")
+        return RecallEvaluation(results=(result_of(model, self.cell(seed), split, self.sequences if n is None else n),))
+
+    def save(self, model: RecallModel, path: Path) -> None:
+        """See :class:`Experiment`."""
+        save_module(self.kind, model.net, path, training=model.training)
+
+    def load(self, path: Path, device: torch.device) -> RecallModel:
+        """See :class:`Experiment`."""
+        model = self.build(0, device)
+        model.training = load_module(self.kind, model.net, path)["training"]
+        model.net.eval()
+        return model
+
+
+def build(cell: RecallCell, device: torch.device) -> RecallModel:
+    """The untrained model of a cell; the global random generators stay as they were.
+
+    Raises:
+        ValueError: the memory can't be given as many parameters.
+    """
+    options = options_of(cell)
+    with torch.random.fork_rng():
+        return RecallModel(_net(cell, options, device), options)
+
+
+def options_of(cell: RecallCell) -> MemoryOptions:
+    """The memory of a cell, with the controller's size that gives it the wanted number of parameters.
+
+    Raises:
+        ValueError: no size does.
+    """
+    options = replace(candidates()[cell.memory], key_size=cell.settings.key_size)
+    if options.store != "none":
+        options = replace(options, value_size=cell.settings.key_size)
+    with torch.random.fork_rng():  # models are built to be counted
+        return sized(options, cell.make_task(), cell.settings.parameters, cell.memory)
+
+
+def training_options(settings: RecallSettings, rate: float) -> SupervisedOptions:
+    """Training with one learning rate, in its share of the budget."""
+    shares = len(settings.learning_rates)
+    return SupervisedOptions(
+        updates=None if settings.updates is None else settings.updates // shares,
+        seconds=None if settings.seconds is None else settings.seconds / shares,
+        learning_rate=rate,
+        learning_rate_end=rate / 10,
+        warmup=WARMUP,
+        validate_every=VALIDATE_EVERY,
+        target=settings.target,
+    )
+
+
+def train(
+    model: RecallModel,
+    cell: RecallCell,
+    progress: Callable[[int, float, Validation], object] = lambda updates, rate, validation: None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> None:
+    """Train anew with each learning rate, until one reaches the target; the best on validation sequences stays.
+
+    Args:
+        model: of :func:`build`; it is left in evaluation mode.
+        cell: the task, the seed and the budget.
+        progress: called after each validation with the updates so far over all learning rates, and the one at hand.
+        stopped: whether to stop early.
+
+    Raises:
+        NonFiniteError: a loss or gradient is not finite.
+    """
+    task, settings, device = cell.make_task(), cell.settings, next(model.net.parameters()).device
+    held = list(_batches(task, "validation", AT_ONCE, VALIDATION_SEQUENCES, cell.seed, device))
+    attempts: list[_Attempt] = []
+    for rate in settings.learning_rates:
+        before = sum(attempt.trained.updates for attempt in attempts)
+        fresh = _batches(task, "train", settings.batch, None, cell.seed, device)
+        with torch.random.fork_rng():
+            net = _net(cell, model.options, device)
+            trained = fit(
+                net,
+                _loss,
+                itertools.takewhile(lambda _: not stopped(), fresh),
+                training_options(settings, rate),
+                validate=partial(_accuracy, held),
+                progress=partial(_shifted, progress, before, rate),
+                name=f"{cell.task} by {cell.memory}",
+            )
+        accuracy = trained.curve[-1].accuracy if trained.curve else 0.0  # none where it was stopped at once
+        attempts.append(_Attempt(accuracy, rate, net, trained))
+        if stopped() or (settings.target is not None and accuracy >= settings.target):
+            break
+    best = max(attempts, key=lambda attempt: attempt.accuracy)
+    model.net.load_state_dict(best.net.state_dict())
+    model.net.eval()
+    model.training = {
+        "learning_rate": best.rate,
+        "validation": best.accuracy,
+        "updates": sum(attempt.trained.updates for attempt in attempts),
+        "seconds": round(sum(attempt.trained.seconds for attempt in attempts), 2),
+    }
+
+
+@torch.no_grad()
+def result_of(
+    model: RecallModel, cell: RecallCell, split: Split = "test", sequences: int = TEST_SEQUENCES
+) -> RecallResult:
+    """The accuracy of a trained model on fresh sequences.
+
+    Args:
+        model: trained.
+        cell: the task and the seed of the sequences.
+        split: validation or test.
+        sequences: how many.
+    """
+    task, device = cell.make_task(), next(model.net.parameters()).device
+    correct = np.concatenate(
+        [_correct(model.net, batch) for batch in _batches(task, split, AT_ONCE, sequences, cell.seed, device)]
+    )
+    known = model.training
+    return RecallResult(
+        cell=cell,
+        accuracy=float(correct.mean()),
+        se=standard_error(correct),
+        sequences=len(correct),
+        chance=task.chance,
+        validation=known["validation"],
+        parameters=parameters(model.net),
+        hidden_size=model.options.controller_options["hidden_size"],
+        learning_rate=known["learning_rate"],
+        updates=int(known["updates"]),
+        seconds=known["seconds"],
+    )
+
+
+def measure(cell: RecallCell, sequences: int = TEST_SEQUENCES, device: torch.device | str = "cpu") -> RecallResult:
+    """Train and test a cell on one thread, so that times can be compared whatever else runs.
+
+    Args:
+        cell: what to measure.
+        sequences: how many to test on.
+        device: the torch device.
+
+    Raises:
+        NonFiniteError: a loss or gradient is not finite.
+        ValueError: the memory can't be given as many parameters.
+    """
+    with torch_threads(1):
+        model = build(cell, torch.device(device))
+        train(model, cell)
+        return result_of(model, cell, "test", sequences)
+
+
+class _Attempt(NamedTuple):
+    """A training with one learning rate."""
+
+    accuracy: float
+    """On validation sequences at its end."""
+    rate: float
+    net: SequenceClassifier
+    trained: Trained
+
+
+class _Batch(NamedTuple):
+    x: CoreInput
+    begin: Tensor
+    target: Tensor
+    asked: Tensor
+
+
+def _net(cell: RecallCell, options: MemoryOptions, device: torch.device) -> SequenceClassifier:
+    """A net with the initial parameters of the cell's seed; torch's generator is seeded with it too."""
+    torch.manual_seed(torch_rng(cell.seed, "init").initial_seed())
+    return classifier(options, cell.make_task()).to(device)
+
+
+def _batches(
+    task: RecallTask, split: Split, size: int, total: int | None, seed: int, device: torch.device
+) -> Iterator[_Batch]:
+    for drawn in task.batches(split, size, total=total, seed=seed):
+        now, feedback, begin, target, asked = (
+            torch.from_numpy(array).to(device)
+            for array in (drawn.now, drawn.feedback, drawn.begin, drawn.target, drawn.asked)
+        )
+        yield _Batch(CoreInput(now, feedback), begin, target, asked)
+
+
+def _shifted(progress: Callable[[int, float, Validation], object], before: int, rate: float, state: Validation) -> None:
+    """Report a validation, with the updates counted over all learning rates."""
+    progress(before + state.updates, rate, state)
+
+
+def _loss(net: SequenceClassifier, batch: _Batch) -> Tensor:
+    return query_loss(net(batch.x, batch.begin), batch.target, batch.asked)
+
+
+def _accuracy(batches: Sequence[_Batch], net: SequenceClassifier) -> float:
+    return float(np.concatenate([_correct(net, batch) for batch in batches]).mean())
+
+
+def _correct(net: SequenceClassifier, batch: _Batch) -> Floats:
+    """``[B]``: the share of correct answers in each sequence."""
+    hit = (net(batch.x, batch.begin).argmax(-1) == batch.target) & batch.asked
+    return (hit.sum(0) / batch.asked.sum(0)).double().cpu().numpy()

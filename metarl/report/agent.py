@@ -1,0 +1,77 @@
+"""What tables and images say of an agent's evaluation: names, units, and the share of the way to the best reference."""
+
+from __future__ import annotations
+
+from metarl.evaluation.results import ActorResult, AgentEvaluation
+
+ABLATIONS = {
+    "off": "memory off",
+    "shuffled": "keys shuffled",
+    "episode": "emptied at each episode",
+    "step": "emptied at each step",
+}
+"""The keys of ``ablations``, in the order of display, and what they are called."""
+_BEST = ("Gittins", "ideal memory")
+
+
+def one_step_episodes(evaluation: AgentEvaluation) -> bool:
+    """Whether every inner episode is a single step, as in a bandit without contexts."""
+    return evaluation.steps_per_trial == len(evaluation.by_episode)
+
+
+def step_word(evaluation: AgentEvaluation) -> str:
+    """What the field calls a step: a ``pull`` of a bandit's arm, else a ``step``."""
+    return "pull" if "bandit" in evaluation.env.lower() else "step"
+
+
+def return_unit(evaluation: AgentEvaluation) -> tuple[str, float]:
+    """What returns are given per, and how many of these a trial has: the trial itself, or its longer episodes."""
+    return ("trial", 1.0) if one_step_episodes(evaluation) else ("episode", float(len(evaluation.by_episode)))
+
+
+def env_name(env: str, options: dict[str, object]) -> str:
+    """Environment and options, such as ``metarl/BernoulliBandit-v0 (arms=10, pulls=100)``."""
+    given = ", ".join(f"{name}={value}" for name, value in options.items())
+    return f"{env} ({given})" if given else env
+
+
+def headline(evaluation: AgentEvaluation) -> str:
+    """:func:`env_name` of an evaluation."""
+    return env_name(evaluation.env, evaluation.env_options)
+
+
+def held_out(evaluation: AgentEvaluation) -> str:
+    """How many trials of which split, such as ``10,000 trials of test tasks``; or that none could be held out."""
+    if evaluation.in_distribution:
+        return f"{evaluation.trials:,} trials in distribution (too few tasks to hold any out)"
+    return f"{evaluation.trials:,} trials of {evaluation.split} tasks"
+
+
+def best_reference(evaluation: AgentEvaluation) -> str | None:
+    """What shares are measured against: Gittins, ideal memory, or else the best reference that is not random."""
+    references = {name: value for name, value in evaluation.references.items() if name != "random"}
+    for name in _BEST:
+        if name in references:
+            return name
+    return max(references, key=lambda name: references[name].return_mean, default=None)
+
+
+def ends_of_scale(evaluation: AgentEvaluation) -> tuple[float, float] | None:
+    """The returns of random actions and of the best reference; None where either is unknown."""
+    best = best_reference(evaluation)
+    if best is None or "random" not in evaluation.references:
+        return None
+    return evaluation.references["random"].return_mean, evaluation.references[best].return_mean
+
+
+def share(mean: float, ends: tuple[float, float] | None) -> str:
+    """How far a return is on the way between two others, in per cent; ``-`` where there is no way."""
+    if ends is None or ends[1] <= ends[0]:
+        return "-"
+    return f"{100 * (mean - ends[0]) / (ends[1] - ends[0]):.1f} %"
+
+
+def mean_and_half(result: ActorResult, per: float) -> str:
+    """``82.61 ± 0.17``: a return with half the width of its 95 % interval."""
+    low, high = result.return_interval
+    return f"{result.return_mean / per:.2f} ± {(high - low) / 2 / per:.2f}"

@@ -1,0 +1,126 @@
+"""The image of what a few-shot learner recalls: the weights of the support for single queries."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from metarl.evaluation.records import EpisodeRecord
+from metarl.report.canvas import COLORS, GRID, SOFT
+from metarl.report.sheet import Frame, Label, Sheet
+from metarl.types import Array, Floats
+
+QUERIES = 8
+"""As many are shown."""
+MOST = 25
+"""Examples of a support beside each other; of larger ones those that are recalled most."""
+STEP = 1.08
+AHEAD = 1.6
+"""From the left edge of a query to its support."""
+BAR = 1.0
+"""Height of a weight of 1."""
+NARROW = 14.0
+"""Least width of a sheet, in sides of an image."""
+OWN, OTHER = COLORS[0], COLORS[1]
+
+
+class _Slot(NamedTuple):
+    image: Array
+    label: int
+    weight: float
+
+
+def recall_sheet(record: EpisodeRecord, path: str | Path, what: str, ink: bool = True) -> Path:
+    """Draw queries, half of them mistakes where there are as many, and beside each the support under its weights.
+
+    Args:
+        record: episodes with weights.
+        path: the image to write, whole or not at all.
+        what: learner and data, for the title.
+        ink: whether the images are ink on paper.
+
+    Reseen:
+        ``path``.
+
+    Raises:
+        ValueError: the episodes have no weights.
+    """
+    if record.weights is None:
+        raise ValueError("the episodes have no weights; only learners that read slots by a weighted sum have them")
+    slots = record.weights.shape[2]
+    count = min(slots, MOST)
+    wide = AHEAD + STEP * count + 0.8
+    across = max(1, round(NARROW // (wide - 0.8)))
+    sheet = Sheet(max(NARROW, across * wide), ink)
+    size = 7.5 if sheet.width < 18 else 6
+    y = 0.0
+    for place, (episode, query) in enumerate(chosen(record, QUERIES)):
+        x, y = wide * (place % across), (BAR + 1.95) * (place // across)
+        _one(sheet, x, y + 0.3, record, episode, query, count, size)
+    what_of = "class means, shown by an example" if slots != record.support_y.shape[1] else "the support"
+    what_of = f"the {count} of {slots} examples recalled most" if count < slots else what_of
+    sub = f"Left: queries. Bars: weights of {what_of}. Blue: the query's class; hatched: others."
+    return sheet.save(y + BAR + 1.75, f"{what}: what was recalled", sub, path)
+
+
+def chosen(record: EpisodeRecord, most: int) -> list[tuple[int, int]]:
+    """Episode and number of queries, half of them wrong where there are as many, of as many episodes as can be."""
+    wrong, correct = (_spread(np.argwhere(record.correct == good)) for good in (False, True))
+    first = wrong[: most // 2]
+    return (first + correct[: most - len(first)])[:most]
+
+
+def _spread(found: Array) -> list[tuple[int, int]]:
+    """Rows ``[n, 2]`` of episode and query, the first query of each episode before the second."""
+    seen: dict[int, int] = {}
+    order = []
+    for episode, query in found.tolist():
+        seen[episode] = seen.get(episode, 0) + 1
+        order.append((seen[episode], episode, query))
+    return [(episode, query) for _, episode, query in sorted(order)]
+
+
+def _slots(record: EpisodeRecord, episode: int, weights: Floats) -> list[_Slot]:
+    """The slots by class."""
+    labels = record.support_y[episode]
+    if len(weights) == len(labels):
+        return [
+            _Slot(record.support_x[episode, i], int(labels[i]), float(weights[i]))
+            for i in np.argsort(labels, kind="stable")
+        ]
+    return [_Slot(record.first_of(episode, label), label, float(weight)) for label, weight in enumerate(weights)]
+
+
+def _one(
+    sheet: Sheet, x: float, y: float, record: EpisodeRecord, episode: int, query: int, count: int, size: float
+) -> None:
+    """A query whose bars hang from ``y`` to ``y + BAR``, above the images."""
+    assert record.weights is not None
+    true, correct = int(record.query_y[episode, query]), bool(record.correct[episode, query])
+    sheet.image(x, y + BAR, record.query_x[episode, query], correct)
+    sheet.verdict(x + 0.5, y + BAR + 1.07, correct, str(true), size)
+    slots = _slots(record, episode, record.weights[episode, query])
+    nothing = 1 - sum(slot.weight for slot in slots)
+    if nothing > 0.01:  # an empty slot took it
+        sheet.write(Label(x + 0.5, y + BAR - 0.1, f"none:\n{nothing:.2f}", size, SOFT, down="bottom"))
+    if count < len(slots):
+        strong = sorted(slots, key=lambda slot: -slot.weight)[:count]
+        slots = sorted(strong, key=lambda slot: slot.label)
+    for number, slot in enumerate(slots):
+        left = x + AHEAD + STEP * number
+        sheet.image(left, y + BAR, slot.image)
+        _bar(sheet, left, y, slot.weight, slot.label == true, count, size)
+        sheet.write(Label(left + 0.5, y + BAR + 1.07, str(slot.label), size, SOFT, down="top"))
+
+
+def _bar(sheet: Sheet, x: float, y: float, weight: float, own: bool, count: int, size: float) -> None:
+    high = BAR * min(1.0, max(0.0, weight))
+    sheet.frame(Frame(x, y + BAR - 0.06, 1, 0.012, GRID, 0.6))
+    look = (OWN, 0.0, None) if own else (OTHER, 0.8, "//////")
+    if weight >= 0.01:
+        sheet.frame(Frame(x + 0.12, y + BAR - 0.06 - high, 0.76, high, *look))
+    if count <= 12 or weight >= 0.1:
+        told = f"{weight:.2f}" if count <= 12 else f"{weight:.1f}".lstrip("0")
+        sheet.write(Label(x + 0.5, y + BAR - 0.1 - high, told, size, SOFT, down="bottom"))

@@ -1,0 +1,177 @@
+"""Several runs of one kind on one page: the images of all of them together, and the tables that compare them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from metarl.evaluation.pooling import pooled
+from metarl.evaluation.results import FewShotEvaluation
+from metarl.report import fewshot, html
+from metarl.report.adaptation import adaptation_overlay
+from metarl.report.agent import ends_of_scale, return_unit, share
+from metarl.report.compare import Member, Setting, common_env, gather
+from metarl.report.draw import SHOWS
+from metarl.report.instances import Stream, instances
+from metarl.report.learning import learning_overlay, main_series
+
+
+class Together(NamedTuple):
+    """What a page shows of several runs before it shows each of them."""
+
+    heading: str
+    named: list[tuple[str, Member]]
+    """The runs in the order of the page, and what each is called."""
+    images: dict[str, Path]
+    parts: list[str]
+
+
+def together(members: Sequence[Member], stem: str) -> Together:
+    """Draw and compare runs of one kind.
+
+    Args:
+        members: two or more.
+        stem: what the paths of their common images begin with.
+
+    Raises:
+        RunError: the runs cannot be compared.
+    """
+    if members[0].kind == "recall":
+        named = [(member.run.path.resolve().name, member) for member in members]
+        return Together(f"{len(members)} recall runs", named, {}, [])
+    return (_agents if members[0].kind == "rl2" else _fewshot)(members, stem)
+
+
+def _drawn(makers: Mapping[str, Callable[[str], Path]], stem: str) -> dict[str, Path]:
+    return {name: make(f"{stem}{name}.png") for name, make in makers.items()}
+
+
+def _learned(members: Sequence[Member]) -> bool:
+    return any(len(main_series(member.metrics, member.kind)[1][0]) for member in members)
+
+
+def _agents(members: Sequence[Member], stem: str) -> Together:
+    settings = gather(members)
+    makers: dict[str, Callable[[str], Path]] = {}
+    if any(setting.evaluated for setting in settings):
+        makers["adaptation"] = lambda path: adaptation_overlay(settings, path)
+    if _learned(members):
+        groups = [(setting.name, [member.metrics for member in setting.members]) for setting in settings]
+        makers["learning"] = lambda path: learning_overlay(groups, "rl2", path)
+    images = _drawn(makers, stem)
+    named = [
+        (f"{member.run.path.resolve().name} (seed {member.seed})", member)
+        for setting in settings
+        for member in setting.members
+    ]
+    heading = f"{len(members)} runs of {common_env(members)[0]}"
+    return Together(heading, named, images, list(_agent_parts(settings, images)))
+
+
+def _agent_parts(settings: Sequence[Setting], images: Mapping[str, Path]) -> Iterator[str]:
+    for name, path in images.items():
+        yield from html.shown(path, SHOWS[name], f"of {len(settings)} settings")
+        if name == "adaptation":
+            yield from _returns([setting for setting in settings if setting.evaluated])
+    if settings[0].options:
+        yield html.title("Settings that differ")
+        rows = [[name, *(setting.options[name] for setting in settings)] for name in settings[0].options]
+        yield html.table(["option", *(setting.label for setting in settings)], rows, words=True)
+
+
+def _returns(settings: Sequence[Setting]) -> Iterator[str]:
+    rows = []
+    for setting in settings:
+        mean = pooled(setting.evaluated, "return_mean")
+        assert mean is not None
+        (value, half), per = (float(part[0]) for part in mean), return_unit(setting.evaluated[0])[1]
+        ways = [ends for one in setting.evaluated if (ends := ends_of_scale(one)) is not None]
+        known = len(ways) == len(setting.evaluated)
+        ends = (sum(way[0] for way in ways) / len(ways), sum(way[1] for way in ways) / len(ways)) if known else None
+        seeds = ", ".join(str(member.seed) for member in setting.members if member.evaluation)
+        rows.append((setting.label, seeds, f"{value / per:.2f} ± {half / per:.2f}", share(value, ends)))
+    unit = return_unit(settings[0].evaluated[0])[0]
+    yield html.table(("setting", "seeds", f"reward per {unit}", "random to best reference"), rows)
+    yield html.paragraph(
+        "±: half the width of the 95 % interval over tasks and seeds (Student's t over the runs of a setting; over "
+        "tasks alone for a single run)"
+    )
+
+
+def _fewshot(members: Sequence[Member], stem: str) -> Together:
+    named = list(zip(names(members), members, strict=True))
+    known = [(name, m.evaluation) for name, m in named if isinstance(m.evaluation, FewShotEvaluation)]
+    makers: dict[str, Callable[[str], Path]] = {}
+    if entries := [Stream(name, stream) for name, one in known for stream in one.streams]:
+        makers["instances"] = lambda path: instances(entries, path, f"{len(members)} runs")
+    if _learned(members):
+        groups = [(name, [member.metrics]) for name, member in named]
+        makers["learning"] = lambda path: learning_overlay(groups, "fewshot", path)
+    images = _drawn(makers, stem)
+    parts = [part for make in (_cells, _instances) for part in make(known)]
+    if known:
+        parts.append(html.paragraph("±: half the width of the 95 % interval over episodes; in brackets: the paper's"))
+    parts += [
+        part for name, path in images.items() for part in html.shown(path, SHOWS[name], f"of {len(members)} runs")
+    ]
+    return Together(f"{len(members)} few-shot runs", named, images, parts)
+
+
+def names(members: Sequence[Member]) -> list[str]:
+    """What to call each few-shot run: its preset and seed, and its folder where these are not enough."""
+    first = []
+    for member in members:
+        one = member.evaluation
+        seed = member.seed if not isinstance(one, FewShotEvaluation) or one.train_seed is None else one.train_seed
+        first.append(f"{one.preset}, seed {seed}" if isinstance(one, FewShotEvaluation) else "")
+    folders = [member.run.path.resolve().name for member in members]
+    return [
+        name if name and first.count(name) == 1 else f"{name} ({folder})".strip()
+        for name, folder in zip(first, folders, strict=True)
+    ]
+
+
+_TOLD = ("data", "classes", "learner", "training")
+Known = Sequence[tuple[str, FewShotEvaluation]]
+"""Names and evaluations of runs."""
+
+
+def _told(one: FewShotEvaluation) -> list[str]:
+    return [fewshot.data_name(one), fewshot.classes_name(one), fewshot.flags(one), fewshot.training_time(one)]
+
+
+def _beside(ours: str, theirs: float | None) -> str:
+    return ours if theirs is None else f"{ours} ({fewshot.shown(theirs)})"
+
+
+def _cells(known: Known) -> Iterator[str]:
+    """Runs by ways and shots."""
+    columns = {(cell.ways, cell.shots): fewshot.cell_name(cell) for _, one in known for cell in one.cells}
+    rows = []
+    for name, one in known:
+        paper = fewshot.known_cells(one)
+        theirs = paper.accuracy if paper else {}
+        own = {(c.ways, c.shots): fewshot.in_percent(c.accuracy, c.interval) for c in one.cells}
+        own = {cell: _beside(ours, theirs.get(cell)) for cell, ours in own.items()}
+        if own:
+            rows.append([name, *(own.get(cell, fewshot.NOTHING) for cell in sorted(columns)), *_told(one)])
+    if rows:
+        yield html.title("Accuracy in %")
+        yield html.table(["run", *(columns[cell] for cell in sorted(columns)), *_TOLD], rows, words=True)
+
+
+def _instances(known: Known) -> Iterator[str]:
+    """Streams of runs by instance."""
+    rows = []
+    for name, one in known:
+        for stream in one.streams:
+            paper = fewshot.known_stream(one, stream)
+            theirs = paper.accuracy if paper else {}
+            pairs = enumerate(zip(stream.by_instance, stream.by_instance_interval, strict=True), start=1)
+            own = {n: _beside(fewshot.in_percent(*pair), theirs.get(n)) for n, pair in pairs}
+            shown = [own.get(n, fewshot.NOTHING) for n in fewshot.INSTANCES]
+            rows.append([name, fewshot.stream_name(stream), *shown, *_told(one)])
+    if rows:
+        yield html.title("Accuracy in % by instance")
+        yield html.table(["run", "streams", *map(str, fewshot.INSTANCES), *_TOLD], rows, words=True)
