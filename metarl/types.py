@@ -121,7 +121,7 @@ class TrialVector(Protocol):
 
 
 class CoreInput(NamedTuple):
-    """What a memory core reads at one step: the present, and what came of the step before."""
+    """What a memory core reads at one step: the present, and the outcome of the step before."""
 
     now: Tensor
     """The observation o_t (or an image), ``[B, D]`` or ``[T, B, D]``."""
@@ -130,7 +130,7 @@ class CoreInput(NamedTuple):
 
 
 class Read(NamedTuple):
-    """What a memory answers to ``Q`` queries."""
+    """What a memory returns for ``Q`` queries."""
 
     value: Tensor
     """``[B, Q, V]``; all zeros is the empty read."""

@@ -17,9 +17,8 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parent.parent
 
 FLOORS = (
-    ("types",),
-    ("tree", "seeding", "config"),
-    ("files",),
+    ("types", "config"),
+    ("tree", "seeding", "files"),
     ("functional", "runs"),
     ("memory",),
     ("nets", "tasks", "data"),
@@ -34,7 +33,7 @@ FLOORS = (
 """From the ground up. What stands on one floor knows nothing of its neighbours."""
 
 MEMORY = (
-    ("options",),
+    ("options", "ops"),
     ("contract",),
     ("controllers", "stores", "access"),
     ("boundaries", "precision"),

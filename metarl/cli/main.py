@@ -13,6 +13,8 @@ from metarl.cli.env import add_check
 from metarl.cli.experiments import add_experiments
 from metarl.cli.listing import add_list
 from metarl.cli.terminal import FAILED, Parser, refuse
+from metarl.config import InputError
+from metarl.types import NonFiniteError
 
 
 def parser() -> Parser:
@@ -42,17 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = int(args.act(args))
         sys.stdout.flush()
         return status
-    except FloatingPointError as error:  # NonFiniteError, whose own name would cost importing torch
+    except NonFiniteError as error:
         print(f"metarl: {error}", file=sys.stderr)
         return FAILED
-    except ValueError as error:
-        from metarl.config import ConfigError
-        from metarl.runs.folder import RunError
-        from metarl.tasks.family.checks import SpacesError
-        from metarl.training.checkpoint import CheckpointError
-
-        if not isinstance(error, ConfigError | RunError | CheckpointError | SpacesError):
-            raise  # an error of the environment itself keeps its traceback
+    except InputError as error:  # any other error, such as one of a user's environment, keeps its traceback
         refuse(error)
     except KeyboardInterrupt:
         print("metarl: interrupted", file=sys.stderr)

@@ -83,6 +83,12 @@ LEARNING: Mapping[str, Progress] = {
         ),
         (Measure("train/loss", "training loss", _GREEN, smoothed=True, dots=30),),
     ),
+    "recall": Progress(
+        "sequences",
+        "training sequences, over all learning rates",
+        (Measure("validation/accuracy", "accuracy on\nvalidation sequences (%)", **_PERCENT),),
+        (Measure("train/loss", "training loss", _GREEN, dots=30),),
+    ),
 }
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,12 +10,12 @@ from typing import Annotated, Any
 from annotated_types import Ge, MinLen
 
 from metarl.config import build, to_plain
-from metarl.files import replacing
+from metarl.files import read_json, write_text
+from metarl.runs import provenance
 
 ROOT = Path(__file__).resolve().parents[2]
 Text = Annotated[str, MinLen(1)]
 Count = Annotated[int, Ge(0)]
-Settings = Mapping[str, str | int]
 TEMPLATES = (
     "{part}: {task} ({sizes}), {budget}",
     "{data} {ways}-way {shots}-shot, {classes}",
@@ -28,11 +26,7 @@ TEMPLATES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One measured number, what it should be, and how to measure it again.
-
-    Raises:
-        ValueError: a goal's ends are in the wrong order, or a setting can't be written.
-    """
+    """One measured number, what it should be, and how to measure it again; :func:`checked` says whether it fits."""
 
     setting: Text | dict[str, str | int]
     """The family with its options: what was played; as text, or by name as one of :data:`TEMPLATES` needs it."""
@@ -63,12 +57,6 @@ class Row:
     """Trained numbers of the model; 0 where it is not told."""
     flags: str = field(default="")
     """What else has to be known to compare the method with others; it may be empty."""
-
-    def __post_init__(self) -> None:
-        low, high = self.goal
-        if low is not None and high is not None and low > high:
-            raise ValueError(f"goal is {list(self.goal)}, expected the lowest acceptable value first")
-        _ = self.where
 
     @property
     def where(self) -> str:
@@ -112,13 +100,7 @@ def read(path: str | Path) -> list[Row]:
     path = Path(path)
     if not path.exists():
         return []
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged: {error}; expected a JSON list of rows") from None
-    if not isinstance(data, list):
-        raise ValueError(f"{path} holds a {type(data).__name__}, expected a JSON list of rows")
-    return checked(data, str(path))
+    return checked(read_json(path, list), str(path))
 
 
 def checked(data: list[Any], where: str) -> list[Row]:
@@ -130,6 +112,9 @@ def checked(data: list[Any], where: str) -> list[Row]:
     rows: list[Row] = []
     for number, item in enumerate(data, start=1):
         rows.append(build(Row, item, f"{where}, row {number}"))
+        low, high = rows[-1].goal
+        if low is not None and high is not None and low > high:
+            raise ValueError(f"{where}, row {number}: goal is {low} to {high}, expected the lowest value first")
         if rows[-1].key in [row.key for row in rows[:-1]]:
             raise ValueError(f"{where}, row {number}: a row before has the same setting, method and metric; remove one")
     return rows
@@ -155,9 +140,7 @@ def upsert(path: str | Path, *made: Row, alone: bool = False) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     plain = [to_plain(row) for row in rows.values()]
     checked(plain, "made")
-    with replacing(path) as temporary:
-        text = json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False)
-        temporary.write_text(text + "\n", encoding="utf-8")
+    write_text(path, json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def commit(root: Path = ROOT) -> str:
@@ -165,15 +148,4 @@ def commit(root: Path = ROOT) -> str:
 
     Changes below ``docs/`` don't count: each command that measures writes its row there.
     """
-
-    def git(*command: str) -> str:
-        arguments = ["git", "--no-optional-locks", "-C", str(root), *command]
-        return subprocess.run(arguments, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-
-    if not (root / ".git").exists():  # never a repository that happens to lie around
-        return "unknown"
-    try:
-        changed = git("status", "--porcelain", "--", ".", ":(exclude)docs")
-        return git("rev-parse", "--short", "HEAD") + "+dirty" * bool(changed)
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
+    return str(provenance.commit(root, exclude=["docs"]) or "unknown")

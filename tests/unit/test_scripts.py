@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 import torch
+from metarl.report.results import Row, read
 
 from metarl.agents.rl2 import RL2PPO
 from metarl.cli import main as cli
 from metarl.data.omniglot import OmniglotError
 from metarl.experiments.rl.experiment import configure, presets
-from metarl.report.results import Row, read
 from metarl.training.checkpoint import read_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -52,7 +52,7 @@ def make_source(data: DataOptions, split: Split, *, rotations: bool) -> Pool:
     except ConfigError:
         raise
     except ValueError as error:
-        raise ConfigError(str(error)) from None
+        raise ConfigError.of(error) from None
 
 
 def _source(data: DataOptions, split: Split, rotations: bool) -> Pool:
@@ -116,7 +116,7 @@ def check_examples(split: Split, source: FewShotSource, ways: int, shots: int, q
     try:
         source.check(ways, shots + (queries or 0), words)
     except ValueError as error:
-        raise ConfigError(f"of the {split} split, {error}") from None
+        raise ConfigError.of(error, f"the {split} split") from None
 
 
 def described(data: DataOptions) -> str:
@@ -163,7 +163,7 @@ def make_learner(experiment: FewShotExperiment, seed: int) -> FewShotLearner:
                     encoder=experiment.classifier.encoder,
                     longest=longest,
                     transductive=experiment.transductive,
-                    turns=experiment.classifier.turns,
+                    rotate_support=experiment.classifier.rotate_support,
                 )
                 for _ in range(experiment.classifier.members)
             ]
@@ -171,4 +171,4 @@ def make_learner(experiment: FewShotExperiment, seed: int) -> FewShotLearner:
         except ConfigError:
             raise
         except ValueError as error:
-            raise ConfigError(f"the learner: {error}") from None
+            raise ConfigError.of(error, "the learner") from None

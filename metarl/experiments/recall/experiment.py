@@ -83,7 +83,7 @@ class RecallExperiment(Experiment):
         try:
             options_of(self.cell(0))
         except (TypeError, ValueError) as error:
-            raise ConfigError(f"recall: {error}") from None
+            raise ConfigError.of(error) from None
         return self
 
     def build(self, seed: int, device: torch.device) -> RecallModel:

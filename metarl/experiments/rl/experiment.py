@@ -123,7 +123,7 @@ class RL2Experiment(Experiment):
         except ConfigError:
             raise
         except (TypeError, ValueError, MemoryError) as error:
-            raise ConfigError(f"env: {error}") from None
+            raise ConfigError.of(error, "env") from None
         close(agent)
         return self
 

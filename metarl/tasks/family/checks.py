@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
+from metarl.config import InputError
 from metarl.tasks.family.distribution import TaskBatch, TaskDistribution
 
 
-class SpacesError(ValueError):
+class SpacesError(InputError):
     """The spaces of an environment change from task to task, or what it shows does not fit them."""
 
 

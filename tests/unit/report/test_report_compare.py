@@ -4,22 +4,29 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from report_evaluations import bandit, barcode
 from report_looks import is_readable, looked_at, words
-from report_runs import made
-from scipy.stats import t
+from report_runs import bandit, barcode, made
 
-from metarl.report import figures, overlay
-from metarl.report.compare import Setting, gather, mean_over_seeds, pooled
-from metarl.report.overlay import adaptation_overlay, learning_overlay
-from metarl.runs.folder import RunError
+from metarl.report import adaptation, compare, learning
+from metarl.report.adaptation import adaptation_overlay
+from metarl.report.compare import Setting, members_of
+from metarl.report.learning import learning_overlay
+from metarl.runs.folder import RunError, RunFolder
 
 NO_STORE = {"memory": {"store": "none"}}
 
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    return looked_at(monkeypatch, figures, overlay)
+    return looked_at(monkeypatch, adaptation, learning)
+
+
+def gather(runs: list[RunFolder]) -> list[Setting]:
+    return compare.gather(members_of(runs))
+
+
+def groups(settings: list[Setting]) -> Any:
+    return [(setting.name, [member.metrics for member in setting.members]) for setting in settings]
 
 
 def labels(settings: list[Setting]) -> list[tuple[str, list[int]]]:
@@ -29,7 +36,7 @@ def labels(settings: list[Setting]) -> list[tuple[str, list[int]]]:
 def test_runs_that_differ_in_their_seed_are_one_setting(tmp_path: Path) -> None:
     runs = [made(tmp_path / str(seed), seed) for seed in (3, 1)]
     runs.append(made(tmp_path / "none", 2, **NO_STORE))
-    runs.append(made(tmp_path / "idle", 5, train={"threads": 2, "workers": 3}, eval={"trials": 7}, about="else"))
+    runs.append(made(tmp_path / "idle", 5, train={"workers": 3}, eval={"trials": 7}, about="else"))
     settings = gather(runs)
     assert labels(settings) == [("store=episodic", [3, 1, 5]), ("store=none", [2])]
     assert settings[0].name == "store=episodic (mean of 3 runs)"
@@ -74,7 +81,7 @@ def test_many_differences_are_told_by_a_few(tmp_path: Path) -> None:
     ("second", "message"),
     [
         ({"env": {"id": "metarl/BarcodeBandit-v0"}}, "environments are metarl/BernoulliBandit-v0 and metarl/BarcodeB"),
-        ({"evaluation": {**bandit(), "split": "validation"}}, "evaluated on test and validation tasks"),
+        ({"evaluation": bandit(split="validation")}, "evaluated on test and validation tasks"),
         ({"evaluation": barcode()}, "the episodes of one alone are single steps"),
     ],
 )
@@ -90,69 +97,13 @@ def test_a_run_given_twice_is_refused(tmp_path: Path) -> None:
         gather([run, type(run)(tmp_path / "b" / ".." / "a")])
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("{", ""),
-        ("[1]", "it holds a list"),
-        ('{"env": "a"}', "lacks split, trials"),
-        (None, "a by_episode that is no number"),
-    ],
-)
-def test_a_damaged_evaluation_is_told_in_one_line(tmp_path: Path, content: str | None, message: str) -> None:
-    run = made(tmp_path / "a", evaluation={**bandit(), "by_episode": ["x"]})
-    if content is not None:
-        run.evaluation.write_text(content)
-    with pytest.raises(RunError, match=f"evaluation.json is damaged.*{message}.*make it again with metarl eval"):
-        gather([run])
-
-
-def test_one_run_has_the_interval_over_its_tasks() -> None:
-    mean, half = mean_over_seeds(np.array([[1.0, 2.0]]), np.array([[0.1, 0.2]]), shared=False)
-    np.testing.assert_array_equal(mean, [1, 2])
-    np.testing.assert_allclose(half, [0.196, 0.392])
-
-
-def test_the_interval_is_that_of_student_where_seeds_differ_more_than_tasks() -> None:
-    means, errors = np.array([[1.0], [2.0], [6.0]]), np.full((3, 1), 0.1)
-    mean, half = mean_over_seeds(means, errors, shared=False)
-    assert mean == 3
-    np.testing.assert_allclose(half, t.ppf(0.975, 2) * np.sqrt(7 / 3))
-    _, shared = mean_over_seeds(means, errors, shared=True)
-    np.testing.assert_allclose(shared, t.ppf(0.975, 2) * np.sqrt(7 / 3 + 0.01))
-
-
-def test_the_interval_is_never_less_than_that_over_tasks() -> None:
-    _, half = mean_over_seeds(np.ones((4, 1)), np.full((4, 1), 0.2), shared=False)
-    np.testing.assert_allclose(half, t.ppf(0.975, 3) * 0.1)
-
-
-@pytest.mark.parametrize("shared", [False, True])
-@pytest.mark.parametrize("seeds", [0.0, 1.0, 3.0])
-def test_the_interval_covers_the_truth(seeds: float, shared: bool) -> None:
-    rng = np.random.default_rng(0)
-    runs, n = 3, 20_000
-    means = rng.normal(0, seeds, (runs, n)) + rng.normal(0, 1, (1 if shared else runs, n))
-    mean, half = mean_over_seeds(means, np.ones((runs, n)), shared)
-    assert (np.abs(mean) <= half).mean() > 0.945
-
-
-def test_lists_of_different_lengths_are_pooled_as_far_as_all_go() -> None:
-    long, short = bandit(20), bandit(10)
-    pair = pooled([long, {**short, "seed": 1}], "by_episode")
-    assert pair is not None
-    np.testing.assert_allclose(pair[0], np.mean([long["by_episode"][:10], short["by_episode"]], 0))
-    assert pooled([long, barcode()], "by_exposure") is None
-    assert pooled([], "by_episode") is None
-
-
 def test_adaptation_of_settings_is_laid_over_each_other(tmp_path: Path, drawn: list[Figure]) -> None:
-    high = bandit() | {"by_episode": [0.95] * 100}
+    high = bandit(by_episode=(0.95,) * 100)
     runs = [made(tmp_path / "a"), made(tmp_path / "b", 1, high), made(tmp_path / "c", 2, **NO_STORE)]
     settings = gather(runs)
     adaptation_overlay(settings, tmp_path / "o.png")
     lines = {line.get_label(): np.asarray(line.get_ydata()) for line in drawn[0].axes[0].lines}
-    middle = np.convolve(bandit()["by_episode"], np.full(5, 0.2), "valid")
+    middle = np.convolve(bandit().by_episode, np.full(5, 0.2), "valid")
     np.testing.assert_allclose(lines["store=none"][2:-2], middle)
     np.testing.assert_allclose(lines["store=episodic (mean of 2 runs)"][2:-2], (middle + 0.95) / 2)
     assert len(drawn[0].axes[0].collections) == 2
@@ -183,7 +134,7 @@ def test_runs_without_an_evaluation_are_not_drawn(tmp_path: Path, drawn: list[Fi
 
 def test_learning_of_settings_is_laid_over_each_other(tmp_path: Path, drawn: list[Figure]) -> None:
     runs = [made(tmp_path / "a"), made(tmp_path / "b", 4), made(tmp_path / "c", 1, **NO_STORE)]
-    learning_overlay(gather(runs), tmp_path / "o.png")
+    learning_overlay(groups(gather(runs)), "rl2", tmp_path / "o.png")
     lines = {line.get_label(): np.asarray(line.get_ydata()) for line in drawn[0].axes[0].lines}
     np.testing.assert_allclose(lines["store=episodic (mean of 2 runs)"], 2 + np.arange(1, 11) / 2)
     np.testing.assert_allclose(lines["store=none"], 1 + np.arange(1, 11) / 2)
@@ -192,11 +143,11 @@ def test_learning_of_settings_is_laid_over_each_other(tmp_path: Path, drawn: lis
 
 
 def test_learning_of_none_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no run has a return"):
-        learning_overlay(gather([made(tmp_path / "a", learned=False)]), tmp_path / "o.png")
+    with pytest.raises(ValueError, match="rollout/ep_rew_mean"):
+        learning_overlay(groups(gather([made(tmp_path / "a", learned=False)])), "rl2", tmp_path / "o.png")
 
 
-def test_many_settings_can_be_told_apart(tmp_path: Path, drawn: list[Figure]) -> None:
+def test_many_settings_can_be_distinguished(tmp_path: Path, drawn: list[Figure]) -> None:
     settings = gather([made(tmp_path / str(i), memory={"key_size": i}) for i in range(8)])
     adaptation_overlay(settings, tmp_path / "o.png")
     styles = [(line.get_color(), line.get_linestyle()) for line in drawn[0].axes[0].lines if line.get_linewidth() > 2]

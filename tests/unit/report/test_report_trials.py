@@ -6,18 +6,17 @@ import pytest
 from matplotlib.figure import Figure
 from report_looks import is_readable, looked_at, words
 
-from metarl.report import episodes as pictures
-from metarl.report import reads, trials
+from metarl.evaluation.records import Trial
+from metarl.report import episodes as images
+from metarl.report import reads
 from metarl.report.episodes import compared, episodes
 from metarl.report.reads import memory_reads
-from metarl.report.trials import Trial
-from metarl.runs.folder import RunError
 from metarl.types import Array
 
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    return looked_at(monkeypatch, pictures, reads)
+    return looked_at(monkeypatch, images, reads)
 
 
 def arrays(n: int = 2, steps: int = 12, **change: Any) -> dict[str, Array]:
@@ -46,68 +45,6 @@ def lower(steps: int) -> Array:
 def trial(steps: int = 12, **change: Any) -> Trial:
     made = arrays(1, steps, **change)
     return Trial({"obs": made["obs"][0]}, made["actions"][0], made["rewards"][0], made["ends"][0], lower(steps))
-
-
-def kept(path: Path, **change: Any) -> list[Trial]:
-    made = {name: part for name, part in arrays(**change).items() if part is not None}
-    trials.save(path / "trials.npz", made)
-    return trials.load(path / "trials.npz")
-
-
-def test_trials_come_back_as_long_as_they_were(tmp_path: Path) -> None:
-    first, second = kept(tmp_path, **{"obs.extra": np.ones((2, 12, 1))})
-    assert (len(first.rewards), len(second.rewards)) == (12, 8)
-    assert {name: part.shape for name, part in second.observations.items()} == {"obs": (8, 4), "obs.extra": (8, 1)}
-    np.testing.assert_array_equal(first.rewards, arrays()["rewards"][0])
-    assert first.weights is not None
-    np.testing.assert_array_equal(first.weights, lower(12))
-    assert second.weights is None
-    assert [path.name for path in tmp_path.iterdir()] == ["trials.npz"]
-
-
-def test_trials_without_a_store_have_no_weights(tmp_path: Path) -> None:
-    assert kept(tmp_path, weights=None)[0].weights is None
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"rewards": None}, "it lacks 'rewards'"),
-        ({"actions": np.zeros((2, 7))}, r"its parts disagree: \(2, 7\) and \(2, 12\)"),
-        ({"rewards": np.zeros(12)}, r"its rewards have the shape \(12,\)"),
-        ({"lengths": np.array([12, 13])}, "longer than what was kept"),
-        ({"lengths": np.array([12])}, "longer than what was kept"),
-        ({"weights": np.zeros((13, 3))}, r"its weights have the shape \(13, 3\)"),
-    ],
-)
-def test_damaged_trials_are_refused_in_one_line(tmp_path: Path, change: dict[str, Any], message: str) -> None:
-    with pytest.raises(RunError, match=f"trials.npz is damaged.*{message}.*remove it and make it again") as error:
-        kept(tmp_path, **change)
-    assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize("content", [b"", b"not arrays", b"PK\x03\x04 and no more"])
-def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "trials.npz").write_bytes(content)
-    with pytest.raises(RunError, match=r"is damaged \(it holds no arrays\)"):
-        trials.load(tmp_path / "trials.npz")
-
-
-def test_pickled_trials_are_not_run(tmp_path: Path) -> None:
-    class Canary:
-        def __reduce__(self) -> Any:
-            return (Path(tmp_path / "ran").touch, ())
-
-    with (tmp_path / "trials.npz").open("wb") as file:
-        np.savez(file, rewards=np.array([Canary()], dtype=object))
-    with pytest.raises(RunError, match="it holds no arrays"):
-        trials.load(tmp_path / "trials.npz")
-    assert not (tmp_path / "ran").exists()
-
-
-def test_a_trial_is_cut_into_its_episodes() -> None:
-    assert trial().episodes() == [slice(0, 4), slice(4, 8), slice(8, 12)]
-    assert trial(10).episodes() == [slice(0, 4), slice(4, 8), slice(8, 10)]
 
 
 def test_the_first_episode_is_held_against_the_last_whole_one() -> None:
@@ -167,7 +104,7 @@ def test_a_bandit_shows_which_arm_paid(tmp_path: Path, drawn: list[Figure]) -> N
     won, lost = drawn[0].axes[0].collections
     np.testing.assert_array_equal(won.get_offsets(), [[2, 1], [3, 2], [5, 1]])
     np.testing.assert_array_equal(lost.get_offsets(), [[1, 0], [4, 0], [6, 2]])
-    assert {"pull of the trial", "blue dot: it paid; red cross: it did not"} <= words(drawn[0])
+    assert {"pull of the trial", "blue dot: reward 1; orange cross: reward 0"} <= words(drawn[0])
     assert is_readable(drawn[0])
 
 
@@ -217,7 +154,7 @@ def test_wide_and_constant_observations_and_many_actions(tmp_path: Path, drawn: 
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_pictures_are_shown_as_a_filmstrip(tmp_path: Path, drawn: list[Figure], channels: int) -> None:
+def test_images_are_shown_as_a_filmstrip(tmp_path: Path, drawn: list[Figure], channels: int) -> None:
     shots = np.random.default_rng(0).integers(0, 255, (40, 8, 8, channels)).astype(np.uint8)
     part = trial(40)
     ends = np.zeros(40, bool)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fewshot_toys import LEARNERS, toy
+from experiment_toys import LEARNERS, toy
 from PIL import Image
 
 from metarl.agents.fewshot.classifier import FewShotClassifier
@@ -22,6 +22,10 @@ from metarl.experiments.fewshot.build import described, make_learner, make_sourc
 from metarl.experiments.fewshot.options import DataOptions
 
 GLYPHS = DataOptions(source="glyphs")
+
+
+def source_of(experiment: Any) -> Any:
+    return training_source(experiment.data, experiment.train)
 
 
 def test_glyphs_are_those_of_their_split() -> None:
@@ -43,7 +47,7 @@ def test_turned_glyphs_are_classes_of_their_own_and_never_meet_in_an_episode() -
 
 
 def test_with_trainval_training_draws_from_train_and_validation_classes_and_no_others() -> None:
-    source = training_source(toy("classifier", "data.trainval=true", "data.rotations=false"))
+    source = source_of(toy("classifier", "data.trainval=true", "data.rotations=false"))
     assert isinstance(source, Pool)
     both = [make_source(GLYPHS, split, rotations=False).examples for split in ("train", "validation")]
     assert np.array_equal(source.examples, np.concatenate(both))
@@ -85,19 +89,19 @@ def test_what_omniglot_alone_knows_is_refused_elsewhere(data: DataOptions, name:
 
 
 def test_auto_draws_nothing_before_it_is_known_what_it_is() -> None:
-    with pytest.raises(ValueError, match="'auto' is resolved before"):
+    with pytest.raises(ConfigError, match="auto"):
         make_source(DataOptions(), "train", rotations=False)
 
 
 def test_distortion_is_of_training_alone() -> None:
-    source = training_source(toy("classifier", "train.distortion.rotation=20"))
+    source = source_of(toy("classifier", "train.distortion.rotation=20"))
     assert isinstance(source, Distorted)
     drawn = source.draw(np.random.default_rng(0), 2, 3, 4)
     assert drawn.shape == (2, 3, 4, 28, 28)
     known = {picture.tobytes() for picture in Glyphs("train").examples.reshape(-1, 28, 28)}
     assert not known & {picture.tobytes() for picture in drawn.reshape(-1, 28, 28)}
-    assert not isinstance(training_source(toy("classifier")), Distorted)
-    assert isinstance(training_source(toy("classifier", "train.class_distortion.mirror=1")), Distorted)
+    assert not isinstance(source_of(toy("classifier")), Distorted)
+    assert isinstance(source_of(toy("classifier", "train.class_distortion.mirror=1")), Distorted)
 
 
 KINDS = {"classifier": FewShotClassifier, "stream": StreamClassifier, "gradient": MAML}
@@ -107,10 +111,10 @@ KINDS = {"classifier": FewShotClassifier, "stream": StreamClassifier, "gradient"
 def test_a_learner_hangs_on_its_seed_and_on_no_global_generator(kind: str) -> None:
     experiment = toy(kind)
     before = torch.random.get_rng_state()
-    one = make_learner(experiment, (28, 28), seed=1)
+    one = make_learner(experiment, seed=1)
     torch.rand(3)
     after = torch.random.get_rng_state()
-    again, other = make_learner(experiment, (28, 28), seed=1), make_learner(experiment, (28, 28), seed=2)
+    again, other = make_learner(experiment, seed=1), make_learner(experiment, seed=2)
     assert torch.equal(torch.random.get_rng_state(), after)
     assert not torch.equal(before, after)
     assert isinstance(one, KINDS[kind])
@@ -130,7 +134,7 @@ def test_a_learner_hangs_on_its_seed_and_on_no_global_generator(kind: str) -> No
 )
 def test_parts_that_do_not_fit_are_refused_in_one_line(kind: str, setting: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as error:
-        make_learner(toy(kind, setting), (28, 28), seed=0)
+        make_learner(toy(kind, setting), seed=0)
     assert "\n" not in str(error.value)
 
 
@@ -140,7 +144,7 @@ def test_transduction_lets_queries_see_each_other() -> None:
     support_x, support_y, query_x, _ = source.sample(np.random.default_rng(0), 2, 4, 1, 2)
 
     def alone_is_together(kind: str, *settings: str) -> bool:
-        learner = make_learner(toy(kind, *settings), (28, 28), seed=0).eval()
+        learner = make_learner(toy(kind, *settings), seed=0).eval()
         with torch.no_grad():
             together: Any = learner(support_x, support_y, query_x)
             alone = [learner(support_x, support_y, query_x[:, i : i + 1]) for i in range(query_x.shape[1])]

@@ -9,10 +9,11 @@ from metarl.config import to_plain
 from metarl.envs import distribution
 from metarl.evaluation import trace as recording
 from metarl.evaluation.play import rollout_trials
+from metarl.evaluation.records import read_trials, trials_file, write_record
 from metarl.evaluation.trace import downsample, record, recorded_reads
 from metarl.memory.options import MemoryOptions
 from metarl.nets.policy import MemoryPolicy
-from metarl.report import trials
+from metarl.runs.folder import RunFolder
 from metarl.tasks.vector.env import TrialVectorEnv
 from metarl.training.actor import PolicyActor
 
@@ -99,8 +100,9 @@ def test_trials_of_different_lengths_keep_their_own(tmp_path: Path) -> None:
     assert kept["rewards"].shape[1] == kept["lengths"].max()
     assert kept["ends"].sum(1).tolist() == [2, 2, 2, 2]
     assert len(kept["weights"]) == kept["lengths"][0]
-    trials.save(tmp_path / "t.npz", kept)
-    for trial, length in zip(trials.load(tmp_path / "t.npz"), kept["lengths"], strict=True):
+    run = RunFolder(tmp_path)
+    write_record(trials_file(run), kept)
+    for trial, length in zip(read_trials(run), kept["lengths"], strict=True):
         assert len(trial.episodes()) == 2
         assert trial.rewards.sum() == length  # every step pays one
         assert trial.ends[-1]

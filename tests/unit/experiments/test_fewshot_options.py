@@ -5,22 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from fewshot_toys import WAYS, toy
+from experiment_toys import WAYS, toy
 
-from metarl.config import ConfigError, parse_assignment, to_plain
-from metarl.experiments.fewshot.options import configure, from_config, presets, resolved
-
-
-def test_an_experiment_is_plain_data_and_comes_back() -> None:
-    made = configure("prototypical", [parse_assignment("train.ways=7"), parse_assignment("eval.cells=[[5,1],[7,2]]")])
-    assert (made.name, made.train.ways, made.eval.cells) == ("prototypical", 7, ((5, 1), (7, 2)))
-    assert from_config(to_plain(made), "it") == made
-
-
-def test_a_preset_may_be_a_file(tmp_path: Path) -> None:
-    path = tmp_path / "mine.toml"
-    path.write_bytes(presets()["prototypical"].read_bytes())
-    assert configure(str(path)) == configure("prototypical", [parse_assignment("name=mine")])
+from metarl.config import ConfigError
+from metarl.experiments.presets import from_config
 
 
 def test_a_learner_is_made_for_the_most_classes_and_the_longest_support() -> None:
@@ -71,7 +59,7 @@ def test_options_that_do_not_fit_are_refused_in_one_line(learner: str, settings:
 
 def test_no_learner_at_all_is_refused() -> None:
     with pytest.raises(ConfigError, match="give one of classifier, stream, gradient"):
-        from_config({"fit": {"updates": 1}}, "it")
+        from_config({"kind": "fewshot", "fit": {"updates": 1}}, "it")
 
 
 def test_auto_is_omniglot_where_both_archives_are_and_glyphs_elsewhere(
@@ -80,13 +68,18 @@ def test_auto_is_omniglot_where_both_archives_are_and_glyphs_elsewhere(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("METARL_DATA", str(tmp_path))
     made = toy("classifier", "data.source=auto")
-    assert resolved(made).data.source == "glyphs"
+    assert made.check().data.source == "glyphs"
     (tmp_path / "images_background.zip").touch()
-    assert resolved(made).data.source == "glyphs", "half of it is none"
+    assert made.check().data.source == "glyphs", "one archive is not enough"
     (tmp_path / "images_evaluation.zip").touch()
-    assert resolved(made).data.source == "omniglot"
+    with pytest.raises(ConfigError, match="images_"):
+        made.check()  # they are empty, but they are taken
     monkeypatch.delenv("METARL_DATA")
-    assert resolved(made).data.source == "glyphs"
-    assert resolved(toy("classifier", "data.source=auto", f"data.folder={tmp_path}")).data.source == "omniglot"
-    glyphs = toy("classifier")
-    assert resolved(glyphs) is glyphs
+    assert made.check().data.source == "glyphs"
+    with pytest.raises(ConfigError, match="images_"):
+        toy("classifier", "data.source=auto", f"data.folder={tmp_path}").check()
+
+
+def test_glyphs_lie_in_no_folder() -> None:
+    with pytest.raises(ConfigError, match="glyphs"):
+        toy("classifier", "data.folder=somewhere")

@@ -1,0 +1,136 @@
+"""Training of few-shot learners: what classes it sees, which parameters stay, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from experiment_toys import LEARNERS, WAYS, ran, same, toy, weights
+from torch import Tensor
+
+from metarl.agents.fewshot.classifier import FewShotClassifier
+from metarl.config import ConfigError
+from metarl.data.pool import Glyphs, Pool
+from metarl.experiments.run import open_run
+from metarl.types import SPLITS, Array
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The splits of glyphs that were drawn from, in order."""
+    split_of = {id(Glyphs(split).examples): split for split in SPLITS}
+    draw, splits = Pool.draw, list[str]()
+
+    def noted(pool: Pool, *given: Any) -> Array:
+        splits.append(split_of[id(pool.examples)])
+        return draw(pool, *given)
+
+    monkeypatch.setattr(Pool, "draw", noted)
+    return splits
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_traps_22_and_29_training_is_stopped_by_validation_classes_and_never_meets_test_classes(
+    learner: str, tmp_path: Path, drawn: list[str]
+) -> None:
+    done = ran(tmp_path / "run", toy(learner, "fit.patience=1", "fit.updates=3", "fit.learning_rate=0"))
+    trained = drawn[: drawn.index("test")]
+    assert set(trained) == {"validation", "train"}
+    assert trained.count("train") == 2, "the third is not reached"
+    assert set(drawn[len(trained) :]) == {"test"}
+    first, second = (row["validation/accuracy"] for row in done.folder.metrics())
+    assert first == second, "the same validation episodes each time"
+
+
+def test_with_trainval_accuracy_is_told_as_one_of_training_and_picks_nothing(tmp_path: Path) -> None:
+    done = ran(tmp_path / "run", toy("classifier", "data.trainval=true"))
+    assert set(done.folder.metrics()[0]) == {"episodes", "time", "train/loss", "train/accuracy"}
+    assert done.evaluate(quiet=True).trainval is True  # type: ignore[union-attr]
+    with pytest.raises(ConfigError, match="split test"):
+        done.evaluate(split="validation", quiet=True)
+    for name in ("target", "patience"):
+        with pytest.raises(ConfigError, match=rf"fit.{name} with data.trainval = true"):
+            toy("classifier", "data.trainval=true", f"fit.{name}=1")
+
+
+def test_the_best_learner_of_validations_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    accuracies, states = iter([0.2, 0.9, 0.4, 0.5]), list[dict[str, Tensor]]()
+
+    def validate(learner: FewShotClassifier) -> float:
+        states.append({name: value.clone() for name, value in learner.state_dict().items()})
+        return next(accuracies)
+
+    monkeypatch.setattr("metarl.experiments.fewshot.experiment.validator", lambda *_: validate)
+    done = ran(tmp_path / "run", toy("classifier", "fit.patience=2", "fit.updates=9"))
+    assert [row["validation/accuracy"] for row in done.folder.metrics()] == [0.2, 0.9, 0.4, 0.5]
+    assert done.steps == 8
+    assert same(weights(done), states[1])
+    assert not same(weights(done), states[3])
+
+
+def test_a_classifier_learns_glyphs_and_beats_chance_on_classes_never_met(tmp_path: Path) -> None:
+    settings = ["fit.updates=60", "fit.validate_every=60", "fit.learning_rate=5e-3", "eval.episodes=60"]
+    votes = ["classifier.readout=votes", "classifier.memory.access_options.empty_slot=false", "train.batch=4"]
+    done: Any = ran(tmp_path / "run", toy("classifier", *settings, *votes))
+    (cell,) = done.evaluation.cells
+    assert cell.interval[0] > 1 / WAYS + 0.1
+
+
+@pytest.mark.parametrize(
+    ("learner", "setting", "message"),
+    [
+        ("classifier", "train.ways=201", "the train split: 201 ways were asked of Glyphs, which has 200 classes"),
+        ("classifier", "eval.validation=[201,1]", "the validation split: 201 ways"),
+        ("classifier", "eval.cells=[[5,1],[201,1]]", "the test split: 201 ways"),
+        ("classifier", "train.shots=19", "the train split: 19 shots and 2 queries .* has 20 examples of a class"),
+        ("classifier", "eval.queries=20", "the validation split: 1 shots and 20 queries"),
+        ("classifier", "eval.cells=[[5,19]]", "the test split: 19 shots and 2 queries"),
+        ("stream", "train.ways=201", "the train split: 201 ways"),
+        ("stream", "train.shots=21", "the train split: streams of 21 examples of each class"),
+        ("stream", "eval.streams=[201]", "the test split: 201 ways"),
+        ("gradient", "eval.cells=[[5,1]]", "eval.cells asks for 5 ways.*train.ways = 4"),
+        ("gradient", "eval.validation=[5,1]", "eval.validation has 5 ways; expected train.ways = 4"),
+    ],
+)
+def test_episodes_that_cannot_be_drawn_are_refused_before_training(learner: str, setting: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as error:
+        toy(learner, setting).check()
+    assert "\n" not in str(error.value)
+
+
+def test_rotations_are_classes_but_never_two_of_one_in_an_episode() -> None:
+    assert toy("classifier", "data.rotations=true", "train.ways=200").check()
+    with pytest.raises(ConfigError, match="201 ways"):
+        toy("classifier", "data.rotations=true", "train.ways=201").check()
+
+
+def test_a_head_that_all_classes_share_takes_episodes_of_any_number_of_them(tmp_path: Path) -> None:
+    made = toy("gradient", "gradient.head=one", "eval.cells=[[5,1],[3,2]]", "eval.validation=[6,1]").check()
+    done: Any = ran(tmp_path / "run", made)
+    assert [(cell.ways, cell.shots) for cell in done.evaluation.cells] == [(5, 1), (3, 2)]
+
+
+def test_streams_with_labels_of_letters(tmp_path: Path) -> None:
+    done: Any = ran(
+        tmp_path / "run", toy("stream", "train.labels=letters", "eval.cells=[]", "eval.streams=[6]").check()
+    )
+    assert done.evaluation.cells == ()
+    (told,) = done.evaluation.streams
+    assert (told.ways, told.labels, len(told.by_instance)) == (6, "letters", 3)
+
+
+def test_data_may_lie_elsewhere_than_in_training(tmp_path: Path) -> None:
+    done = ran(tmp_path / "run", toy("classifier"))
+    config = json.loads((done.folder.path / "config.json").read_text())
+    after = [(("data", "folder"), "after")]
+    with pytest.raises(ConfigError, match="glyphs"):
+        open_run(done.folder.path, after)
+    config["data"] |= {"source": "omniglot", "folder": "before"}
+    (done.folder.path / "config.json").write_text(json.dumps(config))
+    assert open_run(done.folder.path).experiment.data.folder == "before"  # type: ignore[attr-defined]
+    assert open_run(done.folder.path, after).experiment.data.folder == "after"  # type: ignore[attr-defined]
+    (done.folder.path / "config.json").write_text(json.dumps(config | {"data": 5}))
+    with pytest.raises(ConfigError, match="data is 5"):
+        open_run(done.folder.path, after)

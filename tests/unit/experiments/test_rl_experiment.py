@@ -1,0 +1,153 @@
+"""Agents as experiments: which tasks they meet, what they are compared with, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from experiment_toys import PULLS, ran, toy
+
+import metarl
+from metarl.config import ConfigError
+from metarl.envs import distribution
+from metarl.evaluation.results import AgentEvaluation
+from metarl.experiments.presets import load_experiment
+from metarl.experiments.rl.evaluate import ceilings
+from metarl.experiments.run import Run
+from metarl.memory.registry import runnable
+from metarl.tasks.vector.env import TrialVectorEnv
+from metarl.types import Array
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("METARL_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return ran(tmp_path_factory.mktemp("run") / "a", toy("agent"))
+
+
+def evaluated(done: Run, **options: Any) -> AgentEvaluation:
+    evaluation = done.evaluate(quiet=True, **options)
+    assert isinstance(evaluation, AgentEvaluation)
+    return evaluation
+
+
+@pytest.mark.parametrize(("name", "memory"), list(runnable()))
+def test_every_listed_memory_trains_and_evaluates(tmp_path: Path, name: str, memory: Any) -> None:
+    tiny = replace(memory, controller_options={"hidden_size": 8}, key_size=8)
+    made = replace(toy("agent", f"train.total_timesteps={4 * PULLS}", "eval.trials=3"), memory=tiny).check()
+    evaluation = ran(tmp_path / "run", made).evaluation
+    assert isinstance(evaluation, AgentEvaluation)
+    assert 0 <= evaluation.return_mean <= PULLS
+    assert set(evaluation.ablations) == {"off"}
+
+
+class Tasks:
+    """The tasks that every reset drew, by split."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.drawn: list[tuple[str, Array]] = []
+        reset = TrialVectorEnv.reset
+
+        def recorded(env: TrialVectorEnv, **options: Any) -> Any:
+            obs, info = reset(env, **options)
+            self.drawn.append((env.split, info["task"]["rates"].copy()))
+            return obs, info
+
+        monkeypatch.setattr(TrialVectorEnv, "reset", recorded)
+
+    def of(self, split: str) -> list[Array]:
+        return [rates for name, rates in self.drawn if name == split]
+
+
+def test_all_actors_meet_the_same_held_out_tasks(done: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks = Tasks(monkeypatch)
+    result = evaluated(done, seed=5)
+    assert {split for split, _ in tasks.drawn} == {"validation", "test"}
+    actors = 2 + len(result.references) + len(result.ablations)
+    played = tasks.of("test")
+    assert len(played) == 2 * actors  # 12 trials in batches of 8 and 4
+    assert all(np.array_equal(one, played[i % 2]) for i, one in enumerate(played))
+    tuned = tasks.of("validation")
+    assert all(np.array_equal(one, tuned[0]) for one in tuned)
+    assert not set(np.concatenate(tuned).ravel()) & set(np.concatenate(played).ravel())
+
+
+def test_training_tasks_are_neither_test_nor_validation_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks = Tasks(monkeypatch)
+    ran(tmp_path / "run", toy("agent"))
+    rates = {split: set(np.concatenate(tasks.of(split)).ravel()) for split in ("train", "validation", "test")}
+    assert all(rates.values())
+    assert not rates["train"] & (rates["validation"] | rates["test"])
+
+
+def test_an_evaluation_leaves_the_agent_as_it_was(done: Run) -> None:
+    before = {name: part.clone() for name, part in done.model.policy.state_dict().items()}
+    first = evaluated(done, seed=1)
+    assert evaluated(done, seed=1) == first
+    assert evaluated(done, seed=2).references != first.references
+    assert all(torch.equal(part, before[name]) for name, part in done.model.policy.state_dict().items())
+
+
+def test_differences_are_paired(done: Run) -> None:
+    result = evaluated(done)
+    for entry in result.references.values():
+        low, high = entry.agent_minus.interval
+        assert low <= entry.agent_minus.mean <= high
+        assert entry.agent_minus.mean == pytest.approx(result.return_mean - entry.return_mean)
+
+
+def test_an_agent_is_evaluated_on_a_family_or_an_id(done: Run) -> None:
+    family = distribution("metarl/BernoulliBandit-v0", arms=3, pulls=PULLS)
+    options: dict[str, Any] = {"trials": 12, "tuning_trials": 5, "rows": 8, "quiet": True}
+    told = metarl.evaluate(done.model, family, **options)
+    kept = evaluated(done)
+    assert told.env_options["arms"] == 3
+    assert replace(kept, env=told.env, env_options=told.env_options, **TRAINED) == told
+    with pytest.raises(ValueError, match="the agent observes"):
+        metarl.evaluate(done.model, "metarl/BernoulliBandit-v0", **options)
+    with pytest.raises(ValueError, match="at least 1"):
+        metarl.evaluate(done.model, family, **{**options, "trials": 0})
+
+
+TRAINED: dict[str, Any] = {"train_seconds": None, "train_steps": None, "train_seed": None}
+
+
+def test_an_informed_agent_has_no_references(tmp_path: Path) -> None:
+    result: Any = ran(tmp_path / "run", toy("agent", "env.reveal=true")).evaluation
+    assert (result.references, result.tuned) == ({}, {})
+    assert set(result.ablations) == {"off"}
+
+
+def test_ceilings_are_claimed_only_where_they_hold() -> None:
+    experiment: Any = load_experiment("barcode")
+    family = experiment.make_distribution("test")
+    known = ceilings(family)
+    assert known["ideal memory"] == pytest.approx(8.44, abs=0.005)
+    assert known["within episode"] == pytest.approx(4.436, abs=0.0005)
+    assert (known["random"], known["oracle"]) == (pytest.approx(1.8), pytest.approx(9.0))
+    assert ceilings(replace(family, each_arm_best_once=True)) == {}  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ("env", "message"),
+    [
+        ({"arms": 3}, "env.id is missing"),
+        ({"id": "metarl/BernoulliBandit-v0", "split": "test"}, "env.split is not a setting"),
+        ({"id": "metarl/BernoulliBandit-v1"}, "did you mean 'metarl/BernoulliBandit-v0'"),
+        ({"id": "metarl/BernoulliBandit-v0", "arms": True}, "arms must be an integer"),
+    ],
+)
+def test_environments_that_do_not_fit_are_refused(env: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        replace(toy("agent"), env=env).check()
