@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test check format results clean
+.PHONY: install demo test coverage check format results clean
 
 install: $(VENV)/.installed
 
@@ -17,6 +17,9 @@ demo: install  ## train the default preset, evaluate it on held-out tasks, print
 
 test: install  ## all tests, one worker a core
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+coverage: install  ## all tests, and which lines of the package they run
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --cov=metarl --cov=envs --cov=agents --cov-report=term:skip-covered
 
 check: install  ## lint and types
 	$(BIN)/ruff check .

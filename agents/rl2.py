@@ -1,7 +1,4 @@
-"""RL² with a memory core: stable-baselines3's face, our inside.
-
-One of the two files that import stable-baselines3.
-"""
+"""RL² with a memory core: an algorithm of stable-baselines3 from outside, trained by this package's own loop."""
 
 from __future__ import annotations
 
@@ -13,25 +10,34 @@ import numpy as np
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.logger import KVWriter, Logger
 from stable_baselines3.common.utils import safe_mean
 from stable_baselines3.common.vec_env import VecEnv
 
 from metarl import tree
 from metarl.agents import rl2_checkpoint
+from metarl.agents.rl2_env import attribute, check_split, describe, needs_episodes
 from metarl.config import build, to_plain
 from metarl.memory.contract import State
 from metarl.memory.options import MemoryOptions
 from metarl.nets.policy import MemoryPolicy
-from metarl.runs.tracking import Tracker
 from metarl.seeding import torch_rng
 from metarl.tasks.family.checks import whole_number
-from metarl.tasks.family.distribution import TaskDistribution
-from metarl.tasks.vector.sb3 import as_vec_env
+from metarl.tasks.vector.foreign import seen_episode_ends
+from metarl.tasks.vector.sb3 import Infos, as_vec_env, stepping
 from metarl.training.actor import PolicyActor
-from metarl.training.collect import Carry, begins, check_finite, check_masks, collect, stuck, to_tensors
+from metarl.training.collect import TrainingState, check_finite, check_masks, collect, no_valid_action, to_tensors
 from metarl.training.ppo import PPOOptions, update
-from metarl.types import Array, Bools, TrialObservation
+from metarl.types import (
+    PREV_ACTION,
+    PREV_DONE,
+    TIME,
+    Array,
+    Bools,
+    Boundary,
+    StepResult,
+    TrialObservation,
+    boundaries,
+)
 
 
 class RL2PPO(BaseAlgorithm):
@@ -97,7 +103,7 @@ class RL2PPO(BaseAlgorithm):
         )
         self.n_steps, self.schedule_steps = n_steps, schedule_steps
         self.trial_steps: int | None = None
-        self._carry: Carry | None = None
+        self._training_state: TrainingState | None = None
         self._warned = self._interrupted = False
         if env is not None:
             env = as_vec_env(env, n_envs)
@@ -118,16 +124,12 @@ class RL2PPO(BaseAlgorithm):
             torch.manual_seed(torch_rng(self.seed, "init").initial_seed())
             self.policy = MemoryPolicy(self.observation_space, self.action_space, self.memory, self.trial_steps)  # type: ignore[arg-type]
         self.policy.to(self.device)
-        needs_flag = (
-            self.memory.working_memory == "episode"
-            or self.memory.horizon == "episode"
-            or self.memory.store_options.get("write") == "episode"
-            or self.options.cut == "episode"
-        )
-        if needs_flag and "prev_done" not in self.policy.encoder.feedback_keys:
-            raise ValueError("the agent must see where episodes end: make the environment with prev_done=True")
         self.optimizer = torch.optim.Adam(self.policy.parameters(), lr=self.options.learning_rate, eps=1e-5)
-        self.generators = {name: torch_rng(self.seed, name) for name in ("policy", "minibatch", "evaluation")}
+        self.generators = {
+            "policy": torch_rng(self.seed, "policy", device=self.device),
+            "minibatch": torch_rng(self.seed, "minibatch"),
+            "evaluation": torch_rng(self.seed, "evaluation", device=self.device),
+        }
         if self.env is not None:
             self.env.seed(self.seed)
 
@@ -162,9 +164,14 @@ class RL2PPO(BaseAlgorithm):
         )
         if self.schedule_steps is None:
             self.schedule_steps = total_timesteps
-        if again or self._carry is None:
-            start = np.ones(self.n_envs, bool)
-            self._carry = Carry(self._last_obs, start, self.policy.initial_state(self.n_envs))  # type: ignore[arg-type]
+        if again or self._training_state is None:
+            self._training_state = TrainingState.start(self.policy, self._last_obs)  # type: ignore[arg-type]
+        trials, infos = stepping(self.env)
+        if not trials.knows_episodes and (needs_episodes(self.memory) or self.options.gae_horizon == "episode"):
+            raise ValueError(
+                f"the agent must know where episodes end, but {describe(self.env)} has neither info['episode_end'] nor "
+                "prev_done: make its environments as metarl.TrialEnv(family)"
+            )
         callback.on_training_start(locals(), globals())
         iteration = 0
         while not self._interrupted and self.num_timesteps < total_timesteps:
@@ -173,19 +180,20 @@ class RL2PPO(BaseAlgorithm):
             callback.on_rollout_start()
             rollout = collect(
                 self.policy,
-                self.env,
-                self._carry,
+                trials,
+                self._training_state,
                 steps,
                 generator=self.generators["policy"],
                 gamma=self.options.gamma_at(self.num_timesteps / self.schedule_steps),
                 lam=self.options.gae_lambda,
                 reward_scale=self.options.reward_scale,
-                cut=self.options.cut,
+                gae_horizon=self.options.gae_horizon,
                 name=describe(self.env),
                 first_step=self.num_timesteps // self.n_envs,
-                on_step=lambda rewards, ends, infos: self._on_step(callback, rewards, ends, infos),
+                on_step=lambda result: self._on_step(callback, result, infos(result)),
             )
-            self._last_obs, self._last_episode_starts = self._carry.obs, self._carry.start
+            self._last_obs = self._training_state.obs
+            self._last_episode_starts = self._training_state.boundary == Boundary.TRIAL
             if rollout is None:
                 break
             callback.update_locals(locals())
@@ -205,7 +213,7 @@ class RL2PPO(BaseAlgorithm):
             )
             self._n_updates += 1
             iteration += 1
-            self._record(report, rollout.begin.numel(), began, collected)
+            self._record(report, rollout.boundary.numel(), began, collected)
             if log_interval and iteration % log_interval == 0:
                 self.logger.dump(self.num_timesteps)
         self._interrupted = False
@@ -216,11 +224,12 @@ class RL2PPO(BaseAlgorithm):
         """End :meth:`learn` soon, within a step or a minibatch; for signal handlers and other threads."""
         self._interrupted = True
 
-    def _on_step(self, callback: BaseCallback, rewards: Array, ends: Bools, infos: list[dict[str, Any]]) -> bool:
+    def _on_step(self, callback: BaseCallback, result: StepResult, infos: Infos) -> bool:
         self.num_timesteps += self.n_envs
-        if ends.any():
-            self._update_info_buffer(infos, ends)
-        callback.update_locals({"self": self, "rewards": rewards, "dones": ends, "infos": infos})
+        if result.final_obs is not None:
+            self._update_info_buffer(infos, result.ended)
+        rewards = result.reward.astype(np.float32)
+        callback.update_locals({"self": self, "rewards": rewards, "dones": result.ended, "infos": infos})
         return callback.on_step() and not self._interrupted
 
     def _record(self, report: dict[str, float], steps: int, began: float, collected: float) -> None:
@@ -254,8 +263,14 @@ class RL2PPO(BaseAlgorithm):
 
         Raises:
             ValueError, TypeError: an observation of other parts or shapes, a mask that forbids everything, a state of
-                another core or batch size.
+                another core or batch size; or the memory needs the ends of episodes, which observations without
+                ``prev_done`` do not show.
         """
+        if needs_episodes(self.memory) and PREV_DONE not in self.policy.encoder.feedback_keys:
+            raise ValueError(
+                "predict sees observations alone, and without prev_done they do not show where episodes end, which "
+                "this memory must know: play trials with agent.actor(), or train with prev_done=True"
+            )
         leading = self.policy.encoder.check(observation)
         if len(leading) > 1:
             raise ValueError(
@@ -265,7 +280,7 @@ class RL2PPO(BaseAlgorithm):
         obs = {k: np.asarray(v)[None] if single else np.asarray(v) for k, v in observation.items()}
         rows = 1 if single else leading[0]
         check_finite(obs, None, "the caller", 0)
-        check_masks(stuck(self.policy, obs), "the caller", 0)
+        check_masks(no_valid_action(self.policy, obs), "the caller", 0)
         if state is None:
             self._warn_if_inside(obs, episode_start)
         if episode_start is None:
@@ -282,7 +297,7 @@ class RL2PPO(BaseAlgorithm):
             step, state = self.policy(
                 to_tensors(obs, self.device),
                 state,
-                torch.as_tensor(begins(obs, start), device=self.device),
+                torch.as_tensor(boundaries(start, seen_episode_ends(obs, rows)), device=self.device),
                 generator=self.generators["evaluation"],
                 deterministic=deterministic,
             )
@@ -290,7 +305,7 @@ class RL2PPO(BaseAlgorithm):
         return (actions[0] if single else actions), state
 
     def _warn_if_inside(self, obs: TrialObservation, episode_start: Bools | None) -> None:
-        inside = any(np.any(obs[k]) for k in ("prev_action", "prev_done", "time") if k in obs)
+        inside = any(np.any(obs[k]) for k in (PREV_ACTION, PREV_DONE, TIME) if k in obs)
         if inside and (episode_start is None or not np.all(episode_start)) and not self._warned:
             self._warned = True
             warnings.warn(
@@ -300,7 +315,7 @@ class RL2PPO(BaseAlgorithm):
             )
 
     def actor(self, deterministic: bool = False) -> PolicyActor:
-        """The trained agent as an actor for :func:`metarl.evaluation.play.play`."""
+        """The trained agent as an actor for :func:`metarl.evaluation.play.rollout_trials`."""
         return PolicyActor(self.policy, deterministic)
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
@@ -344,49 +359,3 @@ class RL2PPO(BaseAlgorithm):
                 "load(path, env) changes that number"
             )
         super().set_env(wrapped, force_reset)
-
-
-class TrackerWriter(KVWriter):
-    """SB3's logger writing to a tracker of ours."""
-
-    def __init__(self, tracker: Tracker) -> None:
-        self.tracker = tracker
-
-    def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
-        """Pass on the numbers of one dump."""
-        numbers = {k: v for k, v in key_values.items() if isinstance(v, int | float | np.number)}
-        self.tracker.log({k: v if isinstance(v, int | float) else v.item() for k, v in numbers.items()}, step=step)
-
-    def close(self) -> None:
-        """The tracker is finished by whoever made it."""
-
-
-def tracking_logger(tracker: Tracker) -> Logger:
-    """A logger for :meth:`RL2PPO.set_logger` that writes to ``tracker`` alone."""
-    return Logger(folder=None, output_formats=[TrackerWriter(tracker)])
-
-
-def attribute(env: VecEnv, name: str) -> Any:
-    """What the first row of ``env`` says of itself; None where it has no such attribute."""
-    try:
-        return env.get_attr(name, [0])[0]
-    except AttributeError:
-        return None
-
-
-def describe(env: VecEnv) -> str:
-    """A name for the environment in messages."""
-    distribution = attribute(env, "distribution")
-    return distribution.family if isinstance(distribution, TaskDistribution) else type(env).__name__
-
-
-def check_split(env: VecEnv) -> None:
-    """Refuse to train on test tasks.
-
-    Raises:
-        ValueError: a row of the environment draws from the test split.
-    """
-    if "test" in (env.get_attr("split") if env.has_attr("split") else ()):
-        raise ValueError(
-            "the environment draws test tasks, which are kept for the final figure; make it with split='train'"
-        )

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 
 from metarl import tree
+from metarl.agents.rl2_env import resumable
 from metarl.config import build, to_plain
 from metarl.memory.options import MemoryOptions
 from metarl.training import checkpoint
 from metarl.training.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
-from metarl.training.collect import Carry
+from metarl.training.collect import TrainingState
+from metarl.types import Boundary
 
 if TYPE_CHECKING:
     from metarl.agents.rl2 import RL2PPO
@@ -39,13 +41,13 @@ def save(agent: RL2PPO, path: Any) -> None:
         "counters": {"num_timesteps": agent.num_timesteps, "n_updates": agent._n_updates},
         "observation_space": checkpoint.space_to_json(agent.observation_space),
         "action_space": checkpoint.space_to_json(agent.action_space),
-        "course": checkpoint.split_arrays(_course(agent), arrays),
+        "training_state": checkpoint.split_arrays(_training_state(agent), arrays),
     }
     groups = {
         "policy": agent.policy.state_dict(),
         "optimizer": checkpoint.optimizer_to_tensors(agent.optimizer),
         "generators": {name: g.get_state() for name, g in agent.generators.items()},
-        "course": arrays,
+        "training_state": arrays,
     }
     write_checkpoint(_with_suffix(path), meta, groups)
 
@@ -73,44 +75,40 @@ def load(kind: type[Agent], path: Any, env: Any, device: torch.device | str, for
     agent.policy.load_state_dict(groups["policy"])
     checkpoint.optimizer_from_tensors(agent.optimizer, groups["optimizer"])
     for name, generator in agent.generators.items():
-        generator.set_state(groups["generators"][name])
+        if len(saved := groups["generators"][name]) == len(generator.get_state()):  # else of another kind of device
+            generator.set_state(saved)
     agent.num_timesteps, agent._n_updates = meta["counters"]["num_timesteps"], meta["counters"]["n_updates"]
     if env is None:
         agent.n_envs = settings["n_envs"]
-    course = checkpoint.join_arrays(meta["course"], groups["course"])
-    if not force_reset and agent.n_envs == settings["n_envs"] and "env" in course and resumable(agent.env):
-        _resume(agent, course)
+    state = checkpoint.join_arrays(meta["training_state"], groups["training_state"])
+    if not force_reset and agent.n_envs == settings["n_envs"] and "env" in state and resumable(agent.env):
+        _resume(agent, state)
     return agent
 
 
-def resumable(env: Any) -> bool:
-    """Whether ``env`` can save its state: what it says of that itself, else whether it has a ``state_dict``."""
-    return bool(getattr(env, "resumable", hasattr(env, "state_dict")))
-
-
-def _course(agent: RL2PPO) -> dict[str, Any]:
+def _training_state(agent: RL2PPO) -> dict[str, Any]:
     """Where training is: the environment, its observations and the memory; nothing if the environment has no state."""
-    carry = agent._carry
+    now = agent._training_state
     env: Any = agent.env  # SB3's type knows no state_dict
-    if carry is None or not resumable(env):
+    if now is None or not resumable(env):
         return {}
-    course: dict[str, Any] = {"obs": dict(carry.obs), "start": carry.start, "env": env.state_dict()}
-    if not carry.start.all():  # where every trial is about to begin, memory is empty
-        course["state"] = {str(i): leaf for i, leaf in enumerate(tree.leaves(carry.state))}
-    return course
+    state: dict[str, Any] = {"obs": dict(now.obs), "boundary": now.boundary, "env": env.state_dict()}
+    if (now.boundary != Boundary.TRIAL).any():  # where every trial is about to begin, memory is empty
+        state["memory"] = {str(i): leaf for i, leaf in enumerate(tree.leaves(now.memory))}
+    return state
 
 
-def _resume(agent: RL2PPO, course: dict[str, Any]) -> None:
+def _resume(agent: RL2PPO, state: dict[str, Any]) -> None:
     """Take up trials where :func:`save` left them."""
     env: Any = agent.env
     env.reset()
-    env.load_state_dict(course["env"])
-    state = agent.policy.initial_state(agent.n_envs)
-    if "state" in course:
-        saved = iter(torch.as_tensor(leaf).to(agent.device) for leaf in course["state"].values())
-        state = tree.map_tensors(lambda _: next(saved), state)
-    agent._carry = Carry(course["obs"], course["start"], state)
-    agent._last_obs, agent._last_episode_starts = course["obs"], course["start"]
+    env.load_state_dict(state["env"])
+    memory = agent.policy.initial_state(agent.n_envs)
+    if "memory" in state:
+        saved = iter(torch.as_tensor(leaf).to(agent.device) for leaf in state["memory"].values())
+        memory = tree.map_tensors(lambda _: next(saved), memory)
+    agent._training_state = TrainingState(state["obs"], state["boundary"], memory)
+    agent._last_obs, agent._last_episode_starts = state["obs"], state["boundary"] == Boundary.TRIAL
 
 
 def _with_suffix(path: Any) -> Path:

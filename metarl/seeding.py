@@ -1,7 +1,6 @@
-"""One seed, many independent named streams.
+"""Independent random streams, each with a name, from one seed.
 
-Every random number comes from a stream with a name, so that drawing more of one kind never shifts another, and no
-global generator is ever touched. Seed 0 is a seed like any other.
+Drawing more from one stream never shifts another, and no global generator is used. Seed 0 is a seed like any other.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from metarl.config import choice
 from metarl.types import SPLITS, Split
 
 if TYPE_CHECKING:
@@ -19,28 +19,34 @@ STREAMS = ("tasks", "env", "policy", "minibatch", "init", "evaluation", "data", 
 
 
 def sequence(seed: int, stream: str, *key: int) -> np.random.SeedSequence:
-    """The seed sequence of ``stream``; ``key`` tells apart several of one kind (splits, workers, repetitions)."""
-    if stream not in STREAMS:
-        raise ValueError(f"unknown stream {stream!r}; the streams are {', '.join(STREAMS)}")
+    """The seed sequence of a stream.
+
+    Args:
+        seed: any integer from 0 on.
+        stream: one of :data:`STREAMS`.
+        key: integers that keep several sequences of one stream apart (splits, workers, repetitions).
+
+    Raises:
+        ConfigError: there is no such stream.
+    """
+    choice(stream, STREAMS, "the random stream")
     return np.random.SeedSequence(entropy=seed, spawn_key=(STREAMS.index(stream), *key))
 
 
 def numpy_rng(seed: int, stream: str, *key: int) -> np.random.Generator:
-    """A NumPy generator of its own for ``stream``."""
+    """A new NumPy generator for ``stream``; the arguments are those of :func:`sequence`."""
     return np.random.default_rng(sequence(seed, stream, *key))
 
 
-def torch_rng(seed: int, stream: str, *key: int) -> torch.Generator:
-    """A torch generator of its own for ``stream``, on the CPU."""
+def torch_rng(seed: int, stream: str, *key: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """A new torch generator on ``device`` for ``stream``; the other arguments are those of :func:`sequence`."""
     import torch
 
-    return torch.Generator().manual_seed(
+    return torch.Generator(device).manual_seed(
         int(sequence(seed, stream, *key).generate_state(1, np.uint64)[0] >> np.uint64(1))
     )
 
 
 def split_key(split: Split) -> int:
-    """The key that keeps the task streams of the splits apart."""
-    if split not in SPLITS:
-        raise ValueError(f"unknown split {split!r}; the splits are {', '.join(SPLITS)}")
-    return SPLITS.index(split)
+    """The key that keeps the tasks of the splits apart: 0, 1, 2 for training, validation, test."""
+    return SPLITS.index(choice(split, SPLITS, "the split"))

@@ -8,11 +8,23 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor
 
+from metarl.config import InputError
+
 Tree = TypeVar("Tree")
 
 
 def map_tensors(fn: Callable[..., Tensor], tree: Tree, *others: Tree) -> Tree:
-    """Apply ``fn`` to the tensors that stand at the same place in each tree; the structure is kept."""
+    """Apply ``fn`` to the tensors at the same place in each tree.
+
+    Args:
+        fn: takes one tensor from each tree, and returns one.
+        tree: the first tree, whose structure the result has.
+        others: further trees of the same structure.
+
+    Raises:
+        ValueError: the trees differ in structure.
+        TypeError: there is something else than tensors and tuples in a tree.
+    """
     if isinstance(tree, Tensor):
         return cast(Tree, fn(tree, *others))
     if isinstance(tree, tuple):
@@ -20,37 +32,45 @@ def map_tensors(fn: Callable[..., Tensor], tree: Tree, *others: Tree) -> Tree:
             raise ValueError(f"trees differ: {describe(tree)} against {', '.join(describe(o) for o in others)}")
         parts = [map_tensors(fn, *same) for same in zip(tree, *others, strict=True)]
         return cast(Tree, type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts))
-    raise TypeError(f"a state is made of tensors and NamedTuples of them, not of {type(tree).__name__}")
+    raise _not_a_tree(tree)
 
 
 def leaves(tree: Any) -> Iterator[Tensor]:
-    """The tensors of a tree, in order."""
+    """The tensors of a tree, in order.
+
+    Raises:
+        TypeError: there is something else than tensors and tuples in it.
+    """
     if isinstance(tree, Tensor):
         yield tree
     elif isinstance(tree, tuple):
         for part in tree:
             yield from leaves(part)
     else:
-        raise TypeError(f"a state is made of tensors and NamedTuples of them, not of {type(tree).__name__}")
+        raise _not_a_tree(tree)
+
+
+def _not_a_tree(found: object) -> TypeError:
+    return TypeError(f"a state is made of tensors and NamedTuples of them, not of {type(found).__name__}")
 
 
 def rows_like(mask: Tensor, leaf: Tensor) -> Tensor:
-    """A mask over rows ``[B]`` shaped to broadcast against a leaf ``[B, ...]``."""
+    """``mask`` ``[B]``, or ``[B, ...]`` as far as ``leaf`` goes, with ones appended to its shape to broadcast."""
     return mask.reshape(mask.shape + (1,) * (leaf.dim() - mask.dim()))
 
 
 def where(mask: Tensor, yes: Tree, no: Tree) -> Tree:
-    """Row ``i`` of ``yes`` where ``mask[i]``, else row ``i`` of ``no``."""
+    """Row ``i`` of ``yes`` where ``mask[i]`` is true, else of ``no``; ``mask`` is ``[B]``, leaves ``[B, ...]``."""
     return map_tensors(lambda a, b: torch.where(rows_like(mask, a), a, b), yes, no)
 
 
 def index(tree: Tree, rows: Any) -> Tree:
-    """Some rows of every leaf."""
+    """``leaf[rows]`` for every leaf ``[B, ...]``; ``rows`` is anything that indexes a tensor."""
     return map_tensors(lambda leaf: leaf[rows], tree)
 
 
 def detach(tree: Tree) -> Tree:
-    """The same values without their history."""
+    """The same values, cut off from the graph of gradients."""
     return map_tensors(Tensor.detach, tree)
 
 
@@ -64,9 +84,13 @@ def describe(tree: Any) -> str:
 
 
 def check_like(state: Any, template: Any, owner: str) -> None:
-    """Raise ValueError unless ``state`` has the structure and the shapes of ``template``, batch size included."""
-    if describe(state) != describe(template):
-        raise ValueError(
-            f"this state belongs to another core or batch: {owner} expects {describe(template)}, "
-            f"got {describe(state)}; start from initial_state(batch_size) of this core"
-        )
+    """Check that ``state`` has the structure and the shapes of ``template``, batch size included.
+
+    Raises:
+        InputError: it belongs to something else than ``owner``, or to another batch.
+    """
+    given, expected = describe(state), describe(template)
+    if given != expected:
+        problem = f"this state belongs to another core or batch than {owner}: it is {given}"
+        remedy = "start from initial_state(batch_size)"
+        raise InputError(problem, key="state", given=given, expected=expected, remedy=remedy)

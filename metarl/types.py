@@ -1,4 +1,4 @@
-"""Names that every floor shares: the axis legend, boundaries, and the protocol of an actor.
+"""Names that every floor shares: axes, keys of observations, boundaries, the step of a trial, and protocols.
 
 Axes, everywhere and in this order: ``T`` time, ``B`` batch (environments or few-shot episodes), ``Q`` queries,
 ``N`` memory slots, ``D`` width, ``A`` actions. This module imports no torch, so that environments can use it.
@@ -59,8 +59,69 @@ class NonFiniteError(FloatingPointError):
     """A number is NaN or infinite; the message says where it came from, and when."""
 
 
+def boundaries(trial_starts: Bools, episode_starts: Bools) -> Ints:
+    """What begins at each input ``[n]``, as :class:`Boundary`; a trial goes before an episode."""
+    return np.where(trial_starts, Boundary.TRIAL, np.where(episode_starts, Boundary.EPISODE, Boundary.INSIDE))
+
+
+class StepResult(NamedTuple):
+    """What ``n`` trials side by side answer to one action each."""
+
+    obs: TrialObservation
+    """``[n, ...]``, what the next actions answer to; where a trial ended, the first observation of the next one."""
+    reward: Floats
+    """``[n]``"""
+    episode_ended: Bools
+    """``[n]``: an inner episode ended with this step."""
+    ended: Bools
+    """``[n]``: the trial ended with this step."""
+    truncated: Bools
+    """``[n]``: it was a time limit around the trial that ended it, so that the value of ``final_obs`` counts."""
+    void: Bools
+    """``[n]``: the trial that ended does not count: its environment failed, or it is the dead step, without an action,
+    between two trials of Gymnasium's NEXT_STEP mode."""
+    final_obs: TrialObservation | None
+    """``[n, ...]``, the last observations of the trials that ended, meaningless in other rows; None: no trial ended."""
+
+    @property
+    def boundary(self) -> Ints:
+        """``[n]``, the :class:`Boundary` of ``obs``."""
+        return boundaries(self.ended, self.episode_ended)
+
+
+class TrialVector(Protocol):
+    """``num_envs`` trials side by side: what collecting and playing step."""
+
+    num_envs: int
+
+    @property
+    def trial_steps(self) -> int:
+        """Steps in a trial, the most it can have where trials end by themselves."""
+        ...
+
+    @property
+    def split(self) -> str:
+        """The split that tasks are drawn from."""
+        ...
+
+    @property
+    def knows_episodes(self) -> bool:
+        """Whether :attr:`StepResult.episode_ended` can be told; asked after :meth:`reset`."""
+        ...
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[TrialObservation, dict[str, Any]]:
+        """Begin a trial in every row; returns observations ``[n, ...]`` and Gymnasium's info."""
+        ...
+
+    def advance(self, actions: Array) -> StepResult:
+        """Play one step in every row, with actions ``[n, ...]``."""
+        ...
+
+
 class CoreInput(NamedTuple):
-    """What a memory core reads at one step: the present, and what came of the step before."""
+    """What a memory core reads at one step: the present, and the outcome of the step before."""
 
     now: Tensor
     """The observation o_t (or an image), ``[B, D]`` or ``[T, B, D]``."""
@@ -69,7 +130,7 @@ class CoreInput(NamedTuple):
 
 
 class Read(NamedTuple):
-    """What a memory answers to ``Q`` queries."""
+    """What a memory returns for ``Q`` queries."""
 
     value: Tensor
     """``[B, Q, V]``; all zeros is the empty read."""
@@ -84,6 +145,6 @@ class Actor(Protocol):
         """Prepare to play ``n`` trials side by side; all own randomness comes from ``rng``."""
         ...
 
-    def act(self, obs: TrialObservation, begin: Ints) -> Array:
-        """Choose actions ``[n, ...]`` for observations ``[n, ...]``; ``begin`` ``[n]`` holds :class:`Boundary`s."""
+    def act(self, obs: TrialObservation, boundary: Ints) -> Array:
+        """Choose actions ``[n, ...]`` for observations ``[n, ...]`` and the :class:`Boundary` ``[n]`` of each."""
         ...

@@ -179,7 +179,7 @@ def imports() -> Row:
 def evaluation() -> Row:
     """Seconds that an agent with attention over the trial takes for 10,000 held-out trials of 100 steps, one thread."""
     from metarl.agents.rl2 import RL2PPO
-    from metarl.evaluation.play import play
+    from metarl.evaluation.play import rollout_trials
     from metarl.experiments.presets import load_experiment
     from metarl.experiments.rl.experiment import RL2Experiment
 
@@ -188,7 +188,7 @@ def evaluation() -> Row:
     assert isinstance(experiment, RL2Experiment)
     agent = RL2PPO("MemoryPolicy", experiment.make_env("train", 4), memory=experiment.memory, device="cpu")
     start = time.perf_counter()
-    play(agent.actor(), lambda n: experiment.make_env("validation", n), 10_000, rows=experiment.eval.rows)
+    rollout_trials(agent.actor(), lambda n: experiment.make_env("validation", n), 10_000, rows=experiment.eval.rows)
     return row(
         setting="Bernoulli bandit k=10, n=100, 10,000 paired trials, one thread",
         method="evaluation of one actor",

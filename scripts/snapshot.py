@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from metarl import RL2PPO, TaskDistribution, TrialVectorEnv, Uniform, from_env
 from metarl.envs import distribution
-from metarl.evaluation.play import play
+from metarl.evaluation.play import rollout_trials
 from metarl.evaluation.recall import RecallCell, RecallSettings
 from metarl.experiments.presets import load_experiment, preset_kind, presets
 from metarl.experiments.recall.candidates import candidates
@@ -96,7 +96,7 @@ def agent(family: TaskDistribution, memory: MemoryOptions, **options: Any) -> di
     )
     learner.learn(UPDATES * ROWS * (options.get("n_steps") or family.trial_steps))
     test = replace(family, split="test")
-    played = play(learner.actor(), lambda n: TrialVectorEnv(test, n), TRIALS, seed=2, rows=ROWS)
+    played = rollout_trials(learner.actor(), lambda n: TrialVectorEnv(test, n), TRIALS, seed=2, rows=ROWS)
     return {
         "parameters": parameters(learner.policy),
         "evaluation": digest([played.rewards, played.ends, played.exposure, played.lengths]),

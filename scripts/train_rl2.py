@@ -14,7 +14,7 @@ import numpy as np
 from metarl import RL2PPO, TrialVectorEnv
 from metarl.agents.baselines import Random
 from metarl.config import parse_assignment
-from metarl.evaluation.play import play
+from metarl.evaluation.play import rollout_trials
 from metarl.experiments.rl.experiment import make_family
 from metarl.functional.stats import bootstrap_mean
 from metarl.tasks.family.ranges import parse_vary
@@ -52,7 +52,7 @@ if args.save:
 # 4. Held-out tasks: the weights stay as they are, all learning happens in the memory within each trial.
 test = family.with_split("test")
 actors = agent.actor(), Random(test.action_space)
-played, chance = (play(actor, lambda n: TrialVectorEnv(test, n), args.trials) for actor in actors)
+played, chance = (rollout_trials(actor, lambda n: TrialVectorEnv(test, n), args.trials) for actor in actors)
 result = bootstrap_mean(played.returns)
 print(f"return per trial: {result.mean:.2f} ± {result.half:.2f} (random actions {chance.returns.mean():.2f})")
 means = np.nanmean(played.by_episode(), 0)

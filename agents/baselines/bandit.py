@@ -32,15 +32,15 @@ class IndexStrategy(ABC):
         self._successes = np.zeros((n, self.prior.arms), dtype=np.int32)
         self._pulls = np.zeros_like(self._successes)
 
-    def act(self, obs: TrialObservation, begin: Ints) -> Array:
-        """Choose arms ``[n]``; a row whose ``begin`` is TRIAL starts from empty counts."""
+    def act(self, obs: TrialObservation, boundary: Ints) -> Array:
+        """Choose arms ``[n]``; a row whose ``boundary`` is TRIAL starts from empty counts."""
         action, reward = feedback(obs, *self._pulls.shape)
         pulled = action > 0.5
         self._pulls += pulled
         self._successes += pulled & (reward > 0.5)[:, None]
-        begins = begin == Boundary.TRIAL
-        self._pulls[begins] = 0
-        self._successes[begins] = 0
+        starts = boundary == Boundary.TRIAL
+        self._pulls[starts] = 0
+        self._successes[starts] = 0
         return random_argmax(self._scores(), self._rng)
 
     def _means(self) -> Floats:
@@ -68,9 +68,9 @@ class EpsilonGreedy(Greedy):
         super().__init__(prior)
         self.epsilon = epsilon
 
-    def act(self, obs: TrialObservation, begin: Ints) -> Array:
+    def act(self, obs: TrialObservation, boundary: Ints) -> Array:
         """Choose arms ``[n]``."""
-        greedy = super().act(obs, begin)
+        greedy = super().act(obs, boundary)
         explores = self._rng.random(len(greedy)) < self.epsilon
         return np.where(explores, self._rng.integers(self.prior.arms, size=len(greedy)), greedy)
 

@@ -55,15 +55,15 @@ class _PosteriorGreedy:
         self._slot = np.zeros(n, dtype=np.intp)
         self._log_odds = np.zeros((n, self._slots, self.prior.arms))
 
-    def act(self, obs: TrialObservation, begin: Ints) -> Array:
+    def act(self, obs: TrialObservation, boundary: Ints) -> Array:
         """Choose arms ``[n]``."""
         action, reward = feedback(obs, len(self._rows), self.prior.arms)
         # The feedback belongs to the episode of the input before, so it is filed before the slot may change.
         self._log_odds[self._rows, self._slot] += action * np.where(reward > 0.5, self._success, self._failure)[:, None]
-        self._turn(obs, begin)
+        self._turn(obs, boundary)
         return random_argmax(self._log_odds[self._rows, self._slot], self._rng)
 
-    def _turn(self, obs: TrialObservation, begin: Ints) -> None:
+    def _turn(self, obs: TrialObservation, boundary: Ints) -> None:
         """Choose each row's slot for the input that begins."""
         raise NotImplementedError
 
@@ -74,8 +74,8 @@ class WithinEpisode(_PosteriorGreedy):
     def __init__(self, prior: BarcodePrior) -> None:
         super().__init__(prior, slots=1)
 
-    def _turn(self, obs: TrialObservation, begin: Ints) -> None:
-        self._log_odds[begin != Boundary.INSIDE] = 0
+    def _turn(self, obs: TrialObservation, boundary: Ints) -> None:
+        self._log_odds[boundary != Boundary.INSIDE] = 0
 
 
 class IdealMemory(_PosteriorGreedy):
@@ -90,13 +90,13 @@ class IdealMemory(_PosteriorGreedy):
         self._known = np.zeros(n, dtype=np.intp)
         self._contexts: Floats | None = None  # [n, slots, bits], once the number of bits has been seen
 
-    def _turn(self, obs: TrialObservation, begin: Ints) -> None:
+    def _turn(self, obs: TrialObservation, boundary: Ints) -> None:
         if "obs" not in obs:
             raise ValueError("the observation lacks 'obs', the context: switch this part of the trial on")
-        trial = begin == Boundary.TRIAL
+        trial = boundary == Boundary.TRIAL
         self._log_odds[trial] = 0
         self._known[trial] = 0
-        rows = np.flatnonzero(begin != Boundary.INSIDE)
+        rows = np.flatnonzero(boundary != Boundary.INSIDE)
         context = obs["obs"][rows]
         if self._contexts is None:
             self._contexts = np.zeros((len(self._rows), self._slots, context.shape[1]), dtype=np.float32)

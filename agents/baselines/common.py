@@ -81,7 +81,7 @@ class Random:
         """Prepare to play ``n`` trials."""
         self._n, self._rng = n, rng
 
-    def act(self, obs: TrialObservation, begin: Ints) -> Array:
+    def act(self, obs: TrialObservation, boundary: Ints) -> Array:
         """Choose actions ``[n, ...]``."""
         match self._space:
             case spaces.Box(low=low, high=high) as box:

@@ -31,14 +31,14 @@ class GaussianStrategy(ABC):
         self._pulls = np.zeros((n, self.prior.arms))
         self._total = np.zeros_like(self._pulls)
 
-    def act(self, obs: TrialObservation, begin: Ints) -> Array:
-        """Choose arms ``[n]``; a row whose ``begin`` is TRIAL starts from the prior."""
+    def act(self, obs: TrialObservation, boundary: Ints) -> Array:
+        """Choose arms ``[n]``; a row whose ``boundary`` is TRIAL starts from the prior."""
         action, reward = feedback(obs, *self._pulls.shape)
         self._pulls += action
         self._total += action * reward[:, None]
-        begins = begin == Boundary.TRIAL
-        self._pulls[begins] = 0
-        self._total[begins] = 0
+        starts = boundary == Boundary.TRIAL
+        self._pulls[starts] = 0
+        self._total[starts] = 0
         return random_argmax(self._scores(*normal_posterior(self._total, self._pulls, self.prior.noise)), self._rng)
 
     @abstractmethod

@@ -69,20 +69,20 @@ class Planner(ABC):
         self._state: Ints = np.zeros(n, np.intp)
         self._step = np.full(n, horizon)
 
-    def act(self, obs: TrialObservation, begin: Ints) -> Array:
-        """Choose actions ``[n]``; a row whose ``begin`` is TRIAL starts from the prior.
+    def act(self, obs: TrialObservation, boundary: Ints) -> Array:
+        """Choose actions ``[n]``; a row whose ``boundary`` is TRIAL starts from the prior.
 
         Raises:
             ValueError: the observation is not that of the prior's family, or an episode exceeds its horizon.
         """
         state = self._observed(obs)
-        if (self._step[begin == Boundary.INSIDE] >= self.prior.horizon).any():
+        if (self._step[boundary == Boundary.INSIDE] >= self.prior.horizon).any():
             raise ValueError(
                 f"an episode goes on after {self.prior.horizon} steps, the horizon that the prior gives: give the "
-                "actor the prior of the family that it plays, and switch 'prev_done' on, which tells of its ends"
+                "actor the prior of the family that it plays"
             )
-        self._learn(obs, state, begin)
-        fresh = np.flatnonzero(begin != Boundary.INSIDE)
+        self._learn(obs, state, boundary)
+        fresh = np.flatnonzero(boundary != Boundary.INSIDE)
         if len(fresh):
             self._values[fresh] = action_values(*self._model(fresh), self.prior.horizon)
             self._step[fresh] = 0
@@ -103,16 +103,16 @@ class Planner(ABC):
             raise ValueError(f"expected one-hot states 'obs' of shape {shape}, got {got}: call reset(n, rng) before")
         return obs["obs"].argmax(axis=1)
 
-    def _learn(self, obs: TrialObservation, state: Ints, begin: Ints) -> None:
+    def _learn(self, obs: TrialObservation, state: Ints, boundary: Ints) -> None:
         """Add what the last step showed."""
         one_hot, reward = feedback(obs, len(self._rows), self.prior.actions)
         action = one_hot.argmax(axis=1)
         for count in (self._moves, self._visits, self._total):
-            count[begin == Boundary.TRIAL] = 0
-        paid = np.flatnonzero(begin != Boundary.TRIAL)
+            count[boundary == Boundary.TRIAL] = 0
+        paid = np.flatnonzero(boundary != Boundary.TRIAL)
         self._visits[paid, self._state[paid], action[paid]] += 1
         self._total[paid, self._state[paid], action[paid]] += reward[paid]
-        moved = np.flatnonzero(begin == Boundary.INSIDE)
+        moved = np.flatnonzero(boundary == Boundary.INSIDE)
         self._moves[moved, self._state[moved], action[moved], state[moved]] += 1
 
     def _rewards(self, rows: Ints) -> tuple[Floats, Floats]:

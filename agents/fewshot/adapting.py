@@ -1,18 +1,18 @@
-"""What few-shot learners of gradient descent have in common: options, the net, and checks of what they are given."""
+"""The common part of few-shot learners that adapt by gradient descent: options, the net, and checks of inputs."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from annotated_types import Ge, Gt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from metarl.agents.fewshot.examples import examples, of_as_many_episodes
+from metarl.agents.fewshot.examples import class_labels, examples, same_episodes
 from metarl.agents.fewshot.learner import FewShotLearner
 from metarl.config import ConfigError
 from metarl.data.episodes import Episodes
@@ -24,24 +24,24 @@ Algorithm = Literal["maml", "fomaml", "anil", "reptile"]
 
 @dataclass(frozen=True)
 class GradientOptions:
-    """How a learner of gradient descent adapts, and how it learns to."""
+    """How a learner adapts by gradient descent, and how it is trained."""
 
     algorithm: Algorithm = "maml"
-    """Gradients through the whole adaptation (``maml``), through its end alone (``fomaml``, the first-order MAML of
-    Finn et al. 2017, section 5.2), through that of the head (``anil``), or the way that was gone (``reptile``)."""
+    """The gradient of training goes through the whole adaptation (``maml``), only through its end (``fomaml``, the
+    first-order MAML of Finn et al. 2017, section 5.2), through the adaptation of the head alone (``anil``), or is the
+    change of the parameters (``reptile``)."""
     steps: Annotated[int, Ge(1)] = 1
     """Steps of an adaptation in training."""
     eval_steps: Annotated[int, Ge(0)] = 3
-    """Steps of an adaptation when queries are answered."""
+    """Steps of an adaptation in prediction."""
     inner_lr: Annotated[float, Gt(0)] = 0.4
-    """Size of these steps; where it is learned, the one that learning begins with."""
+    """Step size of an adaptation; its initial value with ``learned_lr``."""
     learned_lr: bool = False
-    """Whether every number adapted has a step size of its own, learned with it (Meta-SGD, Li et al. 2017)."""
+    """Whether every adapted number has a step size of its own, which is learned (Meta-SGD, Li et al. 2017)."""
     head: Literal["each", "one", "prototypes"] = "each"
-    """Whether every class has weights of its own in the head that adaptation begins with; or all begin with the same
-    (Ye & Chao 2022, section 5); or with those by which the nearest mean of the support's features is told (Proto-MAML,
-    Triantafillou et al. 2020, section 3). With the last two nothing hangs on which label a class has, and any number of
-    classes will do."""
+    """The head before adaptation: weights for each class; the same weights for all classes (Ye & Chao 2022, section
+    5); or the weights of a classifier by the nearest mean of the support's features (Proto-MAML, Triantafillou et al.
+    2020, section 3). The last two depend on neither the labels nor the number of classes."""
     batch: Annotated[int, Ge(1)] | None = None
     """Examples of one step of ``reptile`` in training, taken in turn from those of an episode; None: all of them."""
     width: Annotated[int, Ge(1)] = 64
@@ -65,16 +65,16 @@ class GradientOptions:
 class GradientLearner(FewShotLearner):
     """Adapts a convolutional net to the support of an episode by a few steps of gradient descent.
 
-    All episodes of a batch are adapted to side by side, by the one inner loop of
-    :func:`metarl.functional.inner_loop.adapt`, and nothing of one is left for the next.
+    All episodes of a batch are adapted to in parallel by :func:`metarl.functional.inner_loop.adapt`; nothing of one
+    episode is kept for the next.
 
     Args:
         observation: shape of one example, an image ``[H, W]``, ``[H, W, C]`` or ``[C, H, W]`` of bytes or of numbers
             from 0 to 1.
-        ways: classes of every episode; of no matter but with ``head = "each"``, as others take as many as there are.
+        ways: classes of every episode; only used with ``head = "each"``, as the other heads take any number.
         options: how it adapts.
-        transductive: batch norm takes its statistics for queries from all queries of the episode, as MAML's did; else
-            from the support.
+        transductive: batch norm of queries takes its statistics from all queries of the episode, as in MAML; else from
+            the support.
 
     Raises:
         ValueError: another shape, or fewer than two classes.
@@ -85,7 +85,7 @@ class GradientLearner(FewShotLearner):
     ) -> None:
         super().__init__()
         if ways < 2:
-            raise ValueError(f"ways is {ways}, expected 2 or more classes to tell apart")
+            raise ValueError(f"ways is {ways}, expected 2 or more classes")
         self.observation, self.ways, self.options, self.transductive = tuple(observation), ways, options, transductive
         outputs = {"each": ways, "one": 1, "prototypes": 0}[options.head]
         self.net = AdaptableNet(self.observation, outputs, width=options.width, precision=options.precision)
@@ -96,12 +96,12 @@ class GradientLearner(FewShotLearner):
 
     @property
     def first_order(self) -> bool:
-        """Whether the meta-gradient leaves out how the gradients of the inner loop depend on the parameters."""
+        """Whether the meta-gradient leaves out the second derivatives of the inner loop."""
         return self.options.algorithm in ("fomaml", "reptile")
 
     @abstractmethod
     def adapted(self, support_x: Tensor | Array, support_y: Tensor | Array) -> dict[str, Tensor]:
-        """What ``eval_steps`` make of the parameters that are adapted: ``[B, ...]`` by name.
+        """The adapted parameters after ``eval_steps``, ``[B, ...]`` by name.
 
         Args:
             support_x: examples ``[B, S, *observation]``.
@@ -120,7 +120,9 @@ class GradientLearner(FewShotLearner):
         """The logits of queries after adaptation."""
 
     def forward(self, support_x: Tensor | Array, support_y: Tensor | Array, query_x: Tensor | Array) -> Tensor:
-        """The logits ``[B, Q, ways]`` of the queries, after ``eval_steps``; see :meth:`adapted`.
+        """The logits ``[B, Q, ways]`` of the queries, after ``eval_steps`` on the support.
+
+        For the arguments see :meth:`metarl.agents.fewshot.learner.FewShotLearner.forward`.
 
         Raises:
             ValueError: shapes that don't fit, or labels that are not those of all classes.
@@ -128,15 +130,15 @@ class GradientLearner(FewShotLearner):
         return self._answers(*self._checked(support_x, support_y, query_x), self.options.eval_steps)
 
     def loss(self, episodes: Episodes) -> Tensor:
-        """Cross-entropy of the queries' labels after ``steps`` of adaptation, in nats."""
+        """Cross-entropy of the queries' labels after ``steps`` of adaptation, a scalar in nats."""
         support, labels, queries = self._checked(episodes.support_x, episodes.support_y, episodes.query_x)
         answers = self._labels(episodes.query_y, queries, "query_y", self._ways(labels))
         return cross_entropy(self._answers(support, labels, queries, self.options.steps), answers).mean()
 
     def _side_by_side(self, labels: Tensor, features: Callable[[], Tensor]) -> dict[str, Tensor]:
-        """What adaptation begins with, a set for each of the episodes with these labels; nothing learned is copied.
+        """The parameters before adaptation, expanded (not copied) to ``[B, ...]`` for the episodes of these labels.
 
-        ``features``: gives those of the support, which only prototypes need.
+        ``features`` computes those of the support; it is only called for prototypes.
         """
         tasks, ways = len(labels), self._ways(labels)
         params = {
@@ -155,17 +157,17 @@ class GradientLearner(FewShotLearner):
         self, support_x: Tensor | Array, support_y: Tensor | Array, query_x: Tensor | Array
     ) -> tuple[Tensor, Tensor, Tensor]:
         support, labels = self._checked_support(support_x, support_y)
-        return support, labels, of_as_many_episodes(self._examples(query_x, "query_x"), support)
+        return support, labels, same_episodes(self._examples(query_x, "query_x"), support)
 
     def _checked_support(self, support_x: Tensor | Array, support_y: Tensor | Array) -> tuple[Tensor, Tensor]:
         support = self._examples(support_x, "support_x")
         labels = self._labels(support_y, support, "support_y", self.ways if self.options.head == "each" else None)
-        there = F.one_hot(labels, self._ways(labels)).any(1)
-        if not there.all():
-            episode, missing = (~there).nonzero()[0].tolist()
+        present = F.one_hot(labels, self._ways(labels)).any(1)
+        if not present.all():
+            episode, missing = (~present).nonzero()[0].tolist()
             raise ValueError(
                 f"the support of episode {episode} has no example of class {missing}, but there are "
-                f"{there.shape[1]} classes; give an example of each, or make the learner with as many ways as there are"
+                f"{present.shape[1]} classes; give an example of each, or make the learner with fewer ways"
             )
         return support, labels
 
@@ -174,21 +176,30 @@ class GradientLearner(FewShotLearner):
         return x.to(self.net.weight) / 255 if x.dtype == torch.uint8 else x.to(self.net.weight)
 
     def _labels(self, y: Tensor | Array, x: Tensor, name: str, ways: int | None) -> Tensor:
-        y, shape = torch.as_tensor(y, device=x.device), x.shape[:2]
-        if y.shape != shape or y.is_floating_point():
-            raise ValueError(f"{name} is {y.dtype} of shape {list(y.shape)}, expected whole numbers {list(shape)}")
-        if y.min() < 0 or (ways is not None and y.max() >= ways):
-            raise ValueError(
-                f"{name} has labels from {int(y.min())} to {int(y.max())}; expected 0 "
-                + ("or more" if ways is None else f"to {ways - 1}, as this learner tells {ways} classes apart")
-            )
-        return y.long()
+        return class_labels(y, x.shape[:2], name, ways, x.device)
+
+    def _described(self) -> dict[str, Any]:
+        return {
+            "observation": self.observation,
+            "ways": self.ways,
+            "algorithm": self.options.algorithm,
+            "head": self.options.head,
+            "steps": (self.options.steps, self.options.eval_steps),
+        }
 
 
 def prototypes(features: Tensor, labels: Tensor, ways: int) -> dict[str, Tensor]:
-    """The head whose outputs are -|f - c_k|^2 / sqrt(D) and a term alike for all classes, ``c_k`` being their means.
+    """The head of a classifier by the nearest mean (Triantafillou et al. 2020, section 3).
 
-    Features ``[T, S, D]`` and labels ``[T, S]`` to a weight ``[T, D, ways]`` and a bias ``[T, ways]``.
+    Its outputs are -|f - c_k|^2 / sqrt(D) plus a term equal for all classes k, with c_k the mean of their features.
+
+    Args:
+        features: ``[T, S, D]``
+        labels: ``[T, S]``
+        ways: number of classes.
+
+    Returns:
+        ``weight`` ``[T, D, ways]`` and ``bias`` ``[T, ways]``.
     """
     of_class = F.one_hot(labels, ways).to(features)
     means = features.mT @ (of_class / of_class.sum(1, keepdim=True))
@@ -197,5 +208,5 @@ def prototypes(features: Tensor, labels: Tensor, ways: int) -> dict[str, Tensor]
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """-log p of the label of each example: ``[B, n, ways]`` and ``[B, n]`` to ``[B, n]``, in nats."""
+    """-log p of the label of each example in nats, ``[B, n]``, from logits ``[B, n, ways]`` and labels ``[B, n]``."""
     return F.cross_entropy(logits.mT, labels, reduction="none")

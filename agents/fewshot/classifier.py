@@ -10,11 +10,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from metarl.agents.fewshot.context import Context, make_context
-from metarl.agents.fewshot.examples import ExampleLearner
+from metarl.agents.fewshot.examples import ExampleLearner, examples, same_episodes
 from metarl.agents.fewshot.readers import Reader, SetReader, VotingReader
 from metarl.config import ConfigError, build, choice
 from metarl.data.episodes import Episodes
-from metarl.memory.memory import Memory
 from metarl.memory.options import MemoryOptions
 from metarl.nets.images import EncoderOptions
 from metarl.types import Array
@@ -23,31 +22,31 @@ Readout = Literal["linear", "votes", "mean_votes"]
 
 
 class FewShotClassifier(ExampleLearner):
-    """Tells which of a few classes a query belongs to, from a few labelled examples of each.
+    """Classifies queries by what it reads from a memory to which the labelled support was written.
 
-    Everything it knows of an episode has gone through the memory, which is any that an agent can have: the support's
-    labels are written under the embeddings of its examples, and the queries read side by side. Examples may be tensors
-    or arrays, float32 or bytes. Streams are for :class:`metarl.agents.fewshot.streams.StreamClassifier`.
+    The memory is any that an agent can have: the support's labels are written under the embeddings of its examples,
+    and all queries are read side by side. For streams of examples see
+    :class:`metarl.agents.fewshot.streams.StreamClassifier`.
 
     Args:
         observation: shape of one example: a vector ``[D]``, or an image ``[H, W]``, ``[H, W, C]`` or ``[C, H, W]`` of
             bytes or of numbers from 0 to 1.
         ways: most classes in an episode.
-        memory: which memory; of its options those of store, access and key are used.
-        readout: how logits come about: ``linear`` by learned maps of keys, values and what is read; ``votes`` by the
-            weights that the slots have, whose keys are embeddings and whose values are labels; ``mean_votes`` the same
-            with one slot for each class, under the mean of its embeddings.
-        context: what embeddings take in first: the whole support (``full``), or what learned slots return for them
-            (``slots``).
+        memory: which memory; the options of the controller are not used.
+        readout: where logits come from: ``linear`` by learned maps of keys, values and reads; ``votes`` by the weights
+            of slots whose keys are embeddings and whose values are labels (Vinyals et al. 2016, eq. 1); ``mean_votes``
+            with one slot for each class, under the mean of its embeddings (Snell et al. 2017, eq. 1-2).
+        context: what embeddings see before they are written or read: the whole support (``full``, Vinyals et al. 2016,
+            section 2.1.2), or what learned slots return for them (``slots``, Miller et al. 2016).
         encoder: the net that embeds examples.
-        longest: examples of the longest support; what a memory with room for all of them holds.
+        longest: most examples in a support; what a memory that stores all of them has room for.
         transductive: the encoder's norm takes its statistics from the queries as well.
-        turns: learn more of an episode: after its support has been the support, so many of its queries take their turn,
-            and so on, the others being queries; examples are embedded but once.
+        rotate_support: the loss uses each example of an episode as support once: first the support, then the first
+            queries, and so on, with the others as queries. Examples are embedded only once.
 
     Raises:
-        ValueError: a shape that is neither, fewer than two classes, or (:class:`metarl.config.ConfigError`) options
-            that don't fit.
+        ValueError: another shape, fewer than two classes, or (:class:`metarl.config.ConfigError`) options that don't
+            fit.
     """
 
     def __init__(
@@ -61,46 +60,39 @@ class FewShotClassifier(ExampleLearner):
         encoder: EncoderOptions | Mapping[str, Any] | None = None,
         longest: int = 128,
         transductive: bool = False,
-        turns: bool = False,
+        rotate_support: bool = False,
     ) -> None:
         super().__init__(observation, ways, encoder, longest)
         choice(readout, get_args(Readout), "readout")
         choice(context, get_args(Context), "context")
-        self.transductive, self.turns = transductive, turns
-        options = memory if isinstance(memory, MemoryOptions) else build(MemoryOptions, memory, "memory")
+        self.transductive, self.rotate_support = transductive, rotate_support
+        self.memory = memory if isinstance(memory, MemoryOptions) else build(MemoryOptions, memory, "memory")
+        self.readout = readout
         if transductive and self.encoder_options.norm != "batch":
             raise ConfigError(
                 f"transductive = true with encoder.norm = {self.encoder_options.norm!r}: no query would see another; "
                 "set encoder.norm = 'batch', or leave it out"
             )
-        if turns and self.encoder_options.norm == "batch":
+        if rotate_support and self.encoder_options.norm == "batch":
             raise ConfigError(
-                "turns = true with encoder.norm = 'batch': embeddings would depend on which examples are the support; "
+                "rotate_support = true with encoder.norm = 'batch': embeddings would depend on which examples are the "
+                "support; "
                 "use 'running' or 'group', or leave it out"
             )
         self.context = make_context(context, self.encoder.size, longest)
         width = self.context.size
         self.reader: Reader
         if readout == "linear":
-            self.reader = SetReader(options, width, ways, longest)
+            self.reader = SetReader(self.memory, width, ways, longest)
         else:
-            self.reader = VotingReader(options, width, ways, longest, averaged=readout == "mean_votes")
-
-    @property
-    def memory(self) -> Memory:
-        """The memory inside."""
-        return self.reader.memory
+            self.reader = VotingReader(self.memory, width, ways, longest, averaged=readout == "mean_votes")
 
     def forward(self, support_x: Tensor | Array, support_y: Tensor | Array, query_x: Tensor | Array) -> Tensor:
-        """The logits ``[B, Q, ways]`` of the queries.
-
-        Args:
-            support_x: examples ``[B, S, *observation]``.
-            support_y: their labels ``[B, S]`` from 0 to ``ways - 1``.
-            query_x: ``[B, Q, *observation]``
+        """See :meth:`metarl.agents.fewshot.learner.FewShotLearner.forward`.
 
         Raises:
-            ValueError: shapes that don't fit, a support longer than ``longest``, labels that are no such numbers.
+            ValueError: shapes that don't fit, a support longer than ``longest``, other labels, images of neither bytes
+                nor numbers from 0 to 1.
         """
         return self._read(*self._encoded(support_x, support_y, query_x))
 
@@ -126,7 +118,9 @@ class FewShotClassifier(ExampleLearner):
             return None
         weights = self.recall(support_x, support_y, query_x)[1]
         classes = torch.as_tensor(support_y, device=weights.device).long()
-        if self.reader.averaged and classes.shape[1] == weights.shape[2]:  # an example is the mean of its class
+        if (
+            self.reader.averaged and classes.shape[1] == weights.shape[2]
+        ):  # one example a class: it is the mean of its class
             return weights.gather(2, classes[:, None].expand_as(weights))
         return weights
 
@@ -135,30 +129,31 @@ class FewShotClassifier(ExampleLearner):
         """See :meth:`metarl.agents.fewshot.learner.FewShotLearner.embed`; None with the norm of episodes."""
         if self.encoder_options.norm == "batch":
             return None
-        return self.encoder(self._examples(torch.as_tensor(x)[None], "x"))[0].float()
+        return self._embed(self._examples(torch.as_tensor(x, device=self.device)[None], "x"))[0]
 
     def classify(self, support: Tensor | Array, support_y: Tensor | Array, queries: Tensor | Array) -> Tensor:
         """See :meth:`metarl.agents.fewshot.learner.FewShotLearner.classify`."""
-        support, queries = torch.as_tensor(support), torch.as_tensor(queries)
+        shape = (self.encoder.size,)
+        support = examples(support, "support", shape, self.device)
+        queries = same_episodes(examples(queries, "queries", shape, self.device), support)
         self._short_enough(support, "support")
-        classes = self._whole(support_y, tuple(support.shape[:2]), "support_y", self.ways)
-        return self._read(support, classes, queries)
+        return self._read(support, self._classes(support_y, support.shape[:2], "support_y"), queries)
 
     def loss(self, episodes: Episodes) -> Tensor:
-        """Cross-entropy of the queries' labels, in nats; what :func:`metarl.training.supervised.fit` minimises.
+        """Cross-entropy of the queries' labels, a scalar in nats.
 
         Raises:
-            ValueError: as :meth:`forward`, or with ``turns`` classes with more examples than others.
+            ValueError: as :meth:`forward`, or with ``rotate_support`` unequal numbers of examples of the classes.
         """
         support, classes, queries = self._encoded(episodes.support_x, episodes.support_y, episodes.query_x)
-        target = self._whole(episodes.query_y, tuple(queries.shape[:2]), "query_y", self.ways)
-        if not self.turns:
+        target = self._classes(episodes.query_y, queries.shape[:2], "query_y")
+        if not self.rotate_support:
             return F.cross_entropy(self._read(support, classes, queries).flatten(0, 1), target.flatten())
         x, y = torch.cat([support, queries], 1), torch.cat([classes, target], 1)
         ways, batch = len(classes[0].unique()), torch.arange(len(x), device=x.device)[:, None]
-        order = y.argsort(dim=1, stable=True)  # the support stands first in its class
+        order = y.argsort(dim=1, stable=True)  # within its class, the support comes first
         if x.shape[1] % ways or not (y[batch, order].unflatten(1, (ways, -1)).diff(dim=2) == 0).all():
-            raise ValueError("turns need as many examples of each class of an episode; leave turns out")
+            raise ValueError("rotate_support needs as many examples of each class of an episode; leave it out")
         x, y = (part[batch, order].unflatten(1, (ways, -1)) for part in (x, y))
         each, shots = x.shape[2], support.shape[1] // ways
         losses = []
@@ -170,14 +165,14 @@ class FewShotClassifier(ExampleLearner):
 
     @torch.no_grad()
     def accuracy(self, episodes: Episodes) -> float:
-        """The share of queries that are classified rightly."""
-        return float(self.right(episodes).double().mean())
+        """The share of queries that are classified correctly."""
+        return float(self.correct(episodes).double().mean())
 
     @torch.no_grad()
     def consolidate(self, episodes: Episodes) -> None:
-        """Keep the supports of a batch for life, if the memory is one that does; to be called after learning from it.
+        """Store the supports of a batch for all later episodes, if the memory can; call it after learning from them.
 
-        Every later episode begins with what was kept, so a label should mean the same class in all of them.
+        A label should then mean the same class in all episodes.
         """
         support, labels, _ = self._embedded(episodes.support_x, episodes.support_y, episodes.query_x)
         self.reader.consolidate(support, labels)
@@ -185,7 +180,7 @@ class FewShotClassifier(ExampleLearner):
     def _embedded(
         self, support_x: Tensor | Array, support_y: Tensor | Array, query_x: Tensor | Array
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """What the reader is given: the support ``[B, S, E]``, its labels one-hot ``[B, S, ways]``, and the queries."""
+        """The arguments of the reader: the support ``[B, S, E]``, its one-hot labels ``[B, S, ways]``, the queries."""
         support, classes, queries = self._encoded(support_x, support_y, query_x)
         support, queries = self.context(support, queries)
         return support, F.one_hot(classes, self.ways).to(support), queries
@@ -201,10 +196,20 @@ class FewShotClassifier(ExampleLearner):
         """Embeddings of the support ``[B, S, E]``, its classes ``[B, S]``, and embeddings of the queries."""
         support = self._shown(support_x, "support_x")
         queries = self._queries(query_x, support)
-        classes = self._whole(support_y, tuple(support.shape[:2]), "support_y", self.ways)
+        classes = self._classes(support_y, support.shape[:2], "support_y")
         count = support.shape[1]
         if support.dtype != queries.dtype:
             support, queries = (x.float() / 255 if x.dtype == torch.uint8 else x for x in (support, queries))
-        x = self.encoder(torch.cat([support, queries], 1), None if self.transductive else count).float()
+        x = self._embed(torch.cat([support, queries], 1), None if self.transductive else count)
         support, queries = x.tensor_split([count], 1)
         return support, classes, queries
+
+    def _described(self) -> dict[str, Any]:
+        return {
+            "observation": self.observation,
+            "ways": self.ways,
+            "store": self.memory.store,
+            "access": self.memory.access,
+            "readout": self.readout,
+            "encoder": self.encoder_options.net if len(self.observation) > 1 else "vectors",
+        }

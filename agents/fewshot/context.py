@@ -1,4 +1,4 @@
-"""What an embedding may take in before it is written or asked for: the whole support, or what training has learned."""
+"""Context of embeddings: the whole support, or learned slots."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from metarl.memory.options import MemoryOptions
-from metarl.memory.precision import cast_like
+from metarl.memory.precision import cast_like, in_own_precision
 from metarl.memory.registry import build_memory
 
 Context = Literal["none", "full", "slots"]
 STEPS = 5
-"""Reads that a query makes of the support."""
+"""Reads of the support by each query."""
 SLOTS = 32
 """Learned slots."""
 
@@ -33,9 +33,13 @@ class NoContext(nn.Module):
 class FullContext(nn.Module):
     """Full context embeddings (Vinyals et al. 2016, section 2.1.2 and appendix A).
 
-    Each example of the support is embedded in the light of all others, by a bidirectional LSTM with a shortcut (eq. 6).
-    A query then reads the support a few times by attention, each time asking with the output of an LSTM that was fed
-    what was read before (eq. 2-5); the reads are those of a memory that holds the support.
+    A bidirectional LSTM with a shortcut embeds each example of the support with a view of the others (eq. 6). A query
+    then reads the support by attention :data:`STEPS` times; the output of an LSTM that gets the previous read is the
+    next query (eq. 2-5). The support is kept in a memory.
+
+    Args:
+        size: width of the embeddings.
+        longest: examples of the longest support.
     """
 
     def __init__(self, size: int, longest: int) -> None:
@@ -46,6 +50,7 @@ class FullContext(nn.Module):
         options = MemoryOptions(access_options={"empty_slot": False})
         self.memory = build_memory(options, size, size, longest, project=False)
 
+    @in_own_precision
     def forward(self, support: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
         """``[B, S, E]`` and ``[B, Q, E]`` to the same; no query sees another."""
         ahead, back = self.both_ways(support)[0].chunk(2, -1)
@@ -61,9 +66,12 @@ class FullContext(nn.Module):
 
 
 class SlotContext(nn.Module):
-    """Features beside what learned slots return for them: the classic layer of a key-value memory (Miller et al. 2016).
+    """Features concatenated with what learned slots return for them: a key-value memory (Miller et al. 2016).
 
-    The slots are the same in every episode; training writes them, by gradient.
+    The slots are parameters, the same in every episode.
+
+    Args:
+        size: width of the embeddings.
     """
 
     def __init__(self, size: int) -> None:
@@ -86,7 +94,13 @@ class SlotContext(nn.Module):
 
 
 def make_context(kind: Context, size: int, longest: int) -> NoContext | FullContext | SlotContext:
-    """The named one for embeddings of ``size`` numbers and supports of up to ``longest`` examples."""
+    """The module of a kind of context.
+
+    Args:
+        kind: which.
+        size: width of the embeddings.
+        longest: examples of the longest support.
+    """
     if kind == "full":
         return FullContext(size, longest)
     return SlotContext(size) if kind == "slots" else NoContext(size)

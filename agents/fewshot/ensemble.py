@@ -1,4 +1,4 @@
-"""Several learners as one: each is trained by itself on the same episodes, and their answers are averaged."""
+"""Several learners as one: each is trained by itself on the same episodes, and their predictions are averaged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from metarl.types import Array
 
 
 class Ensemble(FewShotLearner):
-    """Learners that differ by what they began with; log probabilities are averaged (Dvornik et al. 2019, section 3.2).
+    """Learners with different initial weights whose log probabilities are averaged (Dvornik et al. 2019, section 3.2).
 
     Args:
         members: two or more learners of episodes.
@@ -29,7 +29,7 @@ class Ensemble(FewShotLearner):
                 f"an ensemble of {[type(member).__name__ for member in members]}, expected two or more learners of "
                 "episodes"
             )
-        self.members: Sequence[FewShotLearner] = nn.ModuleList(members)  # type: ignore[assignment]  # knows no type of its items
+        self.members: Sequence[FewShotLearner] = nn.ModuleList(members)  # type: ignore[assignment]  # its items are typed as modules
         self.transductive = any(member.transductive for member in members)
 
     def forward(self, support_x: Tensor | Array, support_y: Tensor | Array, query_x: Tensor | Array) -> Tensor:
@@ -37,7 +37,7 @@ class Ensemble(FewShotLearner):
         return _mean([member(support_x, support_y, query_x) for member in self.members])
 
     def loss(self, episodes: Any) -> Tensor:
-        """The mean of the members' losses, so that no member learns from another."""
+        """The mean of the members' losses, a scalar; no member learns from another."""
         return torch.stack([member.loss(episodes) for member in self.members]).mean()
 
     def embed(self, x: Tensor | Array) -> Tensor | None:
@@ -49,13 +49,16 @@ class Ensemble(FewShotLearner):
     def classify(self, support: Tensor | Array, support_y: Tensor | Array, queries: Tensor | Array) -> Tensor:
         """See :meth:`FewShotLearner.classify`."""
         own = zip(self.members, torch.as_tensor(support).unbind(2), torch.as_tensor(queries).unbind(2), strict=True)
-        return _mean([member.classify(shown, support_y, asked) for member, shown, asked in own])
+        return _mean([member.classify(known, support_y, new) for member, known, new in own])
 
     def weights(self, support_x: Tensor | Array, support_y: Tensor | Array, query_x: Tensor | Array) -> Tensor | None:
         """See :meth:`FewShotLearner.weights`; the mean over the members."""
         each = [member.weights(support_x, support_y, query_x) for member in self.members]
-        told = [weights for weights in each if weights is not None]
-        return torch.stack(told).mean(0) if len(told) == len(each) else None
+        known = [weights for weights in each if weights is not None]
+        return torch.stack(known).mean(0) if len(known) == len(each) else None
+
+    def _described(self) -> dict[str, Any]:
+        return {"members": len(self.members), "each": self.members[0]}
 
 
 def _mean(logits: list[Tensor]) -> Tensor:

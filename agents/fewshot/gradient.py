@@ -1,4 +1,4 @@
-"""MAML, first-order MAML, ANIL and Reptile: few-shot learners that learn how to adapt by gradient descent."""
+"""MAML, first-order MAML, ANIL and Reptile: few-shot learners that adapt by gradient descent."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from metarl.types import Array
 class MAML(GradientLearner):
     """Model-agnostic meta-learning (Finn et al. 2017, algorithm 2): all parameters are adapted.
 
-    The meta-gradient goes through the steps of the adaptation, or with ``fomaml`` takes their gradients as constants.
+    The meta-gradient goes through the steps of the adaptation; ``fomaml`` takes their gradients as constants.
     """
 
     def adapted(self, support_x: Tensor | Array, support_y: Tensor | Array) -> dict[str, Tensor]:
@@ -32,7 +32,7 @@ class MAML(GradientLearner):
     def _descended(
         self, support: Tensor, labels: Tensor, steps: int, params: dict[str, Tensor] | None = None
     ) -> dict[str, Tensor]:
-        """Where so many steps lead from ``params``, or else from what is learned."""
+        """The parameters after ``steps`` from ``params``, by default from the learned ones."""
         if params is None:
             params = self._side_by_side(labels, lambda: self.net.features(self.net.params(), support))
             if self.options.head == "one" and steps > 0:
@@ -41,9 +41,9 @@ class MAML(GradientLearner):
         return self._adapt(self.net, params, support, labels, steps, self._lr())
 
     def _first(self, support: Tensor, labels: Tensor, params: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The first step of one head, which adapts nothing else: the errors of all classes add up to 0.
+        """The first step of a head that is the same for all classes, which changes nothing but the head.
 
-        So the features need no gradients of their own, nor those that gradients of these would have.
+        The errors of all classes add up to 0, so that the features have no gradient.
         """
         lr = {name: size for name, size in self.step_sizes.items() if name in HEAD} or self.options.inner_lr
         return self._adapt(head, params, self.net.features(self.net.params(), support), labels, 1, lr)
@@ -69,9 +69,9 @@ class MAML(GradientLearner):
 
 
 class ANIL(GradientLearner):
-    """Almost no inner loop (Raghu et al. 2020, section 4): the head alone is adapted, to features that all tasks share.
+    """Almost no inner loop (Raghu et al. 2020, section 4): only the head is adapted, to features shared by all tasks.
 
-    The meta-gradient goes through the steps.
+    The meta-gradient goes through the steps of the adaptation.
     """
 
     def adapted(self, support_x: Tensor | Array, support_y: Tensor | Array) -> dict[str, Tensor]:
@@ -96,17 +96,17 @@ class ANIL(GradientLearner):
     def _answers(self, support: Tensor, labels: Tensor, queries: Tensor, steps: int) -> Tensor:
         shared, count = self.net.params(), support.shape[1]
         if self.transductive:
-            known, asked = self.net.features(shared, support), self.net.features(shared, queries)
+            known, new = self.net.features(shared, support), self.net.features(shared, queries)
         else:
-            known, asked = self.net.features(shared, torch.cat([support, queries], 1), count).tensor_split([count], 1)
-        return head(self._descended(known, labels, steps), asked)
+            known, new = self.net.features(shared, torch.cat([support, queries], 1), count).tensor_split([count], 1)
+        return head(self._descended(known, labels, steps), new)
 
 
 class Reptile(MAML):
-    """Reptile (Nichol et al. 2018, algorithm 2): the parameters move to where adaptation to a task has led.
+    """Reptile (Nichol et al. 2018, algorithm 2): the parameters move towards the adapted ones.
 
-    Training adapts to all examples of an episode, its queries with the support, ``batch`` of them at each step; a head
-    of prototypes is that of the support alone, so that its queries have something to teach.
+    Training adapts to all examples of an episode, support and queries, ``batch`` of them at each step. A head of
+    prototypes is made of the support alone, so that there is something to learn from the queries.
     """
 
     def loss(self, episodes: Episodes) -> Tensor:
@@ -114,13 +114,13 @@ class Reptile(MAML):
         support, labels, queries = self._checked(episodes.support_x, episodes.support_y, episodes.query_x)
         params = self._side_by_side(labels, lambda: self.net.features(self.net.params(), support))
         answers = self._labels(episodes.query_y, queries, "query_y", self._ways(labels))
-        there = self._trained(params, torch.cat([support, queries], 1), torch.cat([labels, answers], 1))
-        ways = [(p - there[name]).square().sum() for name, p in self._fast().items() if p.numel()]
-        return torch.stack(ways).sum() / (2 * len(labels))
+        end = self._trained(params, torch.cat([support, queries], 1), torch.cat([labels, answers], 1))
+        distances = [(p - end[name]).square().sum() for name, p in self._fast().items() if p.numel()]
+        return torch.stack(distances).sum() / (2 * len(labels))
 
     @torch.no_grad()
     def _trained(self, params: dict[str, Tensor], x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """Where ``steps`` lead from ``params``, each on the examples that are next in turn."""
+        """The parameters after ``steps`` from ``params``, each on the next ``batch`` of examples."""
         count = x.shape[1]
         batch = min(self.options.batch or count, count)
         for step in range(self.options.steps):
@@ -139,10 +139,17 @@ def gradient_learner(
     *,
     transductive: bool = False,
 ) -> GradientLearner:
-    """The learner of ``options.algorithm``; arguments and errors are those of :class:`GradientLearner`.
+    """The learner of ``options.algorithm``.
+
+    Args:
+        observation: shape of one example, an image ``[H, W]``, ``[H, W, C]`` or ``[C, H, W]``.
+        ways: classes of every episode.
+        options: :class:`GradientOptions`, or a mapping of its fields.
+        transductive: batch norm of queries takes its statistics from all queries of the episode.
 
     Raises:
         ConfigError: options that don't fit.
+        ValueError: another shape, or fewer than two classes.
     """
     if not isinstance(options, GradientOptions):
         options = build(GradientOptions, options or {}, "options")

@@ -1,4 +1,4 @@
-"""What every few-shot learner is: episodes in, logits of the queries out."""
+"""The interface of few-shot learners: episodes in, logits of the queries out."""
 
 from __future__ import annotations
 
@@ -16,36 +16,53 @@ Protocol = Literal["episodes", "streams"]
 
 
 class FewShotLearner(nn.Module, ABC):
-    """Tells which class of an episode a query belongs to, from the episode's support.
+    """Predicts the classes of an episode's queries from its support.
 
-    ``loss`` is what training minimises; its gradient is what an optimiser is given. Queries are answered alone, unless
-    the learner is ``transductive``.
+    Inputs may be tensors on any device or NumPy arrays; they are moved to the learner's own device, on which all
+    results are. Queries are classified independently unless the learner is ``transductive``.
     """
 
     protocol: ClassVar[Protocol] = "episodes"
     """What it is trained on: episodes of support and queries, or streams of examples with late labels."""
     transductive: bool = False
-    """Whether the answer to a query depends on the other queries."""
+    """Whether the prediction for a query depends on the other queries."""
+
+    @property
+    def device(self) -> torch.device | None:
+        """The device of the parameters; None without any, when inputs stay where they are."""
+        return next((parameter.device for parameter in self.parameters()), None)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the parameters; float32 without any."""
+        return next((parameter.dtype for parameter in self.parameters()), torch.float32)
 
     @abstractmethod
     def forward(self, support_x: Tensor | Array, support_y: Tensor | Array, query_x: Tensor | Array) -> Tensor:
-        """The logits ``[B, Q, ways]`` of the queries.
+        """The logits of the queries.
 
         Args:
-            support_x: examples ``[B, S, *observation]``: bytes, or numbers from 0 to 1.
+            support_x: examples ``[B, S, *observation]``; images are bytes, or numbers from 0 to 1.
             support_y: their labels ``[B, S]`` from 0 to ``ways - 1``.
             query_x: ``[B, Q, *observation]``
+
+        Returns:
+            ``[B, Q, ways]``
         """
 
     def embed(self, x: Tensor | Array) -> Tensor | None:
-        """Examples ``[N, *observation]`` each by itself ``[N, E]``, for :meth:`classify`.
+        """Embeddings of single examples, for :meth:`classify`.
 
-        None where an embedding depends on the other examples of its episode, or there is none.
+        Args:
+            x: examples ``[N, *observation]``.
+
+        Returns:
+            ``[N, E]``; None if an embedding depends on the rest of the episode, or there is none.
         """
         return None
 
     def classify(self, support: Tensor | Array, support_y: Tensor | Array, queries: Tensor | Array) -> Tensor:
-        """The logits ``[B, Q, ways]`` of queries that are embedded already, as :meth:`embed` does it.
+        """The logits ``[B, Q, ways]`` of queries that were embedded by :meth:`embed`.
 
         Args:
             support: embeddings ``[B, S, E]``.
@@ -53,14 +70,15 @@ class FewShotLearner(nn.Module, ABC):
             queries: ``[B, Q, E]``
 
         Raises:
-            TypeError: a learner that embeds nothing by itself.
+            TypeError: a learner without embeddings of single examples.
         """
-        raise TypeError(f"a {type(self).__name__} embeds no example by itself; call it on the examples")
+        raise TypeError(f"a {type(self).__name__} embeds no single examples; call it on the examples themselves")
 
     def loss(self, episodes: Any) -> Tensor:
-        """Cross-entropy of the queries' labels, in nats, unless a learner has an objective of its own.
+        """The training objective, a scalar: cross-entropy of the queries in nats unless a learner says otherwise.
 
-        ``episodes`` is a batch of what ``protocol`` says: :class:`metarl.data.episodes.Episodes`, or ``Streams``.
+        Args:
+            episodes: a batch of what ``protocol`` names: :class:`metarl.data.episodes.Episodes` or ``Streams``.
         """
         logits = self(episodes.support_x, episodes.support_y, episodes.query_x)
         target = torch.as_tensor(episodes.query_y, device=logits.device).long()
@@ -68,24 +86,31 @@ class FewShotLearner(nn.Module, ABC):
 
     @torch.no_grad()
     def predict(self, support_x: Tensor | Array, support_y: Tensor | Array, query_x: Tensor | Array) -> Tensor:
-        """The most probable class of each query, ``[B, Q]``; see :meth:`forward`."""
+        """The most probable class of each query, ``[B, Q]``; for the arguments see :meth:`forward`."""
         return self(support_x, support_y, query_x).argmax(-1)
 
     @torch.no_grad()
     def predict_embedded(self, support: Tensor | Array, support_y: Tensor | Array, queries: Tensor | Array) -> Tensor:
-        """The most probable class of each query, ``[B, Q]``; see :meth:`classify`."""
+        """The most probable class of each query, ``[B, Q]``; for the arguments see :meth:`classify`."""
         return self.classify(support, support_y, queries).argmax(-1)
 
     @torch.no_grad()
     def weights(self, support_x: Tensor | Array, support_y: Tensor | Array, query_x: Tensor | Array) -> Tensor | None:
-        """What each query read of the support ``[B, Q, N]``: of its examples, or where N is not S of its classes.
+        """How much each query reads of each support example, or of each class if N is the number of classes.
 
-        None where it isn't told.
+        For the arguments see :meth:`forward`.
+
+        Returns:
+            ``[B, Q, N]``; None for a learner without such weights.
         """
         return None
 
     def predict_streams(self, x: Tensor | Array, y: Tensor | Array) -> Tensor:
-        """The most probable digits ``[B, T, L]`` of the label at every step, from the labels of steps before it.
+        """The most probable digits ``[B, T, L]`` of the label at every step, from the labels of earlier steps.
+
+        Args:
+            x: examples ``[B, T, *observation]``.
+            y: labels ``[B, T, L]``.
 
         Raises:
             TypeError: a learner of episodes.
@@ -94,7 +119,16 @@ class FewShotLearner(nn.Module, ABC):
             f"a {type(self).__name__} is a learner of episodes and sees no streams; make a StreamClassifier"
         )
 
-    def right(self, episodes: Episodes) -> Tensor:
-        """Which queries are classified rightly, ``[B, Q]`` bool."""
-        found = self.predict(episodes.support_x, episodes.support_y, episodes.query_x)
-        return found == torch.as_tensor(episodes.query_y, device=found.device)
+    def correct(self, episodes: Episodes) -> Tensor:
+        """Which queries are classified correctly, ``[B, Q]`` bool."""
+        predicted = self.predict(episodes.support_x, episodes.support_y, episodes.query_x)
+        return predicted == torch.as_tensor(episodes.query_y, device=predicted.device)
+
+    def __repr__(self) -> str:
+        count = sum(parameter.numel() for parameter in self.parameters())
+        said = ", ".join(f"{name}={value!r}" for name, value in self._described().items())
+        return f"{type(self).__name__}({said}, parameters={count})"
+
+    @abstractmethod
+    def _described(self) -> dict[str, Any]:
+        """What ``repr`` says of it beside the number of parameters."""

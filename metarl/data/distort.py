@@ -1,4 +1,4 @@
-"""Augmentation: every drawing is turned, stretched, slanted and moved a little, by an affine map of its own."""
+"""Augmentation: every image is rotated, stretched, sheared and shifted a little, by an affine map of its own."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ import numpy as np
 import numpy.typing as npt
 from annotated_types import Ge, Le
 
-from metarl.data.glyphs import Pictures
 from metarl.data.sources import FewShotSource
-from metarl.types import Array, Floats
+from metarl.types import Array, Bytes, Floats
 
 _Fixed = npt.NDArray[np.int32]
 _Packed = npt.NDArray[np.uint32]
 
 _CHUNK = 64
-"""Pictures warped at once: as many as stay in the cache."""
+"""Images warped at once, few enough to stay in the cache."""
 _ONE = 1 << 16
 """One pixel in the fixed point of coordinates."""
 _FAR = 8000
@@ -26,7 +25,7 @@ _FAR = 8000
 
 @dataclass(frozen=True)
 class Distortion:
-    """How much drawings vary; all zeros leave them as they are.
+    """How much images vary; all zeros leave them unchanged.
 
     The augmentation of Santoro et al. 2016 (section 4.1) is ``law="uniform"`` with ``rotation=11.25`` and a ``shift``.
     """
@@ -36,13 +35,13 @@ class Distortion:
     scale: Annotated[float, Ge(0)] = 0.0
     """Spread of the logarithm of the size along each axis."""
     shear: Annotated[float, Ge(0)] = 0.0
-    """Spread of the slant: pixels to the side for each pixel up."""
+    """Spread of the shear: pixels to the side for each pixel up."""
     shift: Annotated[float, Ge(0)] = 0.0
-    """Spread of the place along each axis, in pixels."""
+    """Spread of the position along each axis, in pixels."""
     mirror: Annotated[float, Ge(0), Le(1)] = 0.0
-    """Share of what is mirrored, left for right."""
+    """Share of images that are mirrored, left for right."""
     law: Literal["normal", "uniform"] = "normal"
-    """Whether a spread is the standard deviation of a normal law or the bound to both sides of a uniform one."""
+    """Whether a spread is the standard deviation of a normal distribution or the bound of a uniform one around 0."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.mirror <= 1:
@@ -56,16 +55,16 @@ class Distortion:
 
 
 class Distorted(FewShotSource):
-    """What another source draws, each example distorted by a map of its own; for training.
+    """Another source with each example distorted by a map of its own; for training.
 
     Args:
-        source: of pictures ``[H, W]`` or ``[H, W, C]``.
+        source: of images ``[H, W]`` or ``[H, W, C]``.
         options: of the maps of examples.
-        of_classes: of maps that come first, one for all examples of a class in an episode: a class so distorted is
-            another class, and training has more of them.
+        of_classes: of maps that are applied first, the same for all examples of a class in an episode: this makes
+            another class of it, so that training has more classes.
 
     Raises:
-        ValueError: the source has no such pictures.
+        ValueError: the source has examples of another shape.
     """
 
     def __init__(self, source: FewShotSource, options: Distortion, of_classes: Distortion | None = None) -> None:
@@ -92,13 +91,28 @@ class Distorted(FewShotSource):
         return np.stack([warp(colour, maps) for colour in np.moveaxis(flat, -1, 0)], -1).reshape(x.shape)
 
 
-def distort(rng: np.random.Generator, pictures: Array, options: Distortion) -> Pictures:
-    """Pictures ``[n, H, W]`` uint8, each by a random map of its own; pure in ``rng``."""
-    return warp(pictures, draw_maps(rng, len(pictures), options))
+def distort(rng: np.random.Generator, images: Array, options: Distortion) -> Bytes:
+    """Distort each image by a random map of its own; pure in ``rng``.
+
+    Args:
+        rng: all randomness comes from it.
+        images: ``[n, H, W]`` uint8.
+        options: of the maps.
+
+    Returns:
+        ``[n, H, W]`` uint8.
+    """
+    return warp(images, draw_maps(rng, len(images), options))
 
 
 def draw_maps(rng: np.random.Generator, n: int, options: Distortion) -> Floats:
-    """Random maps ``[n, 2, 3]`` for :func:`warp`: mirror, then stretch, slant, turn and move."""
+    """Random maps ``[n, 2, 3]`` for :func:`warp`: mirror, then stretch, shear, rotate and shift; pure in ``rng``.
+
+    Args:
+        rng: all randomness comes from it.
+        n: number of maps.
+        options: of the maps.
+    """
     spread = rng.standard_normal((6, n)) if options.law == "normal" else rng.uniform(-1, 1, (6, n))
     angle, slant = np.deg2rad(options.rotation) * spread[0], options.shear * spread[1]
     wide, high = np.exp(options.scale * spread[2:4])
@@ -113,23 +127,23 @@ def draw_maps(rng: np.random.Generator, n: int, options: Distortion) -> Floats:
 
 
 def composed(outer: Floats, inner: Floats) -> Floats:
-    """The maps ``[n, 2, 3]`` that do ``inner`` first and then ``outer``."""
-    turn = outer[:, :, :2]
-    return np.concatenate([turn @ inner[:, :, :2], turn @ inner[:, :, 2:] + outer[:, :, 2:]], 2)
+    """The maps ``[n, 2, 3]`` that apply ``inner`` first and then ``outer``, both ``[n, 2, 3]``."""
+    linear = outer[:, :, :2]
+    return np.concatenate([linear @ inner[:, :, :2], linear @ inner[:, :, 2:] + outer[:, :, 2:]], 2)
 
 
-def warp(pictures: Array, maps: Floats) -> Pictures:
-    """Move the points of pictures ``[n, H, W]`` uint8 by maps ``[n, 2, 3]``; paper (0) comes in from outside.
+def warp(images: Array, maps: Floats) -> Bytes:
+    """Move the points of images ``[n, H, W]`` uint8 by maps ``[n, 2, 3]``; paper (0) comes in from outside.
 
     A point (x to the right, y down, in pixels from the middle) goes to ``maps[:, :, :2] @ (x, y) + maps[:, :, 2]``.
-    What a pixel shows is interpolated between four, with places rounded to 1/256 of a pixel.
+    Pixels are interpolated bilinearly, with positions rounded to 1/256 of a pixel.
 
     Raises:
-        ValueError: other pictures, or not one map for each.
+        ValueError: other images, or not one map for each.
     """
-    if pictures.ndim != 3 or pictures.dtype != np.uint8:
-        raise ValueError(f"pictures are {pictures.dtype} of shape {pictures.shape}, expected uint8 [n, H, W]")
-    n, height, width = pictures.shape
+    if images.ndim != 3 or images.dtype != np.uint8:
+        raise ValueError(f"images are {images.dtype} of shape {images.shape}, expected uint8 [n, H, W]")
+    n, height, width = images.shape
     if maps.shape != (n, 2, 3):
         raise ValueError(f"maps have shape {maps.shape}, expected {(n, 2, 3)}")
     (a, b), (c, d) = maps[:, 0, :2].T, maps[:, 1, :2].T
@@ -142,7 +156,7 @@ def warp(pictures: Array, maps: Floats) -> Pictures:
     for first in range(0, n, _CHUNK):
         part = slice(first, first + _CHUNK)
         out[part] = _interpolated(
-            pictures[part], x[0][part, None] + x[1][part, :, None], y[0][part, None] + y[1][part, :, None]
+            images[part], x[0][part, None] + x[1][part, :, None], y[0][part, None] + y[1][part, :, None]
         )
     return out
 
@@ -156,15 +170,15 @@ def _fixed(pixels: Floats) -> _Fixed:
     return np.rint(np.clip(pixels, -_FAR, _FAR) * _ONE).astype(np.int32)
 
 
-def _interpolated(pictures: Array, x: _Fixed, y: _Fixed) -> _Packed:
-    """What pictures ``[n, H, W]`` show at places ``[n, H, W]`` in fixed point; overwrites ``x`` and ``y``.
+def _interpolated(images: Array, x: _Fixed, y: _Fixed) -> _Packed:
+    """Images ``[n, H, W]`` interpolated at positions ``[n, H, W]`` in fixed point; overwrites ``x`` and ``y``.
 
     The four neighbours of a place are packed into one uint32 and gathered at once. Two bytes of it, the upper and the
     lower neighbour, are interpolated side by side: 255 * 256 still fits the 16 bits that each has.
     """
-    n, height, width = pictures.shape
+    n, height, width = images.shape
     padded = np.zeros((n, height + 4, width + 4), np.uint32)
-    padded[:, 2:-2, 2:-2] = pictures
+    padded[:, 2:-2, 2:-2] = images
     beside = padded[:, :, :-1] | padded[:, :, 1:] << 8
     packed = beside[:, :-1] | beside[:, 1:] << 16
     part_x, part_y = ((place >> 8 & 255).view(np.uint32) for place in (x, y))

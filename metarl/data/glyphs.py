@@ -1,4 +1,4 @@
-"""Drawn glyphs: random characters of a few strokes, each drawn again and again with jitter, as small pictures."""
+"""Drawn glyphs: random characters of a few strokes, each drawn many times with jitter, as small images."""
 
 from __future__ import annotations
 
@@ -6,22 +6,20 @@ from dataclasses import dataclass
 from typing import Annotated, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from annotated_types import Ge
 
 from metarl.seeding import numpy_rng, split_key
-from metarl.types import Bools, Floats, Split
+from metarl.types import Bools, Bytes, Floats, Split
 
 SIDE = 28
-"""Pixels along a picture."""
-Pictures = npt.NDArray[np.uint8]
+"""Pixels along an image."""
 
 _EXTENT = 0.65
-"""A glyph spans at most [-_EXTENT, _EXTENT] of the picture's [-1, 1] before jitter."""
+"""A glyph spans at most [-_EXTENT, _EXTENT] of the image's [-1, 1] before jitter."""
 _FAR = 1e3
-"""Where strokes lie that a glyph does not have."""
+"""The position of the strokes that a glyph does not have."""
 _CHUNK = 64
-"""Pictures drawn at once: as many as stay in the cache."""
+"""Images drawn at once, few enough to stay in the cache."""
 _STRAIGHT = np.array([[1, 0, 0], [0.5, 0.5, 0], [0, 1, 0], [0, 0.5, 0.5], [0, 0, 1]], np.float32)
 _CURVED = np.array([[(1 - t) ** 2, 2 * t * (1 - t), t**2] for t in np.linspace(0, 1, 5)], np.float32)
 """From three control points to the five points of a bent line, or of an arc (a quadratic Bézier curve)."""
@@ -29,7 +27,7 @@ _CURVED = np.array([[(1 - t) ** 2, 2 * t * (1 - t), t**2] for t in np.linspace(0
 
 @dataclass(frozen=True)
 class GlyphOptions:
-    """How glyphs look; lengths in halves of the picture's side."""
+    """How glyphs look; lengths in halves of the image's side."""
 
     min_strokes: Annotated[int, Ge(1)] = 2
     """Fewest strokes of a glyph."""
@@ -42,7 +40,7 @@ class GlyphOptions:
     stretch: Annotated[float, Ge(0)] = 0.08
     """Standard deviation of the logarithm of the size along each axis, and of the shear."""
     shift: Annotated[float, Ge(0)] = 0.05
-    """Standard deviation of the place along each axis."""
+    """Standard deviation of the position along each axis."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.min_strokes <= self.max_strokes:
@@ -62,7 +60,12 @@ class Shape(NamedTuple):
 
 
 def draw_shape(rng: np.random.Generator, options: GlyphOptions) -> Shape:
-    """A new class: strokes of which about half begin where the one before ends, fitted to the picture."""
+    """A random class, fitted to the image; about half of its strokes begin where the one before ends.
+
+    Args:
+        rng: all randomness comes from it.
+        options: how many strokes.
+    """
     count = int(rng.integers(options.min_strokes, options.max_strokes + 1))
     start, angle = rng.uniform(-0.7, 0.7, (count, 2)), rng.uniform(0, 2 * np.pi, count)
     along = np.stack([np.cos(angle), np.sin(angle)], 1)
@@ -80,7 +83,17 @@ def draw_shape(rng: np.random.Generator, options: GlyphOptions) -> Shape:
 
 
 def draw_samples(shape: Shape, rng: np.random.Generator, n: int, options: GlyphOptions) -> Floats:
-    """The lines of ``n`` drawings of a glyph, ``[n, max_strokes, 5, 2]``: moved points, then an affine map."""
+    """The lines of drawings of a glyph: jittered control points, then an affine map.
+
+    Args:
+        shape: of the glyph.
+        rng: all randomness comes from it.
+        n: number of drawings.
+        options: how much drawings vary.
+
+    Returns:
+        ``[n, max_strokes, 5, 2]``, (x, y) in [-1, 1]; strokes that the glyph lacks are far outside.
+    """
     control = shape.control + options.wobble * rng.standard_normal((n, *shape.control.shape))
     basis = np.where(shape.curved[:, None, None], _CURVED, _STRAIGHT)
     points = np.einsum("spc,nscd->nspd", basis, control)
@@ -95,10 +108,15 @@ def draw_samples(shape: Shape, rng: np.random.Generator, n: int, options: GlyphO
     return lines
 
 
-def render(lines: Floats, radius: Floats) -> Pictures:
-    """Ink of lines ``[n, S, P, 2]`` (x, y in [-1, 1]) with half widths ``radius`` ``[n]`` in pixels.
+def render(lines: Floats, radius: Floats) -> Bytes:
+    """Draw lines; edges are smoothed over one pixel of distance.
 
-    Returns ``[n, 28, 28]`` uint8, 255 where all is ink; edges are smoothed over one pixel of distance to the line.
+    Args:
+        lines: ``[n, S, P, 2]``, (x, y) in [-1, 1].
+        radius: half widths ``[n]`` in pixels.
+
+    Returns:
+        ``[n, 28, 28]`` uint8, 255 where all is ink.
     """
     out = np.empty((len(lines), SIDE, SIDE), np.uint8)
     pixels = np.arange(SIDE, dtype=np.float32)
@@ -124,11 +142,21 @@ def render(lines: Floats, radius: Floats) -> Pictures:
     return out
 
 
-def glyph_pool(split: Split, classes: int, per_class: int, seed: int, options: GlyphOptions) -> Pictures:
-    """``per_class`` drawings of each of ``classes`` glyphs, ``[classes, per_class, 28, 28]`` uint8.
+def glyph_pool(split: Split, classes: int, per_class: int, seed: int, options: GlyphOptions) -> Bytes:
+    """Draw the glyphs of a split.
 
-    Each class of each split has a stream of its own: splits never share one, and more classes leave the first as they
-    are.
+    Each class of each split has a random stream of its own: splits share none, and asking for more classes does not
+    change the first ones.
+
+    Args:
+        split: train, validation or test.
+        classes: number of glyphs.
+        per_class: drawings of each.
+        seed: of the random streams.
+        options: how glyphs look.
+
+    Returns:
+        ``[classes, per_class, 28, 28]`` uint8.
     """
     lines, radius = [], []
     for number in range(classes):
@@ -136,5 +164,5 @@ def glyph_pool(split: Split, classes: int, per_class: int, seed: int, options: G
         shape = draw_shape(rng, options)
         lines.append(draw_samples(shape, rng, per_class, options))
         radius.append(rng.uniform(0.7, 1.4, per_class))
-    pictures = render(np.concatenate(lines), np.concatenate(radius).astype(np.float32))
-    return pictures.reshape(classes, per_class, SIDE, SIDE)
+    images = render(np.concatenate(lines), np.concatenate(radius).astype(np.float32))
+    return images.reshape(classes, per_class, SIDE, SIDE)

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from metarl.data.glyphs import Pictures
 from metarl.data.pool import Pool
 from metarl.seeding import split_key
-from metarl.types import SPLITS, Split
+from metarl.types import SPLITS, Bytes, Split
 
 FORMATS = {
     "PNG": (".png",),
@@ -23,7 +22,7 @@ FORMATS = {
     "TIFF": (".tif", ".tiff"),
     "PPM": (".pbm", ".pgm", ".ppm"),
 }
-"""The formats that are read and the suffixes that files are found by; of moving pictures the first."""
+"""The formats that are read and the suffixes that files are found by; of animations the first image."""
 
 _SPLIT_FOLDERS: dict[Split, tuple[str, ...]] = {
     "train": ("train",),
@@ -34,7 +33,7 @@ _SUFFIXES = {suffix for suffixes in FORMATS.values() for suffix in suffixes}
 _LEAST = 2
 """Classes of a split and images of a class."""
 _MOST_BYTES = 2**32
-"""Of all pictures of a split in memory."""
+"""Of all images of a split in memory."""
 
 
 class ImagesError(ValueError):
@@ -47,24 +46,25 @@ class ImagesError(ValueError):
 class Images(Pool):
     """Images of one split as bytes ``[size, size]``, or ``[size, size, 3]`` where they are not ``grey``.
 
-    Each is brought to its size by area, in both directions on its own, and is neither cropped nor inverted; what is
-    transparent becomes white. All are kept in memory.
+    Images are scaled by area, in each direction separately, and neither cropped nor inverted; transparent parts become
+    white. All are kept in memory.
 
     Where ``folder`` has folders ``train``, ``validation`` (or ``val``) and ``test`` with class folders in them, these
-    are the splits. Otherwise its class folders are put in the order of the sha256 of their names; the first 10 % are
-    for validation, the next 20 % for test (two classes of each at least) and the rest for training. So no random number
-    is involved, but another class may move the borders: make folders of splits where classes are still to come.
+    are the splits. Otherwise its class folders are sorted by the sha256 of their names; the first 10 % are for
+    validation, the next 20 % for test (at least two classes each) and the rest for training. Nothing is random, but one
+    more class may change the split of others: make folders of splits if classes may be added.
 
     Files are found by suffix and taken in sorted order. Hidden files and folders deeper down are left out.
 
     Args:
         split: train, validation or test; no class may be in two.
         folder: holds a folder of images for each class, or such folders for each split.
-        size: pixels along a picture.
-        grey: make pictures grey; else all have three colours.
+        size: pixels along an image.
+        grey: convert to grey; else all have three colours.
 
     Raises:
-        ImagesError: too few classes or images, an image that cannot be read, a link out of the folder.
+        ImagesError: too few classes or images, an image that cannot be read, images that are all the same, or a link
+            out of the folder.
         ValueError: there is no such split, or the size is less than one.
     """
 
@@ -101,8 +101,17 @@ class Images(Pool):
         for number, paths in enumerate(files):
             for place, path in enumerate(paths[:count]):
                 examples[number, place] = read_image(path, size, grey)
+        if (examples == examples[:1, :1]).all():
+            raise ImagesError(
+                f"all images of the {split} split of {folder} are the same when read; expected images that differ "
+                "(transparent parts become white, so white strokes on transparency are lost)"
+            )
         examples.flags.writeable = False
+        self.split = split
         super().__init__(examples)
+
+    def _described(self) -> dict[str, object]:
+        return {"split": self.split} | super()._described() | {"left_out": self.left_out}
 
 
 def class_folders(split: Split, folder: str | Path) -> list[Path]:
@@ -141,7 +150,7 @@ def _from_split_folders(split: Split, root: Path, named: dict[Split, list[Path]]
             if other != place.name:
                 raise ImagesError(
                     f"the class {inner.name} of {root} is in {other} and in {place.name}; few-shot splits have "
-                    f"classes of their own: move it to one, or give {root / other} alone to have its classes parted"
+                    f"classes of their own: move it to one, or give {root / other} alone to have its classes split"
                 )
     return _folders(named[split][0], root)
 
@@ -179,8 +188,10 @@ def _images(place: Path, root: Path) -> list[Path]:
         if path.suffix.lower() in _SUFFIXES and path.is_file() and _inside(path, root.expanduser())
     ]
     if not found:
+        deeper = any(path.suffix.lower() in _SUFFIXES for path in place.glob("*/*"))
         raise ImagesError(
-            f"the class folder {place} has no images ({', '.join(sorted(_SUFFIXES))}); add some, or remove the folder"
+            f"the class folder {place} has no images ({', '.join(sorted(_SUFFIXES))}); "
+            + ("move those in its folders up into it" if deeper else "add some, or remove the folder")
         )
     return found
 
@@ -196,7 +207,7 @@ def _inside(path: Path, root: Path) -> bool:
     return True
 
 
-def read_image(path: Path, size: int, grey: bool) -> Pictures:
+def read_image(path: Path, size: int, grey: bool) -> Bytes:
     """One image ``[size, size]``, or ``[size, size, 3]`` if not ``grey``, uint8.
 
     Raises:
@@ -210,16 +221,16 @@ def read_image(path: Path, size: int, grey: bool) -> Pictures:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=list(FORMATS)) as image:
                 if image.mode.startswith("I;16"):
-                    picture: Image.Image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+                    converted: Image.Image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
                 elif image.mode in ("I", "F"):
                     raise ImagesError(f"its numbers are of type {image.mode}, expected 8 or 16 bits")
                 else:
-                    picture = ImageOps.exif_transpose(image)
-                if "A" in picture.getbands() or "transparency" in picture.info:
-                    drawn = picture.convert("RGBA")
-                    picture = Image.alpha_composite(Image.new("RGBA", drawn.size, "white"), drawn)
-                return np.asarray(picture.convert("L" if grey else "RGB").resize((size, size), Image.Resampling.BOX))
+                    converted = ImageOps.exif_transpose(image)
+                if "A" in converted.getbands() or "transparency" in converted.info:
+                    rgba = converted.convert("RGBA")
+                    converted = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+                return np.asarray(converted.convert("L" if grey else "RGB").resize((size, size), Image.Resampling.BOX))
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise ImagesError(f"the image {path} has too many pixels, expected at most {Image.MAX_IMAGE_PIXELS}") from error
     except Exception as error:  # decoders of damaged files raise errors of every kind
-        raise ImagesError(f"the image {path} cannot be read ({error}); mend or remove it") from error
+        raise ImagesError(f"the image {path} cannot be read ({error}); repair or remove it") from error

@@ -1,39 +1,19 @@
-"""Playing held-out tasks, and what came of it step by step."""
+"""Trials of held-out tasks, step by step."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from metarl.seeding import numpy_rng, sequence
-from metarl.training.collect import begins, check_finite
-from metarl.types import Actor, Bools, Boundary, Floats, Ints, TrialObservation
+from metarl.tasks.vector.foreign import as_trials
+from metarl.training.collect import check_finite
+from metarl.types import Actor, Bools, Boundary, Floats, Ints, TrialObservation, TrialVector, is_obs_key
 
 
-class VectorEnv(Protocol):
-    """The part of a Gymnasium vector environment of trials that playing needs (SAME_STEP)."""
-
-    num_envs: int
-    trial_steps: int
-    """Steps in a trial; the most it can have where trials end by themselves."""
-
-    @property
-    def split(self) -> str:
-        """The split that tasks are drawn from."""
-        ...
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
-        """Begin a trial in every row."""
-        ...
-
-    def step(self, actions: Any) -> Any:
-        """Observations, rewards, terminated, truncated, info."""
-        ...
-
-
-class Played(NamedTuple):
+class TrialBatch(NamedTuple):
     """Trials as they went; after its last step a trial has rewards of 0, no ends and exposures of 0."""
 
     rewards: Floats
@@ -78,15 +58,15 @@ class Played(NamedTuple):
         return total / np.bincount(self.exposure[self.ends])[1:]
 
 
-def play(
+def rollout_trials(
     actor: Actor,
-    make_env: Callable[[int], VectorEnv],
+    make_env: Callable[[int], Any],
     trials: int,
     *,
     seed: int = 0,
     rows: int = 1000,
     on_batch: Callable[[int], None] = lambda done: None,
-) -> Played:
+) -> TrialBatch:
     """Play ``trials`` trials of held-out tasks.
 
     The tasks and the random numbers of their dynamics depend on ``seed`` and ``rows`` alone, so actors meet the same
@@ -94,7 +74,8 @@ def play(
 
     Args:
         actor: who plays.
-        make_env: makes a vector environment of so many rows.
+        make_env: makes a vector environment of trials with the given number of rows: a
+            :class:`metarl.types.TrialVector`, or any of Gymnasium's.
         trials: how many.
         seed: of tasks, dynamics and the actor's own randomness (three separate streams).
         rows: trials played side by side.
@@ -105,60 +86,57 @@ def play(
     """
     if trials < 1:
         raise ValueError(f"trials is {trials}, expected at least 1")
-    batches: list[Played] = []
+    batches: list[TrialBatch] = []
     for batch, first in enumerate(range(0, trials, rows)):
-        env = make_env(min(rows, trials - first))
+        env = as_trials(make_env(min(rows, trials - first)))
         if env.split == "train":
             raise ValueError("refusing to evaluate on training tasks; make the environment with split='test'")
         obs, _ = env.reset(seed=int(sequence(seed, "evaluation", batch).generate_state(1)[0]))
         actor.reset(env.num_envs, numpy_rng(seed, "policy", batch))
-        batches.append(play_batch(actor, env, obs))
+        batches.append(_rollout_batch(actor, env, obs))
         on_batch(first + env.num_envs)
-    return Played(*(np.concatenate(parts) for parts in zip(*batches, strict=True)))
+    return TrialBatch(*(np.concatenate(parts) for parts in zip(*batches, strict=True)))
 
 
-def play_batch(actor: Actor, env: VectorEnv, obs: TrialObservation) -> Played:
+def _rollout_batch(actor: Actor, env: TrialVector, obs: TrialObservation) -> TrialBatch:
     """One trial in every row of ``env``, which has just been reset; rows that end sooner go on unrecorded."""
     rows, steps = env.num_envs, env.trial_steps
     total, exposure = np.zeros((rows, steps), np.float32), np.zeros((rows, steps), int)
-    ended, lengths = np.zeros((rows, steps), bool), np.zeros(rows, int)
-    begin = np.full(rows, int(Boundary.TRIAL))
+    ends, lengths = np.zeros((rows, steps), bool), np.zeros(rows, int)
+    boundary = np.full(rows, Boundary.TRIAL)
     contexts = Contexts(rows, steps)
     under_way = np.ones(rows, bool)
     for t in range(steps):
-        exposure[:, t] = contexts.met(obs, (begin > 0) & under_way) * under_way
-        obs, rewards, terminated, truncated, _ = env.step(actor.act(obs, begin))
-        check_finite(obs, rewards, "the environment", t)
-        over = np.logical_or(terminated, truncated)
-        begin = begins(obs, over)
-        total[under_way, t] = rewards[under_way]
-        ended[:, t] = (begin > 0) & under_way
+        exposure[:, t] = contexts.met(obs, (boundary > 0) & under_way) * under_way
+        result = env.advance(actor.act(obs, boundary))
+        obs, boundary = result.obs, result.boundary
+        check_finite(obs, result.reward, "the environment", t)
+        total[under_way, t] = result.reward[under_way]
+        ends[:, t] = (boundary > 0) & under_way
         lengths += under_way
-        under_way = under_way & ~over
+        under_way = under_way & ~result.ended
         if not under_way.any():
             break
-    return Played(total, ended, exposure, lengths)
+    return TrialBatch(total, ends, exposure, lengths)
 
 
 class Contexts:
-    """Counts in each row how often an episode has begun with the same observation."""
+    """Counts in each row how often an episode has started with the same observation."""
 
     def __init__(self, rows: int, episodes: int) -> None:
         self.marks = np.full((rows, episodes), np.nan)
         self.count = np.zeros(rows, int)
         self.current = np.zeros(rows, int)
 
-    def met(self, obs: TrialObservation, begin: Bools) -> Ints:
-        """``[n]`` exposures of the running episode's context, given what is seen and which rows begin an episode."""
-        if begin.any():
-            seen = np.concatenate(
-                [v.reshape(len(v), -1) for k, v in obs.items() if k == "obs" or k.startswith("obs.")], 1
-            )[begin]
+    def met(self, obs: TrialObservation, starts: Bools) -> Ints:
+        """``[n]`` exposures of the running episode's context; ``starts`` ``[n]``: an episode starts with ``obs``."""
+        if starts.any():
+            seen = np.concatenate([v.reshape(len(v), -1) for k, v in obs.items() if is_obs_key(k)], 1)[starts]
             mark = seen.astype(float) @ np.sin(np.arange(1.0, seen.shape[1] + 1))  # one number an observation
-            self.marks[begin, self.count[begin]] = mark
-            self.count[begin] += 1
-            used = self.marks[begin, : int(self.count.max())]
-            self.current[begin] = (np.abs(used - mark[:, None]) < 1e-9).sum(1)
+            self.marks[starts, self.count[starts]] = mark
+            self.count[starts] += 1
+            used = self.marks[starts, : int(self.count.max())]
+            self.current[starts] = (np.abs(used - mark[:, None]) < 1e-9).sum(1)
         return self.current
 
 

@@ -40,6 +40,8 @@ class _Cosine(torch.autograd.Function):
     that the backward, which is made of them, is so, too.
     """
 
+    generate_vmap_rule = True
+
     @staticmethod
     def forward(key: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
         shrink = torch.rsqrt(torch.linalg.vector_norm(memory, dim=-1).square() + FAINT)
@@ -102,6 +104,8 @@ def sharpen(weights: Tensor, power: Tensor) -> Tensor:
 
 class _EraseAdd(torch.autograd.Function):
     """M (1 - w e^T) + w a^T, which keeps nothing of the size of the memory for its backward but the memory itself."""
+
+    generate_vmap_rule = True
 
     @staticmethod
     def forward(memory: Tensor, weights: Tensor, erase: Tensor, word: Tensor) -> Tensor:

@@ -36,8 +36,8 @@ def adapt(
     each gets its own gradient.
 
     With ``second_order`` the result is a differentiable function of everything that goes in. Without it the gradients
-    inside are constants (FOMAML): what comes out depends on ``params`` and ``lr`` alone, and nothing on ``data`` and
-    ``weights``. Where the caller records no gradients, as in acting, the same steps are made and nothing is kept.
+    inside are constants (FOMAML): the result depends on ``params`` and ``lr`` but not on ``data`` and ``weights``. The
+    same steps are made under ``torch.no_grad`` and ``torch.inference_mode``, whose results record no gradients.
 
     Args:
         fn: maps params and inputs ``[..., n, K]`` to predictions ``[..., n, V]``; of elementary operations, or of
@@ -45,10 +45,13 @@ def adapt(
         params: tensors by name; those that ``fn`` does not use stay as they are.
         data: inputs and targets, given to ``fn`` and ``loss``.
         weights: ``[..., n]`` of each example; None: their mean.
-        steps: how many.
-        lr: the size of a step: one for all, or one for each name; tensors must broadcast against their params.
+        steps: number of steps.
+        lr: the step size: one for all, or one for each name; tensors must broadcast against their params.
         second_order: keep the graph of the steps.
         loss: of each example, ``[..., n]``, from predictions and targets.
+
+    Returns:
+        The params by name after the steps.
 
     Raises:
         ValueError: ``lr`` lacks a parameter, or names one that does not exist.
@@ -58,19 +61,31 @@ def adapt(
         raise ValueError(
             f"lr is given for {sorted(lr)}, params are {sorted(params)}; give one for each, or one for all"
         )
+    if torch.is_inference_mode_enabled():  # its tensors can't be differentiated: take copies outside
+        with torch.inference_mode(False), torch.no_grad():
+            params, lr = _copies(params), _copies(lr) if isinstance(lr, Mapping) else lr
+            data, weights = (data[0].clone(), data[1].clone()), None if weights is None else weights.clone()
+            return adapt(fn, params, data, weights, steps=steps, lr=lr, second_order=second_order, loss=loss)
     recording = torch.is_grad_enabled()
     kept = second_order and recording
     if not kept:
         data = (data[0].detach(), data[1].detach())
         weights = None if weights is None else weights.detach()
-    adapted = dict(params)
+
+    def total(at: Params) -> Tensor:
+        each = loss(fn(at, data[0]), data[1])
+        return each.mean(-1).sum() if weights is None else (weights * each).sum()
+
+    adapted, transformed = dict(params), _transformed()
     for _ in range(steps):
         with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH) if second_order else nullcontext():
-            at = {name: p if kept and p.requires_grad else p.detach().requires_grad_() for name, p in adapted.items()}
-            each = loss(fn(at, data[0]), data[1])
-            total = each.mean(-1).sum() if weights is None else (weights * each).sum()
-            gradients = torch.autograd.grad(total, list(at.values()), create_graph=kept, materialize_grads=True)
-        if kept:
+            if transformed:
+                at = {name: p if kept else p.detach() for name, p in adapted.items()}
+                gradients = tuple(torch.func.grad(total)(at).values())
+            else:
+                at = {n: p if kept and p.requires_grad else p.detach().requires_grad_() for n, p in adapted.items()}
+                gradients = torch.autograd.grad(total(at), list(at.values()), create_graph=kept, materialize_grads=True)
+        if kept and not transformed:
             _check_twice(gradients)
         for (name, p), gradient in zip(adapted.items(), gradients, strict=True):
             size = lr[name] if isinstance(lr, Mapping) else lr
@@ -79,6 +94,19 @@ def adapt(
             else:
                 adapted[name] = torch.sub(p, gradient, alpha=size)
     return adapted if recording else {name: p.detach() for name, p in adapted.items()}
+
+
+def _copies(tensors: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: x.clone() if isinstance(x, Tensor) else x for name, x in tensors.items()}
+
+
+def _transformed() -> bool:
+    """Whether a transform of ``torch.func`` is running, within which no leaf can be made to require a gradient."""
+    try:
+        torch.empty(0).requires_grad_()
+    except RuntimeError:
+        return True
+    return False
 
 
 def _check_twice(gradients: tuple[Tensor, ...]) -> None:

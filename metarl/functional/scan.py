@@ -48,13 +48,20 @@ class _Scan(Function):
     """The recurrence."""
 
     @staticmethod
-    def forward(ctx: Any, a: Tensor, b: Tensor, h0: Tensor) -> Tensor:
+    def forward(a: Tensor, b: Tensor, h0: Tensor) -> Tensor:
         h = torch.empty_like(b, memory_format=torch.contiguous_format)
         last = h0
         for a_t, b_t, h_t in zip(a.unbind(), b.unbind(), h.unbind(), strict=True):
             last = torch.addcmul(b_t, a_t, last, out=h_t)
-        ctx.save_for_backward(a, h, h0)
         return h
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[0], output, inputs[2])
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Tensor) -> tuple[Tensor, int]:
+        return _Scan.apply(*_batch_last(info, in_dims, inputs)), -1
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -65,7 +72,7 @@ class _ScanGradient(Function):
     """The same recurrence run backwards: g_t = dh_t + a_{t+1} * g_{t+1}; da = g * h_{t-1}, db = g, dh0 = a_1 * g_1."""
 
     @staticmethod
-    def forward(ctx: Any, a: Tensor, h: Tensor, h0: Tensor, dh: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(a: Tensor, h: Tensor, h0: Tensor, dh: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         g, da = torch.empty_like(h), torch.empty_like(h)
         a_t, dh_t, h_t, g_t, da_t = (x.unbind() for x in (a, dh, h, g, da))
         g_t[-1].copy_(dh_t[-1])
@@ -73,8 +80,15 @@ class _ScanGradient(Function):
             torch.mul(g_t[t], h_t[t - 1], out=da_t[t])
             torch.addcmul(dh_t[t - 1], a_t[t], g_t[t], out=g_t[t - 1])
         torch.mul(g_t[0], h0, out=da_t[0])
-        ctx.save_for_backward(a, h, h0, g)
         return da, g, a_t[0] * g_t[0]
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.save_for_backward(*inputs[:3], output[1])
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Tensor) -> tuple[tuple[Tensor, ...], int]:
+        return _ScanGradient.apply(*_batch_last(info, in_dims, inputs)), -1
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -84,3 +98,11 @@ class _ScanGradient(Function):
         s = linear_scan(a, torch.addcmul(of_db, of_da, _before(h, h0)), of_dh0)
         of_before = of_da * g
         return _before(s, of_dh0) * g, torch.cat([of_before[1:], torch.zeros_like(h0)[None]]), of_before[0], s
+
+
+def _batch_last(info: Any, in_dims: tuple[int | None, ...], inputs: tuple[Tensor, ...]) -> list[Tensor]:
+    """Inputs of a call under ``torch.vmap`` with its axis last, where an elementwise recurrence takes it as width."""
+    return [
+        x[..., None].expand(*x.shape, info.batch_size) if dim is None else x.movedim(dim, -1)
+        for x, dim in zip(inputs, in_dims, strict=True)
+    ]

@@ -7,33 +7,16 @@ buffers of the state that it is given, which the caller then no longer owns; oth
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from itertools import repeat
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from metarl import tree
+from metarl.memory.ops import Content, MemoryOps, State, by_step
 from metarl.memory.options import MemoryOptions
 from metarl.types import Boundary, CoreInput, Read
-
-State = Any
-"""A nested NamedTuple of tensors with the batch first in every leaf."""
-
-
-class Content(NamedTuple):
-    """What a store shows to an access."""
-
-    keys: Tensor
-    """``[B, N, K]``"""
-    values: Tensor
-    """``[B, N, V]``"""
-    valid: Tensor
-    """``[B, N]`` bool: slots that have been written."""
-    learned: tuple[Tensor, Tensor] | None = None
-    """Keys ``[L, K]`` and values ``[L, V]`` that all rows have before these slots, where they are kept separate."""
 
 
 class Controller(nn.Module, ABC):
@@ -43,7 +26,11 @@ class Controller(nn.Module, ABC):
     has_cell: ClassVar[bool] = False
     accepts_reinstatement: ClassVar[bool] = False
     resets_inside: ClassVar[bool] = False
-    """Whether :meth:`unroll` can begin afresh within a sequence, as controllers that are parallel over time do."""
+    """Whether :meth:`unroll` can start again within a sequence, as controllers that are parallel over time do."""
+
+    def extra_repr(self) -> str:
+        """Its width."""
+        return f"output_size={self.output_size}"
 
     @abstractmethod
     def initial_state(self, batch_size: int) -> State:
@@ -67,35 +54,6 @@ class Controller(nn.Module, ABC):
         raise TypeError(
             f"a {type(self).__name__} controller has no cell state to store; store transitions, or use gru or lstm"
         )
-
-
-class MemoryOps(NamedTuple):
-    """What is done to a store along a stream: at each step first reset, then write, then read.
-
-    Where a parallel store is read by an access, keys and queries are given for the steps alone at which some row writes
-    or reads; everywhere else for all steps, so that ``write_steps`` and ``query_steps`` are ``0 .. T-1``.
-    """
-
-    reset: Tensor
-    """``[T, B]`` bool: rows that are emptied."""
-    write_mask: Tensor
-    """``[T, B]`` bool: rows that are written."""
-    query_mask: Tensor | None
-    """``[T, B]`` bool: rows that are read; None: all. What is read elsewhere is never used."""
-    write_steps: Tensor
-    """``[W]`` the steps that keys, values and write controls belong to, in order."""
-    key: Tensor
-    """``[W, B, K]``"""
-    value: Tensor
-    """``[W, B, V]``"""
-    write_control: Tensor | None
-    """``[W, B, control_size]``"""
-    query_steps: Tensor
-    """``[R]`` the steps that queries and read controls belong to, in order."""
-    query: Tensor
-    """``[R, B, Q, K]``"""
-    read_control: Tensor | None
-    """``[R, B, Q, read_control_size]``"""
 
 
 class Store(nn.Module, ABC):
@@ -245,6 +203,11 @@ class Access(nn.Module, ABC):
     control_size: int = 0
     """How many numbers control each read beside the query: raw outputs of a linear map, of any size."""
 
+    def extra_repr(self) -> str:
+        """Its options, if it keeps them."""
+        options = getattr(self, "options", None)
+        return "" if options is None else ", ".join(f"{name}={value!r}" for name, value in vars(options).items())
+
     def start_control(self) -> Tensor:
         """``[control_size]``: the control with which an untrained memory reads sensibly."""
         return torch.zeros(self.control_size)
@@ -286,15 +249,6 @@ class Access(nn.Module, ABC):
         """
 
 
-def visible(content: Content, queries: int, mask: Tensor | None, causal: bool) -> Tensor:
-    """``[B, Q, N]`` bool: which slots each of ``queries`` queries sees, as :meth:`Access.forward` has it."""
-    seen = content.valid[:, None, :].expand(-1, queries, -1)
-    if causal:
-        slots = content.keys.shape[1]
-        seen = seen & torch.ones(queries, slots, dtype=torch.bool, device=seen.device).tril(slots - queries)
-    return seen if mask is None else seen & mask
-
-
 def with_learned(store: Store, access: Access, slots: Content, separate: bool = False) -> Content:
     """``slots`` behind those that are parameters of the store, if it has any; or with these kept ``separate``."""
     learned = store.learned()
@@ -331,6 +285,33 @@ def read_once(
     return read.value, after
 
 
+def read_together(
+    store: Store, access: Access, ops: MemoryOps, slots: Content, mask: Tensor | None, *, causal: bool = False
+) -> Tensor:
+    """All reads of a stream at once, ``[R, B, Q, V]``, for the ``unroll`` of a store whose slots are known beforehand.
+
+    Args:
+        store: gives its learned slots, if it has any.
+        access: reads.
+        ops: queries and read controls.
+        slots: all slots that any step sees, side by side.
+        mask: ``[B, R, N]`` bool: which of them each step sees; None with ``causal``, as :meth:`Access.forward` has it.
+        causal: see ``mask``; for one query a step.
+    """
+    queries = ops.query.shape[2]
+    query = ops.query.transpose(0, 1).flatten(1, 2)
+    control = None if ops.read_control is None else ops.read_control.transpose(0, 1).flatten(1, 2)
+    content = with_learned(store, access, slots)
+    if mask is not None:
+        learned = content.keys.shape[1] - slots.keys.shape[1]  # they stand first and are always seen
+        mask = mask.repeat_interleave(queries, 1) if queries > 1 else mask
+        mask = F.pad(mask, (learned, 0), value=True) if learned else mask
+    if not query.shape[1]:
+        return query.new_zeros(0, len(query), queries, slots.values.shape[-1])
+    read = access(query, content, mask, control, causal=causal)
+    return read.value.unflatten(1, (-1, queries)).transpose(0, 1)
+
+
 def step_through(store: Store, state: State, ops: MemoryOps, access: Access | None) -> tuple[Tensor, State]:
     """:meth:`Store.unroll`, one step after another."""
     resets, writes, full = (mask.tolist() for mask in (ops.reset.any(1), ops.write_mask.any(1), ops.write_mask.all(1)))
@@ -354,16 +335,18 @@ def step_through(store: Store, state: State, ops: MemoryOps, access: Access | No
     return torch.stack(values), state
 
 
-def by_step(*parts: Tensor | None) -> Iterator[tuple[Any, ...]]:
-    """The parts ``[T, ...]`` at each step, unbound once: the gradient of ``x[t]`` would fill all of ``x`` each time."""
-    return zip(*(repeat(None) if part is None else part.unbind(0) for part in parts), strict=False)
-
-
 class MemoryCore(nn.Module, ABC):
     """A controller with a memory, run over a stream of inputs with boundaries."""
 
     output_size: int
     options: MemoryOptions
+
+    def extra_repr(self) -> str:
+        """The names of its parts, and options that are not the default ones."""
+        o, plain = self.options, MemoryOptions()
+        names = ("controller", "store", "access")
+        changed = [n for n in vars(o) if n not in names and getattr(o, n) != getattr(plain, n)]
+        return ", ".join(f"{name}={getattr(o, name)!r}" for name in (*names, *changed))
 
     @property
     def lifelong(self) -> bool:

@@ -41,12 +41,12 @@ class MemoryOptions:
     reinstate: bool = False
     """Cell states that are read enter the controller's cell through their own gate instead (episodic LSTM)."""
     emit: Literal["input", "controller"] = "input"
-    """What keys, values, queries and controls are made from: the input alone, so that the course of a whole trial is
-    known before the controller runs, or with it the controller's last output, as in the NTM and the DNC."""
+    """What keys, values, queries and controls are made from: the input alone, so that the memory can run over a whole
+    trial before the controller does, or also the controller's last output, as in the NTM and the DNC."""
     read_every: Annotated[int, Ge(1)] | Literal["episode"] = 1
-    """How often memory is read: every so many steps of the trial, or once where an episode begins; between reads the
-    last one stands."""
+    """How often memory is read: every n steps of the trial, or once at the start of each episode; between reads the
+    last result is kept."""
     working_memory: Literal["trial", "episode"] = "trial"
     """How long the controller's own state lives."""
     horizon: Literal["trial", "episode", "step"] = "trial"
-    """How long the whole memory lives; "episode" and "step" empty everything so often: controls without recall."""
+    """How long the whole memory lives; "episode" and "step" empty everything that often: controls without recall."""

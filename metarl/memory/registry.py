@@ -176,7 +176,7 @@ def build_memory(
             reads = build(read_options, options.access_options, f"{where}.access_options")
             reader = read_kind(key_size, value_size, reads)
     except ValueError as error:
-        raise ConfigError(str(error)) from None
+        raise ConfigError.of(error) from None
     given = None if holds_state or not project else content_size
     return Memory(store, reader, address_size, given, options.shared_key, project=project)
 
@@ -219,7 +219,7 @@ def build_core(
         inputs = now_size + feedback_size + (0 if options.reinstate else memory.read_size)
         controller = make(inputs, own, **({"reinstates": True} if options.reinstate else {}))
     except ValueError as error:
-        raise ConfigError(str(error)) from None
+        raise ConfigError.of(error) from None
     return StoreCore(controller, memory, now_size, feedback_size, options)
 
 

@@ -22,17 +22,18 @@ class AdaptableNet(nn.Module):
     """Four strided convolutions and a linear head (Finn et al. 2017, section 5.2), for inner loops of gradient descent.
 
     Each block is a 3 by 3 convolution of stride 2, batch norm and ReLU; the last features are flattened. The module
-    owns the parameters that meta-learning learns; :meth:`forward` takes those to be used, ``[...]`` for all tasks or
+    owns the meta-learned parameters; :meth:`forward` is given the parameters to use, ``[...]`` shared by all tasks or
     ``[T, ...]`` with one set for each. Convolutions are products of patches and ``[9 * channels, width]`` matrices, so
     that all tasks are one batched product, and everything can be differentiated twice.
 
     Batch norm (Ioffe & Szegedy 2015) takes the statistics of each task from its own images, and keeps none.
 
     Args:
-        shape: of one image: ``[H, W]``, ``[H, W, C]`` or ``[C, H, W]``, channels being the shorter of the outer axes.
-        outputs: of the head.
+        shape: of one image: ``[H, W]``, ``[H, W, C]`` or ``[C, H, W]``; of three axes, the shorter one of the first and
+            the last is that of channels.
+        outputs: width of the head's output.
         width: channels of each block.
-        precision: of convolutions and what they put out; parameters, statistics and the head stay as they are.
+        precision: of convolutions and their outputs; parameters, statistics and the head keep their type.
 
     Raises:
         ValueError: another number of axes.
@@ -62,14 +63,20 @@ class AdaptableNet(nn.Module):
         return dict(self.named_parameters())
 
     def forward(self, params: Params, images: Tensor, support: int | None = None) -> Tensor:
-        """Images ``[T, n, *shape]``, numbers from 0 to 1, to outputs ``[T, n, outputs]``.
+        """Apply the net with the given parameters.
 
-        ``support``: batch norm takes the statistics of each task from its first so many images; None: from all ``n``.
+        Args:
+            params: by name as in :meth:`params`, ``[...]`` or ``[T, ...]``.
+            images: ``[T, n, *shape]``, numbers from 0 to 1.
+            support: batch norm takes the statistics of each task from its first ``support`` images; None: from all.
+
+        Returns:
+            ``[T, n, outputs]``
         """
         return head(params, self.features(params, images, support))
 
     def features(self, params: Params, images: Tensor, support: int | None = None) -> Tensor:
-        """Images ``[T, n, *shape]`` to what the head is given ``[T, n, size]``; see :meth:`forward`."""
+        """The input of the head, ``[T, n, size]``; for the arguments see :meth:`forward`."""
         tasks, count = images.shape[:2]
         seen = count if support is None else support
         dtype = params["weight"].dtype
@@ -93,9 +100,9 @@ class AdaptableNet(nn.Module):
         return torch.addcmul(self._cast(shift - mean * scale), y, self._cast(scale)).relu()
 
     def _first(self, patches: Tensor, kernel: Tensor, scale: Tensor, shift: Tensor, seen: int) -> Tensor:
-        """The same, faster where patches are narrow: statistics of a linear map are those of its inputs, mapped.
+        """As :meth:`_block`, but faster for narrow patches.
 
-        The norm then goes into kernel and shift, and the largest of all activations are never normalised.
+        The statistics of a linear map follow from those of its inputs, so the norm is merged into kernel and shift.
         """
         mean = patches[:, :seen].mean(-2, keepdim=True)
         centred = patches[:, :seen] - mean
@@ -115,8 +122,8 @@ def head(params: Params, features: Tensor) -> Tensor:
 class Patches(Function):
     """The 3 by 3 patches of a convolution of stride 2, the border being zero: ``[n, H, W, C]`` to ``[n, h, w, 9, C]``.
 
-    It and its transpose are each other's gradient, so that it can be differentiated as often as one likes; torch's own
-    ways to the same are slower on processors.
+    It and its transpose are each other's gradient, so that it can be differentiated any number of times; torch's own
+    operations for it are slower on CPUs.
     """
 
     @staticmethod
@@ -143,11 +150,11 @@ class Overlaid(Function):
         for row in (1, 2, 0):
             for column in (1, 2, 0):
                 (down, i), (across, j) = _lines(row, height, h), _lines(column, width, w)
-                part, place = patches[:, i, j, 3 * row + column], image[:, down, across]
-                if row and column:  # the first that comes to these places
-                    place.copy_(part)
+                part, target = patches[:, i, j, 3 * row + column], image[:, down, across]
+                if row and column:  # the first to reach these positions
+                    target.copy_(part)
                 else:
-                    place += part
+                    target += part
         return image
 
     @staticmethod
@@ -157,7 +164,7 @@ class Overlaid(Function):
 
 
 def _lines(tap: int, side: int, count: int) -> tuple[slice, slice]:
-    """Which of ``side`` rows (or columns) of an image the row ``tap`` of ``count`` patches lies on, and of which."""
+    """The rows (or columns) of an image of ``side`` that row ``tap`` of ``count`` patches covers, and those patches."""
     if tap == 1:
         return slice(0, None, 2), slice(None)
     if tap == 2:

@@ -10,14 +10,14 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from metarl.nets.pictures import PictureEncoder
+from metarl.nets.images import ObservationImageEncoder
 from metarl.types import FEEDBACK_KEYS, MASK_KEY, PREV_ACTION, PREV_REWARD, CoreInput, is_obs_key
 
 
 class TrialEncoder(nn.Module):
     """Joins the parts of a trial observation: the present, and what is known of the step before.
 
-    ``now`` is ``obs`` (all ``obs.NAME`` side by side), pictures as vectors that a small convolutional network makes
+    ``now`` is ``obs`` (all ``obs.NAME`` side by side), images as vectors that a small convolutional network makes
     of them. ``feedback`` is the previous action, reward and end-of-episode flag, the clock, and the product of action
     and reward, which a linear map could not form. ``action_mask`` is for the head and part of neither.
     """
@@ -35,11 +35,11 @@ class TrialEncoder(nn.Module):
                 "observations are such"
             )
         self.shapes = {
-            key: _shape(key, space.spaces[key], picture=key in self.now_keys)
+            key: _shape(key, space.spaces[key], image=key in self.now_keys)
             for key in [*self.now_keys, *self.feedback_keys, *self.mask_keys]
         }
-        pictures = {k: PictureEncoder(shape) for k in self.now_keys if len(shape := self.shapes[k]) == 3}
-        # A module's name may hold no dot, so pictures go by their place among the parts.
+        pictures = {k: ObservationImageEncoder(shape) for k in self.now_keys if len(shape := self.shapes[k]) == 3}
+        # A module's name may hold no dot, so images are named by their position among the parts.
         self.names = {k: str(self.now_keys.index(k)) for k in pictures}
         self.pictures = nn.ModuleDict({self.names[k]: encoder for k, encoder in pictures.items()})
         self.product = {PREV_ACTION, PREV_REWARD} <= set(self.feedback_keys)
@@ -48,7 +48,7 @@ class TrialEncoder(nn.Module):
         self.feedback_size += self.shapes[PREV_ACTION][0] if self.product else 0
 
     def forward(self, obs: Mapping[str, Tensor]) -> CoreInput:
-        """Observations ``[..., d]``, pictures ``[..., H, W, C]``, to a :class:`CoreInput` of the same leading axes."""
+        """Observations ``[..., d]``, images ``[..., H, W, C]``, to a :class:`CoreInput` of the same leading axes."""
         parts = [obs[k] for k in self.feedback_keys]
         if self.product:
             parts.append(obs[PREV_ACTION] * obs[PREV_REWARD])
@@ -60,7 +60,7 @@ class TrialEncoder(nn.Module):
         """The leading axes of ``obs``, once its parts are found to be those of the space.
 
         Raises:
-            TypeError: not a dict, or a part that does not consist of numbers (of uint8, for a picture).
+            TypeError: not a dict, or a part that does not consist of numbers (of uint8, for an image).
             ValueError: a part is missing or unknown, has another shape, or other leading axes than the rest.
         """
         if not isinstance(obs, Mapping):
@@ -75,7 +75,7 @@ class TrialEncoder(nn.Module):
                 expected = ", ".join(str(n) for n in ("...", *shape))
                 raise ValueError(f"observation {key!r} has shape {tuple(part.shape)}, expected [{expected}]")
             if len(shape) == 3 and part.dtype not in (np.uint8, torch.uint8):
-                raise TypeError(f"observation {key!r} is a picture of dtype {part.dtype}, expected uint8")
+                raise TypeError(f"observation {key!r} is an image of dtype {part.dtype}, expected uint8")
             number = part.dtype.is_floating_point if isinstance(part, Tensor) else part.dtype.kind in "fiub"
             if len(shape) == 1 and not number:
                 raise TypeError(f"observation {key!r} has dtype {part.dtype}, expected numbers (float32)")
@@ -85,13 +85,13 @@ class TrialEncoder(nn.Module):
         return next(iter(leading.values()))
 
 
-def _shape(key: str, space: spaces.Space[Any], picture: bool) -> tuple[int, ...]:
-    """The shape of a part: a vector, or where allowed a picture."""
+def _shape(key: str, space: spaces.Space[Any], image: bool) -> tuple[int, ...]:
+    """The shape of a part: a vector, or where allowed an image."""
     axes = len(space.shape) if isinstance(space, spaces.Box) else 0
-    if axes == 1 or (picture and axes == 3 and space.dtype == np.uint8):
+    if axes == 1 or (image and axes == 3 and space.dtype == np.uint8):
         assert space.shape is not None
         return space.shape
     raise ValueError(
         f"unsupported space for {key}: {space}; expected a Box of one dimension (a vector)"
-        + (", or a uint8 Box of three (a picture)" if picture else "")
+        + (", or a uint8 Box of three (an image)" if image else "")
     )

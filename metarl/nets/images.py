@@ -1,4 +1,4 @@
-"""Images of few-shot learning to vectors: convolutional nets, and what their norms take statistics from."""
+"""Convolutional nets from images to vectors: of few-shot examples, and of observations."""
 
 from __future__ import annotations
 
@@ -14,10 +14,14 @@ from torch.nn import functional as F
 BLOCKS = 4
 GROUP = 8
 """Channels that are normalised together by ``group``, where they divide the width."""
-LARGER = 1.12
-"""How much larger and smaller images are in views."""
-TURNED = 8.6
-"""By how many degrees images are turned in views."""
+VIEW_SCALE = 1.12
+"""The factor by which views are larger or smaller than the image."""
+VIEW_ROTATION = 8.6
+"""The rotation of views to either side, in degrees."""
+OBSERVATION_WIDTHS = (16, 32)
+"""Channels of the first convolution over observations, and of all later ones."""
+OBSERVATION_SIDE = 4
+"""Observations are halved until no side is longer."""
 Net = Literal["strided", "pooled", "residual", "flat"]
 Norm = Literal["group", "batch", "running"]
 Precision = Literal["float32", "bfloat16"]
@@ -25,37 +29,38 @@ Precision = Literal["float32", "bfloat16"]
 
 @dataclass(frozen=True)
 class EncoderOptions:
-    """How examples become vectors; for examples that are vectors only ``embedding_size`` counts."""
+    """How examples become vectors; vectors as examples only use ``embedding_size``."""
 
     net: Net = "strided"
-    """Four blocks that halve the sides: 3 by 3 convolutions of stride 2 (Finn et al. 2017, section 5.2), or of stride 1
-    before max-pooling (Vinyals et al. 2016, section 4.1); or one of these of half the width and three residual blocks,
-    the second twice and the third four times as wide as the first; or no net at all: the pixels, one by one."""
+    """Four blocks that halve the sides: 3 by 3 convolutions of stride 2 (``strided``, Finn et al. 2017, section 5.2),
+    or of stride 1 before max-pooling (``pooled``, Vinyals et al. 2016, section 4.1); or one of these of half the width
+    and three residual blocks, the second twice and the third four times as wide as the first (``residual``); or no net:
+    the pixels as they are (``flat``)."""
     width: Annotated[int, Ge(2)] = 64
-    """Channels of the blocks; of ``residual``, of the first residual one."""
+    """Channels of the blocks; for ``residual``, of the first residual one."""
     norm: Norm = "group"
-    """Statistics over groups of channels of one image (Wu & He 2018); over the support of its episode, by which its
-    queries are normalised as well; or over the whole batch in training and, afterwards, their running averages."""
+    """Statistics over groups of channels of one image (``group``, Wu & He 2018); over the support of the image's
+    episode (``batch``); or over the whole batch in training, and their running averages afterwards (``running``)."""
     embedding_size: Annotated[int, Ge(0)] = 64
-    """Width of the vectors, by a last linear map and layer norm; 0: the last features as they are."""
+    """Width of the vectors, after a last linear map and layer norm; 0: the last features as they are."""
     average: bool = False
-    """Whether the last features are averaged over their places, so that vectors hold what is there and not where."""
+    """Whether the last features are averaged over their positions."""
     dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
     """Share of the last features that are dropped in training."""
     views: bool = False
-    """Whether vectors are means over views of an image, outside training: the image, larger, smaller, turned left and
-    right (:data:`LARGER` and :data:`TURNED`)."""
+    """Whether, outside training, vectors are means over five views of an image: itself, larger, smaller, rotated left
+    and right (:data:`VIEW_SCALE` and :data:`VIEW_ROTATION`)."""
     precision: Precision = "float32"
-    """Of convolutions; with ``bfloat16`` they are up to twice as fast on processors that compute in it. Parameters and
-    vectors stay as they are."""
+    """Of convolutions; ``bfloat16`` is up to twice as fast on processors that compute in it. Parameters and vectors
+    keep their type."""
 
 
 class ImageEncoder(nn.Module):
     """A convolutional net from images to vectors.
 
     Args:
-        shape: of one image: ``[H, W]``, ``[H, W, C]`` or ``[C, H, W]``, channels being the shorter of the last two
-            cases' outer axes.
+        shape: of one image: ``[H, W]``, ``[H, W, C]`` or ``[C, H, W]``; of three axes, the shorter one of the first and
+            the last is that of channels.
         options: which net.
 
     Raises:
@@ -75,7 +80,7 @@ class ImageEncoder(nn.Module):
         self.reduced = options.precision == "bfloat16"
         self.blocks = nn.ModuleList()
         for number in range(0 if options.net == "flat" else BLOCKS):
-            pooled = options.net == "strided" or min(height, width) > 1  # nothing is left to pool of one pixel
+            pooled = options.net == "strided" or min(height, width) > 1  # one pixel can't be pooled
             wide = options.width
             if options.net == "residual" and number > 0:
                 wide *= (1, 1, 2, 4)[number]
@@ -99,28 +104,34 @@ class ImageEncoder(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from torch's stubs
 
     def forward(self, images: Tensor, support: int | None = None) -> Tensor:
-        """Images of episodes ``[B, N, *shape]``, bytes or numbers from 0 to 1, to ``[B, N, size]``.
+        """Embed the images of episodes.
 
-        ``support``: the norm ``batch`` takes the statistics of each episode from its first so many images; None: from
-        all ``N``.
+        Args:
+            images: ``[B, N, *shape]``, bytes or numbers from 0 to 1.
+            support: the norm ``batch`` takes the statistics of each episode from its first ``support`` images; None:
+                from all ``N``.
+
+        Returns:
+            ``[B, N, size]``
         """
         episodes, count = images.shape[:2]
         flat = images.reshape(-1, *self.shape)
         flat = flat[:, None] if len(self.shape) == 2 else flat.permute(0, 3, 1, 2) if self.channels_last else flat
         x = flat.float() / 255 if images.dtype == torch.uint8 else flat.float()
+        x = x.to(next((parameter.dtype for parameter in self.parameters()), x.dtype))
         if not self.options.views or self.training:
             return self._embedded(x, episodes, support or count)
         each = [self._embedded(x, episodes, support or count)]
-        each += [self._embedded(moved(x, *view), episodes, support or count) for view in VIEWS]
+        each += [self._embedded(affine(x, *view), episodes, support or count) for view in VIEWS]
         return torch.stack(each).mean(0)
 
     def _embedded(self, x: Tensor, episodes: int, support: int) -> Tensor:
         """``[B * N, C, H, W]`` to ``[B, N, size]``."""
-        x = x.contiguous(memory_format=torch.channels_last)
+        x, dtype = x.contiguous(memory_format=torch.channels_last), x.dtype
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.reduced):
             for block in self.blocks:
                 x = block(x, episodes, support)
-        return self.tail(x.float()).reshape(episodes, -1, self.size)
+        return self.tail(x.to(dtype)).reshape(episodes, -1, self.size)
 
 
 class ConvolutionBlock(nn.Module):
@@ -159,9 +170,12 @@ class ResidualBlock(nn.Module):
 
 
 class EpisodeNorm(nn.Module):
-    """Batch norm (Ioffe & Szegedy 2015) whose batch is the support of one episode, also for what is not of it.
+    """Batch norm (Ioffe & Szegedy 2015) of each episode by the statistics of its support; queries use them as well.
 
-    It keeps no running statistics: nothing of one episode is left for the next.
+    It keeps no running statistics.
+
+    Args:
+        width: channels.
     """
 
     def __init__(self, width: int) -> None:
@@ -176,21 +190,30 @@ class EpisodeNorm(nn.Module):
         return torch.addcmul((self.bias[:, None, None] - mean * scale).to(x), each, scale.to(x)).flatten(0, 1)
 
 
-VIEWS = ((LARGER, 0.0), (1 / LARGER, 0.0), (1.0, TURNED), (1.0, -TURNED))
-"""Sizes and degrees of the views that are not the image itself."""
+VIEWS = ((VIEW_SCALE, 0.0), (1 / VIEW_SCALE, 0.0), (1.0, VIEW_ROTATION), (1.0, -VIEW_ROTATION))
+"""Scale and rotation in degrees of the views that are not the image itself."""
 
 
-def moved(x: Tensor, scale: float, degrees: float) -> Tensor:
-    """Images ``[N, C, H, W]`` made larger and turned around their middle; zeros come in from outside."""
+def affine(x: Tensor, scale: float, degrees: float) -> Tensor:
+    """Scale and rotate images about their middle; zeros come in from outside.
+
+    Args:
+        x: ``[N, C, H, W]``
+        scale: above 1 enlarges.
+        degrees: of the rotation, clockwise.
+
+    Returns:
+        ``[N, C, H, W]``, interpolated bilinearly.
+    """
     cos, sin = math.cos(math.radians(degrees)) / scale, math.sin(math.radians(degrees)) / scale
     ratio = x.shape[2] / x.shape[3]  # coordinates go from -1 to 1 along either side
-    back = torch.tensor([[cos, sin * ratio, 0.0], [-sin / ratio, cos, 0.0]], device=x.device)
+    back = torch.tensor([[cos, sin * ratio, 0.0], [-sin / ratio, cos, 0.0]], dtype=x.dtype, device=x.device)
     grid = F.affine_grid(back.expand(len(x), 2, 3), list(x.shape), align_corners=False)
     return F.grid_sample(x, grid, align_corners=False)
 
 
 def _halved(x: Tensor, pooled: bool) -> Tensor:
-    """ReLU, then max-pooling where the sides are to be halved; the other way round, which is the same and faster."""
+    """ReLU and, if ``pooled``, max-pooling, in the order that is faster (the result is the same)."""
     return F.relu(F.max_pool2d(x, 2) if pooled else x)
 
 
@@ -203,3 +226,35 @@ def _norm(kind: Norm, width: int) -> nn.Module:
 def _normed(norm: nn.Module, x: Tensor, episodes: int, support: int) -> Tensor:
     normed: Tensor = norm(x, episodes, support) if isinstance(norm, EpisodeNorm) else norm(x)
     return normed
+
+
+class ObservationImageEncoder(nn.Module):
+    """Halves an image by convolutions until it is at most 4 by 4, then maps it to a vector of unit variance.
+
+    Channels may be last, as in Gymnasium, or first, as Stable-Baselines3 may have put them: the shorter one of the
+    first and the last axis is taken for them.
+
+    Args:
+        shape: of one image, ``[H, W, C]`` or ``[C, H, W]``.
+        size: of the vector.
+    """
+
+    def __init__(self, shape: tuple[int, ...], size: int = 64) -> None:
+        super().__init__()
+        self.shape, self.size = shape, size
+        self.channels_first = shape[0] < shape[2]
+        channels, height, width = shape if self.channels_first else (shape[2], shape[0], shape[1])
+        self.net = nn.Sequential()
+        while max(height, width) > OBSERVATION_SIDE:
+            out = OBSERVATION_WIDTHS[min(len(self.net) // 2, len(OBSERVATION_WIDTHS) - 1)]
+            self.net.extend([nn.Conv2d(channels, out, kernel_size=3, stride=2, padding=1), nn.ReLU()])
+            channels, height, width = out, (height + 1) // 2, (width + 1) // 2
+        self.net.extend([nn.Flatten(), nn.Linear(channels * height * width, size), nn.LayerNorm(size)])
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images ``[..., *shape]`` of bytes (or numbers from 0 to 255), with any leading axes, to ``[..., size]``."""
+        leading = images.shape[:-3]
+        flat = images.reshape(-1, *self.shape)
+        if not self.channels_first:
+            flat = flat.permute(0, 3, 1, 2)
+        return self.net(flat.float() / 255).reshape(*leading, self.size)

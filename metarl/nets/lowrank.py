@@ -1,4 +1,4 @@
-"""A linear head that can be given low-rank weights from outside, such as the values of a memory."""
+"""A linear head that takes additional low-rank weights, such as the values of a memory."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from torch import Tensor, nn
 
 
 class LowRankHead(nn.Module):
-    """W x + b + U V x, where W and b are learned and U and V come from outside.
+    """W x + b + U V x, where W and b are parameters and U and V are inputs.
 
-    The product of thin matrices is LoRA's (Hu et al. 2022, section 4.1, there with a scale). All of U and V are
-    ``size`` numbers, few enough to be a value of a memory: what is kept for a task is then a change of parameters.
+    U V is LoRA's product of thin matrices (Hu et al. 2022, section 4.1, without the scale). U and V have ``size``
+    numbers in all, few enough to be a value of a memory, which then stores a change of parameters for each task.
 
     Args:
         input_size: width of x.
@@ -29,9 +29,14 @@ class LowRankHead(nn.Module):
         self.size = rank * (input_size + output_size)
 
     def forward(self, x: Tensor, weights: Tensor) -> Tensor:
-        """``x`` ``[..., input_size]`` to ``[..., output_size]``, with ``weights`` ``[..., size]`` of its own each.
+        """Apply the head; leading axes broadcast.
 
-        The weights are V row by row, then U row by row; all zero is the plain head. Leading axes broadcast.
+        Args:
+            x: ``[..., input_size]``
+            weights: ``[..., size]``, V row by row and then U row by row; zeros give the plain head.
+
+        Returns:
+            ``[..., output_size]``
 
         Raises:
             ValueError: another number of weights.

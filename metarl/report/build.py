@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from metarl.files import replacing
+from metarl.files import write_text
 from metarl.report import html
 from metarl.report.compare import Member, flatten, gather, members_of
 from metarl.report.draw import SHOWS, Drawn, draw_member
@@ -51,8 +51,7 @@ def build_report(runs: Sequence[RunFolder], out: Path | None = None) -> Report:
         images += made.images.values()
         heading, parts = made.heading, [*made.parts, html.title("Each run")]
         parts += [html.folded(name, _run(member, drawn[member.run.path], 3)) for name, member in made.named]
-    with replacing(page) as temporary:
-        temporary.write_text(html.page(heading, parts), encoding="utf-8")
+    write_text(page, html.page(heading, parts))
     return Report(page, images, [line for one in drawn.values() for line in one.missing])
 
 

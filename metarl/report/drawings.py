@@ -9,7 +9,7 @@ import numpy as np
 from metarl.data.episodes import class_positions
 from metarl.evaluation.records import EpisodeRecord, StreamRecord
 from metarl.report.canvas import SOFT
-from metarl.report.sheet import Label, Sheet, wrong_of
+from metarl.report.sheet import Sheet, wrong_of
 from metarl.types import Ints
 
 WIDTH = 14.0
@@ -63,7 +63,7 @@ def _support(sheet: Sheet, record: EpisodeRecord, episode: int, y: float) -> flo
         for number, example in enumerate(np.flatnonzero(labels == label)[:each]):
             sheet.image(x + STEP * number, row, record.support_x[episode, example])
         middle = x + (STEP * (each - 1) + 1) / 2
-        sheet.write(Label(middle, row + 1.06, f"class {label}" if wide >= 2 else str(label), 7.5, SOFT, down="top"))
+        sheet.write(middle, row + 1.06, f"class {label}" if wide >= 2 else str(label), 7.5, SOFT, va="top")
     return y + 1.5 * (1 + (ways - 1) // in_row) + 0.1
 
 
@@ -72,7 +72,7 @@ def _queries(sheet: Sheet, record: EpisodeRecord, episode: int, y: float) -> flo
     for place, query in enumerate(np.argsort(correct, kind="stable")[:QUERIES]):
         x, said, true = PAIR * place, int(record.predicted[episode, query]), int(record.query_y[episode, query])
         sheet.image(x, y, record.query_x[episode, query], bool(correct[query]))
-        sheet.write(Label(x + 1.21, y + 0.5, "→", 9))
+        sheet.write(x + 1.21, y + 0.5, "→", 9)
         if said < record.ways:
             sheet.image(x + 1.42, y, record.first_of(episode, said))
         told = str(said) if correct[query] else f"{said}, true {true}"
@@ -101,9 +101,9 @@ def stream_drawings(record: StreamRecord, path: str | Path, what: str, ink: bool
             x, row = STEP * (step % in_row), y + 1.75 * (step // in_row)
             good = bool(correct[stream, step])
             sheet.image(x, row, record.x[stream, step], good)
-            sheet.write(Label(x + 0.06, row + 0.04, str(nth[step]), 6.5, SOFT, "left", "top"))
+            sheet.write(x + 0.06, row + 0.04, str(nth[step]), 6.5, SOFT, ha="left", va="top")
             true, said = _word(record.y[stream, step]), _word(record.predicted[stream, step])
-            sheet.write(Label(x + 0.5, row + 1.05, true, 7, down="top"))
+            sheet.write(x + 0.5, row + 1.05, true, 7, va="top")
             sheet.verdict(x + 0.5, row + 1.33, good, "" if good else said, 7)
         y += 1.75 * (1 + (steps - 1) // in_row) + 0.45
     sub = f"Small: position among its class. Below: its label, and ✓ or ✗ with the prediction. {wrong_of(correct)}."

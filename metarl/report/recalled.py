@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from metarl.evaluation.records import EpisodeRecord
 from metarl.report.canvas import COLORS, GRID, SOFT
-from metarl.report.sheet import Frame, Label, Sheet
+from metarl.report.sheet import Sheet
 from metarl.types import Array, Floats
 
 QUERIES = 8
@@ -104,7 +104,7 @@ def _one(
     slots = _slots(record, episode, record.weights[episode, query])
     nothing = 1 - sum(slot.weight for slot in slots)
     if nothing > 0.01:  # an empty slot took it
-        sheet.write(Label(x + 0.5, y + BAR - 0.1, f"none:\n{nothing:.2f}", size, SOFT, down="bottom"))
+        sheet.write(x + 0.5, y + BAR - 0.1, f"none:\n{nothing:.2f}", size, SOFT, va="bottom")
     if count < len(slots):
         strong = sorted(slots, key=lambda slot: -slot.weight)[:count]
         slots = sorted(strong, key=lambda slot: slot.label)
@@ -112,15 +112,16 @@ def _one(
         left = x + AHEAD + STEP * number
         sheet.image(left, y + BAR, slot.image)
         _bar(sheet, left, y, slot.weight, slot.label == true, count, size)
-        sheet.write(Label(left + 0.5, y + BAR + 1.07, str(slot.label), size, SOFT, down="top"))
+        sheet.write(left + 0.5, y + BAR + 1.07, str(slot.label), size, SOFT, va="top")
 
 
 def _bar(sheet: Sheet, x: float, y: float, weight: float, own: bool, count: int, size: float) -> None:
     high = BAR * min(1.0, max(0.0, weight))
-    sheet.frame(Frame(x, y + BAR - 0.06, 1, 0.012, GRID, 0.6))
-    look = (OWN, 0.0, None) if own else (OTHER, 0.8, "//////")
+    sheet.frame(x, y + BAR - 0.06, 1, 0.012, edgecolor=GRID, facecolor="none", lw=0.6)
+    other: dict[str, Any] = {"edgecolor": OTHER, "facecolor": "none", "lw": 0.8, "hatch": "//////"}
+    look: dict[str, Any] = {"edgecolor": OWN, "facecolor": OWN, "lw": 0.0} if own else other
     if weight >= 0.01:
-        sheet.frame(Frame(x + 0.12, y + BAR - 0.06 - high, 0.76, high, *look))
+        sheet.frame(x + 0.12, y + BAR - 0.06 - high, 0.76, high, **look)
     if count <= 12 or weight >= 0.1:
         told = f"{weight:.2f}" if count <= 12 else f"{weight:.1f}".lstrip("0")
-        sheet.write(Label(x + 0.5, y + BAR - 0.1 - high, told, size, SOFT, down="bottom"))
+        sheet.write(x + 0.5, y + BAR - 0.1 - high, told, size, SOFT, va="bottom")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -18,34 +18,8 @@ HEADER = 0.65
 """Height of its title, likewise."""
 
 
-class Label(NamedTuple):
-    """Text on a sheet, around a point."""
-
-    x: float
-    y: float
-    text: str
-    size: float = 8.0
-    color: str = INK
-    across: str = "center"
-    down: str = "center"
-    bold: bool = False
-
-
-class Frame(NamedTuple):
-    """A rectangle on a sheet."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-    color: str
-    line: float = 0.0
-    """In points; 0: filled instead."""
-    hatch: str | None = None
-
-
 class Sheet:
-    """Collects what is to be drawn, then draws it.
+    """A figure that is drawn on from top to bottom and gets its height at the end.
 
     Args:
         width: of the sheet, in sides of an image.
@@ -54,51 +28,42 @@ class Sheet:
 
     def __init__(self, width: float, ink: bool) -> None:
         self.width, self.ink = width, ink
-        self._images: list[tuple[float, float, Array]] = []
-        self._labels: list[Label] = []
-        self._frames: list[Frame] = []
+        self.figure, self.axes = canvas(SIDE, SIDE)
 
     def image(self, x: float, y: float, image: Array, correct: bool | None = None) -> None:
         """An image whose upper left corner lies at (x, y); ``correct`` says the colour of its frame."""
-        self._images.append((x, y, image))
+        shown, grey = visible(image)
+        colors = ("gray_r" if self.ink else "gray") if grey else None
+        extent = (x, x + 1, y + 1, y)
+        self.axes.imshow(shown, cmap=colors, vmin=0, vmax=255, extent=extent, interpolation="nearest")
         color = GRID if correct is None else CORRECT if correct else WRONG
-        self.frame(Frame(x, y, 1, 1, color, 0.8 if correct is None else 2.2))
+        self.frame(x, y, 1, 1, edgecolor=color, facecolor="none", lw=0.8 if correct is None else 2.2)
 
     def verdict(self, x: float, y: float, correct: bool, told: str, size: float = 7.5) -> None:
         """Below an image, what is told with a mark that needs no colour."""
         text, color = f"{'✓' if correct else '✗'} {told}".strip(), CORRECT if correct else WRONG
-        self.write(Label(x, y, text, size, color, down="top", bold=not correct))
+        self.write(x, y, text, size, color, va="top", fontweight="normal" if correct else "bold")
 
-    def frame(self, frame: Frame) -> None:
-        """A rectangle."""
-        self._frames.append(frame)
-
-    def write(self, label: Label) -> None:
-        """A text."""
-        self._labels.append(label)
-
-    def save(self, height: float, main: str, sub: str, path: str | Path) -> Path:
-        """Draw all of it, ``height`` sides high, under a title, and write the file, whole or not at all."""
+    def frame(self, x: float, y: float, width: float, height: float, **look: Any) -> None:
+        """A rectangle; ``look``: properties of a patch."""
         from matplotlib.patches import Rectangle
 
-        figure, axes = canvas(SIDE, height * SIDE / self.width + HEADER)
-        for x, y, image in self._images:
-            shown, grey = visible(image)
-            colors = ("gray_r" if self.ink else "gray") if grey else None
-            axes.imshow(shown, cmap=colors, vmin=0, vmax=255, extent=(x, x + 1, y + 1, y), interpolation="nearest")
-        for x, y, width, height_, color, line, hatch in self._frames:
-            inside = "none" if line else color
-            patch = Rectangle((x, y), width, height_, edgecolor=color, facecolor=inside, lw=line, hatch=hatch)
-            axes.add_patch(patch)
-        for x, y, text, size, color, across, down, bold in self._labels:
-            weight = "bold" if bold else "normal"
-            axes.text(x, y, plain(text), fontsize=size, color=color, ha=across, va=down, fontweight=weight)
+        self.axes.add_patch(Rectangle((x, y), width, height, **look))
+
+    def write(self, x: float, y: float, text: str, size: float, color: str = INK, **look: Any) -> None:
+        """A text around (x, y); ``look``: its other properties."""
+        self.axes.text(x, y, plain(text), **{"fontsize": size, "color": color, "ha": "center", "va": "center", **look})
+
+    def save(self, height: float, main: str, sub: str, path: str | Path) -> Path:
+        """Write the file, ``height`` sides high, under a title, whole or not at all."""
+        self.figure.set_size_inches(SIDE, height * SIDE / self.width + HEADER)
+        axes = self.axes
         axes.set_axis_off()
         axes.set_xlim(0, self.width)
         axes.set_ylim(height, 0)
         axes.set_aspect("equal", anchor="NW")
         title(axes, main, sub)
-        return save(figure, path)
+        return save(self.figure, path)
 
 
 def is_image(shape: tuple[int, ...]) -> bool:

@@ -57,10 +57,13 @@ class JsonlTracker(Tracker):
     def __init__(self, path: str | Path, axis: str = STEP):
         self._axis = axis
         try:
-            self._file = Path(path).open("x", encoding="utf-8")  # noqa: SIM115 - closed by finish
+            self._file = open(str(path), "x", encoding="utf-8")  # noqa: SIM115 - closed by finish
         except FileExistsError:
             raise FileExistsError(f"{path} exists and belongs to another run; make a new run folder") from None
         self._last = 0
+
+    def __repr__(self) -> str:
+        return f"JsonlTracker({self._file.name!r})"
 
     def log(self, metrics: Metrics, *, step: int) -> None:
         """Write one line and flush it.
@@ -148,6 +151,9 @@ class WandbTracker(Tracker):
                 _say(f"Weights & Biases is out of reach ({_reason(error)}); logging offline to {options['dir']}/wandb")
         return self._wandb.init(mode="offline", settings=settings, **options)
 
+    def __repr__(self) -> str:
+        return f"WandbTracker({'failed or finished' if self._run is None else self._run.name!r})"
+
     def log(self, metrics: Metrics, *, step: int) -> None:
         """Log one row with its step."""
         row = {self._axis: int(step), **plain(metrics, self._axis)}
@@ -197,6 +203,9 @@ class Trackers(Tracker):
     def __init__(self, trackers: Sequence[Tracker]):
         self._trackers = tuple(trackers)
         self._start = time.perf_counter()
+
+    def __repr__(self) -> str:
+        return f"Trackers({', '.join(map(repr, self._trackers))})"
 
     def log(self, metrics: Metrics, *, step: int) -> None:
         """Log to each, the first one first; its error keeps a row from the others."""

@@ -23,12 +23,12 @@ class PolicyActor:
         self.generator = torch.Generator(self.device).manual_seed(int(rng.integers(2**63)))
 
     @torch.no_grad()
-    def act(self, obs: TrialObservation, begin: Ints) -> Array:
+    def act(self, obs: TrialObservation, boundary: Ints) -> Array:
         """See :class:`metarl.types.Actor`."""
         step, self.state = self.policy(
             to_tensors(obs, self.device),
             self.state,
-            torch.as_tensor(begin, device=self.device),
+            torch.as_tensor(boundary, device=self.device),
             generator=self.generator,
             deterministic=self.deterministic,
             donate=True,

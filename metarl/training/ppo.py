@@ -14,7 +14,7 @@ from torch import Tensor
 from metarl import tree
 from metarl.functional.schedules import linear
 from metarl.nets.policy import MemoryPolicy
-from metarl.training.collect import Cut, Rollout
+from metarl.training.collect import GaeHorizon, Rollout
 from metarl.training.optim import optimizer_step
 
 
@@ -32,9 +32,10 @@ class PPOOptions:
     """Its value when the schedule ends, linear in between; None: as at the beginning."""
     gae_lambda: Annotated[float, Ge(0), Le(1)] = 0.8
     """Lambda of the advantage estimates."""
-    cut: Cut = "trial"
-    """Where credit ends: with the trial, as RL² has it, so that exploring pays later; or with the inner "episode",
-    where a step pays for staying alive, and failing would cost nothing but one of the trial's episodes."""
+    gae_horizon: GaeHorizon = "trial"
+    """Where advantage estimates end: with the "trial", as in RL², so that exploring pays off in later episodes; or with
+    the inner "episode", for tasks that reward each step survived, where failing would otherwise cost only one of the
+    trial's episodes."""
     n_epochs: Annotated[int, Ge(1)] = 4
     """Passes over each rollout."""
     n_minibatches: Annotated[int, Ge(1)] = 16
@@ -83,7 +84,7 @@ def ppo_loss(
         The loss, a scalar, and scalars without gradient by name: ``policy_gradient_loss``, ``value_loss``, ``entropy``
         (nats), ``approx_kl`` (nats), ``clip_fraction`` and ``ratio_error``, the largest |ratio - 1|.
     """
-    result = policy.evaluate(batch.obs, batch.state, batch.begin, batch.actions)
+    result = policy.evaluate(batch.obs, batch.state, batch.boundary, batch.actions)
     log_prob, entropies, values = (select_valid(part, batch) for part in result)
     advantages = select_valid(batch.advantages, batch)
     if advantages.numel() > 1:
@@ -162,7 +163,7 @@ def update(
     rate, ent_coef = options.at(progress)
     for group in optimizer.param_groups:
         group["lr"] = rate
-    count = rollout.begin.shape[1]
+    count = rollout.boundary.shape[1]
     parts = min(options.n_minibatches, count)
     schedule = {"learning_rate": rate, "ent_coef": ent_coef}
     if rollout.valid is not None and not rollout.valid.any():
@@ -191,7 +192,7 @@ def update(
                 break
         if not go_on() or (options.target_kl is not None and reports["approx_kl"][-1] > options.target_kl):
             break
-    policy.consolidate(rollout.obs, rollout.begin)  # only now, so that training recomputed what acting saw
+    policy.consolidate(rollout.obs, rollout.boundary)  # only now, so that training recomputed what acting saw
     returns, values = select_valid(rollout.returns, rollout), select_valid(rollout.values, rollout)
     variance = float(returns.var()) if returns.numel() > 1 else 0.0
     residual = float((returns - values).var()) if returns.numel() > 1 else 0.0

@@ -19,7 +19,7 @@ from common import Measured, pooled, put, ratio, returned, train, write
 from results.rows import commit
 from stable_baselines3 import PPO
 
-from metarl.evaluation.play import play
+from metarl.evaluation.play import rollout_trials
 from metarl.evaluation.results import AgentEvaluation
 from metarl.experiments.presets import load_experiment
 from metarl.experiments.rl.experiment import RL2Experiment
@@ -48,7 +48,7 @@ class Memoryless:
         """Nothing is kept from step to step."""
         torch.manual_seed(int(rng.integers(2**31)))
 
-    def act(self, obs: TrialObservation, begin: Ints) -> Array:
+    def act(self, obs: TrialObservation, boundary: Ints) -> Array:
         """Choose actions ``[n]``."""
         return self.model.predict(obs)[0]
 
@@ -66,7 +66,9 @@ def memoryless(preset: str, seed: int, out: Path) -> dict[str, Any]:
         model.learn(experiment.train.total_timesteps)
         seconds = time.perf_counter() - began
         trials, rows = experiment.eval.trials, experiment.eval.rows
-        played = play(Memoryless(model), lambda n: experiment.make_env("test", n), trials, seed=seed, rows=rows)
+        played = rollout_trials(
+            Memoryless(model), lambda n: experiment.make_env("test", n), trials, seed=seed, rows=rows
+        )
         result = {
             "return_mean": float(played.returns.mean()),
             "return_se": standard_error(played.returns),

@@ -8,7 +8,6 @@ the runs already is taken, if it was trained with the settings that the preset h
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +26,7 @@ from metarl.evaluation.results import read_evaluation
 from metarl.experiments.fewshot.experiment import FewShotExperiment
 from metarl.experiments.presets import from_config, load_experiment
 from metarl.runs.folder import RunFolder
+from metarl.runs.provenance import Commit
 
 
 @dataclass(frozen=True)
@@ -128,8 +128,7 @@ def not_words(experiment: FewShotExperiment) -> FewShotExperiment:
 
 def trained_at(run: Path) -> str:
     """The commit of the code that trained a run, short, with ``+dirty`` where the code differed from it."""
-    git = json.loads((run / "meta.json").read_text())["git"]
-    return str(git["commit"])[:7] + "+dirty" * bool(git["dirty"])
+    return str(Commit(**RunFolder.open(run).meta["git"]))
 
 
 def rotated(run: Path, data: str | None) -> Any:

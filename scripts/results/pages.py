@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
-from metarl.files import replacing
+from metarl.files import write_text
 from results import fewshot, recall
 from results.rows import Row, meets, read
 from results.text import table
@@ -73,8 +73,7 @@ def write_markdown(docs_dir: str | Path) -> Path:
         if (docs / name).is_file():
             pages[docs / name] = made(docs)
     for page, text in pages.items():
-        with replacing(page) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_text(page, text)
     return docs / "results.md"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +10,8 @@ from typing import Annotated, Any
 from annotated_types import Ge, MinLen
 
 from metarl.config import build, to_plain
-from metarl.files import replacing
+from metarl.files import read_json, write_text
+from metarl.runs import provenance
 
 ROOT = Path(__file__).resolve().parents[2]
 Text = Annotated[str, MinLen(1)]
@@ -100,13 +100,7 @@ def read(path: str | Path) -> list[Row]:
     path = Path(path)
     if not path.exists():
         return []
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged: {error}; expected a JSON list of rows") from None
-    if not isinstance(data, list):
-        raise ValueError(f"{path} holds a {type(data).__name__}, expected a JSON list of rows")
-    return checked(data, str(path))
+    return checked(read_json(path, list), str(path))
 
 
 def checked(data: list[Any], where: str) -> list[Row]:
@@ -146,9 +140,7 @@ def upsert(path: str | Path, *made: Row, alone: bool = False) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     plain = [to_plain(row) for row in rows.values()]
     checked(plain, "made")
-    with replacing(path) as temporary:
-        text = json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False)
-        temporary.write_text(text + "\n", encoding="utf-8")
+    write_text(path, json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def commit(root: Path = ROOT) -> str:
@@ -156,15 +148,4 @@ def commit(root: Path = ROOT) -> str:
 
     Changes below ``docs/`` don't count: each command that measures writes its row there.
     """
-
-    def git(*command: str) -> str:
-        arguments = ["git", "--no-optional-locks", "-C", str(root), *command]
-        return subprocess.run(arguments, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-
-    if not (root / ".git").exists():  # never a repository that happens to lie around
-        return "unknown"
-    try:
-        changed = git("status", "--porcelain", "--", ".", ":(exclude)docs")
-        return git("rev-parse", "--short", "HEAD") + "+dirty" * bool(changed)
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
+    return str(provenance.commit(root, exclude=["docs"]) or "unknown")

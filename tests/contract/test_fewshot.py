@@ -88,8 +88,7 @@ def test_gradients_reach_the_encoder_and_are_finite(store: str, access: str, kin
 @EVERY_CELL
 def test_all_queries_are_alike_to_a_silent_memory(store: str, access: str) -> None:
     classifier, parts = make(store, access), episode()
-    assert classifier.memory is not None
-    classifier.memory.reads_disabled = True
+    classifier.reader.memory.reads_disabled = True
     logits = classifier(*parts)
     torch.testing.assert_close(logits, logits[:1, :1].expand_as(logits))
 
@@ -119,8 +118,7 @@ def test_every_memory_learns_to_classify_clusters(store: str, access: str) -> No
     classifier = FewShotClassifier((8,), 4, memory, longest=4, encoder={"embedding_size": 32})
     clusters = Clusters(size=8, noise=0.3)
     assert learned(classifier, clusters, clusters, 120) >= 0.6
-    assert classifier.memory is not None
-    classifier.memory.reads_disabled = True
+    classifier.reader.memory.reads_disabled = True
     assert classifier.accuracy(_test(clusters)) <= 0.35, "without memory there is only chance"
 
 

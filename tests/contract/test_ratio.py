@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from torch import nn
 
 from metarl import tree
@@ -17,8 +16,8 @@ from metarl.memory.registry import runnable
 from metarl.nets.policy import MemoryPolicy
 from metarl.tasks.trial.env import TrialEnv
 from metarl.tasks.vector.env import TrialVectorEnv
-from metarl.tasks.vector.sb3 import as_vec_env
-from metarl.training.collect import Carry, Rollout, collect
+from metarl.tasks.vector.foreign import GymnasiumTrials
+from metarl.training.collect import Rollout, TrainingState, collect
 from metarl.training.ppo import PPOOptions, minibatch, ppo_loss, update
 
 BERNOULLI, BARCODE = "metarl/BernoulliBandit-v0", "metarl/BarcodeBandit-v0"
@@ -37,28 +36,31 @@ VARIANTS = {
     "horizon of an episode": replace(EPISODIC, horizon="episode"),
 }
 CASES = REGISTERED | VARIANTS
+Trials = TrialVectorEnv | GymnasiumTrials
 
 
-def bernoulli() -> VecEnv:
-    return as_vec_env(TrialVectorEnv(distribution(BERNOULLI, arms=3, pulls=6), ROWS))
+def bernoulli() -> TrialVectorEnv:
+    return TrialVectorEnv(distribution(BERNOULLI, arms=3, pulls=6), ROWS)
 
 
-def barcode() -> VecEnv:
-    return as_vec_env(TrialVectorEnv(distribution(BARCODE, arms=3, contexts=2, repeats=2, pulls=2, bits=5), ROWS))
+def barcode() -> TrialVectorEnv:
+    return TrialVectorEnv(distribution(BARCODE, arms=3, contexts=2, repeats=2, pulls=2, bits=5), ROWS)
 
 
-def unequal() -> VecEnv:
+def unequal() -> GymnasiumTrials:
     """Rows whose episodes and trials have different lengths, so that no two stand at the same place."""
     families = [
         distribution(BARCODE, arms=3, contexts=2, repeats=1 + row % 2, pulls=1 + row % 3, bits=5) for row in range(ROWS)
     ]
-    return DummyVecEnv([lambda family=family: TrialEnv(family) for family in families])
+    makers = [lambda family=family: TrialEnv(family) for family in families]
+    return GymnasiumTrials(SyncVectorEnv(makers, autoreset_mode=AutoresetMode.SAME_STEP))
 
 
-def make_policy(env: VecEnv, memory: MemoryOptions) -> MemoryPolicy:
+def make_policy(env: Trials, memory: MemoryOptions) -> MemoryPolicy:
+    inner = env if isinstance(env, TrialVectorEnv) else env.env
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        policy = MemoryPolicy(env.observation_space, env.action_space, memory, trial_steps=12)  # type: ignore[arg-type]
+        policy = MemoryPolicy(inner.single_observation_space, inner.single_action_space, memory, trial_steps=12)  # type: ignore[arg-type]
         for name, parameter in policy.named_parameters():
             if name == "core.gate":
                 nn.init.ones_(parameter)  # opened, so that what is read counts
@@ -66,11 +68,10 @@ def make_policy(env: VecEnv, memory: MemoryOptions) -> MemoryPolicy:
     return policy
 
 
-def rollouts(policy: MemoryPolicy, env: VecEnv, steps: int, count: int) -> list[Rollout]:
-    env.seed(0)
-    carry = Carry(env.reset(), np.ones(ROWS, bool), policy.initial_state(ROWS))  # type: ignore[arg-type]
+def rollouts(policy: MemoryPolicy, env: Trials, steps: int, count: int) -> list[Rollout]:
+    state = TrainingState.start(policy, env.reset(seed=0)[0])
     generator = torch.Generator().manual_seed(0)
-    made = [collect(policy, env, carry, steps, generator=generator, gamma=0.9, lam=0.8) for _ in range(count)]
+    made = [collect(policy, env, state, steps, generator=generator, gamma=0.9, lam=0.8) for _ in range(count)]
     return [rollout for rollout in made if rollout is not None]
 
 
@@ -85,7 +86,7 @@ def assert_same_policy(policy: MemoryPolicy, rollout: Rollout, exact: float = EX
     for rows in order.tensor_split(4):
         batch = minibatch(rollout, rows)
         with torch.no_grad():
-            again = policy.evaluate(batch.obs, batch.state, batch.begin, batch.actions)
+            again = policy.evaluate(batch.obs, batch.state, batch.boundary, batch.actions)
             _, report = ppo_loss(policy, batch, PPOOptions(), ent_coef=0.0)
         torch.testing.assert_close(again.log_prob, batch.log_probs, atol=exact, rtol=exact)
         torch.testing.assert_close(again.value, batch.values, atol=exact, rtol=exact)

@@ -14,8 +14,8 @@ import torch
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from metarl.agents.rl2 import RL2PPO, tracking_logger
-from metarl.agents.rl2_checkpoint import resumable
+from metarl.agents.rl2 import RL2PPO
+from metarl.agents.rl2_env import resumable, tracking_logger
 from metarl.tasks.family.distribution import TaskBatch, TaskDistribution
 from metarl.tasks.trial.env import TrialEnv
 from metarl.tasks.vector.env import TrialVectorEnv

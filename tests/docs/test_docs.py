@@ -12,8 +12,7 @@ import shlex
 import subprocess
 import sys
 import types
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,12 +23,13 @@ import torch
 from gymnasium.utils.env_checker import check_env
 
 from metarl.cli import main as cli
-from metarl.config import parse_assignment
+from metarl.cli.experiments import train_settings
+from metarl.config import apply, load_toml, parse_assignment
 from metarl.envs.table import FAMILIES
-from metarl.experiments.fewshot import options
-from metarl.experiments.rl.experiment import configure
+from metarl.experiments.base import Experiment
+from metarl.experiments.presets import Assignment, from_config, preset_path
 from metarl.memory.options import MemoryOptions
-from metarl.memory.registry import ACCESSES, NATIVE, STORES, build_core, matrix
+from metarl.memory.registry import ACCESSES, NATIVE, STORES, build_core, matrix, parallel
 from metarl.types import Boundary, CoreInput
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -103,28 +103,28 @@ def module_of(file: str) -> str:
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs a page's Python in order, and compares what it prints where the page shows it; returns its names."""
-    return partial(run_page, monkeypatch)
 
+    def run_page(page: str) -> dict[str, Any]:
+        names: dict[str, Any] = {"__name__": "page"}
+        printed = ""
+        for block in blocks(page, "python", "text"):
+            if block.language == "text":
+                assert printed == block.text
+                continue
+            code = block.text
+            for pattern, replacement in TOY:
+                code = re.sub(pattern, replacement, code)
+            where = names
+            if block.file:
+                module = types.ModuleType(module_of(block.file))
+                monkeypatch.setitem(sys.modules, module.__name__, module)
+                where = module.__dict__
+            with contextlib.redirect_stdout(io.StringIO()) as out:
+                exec(compile(code, f"{page} ({block.file or 'block'})", "exec"), where)
+            printed = out.getvalue()
+        return names
 
-def run_page(monkeypatch: pytest.MonkeyPatch, page: str) -> dict[str, Any]:
-    names: dict[str, Any] = {"__name__": "page"}
-    printed = ""
-    for block in blocks(page, "python", "text"):
-        if block.language == "text":
-            assert printed == block.text
-            continue
-        code = block.text
-        for pattern, replacement in TOY:
-            code = re.sub(pattern, replacement, code)
-        where = names
-        if block.file:
-            module = types.ModuleType(module_of(block.file))
-            monkeypatch.setitem(sys.modules, module.__name__, module)
-            where = module.__dict__
-        with contextlib.redirect_stdout(io.StringIO()) as out:
-            exec(compile(code, f"{page} ({block.file or 'block'})", "exec"), where)
-        printed = out.getvalue()
-    return names
+    return run_page
 
 
 def test_the_readme_runs(run: Run, tmp_path: Path) -> None:
@@ -158,7 +158,8 @@ def unrolled_as_it_steps(options: MemoryOptions) -> None:
     x = torch.randn(steps, batch, 6)
     stream = CoreInput(x[..., :2], x[..., 2:])
     for changes in ((0,), (0, 3)):
-        begin = torch.zeros(steps, batch, dtype=torch.long)
+        begin = torch.full((steps, batch), int(Boundary.EPISODE))
+        begin[:, 0] = Boundary.INSIDE
         begin[list(changes)] = Boundary.TRIAL
         state, looped = core.initial_state(batch), []
         for t in range(steps):
@@ -176,34 +177,43 @@ def test_a_memory_of_ones_own_has_30_lines_and_recalls(run: Run) -> None:
     assert names["result"].accuracy > 0.9 > 5 * names["result"].chance
     assert names["agent"].policy.core.memory.store.keep == 0.99
     unrolled_as_it_steps(MemoryOptions(store="fading", access="native", gate=False))
+    for access in ACCESSES:  # parallel, and written per episode
+        options = MemoryOptions(store="first", access=access, store_options={"slots": 2}, gate=False)
+        unrolled_as_it_steps(options)
+        assert parallel(build_core(options, 2, 4, 7))
 
 
-def test_a_memory_of_ones_own_is_had_on_the_command_line(tmp_path: Path) -> None:
-    """The section's module and its commands, as they stand there, cut to toy size."""
-    (module,) = [block for block in blocks("memory.md", "python") if block.file == "fading.py"]
-    (tmp_path / "fading.py").write_text(module.text)
-    small = [*("--set", "train.total_timesteps=40"), *("--set", "train.n_envs=4"), *("--set", "train.n_steps=10")]
+def test_the_commands_for_a_memory_of_ones_own() -> None:
+    settings = ["train.total_timesteps=40", "train.n_envs=4", "train.n_steps=10", "eval.trials=20"]
     toy = {
         "bench": ["--updates", "20", "--parameters", "20000", "--out", "out"],
-        "train": [*small, "--set", "eval.trials=20"],
-        "pytest": ["-x", "--rootdir", str(ROOT), str(ROOT / "tests/contract/test_memory.py")],
+        "train": [word for setting in settings for word in ("--set", setting)],
+        "pytest": ["-x", "--rootdir", str(ROOT)],
     }
-    ran = {}
-    for words in commands("memory.md"):
-        if "fading" in words:
-            (kind,) = toy.keys() & {*words}
-            start = ["-m", "metarl", *words[1:]] if kind != "pytest" else ["-m", *words[2:5], *words[6:]]
-            ran[kind] = subprocess.run(
-                [sys.executable, *start, *toy[kind]],
+    assert "fading+native" in run_commands("memory.md", "fading.py", toy)["bench"]
+
+
+def run_commands(page: str, file: str, toy: dict[str, list[str]]) -> dict[str, str]:
+    """What the commands of a page that need its module ``file`` print; each is cut to toy size by more arguments."""
+    (module,) = [block for block in blocks(page, "python") if block.file == file]
+    Path(file).write_text(module.text)
+    printed = {}
+    for words in commands(page):
+        if any(word.partition(":")[0] == module_of(file) for word in words):
+            kind = next(name for name in toy if any(Path(word).name == name for word in words))
+            program = ["-m", "metarl"] if words[0] == "metarl" else []
+            arguments = [str(ROOT / word) if (ROOT / word).is_file() else word for word in words[1:]]
+            done = subprocess.run(
+                [sys.executable, *program, *arguments, *toy[kind]],
                 env={**os.environ, "OMP_NUM_THREADS": "1"},
-                cwd=tmp_path,
                 capture_output=True,
                 text=True,
                 timeout=240,
             )
-            assert ran[kind].returncode == 0, ran[kind].stdout + ran[kind].stderr
-    assert ran.keys() == toy.keys()
-    assert "fading+native" in ran["bench"].stdout
+            assert done.returncode == 0, done.stdout + done.stderr
+            printed[kind] = done.stdout
+    assert printed.keys() == toy.keys()
+    return printed
 
 
 def test_the_matrix_is_that_of_the_registry() -> None:
@@ -242,15 +252,18 @@ def commands(page: str) -> list[list[str]]:
 
 
 def check_metarl(words: list[str]) -> None:
-    if words in (*([name] for name in ("train", "eval", "report", "list", "check-env")), ["fewshot", "train"]):
+    if words in ([name] for name in ("train", "eval", "report", "list", "check-env")):
         return  # the command's name, in a sentence
     args = cli.parser().parse_args(words)
-    if args.command == "fewshot" and args.action == "train" and args.preset != "PRESET":
-        images = [(("data", "source"), "images"), (("data", "folder"), args.images)] if args.images else []
-        options.configure(args.preset, images + [parse_assignment(text) for text in args.settings])
-    if args.command == "train":
-        given = cli.env_settings(args) + [parse_assignment(text) for text in args.settings]
-        configure(args.preset or "general", given)
+    if args.command == "train" and args.preset != "PRESET":
+        preset = args.preset or "general"
+        configured(preset, train_settings(args, preset))
+
+
+def configured(preset: str | Path, settings: Sequence[Assignment] = ()) -> Experiment:
+    """The experiment of a preset; one whose check needs data is not checked."""
+    experiment = from_config(apply(load_toml(preset_path(preset)), settings), str(preset))
+    return experiment.check() if experiment.kind == "rl2" else experiment
 
 
 @pytest.mark.parametrize("page", WRITTEN)
@@ -278,35 +291,18 @@ def test_commands_are_such(page: str, run: Run, tmp_path: Path) -> None:
                 raise AssertionError(f"{page} has a command that no test knows: {' '.join(words)}")
 
 
-def test_an_environment_of_ones_own_is_checked_and_trained(tmp_path: Path) -> None:
-    """The section's module and its commands, as they stand there, cut to toy size."""
+def test_the_commands_for_an_environment_of_ones_own(tmp_path: Path) -> None:
     module = next(block for block in blocks("extending.md", "python") if block.file == "doors.py")
     assert len(module.text.strip().splitlines()) - 1 <= 20  # without the line that names the file
-    (tmp_path / "doors.py").write_text(module.text)
     net = ["memory.key_size=8", "memory.controller_options.hidden_size=8", "train.threads=1"]
-    small = [*net, "train.total_timesteps=64", "train.n_envs=4", "train.n_steps=8", "eval.trials=20"]
+    settings = [*net, "train.total_timesteps=64", "train.n_envs=4", "train.n_steps=8", "eval.trials=20"]
     toy = {
         "check-env": [],
         "train_rl2.py": ["--steps", "64", "--n-envs", "4", "--trials", "20"],
-        "train": [word for setting in small for word in ("--set", setting)],
+        "train": [word for setting in settings for word in ("--set", setting)],
     }
-    ran = {}
-    for words in commands("extending.md"):
-        if any("doors:" in word for word in words):
-            kind = next(name for name in toy if any(Path(word).name == name for word in words))
-            start = [str(ROOT / words[1])] if kind == "train_rl2.py" else ["-m", "metarl", words[1]]
-            ran[kind] = subprocess.run(
-                [sys.executable, *start, *words[2:], *toy[kind]],
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
-                cwd=tmp_path,
-                capture_output=True,
-                text=True,
-                timeout=240,
-            )
-    assert set(ran) == set(toy)
-    for done in ran.values():
-        assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"return per trial: [\d.]+ ± [\d.]+ \(random actions", ran["train_rl2.py"].stdout)
+    printed = run_commands("extending.md", "doors.py", toy)
+    assert re.search(r"return per trial: [\d.]+ ± [\d.]+ \(random actions", printed["train_rl2.py"])
     (run_folder,) = (tmp_path / "runs").iterdir()
     assert run_folder.name.startswith("Doors-v0-")
     assert (run_folder / "evaluation.json").is_file()
@@ -333,7 +329,7 @@ def test_presets_are_whole(page: str, run: Run, tmp_path: Path) -> None:
     for block in blocks(page, "toml"):
         path = tmp_path / str(block.file)
         path.write_text(block.text)
-        assert (options.configure if "\n[fit]\n" in block.text else configure)(str(path)).about
+        assert configured(path).about
 
 
 @pytest.mark.parametrize("page", WRITTEN)
@@ -345,10 +341,9 @@ def test_settings_named_in_the_text_exist(page: str) -> None:
 
 def accepted(setting: str) -> bool:
     """Whether the setting exists and can take the value, if only with others beside it or in another preset."""
-    fewshot = [(options.configure, preset) for preset in ("prototypical", "mann", "maml")]  # one of each learner
-    for make, preset in ((configure, "bandit"), *fewshot):
+    for preset in ("bandit", "prototypical", "mann", "maml"):  # one of each kind of learner
         try:
-            make(preset, [parse_assignment(setting)])
+            configured(preset, [parse_assignment(setting)])
         except ValueError as error:
             if " needs " not in str(error):
                 continue

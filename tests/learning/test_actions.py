@@ -12,7 +12,7 @@ import pytest
 from gymnasium import spaces
 
 from metarl import RL2PPO
-from metarl.evaluation.play import play
+from metarl.evaluation.play import rollout_trials
 from metarl.tasks.family.distribution import BatchedEnv, TaskBatch, TaskDistribution
 from metarl.tasks.vector.env import TrialVectorEnv
 from metarl.types import Array, Bools, Ints
@@ -94,7 +94,7 @@ def test_actions_that_must_match_are_learned(real: bool, steps: int, untrained: 
 
     def score() -> float:
         env = lambda n: TrialVectorEnv(family.with_split("validation"), n)  # noqa: E731
-        return float(play(agent.actor(deterministic=real), env, 500).rewards.mean())
+        return float(rollout_trials(agent.actor(deterministic=real), env, 500).rewards.mean())
 
     assert score() == pytest.approx(untrained, abs=0.03)
     agent.learn(steps)

@@ -6,7 +6,7 @@ import pytest
 
 from metarl import RL2PPO
 from metarl.envs import distribution
-from metarl.evaluation.play import play
+from metarl.evaluation.play import rollout_trials
 from metarl.memory.ablation import ablated
 from metarl.tasks.vector.env import TrialVectorEnv
 
@@ -33,7 +33,9 @@ def test_an_agent_learns_to_learn_a_bandit_of_two_arms(seed):
     agent.learn(2_048_000)
 
     def score(actor) -> float:
-        return float(play(actor, lambda n: TrialVectorEnv(family.with_split("test"), n), 10_000).returns.mean())
+        return float(
+            rollout_trials(actor, lambda n: TrialVectorEnv(family.with_split("test"), n), 10_000).returns.mean()
+        )
 
     assert score(agent.actor()) >= 62
     with ablated(agent.policy.core, "off"):

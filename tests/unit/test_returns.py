@@ -14,7 +14,7 @@ EPISODE_ENDS = torch.tensor([0, 1, 0, 1, 0, 1, 0, 1]).bool()[:, None]
 REWARDS = torch.tensor([1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0])[:, None]
 
 
-def test_trap_9_the_estimate_runs_over_inner_ends_and_stops_at_trial_ends() -> None:
+def test_the_estimate_runs_over_inner_ends_and_stops_at_trial_ends() -> None:
     """With V = 0 and gamma lambda = 1/2 an advantage is r_t + r_{t+1} / 2 + r_{t+2} / 4 + ... within the trial."""
     nothing = torch.zeros(8, 1)
     advantages, returns = gae(REWARDS, nothing, TRIAL_ENDS, torch.full((1,), 1e6), gamma=1.0, lam=0.5)

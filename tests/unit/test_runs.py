@@ -47,10 +47,9 @@ def test_an_explicit_folder_is_never_overwritten(tmp_path: Path) -> None:
     assert RunFolder.create_at(folder.path) == folder  # still empty
     folder.start({"x": 1}, argv=["metarl"])
     before = {path.name: path.read_bytes() for path in folder.path.iterdir()}
-    with pytest.raises(FileExistsError, match=r"b exists and is not empty; choose another folder or remove it first$"):
-        RunFolder.create_at(folder.path)
-    with pytest.raises(FileExistsError, match="exists and is not empty"):
-        RunFolder.create_at(folder.path / "config.json")
+    for taken in (folder.path, folder.path / "config.json"):
+        with pytest.raises(FileExistsError, match=taken.name):
+            RunFolder.create_at(taken)
     assert {path.name: path.read_bytes() for path in folder.path.iterdir()} == before
 
 
@@ -69,15 +68,16 @@ def test_a_run_is_found_again(tmp_path: Path) -> None:
     assert meta["cpus"] == os.cpu_count()
     assert datetime.fromisoformat(meta["started"]).tzinfo is not None
 
-    folder.set_status("failed", reason="a loss is NaN", env_steps=100)
-    assert folder.status | {"since": None} == {
-        "status": "failed",
-        "since": None,
-        "reason": "a loss is NaN",
-        "env_steps": 100,
-    }
+    folder.set_status("failed", env_steps=100)
+    assert folder.status | {"since": None} == {"status": "failed", "since": None, "env_steps": 100}
     with pytest.raises(InputError, match="running, finished, interrupted, failed"):
         folder.set_status("done")  # type: ignore[arg-type]
+
+
+def test_a_run_that_did_not_start(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="status") as caught:
+        _ = RunFolder.create_at(tmp_path / "run").status
+    assert caught.value.key == str(tmp_path / "run" / "status.json")
 
 
 @pytest.mark.parametrize("damage", ["missing", "a file", "no config", "cut", "not an object", "binary"])
@@ -97,11 +97,6 @@ def test_what_is_no_run_is_named_in_one_line(tmp_path: Path, damage: str) -> Non
     assert str(path) in str(caught.value.key)
     assert "metarl train" in str(caught.value.expected) or "JSON" in str(caught.value.expected)
     assert "\n" not in str(caught.value)
-
-
-def test_a_run_without_status_says_so(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"has no status\.json"):
-        _ = RunFolder.create_at(tmp_path / "run").status
 
 
 def test_metrics_survive_a_line_cut_short(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from metarl.config import ConfigError
 from metarl.seeding import STREAMS, numpy_rng, sequence, split_key, torch_rng
 
 
@@ -35,8 +36,9 @@ def test_no_global_generator_is_touched() -> None:
 
 
 def test_unknown_names_are_refused() -> None:
-    with pytest.raises(ValueError, match="unknown stream 'dice'; the streams are tasks, env"):
+    with pytest.raises(ConfigError) as caught:
         sequence(0, "dice")
-    with pytest.raises(ValueError, match="unknown split 'dev'; the splits are train"):
+    assert (caught.value.given, caught.value.expected) == ("dice", f"one of {', '.join(STREAMS)}")
+    with pytest.raises(ConfigError, match="train, validation, test"):
         split_key("dev")  # type: ignore[arg-type]
     assert [split_key(split) for split in ("train", "validation", "test")] == [0, 1, 2]

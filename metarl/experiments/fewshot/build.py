@@ -163,7 +163,7 @@ def make_learner(experiment: FewShotExperiment, seed: int) -> FewShotLearner:
                     encoder=experiment.classifier.encoder,
                     longest=longest,
                     transductive=experiment.transductive,
-                    turns=experiment.classifier.turns,
+                    rotate_support=experiment.classifier.rotate_support,
                 )
                 for _ in range(experiment.classifier.members)
             ]

@@ -67,7 +67,7 @@ class ClassifierOptions:
     memory: MemoryOptions = field(default_factory=MemoryOptions)
     readout: Readout = "linear"
     context: Context = "none"
-    turns: bool = False
+    rotate_support: bool = False
     encoder: EncoderOptions = field(default_factory=EncoderOptions)
     members: Annotated[int, Ge(1)] = 1
     """Classifiers with these options, trained separately on the same episodes; their answers are averaged."""

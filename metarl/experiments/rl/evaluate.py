@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from metarl.agents import baselines
 from metarl.envs import distribution
-from metarl.evaluation.play import Played, play, steps_to_adapt
+from metarl.evaluation.play import TrialBatch, rollout_trials, steps_to_adapt
 from metarl.evaluation.results import ActorResult, AgentEvaluation, Difference, ReferenceResult
 from metarl.functional.stats import bootstrap_mean, standard_error
 from metarl.memory.ablation import ABLATIONS, Ablation, ablated
@@ -80,7 +80,7 @@ def evaluate(
     with tqdm(unit="trial", unit_scale=True, disable=quiet or None) as bar:
         bar.total = trials * (2 + len(names) + len(references))
 
-        def run(name: str, actor: Actor) -> Played:
+        def run(name: str, actor: Actor) -> TrialBatch:
             bar.set_description(f"evaluating {name}", refresh=False)
             start = int(bar.n)
 
@@ -88,7 +88,7 @@ def evaluate(
                 bar.update(start + done - bar.n)
 
             make = partial(make_env, split)
-            return play(actor, make, trials, seed=seed, rows=min(rows, trials), on_batch=on_batch)
+            return rollout_trials(actor, make, trials, seed=seed, rows=min(rows, trials), on_batch=on_batch)
 
         sampled = run("agent", agent.actor())
         greedy = run("agent, greedy", agent.actor(deterministic=True))
@@ -97,7 +97,7 @@ def evaluate(
         elif not hasattr(agent.policy.core, "memory"):  # without a store, "off" and "episode" are the same
             names.remove("off")
         bar.total = trials * (2 + len(names) + len(references))
-        without: dict[str, Played] = {}
+        without: dict[str, TrialBatch] = {}
         for name in names:
             with ablated(agent.policy.core, name):
                 without[name] = run(name, agent.actor())
@@ -121,7 +121,7 @@ def evaluate(
     )
 
 
-def summary(played: Played) -> dict[str, Any]:
+def summary(played: TrialBatch) -> dict[str, Any]:
     """The fields of an actor's result."""
     returns, episodes = played.returns, played.by_episode()
     interval = bootstrap_mean(returns)
@@ -138,7 +138,7 @@ def summary(played: Played) -> dict[str, Any]:
     }
 
 
-def difference(agent: Played, reference: Played) -> Difference:
+def difference(agent: TrialBatch, reference: TrialBatch) -> Difference:
     """The agent's return minus the reference's, task by task."""
     interval = bootstrap_mean(agent.returns - reference.returns)
     return Difference(interval.mean, (interval.low, interval.high))
@@ -146,7 +146,7 @@ def difference(agent: Played, reference: Played) -> Difference:
 
 def tune(prior: Prior, make_env: Callable[[int], TrialVectorEnv], trials: int, seed: int) -> dict[str, float]:
     """The references' parameters that do best on validation tasks."""
-    return baselines.tune(prior, lambda actor: float(play(actor, make_env, trials, seed=seed).returns.mean()))
+    return baselines.tune(prior, lambda actor: float(rollout_trials(actor, make_env, trials, seed=seed).returns.mean()))
 
 
 def ablations(agent: RL2PPO, family: TaskDistribution) -> list[Ablation]:

@@ -143,7 +143,7 @@ class RL2Experiment(Experiment):
 
     def learn(self, model: RL2PPO, session: Session) -> Learned:
         """See :class:`Experiment`."""
-        from metarl.agents.rl2 import tracking_logger
+        from metarl.agents.rl2_env import tracking_logger
 
         model.set_logger(tracking_logger(session.tracker))
         total = self.train.total_timesteps

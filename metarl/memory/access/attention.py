@@ -14,7 +14,8 @@ from torch.nn import functional as F
 from metarl.functional import kernels
 from metarl.functional.addressing import keep_top, log_weights
 from metarl.functional.kernels import Kernel
-from metarl.memory.contract import Access, Content, visible
+from metarl.memory.contract import Access, Content
+from metarl.memory.ops import visible
 from metarl.types import Read
 
 

@@ -13,7 +13,8 @@ from metarl.functional import kernels
 from metarl.functional.addressing import log_weights
 from metarl.functional.graph import walk
 from metarl.functional.kernels import Kernel
-from metarl.memory.contract import Access, Content, visible
+from metarl.memory.contract import Access, Content
+from metarl.memory.ops import visible
 from metarl.types import Read
 
 WEIGHT_FLOOR = 1e-12
@@ -27,7 +28,7 @@ class GraphSearchOptions:
     hops: Annotated[int, Ge(1)] = 2
     """The longest walk; each query may stop earlier."""
     edges: Literal["learned", "nearest"] = "learned"
-    """What joins slot i to slot j: a learned map of i's value that meets j's key, or the likeness of their keys."""
+    """What joins slot i to slot j: a learned map of i's value that meets j's key, or the similarity of their keys."""
     neighbours: Annotated[int, Ge(1)] | None = None
     """Keep only the k strongest edges of each slot among those that the query sees; None keeps all, and is
     many times faster."""

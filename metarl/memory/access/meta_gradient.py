@@ -1,4 +1,4 @@
-"""Meta-gradient: a map of the access's own is fitted to what the query finds, and then asked."""
+"""Meta-gradient: a small map is fitted to the slots that the query finds, and then evaluated at the query."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from metarl.functional.addressing import keep_top, log_weights
 from metarl.functional.chunks import by_queries
 from metarl.functional.inner_loop import Params, adapt
 from metarl.functional.kernels import Kernel
-from metarl.memory.contract import Access, Content, visible
+from metarl.memory.contract import Access, Content
+from metarl.memory.ops import visible
 from metarl.types import Read
 
 
@@ -95,12 +96,12 @@ class MetaGradient(Access):
         if content.keys.shape[1] == 0:
             return Read(query.new_zeros(*query.shape[:2], content.values.shape[-1]), logs)
         weights = logs.exp()
-        asked, inputs = self._features(query), self._features(content.keys)
+        points, inputs = self._features(query), self._features(content.keys)
         most = int((weights > 0).sum(-1).max()) if weights.numel() else 0
         batch, _, width = inputs.shape
         each = batch * content.values.shape[-1] * max(most, width, o.hidden_size or 0)
         own = (*self.phi.values(), *(raw.sigmoid() for raw in self.raw_lr.values()))
-        value = by_queries(self._part(most), (asked, weights), (inputs, content.values, *own), each)
+        value = by_queries(self._part(most), (points, weights), (inputs, content.values, *own), each)
         if not o.second_order:
             attended = weights @ content.values
             value = value + (attended - attended.detach())
@@ -114,7 +115,7 @@ class MetaGradient(Access):
         """The read of some of the queries, each of which has at most ``most`` neighbours."""
         o, names = self.options, list(self.phi)
 
-        def part(asked: Tensor, weights: Tensor, inputs: Tensor, values: Tensor, *own: Tensor) -> Tensor:
+        def part(points: Tensor, weights: Tensor, inputs: Tensor, values: Tensor, *own: Tensor) -> Tensor:
             near, place = weights.topk(most, -1)
             rows = place + torch.arange(len(inputs), device=place.device)[:, None, None] * inputs.shape[1]
             beyond = (near == 0)[..., None]  # what a query does not see fills its neighbours up
@@ -122,10 +123,10 @@ class MetaGradient(Access):
                 s.flatten(0, 1).index_select(0, rows.flatten()).unflatten(0, rows.shape).masked_fill(beyond, 0.0)
                 for s in (inputs, values)
             )
-            phi = {name: p.expand(*asked.shape[:2], *p.shape) for name, p in zip(names, own, strict=False)}
+            phi = {name: p.expand(*points.shape[:2], *p.shape) for name, p in zip(names, own, strict=False)}
             lr = dict(zip(names, own[len(names) :], strict=True))
             fitted = adapt(_map, phi, (x, v), near, steps=o.steps, lr=lr, second_order=o.second_order)
-            return _map(fitted, asked[..., None, :]).squeeze(-2)
+            return _map(fitted, points[..., None, :]).squeeze(-2)
 
         return part
 

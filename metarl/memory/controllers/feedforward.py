@@ -1,4 +1,4 @@
-"""A controller without working memory: all that it remembers stands in the store."""
+"""A controller without working memory: all that it remembers is in the store."""
 
 from __future__ import annotations
 

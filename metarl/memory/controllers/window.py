@@ -14,7 +14,7 @@ from metarl.memory.contract import Controller
 from metarl.memory.controllers.feedforward import Block
 
 CHUNK = 32
-"""Queries that are asked together along a sequence, so that memory grows with its length and not with the square."""
+"""Queries that attend together along a sequence, so that memory grows linearly with its length."""
 
 
 @dataclass(frozen=True)
@@ -207,7 +207,7 @@ def shift(cache: Tensor, new: list[Tensor], length: Tensor, emptied: Tensor | No
     latest = torch.stack([part[:, max(steps - room, 0) :] for part in new], 1)
     if steps < room:
         latest = torch.cat([cache[:, :, steps:], latest], 2)
-    if emptied is not None and len(emptied):  # few rows at a time, where trials begin apart from each other
+    if emptied is not None and len(emptied):  # few rows at a time, where trials begin at different steps
         gone = torch.arange(room, device=length.device) < room - length[emptied, None]
         latest[emptied] = latest[emptied].masked_fill(gone[:, None, :, None], 0.0)
     return latest

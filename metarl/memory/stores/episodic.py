@@ -8,9 +8,8 @@ from typing import Annotated, Literal, NamedTuple
 import torch
 from annotated_types import Ge
 from torch import Tensor
-from torch.nn import functional as F
 
-from metarl.memory.contract import Access, Content, MemoryOps, Store, with_learned
+from metarl.memory.contract import Access, Content, MemoryOps, Store, read_together
 from metarl.types import Boundary, Read
 
 USAGE_DECAY = 0.95
@@ -144,26 +143,15 @@ class Episodic(Store):
         if access is None or not self.parallel:
             return super().unroll(state, ops, access)
         keys, values = ops.key.transpose(0, 1), ops.value.transpose(0, 1)
-        (steps, batch), queries = ops.reset.shape, ops.query.shape[2]
-        query = ops.query.transpose(0, 1).flatten(1, 2)
-        control = None if ops.read_control is None else ops.read_control.transpose(0, 1).flatten(1, 2)
+        steps, batch = ops.reset.shape
         one_trial = bool(ops.reset[0].all()) and not bool(ops.reset[1:].any()) and bool(ops.write_mask[1:].all())
-        if one_trial and len(ops.query_steps) == steps and queries == 1 and self.capacity >= steps - 1:
+        if one_trial and ops.query.shape[0] == steps and ops.query.shape[2] == 1 and self.capacity >= steps - 1:
             after = self._filled(state, keys, values)
-            mask, causal = None, True
-            valid = torch.ones(batch, steps - 1, dtype=torch.bool, device=query.device)
+            valid = torch.ones(batch, steps - 1, dtype=torch.bool, device=keys.device)
             slots = Content(*self._detached(keys, values), valid)
-        else:
-            after, slots, mask = self._masked(state, ops, keys, values)
-            mask, causal = mask.repeat_interleave(queries, 1), False
-        content = with_learned(self, access, slots)
-        always = content.keys.shape[1] - slots.keys.shape[1]  # learned slots stand first
-        if mask is not None and always:
-            mask = F.pad(mask, (always, 0), value=True)
-        if not query.shape[1]:
-            return query.new_zeros(0, batch, queries, self.value_size), after
-        read = access(query, content, mask, control, causal=causal)
-        return read.value.unflatten(1, (-1, queries)).transpose(0, 1), after
+            return read_together(self, access, ops, slots, None, causal=True), after
+        after, slots, mask = self._masked(state, ops, keys, values)
+        return read_together(self, access, ops, slots, mask), after
 
     def _masked(
         self, state: EpisodicState, ops: MemoryOps, keys: Tensor, values: Tensor

@@ -17,7 +17,8 @@ from torch.nn import functional as F
 
 from metarl import tree
 from metarl.functional import kernels
-from metarl.memory.contract import Access, Content, MemoryOps, State, Store, by_step
+from metarl.memory.contract import Access, Content, MemoryOps, State, Store
+from metarl.memory.ops import by_step
 from metarl.types import Read
 
 WORD_LIMIT = 1e4

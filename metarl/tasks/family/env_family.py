@@ -45,7 +45,7 @@ class _Probed(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class EnvFamily(TaskDistribution):
-    """A family of environments of any Gymnasium kind; usually made by :func:`metarl.from_env`.
+    """The family of any Gymnasium environment in which something varies from task to task; ``metarl.from_env``.
 
     A task is what varies: a value for each name in ``vary``, one of several ids (``env``: its index), one of the levels
     (``level``: its index). Choices stand in a task as indices, too.
@@ -82,8 +82,8 @@ class EnvFamily(TaskDistribution):
         SpacesError: tasks differ in their spaces.
     """
 
-    env: str | Sequence[str] | Callable[..., InnerEnv]
-    vary: Mapping[str, Any] = field(default_factory=dict)
+    env: str | Sequence[str] | Callable[..., InnerEnv] = field(kw_only=False)
+    vary: Mapping[str, Any] = field(default_factory=dict, kw_only=False)
     levels: Any = None
     apply: Callable[[InnerEnv, dict[str, Any]], object] | None = None
     episodes: int | None = None
@@ -338,47 +338,5 @@ def _says_masks(family: str, env: InnerEnv) -> bool:
         raise ValueError(f"{family} cannot be reset: {type(error).__name__}: {error}") from error
 
 
-def from_env(
-    env: str | Sequence[str] | Callable[..., InnerEnv],
-    vary: Mapping[str, Any] | None = None,
-    *,
-    levels: Any = None,
-    apply: Callable[[InnerEnv, dict[str, Any]], object] | None = None,
-    episodes: int | None = None,
-    steps: int | None = None,
-    kwargs: Mapping[str, Any] | None = None,
-    imports: str | Sequence[str] = (),
-    split: Split = "train",
-    reveal: bool = False,
-) -> EnvFamily:
-    """The family of any Gymnasium environment in which something varies from task to task.
-
-    ``metarl.from_env("CartPole-v1", vary={"length": Uniform(0.3, 1.0)})``; see :class:`EnvFamily`, too.
-
-    Args:
-        env: an id, several ids, or a function that makes an environment.
-        vary: name to range, or to its text.
-        levels: seeds, each of which is a task.
-        apply: called with every new environment and the values of its task.
-        episodes: inner episodes of a trial.
-        steps: the most steps of a trial.
-        kwargs: arguments of the constructor that stay the same.
-        imports: modules that register the ids.
-        split: the split that tasks are drawn from.
-        reveal: append the task's parameters to ``obs``, for an informed reference.
-
-    Raises:
-        ValueError, SpacesError: as :class:`EnvFamily` does.
-    """
-    return EnvFamily(
-        env=env,
-        vary={} if vary is None else vary,
-        levels=levels,
-        apply=apply,
-        episodes=episodes,
-        steps=steps,
-        kwargs={} if kwargs is None else kwargs,
-        imports=imports,
-        split=split,
-        reveal=reveal,
-    )
+from_env = EnvFamily
+"""The public name: ``metarl.from_env("CartPole-v1", {"length": Uniform(0.3, 1.0)})``."""

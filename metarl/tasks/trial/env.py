@@ -47,6 +47,11 @@ class TrialEnv(gym.Env[TrialObservation, Any]):
         self._over = True
         self._step = self._episode = 0
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.distribution.family!r}, split={self.split!r})"
+
+    __str__ = __repr__  # Gymnasium's would say no more than the class
+
     @property
     def trial_steps(self) -> int:
         """Steps in a trial; the most it can have where it ends after a number of episodes."""

@@ -16,7 +16,7 @@ from metarl.tasks.trial.env import build, pick_inputs, streams
 from metarl.tasks.trial.layout import INPUTS, TrialInputs, TrialLayout
 from metarl.tasks.vector.sync import SyncRows
 from metarl.tasks.vector.workers import WorkerRows
-from metarl.types import Array, Bools, Floats, Ints, Split, TrialObservation
+from metarl.types import Array, Bools, Floats, Ints, Split, StepResult, TrialObservation
 
 
 class TrialVectorEnv(VectorEnv[TrialObservation, Array, Array]):
@@ -29,7 +29,9 @@ class TrialVectorEnv(VectorEnv[TrialObservation, Array, Array]):
 
     A family with batched dynamics of its own is stepped by those, any other by Gymnasium's sync vector environment, in
     this process or in ``workers`` others. Where a worker fails, the trials of its rows end, marked in
-    ``info["broken_trial"]``, and others begin.
+    ``info["void"]``, and others begin.
+
+    :meth:`advance` is the step that this package takes; :meth:`step` says the same in Gymnasium's form.
 
     Args:
         distribution: the family that tasks come from.
@@ -79,6 +81,8 @@ class TrialVectorEnv(VectorEnv[TrialObservation, Array, Array]):
         self._vector: Floats | None = None
         self._tasks_rng: np.random.Generator | None = None
         self._obs: TrialObservation | None = None
+        self.info: dict[str, Any] = {}
+        """What the last reset or step told in Gymnasium's form."""
 
     @property
     def split(self) -> Split:
@@ -105,16 +109,24 @@ class TrialVectorEnv(VectorEnv[TrialObservation, Array, Array]):
             tasks = check_tasks(self.distribution, options["tasks"], self.num_envs)
         if seed is not None or self._tasks_rng is None:
             self._tasks_rng, self._np_random, self._np_random_seed = streams(self.distribution, seed)
-        info = self._begin_trials(self._tasks_rng, np.ones(self.num_envs, np.bool_), tasks)
+        self.info = self._begin_trials(self._tasks_rng, np.ones(self.num_envs, np.bool_), tasks)
         assert self._obs is not None
-        return self._obs, info
+        return self._obs, self.info
 
     def close_extras(self, **kwargs: Any) -> None:
         """Close the inner environments."""
         self._batched.close()
 
     def step(self, actions: Array) -> tuple[TrialObservation, Array, Array, Array, dict[str, Any]]:
+        """Play one step in every row, with actions ``[n, ...]``; errors are those of :meth:`advance`."""
+        result = self.advance(actions)
+        return result.obs, result.reward, result.ended, result.truncated, self.info
+
+    def advance(self, actions: Array) -> StepResult:
         """Play one step in every row; rewards are float64, as in Gymnasium's own vector environments.
+
+        Args:
+            actions: ``[n, ...]``
 
         Raises:
             gymnasium.error.ResetNeeded: :meth:`reset` was never called.
@@ -124,8 +136,8 @@ class TrialVectorEnv(VectorEnv[TrialObservation, Array, Array]):
         if self._obs is None or self._tasks_rng is None:
             raise gym.error.ResetNeeded("no trial is under way; call reset() first")
         actions = self.layout.check_actions(actions, self.num_envs)
-        inner, rewards, done = self._batched.step(actions, self.np_random)
-        rewards = rewards.astype(np.float64)
+        inner, paid, done = self._batched.step(actions, self.np_random)
+        rewards: Floats = paid.astype(np.float64)
         self._steps += 1
         ended = self._steps == self.trial_steps
         if self.trial_episodes is not None:
@@ -135,13 +147,15 @@ class TrialVectorEnv(VectorEnv[TrialObservation, Array, Array]):
         if broken is not None:
             ended |= broken
         self._obs = self.layout.observe(inner, self._steps, actions, rewards, done, self._vector)
-        info: dict[str, Any] = {}
+        final_obs, never = None, np.zeros(self.num_envs, np.bool_)
+        self.info = {}
         if ended.any():
-            info = {"final_obs": self._obs, "_final_obs": ended}
-            info |= self._begin_trials(self._tasks_rng, ended)
+            final_obs = self._obs
+            self.info = {"final_obs": final_obs, "_final_obs": ended}
+            self.info |= self._begin_trials(self._tasks_rng, ended)
             if broken is not None:
-                info |= {"broken_trial": broken, "_broken_trial": broken}
-        return self._obs, rewards, ended, np.zeros(self.num_envs, np.bool_), info
+                self.info |= {"void": broken, "_void": broken}
+        return StepResult(self._obs, rewards, done, ended, never, never if broken is None else broken, final_obs)
 
     def _begin_trials(
         self, tasks_rng: np.random.Generator, begins: Bools, tasks: TaskBatch | None = None
@@ -165,6 +179,14 @@ class TrialVectorEnv(VectorEnv[TrialObservation, Array, Array]):
             self._vector = self._vector.copy()
             self._vector[rows] = vector
         return {"task": {name: _spread(values, rows, self.num_envs) for name, values in tasks.items()}, "_task": begins}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.distribution.family!r}, num_envs={self.num_envs}, split={self.split!r})"
+
+    @property
+    def knows_episodes(self) -> bool:
+        """Whether :meth:`advance` tells where inner episodes end; always."""
+        return True
 
     @property
     def resumable(self) -> bool:

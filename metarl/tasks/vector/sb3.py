@@ -14,30 +14,24 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from metarl.tasks.family.distribution import TaskDistribution
-from metarl.tasks.trial.layout import is_trial_space
 from metarl.tasks.vector.env import TrialVectorEnv
-from metarl.tasks.vector.watch import AsyncWatch
-from metarl.tasks.vector.workers import check_timeout
-from metarl.types import Array, TrialObservation
+from metarl.tasks.vector.foreign import EPISODE_END, as_trials, episode_ends, require_trials, rows_of
+from metarl.types import PREV_DONE, Array, Bools, StepResult, TrialObservation, TrialVector
 
-__all__ = ["TrialVecEnv", "as_vec_env", "is_trial_space"]
+Infos = list[dict[str, Any]]
+"""A dict for each row."""
 
 
 class TrialVecEnv(VecEnv):
-    """A Gymnasium vector environment of trials as a ``VecEnv``.
+    """A Gymnasium vector environment of trials as a ``VecEnv``, for SB3's callbacks and ``evaluate_policy``.
 
     ``infos[i]`` is filled only where row ``i`` is done, with ``terminal_observation``, ``TimeLimit.truncated`` and
     ``episode`` (``r``, ``l``, ``t``: return, steps, seconds); elsewhere it is an empty dict that is used again, to be
-    read and not written. ``reset_infos[i]`` describes the trial under way in row ``i``. A trial that a failing worker
-    cut off has ``broken_trial`` instead of ``episode``, so that nobody counts it.
-
-    SAME_STEP and DISABLED look alike: the step that ends a trial returns the first observation of the next. In
-    NEXT_STEP it returns the trial's last one, and the action after it is swallowed; that dead step has reward 0, is
-    done once more, so that the next input begins a trial, and its info is ``{"dead_step": True,
-    "terminal_observation": ...}``: it is to be counted and trained on nowhere.
+    read and not written. A void trial (:attr:`metarl.types.StepResult.void`) has ``void`` instead of ``episode``, so
+    that nobody counts it. ``reset_infos[i]`` describes the trial under way in row ``i``.
 
     Args:
-        env: a vector environment with trial observations.
+        env: a vector environment with trial observations, in any autoreset mode.
         worker_timeout: seconds in which each process of an ``AsyncVectorEnv`` must answer.
 
     Raises:
@@ -45,42 +39,21 @@ class TrialVecEnv(VecEnv):
     """
 
     def __init__(self, env: VectorEnv[Any, Any, Any], worker_timeout: float = 60.0) -> None:
-        check_timeout(worker_timeout)
-        self._mode = env.metadata.get("autoreset_mode")
-        if not isinstance(self._mode, AutoresetMode):
-            raise ValueError(
-                f"the vector environment has the autoreset mode {self._mode!r}; its metadata['autoreset_mode'] must be "
-                "one of gymnasium.vector.AutoresetMode"
-            )
-        _require_trials(env.single_observation_space)
         self.env = env
-        self._watch = AsyncWatch(env.unwrapped, worker_timeout) if isinstance(env.unwrapped, AsyncVectorEnv) else None
+        self.trials: Any = as_trials(env, worker_timeout)
+        """What this package itself steps."""
         # One environment for all rows, or one a row.
         self._rows = env.unwrapped if isinstance(env.unwrapped, SyncVectorEnv | AsyncVectorEnv) else None
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
-        self._empty: list[dict[str, Any]] = [{} for _ in range(env.num_envs)]
+        self._empty: Infos = [{} for _ in range(env.num_envs)]
         self._pending_seed: int | None = None
         self._pending_options: dict[str, Any] | None = None
-        self._actions: Array | None = None
-        self._dead = np.zeros(env.num_envs, np.bool_)
-        self._last: TrialObservation = {}
+        self._actions: Any = None
+        self.last: StepResult | None = None
+        """What the last step gave; None before the first."""
         self._returns = np.zeros(env.num_envs)
         self._lengths = np.zeros(env.num_envs, np.int64)
         self._start_time = time.perf_counter()
-
-    @property
-    def split(self) -> str | None:
-        """The split that tasks are drawn from; None where the environment does not say.
-
-        Raises:
-            ValueError: the rows draw from different splits.
-        """
-        if not self.has_attr("split"):
-            return None
-        splits = sorted(set(self.get_attr("split")))
-        if len(splits) > 1:
-            raise ValueError(f"the rows draw from the splits {', '.join(splits)}; use one split for all of them")
-        return str(splits[0])
 
     def seed(self, seed: int | None = None) -> list[int | None]:
         """Seed the next :meth:`reset`; None lets the streams go on. A native environment seeds all rows at once."""
@@ -95,13 +68,13 @@ class TrialVecEnv(VecEnv):
 
     def reset(self) -> TrialObservation:
         """Begin a trial in every row."""
-        obs, info = self._call(self.env.reset, seed=self._pending_seed, options=self._pending_options)
+        obs, info = self.trials.reset(seed=self._pending_seed, options=self._pending_options)
         self._pending_seed = self._pending_options = None
         self.reset_infos = [_row(info, i) for i in range(self.num_envs)]
         self._returns[:] = 0
         self._lengths[:] = 0
-        self._dead[:] = False
-        return obs
+        observation: TrialObservation = obs
+        return observation
 
     def step_async(self, actions: Array) -> None:
         """Take note of the actions ``[n, ...]``."""
@@ -113,48 +86,32 @@ class TrialVecEnv(VecEnv):
         Raises:
             WorkerError: a process of an ``AsyncVectorEnv`` raised, died or did not answer; all of them are ended.
         """
-        obs, rewards, terminated, truncated, info = self._call(self.env.step, self._actions)
-        done = terminated | truncated
-        self._returns += rewards
-        self._lengths += 1
-        infos = self._empty
-        dead = self._dead
-        if dead.any():
-            infos = list(infos)
-            for i in np.flatnonzero(dead).tolist():
-                infos[i] = {"dead_step": True, "terminal_observation": _final(self._last, i)}
-                self.reset_infos[i] = _row(info, i)
-            self._lengths[dead] = 0  # nothing was played, and the return is still 0
-        if done.any():
-            infos = list(infos)
-            final = info["final_obs"] if self._mode == AutoresetMode.SAME_STEP else obs
-            broken = info.get("broken_trial")
-            seconds = round(time.perf_counter() - self._start_time, 6)
-            ended = np.flatnonzero(done).tolist()
-            for i in ended:
-                infos[i] = {
-                    "terminal_observation": _final(final, i),
-                    "TimeLimit.truncated": bool(truncated[i] and not terminated[i]),
-                }
-                if broken is not None and broken[i]:
-                    infos[i]["broken_trial"] = True
-                else:
-                    infos[i]["episode"] = {"r": float(self._returns[i]), "l": int(self._lengths[i]), "t": seconds}
-            self._returns[done] = 0
-            self._lengths[done] = 0
-            if self._mode == AutoresetMode.DISABLED:
-                obs, info = self._call(self.env.reset, options={"reset_mask": done.copy()})
-            if self._mode != AutoresetMode.NEXT_STEP:
-                for i in ended:
-                    self.reset_infos[i] = _row(info, i)
-        if self._mode == AutoresetMode.NEXT_STEP:
-            self._dead, self._last = done, obs
-            done = done | dead
-        return obs, rewards.astype(np.float32), done, infos
+        self.last = result = self.trials.advance(self._actions)
+        return result.obs, result.reward.astype(np.float32), result.ended, self.infos(result)
 
-    def _call(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Call the environment, watched where it has processes."""
-        return method(*args, **kwargs) if self._watch is None else self._watch.call(method, *args, **kwargs)
+    def infos(self, result: StepResult) -> Infos:
+        """SB3's infos of a step that :attr:`trials` has just made; adds its rewards to the running returns."""
+        self._returns += result.reward
+        self._lengths += 1
+        if result.final_obs is None:
+            return self._empty
+        infos, ended = list(self._empty), result.ended
+        seconds = round(time.perf_counter() - self._start_time, 6)
+        for i in np.flatnonzero(ended).tolist():
+            infos[i] = {
+                "terminal_observation": {k: v[i] for k, v in result.final_obs.items()},
+                "TimeLimit.truncated": bool(result.truncated[i]),
+            }
+            if result.void[i]:
+                infos[i]["void"] = True
+            else:
+                infos[i]["episode"] = {"r": float(self._returns[i]), "l": int(self._lengths[i]), "t": seconds}
+        self._returns[ended] = 0
+        self._lengths[ended] = 0
+        next_step = self.env.metadata.get("autoreset_mode") == AutoresetMode.NEXT_STEP
+        for i in np.flatnonzero(result.void if next_step else ended).tolist():  # rows with a new trial's observation
+            self.reset_infos[i] = _row(self.trials.info, i)
+        return infos
 
     def close(self) -> None:
         """Close the vector environment."""
@@ -162,11 +119,8 @@ class TrialVecEnv(VecEnv):
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
         """The attribute of each row; that of the whole where one environment holds all rows."""
-        rows = list(self._get_indices(indices))
-        if self._rows is None:
-            return [getattr(self.env.unwrapped, attr_name)] * len(rows)
-        values = self._rows.get_attr(attr_name)
-        return [values[i] for i in rows]
+        values = rows_of(self.env, attr_name)
+        return [values[i] for i in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
         """Set an attribute in all rows; Gymnasium's vector environments know no single ones.
@@ -250,7 +204,7 @@ def as_vec_env(env: Any, n_envs: int = 256, worker_timeout: float = 60.0) -> Vec
         single = env if is_wrapped(env, Monitor) else Monitor(env)
         env = DummyVecEnv([lambda: single])
     if isinstance(env, VecEnv):
-        _require_trials(env.observation_space)
+        require_trials(env.observation_space)
         return env
     if isinstance(env, VectorEnv):
         return TrialVecEnv(env, worker_timeout)
@@ -260,20 +214,84 @@ def as_vec_env(env: Any, n_envs: int = 256, worker_timeout: float = 60.0) -> Vec
     )
 
 
-def _require_trials(space: Any) -> None:
-    if not is_trial_space(space):
-        raise ValueError(
-            f"the environment does not emit trial observations, its space is {space}; give a family, such as "
-            "metarl.from_env(id, vary=...), an id of metarl, or environments made as metarl.TrialEnv(family)"
-        )
+class SB3Trials:
+    """A ``VecEnv`` of trials as a :class:`metarl.types.TrialVector`.
+
+    Where inner episodes end is read from the infos, else from ``prev_done``.
+
+    Args:
+        env: any ``VecEnv`` with trial observations.
+    """
+
+    def __init__(self, env: VecEnv) -> None:
+        self.env, self.num_envs = env, env.num_envs
+        self._infos: Infos = []
+
+    @property
+    def trial_steps(self) -> int:
+        """See :class:`metarl.types.TrialVector`."""
+        return max(self.env.get_attr("trial_steps"))
+
+    @property
+    def split(self) -> str:
+        """See :class:`metarl.types.TrialVector`."""
+        return str(self.env.get_attr("split", [0])[0])
+
+    @property
+    def knows_episodes(self) -> bool:
+        """See :class:`metarl.types.TrialVector`."""
+        inner: Any = self.env.unwrapped
+        if isinstance(inner, TrialVecEnv):
+            return bool(inner.trials.knows_episodes)
+        told = all(EPISODE_END in info for info in inner.reset_infos)
+        return told or PREV_DONE in self.env.observation_space.spaces  # type: ignore[attr-defined]
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[TrialObservation, dict[str, Any]]:
+        """Begin a trial in every row."""
+        if seed is not None:  # for None SB3 would draw one from a global generator
+            self.env.seed(seed)
+        if options is not None:
+            self.env.set_options(options)
+        obs: Any = self.env.reset()
+        return obs, {}
+
+    def advance(self, actions: Any) -> StepResult:
+        """Play one step in every row."""
+        step: Any = self.env.step(actions)
+        obs, reward, ended, self._infos = step
+        final_obs = None
+        if ended.any():
+            final_obs = {key: part.copy() for key, part in obs.items()}
+            for i in np.flatnonzero(ended):
+                for key, part in self._infos[i]["terminal_observation"].items():
+                    final_obs[key][i] = part
+        truncated, void = (self._flags(name) & ended for name in ("TimeLimit.truncated", "void"))
+        inner: Any = self.env.unwrapped
+        if isinstance(inner, TrialVecEnv):  # whose infos are empty inside a trial
+            told: Any = inner.last.episode_ended if inner.last else None
+        else:
+            told = self._flags(EPISODE_END) if all(EPISODE_END in info for info in self._infos) else None
+        return StepResult(obs, reward, episode_ends(told, obs, ended, final_obs), ended, truncated, void, final_obs)
+
+    def infos(self, result: StepResult) -> Infos:
+        """The infos of the step that was made last."""
+        return self._infos
+
+    def _flags(self, name: str) -> Bools:
+        return np.array([info.get(name, False) for info in self._infos], np.bool_)
 
 
-def _final(final_obs: Any, i: int) -> TrialObservation:
-    """Row ``i`` of ``final_obs``: ours is a dict of arrays, Gymnasium's an object array of dicts."""
-    return {k: v[i] for k, v in final_obs.items()} if isinstance(final_obs, dict) else final_obs[i]
+def stepping(env: VecEnv) -> tuple[TrialVector, Callable[[StepResult], Infos]]:
+    """What steps the trials of ``env`` without SB3's face where it can, and what makes SB3's infos of each step."""
+    if isinstance(env, TrialVecEnv):
+        return env.trials, env.infos
+    trials = SB3Trials(env)
+    return trials, trials.infos
 
 
-ENDED = ("final_obs", "final_info", "broken_trial")
+ENDED = ("final_obs", "final_info", "void")
 """The entries of a vector environment's info that belong to the trial that ended."""
 
 

@@ -28,6 +28,8 @@ class WorkerError(RuntimeError):
 class WorkerRows(BatchedEnv):
     """``n`` inner environments of a family in ``workers`` processes, each with a ``SyncRows`` over its part.
 
+    Gymnasium's ``AsyncVectorEnv`` has a process for each row, and ends with the first that dies or hangs.
+
     Tasks and seeds come from the caller's streams alone, so that what is played does not depend on the number of
     workers. A worker that raises, dies or does not answer in time is killed and replaced: its rows are
     :attr:`broken` for that step (reward 0, end of the episode, the last observation once more) and a RuntimeWarning

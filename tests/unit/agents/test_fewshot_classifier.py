@@ -65,32 +65,10 @@ def test_what_does_not_make_a_classifier_is_refused(settings: dict[str, Any], me
         make(**settings)
 
 
-@pytest.mark.parametrize(
-    ("part", "given", "message"),
-    [
-        (0, torch.zeros(BATCH, SUPPORT, SIZE + 1), r"support_x has shape \[3, 6, 6\], expected \[B, S, 5\]"),
-        (0, torch.zeros(SUPPORT, SIZE), r"support_x has shape \[6, 5\], expected"),
-        (0, torch.zeros(BATCH, 0, SIZE), "S at least 1"),
-        (0, torch.zeros(BATCH, 9, SIZE), "has 9 examples, but .* 8 at most; make it with longest=9"),
-        (1, torch.full((BATCH, SUPPORT), WAYS), "labels from 3 to 3, .* expected 0 to 2"),
-        (1, torch.full((BATCH, SUPPORT), -1), "labels from -1 to -1"),
-        (1, torch.zeros(BATCH, SUPPORT), r"torch.float32 .* expected whole numbers \[3, 6\]"),
-        (1, torch.zeros(BATCH, SUPPORT, WAYS, dtype=torch.long), r"of shape \[3, 6, 3\], expected whole numbers"),
-        (2, torch.zeros(BATCH, QUERIES), r"query_x has shape \[3, 4\]"),
-        (2, torch.zeros(BATCH + 1, QUERIES, SIZE), "support_x has 3 episodes, but query_x 4"),
-    ],
-)
-def test_episodes_that_do_not_fit_are_refused(part: int, given: Tensor, message: str) -> None:
-    parts: list[Any] = list(episode())
-    parts[part] = given
-    with pytest.raises(ValueError, match=message):
-        make()(*parts)
-
-
-def test_labels_of_queries_are_looked_at_too() -> None:
-    episodes = Clusters(SIZE).sample(np.random.default_rng(0), BATCH, WAYS, 2, 1)
-    with pytest.raises(ValueError, match="query_y has labels from 0 to 3"):
-        make().loss(episodes._replace(query_y=np.where(episodes.query_y == 2, WAYS, episodes.query_y)))
+def test_a_support_longer_than_the_longest_is_refused() -> None:
+    x, y, queries = episode()
+    with pytest.raises(ValueError, match="longest=9"):
+        make()(x.repeat(1, 2, 1)[:, :9], y.repeat(1, 2)[:, :9], queries)
 
 
 @pytest.mark.parametrize(
@@ -105,8 +83,7 @@ def test_labels_of_queries_are_looked_at_too() -> None:
 )
 def test_a_support_written_at_once_is_that_written_one_by_one(memory: dict[str, Any]) -> None:
     classifier = make(memory)
-    inside = classifier.memory
-    assert inside.parallel
+    inside = classifier.reader.memory
     x, y, queries = episode()
     state = inside.initial_state(BATCH)
     items = WAYS**0.5 * F.one_hot(y, WAYS).float()
@@ -147,7 +124,7 @@ def test_labels_decide_what_queries_are() -> None:
 
 def test_a_memory_for_life_keeps_supports() -> None:
     classifier = make(BUFFER | {"store": "lifelong", "store_options": {"slots": 64, "hit": 1.0}})
-    store = classifier.memory.store
+    store = classifier.reader.memory.store
     assert isinstance(store, Lifelong)
     episodes = Clusters(SIZE).sample(np.random.default_rng(0), BATCH, WAYS, 2, 1)
     other = Clusters(SIZE).sample(np.random.default_rng(1), BATCH, WAYS, 2, 1)[:3]

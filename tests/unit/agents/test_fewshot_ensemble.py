@@ -87,7 +87,7 @@ def test_embeddings_by_the_norm_of_an_episode_are_none() -> None:
 def test_a_learner_that_embeds_nothing_says_so() -> None:
     stream = StreamClassifier((28, 28), WAYS, MemoryOptions(controller="lstm", store="none", access="none"))
     assert stream.embed(episodes().query_x[0]) is None
-    with pytest.raises(TypeError, match="embeds no example by itself; call it on the examples"):
+    with pytest.raises(TypeError, match="embeds no single examples"):
         stream.classify(*episodes()[:3])
     with pytest.raises(ValueError, match=r"'FewShotClassifier', 'StreamClassifier'.*expected two or more"):
         Ensemble([member(0), stream])

@@ -63,7 +63,7 @@ def numbers(x: Any) -> Tensor:
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in NEAREST], ids=str)
 def test_before_adaptation_it_guesses(kind: dict[str, Any]) -> None:
     learner, n = make(**kind, eval_steps=0), 2000
-    right = learner.right(episodes(n, shots=1, queries=2)).float().mean(1)
+    right = learner.correct(episodes(n, shots=1, queries=2)).float().mean(1)
     deviation = max(float(right.std()), 1e-3) / n**0.5
     assert abs(float(right.mean()) - 1 / WAYS) < 3 * deviation
 
@@ -82,7 +82,7 @@ def test_before_adaptation_prototypes_tell_the_nearest_mean(kind: dict[str, Any]
 @kinds
 def test_after_adaptation_it_does_better(kind: dict[str, Any]) -> None:
     learner = make(**kind, eval_steps=5, width=8)
-    assert learner.right(episodes(200, shots=2)).float().mean() > 1 / WAYS + 0.1
+    assert learner.correct(episodes(200, shots=2)).float().mean() > 1 / WAYS + 0.1
 
 
 @kinds
@@ -103,7 +103,7 @@ def test_nothing_of_test_tasks_is_left(kind: dict[str, Any]) -> None:
     first = learner(*given[:3])
     for transductive in (True, False):
         learner.transductive = transductive
-        learner.right(episodes(4, seed=1))
+        learner.correct(episodes(4, seed=1))
     assert learner.state_dict().keys() == before.keys()
     assert all(torch.equal(value, before[name]) for name, value in learner.state_dict().items())
     assert all(p.grad is None and p.requires_grad for p in learner.parameters())
@@ -356,8 +356,8 @@ def test_bytes_are_numbers_from_0_to_1(shape: tuple[int, ...]) -> None:
         ({"width": 0}, "width"),
         ({"precision": "float16"}, "precision"),
         ({"step": 1}, "step"),
-        ({"algorithm": "reptile", "learned_lr": True}, "says nothing of step sizes; use 'maml', 'fomaml' or 'anil'"),
-        ({"algorithm": "maml", "batch": 3}, "batch = 3 .* use algorithm = 'reptile'"),
+        ({"algorithm": "reptile", "learned_lr": True}, "learned_lr"),
+        ({"algorithm": "maml", "batch": 3}, "batch"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(options: dict[str, Any], message: str) -> None:
@@ -370,32 +370,12 @@ def test_one_class_is_nothing_to_tell_apart() -> None:
         make(ways=1)
 
 
-@pytest.mark.parametrize(
-    ("part", "given", "message"),
-    [
-        (0, torch.zeros(2, 6, SIDE, SIDE + 1), r"support_x has shape \[2, 6, 6, 7\], expected \[B, S, 6, 6\]"),
-        (0, torch.zeros(2, 0, SIDE, SIDE), "S at least 1"),
-        (1, torch.zeros(2, 6), r"support_y is torch.float32 of shape \[2, 6\], expected whole numbers \[2, 6\]"),
-        (1, torch.zeros(2, 5, dtype=torch.long), r"of shape \[2, 5\], expected whole numbers \[2, 6\]"),
-        (1, torch.full((2, 6), 3), "labels from 3 to 3; expected 0 to 2"),
-        (1, torch.full((2, 6), -1), "labels from -1 to -1; expected 0 to 2"),
-        (1, torch.tensor([[0, 1, 2, 0, 1, 2], [0, 2, 2, 0, 2, 2]]), "episode 1 has no example of class 1"),
-        (2, torch.zeros(2, 6), r"query_x has shape \[2, 6\]"),
-        (2, torch.zeros(3, 6, SIDE, SIDE), "support_x has 2 episodes, but query_x 3"),
-        (3, torch.full((2, 6), 3), "query_y has labels from 3 to 3; expected 0 to 2"),
-        (3, torch.zeros(2, 7, dtype=torch.long), r"query_y is torch.int64 of shape \[2, 7\]"),
-    ],
-)
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_episodes_that_do_not_fit_are_refused(algorithm: Algorithm, part: int, given: Tensor, message: str) -> None:
-    parts: list[Any] = list(episodes())
-    parts[part] = given
-    learner = make(algorithm)
-    with pytest.raises(ValueError, match=message):
-        learner.loss(Episodes(*parts))
-    if part < 3:
-        with pytest.raises(ValueError, match=message):
-            learner(*parts[:3])
-    if part < 2:
-        with pytest.raises(ValueError, match=message):
-            learner.adapted(*parts[:2])
+def test_a_support_without_a_class_is_refused(algorithm: Algorithm) -> None:
+    given = episodes()
+    lacking = np.array([[0, 1, 2, 0, 1, 2], [0, 2, 2, 0, 2, 2]])
+    for call in (make(algorithm).adapted, lambda x, y: make(algorithm).loss(given._replace(support_y=y))):
+        with pytest.raises(ValueError, match=r"episode 1 .* class 1"):
+            call(given.support_x, lacking)
+    with pytest.raises(ValueError, match="support_y"):
+        make(algorithm).adapted(given.support_x, np.full((2, 6), 3))

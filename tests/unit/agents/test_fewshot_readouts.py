@@ -186,7 +186,7 @@ def test_a_short_training_tells_clusters_apart() -> None:
         ({"memory": {"store": "ntm", "access": "native"}}, "'native' with readout = 'votes'.*no weighted sum"),
         ({"memory": {"access": "meta_gradient"}}, "'meta_gradient' with readout = 'votes'"),
         ({"memory": {"store": "key_value"}}, "learned slots hold no labels to vote for"),
-        ({"turns": True, "encoder": {"norm": "batch"}}, "turns = true with encoder.norm = 'batch'"),
+        ({"rotate_support": True, "encoder": {"norm": "batch"}}, "rotate_support"),
         ({"transductive": True}, "transductive = true with encoder.norm = 'group'"),
         ({"context": "half"}, "context is 'half'.*none, full, slots"),
         ({"readout": "vote"}, "readout is 'vote'"),
@@ -199,14 +199,14 @@ def test_what_does_not_go_together_is_refused(settings: dict[str, Any], message:
 
 
 def test_only_votes_have_weights_to_show() -> None:
-    with pytest.raises(ValueError, match="only a classifier with readout='votes'"):
+    with pytest.raises(ValueError, match="readout='votes'"):
         make(readout="linear").recall(*episode())
 
 
 @pytest.mark.parametrize("shots", [1, 2])
-def test_in_turns_every_example_is_support_once(shots: int) -> None:
+def test_with_rotate_support_every_example_is_support_once(shots: int) -> None:
     source, rng, each = Clusters(SIZE, noise=0.4), np.random.default_rng(0), 5
-    classifier = make(EUCLIDEAN, readout="mean_votes", turns=True, longest=WAYS * shots)
+    classifier = make(EUCLIDEAN, readout="mean_votes", rotate_support=True, longest=WAYS * shots)
     episodes = source.sample(rng, 3, WAYS, shots, each - shots)
     x = np.concatenate([episodes.support_x, episodes.query_x], 1)
     y = np.concatenate([episodes.support_y, episodes.query_y], 1)
@@ -219,15 +219,15 @@ def test_in_turns_every_example_is_support_once(shots: int) -> None:
         queries = np.delete(x, taken, 2).reshape(3, -1, SIZE)
         support_y, query_y = (np.repeat(np.arange(WAYS), n)[None].repeat(3, 0) for n in (shots, each - shots))
         alone = Episodes(support, support_y, queries, query_y)
-        classifier.turns = False
+        classifier.rotate_support = False
         losses.append(classifier.loss(alone).item())
-    classifier.turns = True
+    classifier.rotate_support = True
     assert classifier.loss(episodes).item() == pytest.approx(np.mean(losses), rel=1e-5)
     assert max(losses) - min(losses) > 1e-3
 
 
-def test_turns_need_as_many_examples_of_each_class() -> None:
-    classifier = make(turns=True)
+def test_rotate_support_needs_as_many_examples_of_each_class() -> None:
+    classifier = make(rotate_support=True)
     y = np.arange(WAYS)[None]
     uneven = Episodes(np.zeros((1, WAYS, SIZE), np.float32), y, np.zeros((1, WAYS, SIZE), np.float32), 0 * y)
     with pytest.raises(ValueError, match="as many examples of each class"):

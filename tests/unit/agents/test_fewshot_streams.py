@@ -218,7 +218,7 @@ def test_streams_that_do_not_fit_are_refused(x: tuple[int, ...], y: tuple[int, .
 def test_labels_that_are_none_are_refused(labels: str, most: int) -> None:
     learner = make(labels=labels)
     x, y = stream(learner)
-    with pytest.raises(ValueError, match=f"labels from .* to {most + 1}, .* expected 0 to {most}"):
+    with pytest.raises(ValueError, match=f"expected 0 to {most}"):
         learner.loss(Streams(x.numpy(), torch.full_like(y, most + 1).numpy()))
 
 
@@ -233,8 +233,7 @@ def test_a_set_that_does_not_fit_is_refused() -> None:
 def test_a_memory_for_life_keeps_streams() -> None:
     memory = BUFFER | {"store": "lifelong", "store_options": {"slots": 64, "hit": 1.0}}
     learner = make(memory)
-    assert learner.memory is not None
-    store = learner.memory.store
+    store = learner.core.memory.store
     assert isinstance(store, Lifelong)
     x, y = stream(learner)
     before = learner.stream_logits(x, y)

@@ -180,5 +180,5 @@ def test_bad_input() -> None:
         actor.act(obs, inside)
     actor.act(obs, start)
     actor.act(obs, inside)
-    with pytest.raises(ValueError, match="switch 'prev_done' on"):
+    with pytest.raises(ValueError, match="horizon"):
         actor.act(obs, inside)

@@ -245,10 +245,6 @@ WRONG = {
     "memory option": (["train", "bandit", "--set", "memory.store_options.size=4"], "unknown key size.*capacity"),
     "memory value": (["train", "bandit", "--set", "memory.access_options.heads=0"], "heads is 0, expected greater"),
     "memory parts": (["train", "bandit", "--set", "memory.reinstate=true"], "reinstate = true needs the lstm"),
-    "blind memory": (
-        ["train", "bandit", "--set", "memory.horizon=episode", "--set", "env.prev_done=false"],
-        "must see where episodes end: .*prev_done=True",
-    ),
     "env id": (["train", "bandit", "--set", "env.id=metarl/BernouliBandit-v0"], "did you mean 'metarl/Bernoulli"),
     "env id type": (["train", "bandit", "--set", "env.id=4"], "env.id is 4, expected one of metarl/Barcode"),
     "env option": (["train", "bandit", "--set", "env.arm=4"], "no option 'arm', .* did you mean 'arms'"),

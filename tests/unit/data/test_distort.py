@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from metarl.data.distort import Distorted, Distortion, composed, distort, draw_maps, warp
-from metarl.data.glyphs import Pictures
 from metarl.data.pool import Glyphs, Pool
 from metarl.data.sources import Clusters
-from metarl.types import Array, Floats
+from metarl.types import Array, Bytes, Floats
 
 MANN = Distortion(rotation=11.25, shift=2, law="uniform")
 
@@ -20,7 +19,7 @@ def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def pictures(n: int = 100, height: int = 12, width: int = 12) -> Pictures:
+def pictures(n: int = 100, height: int = 12, width: int = 12) -> Bytes:
     return rng().integers(256, size=(n, height, width), dtype=np.uint8)
 
 

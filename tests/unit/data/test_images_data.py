@@ -42,7 +42,7 @@ def test_a_folder_of_classes_is_a_source(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("classes", "counts"), [(6, [2, 2, 2]), (10, [6, 2, 2]), (100, [70, 10, 20])])
-def test_trap_21_classes_part_by_their_names_alone(tmp_path: Path, classes: int, counts: list[int]) -> None:
+def test_classes_part_by_their_names_alone(tmp_path: Path, classes: int, counts: list[int]) -> None:
     for number in range(classes):
         (tmp_path / f"class{number}").mkdir()
     parts = [[place.name for place in class_folders(split, tmp_path)] for split in SPLITS]
@@ -75,7 +75,7 @@ def test_a_class_called_test_is_a_class(tmp_path: Path) -> None:
     assert sum(len(class_folders(split, tmp_path)) for split in SPLITS) == 6
 
 
-def test_trap_29_a_class_in_two_splits_is_refused(tmp_path: Path) -> None:
+def test_a_class_in_two_splits_is_refused(tmp_path: Path) -> None:
     for name in ("train/cat", "train/dog", "test/cat", "test/owl"):
         (tmp_path / name).mkdir(parents=True)
     with pytest.raises(ImagesError, match=r"the class cat of .* is in train and in test"):
@@ -91,7 +91,7 @@ def test_a_split_without_its_folder_or_with_two_is_refused(tmp_path: Path) -> No
         (tmp_path / name).mkdir(parents=True)
     with pytest.raises(ImagesError, match="train, val, validation, test; expected one folder"):
         class_folders("validation", tmp_path)
-    with pytest.raises(ValueError, match="unknown split 'exam'"):
+    with pytest.raises(ValueError, match="'exam'"):
         Images("exam", tmp_path)  # type: ignore[arg-type]  # wrong on purpose
 
 
@@ -251,3 +251,24 @@ def test_a_split_folder_of_one_class_is_refused(tmp_path: Path) -> None:
         (tmp_path / name).mkdir(parents=True)
     with pytest.raises(ImagesError, match=r"the validation split of .* has 1 of its classes, expected 2 or more"):
         Images("validation", tmp_path)
+
+
+def test_strokes_lost_on_transparency_are_noticed(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(12):
+        alpha = rng.integers(0, 256, (8, 8), dtype=np.uint8)
+        place = tmp_path / f"{number // 2}"
+        place.mkdir(exist_ok=True)
+        save(place / f"{number}.png", np.dstack([np.full((8, 8, 3), 255, np.uint8), alpha]))
+    with pytest.raises(ImagesError, match="transparency"):
+        Images("train", tmp_path, 8)
+
+
+def test_images_that_lie_too_deep_are_named(tmp_path: Path) -> None:
+    folder = make(tmp_path)
+    place = sorted(folder.iterdir())[0]
+    (place / "sub").mkdir()
+    for path in list(place.glob("*.png")):
+        path.rename(place / "sub" / path.name)
+    with pytest.raises(ImagesError, match=f"{place.name}.*up"):
+        [Images(split, folder, 8) for split in SPLITS]

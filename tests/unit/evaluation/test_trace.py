@@ -8,9 +8,9 @@ import torch
 from metarl.config import to_plain
 from metarl.envs import distribution
 from metarl.evaluation import trace as recording
-from metarl.evaluation.play import play
+from metarl.evaluation.play import rollout_trials
 from metarl.evaluation.records import read_trials, trials_file, write_record
-from metarl.evaluation.trace import noted_reads, record, thinned
+from metarl.evaluation.trace import downsample, record, recorded_reads
 from metarl.memory.options import MemoryOptions
 from metarl.nets.policy import MemoryPolicy
 from metarl.runs.folder import RunFolder
@@ -50,7 +50,7 @@ class Setup:
 def test_what_is_kept_is_what_was_played() -> None:
     setup = Setup("BarcodeBandit", SMALL, arms=3, contexts=2, repeats=2, pulls=3, bits=4)
     kept = setup.record(seed=5)
-    played = play(setup.actor, setup.make, 3, seed=5, rows=3)
+    played = rollout_trials(setup.actor, setup.make, 3, seed=5, rows=3)
     np.testing.assert_array_equal(kept["rewards"], played.rewards)
     np.testing.assert_array_equal(kept["ends"], played.ends)
     assert kept["lengths"].tolist() == [12, 12, 12]
@@ -80,10 +80,10 @@ def test_equal_slots_share_the_weight_with_the_empty_one() -> None:
 def test_recording_leaves_the_agent_as_it_was() -> None:
     setup = Setup("BernoulliBandit", SMALL, arms=2, pulls=4)
     setup.record()
-    with noted_reads(setup.policy.core) as first, noted_reads(setup.policy.core) as second:
+    with recorded_reads(setup.policy.core) as first, recorded_reads(setup.policy.core) as second:
         setup.record()
     assert len(first) == len(second) == 4
-    with pytest.raises(RuntimeError, match="on the way"), noted_reads(setup.policy.core) as notes:
+    with pytest.raises(RuntimeError, match="on the way"), recorded_reads(setup.policy.core) as notes:
         raise RuntimeError("on the way")
     setup.record()
     assert not notes, "nothing is noted afterwards"
@@ -117,9 +117,9 @@ def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert kept["weights"].shape == (3, 2)
 
 
-def test_pictures_are_thinned_and_copied() -> None:
+def test_images_are_downsampled_and_copied() -> None:
     picture = np.arange(2 * 100 * 30 * 3, dtype=np.uint8).reshape(2, 100, 30, 3)
-    small = thinned(picture)
+    small = downsample(picture)
     assert small.shape == (2, 34, 30, 3)
     np.testing.assert_array_equal(small, picture[:, ::3])
     small[:] = 0

@@ -113,10 +113,12 @@ def test_first_order_depends_on_params_and_step_size_alone():
 
 
 @pytest.mark.parametrize("second_order", [False, True])
-def test_it_works_where_no_gradients_are_recorded(second_order):
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_it_works_where_no_gradients_are_recorded(mode, second_order):
     params, data, weights = problem()
     recorded = adapt(tanh, params, data, weights, steps=2, lr=0.1, second_order=second_order)
-    with torch.no_grad():
+    with mode():
+        data = tuple(x * 1.0 for x in data)
         found = adapt(tanh, params, data, weights, steps=2, lr=0.1, second_order=second_order)
         assert not torch.is_grad_enabled()
     assert not any(p.requires_grad for p in found.values())

@@ -12,7 +12,8 @@ from metarl.functional.kernels import KERNELS
 from metarl.memory.access.attention import Attention, AttentionOptions
 from metarl.memory.access.graph import GraphSearch, GraphSearchOptions
 from metarl.memory.access.meta_gradient import MetaGradient, MetaGradientOptions
-from metarl.memory.contract import Access, Content, visible
+from metarl.memory.contract import Access, Content
+from metarl.memory.ops import visible
 from metarl.types import Read
 
 KEY, VALUE, BATCH, QUERIES = 8, 6, 3, 7

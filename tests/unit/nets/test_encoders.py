@@ -13,7 +13,7 @@ from torch import Tensor
 
 from metarl.memory.options import MemoryOptions
 from metarl.nets.encoders import TrialEncoder
-from metarl.nets.pictures import PictureEncoder
+from metarl.nets.images import ObservationImageEncoder
 from metarl.nets.policy import MemoryPolicy
 
 PLAIN = MemoryOptions(controller="gru", store="none", access="none", controller_options={"hidden_size": 4})
@@ -62,7 +62,7 @@ def drawn(*leading: int, space: spaces.Dict = SEEN, seed: int = 0) -> dict[str, 
 
 @pytest.mark.parametrize("shape", [(9, 6, 3), (3, 9, 6), (64, 48, 1), (2, 2, 1), (4, 4, 4), (1, 5, 40)], ids=str)
 def test_pictures_of_any_size_become_vectors_of_unit_variance(shape: tuple[int, ...]) -> None:
-    encoder = PictureEncoder(shape, size=16)
+    encoder = ObservationImageEncoder(shape, size=16)
     given = drawn(7, space=spaces.Dict({"x": picture(*shape)}))["x"]
     out = encoder(given)
     assert out.shape == (7, 16)
@@ -72,7 +72,7 @@ def test_pictures_of_any_size_become_vectors_of_unit_variance(shape: tuple[int, 
 
 
 def test_channels_may_be_last_or_first() -> None:
-    last, first = PictureEncoder((9, 6, 3)), PictureEncoder((3, 9, 6))
+    last, first = ObservationImageEncoder((9, 6, 3)), ObservationImageEncoder((3, 9, 6))
     assert (last.channels_first, first.channels_first) == (False, True)
     first.load_state_dict(last.state_dict())
     given = drawn(5, space=spaces.Dict({"x": picture(9, 6, 3)}))["x"]
@@ -81,7 +81,7 @@ def test_channels_may_be_last_or_first() -> None:
 
 @pytest.mark.parametrize("shape", [(9, 6, 3), (3, 9, 6)], ids=["last", "first"])
 def test_leading_axes_of_pictures_are_kept(shape: tuple[int, ...]) -> None:
-    encoder = PictureEncoder(shape)
+    encoder = ObservationImageEncoder(shape)
     given = drawn(4, 5, space=spaces.Dict({"x": picture(*shape)}))["x"]
     together = encoder(given)
     assert together.shape == (4, 5, encoder.size)
@@ -156,8 +156,8 @@ def test_check_tells_the_leading_axes(leading: tuple[int, ...], kind: str) -> No
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"obs.eye": torch.zeros(5, 9, 6, 3)}, TypeError, "'obs.eye' is a picture of dtype torch.float32, .*uint8"),
-        ({"obs.eye": np.zeros((5, 9, 6, 3))}, TypeError, "'obs.eye' is a picture of dtype float64, expected uint8"),
+        ({"obs.eye": torch.zeros(5, 9, 6, 3)}, TypeError, "'obs.eye' is an image of dtype torch.float32, .*uint8"),
+        ({"obs.eye": np.zeros((5, 9, 6, 3))}, TypeError, "'obs.eye' is an image of dtype float64, expected uint8"),
         ({"obs.eye": np.zeros((5, 3, 9, 6), np.uint8)}, ValueError, r"shape \(5, 3, 9, 6\), expected \[..., 9, 6, 3\]"),
         ({"obs.eye": np.zeros((6, 3), np.uint8)}, ValueError, r"has shape \(6, 3\), expected \[..., 9, 6, 3\]"),
         ({"obs.eye": np.zeros((4, 9, 6, 3), np.uint8)}, ValueError, "different leading axes"),

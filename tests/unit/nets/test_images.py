@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from metarl.nets.images import VIEWS, EncoderOptions, EpisodeNorm, ImageEncoder, Net, Norm, moved
+from metarl.nets.images import VIEWS, EncoderOptions, EpisodeNorm, ImageEncoder, Net, Norm, affine
 from metarl.training.checkpoint import read_checkpoint, write_checkpoint
 
 
@@ -72,11 +72,28 @@ def test_batch_norm_goes_by_the_support_of_each_episode_alone() -> None:
 
 def test_running_statistics_are_kept_in_training_and_used_afterwards() -> None:
     encoder, images = make((9, 8), norm="running"), torch.rand(1, 6, 9, 8)
-    encoder(images)
-    encoder.eval()
+    norms = [module for module in encoder.modules() if isinstance(module, nn.BatchNorm2d)]
+    before = encoder.eval()(images)
+    encoder.train()(images)
+    assert all((norm.running_mean != 0).any() and norm.num_batches_tracked == 1 for norm in norms), "kept"
     kept = [buffer.clone() for buffer in encoder.buffers()]
-    torch.testing.assert_close(encoder(images)[:, :1], encoder(images[:, :1]))
+    after = encoder.eval()(images)
+    assert not torch.allclose(after, before), "used"
+    torch.testing.assert_close(after[:, :1], encoder(images[:, :1]))
     assert all(torch.equal(a, b) for a, b in zip(kept, encoder.buffers(), strict=True))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("net", ["strided", "residual"])
+def test_an_encoder_of_another_type_takes_bytes_and_numbers(net: Net, dtype: torch.dtype) -> None:
+    encoder, exact = make((9, 8), net=net, views=True).eval(), make((9, 8), net=net, views=True).eval()
+    exact.load_state_dict(encoder.state_dict())
+    encoder.to(dtype)
+    images = torch.randint(256, (1, 3, 9, 8), dtype=torch.uint8)
+    vectors = encoder(images)
+    assert vectors.dtype == dtype
+    torch.testing.assert_close(vectors.float(), exact(images), atol=0.1, rtol=0.1)
+    torch.testing.assert_close(encoder(images / 255), vectors)
 
 
 def test_the_last_features_can_be_the_embedding() -> None:
@@ -169,7 +186,7 @@ def test_views_count_outside_training_alone() -> None:
     assert not torch.allclose(seen.eval()(images), plain.eval()(images))
 
 
-def test_views_are_the_image_larger_smaller_and_turned() -> None:
+def test_views_are_the_image_larger_smaller_and_rotated() -> None:
     y, x = torch.meshgrid(torch.arange(16) - 7.5, torch.arange(12) - 5.5, indexing="ij")
     right, below = (torch.exp(-((x - a).square() + (y - b).square()) / 2)[None, None] for a, b in ((3, 0), (0, 3)))
 
@@ -180,13 +197,13 @@ def test_views_are_the_image_larger_smaller_and_turned() -> None:
     for scale, degrees in ((1.0, 0.0), *VIEWS):
         cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
         far = 3 * scale
-        assert place(moved(right, scale, degrees)) == pytest.approx((far * cos, far * sin), abs=0.05)
-        assert place(moved(below, scale, degrees)) == pytest.approx((-far * sin, far * cos), abs=0.05)
+        assert place(affine(right, scale, degrees)) == pytest.approx((far * cos, far * sin), abs=0.05)
+        assert place(affine(below, scale, degrees)) == pytest.approx((-far * sin, far * cos), abs=0.05)
 
 
 def test_vectors_are_means_over_views() -> None:
     encoder, images = make((9, 8), views=True).eval(), torch.rand(1, 3, 9, 8)
     plain = make((9, 8)).eval()
     plain.load_state_dict(encoder.state_dict())
-    each = [plain(images)] + [plain(moved(images[0, :, None], *view)[None, :, 0]) for view in VIEWS]
+    each = [plain(images)] + [plain(affine(images[0, :, None], *view)[None, :, 0]) for view in VIEWS]
     torch.testing.assert_close(encoder(images), torch.stack(each).mean(0))

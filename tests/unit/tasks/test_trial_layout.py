@@ -119,7 +119,7 @@ def test_reveal_beside_a_dict_observation() -> None:
 
 
 def test_reveal_refuses_a_part_of_the_same_name() -> None:
-    with pytest.raises(ValueError, match="obs.task"):
+    with pytest.raises(ValueError, match=r"obs\.task"):
         layout_of(spaces.Dict({"task": spaces.Discrete(2)}), spaces.Discrete(2), goal=spaces.Discrete(3))
 
 

@@ -24,7 +24,7 @@ from metarl.nets.policy import MemoryPolicy
 from metarl.tasks.trial.env import TrialEnv
 from metarl.tasks.vector.sb3 import TrialVecEnv, as_vec_env
 from metarl.tasks.vector.workers import WorkerError
-from metarl.training.collect import Carry, Rollout, collect
+from metarl.training.collect import Rollout, TrainingState, collect
 from metarl.types import Boundary
 
 ROWS, TRIALS = 3, 4
@@ -56,7 +56,7 @@ def played(env: VecEnv) -> list[list[list[Any]]]:
         taken = np.array([actions[i, len(rows[i])] for i in range(ROWS)])
         following, rewards, done, infos = env.step(taken)
         for i in range(ROWS):
-            if infos[i].get("dead_step"):
+            if infos[i].get("void"):
                 assert done[i]
                 assert rewards[i] == 0
                 assert "episode" not in infos[i]
@@ -131,7 +131,7 @@ def test_reset_infos_describe_the_trial_under_way(kind: Any, mode: Any) -> None:
         for _ in range(60):
             obs, _, done, infos = env.step(np.zeros(ROWS, int))
             for i in range(ROWS):
-                begins = done[i] and (mode != AutoresetMode.NEXT_STEP or "dead_step" in infos[i])
+                begins = done[i] and (mode != AutoresetMode.NEXT_STEP or "void" in infos[i])
                 now = env.reset_infos[i]["task"]["push"]
                 assert (now != tasks[i]) == begins
                 assert not begins or obs["time"][i] == 0  # type: ignore[call-overload,index]
@@ -153,9 +153,8 @@ def rollout(kind: Any, mode: Any) -> Rollout:
             memory = MemoryOptions(controller_options={"hidden_size": 8})
             policy = Greedy(env.observation_space, env.action_space, memory, 25)  # type: ignore[arg-type]
         env.seed(5)
-        obs = env.reset()
-        carry = Carry(obs, np.ones(ROWS, bool), policy.initial_state(ROWS))
-        made = collect(policy, env, carry, 120, generator=torch.Generator(), gamma=0.9, lam=0.8)
+        state = TrainingState.start(policy, env.reset())
+        made = collect(policy, env.trials, state, 120, generator=torch.Generator(), gamma=0.9, lam=0.8)
     assert made is not None
     return made
 
@@ -168,10 +167,10 @@ def test_trap_7_rollouts_are_equal_after_masking() -> None:
         assert (got.valid is not None) == (mode == AutoresetMode.NEXT_STEP)
         for i in range(ROWS):
             kept = torch.ones(120, dtype=torch.bool) if got.valid is None else got.valid[:, i]
-            begins = (got.begin[kept, i] == Boundary.TRIAL).nonzero()
+            begins = (got.boundary[kept, i] == Boundary.TRIAL).nonzero()
             whole = int(begins[-1])  # the last trial is cut by the end of the rollout
             assert len(begins) > 3
-            parts = {"obs", "begin", "actions", "log_probs", "values", "advantages", "returns"}
+            parts = {"obs", "boundary", "actions", "log_probs", "values", "advantages", "returns"}
             for name in parts - {"obs"}:
                 a, b = getattr(got, name)[kept, i][:whole], getattr(expected, name)[:whole, i]
                 assert torch.equal(a, b), name

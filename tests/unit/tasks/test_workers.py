@@ -22,8 +22,8 @@ from metarl.experiments.rl.experiment import configure
 from metarl.tasks.vector.env import TrialVectorEnv
 from metarl.tasks.vector.sb3 import as_vec_env
 from metarl.tasks.vector.workers import WorkerError, WorkerRows
-from metarl.training.collect import Carry, collect
-from metarl.types import Boundary
+from metarl.training.collect import TrainingState, collect
+from metarl.types import Boundary, StepResult
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +83,7 @@ def test_a_worker_that_fails_is_replaced_and_its_trials_are_void(how: str) -> No
             assert info == {}
         with pytest.warns(RuntimeWarning, match=WHAT[how] + r"(.|\n)*\(restart 1 of 10\)"):
             obs, rewards, ended, _, info = env.step(np.zeros(4, int))
-        assert ended.tolist() == info["broken_trial"].tolist() == [True, True, False, False]
+        assert ended.tolist() == info["void"].tolist() == [True, True, False, False]
         assert rewards[:2].tolist() == [0, 0]
         assert np.array_equal(info["final_obs"]["obs"][:2], last["obs"][:2])
         assert obs["time"].ravel().tolist() == [0, 0, np.float32(0.7), np.float32(0.7)]
@@ -151,11 +151,11 @@ def test_a_worker_that_fails_as_a_trial_begins_is_replaced_too(monkeypatch: pyte
             obs, rewards, ended, _, info = env.step(np.zeros(2, int))
         assert ended.all()
         assert rewards.all()
-        assert "broken_trial" not in info
+        assert "void" not in info
         assert np.isfinite(obs["obs"]).all()
         _, rewards, ended, _, info = env.step(np.zeros(2, int))
         assert ended.all()
-        assert info["broken_trial"].all()
+        assert info["void"].all()
         assert not rewards.any()
         assert info["task"]["push"].tolist() == [0.5, 0.75]
         _, rewards, ended, _, info = env.step(np.zeros(2, int))
@@ -177,38 +177,38 @@ def test_ctrl_c_leaves_no_child_and_training_can_go_on(monkeypatch: pytest.Monke
     env.reset(seed=0)
     for child in multiprocessing.active_children():  # the terminal sends it to all
         os.kill(child.pid or 0, signal.SIGINT)
-    assert "broken_trial" not in env.step(np.zeros(2, int))[-1]
+    assert "void" not in env.step(np.zeros(2, int))[-1]
     with monkeypatch.context() as patch:
         patch.setattr("metarl.tasks.vector.process.WorkerProcess.answer", Interrupted())
         with pytest.raises(KeyboardInterrupt):
             env.step(np.zeros(2, int))
     assert multiprocessing.active_children() == []
     *_, info = env.step(np.zeros(2, int))
-    assert info["broken_trial"].all()
+    assert info["void"].all()
     *_, info = env.step(np.zeros(2, int))
-    assert "broken_trial" not in info
+    assert "void" not in info
     env.close()
 
 
-def test_broken_trials_are_counted_and_trained_on_nowhere() -> None:
-    env = as_vec_env(TrialVectorEnv(Failing(), 4, workers=2))
-    agent = RL2PPO("MemoryPolicy", env, n_steps=10, n_epochs=1, n_minibatches=1, device="cpu")
-    env.set_options({"tasks": PUSH})
-    carry = Carry(env.reset(), np.ones(4, bool), agent.policy.initial_state(4))  # type: ignore[arg-type]
+def test_voids_are_counted_and_trained_on_nowhere() -> None:
+    env = TrialVectorEnv(Failing(), 4, workers=2)
+    face: Any = as_vec_env(env)
+    policy = RL2PPO("MemoryPolicy", face, n_steps=10, n_epochs=1, n_minibatches=1, device="cpu").policy
+    state = TrainingState.start(policy, env.reset(options={"tasks": PUSH})[0])
     counted: list[list[str]] = []
 
-    def on_step(rewards: Any, ends: Any, infos: list[dict[str, Any]]) -> bool:
-        counted.append([",".join(sorted(info)) for info in infos])
+    def on_step(result: StepResult) -> bool:
+        counted.append([",".join(sorted(info)) for info in face.infos(result)])
         return True
 
     with pytest.warns(RuntimeWarning, match="the wheel came off"):
-        rollout = collect(agent.policy, env, carry, 8, generator=torch.Generator(), gamma=0.9, lam=0.9, on_step=on_step)
+        rollout = collect(policy, env, state, 8, generator=torch.Generator(), gamma=0.9, lam=0.9, on_step=on_step)
     env.close()
     assert rollout is not None
-    assert counted[6] == ["TimeLimit.truncated,broken_trial,terminal_observation"] * 2 + [""] * 2
+    assert counted[6] == ["TimeLimit.truncated,terminal_observation,void"] * 2 + [""] * 2
     assert rollout.valid is not None
     assert rollout.valid.T.tolist() == [[False] * 7 + [True]] * 2 + [[True] * 8] * 2
-    assert rollout.begin[7].tolist() == [Boundary.TRIAL] * 2 + [Boundary.INSIDE] * 2
+    assert rollout.boundary[7].tolist() == [Boundary.TRIAL] * 2 + [Boundary.INSIDE] * 2
 
 
 def test_an_agent_trains_with_workers() -> None:

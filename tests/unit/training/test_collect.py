@@ -14,12 +14,12 @@ from training_toys import Counter, MaskedToy, NextStepToy, ToyEnv, counting_poli
 from metarl.functional.returns import gae
 from metarl.memory.options import MemoryOptions
 from metarl.nets.policy import Step
-from metarl.training.collect import Carry, Rollout, begins, collect
-from metarl.types import Boundary, NonFiniteError
+from metarl.training.collect import Rollout, TrainingState, collect
+from metarl.types import Boundary, NonFiniteError, StepResult
 
 
-def run(policy: Any, env: Any, carry: Carry, steps: int, **options: Any) -> Rollout:
-    rollout = collect(policy, env, carry, steps, **{"generator": generator(), "gamma": 0.9, "lam": 0.8, **options})
+def run(policy: Any, env: Any, state: TrainingState, steps: int, **options: Any) -> Rollout:
+    rollout = collect(policy, env, state, steps, **{"generator": generator(), "gamma": 0.9, "lam": 0.8, **options})
     assert rollout is not None
     return rollout
 
@@ -28,13 +28,13 @@ def run(policy: Any, env: Any, carry: Carry, steps: int, **options: Any) -> Roll
 def test_trap_2_the_count_of_steps_is_right_in_rollout_and_update(steps: int) -> None:
     env = ToyEnv([4, 4, 5])
     policy = counting_policy(env)
-    carry = start(policy, env)
+    state = start(policy, env)
     expected = [np.arange(3 * steps) % length for length in env.lengths]
     for turn in range(3):
-        rollout = run(policy, env, carry, steps)
+        rollout = run(policy, env, state, steps)
         step_in_trial = torch.tensor(np.stack(expected, 1)[turn * steps : (turn + 1) * steps]).float()
         assert torch.equal(rollout.values, step_in_trial)
-        again = policy.evaluate(rollout.obs, rollout.state, rollout.begin, rollout.actions)
+        again = policy.evaluate(rollout.obs, rollout.state, rollout.boundary, rollout.actions)
         assert torch.equal(again.value, step_in_trial)
         assert torch.equal(rollout.obs["obs"][..., 0], step_in_trial)
 
@@ -43,14 +43,7 @@ def test_boundaries_stand_at_the_input_that_they_precede() -> None:
     env = ToyEnv([4])
     rollout = run(counting_policy(env), env, start(counting_policy(env), env), 9)
     trial, episode, inside = Boundary.TRIAL, Boundary.EPISODE, Boundary.INSIDE
-    assert rollout.begin[:, 0].tolist() == [trial, inside, episode, inside] * 2 + [trial]
-
-
-def test_a_trial_begins_even_where_the_flag_is_missing_or_set() -> None:
-    start_flags = np.array([True, False])
-    assert begins({"obs": np.zeros((2, 1))}, start_flags).tolist() == [Boundary.TRIAL, Boundary.INSIDE]
-    flagged = {"prev_done": np.ones((2, 1), np.float32)}
-    assert begins(flagged, start_flags).tolist() == [Boundary.TRIAL, Boundary.EPISODE]
+    assert rollout.boundary[:, 0].tolist() == [trial, inside, episode, inside] * 2 + [trial]
 
 
 class Stub(nn.Module):
@@ -108,7 +101,7 @@ def test_trap_9_credit_may_end_with_the_episode() -> None:
     """Inner episodes of two steps; the rollout ends inside one, whose rest is estimated by the value."""
     env = ToyEnv([4, 4])
     policy = counting_policy(env)
-    rollout = run(policy, env, start(policy, env), 7, lam=1.0, cut="episode")
+    rollout = run(policy, env, start(policy, env), 7, lam=1.0, gae_horizon="episode")
     pair = [1 + 0.9 * 1, 1.0]
     expected = torch.tensor([*pair * 3, 1 + 0.9 * 3])  # V = 3 at the fourth input of the second trial
     torch.testing.assert_close(rollout.returns, expected[:, None].expand(-1, 2))
@@ -118,8 +111,8 @@ def test_the_scale_of_the_reward_reaches_the_estimates_and_not_the_input() -> No
     env, seen = ToyEnv([4], reward=2.0), []
     policy = Stub()
 
-    def on_step(rewards: Any, ends: Any, infos: Any) -> bool:
-        seen.append(float(rewards[0]))
+    def on_step(result: StepResult) -> bool:
+        seen.append(float(result.reward[0]))
         return True
 
     rollout = run(policy, env, start(policy, env), 4, lam=0.0, reward_scale=0.25, on_step=on_step)
@@ -131,11 +124,11 @@ def test_the_scale_of_the_reward_reaches_the_estimates_and_not_the_input() -> No
 def test_the_state_of_a_sequence_is_the_one_before_its_first_input() -> None:
     env = ToyEnv([4, 4])
     policy = make_policy(env)
-    carry = start(policy, env)
-    first = run(policy, env, carry, 3)
+    state = start(policy, env)
+    first = run(policy, env, state, 3)
     assert all(not leaf.any() for leaf in first.state)
-    before = carry.state.h.clone()
-    second = run(policy, env, carry, 3)
+    before = state.memory.h.clone()
+    second = run(policy, env, state, 3)
     assert torch.equal(second.state.h, before)
     assert before.any()
 
@@ -153,11 +146,11 @@ class Broken(ToyEnv):
             obs[self.key][:] = [[-self.bad], [self.bad]] if np.isinf(self.bad) else [[0.0], [self.bad]]
         return obs
 
-    def step(self, actions: Any) -> Any:
-        obs, rewards, done, infos = super().step(actions)
+    def advance(self, actions: Any) -> StepResult:
+        result = super().advance(actions)
         if self.calls == self.at and self.key == "reward":
-            rewards[1] = self.bad
-        return obs, rewards, done, infos
+            result.reward[1] = self.bad
+        return result
 
 
 class Case(NamedTuple):
@@ -199,17 +192,17 @@ def test_huge_but_finite_numbers_pass() -> None:
 def test_on_step_stops_at_once_and_the_carry_goes_on_from_there() -> None:
     env = ToyEnv([4, 4])
     policy = counting_policy(env)
-    carry = start(policy, env)
+    state = start(policy, env)
     seen: list[list[float]] = []
 
-    def stop_after_two(rewards: Any, ends: Any, infos: Any) -> bool:
-        seen.append(rewards.tolist())
+    def stop_after_two(result: StepResult) -> bool:
+        seen.append(result.reward.tolist())
         return len(seen) < 2
 
-    stopped = collect(policy, env, carry, 4, generator=generator(), gamma=0.9, lam=0.8, on_step=stop_after_two)
+    stopped = collect(policy, env, state, 4, generator=generator(), gamma=0.9, lam=0.8, on_step=stop_after_two)
     assert stopped is None
     assert env.calls == len(seen) == 2
-    rest = run(policy, env, carry, 4)
+    rest = run(policy, env, state, 4)
     assert rest.values[:, 0].tolist() == [2.0, 3.0, 0.0, 1.0]
 
 
@@ -217,23 +210,23 @@ def test_a_rollout_and_its_source_are_apart() -> None:
     """What was collected stays as it is while collecting and acting go on."""
     env = ToyEnv([8, 8])
     policy = make_policy(env, MemoryOptions(controller_options={"hidden_size": 4}, key_size=2, value_size=2))
-    carry = start(policy, env)
-    first = run(policy, env, carry, 3)
+    state = start(policy, env)
+    first = run(policy, env, state, 3)
     kept = [leaf.clone() for leaf in (*first.state.store, *first.obs.values())]
-    second = run(policy, env, carry, 3)
+    second = run(policy, env, state, 3)
     middle = [leaf.clone() for leaf in second.state.store]
-    run(policy, env, carry, 2)
+    run(policy, env, state, 2)
     assert all(torch.equal(a, b) for a, b in zip((*first.state.store, *first.obs.values()), kept, strict=True))
     assert all(torch.equal(a, b) for a, b in zip(second.state.store, middle, strict=True))
 
 
 def test_a_last_observation_that_is_not_finite_is_named() -> None:
     class BrokenAtTheEnd(ToyEnv):
-        def step(self, actions: Any) -> Any:
-            obs, rewards, done, infos = super().step(actions)
-            for i in np.flatnonzero(done):
-                infos[i]["terminal_observation"]["obs"] = np.array([np.nan], np.float32)
-            return obs, rewards, done, infos
+        def advance(self, actions: Any) -> StepResult:
+            result = super().advance(actions)
+            assert result.final_obs is not None
+            result.final_obs["obs"][result.ended] = np.nan
+            return result
 
     env = BrokenAtTheEnd([6, 3], cut=[True, True])
     policy = make_policy(env)
@@ -258,7 +251,7 @@ def test_pictures_are_kept_as_bytes() -> None:
     assert rollout.obs["obs"].dtype == torch.uint8
     assert rollout.obs["obs"].shape == (4, 2, 6, 5, 3)
     assert rollout.obs["obs"][:, 1, 0, 0, 0].tolist() == [0, 1, 2, 0]
-    again = policy.evaluate(rollout.obs, rollout.state, rollout.begin, rollout.actions)
+    again = policy.evaluate(rollout.obs, rollout.state, rollout.boundary, rollout.actions)
     torch.testing.assert_close(again.log_prob, rollout.log_probs)
 
 
@@ -269,14 +262,14 @@ def test_wish_27_a_masked_action_is_never_taken_and_has_probability_zero_in_the_
     env = MaskedToy([4, 7, 5])  # which itself refuses forbidden actions
     policy = make_policy(env)
     nn.init.normal_(policy.head.linear.weight, std=10.0, generator=generator())
-    carry = start(policy, env)
+    state = start(policy, env)
     for _ in range(20):
-        rollout = run(policy, env, carry, 6)
+        rollout = run(policy, env, state, 6)
         forbidden = rollout.obs["action_mask"].argmin(-1)
         assert not (rollout.actions == forbidden).any()
         with torch.no_grad():
-            taken = policy.evaluate(rollout.obs, rollout.state, rollout.begin, rollout.actions)
-            never = policy.evaluate(rollout.obs, rollout.state, rollout.begin, forbidden)
+            taken = policy.evaluate(rollout.obs, rollout.state, rollout.boundary, rollout.actions)
+            never = policy.evaluate(rollout.obs, rollout.state, rollout.boundary, forbidden)
         torch.testing.assert_close(taken.log_prob, rollout.log_probs, atol=1e-4, rtol=1e-5)
         assert (never.log_prob.exp() == 0).all()
         assert torch.isfinite(never.log_prob).all()
@@ -296,18 +289,18 @@ def test_a_mask_that_forbids_everything_is_refused_before_anything_is_played() -
 def test_a_first_mask_that_forbids_everything_is_refused(opened: int) -> None:
     env = MaskedToy([3, 8], closed=None if opened else (0, 0))
     policy = make_policy(env)
-    carry = start(policy, env)
+    state = start(policy, env)
     if opened:
-        run(policy, env, carry, opened)
+        run(policy, env, state, opened)
         env.closed = (0, 0)
     with pytest.raises(ValueError, match=rf"forbids every choice in environment 0 at step {3 if opened else 0};"):
-        run(policy, env, carry, 4, first_step=opened)
+        run(policy, env, state, 4, first_step=opened)
 
 
 def test_at_a_dead_step_a_mask_may_forbid_everything() -> None:
     inner = MaskedToy([3, 8], closed=(0, 3))  # what a trial shows last
     env: Any = NextStepToy(inner)
-    policy = make_policy(env)
+    policy = make_policy(inner)
     rollout = run(policy, env, start(policy, env), 8)
     closed = (rollout.obs["action_mask"] == 0).all(-1)
     assert closed[:, 0].tolist() == [False, False, False, True] * 2
@@ -329,34 +322,34 @@ def test_trap_7_a_dead_step_is_a_trial_of_its_own_that_does_not_count() -> None:
     assert expected.valid is None
     assert found.valid is not None
     assert (~found.valid).sum(0).tolist() == [4, 1, 5]
-    assert (found.begin[~found.valid] == Boundary.TRIAL).all()
+    assert (found.boundary[~found.valid] == Boundary.TRIAL).all()
     for row in range(3):
         kept = found.valid[:, row]
         n = min(int(kept.sum()), 9 if row != 1 else 8)
-        for name in ("begin", "values", "advantages", "returns"):
+        for name in ("boundary", "values", "advantages", "returns"):
             torch.testing.assert_close(getattr(found, name)[kept, row][:n], getattr(expected, name)[:n, row])
         for name in ("obs", "prev_reward", "prev_done"):
             assert torch.equal(found.obs[name][kept, row][:n], expected.obs[name][:n, row])
 
 
-def test_a_broken_trial_does_not_count_from_its_beginning() -> None:
+def test_a_void_trial_does_not_count_from_its_beginning() -> None:
     class Breaking(ToyEnv):
         """The second trial of row 1 breaks at its second step, and at once another begins."""
 
-        def step(self, actions: Any) -> Any:
+        def advance(self, actions: Any) -> StepResult:
             if self.calls == 5:
                 self.lengths[1] = 2
-            obs, rewards, done, infos = super().step(actions)
+            result = super().advance(actions)
             if self.calls == 6:
-                infos[1]["broken_trial"] = True
+                result.void[1] = True
                 self.lengths[1] = 4
-            return obs, rewards, done, infos
+            return result
 
     for first in (8, 5):
         env = Breaking([4, 4])
         policy = make_policy(env)
-        carry = start(policy, env)
-        rollout = run(policy, env, carry, first)
+        state = start(policy, env)
+        rollout = run(policy, env, state, first)
         expected = torch.ones(first, 2, dtype=torch.bool)
         if first == 8:
             expected[4:6, 1] = False
@@ -364,7 +357,7 @@ def test_a_broken_trial_does_not_count_from_its_beginning() -> None:
             assert torch.equal(rollout.valid, expected)
         else:  # what was collected before is in another rollout
             assert rollout.valid is None
-            later = run(policy, env, carry, 5)
+            later = run(policy, env, state, 5)
             assert later.valid is not None
             assert later.valid[:, 0].all()
             assert later.valid[:, 1].tolist() == [False, True, True, True, True]

@@ -11,13 +11,13 @@ from training_toys import ToyEnv, counting_policy
 
 from metarl.envs import distribution
 from metarl.envs.cartpole_physics import CartPolePhysics
-from metarl.evaluation.play import Played, play, steps_to_adapt
+from metarl.evaluation.play import TrialBatch, rollout_trials, steps_to_adapt
 from metarl.memory.options import MemoryOptions
 from metarl.nets.policy import MemoryPolicy
 from metarl.tasks.family.distribution import TaskDistribution
 from metarl.tasks.vector.env import TrialVectorEnv
 from metarl.training.actor import PolicyActor
-from metarl.types import Array, Boundary, Ints, NonFiniteError, TrialObservation
+from metarl.types import Array, Boundary, Ints, NonFiniteError, StepResult, TrialObservation
 
 BERNOULLI = distribution("metarl/BernoulliBandit-v0", arms=3, pulls=6, split="test")
 BARCODE = distribution("metarl/BarcodeBandit-v0", arms=3, contexts=2, repeats=2, pulls=3, bits=6, split="test")
@@ -27,13 +27,13 @@ class Always:
     """Pulls one arm, and keeps what it was shown."""
 
     def __init__(self, arm: int) -> None:
-        self.arm, self.begins, self.seen = arm, [], []
+        self.arm, self.boundaries, self.seen = arm, [], []
 
     def reset(self, n: int, rng: np.random.Generator) -> None:
         self.n = n
 
-    def act(self, obs: TrialObservation, begin: Ints) -> Array:
-        self.begins.append(begin.tolist())
+    def act(self, obs: TrialObservation, boundary: Ints) -> Array:
+        self.boundaries.append(boundary.tolist())
         self.seen.append(obs["obs"].copy())
         return np.full(self.n, self.arm)
 
@@ -42,7 +42,7 @@ class Dice(Always):
     def reset(self, n: int, rng: np.random.Generator) -> None:
         self.n, self.rng = n, rng
 
-    def act(self, obs: TrialObservation, begin: Ints) -> Array:
+    def act(self, obs: TrialObservation, boundary: Ints) -> Array:
         return self.rng.integers(3, size=self.n)
 
 
@@ -65,24 +65,26 @@ def policy_for(family: TaskDistribution, memory: MemoryOptions | None = None) ->
 
 def test_training_tasks_are_refused() -> None:
     with pytest.raises(ValueError, match="refusing to evaluate on training tasks; make the environment with split="):
-        play(Always(0), envs(BERNOULLI.with_split("train")), 4)
-    assert len(play(Always(0), envs(BERNOULLI.with_split("validation")), 4).returns) == 4
+        rollout_trials(Always(0), envs(BERNOULLI.with_split("train")), 4)
+    assert len(rollout_trials(Always(0), envs(BERNOULLI.with_split("validation")), 4).returns) == 4
 
 
 def test_at_least_one_trial() -> None:
     with pytest.raises(ValueError, match="trials is 0, expected at least 1"):
-        play(Always(0), envs(BERNOULLI), 0)
+        rollout_trials(Always(0), envs(BERNOULLI), 0)
 
 
 def test_actors_are_compared_on_the_same_tasks_with_common_random_numbers() -> None:
-    played = [play(Always(arm), envs(BERNOULLI), 40, seed=3, rows=16) for arm in (0, 0, 1)]
+    played = [rollout_trials(Always(arm), envs(BERNOULLI), 40, seed=3, rows=16) for arm in (0, 0, 1)]
     assert np.array_equal(played[0].rewards, played[1].rewards)
     assert not np.array_equal(played[0].rewards, played[2].rewards)
-    assert not np.array_equal(played[0].rewards, play(Always(0), envs(BERNOULLI), 40, seed=4, rows=16).rewards)
+    assert not np.array_equal(
+        played[0].rewards, rollout_trials(Always(0), envs(BERNOULLI), 40, seed=4, rows=16).rewards
+    )
     # Common random numbers: an arm that is better pays wherever the worse one does.
     rates: dict[int, Array] = {}
 
-    def watched(arm: int) -> Played:
+    def watched(arm: int) -> TrialBatch:
         def make(rows: int) -> TrialVectorEnv:
             env = TrialVectorEnv(BERNOULLI, rows)
             reset = env.reset
@@ -95,7 +97,7 @@ def test_actors_are_compared_on_the_same_tasks_with_common_random_numbers() -> N
             env.reset = keep  # type: ignore[method-assign]
             return env
 
-        return play(Always(arm), make, 64)
+        return rollout_trials(Always(arm), make, 64)
 
     first, second = watched(0), watched(1)
     assert np.array_equal(rates[0], rates[1]), "the same tasks"
@@ -106,22 +108,22 @@ def test_actors_are_compared_on_the_same_tasks_with_common_random_numbers() -> N
 
 
 def test_an_actor_has_its_own_randomness() -> None:
-    one, two = (play(Dice(0), envs(BERNOULLI), 10, seed=1) for _ in range(2))
+    one, two = (rollout_trials(Dice(0), envs(BERNOULLI), 10, seed=1) for _ in range(2))
     assert np.array_equal(one.rewards, two.rewards)
 
 
 def test_boundaries_and_ends() -> None:
     actor = Always(0)
-    played = play(actor, envs(BARCODE), 2)
+    played = rollout_trials(actor, envs(BARCODE), 2)
     episode = [Boundary.EPISODE, Boundary.INSIDE, Boundary.INSIDE]
-    assert np.array(actor.begins).T.tolist() == [[Boundary.TRIAL, *episode[1:], *episode * 3]] * 2
+    assert np.array(actor.boundaries).T.tolist() == [[Boundary.TRIAL, *episode[1:], *episode * 3]] * 2
     assert played.ends.tolist() == [[False, False, True] * 4] * 2
 
 
 def test_return_by_episode_where_trials_have_unequal_episodes() -> None:
     rewards = np.array([[1, 2, 4, 8], [1, 2, 4, 8]], np.float32)
     ends = np.array([[False, True, False, True], [True, True, True, True]])
-    played = Played(rewards, ends, np.ones((2, 4), int), np.full(2, 4))
+    played = TrialBatch(rewards, ends, np.ones((2, 4), int), np.full(2, 4))
     expected = [[3, 12, np.nan, np.nan], [1, 2, 4, 8]]
     np.testing.assert_array_equal(played.by_episode(), expected)
     assert played.returns.tolist() == [15, 15]
@@ -129,7 +131,7 @@ def test_return_by_episode_where_trials_have_unequal_episodes() -> None:
 
 def test_trials_that_end_by_themselves_are_played_once_each() -> None:
     family = CartPolePhysics(episodes=3, max_steps=20)
-    played = play(Always(0), lambda rows: TrialVectorEnv(family.with_split("test"), rows), 50, rows=25)
+    played = rollout_trials(Always(0), lambda rows: TrialVectorEnv(family.with_split("test"), rows), 50, rows=25)
     assert played.ends.sum(1).tolist() == [3] * 50
     assert not played.equal_lengths
     assert (played.ends.argmax(1) < played.lengths).all()
@@ -140,7 +142,7 @@ def test_trials_that_end_by_themselves_are_played_once_each() -> None:
 
 
 def test_return_by_episode_adds_up() -> None:
-    played = play(Dice(0), envs(BARCODE), 20)
+    played = rollout_trials(Dice(0), envs(BARCODE), 20)
     assert played.by_episode().shape == (20, 4)
     np.testing.assert_allclose(played.by_episode().sum(1), played.returns)
     np.testing.assert_allclose(played.by_episode()[:, 1], played.rewards[:, 3:6].sum(1))
@@ -148,7 +150,7 @@ def test_return_by_episode_adds_up() -> None:
 
 def test_exposures_count_how_often_a_context_was_met() -> None:
     actor = Always(0)
-    played = play(actor, envs(BARCODE), 30)
+    played = rollout_trials(actor, envs(BARCODE), 30)
     seen = np.stack(actor.seen, 1)  # [n, T, bits]
     for row in range(30):
         met: dict[bytes, int] = {}
@@ -161,7 +163,7 @@ def test_exposures_count_how_often_a_context_was_met() -> None:
     totals = played.by_episode()
     number = played.exposure[:, ::3]
     np.testing.assert_allclose(by_exposure, [totals[number == 1].mean(), totals[number == 2].mean()], rtol=1e-6)
-    assert play(actor, envs(BERNOULLI), 5).by_exposure() is None
+    assert rollout_trials(actor, envs(BERNOULLI), 5).by_exposure() is None
 
 
 @pytest.mark.parametrize(
@@ -190,8 +192,8 @@ def test_speed_of_adaptation_knows_its_share() -> None:
 def test_a_batch_knows_nothing_of_the_one_before() -> None:
     """The memory starts empty in each batch: a batch played alone goes as it went among others."""
     policy = policy_for(BARCODE)
-    whole = play(PolicyActor(policy, deterministic=True), envs(BARCODE), 24, rows=8)
-    first = play(PolicyActor(policy, deterministic=True), envs(BARCODE), 8, rows=8)
+    whole = rollout_trials(PolicyActor(policy, deterministic=True), envs(BARCODE), 24, rows=8)
+    first = rollout_trials(PolicyActor(policy, deterministic=True), envs(BARCODE), 8, rows=8)
     assert np.array_equal(whole.rewards[:8], first.rewards)
 
     class Forgetful(PolicyActor):
@@ -199,13 +201,13 @@ def test_a_batch_knows_nothing_of_the_one_before() -> None:
             super().reset(n, rng)
             self.policy = policy_for(BARCODE)
 
-    fresh = play(Forgetful(policy, deterministic=True), envs(BARCODE), 24, rows=8)
+    fresh = rollout_trials(Forgetful(policy, deterministic=True), envs(BARCODE), 24, rows=8)
     assert np.array_equal(whole.rewards, fresh.rewards)
 
 
 def test_batches_have_tasks_of_their_own_and_the_last_may_be_small() -> None:
     told: list[int] = []
-    played = play(Always(0), envs(BERNOULLI), 20, rows=8, on_batch=told.append)
+    played = rollout_trials(Always(0), envs(BERNOULLI), 20, rows=8, on_batch=told.append)
     assert played.rewards.shape == (20, 6)
     assert told == [8, 16, 20]
     assert not np.array_equal(played.rewards[:8], played.rewards[8:16])
@@ -215,7 +217,7 @@ def test_the_memory_of_an_actor_lives_through_a_trial() -> None:
     env = ToyEnv([4, 4])
     actor = PolicyActor(counting_policy(env))
     actor.reset(2, np.random.default_rng(0))
-    obs = env.reset()
+    obs, _ = env.reset()
     for t in range(4):
         actor.act(obs, np.full(2, Boundary.TRIAL if t == 0 else Boundary.INSIDE))
         assert actor.state.count.tolist() == [t, t]
@@ -223,20 +225,20 @@ def test_the_memory_of_an_actor_lives_through_a_trial() -> None:
 
 def test_numbers_that_are_not_finite_stop_the_evaluation() -> None:
     class Broken(TrialVectorEnv):
-        def step(self, actions: Any) -> Any:
-            obs, rewards, *rest = super().step(actions)
-            rewards[1] = np.nan
-            return obs, rewards, *rest
+        def advance(self, actions: Any) -> StepResult:
+            result = super().advance(actions)
+            result.reward[1] = np.nan
+            return result
 
     with pytest.raises(NonFiniteError, match="reward that is not finite"):
-        play(Always(0), lambda rows: Broken(BERNOULLI, rows), 4)
+        rollout_trials(Always(0), lambda rows: Broken(BERNOULLI, rows), 4)
 
 
 def test_trap_20_playing_held_out_tasks_leaves_nothing_in_the_agent() -> None:
     """No statistic of rewards or observations is kept, so no tested task reaches the weights or another task."""
     policy = policy_for(BARCODE)
     before = {name: tensor.clone() for name, tensor in policy.state_dict().items()}
-    play(PolicyActor(policy), envs(BARCODE), 20)
+    rollout_trials(PolicyActor(policy), envs(BARCODE), 20)
     after = policy.state_dict()
     assert set(after) == set(before)
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())

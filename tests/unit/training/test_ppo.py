@@ -46,7 +46,7 @@ def test_the_loss_by_hand() -> None:
     options = PPOOptions(clip_range=0.2, vf_coef=0.25)
     loss, report = ppo_loss(policy, rollout, options, ent_coef=0.1)
     with torch.no_grad():
-        result = policy.evaluate(rollout.obs, rollout.state, rollout.begin, rollout.actions)
+        result = policy.evaluate(rollout.obs, rollout.state, rollout.boundary, rollout.actions)
     total, clipped, count = 0.0, 0, rollout.actions.numel()
     scaled = (rollout.advantages - rollout.advantages.mean()) / rollout.advantages.std()
     for t in range(4):
@@ -80,8 +80,8 @@ def test_other_sequences_change_nothing_of_a_row(memory: MemoryOptions) -> None:
     found = []
     for batch in (alone, rollout):
         policy.zero_grad()
-        result = policy.evaluate(batch.obs, batch.state, batch.begin, batch.actions)
-        _, state = policy.core.unroll(policy.encoder(batch.obs), batch.state, batch.begin)
+        result = policy.evaluate(batch.obs, batch.state, batch.boundary, batch.actions)
+        _, state = policy.core.unroll(policy.encoder(batch.obs), batch.state, batch.boundary)
         rows = [part[:, :4] for part in result]
         sum((part * torch.linspace(0.5, 1.5, part.numel()).view_as(part)).sum() for part in rows).backward()
         grads = [p.grad.clone() for p in policy.parameters() if p.grad is not None]
@@ -187,7 +187,7 @@ def test_gradients_are_scaled_down_to_the_norm(monkeypatch: pytest.MonkeyPatch) 
 def test_what_an_update_reports() -> None:
     policy, optimizer, rollout = setup()
     with torch.no_grad():
-        log_probs, _, _ = policy.evaluate(rollout.obs, rollout.state, rollout.begin, rollout.actions)
+        log_probs, _, _ = policy.evaluate(rollout.obs, rollout.state, rollout.boundary, rollout.actions)
     rollout = rollout._replace(log_probs=log_probs, values=rollout.returns)
     report = run(policy, optimizer, rollout)
     assert report["ratio_error"] < 1e-6
@@ -263,7 +263,7 @@ def test_sequences_that_do_not_count_are_as_if_they_were_not_there() -> None:
 
 def without(rollout: Rollout, steps: list[int]) -> Rollout:
     """The rollout without these steps."""
-    kept = [t for t in range(len(rollout.begin)) if t not in steps]
+    kept = [t for t in range(len(rollout.boundary)) if t not in steps]
     parts = {k: v[kept] for k, v in rollout._asdict().items() if k not in ("obs", "state", "valid")}
     return Rollout(obs={k: v[kept] for k, v in rollout.obs.items()}, state=rollout.state, **parts)
 
@@ -271,8 +271,8 @@ def without(rollout: Rollout, steps: list[int]) -> Rollout:
 def with_dead_steps(rollout: Rollout, dead: list[int]) -> Rollout:
     """The rollout with trials of one step that do not count."""
     for t in dead:
-        rollout.begin[t : t + 2] = Boundary.TRIAL
-    valid = torch.ones_like(rollout.begin, dtype=torch.bool)
+        rollout.boundary[t : t + 2] = Boundary.TRIAL
+    valid = torch.ones_like(rollout.boundary, dtype=torch.bool)
     valid[dead] = False
     return rollout._replace(valid=valid)
 
@@ -309,13 +309,13 @@ def test_advantages_are_scaled_by_the_steps_that_count() -> None:
     """With ratios of 1 the loss of the policy is the mean scaled advantage, 0; garbage that counted would show."""
     policy, _, rollout = setup()
     with torch.no_grad():
-        log_probs, _, _ = policy.evaluate(rollout.obs, rollout.state, rollout.begin, rollout.actions)
+        log_probs, _, _ = policy.evaluate(rollout.obs, rollout.state, rollout.boundary, rollout.actions)
     rollout = with_dead_steps(rollout._replace(log_probs=log_probs + torch.linspace(-1, 1, 10)), [2])
     rollout.advantages[2] = 1e6
     assert rollout.valid is not None
     kept = rollout.advantages[rollout.valid]
     with torch.no_grad():
-        again, _, _ = policy.evaluate(rollout.obs, rollout.state, rollout.begin, rollout.actions)
+        again, _, _ = policy.evaluate(rollout.obs, rollout.state, rollout.boundary, rollout.actions)
         _, report = ppo_loss(policy, rollout, PPOOptions(clip_range=10.0), ent_coef=0.0)
     ratio = (again - rollout.log_probs).exp()[rollout.valid]
     expected = -(ratio * (kept - kept.mean()) / kept.std()).mean()

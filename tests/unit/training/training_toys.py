@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from metarl.memory.contract import MemoryCore
 from metarl.memory.options import MemoryOptions
 from metarl.nets.policy import MemoryPolicy
-from metarl.training.collect import Carry, Rollout
-from metarl.types import Boundary, CoreInput, TrialObservation
+from metarl.training.collect import Rollout, TrainingState
+from metarl.types import Boundary, CoreInput, StepResult, TrialObservation
 
 PLAIN = MemoryOptions(controller="gru", store="none", access="none", controller_options={"hidden_size": 4})
 
@@ -60,9 +60,9 @@ class ToyEnv:
         self.action_space = spaces.Discrete(3)
         self.calls = 0
 
-    def reset(self) -> TrialObservation:
+    def reset(self, **options: Any) -> tuple[TrialObservation, dict[str, Any]]:
         self.steps[:] = 0
-        return self.observe()
+        return self.observe(), {}
 
     def observe(self) -> TrialObservation:
         first = self.steps == 0
@@ -73,17 +73,15 @@ class ToyEnv:
         }
         return {name: part.astype(np.float32)[:, None] for name, part in parts.items()}
 
-    def step(self, actions: Any) -> tuple[TrialObservation, Any, Any, list[dict[str, Any]]]:
+    def advance(self, actions: Any) -> StepResult:
         assert actions.shape == (self.num_envs,)
         self.calls += 1
         self.steps += 1
-        final, done = self.observe(), self.steps == self.lengths
-        infos: list[dict[str, Any]] = [{} for _ in done]
-        for i in np.flatnonzero(done):
-            last = {name: part[i] for name, part in final.items()}
-            infos[i] = {"terminal_observation": last, "TimeLimit.truncated": bool(self.cut[i])}
-        self.steps[done] = 0
-        return self.observe(), np.full(self.num_envs, self.reward, np.float32), done, infos
+        final, ended, episode_ended = self.observe(), self.steps == self.lengths, self.steps % 2 == 0
+        self.steps[ended] = 0
+        reward = np.full(self.num_envs, self.reward)
+        void = np.zeros(self.num_envs, bool)
+        return StepResult(self.observe(), reward, episode_ended, ended, ended & self.cut, void, final)
 
 
 class MaskedToy(ToyEnv):
@@ -107,37 +105,30 @@ class MaskedToy(ToyEnv):
             mask[self.closed[0]] = 0
         return {**super().observe(), "action_mask": mask}
 
-    def step(self, actions: Any) -> Any:
+    def advance(self, actions: Any) -> StepResult:
         told = self.closed is None or self.steps[self.closed[0]] != self.closed[1]
         assert not told or (actions != self.steps % 3).all(), "a forbidden action was taken"
-        return super().step(actions)
+        return super().advance(actions)
 
 
 class NextStepToy:
-    """A toy whose rows swallow the action after a trial's end, as Gymnasium's NEXT_STEP does: the dead step."""
+    """A toy whose rows swallow the action after a trial's end, as Gymnasium's NEXT_STEP does: the dead step is void."""
 
     def __init__(self, env: ToyEnv) -> None:
         self.env, self.num_envs = env, env.num_envs
-        self.observation_space, self.action_space = env.observation_space, env.action_space
         self.dead = np.zeros(env.num_envs, bool)
 
-    def reset(self) -> TrialObservation:
+    def reset(self, **options: Any) -> tuple[TrialObservation, dict[str, Any]]:
         self.dead[:] = False
         return self.env.reset()
 
-    def step(self, actions: Any) -> tuple[TrialObservation, Any, Any, list[dict[str, Any]]]:
+    def advance(self, actions: Any) -> StepResult:
         env, dead = self.env, self.dead
         env.steps = np.where(dead, 0, env.steps + 1)
-        done = env.steps == env.lengths
-        obs = env.observe()
-        infos: list[dict[str, Any]] = [{} for _ in done]
-        for i in np.flatnonzero(done):
-            last = {name: part[i] for name, part in obs.items()}
-            infos[i] = {"terminal_observation": last, "TimeLimit.truncated": bool(env.cut[i])}
-        for i in np.flatnonzero(dead):
-            infos[i] = {"dead_step": True}
-        self.dead = done
-        return obs, np.where(dead, 0, env.reward).astype(np.float32), done | dead, infos
+        self.dead = env.steps == env.lengths
+        obs, episode_ended = env.observe(), ~dead & (env.steps % 2 == 0)
+        reward = np.where(dead, 0, env.reward)
+        return StepResult(obs, reward, episode_ended, self.dead | dead, self.dead & env.cut, dead, obs)
 
 
 def make_policy(env: ToyEnv, memory: MemoryOptions = PLAIN, seed: int = 0) -> MemoryPolicy:
@@ -157,8 +148,8 @@ def counting_policy(env: ToyEnv) -> MemoryPolicy:
     return policy
 
 
-def start(policy: Any, env: ToyEnv) -> Carry:
-    return Carry(env.reset(), np.ones(env.num_envs, bool), policy.initial_state(env.num_envs))
+def start(policy: Any, env: Any) -> TrainingState:
+    return TrainingState.start(policy, env.reset()[0])
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -172,7 +163,7 @@ def random_rollout(policy: MemoryPolicy, env: ToyEnv, steps: int, seed: int = 0)
     begin[0] = Boundary.TRIAL
     return Rollout(
         obs={name: torch.randn(steps, rows, 1, generator=drawn) for name in env.observation_space.spaces},
-        begin=begin,
+        boundary=begin,
         state=policy.initial_state(rows),
         actions=torch.randint(0, 3, (steps, rows), generator=drawn),
         log_probs=-torch.rand(steps, rows, generator=drawn) - 0.5,

@@ -1,0 +1,74 @@
+"""What :class:`metarl.agents.rl2.RL2PPO` asks of its environment, and the logger that it writes to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from stable_baselines3.common.logger import KVWriter, Logger
+from stable_baselines3.common.vec_env import VecEnv
+
+from metarl.memory.options import MemoryOptions
+from metarl.runs.tracking import Tracker
+from metarl.tasks.family.distribution import TaskDistribution
+
+
+class TrackerWriter(KVWriter):
+    """SB3's logger writing to a tracker of ours."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        self.tracker = tracker
+
+    def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
+        """Pass on the numbers of one dump."""
+        numbers = {k: v for k, v in key_values.items() if isinstance(v, int | float | np.number)}
+        self.tracker.log({k: v if isinstance(v, int | float) else v.item() for k, v in numbers.items()}, step=step)
+
+    def close(self) -> None:
+        """The tracker is finished by whoever made it."""
+
+
+def tracking_logger(tracker: Tracker) -> Logger:
+    """A logger for :meth:`RL2PPO.set_logger` that writes to ``tracker`` alone."""
+    return Logger(folder=None, output_formats=[TrackerWriter(tracker)])
+
+
+def attribute(env: VecEnv, name: str) -> Any:
+    """What the first row of ``env`` says of itself; None where it has no such attribute."""
+    try:
+        return env.get_attr(name, [0])[0]
+    except AttributeError:
+        return None
+
+
+def describe(env: VecEnv) -> str:
+    """A name for the environment in messages."""
+    distribution = attribute(env, "distribution")
+    return distribution.family if isinstance(distribution, TaskDistribution) else type(env).__name__
+
+
+def check_split(env: VecEnv) -> None:
+    """Refuse to train on test tasks.
+
+    Raises:
+        ValueError: a row of the environment draws from the test split.
+    """
+    if "test" in (env.get_attr("split") if env.has_attr("split") else ()):
+        raise ValueError(
+            "the environment draws test tasks, which are kept for the final figure; make it with split='train'"
+        )
+
+
+def resumable(env: Any) -> bool:
+    """Whether ``env`` can save its state: what it says of that itself, else whether it has a ``state_dict``."""
+    return bool(getattr(env, "resumable", hasattr(env, "state_dict")))
+
+
+def needs_episodes(memory: MemoryOptions) -> bool:
+    """Whether this memory must be told where inner episodes end."""
+    return "episode" in (
+        memory.working_memory,
+        memory.horizon,
+        memory.read_every,
+        memory.store_options.get("write"),
+    )
