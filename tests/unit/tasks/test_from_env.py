@@ -6,7 +6,6 @@ import subprocess
 import sys
 from contextlib import nullcontext
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import family_toys as toys
@@ -19,7 +18,7 @@ from stable_baselines3.common.env_checker import check_env as check_sb3
 
 from metarl import Choice, Integers, Normal, TaskDistribution, TrialEnv, TrialVectorEnv, Uniform, from_env
 from metarl.tasks.family.distribution import Task
-from metarl.tasks.family.env_family import EnvFamily, SpacesError
+from metarl.tasks.family.env_family import EnvFamily
 from metarl.tasks.trial.layout import is_trial_space
 from metarl.types import SPLITS, Split
 
@@ -323,148 +322,3 @@ def test_huge_finite_families_need_no_memory() -> None:
     assert len(set(draw(made, 1000))) == 1000
     with pytest.raises(ValueError, match="combinations; narrow them"):
         from_env(LINE, vary={name: Integers(0, 2**50) for name in ("size", "speed")})
-
-
-# What cannot be
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"env": "CartPole-v1"}, "nothing varies, so there is one task only"),
-        ({"env": "CartPole-v1", "levels": [3]}, "nothing varies"),
-        ({"env": "CartPol-v1", "levels": range(3)}, "unknown environment id 'CartPol-v1'; did you mean 'CartPole-v1'"),
-        ({"env": "CartPole-v9", "levels": range(3)}, "unknown environment id 'CartPole-v9'"),
-        ({"env": "nowhere:A-v0", "levels": range(3)}, "cannot import 'nowhere': No module"),
-        ({"env": "A-v0", "levels": range(3), "imports": "nowhere"}, "cannot import 'nowhere': No module"),
-        ({"env": 3, "levels": range(3)}, "env is 3, expected an id, several ids, or a function"),
-        ({"env": ["CartPole-v1"], "levels": range(3)}, "two or more ids"),
-        ({"env": ["CartPole-v1"] * 2}, "a value twice"),
-        (
-            {"env": "CartPole-v1", "vary": {"lenght": "1..2"}},
-            "neither a constructor argument nor an attribute 'lenght'; did you mean 'length'.* attributes force_mag",
-        ),
-        ({"env": LINE, "vary": {"_nothing": "1..2"}}, "Its arguments are size, seen, name; its attributes name, size"),
-        ({"env": LINE, "vary": {"step": "1..2"}}, "neither a constructor argument nor an attribute 'step'"),
-        ({"env": LINE, "vary": {"spec": "1..2"}}, "neither a constructor argument nor an attribute 'spec'"),
-        ({"env": LINE, "vary": {"area": "1..2"}}, "the attribute 'area' of toys/Line-v0 cannot be set .* give apply="),
-        ({"env": LINE, "vary": {"size": "3"}}, "size: cannot read the range '3'"),
-        ({"env": LINE, "vary": {"size": 3}}, "size: cannot vary over 3"),
-        ({"env": LINE, "vary": ["size"]}, r"vary is \['size'\], expected a dict"),
-        ({"env": LINE, "vary": {"size": "1..2"}, "kwargs": {"size": 1}}, "'size' is in vary and in kwargs"),
-        ({"env": LINE, "vary": {"size": "1..2"}, "kwargs": {"nix": 1}}, "cannot make toys/Line-v0 with"),
-        ({"env": LINE, "vary": {"size": "1..2"}, "apply": "x"}, "apply is 'x', expected a function"),
-        ({"env": LINE, "vary": {"size": "1..2"}, "episodes": 0}, "episodes must be an integer of at least 1, not 0"),
-        ({"env": LINE, "vary": {"size": "1..2"}, "steps": 1.5}, "steps must be an integer of at least 1, not 1.5"),
-        ({"env": LINE, "vary": {"level": "1..2"}, "levels": range(3)}, "'level' is taken"),
-        ({"env": LINE, "levels": "3..1"}, "levels is '3..1', expected"),
-        ({"env": "toys/Endless-v0", "vary": {"size": "1..2"}}, "Endless-v0 has no time limit.* give steps"),
-        ({"env": lambda size: toys.Line(size), "vary": {"size": "1..2"}, "episodes": 2}, "no time limit.* give steps"),
-        ({"env": lambda size: size, "vary": {"size": "1..2"}}, "made float, expected a gymnasium.Env"),
-        ({"env": lambda size: toys.Line(size), "vary": {"sise": "1..2"}, "steps": 9}, "cannot make <lambda>|'sise'"),
-        ({"env": "metarl/BernoulliBandit-v0", "levels": range(3)}, "is a family of tasks already"),
-        ({"env": LINE, "vary": {"size": "1..2"}, "split": "tests"}, "unknown split 'tests'"),
-    ],
-)
-def test_what_is_wrong_is_said_in_one_line(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message) as error:
-        from_env(**options)
-    assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (
-            {"env": "FrozenLake-v1", "vary": {"map_name": ["4x4", "8x8"]}},
-            r"observation space of FrozenLake-v1 changes between tasks: it is Discrete\(64\) in the task "
-            r"\{'map_name': '8x8'\}, and Discrete\(16\) in others",
-        ),
-        ({"env": ["CartPole-v1", "Acrobot-v1"]}, "it is Box.* in the task {'env': 'Acrobot-v1'}, and Box.* in others"),
-        ({"env": LINE, "vary": {"seen": Integers(1, 3)}}, r"changes between tasks: .*\{'seen': 3\}"),
-    ],
-)
-def test_spaces_that_change_are_told_at_once(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(SpacesError, match=message):
-        from_env(**options)
-
-
-def test_spaces_that_change_in_between_are_told_when_it_happens() -> None:
-    made = from_env("toys/ChangesSpaces-v0", vary={"size": Uniform(0, 1)})
-    env = made.make({"size": np.asarray(0.1)})
-    with pytest.raises(SpacesError, match=r"in the task \{'size': 0.5\}"):
-        made.remake(env, {"size": np.asarray(0.5)})
-
-
-class Leaves(toys.Line):
-    """In tasks that are not good it shows another shape than it says."""
-
-    good = True
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
-        obs, info = super().reset(seed=seed, options=options)
-        return (obs if self.good else np.zeros(7, np.float32)), info
-
-
-def leaves(good: bool) -> Leaves:
-    env = Leaves()
-    env.good = good
-    return env
-
-
-def test_an_observation_that_leaves_its_space_is_told_with_row_and_task() -> None:
-    family = from_env(leaves, vary={"good": [True, False]}, steps=5)
-    for env in (TrialEnv(family), TrialVectorEnv(family, 8)):
-        with pytest.raises(SpacesError, match=r"has the shape \(7,\), but the family's space is") as told:
-            [env.reset(seed=seed) for seed in range(20)]
-        assert any("task {good=1}" in note for note in told.value.__notes__)
-
-
-def test_a_reset_that_raises_is_told_while_the_family_is_made() -> None:
-    class Never(toys.Line):
-        def reset(self, **_: Any) -> Any:
-            raise RuntimeError("no ground to stand on")
-
-    with pytest.raises(ValueError, match="cannot be reset: RuntimeError: no ground to stand on"):
-        from_env(lambda size: Never(), vary={"size": Uniform(0, 1)}, steps=5)
-
-
-def test_an_unsupported_space_is_the_layouts_to_tell() -> None:
-    with pytest.raises(ValueError, match="which a trial cannot show"):
-        TrialEnv(from_env("Blackjack-v1", levels=range(3), steps=5))
-
-
-def test_environments_made_to_look_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    open_now: list[toys.Line] = []
-    monkeypatch.setattr(toys.Line, "close", lambda self: open_now.remove(self) if self in open_now else None)
-    made_by = toys.Line.__init__
-
-    def counted(self: toys.Line, *args: Any, **kwargs: Any) -> None:
-        made_by(self, *args, **kwargs)
-        open_now.append(self)
-
-    monkeypatch.setattr(toys.Line, "__init__", counted)
-    from_env(lambda **given: toys.make_line(**given), vary={"size": "1..3"})
-    assert open_now == []
-
-
-def test_nothing_heavy_is_imported() -> None:
-    code = (
-        "import sys; from metarl import from_env, Uniform as U, TrialEnv;"
-        "TrialEnv(from_env('CartPole-v1', vary={'length': U(1, 2)})).reset(seed=0);"
-        "print([m for m in ('torch', 'stable_baselines3', 'scipy', 'pydantic') if m in sys.modules])"
-    )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
-
-
-def test_what_a_users_module_or_constructor_raises_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "module_that_raises.py").write_text("raise RuntimeError('no licence')")
-    monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ValueError, match="cannot import 'module_that_raises': RuntimeError: no licence; mend"):
-        from_env("module_that_raises:A-v0", levels=range(3))
-
-    def refuse(size: float) -> Any:
-        raise RuntimeError("no licence")
-
-    with pytest.raises(ValueError, match=r"cannot make refuse with .*: RuntimeError: no licence"):
-        from_env(refuse, vary={"size": "1..2"}, steps=9)

@@ -18,7 +18,8 @@ from vector_toys import Failing, FailingAtOnce, Fragile, Furnished, Registered, 
 from metarl.agents.rl2 import RL2PPO
 from metarl.config import ConfigError
 from metarl.envs.bernoulli_bandit import BernoulliBandit
-from metarl.experiments.rl.experiment import configure
+from metarl.experiments.presets import load_experiment
+from metarl.experiments.rl.experiment import RL2Experiment
 from metarl.tasks.vector.env import TrialVectorEnv
 from metarl.tasks.vector.sb3 import as_vec_env
 from metarl.tasks.vector.workers import WorkerError, WorkerRows
@@ -253,5 +254,7 @@ def test_a_family_that_cannot_travel_is_refused() -> None:
 
 def test_training_options_have_workers() -> None:
     with pytest.raises(ConfigError, match="BernoulliBandit is stepped as arrays"):
-        configure("bandit", [(("train", "workers"), 2)])
-    assert configure("bandit").train.workers == 0
+        load_experiment("bandit", {"train.workers": 2})
+    experiment = load_experiment("bandit")
+    assert isinstance(experiment, RL2Experiment)
+    assert experiment.train.workers == 0
