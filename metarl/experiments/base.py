@@ -134,9 +134,7 @@ def pick_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError):  # torch's own messages run over many lines
-        raise ConfigError(
-            key="device", given=name, expected="a device that is there: auto, cpu, cuda, cuda:1"
-        ) from None
+        raise ConfigError(key="device", given=name, expected="auto, cpu or a CUDA device that is there") from None
     return device
 
 

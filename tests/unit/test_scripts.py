@@ -1,23 +1,30 @@
 import ast
 import importlib.util
-import json
 import os
 import re
 import runpy
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from metarl.report.results import Row, read
+from results.pages import BEGIN, END
+from results.rows import Row, read
 
 from metarl.agents.rl2 import RL2PPO
-from metarl.cli import main as cli
+from metarl.cli.main import parser
+from metarl.config import parse_assignment
 from metarl.data.omniglot import OmniglotError
-from metarl.experiments.rl.experiment import configure, presets
+from metarl.data.recall import RECALL_TASKS
+from metarl.evaluation.recall import RecallCell, RecallResult
+from metarl.evaluation.results import ActorResult, AgentEvaluation, Difference, ReferenceResult, write_evaluation
+from metarl.experiments.presets import load_experiment, presets
+from metarl.experiments.recall.candidates import SUITE
+from metarl.memory.registry import matrix
 from metarl.training.checkpoint import read_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -132,20 +139,28 @@ def test_the_benchmark_knows_each_measure_that_it_names(
     assert benchmark.rate(lambda: None, 100, 0.0) > 0
 
 
-def toy(mean: float, error: float = 0.3) -> dict[str, Any]:
+def toy(mean: float, error: float = 0.3) -> AgentEvaluation:
     """An evaluation as ``metarl train`` writes it, as far as rows are made from it."""
 
-    def entry(value: float) -> dict[str, float]:
-        return {"return_mean": value, "return_se": error}
+    def entry(value: float) -> dict[str, Any]:
+        by_episode = {"by_episode": (value,), "by_episode_se": (error,)}
+        return {"return_mean": value, "return_se": error, "return_interval": (value, value), **by_episode}
 
-    return {
+    def reference(value: float) -> ReferenceResult:
+        return ReferenceResult(**entry(value), agent_minus=Difference(mean - value, (0.0, 0.0)))
+
+    return AgentEvaluation(
         **entry(mean),
-        "trials": 20,
-        "train_seconds": 10 * mean,
-        "train_steps": 400,
-        "references": {"random": entry(50.0), "Gittins": entry(83.56)},
-        "ablations": {"off": entry(mean / 2), "shuffled": entry(mean / 4)},
-    }
+        env="toy",
+        split="test",
+        trials=20,
+        seed=0,
+        steps_per_trial=100,
+        train_seconds=10 * mean,
+        train_steps=400,
+        references={"random": reference(50.0), "Gittins": reference(83.56)},
+        ablations={"off": ActorResult(**entry(mean / 2)), "shuffled": ActorResult(**entry(mean / 4))},
+    )
 
 
 class Trainings:
@@ -163,9 +178,9 @@ class Trainings:
         stdout.write("trained\n")
         self.commands.append(command)
         self.threads.append(env["OMP_NUM_THREADS"])
-        args = cli.parser().parse_args(command[3:])
+        args = parser().parse_args(command[3:])
         args.out.mkdir(parents=True)
-        (args.out / "evaluation.json").write_text(json.dumps(toy(80.0 + args.seed)))
+        write_evaluation(args.out / "evaluation.json", toy(80.0 + args.seed))
 
 
 @pytest.fixture
@@ -193,12 +208,12 @@ def trainings(runs: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Trainings:
 def test_train_runs_each_seed_once(runs: ModuleType, trainings: Trainings, tmp_path: Path) -> None:
     out = tmp_path / "runs"
     made = runs.train("bandit", "name", (0, 2), ["env.arms=3", "env.pulls=5"], out, 2)
-    assert [evaluation["return_mean"] for evaluation in made] == [80.0, 82.0]
+    assert [evaluation.return_mean for evaluation in made] == [80.0, 82.0]
     assert sorted(command[command.index("--seed") + 1] for command in trainings.commands) == ["0", "2"]
     assert trainings.threads == ["1", "1"]
     for command in trainings.commands:
         assert command[:5] == [sys.executable, "-m", "metarl", "train", "bandit"]
-        assert cli.parser().parse_args(command[3:]).settings == ["env.arms=3", "env.pulls=5"]
+        assert parser().parse_args(command[3:]).settings == ["env.arms=3", "env.pulls=5"]
     assert (out / "name-s0.log").read_text() == "trained\n"
     assert runs.train("bandit", "name", (0, 2, 3), [], out, 1)[:2] == made
     assert len(trainings.commands) == 3  # only seed 3 was missing
@@ -219,7 +234,7 @@ def test_write_pools_seeds_and_replaces_its_row(runs: ModuleType, docs: Path) ->
     assert row.ours == pytest.approx(41.0)
     assert row.se == pytest.approx((0.15**2 + 0.15**2) ** 0.5 / 2)
     assert (row.n_tasks, row.seeds, row.train_seconds, row.train_steps) == (20, (0, 1), 840.0, 400)
-    off = runs.write("toys", evaluations, (0, 1), {**about, "method": "off"}, entry="ablations.off", per=2.0)
+    off = runs.write("toys", evaluations, (0, 1), {**about, "method": "off"}, ablation="off", per=2.0)
     assert off.ours == pytest.approx(20.5)
     better = runs.write("toys", [toy(90.0)], (5,), {**about, "method": "agent"}, per=2.0)
     assert read(docs / "results" / "toys.json") == [better, off]
@@ -251,7 +266,50 @@ def test_a_reproduction_writes_its_rows(
         assert row.goal != (None, None) or "about ten minutes" in row.method  # there what comes out is reported
         assert set(row.references) == {"random", "Gittins"}
     for command in trainings.commands:
-        args = cli.parser().parse_args(command[3:])
+        args = parser().parse_args(command[3:])
         assert args.preset in presets(), f"{script}.py trains the preset {args.preset!r}, which does not exist"
-        settings = [cli.parse_assignment(text) for text in args.settings]
-        assert configure(args.preset, settings).eval.trials == 10_000 or script == "barcode"
+        settings = [parse_assignment(text) for text in args.settings]
+        experiment: Any = load_experiment(args.preset, settings)
+        assert experiment.eval.trials == 10_000 or script == "barcode"
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
+    module = load(REPRODUCE / "recall.py", monkeypatch)
+    monkeypatch.setattr(module, "ROOT", tmp_path)
+    for page in ("results.md", "memory.md"):
+        (tmp_path / "docs" / "images").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "docs" / page).write_text(f"{BEGIN}\n{END}\n")
+    return module
+
+
+def test_the_script_measures_what_the_goals_are_for(script: ModuleType) -> None:
+    parts = {name: part.cells() for name, part in script.PARTS.items()}
+    assert len(parts["suite"]) == len(RECALL_TASKS) * len(SUITE)
+    runnable = {f"{store}+{access}" for store, access, reason in matrix() if reason is None}
+    assert {cell.memory for cell in parts["cells"]} == runnable
+    assert all(cell.sizes["pairs"] == 8 and cell.settings.seconds == 300 for cell in parts["cells"])
+    assert all(cell.sizes["pairs"] == 16 and cell.settings.seconds == 600 for cell in parts["pairs16"])
+    graph, attention = parts["two_hop"]
+    assert (graph.memory, attention.memory) == ("episodic+graph", "episodic+attention")
+    assert graph.settings == attention.settings
+    assert (graph.sizes["pairs"], graph.settings.target) == (16, None)
+    assert script.PARTS["two_hop"].goals == {"episodic+graph": (0.95, None), "episodic+attention": (None, 0.4)}
+
+
+def test_the_script_writes_rows_page_and_picture(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fake(cells: Sequence[RecallCell], folder: Path, *, jobs: int) -> list[RecallResult]:
+        assert jobs == 2
+        return [RecallResult(cell, 0.5, 0.01, 100, 0.25, 0.5, 5012, 12, 3e-3, 4, 0.1) for cell in cells]
+
+    monkeypatch.setattr(script, "complete", fake)
+    monkeypatch.setattr(sys, "argv", ["recall.py", "--part", "two_hop", "suite"])
+    script.main()
+    rows = read(tmp_path / "docs" / "results" / "recall.json")
+    assert len(rows) == 2 + len(RECALL_TASKS) * len(SUITE)
+    assert {row.part for row in rows} == {script.PARTS[name].name for name in ("two_hop", "suite")}
+    assert (tmp_path / "docs" / "images" / "recall.png").is_file()
+    assert "Short of the goal: episodic+graph, episodic+attention." in (tmp_path / "docs" / "memory.md").read_text()
+    assert "## recall" in (tmp_path / "docs" / "results.md").read_text()

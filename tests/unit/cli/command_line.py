@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from metarl.cli.main import main
 
@@ -24,3 +25,27 @@ def run(*arguments: str | Path) -> Ran:
         except SystemExit as end:
             status = int(str(end.code))
     return Ran(status, out.getvalue(), err.getvalue())
+
+
+NET = ["memory.key_size=8", "memory.value_size=8", "memory.controller_options.hidden_size=8", "threads=1"]
+AGENT = [*NET, "train.n_envs=4", "eval.trials=20", "eval.tuning_trials=5"]
+"""Settings of a small agent."""
+
+
+def settings(*assignments: str) -> list[str]:
+    """Assignments as options of the command line."""
+    return [word for assignment in assignments for word in ("--set", assignment)]
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """What lies in a folder, by its path from there."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def evaluation(*arguments: str | Path) -> dict[str, Any]:
+    """What ``metarl eval --json`` prints."""
+    done = run("eval", *arguments, "--json")
+    assert (done.status, done.err) == (0, "")
+    result = json.loads(done.out)
+    assert isinstance(result, dict)
+    return result

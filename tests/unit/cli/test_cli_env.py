@@ -13,13 +13,15 @@ from typing import Any
 
 import gymnasium as gym
 import pytest
-from command_line import run
+from command_line import NET, run
 
-from metarl.cli.main import env_settings, parser
+from metarl.cli.env import env_settings
+from metarl.cli.main import parser
 from metarl.config import ConfigError, apply
 from metarl.envs.table import FAMILIES
-from metarl.experiments.rl.experiment import configure, load_experiment, make_family
-from metarl.runs.folder import RunFolder
+from metarl.experiments.presets import load_experiment
+from metarl.experiments.rl.experiment import make_family
+from metarl.experiments.run import open_run
 from metarl.tasks.family.env_family import EnvFamily
 
 MODULE = """
@@ -49,7 +51,6 @@ class Grows(Doors):
 for made in (Doors, Loud, Grows):
     gym.register(f"NAME{made.__name__}-v0", entry_point=f"NAME:{made.__name__}", max_episode_steps=1)
 """
-NET = ["memory.key_size=8", "memory.value_size=8", "memory.controller_options.hidden_size=8", "train.threads=1"]
 TINY = [*NET, "train.total_timesteps=64", "train.n_envs=4", "train.n_steps=8", "eval.trials=20", "eval.rows=20"]
 SET = [word for setting in TINY for word in ("--set", setting)]
 
@@ -89,7 +90,7 @@ def test_an_environment_of_the_folder_is_trained_and_evaluated(here: str, tmp_pa
     again = run("eval", folder, "--json")
     assert again.status == 0
     assert json.loads(again.out)["return_mean"] == told["return_mean"]
-    experiment, _ = load_experiment(RunFolder.open(folder))
+    experiment: Any = open_run(folder).experiment
     assert experiment.make_distribution("test").trial_episodes == 4
 
 
@@ -109,11 +110,11 @@ def test_few_tasks_are_said_to_be_in_distribution(here: str, tmp_path: Path) -> 
 
 def test_a_preset_may_name_any_environment(here: str, tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(
-        f'about = "mine"\n[env]\nid = "{here}Doors-v0"\nimport = "{here}"\nepisodes = 3\ntime = false\n'
+        f'about = "mine"\nkind = "rl2"\n[env]\nid = "{here}Doors-v0"\nimport = "{here}"\nepisodes = 3\ntime = false\n'
         'vary = { prize = [0, 2], pay = "log:0.1..1" }\n[train]\ntotal_timesteps = 8\n'
     )
     sys.path.append(str(tmp_path))
-    experiment = configure("mine.toml")
+    experiment: Any = load_experiment("mine.toml")
     family = experiment.make_distribution("validation")
     assert isinstance(family, EnvFamily)
     assert (family.split, family.trial_steps) == ("validation", 3)
@@ -123,11 +124,12 @@ def test_a_preset_may_name_any_environment(here: str, tmp_path: Path) -> None:
 
 
 def settings(*arguments: str) -> Any:
-    return configure("general", env_settings(parser().parse_args(["train", *arguments]))).env
+    made: Any = load_experiment("general", env_settings(parser().parse_args(["train", *arguments])))
+    return made.env
 
 
 def test_options_become_settings_of_the_section_env() -> None:
-    assert settings() == configure("general").env
+    assert settings()["id"] == "CartPole-v1"
     assert settings("--steps", "300")["steps"] == 300
     made = settings("--env", "CartPole-v1", "--levels", "0..99", "--episodes", "3", "--import", "json")
     assert made == {"id": "CartPole-v1", "levels": "0..99", "episodes": 3, "import": ["json"]}
@@ -144,7 +146,12 @@ def test_a_family_of_a_module_is_found_by_its_id(here: str) -> None:
 def test_eval_looks_for_modules_of_a_run_only_where_it_is_told_to(here: str, tmp_path: Path) -> None:
     """A run folder may come from somebody else, and so may what lies beside it."""
     config = {
-        **{"env": {"id": "A-v0", "import": [here], "levels": "0..9"}, "train": {"total_timesteps": 8}, "seed": 0},
+        **{
+            "kind": "rl2",
+            "env": {"id": "A-v0", "import": [here], "levels": "0..9"},
+            "train": {"total_timesteps": 8},
+            "seed": 0,
+        },
     }
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json").write_text(json.dumps(config))
@@ -261,4 +268,4 @@ def test_the_command_finds_a_module_in_the_current_folder(here: str, tmp_path: P
 
 def test_an_experiment_without_an_id_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"env\.id is missing"):
-        configure("general", [(("env",), {"vary": {}})])
+        load_experiment("general", [(("env",), {"vary": {}})])

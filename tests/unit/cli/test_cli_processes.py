@@ -1,0 +1,186 @@
+"""``metarl`` as a process: help, signals, a closed pipe, and what Weights & Biases is told."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import AGENT, Ran, files, run, settings
+
+from metarl.agents.rl2 import RL2PPO
+from metarl.runs.folder import RunFolder
+
+ROOT = Path(__file__).resolve().parents[3]
+READER = runpy.run_path(str(ROOT / "tests" / "wandb_reader.py"))
+SECRET = "0123456789abcdef" * 2 + "fakefake"
+IMAGES = {"adaptation", "learning", "memory", "episodes"}
+BANDIT = settings(*AGENT, "env.arms=7", "env.pulls=60", "train.total_timesteps=480")
+
+
+def command(*arguments: str | Path) -> list[str]:
+    return [sys.executable, "-m", "metarl", *map(str, arguments)]
+
+
+def environment(**more: str) -> dict[str, str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+    return {**inherited, "OMP_NUM_THREADS": "1", **more}
+
+
+def test_help_needs_no_torch() -> None:
+    code = (
+        "import sys; from metarl.cli.main import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'matplotlib', 'wandb', 'stable_baselines3', 'scipy'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert all(name in done.stdout for name in ("train", "eval", "report", "list"))
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)  # what `metarl ... | head -1` comes to once head has gone
+    with os.fdopen(writer, "wb") as out:
+        done = subprocess.run(command("list", "envs"), stdout=out, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
+
+
+def session(leader: int) -> list[int]:
+    """The processes that belong to the session of ``leader``, zombies left out."""
+    members = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, _, owner = stat.read_text().rpartition(") ")[2].split()[:4]
+            if int(owner) == leader and state != "Z":
+                members.append(int(stat.parent.name))
+    return members
+
+
+def interrupt(folder: Path, number: signal.Signals, *options: str, **env: str) -> tuple[Ran, list[int]]:
+    """Train without end, signal the whole process group as a terminal does; the processes that are left."""
+    endless = settings(*AGENT, "env.arms=3", "env.pulls=10", "train.total_timesteps=1000000000")
+    process = subprocess.Popen(
+        command("train", "bandit", *endless, *options, "--out", folder),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(**env),
+        start_new_session=True,
+    )
+    try:
+        metrics = folder / "metrics.jsonl"
+        while not (metrics.is_file() and metrics.read_bytes().count(b"\n") >= 5):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.02)
+        os.killpg(process.pid, number)
+        out, err = process.communicate(timeout=60)
+        return Ran(process.returncode, out, err), session(process.pid)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
+
+
+@needs_proc
+def test_sigterm_saves_and_ends_cleanly(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    ran, left = interrupt(folder.path, signal.SIGTERM)
+    assert (ran.status, ran.err, left) == (143, "", [])
+    assert ran.out.splitlines()[-1] == f"interrupted; what was learned so far is in {folder.checkpoint}"
+    assert folder.status["status"] == "interrupted"
+    assert not (folder.path / "evaluation.json").exists()
+    agent = RL2PPO.load(folder.checkpoint)
+    assert agent.num_timesteps >= folder.metrics()[-1]["env_steps"] > 0
+    assert run("eval", folder.path, "-n", "2").status == 0
+
+
+@pytest.fixture(scope="module")
+def tracked(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, Ran, list[int]]:
+    """A run with W&B offline, secrets in the environment, ended by Ctrl-C."""
+    base = tmp_path_factory.mktemp("wandb")
+    own = {"HOME": base, "WANDB_DATA_DIR": base / "data", "WANDB_CACHE_DIR": base / "cache"}
+    secrets = {"WANDB_API_KEY": SECRET, "A_TOKEN": f"token-{SECRET}"}
+    env = {name: str(value) for name, value in own.items()} | secrets
+    return RunFolder(base / "run"), *interrupt(base / "run", signal.SIGINT, "--wandb", "offline", **env)
+
+
+@needs_proc
+def test_ctrl_c_saves_and_ends_cleanly(tracked: tuple[RunFolder, Ran, list[int]]) -> None:
+    folder, ran, left = tracked
+    assert (ran.status, ran.err, left) == (130, "", [])
+    assert folder.status["status"] == "interrupted"
+    assert RL2PPO.load(folder.checkpoint).num_timesteps > 0
+
+
+def records(folder: RunFolder, kind: str) -> list[Any]:
+    (path,) = folder.path.glob("wandb/offline-run-*/run-*.wandb")
+    return [getattr(record, kind) for record in READER["records"](path) if record.HasField(kind)]
+
+
+@needs_proc
+def test_wandb_holds_what_the_local_files_hold(tracked: tuple[RunFolder, Ran, list[int]]) -> None:
+    folder = tracked[0]
+    history = [READER["items"](row.item) for row in records(folder, "history")]
+    rows = [{name: value for name, value in row.items() if not name.startswith("_")} for row in history]
+    assert rows == folder.metrics()
+    assert len(rows) >= 5
+    config: dict[str, Any] = {}
+    for record in records(folder, "run"):
+        config |= READER["items"](record.config.update)
+    assert {name: value for name, value in config.items() if not name.startswith("_")} == folder.config
+    assert type(config["train"]["n_envs"]) is int
+    assert ("*", "env_steps") in [(metric.glob_name, metric.step_metric) for metric in records(folder, "metric")]
+
+
+@needs_proc
+def test_wandb_holds_the_checkpoint(tracked: tuple[RunFolder, Ran, list[int]]) -> None:
+    folder = tracked[0]
+    artifacts = records(folder, "artifact")
+    artifacts += [r.log_artifact.artifact for r in records(folder, "request") if r.HasField("log_artifact")]
+    (artifact,) = artifacts
+    assert (artifact.name, artifact.type) == ("checkpoint", "model")
+    (entry,) = artifact.manifest.contents
+    assert (entry.path, entry.size) == ("checkpoint.zip", folder.checkpoint.stat().st_size)
+
+
+@needs_proc
+def test_no_secret_of_the_environment_is_kept(tracked: tuple[RunFolder, Ran, list[int]]) -> None:
+    kept = files(tracked[0].path)
+    assert any(name.endswith(".wandb") for name in kept)
+    assert [name for name, content in kept.items() if SECRET.encode() in content] == []
+
+
+def test_wandb_holds_the_evaluation_and_the_pictures_of_a_run_that_finished(tmp_path: Path) -> None:
+    own = {"HOME": tmp_path, "WANDB_DATA_DIR": tmp_path / "data", "WANDB_CACHE_DIR": tmp_path / "cache"}
+    folder = RunFolder(tmp_path / "run")
+    done = subprocess.run(
+        command("train", "bandit", *BANDIT, "--wandb", "offline", "--out", folder.path),
+        env=environment(**{name: str(value) for name, value in own.items()}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    summary: dict[str, Any] = {}
+    for record in records(folder, "summary"):
+        summary |= READER["items"](record.update)
+    kept = json.loads(folder.evaluation.read_text())
+    assert summary["evaluation"]["return_mean"] == kept["return_mean"]
+    assert summary["evaluation"]["ablations"] == kept["ablations"]
+    history = [READER["items"](row.item) for row in records(folder, "history")]
+    shown = {name.removeprefix("figures/").partition("/")[0] for row in history for name in row if "figures/" in name}
+    assert shown == IMAGES
+    assert {record.run_group for record in records(folder, "run")} == {"metarl/BernoulliBandit-v0"}
