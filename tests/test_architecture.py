@@ -24,7 +24,7 @@ FLOORS = (
     ("nets", "tasks", "data"),
     ("training",),
     ("envs", "agents"),
-    ("evaluation",),
+    ("evaluation", "fewshot"),
     ("report", "presets", "bench"),
     ("experiments",),
     ("cli",),

@@ -1,1 +1,5 @@
 """Task distributions, and the trials that are played with them."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

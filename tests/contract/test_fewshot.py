@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from metarl.agents.fewshot import FewShotClassifier
 from metarl.agents.fewshot.streams import StreamClassifier
 from metarl.data.episodes import Episodes
 from metarl.data.pool import Glyphs
 from metarl.data.sources import Clusters, FewShotSource
+from metarl.fewshot import FewShotClassifier
 from metarl.memory.registry import matrix
 from metarl.training.supervised import SupervisedOptions, fit
 

@@ -6,7 +6,9 @@ import json
 import subprocess
 import sys
 import tomllib
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,15 +46,26 @@ def test_the_ids_are_registered_by_the_import() -> None:
     assert "metarl" in loaded_after(code)
 
 
-def test_the_public_names() -> None:
-    for name in metarl.__all__:
-        assert getattr(metarl, name).__name__ == name
-        assert name in dir(metarl)
-    assert metarl.RL2PPO is metarl.agents.RL2PPO
-    with pytest.raises(AttributeError, match=r"'metarl' has no attribute 'RL3PPO'; its public names are .*RL2PPO"):
-        _ = metarl.RL3PPO
-    with pytest.raises(AttributeError, match=r"'metarl\.agents' has no attribute 'SAC'"):
-        _ = metarl.agents.SAC
+FACES = ("metarl", "metarl.agents", "metarl.fewshot", "metarl.functional", "metarl.memory", "metarl.tasks")
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_public_names_can_be_imported_and_are_documented(face: str) -> None:
+    module = import_module(face)
+    assert set(module.__all__) <= set(dir(module))
+    for name in module.__all__:
+        public = getattr(module, name)
+        assert public.__name__ in (name, "EnvFamily")  # from_env is the name of a class
+        assert public.__doc__
+    with pytest.raises(AttributeError, match="RL3PPO"):
+        _ = module.RL3PPO
+
+
+def test_a_name_means_the_same_everywhere() -> None:
+    homes: dict[str, Any] = {}
+    for module in map(import_module, FACES):
+        for name in module.__all__:
+            assert homes.setdefault(name, getattr(module, name)) is getattr(module, name)
 
 
 def test_the_version_is_that_of_the_project() -> None:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from metarl.agents.fewshot import FewShotClassifier
 from metarl.data.sources import Clusters
+from metarl.fewshot import FewShotClassifier
 from metarl.memory.options import MemoryOptions
 from metarl.memory.stores.lifelong import Lifelong
 

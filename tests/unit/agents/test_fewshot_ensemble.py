@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from metarl.agents.fewshot import FewShotClassifier
 from metarl.agents.fewshot.ensemble import Ensemble
 from metarl.agents.fewshot.streams import StreamClassifier
 from metarl.data.episodes import Episodes
 from metarl.data.pool import Glyphs
+from metarl.fewshot import FewShotClassifier
 from metarl.memory.options import MemoryOptions
 
 WAYS = 3

@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from metarl.agents.fewshot import FewShotClassifier
 from metarl.agents.fewshot.ensemble import Ensemble
 from metarl.agents.fewshot.gradient import gradient_learner
 from metarl.agents.fewshot.learner import FewShotLearner
 from metarl.agents.fewshot.streams import StreamClassifier
 from metarl.data.episodes import Episodes, Streams
+from metarl.fewshot import FewShotClassifier
 from metarl.memory.options import MemoryOptions
 
 WAYS, SIDE, BATCH, SUPPORT, QUERIES = 3, 8, 2, 6, 4

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from metarl.agents.fewshot import FewShotClassifier
 from metarl.agents.fewshot.readers import NEVER, votes
 from metarl.config import ConfigError
 from metarl.data.episodes import Episodes
 from metarl.data.sources import Clusters
+from metarl.fewshot import FewShotClassifier
 
 WAYS, SHOTS, QUERIES, BATCH, SIZE, WIDTH = 4, 2, 3, 3, 5, 8
 COSINE = {"kernel": "cosine", "temperature": 0.1, "empty_slot": False}

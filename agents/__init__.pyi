@@ -1,0 +1,3 @@
+from .rl2 import RL2PPO as RL2PPO
+
+__all__: list[str]

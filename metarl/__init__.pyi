@@ -1,0 +1,40 @@
+from .agents.fewshot.classifier import FewShotClassifier as FewShotClassifier
+from .agents.fewshot.gradient import ANIL as ANIL
+from .agents.fewshot.gradient import MAML as MAML
+from .agents.fewshot.gradient import Reptile as Reptile
+from .agents.fewshot.streams import StreamClassifier as StreamClassifier
+from .agents.rl2 import RL2PPO as RL2PPO
+from .config import InputError as InputError
+from .data.images import Images as Images
+from .data.omniglot.source import Omniglot as Omniglot
+from .data.pool import Glyphs as Glyphs
+from .data.pool import Pool as Pool
+from .evaluation.play import rollout_trials as rollout_trials
+from .evaluation.results import read_evaluation as read_evaluation
+from .experiments.presets import load_experiment as load_experiment
+from .experiments.rl.evaluate import evaluate as evaluate
+from .experiments.run import Run as Run
+from .experiments.run import open_run as open_run
+from .experiments.run import run as run
+from .experiments.run import train as train
+from .memory.options import MemoryOptions as MemoryOptions
+from .memory.registry import build_core as build_core
+from .memory.registry import build_memory as build_memory
+from .memory.registry import register_access as register_access
+from .memory.registry import register_controller as register_controller
+from .memory.registry import register_store as register_store
+from .tasks.check.check_env import check_env as check_env
+from .tasks.family.distribution import TaskDistribution as TaskDistribution
+from .tasks.family.env_family import from_env as from_env
+from .tasks.family.ranges import Choice as Choice
+from .tasks.family.ranges import Integers as Integers
+from .tasks.family.ranges import LogUniform as LogUniform
+from .tasks.family.ranges import Normal as Normal
+from .tasks.family.ranges import Uniform as Uniform
+from .tasks.trial.env import TrialEnv as TrialEnv
+from .tasks.vector.env import TrialVectorEnv as TrialVectorEnv
+from .training.ppo import PPOOptions as PPOOptions
+from .training.supervised import SupervisedOptions as SupervisedOptions
+
+__version__: str
+__all__: list[str]

@@ -1,0 +1,32 @@
+from .addressing import keep_top as keep_top
+from .addressing import log_weights as log_weights
+from .delta import delta_step as delta_step
+from .delta import delta_unroll as delta_unroll
+from .external import allocation as allocation
+from .external import clear_and_add as clear_and_add
+from .external import content_weights as content_weights
+from .external import erase_and_add as erase_and_add
+from .external import follow as follow
+from .external import interpolate as interpolate
+from .external import least_used as least_used
+from .external import link as link
+from .external import precede as precede
+from .external import retention as retention
+from .external import sharpen as sharpen
+from .external import shift as shift
+from .external import use as use
+from .graph import walk as walk
+from .inner_loop import adapt as adapt
+from .inner_loop import squared_error as squared_error
+from .kernels import logits as logits
+from .kernels import prepare as prepare
+from .kernels import unit as unit
+from .returns import gae as gae
+from .scan import linear_scan as linear_scan
+from .schedules import cosine as cosine
+from .schedules import linear as linear
+from .stats import Interval as Interval
+from .stats import bootstrap_mean as bootstrap_mean
+from .stats import standard_error as standard_error
+
+__all__: list[str]
