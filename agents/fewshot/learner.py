@@ -126,9 +126,9 @@ class FewShotLearner(nn.Module, ABC):
 
     def __repr__(self) -> str:
         count = sum(parameter.numel() for parameter in self.parameters())
-        said = ", ".join(f"{name}={value!r}" for name, value in self._described().items())
-        return f"{type(self).__name__}({said}, parameters={count})"
+        said = self._described() | {"parameters": count}
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in said.items())})"
 
-    @abstractmethod
     def _described(self) -> dict[str, Any]:
         """What ``repr`` says of it beside the number of parameters."""
+        return {}

@@ -350,7 +350,7 @@ def test_a_classifier_of_sequences() -> None:
     assert logits.shape == (TASK.sizes.steps, 6, TASK.sizes.classes)
     y, _ = model.core.unroll(x, model.core.initial_state(6), begin)
     assert torch.equal(logits, model.head(y))
-    with pytest.raises(ValueError, match="a classifier of 0 classes"):
+    with pytest.raises(ValueError, match="classes"):
         SequenceClassifier(model.core, 0)
 
 
