@@ -170,7 +170,7 @@ def update(
         return schedule
     reports: dict[str, list[float]] = defaultdict(list)
     for _ in range(options.n_epochs):
-        order = torch.randperm(count, generator=generator)
+        order = torch.randperm(count, generator=generator).to(rollout.boundary.device)
         for rows in order.tensor_split(parts):  # an uneven remainder is spread over the minibatches
             batch = minibatch(rollout, rows)
             if batch.valid is not None and not batch.valid.any():

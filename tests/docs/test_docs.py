@@ -294,7 +294,7 @@ def test_commands_are_such(page: str, run: Run, tmp_path: Path) -> None:
 def test_the_commands_for_an_environment_of_ones_own(tmp_path: Path) -> None:
     module = next(block for block in blocks("extending.md", "python") if block.file == "doors.py")
     assert len(module.text.strip().splitlines()) - 1 <= 20  # without the line that names the file
-    net = ["memory.key_size=8", "memory.controller_options.hidden_size=8", "train.threads=1"]
+    net = ["memory.key_size=8", "memory.controller_options.hidden_size=8", "threads=1"]
     settings = [*net, "train.total_timesteps=64", "train.n_envs=4", "train.n_steps=8", "eval.trials=20"]
     toy = {
         "check-env": [],

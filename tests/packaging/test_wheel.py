@@ -84,7 +84,7 @@ def test_installed_it_is_imported_and_trains_from_another_folder(clean: Path, tm
     run = subprocess.run([clean / "python", "-c", where], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     assert all(Path(path).is_relative_to(clean.parent) for path in run.stdout.split())
-    toy = ["train.total_timesteps=400", "train.n_envs=8", "train.threads=1", "env.arms=3", "env.pulls=10"]
+    toy = ["train.total_timesteps=400", "train.n_envs=8", "threads=1", "env.arms=3", "env.pulls=10"]
     toy += ["eval.trials=20", "eval.tuning_trials=10"]
     command = [str(clean / "metarl"), "train", "bandit", "--out", "run"]
     for setting in toy:

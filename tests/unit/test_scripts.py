@@ -309,7 +309,7 @@ def test_the_script_writes_rows_page_and_picture(
     script.main()
     rows = read(tmp_path / "docs" / "results" / "recall.json")
     assert len(rows) == 2 + len(RECALL_TASKS) * len(SUITE)
-    assert {row.part for row in rows} == {script.PARTS[name].name for name in ("two_hop", "suite")}
+    assert {row.setting["part"] for row in rows} == {script.PARTS[name].name for name in ("two_hop", "suite")}
     assert (tmp_path / "docs" / "images" / "recall.png").is_file()
     assert "Short of the goal: episodic+graph, episodic+attention." in (tmp_path / "docs" / "memory.md").read_text()
     assert "## recall" in (tmp_path / "docs" / "results.md").read_text()

@@ -22,9 +22,9 @@ def test_the_command_measures_prints_and_draws(tmp_path: Path) -> None:
     assert ran.status == 0, ran.err
     lines = ran.out.splitlines()
     assert sum(line.startswith("repeat_first") for line in lines) == 4
-    table = lines[4:8]
-    assert [line.split()[0] for line in table] == ["memory", "gru", "feedforward", "chance"]
-    assert "25.0 %" in table[-1]
+    table = {line.split()[0]: line for line in lines[4:] if "%" in line and line.split()[0] != "±:"}
+    assert {"gru", "feedforward", "chance"} <= set(table)
+    assert "25.0 %" in table["chance"]
     assert (tmp_path / "out" / "recall.png").read_bytes().startswith(b"\x89PNG")
     assert len(read(tmp_path / "out" / FILE)) == 4
     again = run("bench", "memory", *names, *options)
@@ -34,8 +34,8 @@ def test_the_command_measures_prints_and_draws(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--tasks", "coppy"], "--tasks is 'coppy'; did you mean 'copy'? it can be copy, associative,"),
-        (["--memories", "episodic+native"], "--memories is 'episodic+native'; "),
+        (["--tasks", "coppy"], "did you mean 'copy'?"),
+        (["--memories", "episodic+native"], "--memories is 'episodic+native', expected one of"),
         (["--parameters", "50", "--memories", "dnc+native"], "dnc+native can't have 50 ± 10% parameters on Copy"),
         (["--import", "nothing_like_this"], "cannot import 'nothing_like_this'"),
         (["--updates", "1"], "'1' is not a whole number of at least 2"),
@@ -64,7 +64,7 @@ def test_the_command_can_be_interrupted_and_goes_on(tmp_path: Path) -> None:
         ran.send_signal(signal.SIGINT)
         out, err = ran.communicate(timeout=60)
     assert ran.returncode == 130, err
-    assert "interrupted; what was measured until then is in" in out
+    assert "interrupted; finished results are in" in out
     assert "Traceback" not in err
     kept = [r.cell.memory for r in read(tmp_path / FILE)]
     assert kept

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from experiment_toys import ENDLESS, LEARNERS, TOYS, at_first_metrics, module_of, ran, same, toy, weights
+from experiment_toys import ENDLESS, LEARNERS, TOYS, at_first_metrics, ran, same, toy, weights
+from second_device import pretend
 
 import metarl
 from metarl.config import ConfigError, InputError
@@ -226,9 +227,14 @@ def test_auto_is_what_there_is_and_a_missing_device_is_refused() -> None:
 
 
 @EVERY
-def test_a_model_lies_on_the_device_that_it_was_built_for(name: str) -> None:
-    module = module_of(toy(name).build(0, torch.device("meta")))
-    assert {one.device.type for one in module.state_dict().values()} == {"meta"}
+def test_everything_stays_on_a_second_device(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pretend(monkeypatch) as second:
+        done = ran(tmp_path / "run", toy(name, "device=cuda:0"))
+        assert all(one in second for one in weights(done).values() if one.numel())
+        back = open_run(tmp_path / "run", device="cuda:0")
+        assert all(one in second for one in weights(back).values() if one.numel())
+        assert back.evaluate(quiet=True) == done.evaluation
+    assert done.folder.status["device"] == "cuda:0"
 
 
 @pytest.mark.gpu
