@@ -21,7 +21,7 @@ TEST_SEQUENCES = 10_000
 class Copy(RecallTask):
     """Give a sequence back in its order (as in Graves et al. 2014, section 4.1, with fixed length).
 
-    ``now`` is the position of a symbol, both when the symbol is given and when it is queries for, so that a memory that
+    ``now`` is the position of a symbol, both when the symbol is given and when it is asked for, so that a memory that
     compares keys can find it.
     """
 

@@ -58,9 +58,10 @@ class Omniglot(Pool):
         self.names = [f"{name}/rot{90 * turns:03d}" if turns else name for turns in rotated for name in characters]
         self.alphabets = [name.partition("/")[0] for name in self.names]
         character = np.tile(np.arange(len(characters)), len(rotated))
-        alphabet = np.unique(self.alphabets, return_inverse=True)[1]
+        number = {name: number for number, name in enumerate(dict.fromkeys(self.alphabets))}
         # each rotation of an alphabet is a superclass, which has no character twice
-        superclass = alphabet * len(rotated) + np.repeat(rotated, len(characters))
+        superclass = np.array([number[name] for name in self.alphabets]) * len(rotated)
+        superclass += np.repeat(rotated, len(characters))
         super().__init__(
             examples,
             exclusive_group=None if within_alphabet else character,
