@@ -71,12 +71,10 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Any], dict[str, dict[st
         with zipfile.ZipFile(path) as archive:
             head = json.loads(_member(archive, "checkpoint.json", path))
             if head["format"] != FORMAT:
-                version, remedy = (
-                    ("an earlier", "train again") if head["format"] < FORMAT else ("a later", "update metarl")
-                )
-                problem = f"checkpoint {path} was made by {version} version, in format {head['format']}"
-                expected = f"format {FORMAT}"
-                raise CheckpointError(problem, key="format", given=head["format"], expected=expected, remedy=remedy)
+                earlier = head["format"] < FORMAT
+                problem = f"{path} was made by {'an earlier' if earlier else 'a later'} version of metarl"
+                remedy = "train again" if earlier else "use that version"
+                raise CheckpointError(problem, key="format", given=head["format"], remedy=remedy)
             groups = {}
             for name, digest in head["sha256"].items():
                 content = _member(archive, name, path)
