@@ -185,6 +185,23 @@ def load_toml(path: str | Path) -> Plain:
         raise ConfigError(f"{path} is not valid TOML: {error}", key=str(path)) from None
 
 
+def check_bounds(options: Any) -> None:
+    """Check the bounds (``Ge``, ``Le``) and choices of a dataclass that was made in Python, as :func:`build` does.
+
+    Raises:
+        ConfigError: a number out of its bounds or not finite, or a choice that does not exist.
+    """
+    for name, hint in typing.get_type_hints(type(options), include_extras=True).items():
+        given = getattr(options, name)
+        if typing.get_origin(hint) is typing.Literal:
+            choice(given, typing.get_args(hint), name)
+        for bound in getattr(hint, "__metadata__", ()):
+            least, most = getattr(bound, "ge", -math.inf), getattr(bound, "le", math.inf)
+            if not (math.isfinite(given) and least <= given <= most):
+                expected = f"{least} or more" if most == math.inf else f"{least} to {most}"
+                raise ConfigError(key=name, given=given, expected=expected)
+
+
 def choice(given: str, valid: Iterable[str], key: str) -> str:
     """``given`` if it is one of ``valid``.
 

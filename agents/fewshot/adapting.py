@@ -1,4 +1,4 @@
-"""The common part of few-shot learners that adapt by gradient descent: options, the net, and checks of inputs."""
+"""The common part of few-shot learners that adapt by gradient descent: options, net and checks of inputs."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from metarl.agents.fewshot.examples import class_labels, examples, same_episodes
-from metarl.agents.fewshot.learner import FewShotLearner
-from metarl.config import ConfigError
+from metarl.agents.fewshot.learner import Examples, FewShotLearner
+from metarl.config import ConfigError, InputError
 from metarl.data.episodes import Episodes
-from metarl.nets.adaptable import HEAD, AdaptableNet, Precision
-from metarl.types import Array
+from metarl.functional.inner_loop import adapt
+from metarl.nets.adaptable import HEAD, AdaptableNet, Params, Precision
 
 Algorithm = Literal["maml", "fomaml", "anil", "reptile"]
+Net = Callable[[Params, Tensor], Tensor]
+"""Parameters and examples to outputs."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +29,8 @@ class GradientOptions:
     """How a learner adapts by gradient descent, and how it is trained."""
 
     algorithm: Algorithm = "maml"
-    """The gradient of training goes through the whole adaptation (``maml``), only through its end (``fomaml``, the
-    first-order MAML of Finn et al. 2017, section 5.2), through the adaptation of the head alone (``anil``), or is the
-    change of the parameters (``reptile``)."""
+    """The meta-gradient goes through the whole adaptation (``maml``), only through its end (``fomaml``; Finn et al.
+    2017, section 5.2), through that of the head alone (``anil``), or is the change of the parameters (``reptile``)."""
     steps: Annotated[int, Ge(1)] = 1
     """Steps of an adaptation in training."""
     eval_steps: Annotated[int, Ge(0)] = 3
@@ -37,11 +38,11 @@ class GradientOptions:
     inner_lr: Annotated[float, Gt(0)] = 0.4
     """Step size of an adaptation; its initial value with ``learned_lr``."""
     learned_lr: bool = False
-    """Whether every adapted number has a step size of its own, which is learned (Meta-SGD, Li et al. 2017)."""
+    """Whether each adapted number has its own step size, which is learned (Meta-SGD, Li et al. 2017)."""
     head: Literal["each", "one", "prototypes"] = "each"
-    """The head before adaptation: weights for each class; the same weights for all classes (Ye & Chao 2022, section
-    5); or the weights of a classifier by the nearest mean of the support's features (Proto-MAML, Triantafillou et al.
-    2020, section 3). The last two depend on neither the labels nor the number of classes."""
+    """The head before adaptation: weights for each class; the same weights for all classes (Ye & Chao 2022, section 5);
+    or those of a nearest-mean classifier of the support (Proto-MAML, Triantafillou et al. 2020, section 3). The last
+    two take any number of classes."""
     batch: Annotated[int, Ge(1)] | None = None
     """Examples of one step of ``reptile`` in training, taken in turn from those of an episode; None: all of them."""
     width: Annotated[int, Ge(1)] = 64
@@ -51,30 +52,26 @@ class GradientOptions:
 
     def __post_init__(self) -> None:
         if self.algorithm == "reptile" and self.learned_lr:
-            raise ConfigError(
-                "learned_lr = true with algorithm = 'reptile': its gradient says nothing of step sizes; "
-                "use 'maml', 'fomaml' or 'anil', or leave it out"
-            )
+            expected = "false with algorithm = 'reptile', which has no gradient of step sizes"
+            raise ConfigError(key="learned_lr", given=True, expected=expected)
         if self.algorithm != "reptile" and self.batch is not None:
-            raise ConfigError(
-                f"batch = {self.batch} with algorithm = {self.algorithm!r}: it adapts to the whole support at every "
-                "step; leave it out, or use algorithm = 'reptile'"
-            )
+            expected = f"none with algorithm = {self.algorithm!r}, which adapts to the whole support at every step"
+            raise ConfigError(key="batch", given=self.batch, expected=expected)
 
 
 class GradientLearner(FewShotLearner):
     """Adapts a convolutional net to the support of an episode by a few steps of gradient descent.
 
-    All episodes of a batch are adapted to in parallel by :func:`metarl.functional.inner_loop.adapt`; nothing of one
-    episode is kept for the next.
+    The net adapts to all episodes of a batch in parallel by :func:`metarl.functional.inner_loop.adapt`; nothing of an
+    episode is kept for the next one.
 
     Args:
         observation: shape of one example, an image ``[H, W]``, ``[H, W, C]`` or ``[C, H, W]`` of bytes or of numbers
             from 0 to 1.
         ways: classes of every episode; only used with ``head = "each"``, as the other heads take any number.
         options: how it adapts.
-        transductive: batch norm of queries takes its statistics from all queries of the episode, as in MAML; else from
-            the support.
+        transductive: batch norm of queries takes its statistics from all queries of the episode, as in MAML; otherwise
+            from the support.
 
     Raises:
         ValueError: another shape, or fewer than two classes.
@@ -85,7 +82,7 @@ class GradientLearner(FewShotLearner):
     ) -> None:
         super().__init__()
         if ways < 2:
-            raise ValueError(f"ways is {ways}, expected 2 or more classes")
+            raise InputError(key="ways", given=ways, expected="2 or more classes")
         self.observation, self.ways, self.options, self.transductive = tuple(observation), ways, options, transductive
         outputs = {"each": ways, "one": 1, "prototypes": 0}[options.head]
         self.net = AdaptableNet(self.observation, outputs, width=options.width, precision=options.precision)
@@ -100,15 +97,18 @@ class GradientLearner(FewShotLearner):
         return self.options.algorithm in ("fomaml", "reptile")
 
     @abstractmethod
-    def adapted(self, support_x: Tensor | Array, support_y: Tensor | Array) -> dict[str, Tensor]:
-        """The adapted parameters after ``eval_steps``, ``[B, ...]`` by name.
+    def adapted(self, support_x: Examples, support_y: Examples) -> dict[str, Tensor]:
+        """The adapted parameters after ``eval_steps``, one set for each episode.
 
         Args:
             support_x: examples ``[B, S, *observation]``.
             support_y: their labels ``[B, S]`` from 0 to ``ways - 1``, each at least once.
 
+        Returns:
+            ``[B, ...]`` by name.
+
         Raises:
-            ValueError: shapes that don't fit, or other labels.
+            InputError: shapes that don't fit, or other labels.
         """
 
     @abstractmethod
@@ -117,22 +117,20 @@ class GradientLearner(FewShotLearner):
 
     @abstractmethod
     def _answers(self, support: Tensor, labels: Tensor, queries: Tensor, steps: int) -> Tensor:
-        """The logits of queries after adaptation."""
+        """The logits ``[B, Q, ways]`` of queries after adaptation."""
 
-    def forward(self, support_x: Tensor | Array, support_y: Tensor | Array, query_x: Tensor | Array) -> Tensor:
-        """The logits ``[B, Q, ways]`` of the queries, after ``eval_steps`` on the support.
-
-        For the arguments see :meth:`metarl.agents.fewshot.learner.FewShotLearner.forward`.
+    def forward(self, support_x: Examples, support_y: Examples, query_x: Examples) -> Tensor:
+        """See :meth:`metarl.agents.fewshot.learner.FewShotLearner.forward`; adapts for ``eval_steps``.
 
         Raises:
-            ValueError: shapes that don't fit, or labels that are not those of all classes.
+            InputError: shapes that don't fit, or labels that are not those of all classes.
         """
         return self._answers(*self._checked(support_x, support_y, query_x), self.options.eval_steps)
 
     def loss(self, episodes: Episodes) -> Tensor:
-        """Cross-entropy of the queries' labels after ``steps`` of adaptation, a scalar in nats."""
+        """See :meth:`metarl.agents.fewshot.learner.FewShotLearner.loss`; adapts for ``steps``."""
         support, labels, queries = self._checked(episodes.support_x, episodes.support_y, episodes.query_x)
-        answers = self._labels(episodes.query_y, queries, "query_y", self._ways(labels))
+        answers = class_labels(episodes.query_y, queries.shape[:2], "query_y", self._ways(labels), queries.device)
         return cross_entropy(self._answers(support, labels, queries, self.options.steps), answers).mean()
 
     def _side_by_side(self, labels: Tensor, features: Callable[[], Tensor]) -> dict[str, Tensor]:
@@ -147,45 +145,46 @@ class GradientLearner(FewShotLearner):
         }
         return params | prototypes(features(), labels, ways) if self.options.head == "prototypes" else params
 
+    def _adapt(
+        self,
+        fn: Callable[[Params, Tensor], Tensor],
+        params: dict[str, Tensor],
+        support: Tensor,
+        labels: Tensor,
+        steps: int,
+    ) -> dict[str, Tensor]:
+        """The parameters of ``fn`` after ``steps`` from ``params``."""
+        lr = {name: self.step_sizes[name] for name in params} if self.options.learned_lr else self.options.inner_lr
+        second, data = not self.first_order, (support, labels)
+        return adapt(fn, params, data, steps=steps, lr=lr, second_order=second, loss=cross_entropy)
+
     def _ways(self, labels: Tensor) -> int:
         return self.ways if self.options.head == "each" else int(labels.max()) + 1
 
-    def _lr(self) -> float | dict[str, Tensor]:
-        return dict(self.step_sizes) if self.options.learned_lr else self.options.inner_lr
-
-    def _checked(
-        self, support_x: Tensor | Array, support_y: Tensor | Array, query_x: Tensor | Array
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _checked(self, support_x: Examples, support_y: Examples, query_x: Examples) -> tuple[Tensor, Tensor, Tensor]:
         support, labels = self._checked_support(support_x, support_y)
         return support, labels, same_episodes(self._examples(query_x, "query_x"), support)
 
-    def _checked_support(self, support_x: Tensor | Array, support_y: Tensor | Array) -> tuple[Tensor, Tensor]:
+    def _checked_support(self, support_x: Examples, support_y: Examples) -> tuple[Tensor, Tensor]:
         support = self._examples(support_x, "support_x")
-        labels = self._labels(support_y, support, "support_y", self.ways if self.options.head == "each" else None)
+        ways = self.ways if self.options.head == "each" else None
+        labels = class_labels(support_y, support.shape[:2], "support_y", ways, support.device)
         present = F.one_hot(labels, self._ways(labels)).any(1)
         if not present.all():
             episode, missing = (~present).nonzero()[0].tolist()
-            raise ValueError(
-                f"the support of episode {episode} has no example of class {missing}, but there are "
-                f"{present.shape[1]} classes; give an example of each, or make the learner with fewer ways"
-            )
+            problem = f"support_y of episode {episode} has no example of class {missing}"
+            expected, remedy = f"all {present.shape[1]} classes", "add one, or make the learner with fewer ways"
+            raise InputError(problem, key="support_y", expected=expected, remedy=remedy)
         return support, labels
 
-    def _examples(self, x: Tensor | Array, name: str) -> Tensor:
+    def _examples(self, x: Examples, name: str) -> Tensor:
         x = examples(x, name, self.observation, self.net.weight.device)
         return x.to(self.net.weight) / 255 if x.dtype == torch.uint8 else x.to(self.net.weight)
 
-    def _labels(self, y: Tensor | Array, x: Tensor, name: str, ways: int | None) -> Tensor:
-        return class_labels(y, x.shape[:2], name, ways, x.device)
-
     def _described(self) -> dict[str, Any]:
-        return {
-            "observation": self.observation,
-            "ways": self.ways,
-            "algorithm": self.options.algorithm,
-            "head": self.options.head,
-            "steps": (self.options.steps, self.options.eval_steps),
-        }
+        options, common = self.options, {"observation": self.observation, "ways": self.ways}
+        steps = (options.steps, options.eval_steps)
+        return common | {"algorithm": options.algorithm, "head": options.head, "steps": steps}
 
 
 def prototypes(features: Tensor, labels: Tensor, ways: int) -> dict[str, Tensor]:

@@ -11,12 +11,12 @@ from torch.nn import functional as F
 
 from metarl.agents.fewshot.context import Context, make_context
 from metarl.agents.fewshot.examples import ExampleLearner, examples, same_episodes
+from metarl.agents.fewshot.learner import Examples
 from metarl.agents.fewshot.readers import Reader, SetReader, VotingReader
-from metarl.config import ConfigError, build, choice
+from metarl.config import ConfigError, InputError, build, choice
 from metarl.data.episodes import Episodes
 from metarl.memory.options import MemoryOptions
 from metarl.nets.images import EncoderOptions
-from metarl.types import Array
 
 Readout = Literal["linear", "votes", "mean_votes"]
 
@@ -24,29 +24,29 @@ Readout = Literal["linear", "votes", "mean_votes"]
 class FewShotClassifier(ExampleLearner):
     """Classifies queries by what it reads from a memory to which the labelled support was written.
 
-    The memory is any that an agent can have: the support's labels are written under the embeddings of its examples,
-    and all queries are read side by side. For streams of examples see
+    It can be any memory that an agent can have: the labels of the support are written under the embeddings of its
+    examples, and all queries are read in parallel. For streams of examples see
     :class:`metarl.agents.fewshot.streams.StreamClassifier`.
 
     Args:
         observation: shape of one example: a vector ``[D]``, or an image ``[H, W]``, ``[H, W, C]`` or ``[C, H, W]`` of
             bytes or of numbers from 0 to 1.
         ways: most classes in an episode.
-        memory: which memory; the options of the controller are not used.
+        memory: options of the memory; those of the controller are not used.
         readout: where logits come from: ``linear`` by learned maps of keys, values and reads; ``votes`` by the weights
             of slots whose keys are embeddings and whose values are labels (Vinyals et al. 2016, eq. 1); ``mean_votes``
             with one slot for each class, under the mean of its embeddings (Snell et al. 2017, eq. 1-2).
         context: what embeddings see before they are written or read: the whole support (``full``, Vinyals et al. 2016,
             section 2.1.2), or what learned slots return for them (``slots``, Miller et al. 2016).
         encoder: the net that embeds examples.
-        longest: most examples in a support; what a memory that stores all of them has room for.
+        longest: most examples in a support; the size of a memory that stores all of them.
         transductive: the encoder's norm takes its statistics from the queries as well.
         rotate_support: the loss uses each example of an episode as support once: first the support, then the first
             queries, and so on, with the others as queries. Examples are embedded only once.
 
     Raises:
-        ValueError: another shape, fewer than two classes, or (:class:`metarl.config.ConfigError`) options that don't
-            fit.
+        ConfigError: options that don't fit.
+        InputError: another shape, or fewer than two classes.
     """
 
     def __init__(
@@ -68,17 +68,13 @@ class FewShotClassifier(ExampleLearner):
         self.transductive, self.rotate_support = transductive, rotate_support
         self.memory = memory if isinstance(memory, MemoryOptions) else build(MemoryOptions, memory, "memory")
         self.readout = readout
-        if transductive and self.encoder_options.norm != "batch":
-            raise ConfigError(
-                f"transductive = true with encoder.norm = {self.encoder_options.norm!r}: no query would see another; "
-                "set encoder.norm = 'batch', or leave it out"
-            )
-        if rotate_support and self.encoder_options.norm == "batch":
-            raise ConfigError(
-                "rotate_support = true with encoder.norm = 'batch': embeddings would depend on which examples are the "
-                "support; "
-                "use 'running' or 'group', or leave it out"
-            )
+        norm = self.encoder_options.norm
+        if transductive and norm != "batch":
+            expected = "'batch' with transductive = true, or no query sees another"
+            raise ConfigError(key="encoder.norm", given=norm, expected=expected)
+        if rotate_support and norm == "batch":
+            expected = "'running' or 'group' with rotate_support = true, or embeddings depend on the choice of support"
+            raise ConfigError(key="encoder.norm", given=norm, expected=expected)
         self.context = make_context(context, self.encoder.size, longest)
         width = self.context.size
         self.reader: Reader
@@ -87,63 +83,66 @@ class FewShotClassifier(ExampleLearner):
         else:
             self.reader = VotingReader(self.memory, width, ways, longest, averaged=readout == "mean_votes")
 
-    def forward(self, support_x: Tensor | Array, support_y: Tensor | Array, query_x: Tensor | Array) -> Tensor:
+    def forward(self, support_x: Examples, support_y: Examples, query_x: Examples) -> Tensor:
         """See :meth:`metarl.agents.fewshot.learner.FewShotLearner.forward`.
 
         Raises:
-            ValueError: shapes that don't fit, a support longer than ``longest``, other labels, images of neither bytes
-                nor numbers from 0 to 1.
+            InputError: shapes that don't fit, a support longer than ``longest``, other labels, or images that are
+                neither bytes nor numbers from 0 to 1.
         """
         return self._read(*self._encoded(support_x, support_y, query_x))
 
-    def recall(
-        self, support_x: Tensor | Array, support_y: Tensor | Array, query_x: Tensor | Array
-    ) -> tuple[Tensor, Tensor]:
-        """The logits ``[B, Q, ways]`` and what they came from: the weights ``[B, Q, N]`` of the slots.
+    def recall(self, support_x: Examples, support_y: Examples, query_x: Examples) -> tuple[Tensor, Tensor]:
+        """The logits of the queries and the weights that they came from.
 
-        Slots stand in the order of the support, or with ``mean_votes`` in that of the classes.
+        Args:
+            support_x: ``[B, S, *observation]``
+            support_y: ``[B, S]``
+            query_x: ``[B, Q, *observation]``
+
+        Returns:
+            Logits ``[B, Q, ways]`` and weights ``[B, Q, N]`` of the slots, in the order of the support, or with
+            ``mean_votes`` of the classes.
 
         Raises:
-            ValueError: as :meth:`forward`, or the readout is not by votes.
+            InputError: as :meth:`forward`, or the readout is not by votes.
         """
         if not isinstance(self.reader, VotingReader):
-            raise ValueError("only a classifier with readout='votes' or 'mean_votes' shows weights over its support")
-        logits, weights = self.reader.recall(*self._embedded(support_x, support_y, query_x))
+            expected = "'votes' or 'mean_votes' to show weights over the support"
+            raise InputError(key="readout", given=self.readout, expected=expected)
+        logits, weights = self.reader.recall(*self._contextual(*self._encoded(support_x, support_y, query_x)))
         return logits, weights.exp()
 
     @torch.no_grad()
-    def weights(self, support_x: Tensor | Array, support_y: Tensor | Array, query_x: Tensor | Array) -> Tensor | None:
+    def weights(self, support_x: Examples, support_y: Examples, query_x: Examples) -> Tensor | None:
         """See :meth:`metarl.agents.fewshot.learner.FewShotLearner.weights`."""
         if not isinstance(self.reader, VotingReader):
             return None
         weights = self.recall(support_x, support_y, query_x)[1]
         classes = torch.as_tensor(support_y, device=weights.device).long()
-        if (
-            self.reader.averaged and classes.shape[1] == weights.shape[2]
-        ):  # one example a class: it is the mean of its class
-            return weights.gather(2, classes[:, None].expand_as(weights))
-        return weights
+        if not self.reader.averaged or classes.shape[1] != weights.shape[2]:
+            return weights
+        return weights.gather(2, classes[:, None].expand_as(weights))  # each example is the mean of its class
 
     @torch.no_grad()
-    def embed(self, x: Tensor | Array) -> Tensor | None:
-        """See :meth:`metarl.agents.fewshot.learner.FewShotLearner.embed`; None with the norm of episodes."""
+    def embed(self, x: Examples) -> Tensor | None:
+        """See :meth:`metarl.agents.fewshot.learner.FewShotLearner.embed`; None if the norm depends on the episode."""
         if self.encoder_options.norm == "batch":
             return None
         return self._embed(self._examples(torch.as_tensor(x, device=self.device)[None], "x"))[0]
 
-    def classify(self, support: Tensor | Array, support_y: Tensor | Array, queries: Tensor | Array) -> Tensor:
+    def classify(self, support: Examples, support_y: Examples, queries: Examples) -> Tensor:
         """See :meth:`metarl.agents.fewshot.learner.FewShotLearner.classify`."""
         shape = (self.encoder.size,)
-        support = examples(support, "support", shape, self.device)
+        support = self._shown(support, "support", shape)
         queries = same_episodes(examples(queries, "queries", shape, self.device), support)
-        self._short_enough(support, "support")
         return self._read(support, self._classes(support_y, support.shape[:2], "support_y"), queries)
 
     def loss(self, episodes: Episodes) -> Tensor:
-        """Cross-entropy of the queries' labels, a scalar in nats.
+        """See :meth:`metarl.agents.fewshot.learner.FewShotLearner.loss`.
 
         Raises:
-            ValueError: as :meth:`forward`, or with ``rotate_support`` unequal numbers of examples of the classes.
+            InputError: as :meth:`forward`, or with ``rotate_support`` unequal numbers of examples of the classes.
         """
         support, classes, queries = self._encoded(episodes.support_x, episodes.support_y, episodes.query_x)
         target = self._classes(episodes.query_y, queries.shape[:2], "query_y")
@@ -153,7 +152,8 @@ class FewShotClassifier(ExampleLearner):
         ways, batch = len(classes[0].unique()), torch.arange(len(x), device=x.device)[:, None]
         order = y.argsort(dim=1, stable=True)  # within its class, the support comes first
         if x.shape[1] % ways or not (y[batch, order].unflatten(1, (ways, -1)).diff(dim=2) == 0).all():
-            raise ValueError("rotate_support needs as many examples of each class of an episode; leave it out")
+            problem = "the classes of an episode have different numbers of examples"
+            raise InputError(problem, key="rotate_support", expected="equal numbers, or rotate_support = false")
         x, y = (part[batch, order].unflatten(1, (ways, -1)) for part in (x, y))
         each, shots = x.shape[2], support.shape[1] // ways
         losses = []
@@ -174,25 +174,19 @@ class FewShotClassifier(ExampleLearner):
 
         A label should then mean the same class in all episodes.
         """
-        support, labels, _ = self._embedded(episodes.support_x, episodes.support_y, episodes.query_x)
-        self.reader.consolidate(support, labels)
+        encoded = self._encoded(episodes.support_x, episodes.support_y, episodes.query_x)
+        self.reader.consolidate(*self._contextual(*encoded)[:2])
 
-    def _embedded(
-        self, support_x: Tensor | Array, support_y: Tensor | Array, query_x: Tensor | Array
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _contextual(self, support: Tensor, classes: Tensor, queries: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The arguments of the reader: the support ``[B, S, E]``, its one-hot labels ``[B, S, ways]``, the queries."""
-        support, classes, queries = self._encoded(support_x, support_y, query_x)
         support, queries = self.context(support, queries)
         return support, F.one_hot(classes, self.ways).to(support), queries
 
     def _read(self, support: Tensor, classes: Tensor, queries: Tensor) -> Tensor:
         """The logits of embedded queries."""
-        support, queries = self.context(support, queries)
-        return self.reader(support, F.one_hot(classes, self.ways).to(support), queries)
+        return self.reader(*self._contextual(support, classes, queries))
 
-    def _encoded(
-        self, support_x: Tensor | Array, support_y: Tensor | Array, query_x: Tensor | Array
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _encoded(self, support_x: Examples, support_y: Examples, query_x: Examples) -> tuple[Tensor, Tensor, Tensor]:
         """Embeddings of the support ``[B, S, E]``, its classes ``[B, S]``, and embeddings of the queries."""
         support = self._shown(support_x, "support_x")
         queries = self._queries(query_x, support)
@@ -205,11 +199,8 @@ class FewShotClassifier(ExampleLearner):
         return support, classes, queries
 
     def _described(self) -> dict[str, Any]:
-        return {
-            "observation": self.observation,
-            "ways": self.ways,
+        return super()._described() | {
             "store": self.memory.store,
             "access": self.memory.access,
             "readout": self.readout,
-            "encoder": self.encoder_options.net if len(self.observation) > 1 else "vectors",
         }

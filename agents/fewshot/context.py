@@ -13,13 +13,13 @@ from metarl.memory.registry import build_memory
 
 Context = Literal["none", "full", "slots"]
 STEPS = 5
-"""Reads of the support by each query."""
+"""How often each query reads the support."""
 SLOTS = 32
-"""Learned slots."""
+"""Number of learned slots."""
 
 
 class NoContext(nn.Module):
-    """Embeddings as they are."""
+    """Leaves embeddings as they are."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -33,13 +33,13 @@ class NoContext(nn.Module):
 class FullContext(nn.Module):
     """Full context embeddings (Vinyals et al. 2016, section 2.1.2 and appendix A).
 
-    A bidirectional LSTM with a shortcut embeds each example of the support with a view of the others (eq. 6). A query
-    then reads the support by attention :data:`STEPS` times; the output of an LSTM that gets the previous read is the
-    next query (eq. 2-5). The support is kept in a memory.
+    A bidirectional LSTM with a shortcut embeds each example of the support in view of the others (eq. 6). A query then
+    reads the support by attention :data:`STEPS` times; the output of an LSTM that gets the previous read is the next
+    query (eq. 2-5). The support is kept in a memory.
 
     Args:
         size: width of the embeddings.
-        longest: examples of the longest support.
+        longest: most examples in a support.
     """
 
     def __init__(self, size: int, longest: int) -> None:
@@ -57,12 +57,12 @@ class FullContext(nn.Module):
         support = support + ahead + back
         state = self.memory.write_all(support, support)
         flat = queries.flatten(0, 1)
-        asked, read, cell = flat, torch.zeros_like(flat), torch.zeros_like(flat)
+        query, read, cell = flat, torch.zeros_like(flat), torch.zeros_like(flat)
         for _ in range(STEPS):
-            hidden, cell = self.cell(torch.cat([flat, read], -1), (asked, cell))
-            asked = flat + hidden
-            read = self.memory.read(state, asked.view_as(queries))[0].flatten(0, 1)
-        return support, asked.view_as(queries)
+            hidden, cell = self.cell(torch.cat([flat, read], -1), (query, cell))
+            query = flat + hidden
+            read = self.memory.read(state, query.view_as(queries))[0].flatten(0, 1)
+        return support, query.view_as(queries)
 
 
 class SlotContext(nn.Module):
@@ -77,11 +77,8 @@ class SlotContext(nn.Module):
     def __init__(self, size: int) -> None:
         super().__init__()
         self.size = 2 * size
-        options = MemoryOptions(
-            store="key_value",
-            store_options={"learned": SLOTS, "learned_only": True},
-            access_options={"empty_slot": False},
-        )
+        slots = {"learned": SLOTS, "learned_only": True}
+        options = MemoryOptions(store="key_value", store_options=slots, access_options={"empty_slot": False})
         self.memory = build_memory(options, size, size, None, project=False)
 
     def forward(self, support: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
@@ -97,9 +94,9 @@ def make_context(kind: Context, size: int, longest: int) -> NoContext | FullCont
     """The module of a kind of context.
 
     Args:
-        kind: which.
+        kind: ``none``, ``full`` or ``slots``.
         size: width of the embeddings.
-        longest: examples of the longest support.
+        longest: most examples in a support.
     """
     if kind == "full":
         return FullContext(size, longest)

@@ -1,4 +1,4 @@
-"""The common part of learners that embed examples by one net: the net, and checks of the inputs."""
+"""The common part of learners that embed examples by one net: the net and checks of inputs."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from metarl.agents.fewshot.learner import FewShotLearner
-from metarl.config import build
+from metarl.agents.fewshot.learner import Examples, FewShotLearner
+from metarl.config import InputError, build
 from metarl.nets.images import EncoderOptions, ImageEncoder
-from metarl.types import Array
 
 HIDDEN = 128
 """Hidden units of the encoder of vectors."""
@@ -27,7 +26,8 @@ class ExampleLearner(FewShotLearner):
         longest: most examples that are shown with their labels.
 
     Raises:
-        ValueError: another shape, or fewer than two classes.
+        ConfigError: options of the encoder that don't fit.
+        InputError: another shape, or fewer than two classes.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class ExampleLearner(FewShotLearner):
     ) -> None:
         super().__init__()
         if ways < 2:
-            raise ValueError(f"ways is {ways}, expected 2 or more classes to tell apart")
+            raise InputError(key="ways", given=ways, expected="2 or more classes")
         self.observation, self.ways, self.longest = tuple(observation), ways, longest
         net = encoder if isinstance(encoder, EncoderOptions) else build(EncoderOptions, encoder or {}, "encoder")
         self.encoder_options = net
@@ -49,96 +49,95 @@ class ExampleLearner(FewShotLearner):
         """Examples ``[B, N, *observation]`` to embeddings ``[B, N, E]`` in the type of the parameters."""
         return self.encoder(x, support).to(self.dtype)
 
-    def _examples(self, x: Tensor | Array, name: str) -> Tensor:
+    def _examples(self, x: Examples, name: str) -> Tensor:
         """Examples ``[B, N, *observation]`` on the learner's device."""
         return examples(x, name, self.observation, self.device)
 
-    def _shown(self, x: Tensor | Array, name: str) -> Tensor:
-        """Examples that are shown with their labels, at most ``longest`` in an episode."""
-        x = self._examples(x, name)
-        self._short_enough(x, name)
+    def _shown(self, x: Examples, name: str, shape: tuple[int, ...] | None = None) -> Tensor:
+        """Examples of the shape ``observation`` that are shown with their labels, at most ``longest`` in an episode."""
+        x = examples(x, name, shape or self.observation, self.device)
+        if x.shape[1] > self.longest:
+            remedy, count = f"make the learner with longest={x.shape[1]}", x.shape[1]
+            problem, expected = f"{name} has {count} examples", f"at most longest = {self.longest}"
+            raise InputError(problem, key=name, given=count, expected=expected, remedy=remedy)
         return x
 
-    def _short_enough(self, x: Tensor, name: str) -> None:
-        if x.shape[1] > self.longest:
-            raise ValueError(
-                f"{name} has {x.shape[1]} examples, but this classifier was made for {self.longest} at most; "
-                f"make it with longest={x.shape[1]}"
-            )
-
-    def _queries(self, x: Tensor | Array, support: Tensor) -> Tensor:
+    def _queries(self, x: Examples, support: Tensor) -> Tensor:
         return same_episodes(self._examples(x, "query_x"), support)
 
-    def _classes(self, y: Tensor | Array, shape: tuple[int, ...], name: str, classes: int | None = None) -> Tensor:
+    def _classes(self, y: Examples, shape: tuple[int, ...], name: str, classes: int | None = None) -> Tensor:
         return class_labels(y, shape, name, self.ways if classes is None else classes, self.device)
+
+    def _described(self) -> dict[str, Any]:
+        encoder = self.encoder_options.net if len(self.observation) > 1 else "vectors"
+        return {"observation": self.observation, "ways": self.ways, "encoder": encoder}
 
 
 LARGEST = 16.0
-"""Images with larger numbers than this can't be meant to be from 0 to 1."""
+"""Images with numbers above this are refused, as they can't be meant to be from 0 to 1."""
 
 
-def examples(x: Tensor | Array, name: str, observation: tuple[int, ...], device: torch.device | None) -> Tensor:
+def examples(x: Examples, name: str, observation: tuple[int, ...], device: torch.device | None) -> Tensor:
     """Examples as a tensor on ``device``.
 
     Args:
         x: ``[B, N, *observation]``
-        name: of the argument, for errors.
+        name: the name of the argument, for errors.
         observation: shape of one example.
-        device: None: where they are.
+        device: None: leave them where they are.
 
     Raises:
-        ValueError: another shape or no example, numbers that are not finite, or images that are neither bytes nor
+        InputError: another shape or no example, numbers that are not finite, or images that are neither bytes nor
             numbers from 0 to 1.
     """
     x = torch.as_tensor(x, device=device)
     if tuple(x.shape[2:]) != observation or 0 in x.shape:
         expected = ", ".join(str(n) for n in ("B", "S", *observation))
-        raise ValueError(f"{name} has shape {list(x.shape)}, expected [{expected}] with B and S at least 1")
+        problem = f"{name} has shape {list(x.shape)}"
+        raise InputError(problem, key=name, expected=f"[{expected}] with B and S at least 1")
     if x.dtype == torch.uint8:
         return x
     if x.is_floating_point():
         if not torch.isfinite(x).all():
-            raise ValueError(f"{name} has numbers that are not finite, expected finite ones; remove or replace them")
+            raise InputError(f"{name} has numbers that are not finite", key=name, expected="finite ones")
         if len(observation) == 1 or x.max() <= LARGEST:
             return x
     elif len(observation) == 1:
         return x
-    raise ValueError(
-        f"{name} is {x.dtype} with numbers up to {x.max().item():g}; expected images of bytes (uint8) or of numbers "
-        "from 0 to 1"
-    )
+    problem = f"{name} is {x.dtype} with numbers up to {x.max().item():g}"
+    raise InputError(problem, key=name, expected="images of bytes (uint8) or of numbers from 0 to 1")
 
 
 def same_episodes(queries: Tensor, support: Tensor) -> Tensor:
-    """The queries; raises ValueError unless they are of as many episodes as the support."""
+    """The queries ``[B, Q, ...]``; raises InputError unless the support ``[B, S, ...]`` has as many episodes."""
     if len(queries) != len(support):
-        raise ValueError(f"support_x has {len(support)} episodes, but query_x {len(queries)}; expected as many")
+        expected = f"{len(support)}, as many as support_x has"
+        raise InputError(f"query_x has {len(queries)} episodes", key="query_x", given=len(queries), expected=expected)
     return queries
 
 
 def class_labels(
-    y: Tensor | Array, shape: tuple[int, ...], name: str, classes: int | None, device: torch.device | None
+    y: Examples, shape: tuple[int, ...], name: str, classes: int | None, device: torch.device | None
 ) -> Tensor:
     """Labels as a tensor of int64 on ``device``.
 
     Args:
-        y: labels of this shape, from 0 to ``classes - 1``.
-        shape: what is expected.
-        name: of the argument, for errors.
-        classes: None: any number.
-        device: None: where they are.
+        y: labels ``[*shape]`` from 0 to ``classes - 1``.
+        shape: the expected shape.
+        name: the name of the argument, for errors.
+        classes: number of classes; None: any.
+        device: None: leave them where they are.
 
     Raises:
-        ValueError: another shape or type, or other labels.
+        InputError: another shape or type, or other labels.
     """
     y = torch.as_tensor(y, device=device)
     if tuple(y.shape) != tuple(shape) or y.is_floating_point():
-        raise ValueError(f"{name} is {y.dtype} of shape {list(y.shape)}, expected whole numbers {list(shape)}")
+        problem = f"{name} is {y.dtype} of shape {list(y.shape)}"
+        raise InputError(problem, key=name, expected=f"whole numbers {list(shape)}")
     if y.min() < 0 or (classes is not None and y.max() >= classes):
-        raise ValueError(
-            f"{name} has labels from {int(y.min())} to {int(y.max())}; expected 0 "
-            + ("or more" if classes is None else f"to {classes - 1}, as this learner has {classes} classes")
-        )
+        expected = "0 or more" if classes is None else f"0 to {classes - 1}, as this learner has {classes} classes"
+        raise InputError(f"{name} has labels from {int(y.min())} to {int(y.max())}", key=name, expected=expected)
     return y.long()
 
 
@@ -156,15 +155,14 @@ class VectorEncoder(nn.Module):
         self.net = nn.Sequential(nn.Linear(inputs, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, size), nn.LayerNorm(size))
 
     def forward(self, x: Tensor, support: int | None = None) -> Tensor:
-        """``[B, N, inputs]`` to ``[B, N, size]``, each vector on its own; ``support`` changes nothing."""
+        """``[B, N, inputs]`` to ``[B, N, size]``, each vector independently; ``support`` has no effect."""
         return self.net(x.to(next(self.parameters())))
 
 
 def _encoder(shape: tuple[int, ...], options: EncoderOptions) -> VectorEncoder | ImageEncoder:
     if not shape or min(shape) < 1 or len(shape) > 3:
-        raise ValueError(
-            f"observation is {shape}, expected the shape of one example: (D,), (H, W), (H, W, C) or (C, H, W)"
-        )
+        expected = "the shape of one example: (D,), (H, W), (H, W, C) or (C, H, W)"
+        raise InputError(key="observation", given=shape, expected=expected)
     if len(shape) == 1:
         return VectorEncoder(shape[0], options.embedding_size or HIDDEN)
     return ImageEncoder(shape, options)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from metarl.agents.fewshot.adapting import Algorithm, GradientLearner, GradientOptions, cross_entropy
+from metarl.agents.fewshot.adapting import Algorithm, GradientLearner, GradientOptions
+from metarl.agents.fewshot.examples import class_labels
+from metarl.agents.fewshot.learner import Examples
 from metarl.config import build
 from metarl.data.episodes import Episodes
-from metarl.functional.inner_loop import adapt
-from metarl.nets.adaptable import HEAD, Params, head
-from metarl.types import Array
+from metarl.nets.adaptable import HEAD, head
 
 
 class MAML(GradientLearner):
@@ -22,8 +22,8 @@ class MAML(GradientLearner):
     The meta-gradient goes through the steps of the adaptation; ``fomaml`` takes their gradients as constants.
     """
 
-    def adapted(self, support_x: Tensor | Array, support_y: Tensor | Array) -> dict[str, Tensor]:
-        """All parameters of the net; see :meth:`GradientLearner.adapted`."""
+    def adapted(self, support_x: Examples, support_y: Examples) -> dict[str, Tensor]:
+        """See :meth:`GradientLearner.adapted`; all parameters of the net."""
         return self._descended(*self._checked_support(support_x, support_y), self.options.eval_steps)
 
     def _fast(self) -> dict[str, Tensor]:
@@ -38,27 +38,14 @@ class MAML(GradientLearner):
             if self.options.head == "one" and steps > 0:
                 params |= self._first(support, labels, {name: params[name] for name in HEAD})
                 steps -= 1
-        return self._adapt(self.net, params, support, labels, steps, self._lr())
+        return self._adapt(self.net, params, support, labels, steps)
 
     def _first(self, support: Tensor, labels: Tensor, params: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The first step of a head that is the same for all classes, which changes nothing but the head.
+        """The first step of a head that is the same for all classes; it changes only the head.
 
         The errors of all classes add up to 0, so that the features have no gradient.
         """
-        lr = {name: size for name, size in self.step_sizes.items() if name in HEAD} or self.options.inner_lr
-        return self._adapt(head, params, self.net.features(self.net.params(), support), labels, 1, lr)
-
-    def _adapt(
-        self,
-        fn: Callable[[Params, Tensor], Tensor],
-        params: dict[str, Tensor],
-        x: Tensor,
-        labels: Tensor,
-        steps: int,
-        lr: float | dict[str, Tensor],
-    ) -> dict[str, Tensor]:
-        second = self.options.algorithm == "maml"
-        return adapt(fn, params, (x, labels), steps=steps, lr=lr, second_order=second, loss=cross_entropy)
+        return self._adapt(head, params, self.net.features(self.net.params(), support), labels, 1)
 
     def _answers(self, support: Tensor, labels: Tensor, queries: Tensor, steps: int) -> Tensor:
         params = self._descended(support, labels, steps)
@@ -74,8 +61,8 @@ class ANIL(GradientLearner):
     The meta-gradient goes through the steps of the adaptation.
     """
 
-    def adapted(self, support_x: Tensor | Array, support_y: Tensor | Array) -> dict[str, Tensor]:
-        """The parameters of the head; see :meth:`GradientLearner.adapted`."""
+    def adapted(self, support_x: Examples, support_y: Examples) -> dict[str, Tensor]:
+        """See :meth:`GradientLearner.adapted`; the parameters of the head."""
         support, labels = self._checked_support(support_x, support_y)
         return self._descended(self.net.features(self.net.params(), support), labels, self.options.eval_steps)
 
@@ -83,15 +70,7 @@ class ANIL(GradientLearner):
         return {name: p for name, p in self.net.params().items() if name in HEAD}
 
     def _descended(self, features: Tensor, labels: Tensor, steps: int) -> dict[str, Tensor]:
-        return adapt(
-            head,
-            self._side_by_side(labels, lambda: features),
-            (features, labels),
-            steps=steps,
-            lr=self._lr(),
-            second_order=True,
-            loss=cross_entropy,
-        )
+        return self._adapt(head, self._side_by_side(labels, lambda: features), features, labels, steps)
 
     def _answers(self, support: Tensor, labels: Tensor, queries: Tensor, steps: int) -> Tensor:
         shared, count = self.net.params(), support.shape[1]
@@ -105,15 +84,15 @@ class ANIL(GradientLearner):
 class Reptile(MAML):
     """Reptile (Nichol et al. 2018, algorithm 2): the parameters move towards the adapted ones.
 
-    Training adapts to all examples of an episode, support and queries, ``batch`` of them at each step. A head of
-    prototypes is made of the support alone, so that there is something to learn from the queries.
+    Training adapts to all examples of an episode, support and queries, ``batch`` of them at each step. Prototypes come
+    from the support alone, so that there is something to learn from the queries.
     """
 
     def loss(self, episodes: Episodes) -> Tensor:
-        """|phi - phi_adapted|^2 / 2, the mean over episodes, whose gradient is phi - phi_adapted (their equation 1)."""
+        """|phi - phi_adapted|^2 / 2, a scalar, the mean over episodes; its gradient is phi - phi_adapted (eq. 1)."""
         support, labels, queries = self._checked(episodes.support_x, episodes.support_y, episodes.query_x)
         params = self._side_by_side(labels, lambda: self.net.features(self.net.params(), support))
-        answers = self._labels(episodes.query_y, queries, "query_y", self._ways(labels))
+        answers = class_labels(episodes.query_y, queries.shape[:2], "query_y", self._ways(labels), queries.device)
         end = self._trained(params, torch.cat([support, queries], 1), torch.cat([labels, answers], 1))
         distances = [(p - end[name]).square().sum() for name, p in self._fast().items() if p.numel()]
         return torch.stack(distances).sum() / (2 * len(labels))

@@ -13,32 +13,34 @@ from metarl.data.episodes import Episodes
 from metarl.types import Array
 
 Protocol = Literal["episodes", "streams"]
+Examples = Tensor | Array
+"""Examples or labels: a tensor on any device, or a NumPy array."""
 
 
 class FewShotLearner(nn.Module, ABC):
     """Predicts the classes of an episode's queries from its support.
 
-    Inputs may be tensors on any device or NumPy arrays; they are moved to the learner's own device, on which all
-    results are. Queries are classified independently unless the learner is ``transductive``.
+    Inputs may be tensors on any device or NumPy arrays; they are moved to the learner's device, where all results are
+    too. Queries are classified independently unless the learner is ``transductive``.
     """
 
     protocol: ClassVar[Protocol] = "episodes"
-    """What it is trained on: episodes of support and queries, or streams of examples with late labels."""
+    """What it is trained on: episodes with support and queries, or streams of examples with late labels."""
     transductive: bool = False
     """Whether the prediction for a query depends on the other queries."""
 
     @property
     def device(self) -> torch.device | None:
-        """The device of the parameters; None without any, when inputs stay where they are."""
+        """The device of the parameters; None without parameters, when inputs stay where they are."""
         return next((parameter.device for parameter in self.parameters()), None)
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type of the parameters; float32 without any."""
+        """The type of the parameters; float32 without parameters."""
         return next((parameter.dtype for parameter in self.parameters()), torch.float32)
 
     @abstractmethod
-    def forward(self, support_x: Tensor | Array, support_y: Tensor | Array, query_x: Tensor | Array) -> Tensor:
+    def forward(self, support_x: Examples, support_y: Examples, query_x: Examples) -> Tensor:
         """The logits of the queries.
 
         Args:
@@ -50,18 +52,18 @@ class FewShotLearner(nn.Module, ABC):
             ``[B, Q, ways]``
         """
 
-    def embed(self, x: Tensor | Array) -> Tensor | None:
+    def embed(self, x: Examples) -> Tensor | None:
         """Embeddings of single examples, for :meth:`classify`.
 
         Args:
             x: examples ``[N, *observation]``.
 
         Returns:
-            ``[N, E]``; None if an embedding depends on the rest of the episode, or there is none.
+            ``[N, E]``; None if embeddings depend on the rest of the episode, or the learner makes none.
         """
         return None
 
-    def classify(self, support: Tensor | Array, support_y: Tensor | Array, queries: Tensor | Array) -> Tensor:
+    def classify(self, support: Examples, support_y: Examples, queries: Examples) -> Tensor:
         """The logits ``[B, Q, ways]`` of queries that were embedded by :meth:`embed`.
 
         Args:
@@ -72,40 +74,56 @@ class FewShotLearner(nn.Module, ABC):
         Raises:
             TypeError: a learner without embeddings of single examples.
         """
-        raise TypeError(f"a {type(self).__name__} embeds no single examples; call it on the examples themselves")
+        raise TypeError(f"a {type(self).__name__} has no embeddings of single examples; call it on the examples")
 
     def loss(self, episodes: Any) -> Tensor:
         """The training objective, a scalar: cross-entropy of the queries in nats unless a learner says otherwise.
 
         Args:
-            episodes: a batch of what ``protocol`` names: :class:`metarl.data.episodes.Episodes` or ``Streams``.
+            episodes: a batch of what ``protocol`` names: :class:`metarl.data.episodes.Episodes`, with images or vectors
+                ``[B, S, ...]``, or :class:`metarl.data.episodes.Streams`.
         """
         logits = self(episodes.support_x, episodes.support_y, episodes.query_x)
         target = torch.as_tensor(episodes.query_y, device=logits.device).long()
         return F.cross_entropy(logits.flatten(0, 1), target.flatten())
 
     @torch.no_grad()
-    def predict(self, support_x: Tensor | Array, support_y: Tensor | Array, query_x: Tensor | Array) -> Tensor:
-        """The most probable class of each query, ``[B, Q]``; for the arguments see :meth:`forward`."""
+    def predict(self, support_x: Examples, support_y: Examples, query_x: Examples) -> Tensor:
+        """The most probable class of each query, ``[B, Q]``; arguments as in :meth:`forward`.
+
+        Args:
+            support_x: ``[B, S, *observation]``
+            support_y: ``[B, S]``
+            query_x: ``[B, Q, *observation]``
+        """
         return self(support_x, support_y, query_x).argmax(-1)
 
     @torch.no_grad()
-    def predict_embedded(self, support: Tensor | Array, support_y: Tensor | Array, queries: Tensor | Array) -> Tensor:
-        """The most probable class of each query, ``[B, Q]``; for the arguments see :meth:`classify`."""
+    def predict_embedded(self, support: Examples, support_y: Examples, queries: Examples) -> Tensor:
+        """The most probable class of each embedded query, ``[B, Q]``; arguments as in :meth:`classify`.
+
+        Args:
+            support: ``[B, S, E]``
+            support_y: ``[B, S]``
+            queries: ``[B, Q, E]``
+        """
         return self.classify(support, support_y, queries).argmax(-1)
 
     @torch.no_grad()
-    def weights(self, support_x: Tensor | Array, support_y: Tensor | Array, query_x: Tensor | Array) -> Tensor | None:
+    def weights(self, support_x: Examples, support_y: Examples, query_x: Examples) -> Tensor | None:
         """How much each query reads of each support example, or of each class if N is the number of classes.
 
-        For the arguments see :meth:`forward`.
+        Args:
+            support_x: ``[B, S, *observation]``
+            support_y: ``[B, S]``
+            query_x: ``[B, Q, *observation]``
 
         Returns:
             ``[B, Q, N]``; None for a learner without such weights.
         """
         return None
 
-    def predict_streams(self, x: Tensor | Array, y: Tensor | Array) -> Tensor:
+    def predict_streams(self, x: Examples, y: Examples) -> Tensor:
         """The most probable digits ``[B, T, L]`` of the label at every step, from the labels of earlier steps.
 
         Args:
@@ -115,9 +133,7 @@ class FewShotLearner(nn.Module, ABC):
         Raises:
             TypeError: a learner of episodes.
         """
-        raise TypeError(
-            f"a {type(self).__name__} is a learner of episodes and sees no streams; make a StreamClassifier"
-        )
+        raise TypeError(f"a {type(self).__name__} takes episodes, not streams; make a StreamClassifier")
 
     def correct(self, episodes: Episodes) -> Tensor:
         """Which queries are classified correctly, ``[B, Q]`` bool."""
@@ -125,10 +141,9 @@ class FewShotLearner(nn.Module, ABC):
         return predicted == torch.as_tensor(episodes.query_y, device=predicted.device)
 
     def __repr__(self) -> str:
-        count = sum(parameter.numel() for parameter in self.parameters())
-        said = self._described() | {"parameters": count}
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in said.items())})"
+        shown = self._described() | {"parameters": sum(parameter.numel() for parameter in self.parameters())}
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
     def _described(self) -> dict[str, Any]:
-        """What ``repr`` says of it beside the number of parameters."""
+        """What ``repr`` shows besides the number of parameters."""
         return {}

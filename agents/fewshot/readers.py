@@ -1,4 +1,4 @@
-"""Two ways to read queries from a memory with a support: through learned maps, or by votes of its slots."""
+"""Two ways to classify queries from a memory that holds the support: learned maps, or votes of its slots."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from metarl.config import ConfigError
+from metarl.config import ConfigError, one_of
 from metarl.memory.memory import Memory
 from metarl.memory.options import MemoryOptions
 from metarl.memory.registry import STORES, build_memory
@@ -17,29 +17,29 @@ NEVER = -1e4
 
 
 class Reader(Protocol):
-    """Writes a support and reads queries; embeddings are ``[B, S, E]``, one-hot labels ``[B, S, W]``."""
+    """Writes a support and reads queries; embeddings are ``[B, S, E]``, one-hot labels ``[B, S, ways]``."""
 
     memory: Memory
 
     def __call__(self, support: Tensor, labels: Tensor, queries: Tensor) -> Tensor:
-        """The logits ``[B, Q, W]`` of the queries ``[B, Q, E]``; no query sees another."""
+        """The logits ``[B, Q, ways]`` of the queries ``[B, Q, E]``; no query sees another."""
         ...
 
     def consolidate(self, support: Tensor, labels: Tensor) -> None:
-        """Store the support for all later episodes, if the memory can."""
+        """Store a support ``[B, S, E]`` and its labels ``[B, S, ways]`` for all later episodes, if the memory can."""
         ...
 
 
 class SetReader(nn.Module):
-    """Writes labels under the embeddings of their examples, then reads all queries side by side.
+    """Writes labels under the embeddings of their examples, then reads all queries in parallel.
 
-    Keys, values and queries go through learned maps; another maps reads to logits.
+    Keys, values and queries go through learned maps; another one maps reads to logits.
 
     Args:
-        options: which memory.
+        options: of the memory.
         embedding_size: width of the embeddings.
-        ways: classes.
-        longest: examples of the longest support.
+        ways: number of classes.
+        longest: most examples in a support.
 
     Raises:
         ConfigError: a memory that can't store a set.
@@ -58,22 +58,21 @@ class SetReader(nn.Module):
 
     def consolidate(self, support: Tensor, labels: Tensor) -> None:
         """See :meth:`Reader.consolidate`."""
-        rows = torch.ones(support.shape[1::-1], dtype=torch.bool, device=support.device)
-        self.memory.consolidate(support.transpose(0, 1), labels.transpose(0, 1) * labels.shape[-1] ** 0.5, rows)
+        _consolidate(self.memory, support, labels * labels.shape[-1] ** 0.5)
 
 
 class VotingReader(nn.Module):
     """Slots vote for their labels with the weights that a query gives them: p(y | q) = sum_i w_i(q) y_i.
 
     With attention over slots this is a matching network (Vinyals et al. 2016, eq. 1); with one averaged key for each
-    class and the Euclidean kernel a prototypical network (Snell et al. 2017, eq. 1-2). Keys and queries are the
+    class and the Euclidean kernel it is a prototypical network (Snell et al. 2017, eq. 1-2). Keys and queries are the
     embeddings themselves, and values the labels. The weight of the empty slot counts for no class.
 
     Args:
-        options: which memory.
+        options: of the memory.
         embedding_size: width of the embeddings.
-        ways: classes.
-        longest: examples of the longest support.
+        ways: number of classes.
+        longest: most examples in a support.
         averaged: write the mean of each class's embeddings instead of every example's.
 
     Raises:
@@ -88,15 +87,15 @@ class VotingReader(nn.Module):
         self.averaged = averaged
         access = self.memory.access
         if access is None or not access.sums:
-            raise ConfigError(
-                f"memory.access = {options.access!r} with readout = 'votes': what it reads is no weighted sum of the "
-                "slots' labels, so that they have no votes; use attention or graph, or readout = 'linear'"
-            )
+            expected = "attention or graph with readout = 'votes', whose reads are weighted sums of labels"
+            remedy = "or use readout = 'linear'"
+            raise ConfigError(key="memory.access", given=options.access, expected=expected, remedy=remedy)
         learned = self.memory.store.learned()
         if learned is not None and len(learned[0]):
+            expected = "0 with readout = 'votes', as learned slots have no labels to vote for"
+            remedy = "or use readout = 'linear'"
             raise ConfigError(
-                f"memory.store = {options.store!r} with readout = 'votes': learned slots hold no labels to vote for; "
-                "set memory.store_options.learned = 0, or readout = 'linear'"
+                key="memory.store_options.learned", given=len(learned[0]), expected=expected, remedy=remedy
             )
 
     def forward(self, support: Tensor, labels: Tensor, queries: Tensor) -> Tensor:
@@ -104,7 +103,16 @@ class VotingReader(nn.Module):
         return self.recall(support, labels, queries)[0]
 
     def recall(self, support: Tensor, labels: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
-        """The logits ``[B, Q, W]``, and the log weights ``[B, Q, N]`` of the slots in the order of their writes."""
+        """The logits of queries, and the log weights that they came from.
+
+        Args:
+            support: ``[B, S, E]``
+            labels: one-hot ``[B, S, ways]``.
+            queries: ``[B, Q, E]``
+
+        Returns:
+            Logits ``[B, Q, ways]`` and log weights ``[B, Q, N]`` of the slots, in the order of their writes.
+        """
         rows = None
         if self.averaged:
             count = labels.sum(1)
@@ -114,48 +122,47 @@ class VotingReader(nn.Module):
         state = memory.write_all(support, labels, rows)
         read, slots = memory.recall(state, queries)
         assert read.log_weights is not None
-        if self.averaged and torch.equal(slots.values, labels):  # slot by slot the classes in their order
+        if self.averaged and torch.equal(slots.values, labels):  # slot k holds class k
             return read.log_weights.clamp_min(NEVER), read.log_weights
         return votes(read.log_weights, slots.values), read.log_weights
 
     def consolidate(self, support: Tensor, labels: Tensor) -> None:
         """See :meth:`Reader.consolidate`."""
-        rows = torch.ones(support.shape[1::-1], dtype=torch.bool, device=support.device)
-        self.memory.consolidate(support.transpose(0, 1), labels.transpose(0, 1), rows)
+        _consolidate(self.memory, support, labels)
 
 
 def votes(log_weights: Tensor, labels: Tensor) -> Tensor:
     """Log sum_n w_n y_n, at least :data:`NEVER` (Vinyals et al. 2016, eq. 1).
 
-    Sums in the log domain keep the gradient of a class however small its weight.
+    Sums in the log domain keep the gradient of a class, however small its weight.
 
     Args:
         log_weights: ``[B, Q, N]``
-        labels: one-hot ``[B, N, W]``.
+        labels: one-hot ``[B, N, ways]``.
 
     Returns:
-        ``[B, Q, W]``
+        ``[B, Q, ways]``
     """
     each = log_weights.clamp_min(NEVER)[..., None] + labels.clamp_min(0).log()[:, None]
     none = (labels <= 0).all(1)[:, None]
     return torch.logsumexp(each.masked_fill(none[:, :, None], 0.0), 2).masked_fill(none, NEVER)
 
 
+def _consolidate(memory: Memory, support: Tensor, labels: Tensor) -> None:
+    every = torch.ones(support.shape[1::-1], dtype=torch.bool, device=support.device)
+    memory.consolidate(support.transpose(0, 1), labels.transpose(0, 1), every)
+
+
 def _memory(options: MemoryOptions, embedding_size: int, ways: int, longest: int, *, project: bool) -> Memory:
     if options.store not in STORES:
-        raise ConfigError(
-            f"memory.store = {options.store!r} to classify sets: a set is read through a store, one of "
-            f"{', '.join(STORES)}; a controller alone reads streams, as a StreamClassifier does"
-        )
+        remedy = "a StreamClassifier can also do with a controller alone"
+        raise ConfigError(key="memory.store", given=options.store, expected=one_of(list(STORES)), remedy=remedy)
     if options.store_options.get("holds") == "state":
-        raise ConfigError(
-            "memory.store_options.holds = 'state' to classify sets: there is no controller whose state could be held; "
-            "leave it out, or use a StreamClassifier"
-        )
+        expected = "'transition' to classify sets, which use no controller"
+        remedy = "leave it out, or use a StreamClassifier"
+        raise ConfigError(key="memory.store_options.holds", given="state", expected=expected, remedy=remedy)
     memory = build_memory(options, embedding_size, ways, longest, project=project)
     if not memory.store.writable:
-        raise ConfigError(
-            "memory.store_options.learned_only = true to classify sets: nothing would be kept of a support; "
-            "leave it out, or use a StreamClassifier with a controller that remembers"
-        )
+        expected = "false to classify sets, or nothing of the support is kept"
+        raise ConfigError(key="memory.store_options.learned_only", given=True, expected=expected)
     return memory

@@ -1,4 +1,4 @@
-"""Augmentation: every image is rotated, stretched, sheared and shifted a little, by an affine map of its own."""
+"""Augmentation: each image is rotated, stretched, sheared and shifted a little by its own affine map."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from annotated_types import Ge, Le
 
+from metarl.config import InputError, check_bounds
 from metarl.data.sources import FewShotSource
 from metarl.types import Array, Bytes, Floats
 
@@ -16,7 +17,7 @@ _Fixed = npt.NDArray[np.int32]
 _Packed = npt.NDArray[np.uint32]
 
 _CHUNK = 64
-"""Images warped at once, few enough to stay in the cache."""
+"""Images warped at once, few enough to stay in the processor's cache."""
 _ONE = 1 << 16
 """One pixel in the fixed point of coordinates."""
 _FAR = 8000
@@ -28,6 +29,9 @@ class Distortion:
     """How much images vary; all zeros leave them unchanged.
 
     The augmentation of Santoro et al. 2016 (section 4.1) is ``law="uniform"`` with ``rotation=11.25`` and a ``shift``.
+
+    Raises:
+        ConfigError: a number out of its bounds or not finite, or an unknown ``law``.
     """
 
     rotation: Annotated[float, Ge(0)] = 0.0
@@ -44,40 +48,31 @@ class Distortion:
     """Whether a spread is the standard deviation of a normal distribution or the bound of a uniform one around 0."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.mirror <= 1:
-            raise ValueError(f"a distortion with mirror={self.mirror}, expected a share from 0 to 1")
-        for name in ("rotation", "scale", "shear", "shift"):
-            value = getattr(self, name)
-            if not 0 <= value < float("inf"):
-                raise ValueError(f"a distortion with {name}={value}, expected 0 or more")
-        if self.law not in ("normal", "uniform"):
-            raise ValueError(f"a distortion with law={self.law!r}, expected 'normal' or 'uniform'")
+        check_bounds(self)
 
 
 class Distorted(FewShotSource):
-    """Another source with each example distorted by a map of its own; for training.
+    """Another source with each example distorted by its own map; for training.
 
     Args:
         source: of images ``[H, W]`` or ``[H, W, C]``.
-        options: of the maps of examples.
-        of_classes: of maps that are applied first, the same for all examples of a class in an episode: this makes
-            another class of it, so that training has more classes.
+        options: how much examples vary.
+        of_classes: how much classes vary: all examples of a class in an episode are first distorted by the same map,
+            which makes a new class of it, so that training has more classes; None: not at all.
 
     Raises:
-        ValueError: the source has examples of another shape.
+        InputError: the source has examples of another shape.
     """
 
     def __init__(self, source: FewShotSource, options: Distortion, of_classes: Distortion | None = None) -> None:
         if len(source.shape) not in (2, 3):
-            raise ValueError(
-                f"the examples of {type(source).__name__} have shape {source.shape}, expected (H, W) or (H, W, C)"
-            )
+            raise InputError(key="source.shape", given=source.shape, expected="images (H, W) or (H, W, C)")
         self.source, self.options, self.of_classes = source, options, of_classes
         self.shape, self.classes, self.per_class = source.shape, source.classes, source.per_class
 
-    def check(self, ways: int, count: int, asked: str) -> None:
+    def check(self, ways: int, count: int, key: str) -> None:
         """See :meth:`FewShotSource.check`."""
-        self.source.check(ways, count, asked)
+        self.source.check(ways, count, key)
 
     def draw(self, rng: np.random.Generator, n: int, ways: int, count: int) -> Array:
         """See :meth:`FewShotSource.draw`."""
@@ -92,12 +87,12 @@ class Distorted(FewShotSource):
 
 
 def distort(rng: np.random.Generator, images: Array, options: Distortion) -> Bytes:
-    """Distort each image by a random map of its own; pure in ``rng``.
+    """Distort each image by its own random map; pure in ``rng``.
 
     Args:
         rng: all randomness comes from it.
         images: ``[n, H, W]`` uint8.
-        options: of the maps.
+        options: how much images vary.
 
     Returns:
         ``[n, H, W]`` uint8.
@@ -111,7 +106,7 @@ def draw_maps(rng: np.random.Generator, n: int, options: Distortion) -> Floats:
     Args:
         rng: all randomness comes from it.
         n: number of maps.
-        options: of the maps.
+        options: how much images vary.
     """
     spread = rng.standard_normal((6, n)) if options.law == "normal" else rng.uniform(-1, 1, (6, n))
     angle, slant = np.deg2rad(options.rotation) * spread[0], options.shear * spread[1]
@@ -133,23 +128,31 @@ def composed(outer: Floats, inner: Floats) -> Floats:
 
 
 def warp(images: Array, maps: Floats) -> Bytes:
-    """Move the points of images ``[n, H, W]`` uint8 by maps ``[n, 2, 3]``; paper (0) comes in from outside.
+    """Move the points of images by affine maps; outside of an image is paper (0).
 
     A point (x to the right, y down, in pixels from the middle) goes to ``maps[:, :, :2] @ (x, y) + maps[:, :, 2]``.
     Pixels are interpolated bilinearly, with positions rounded to 1/256 of a pixel.
 
+    Args:
+        images: ``[n, H, W]`` uint8.
+        maps: ``[n, 2, 3]``
+
+    Returns:
+        ``[n, H, W]`` uint8.
+
     Raises:
-        ValueError: other images, or not one map for each.
+        InputError: other images, or not one map for each.
     """
     if images.ndim != 3 or images.dtype != np.uint8:
-        raise ValueError(f"images are {images.dtype} of shape {images.shape}, expected uint8 [n, H, W]")
+        problem = f"images are {images.dtype} of shape {images.shape}"
+        raise InputError(problem, key="images", expected="uint8 [n, H, W]")
     n, height, width = images.shape
     if maps.shape != (n, 2, 3):
-        raise ValueError(f"maps have shape {maps.shape}, expected {(n, 2, 3)}")
+        raise InputError(key="maps.shape", given=maps.shape, expected=str((n, 2, 3)))
     (a, b), (c, d) = maps[:, 0, :2].T, maps[:, 1, :2].T
     right, down = np.arange(width) - (width - 1) / 2, np.arange(height) - (height - 1) / 2
     scale = 1 / (a * d - b * c)
-    # Where a pixel's ink comes from is one number for its column plus one for its row, for x and y alike.
+    # The source of a pixel is a number for its column plus a number for its row, both for x and for y.
     x = _fixed((d * scale)[:, None] * right), _fixed((-b * scale)[:, None] * down + _start(d, -b, scale, maps, width))
     y = _fixed((-c * scale)[:, None] * right), _fixed((a * scale)[:, None] * down + _start(-c, a, scale, maps, height))
     out = np.empty((n, height, width), np.uint8)
@@ -162,7 +165,7 @@ def warp(images: Array, maps: Floats) -> Bytes:
 
 
 def _start(to_x: Floats, to_y: Floats, scale: Floats, maps: Floats, side: int) -> Floats:
-    """``[n, 1]``: the middle, less the shift on its way back, and half of 1/256: cutting then rounds."""
+    """``[n, 1]``: the middle less the shift, mapped back, plus half of 1/256, so that truncation rounds."""
     return ((side - 1) / 2 - scale * (to_x * maps[:, 0, 2] + to_y * maps[:, 1, 2]) + 1 / 512)[:, None]
 
 
@@ -173,18 +176,18 @@ def _fixed(pixels: Floats) -> _Fixed:
 def _interpolated(images: Array, x: _Fixed, y: _Fixed) -> _Packed:
     """Images ``[n, H, W]`` interpolated at positions ``[n, H, W]`` in fixed point; overwrites ``x`` and ``y``.
 
-    The four neighbours of a place are packed into one uint32 and gathered at once. Two bytes of it, the upper and the
-    lower neighbour, are interpolated side by side: 255 * 256 still fits the 16 bits that each has.
+    The four neighbours of a position are packed into one uint32 and gathered at once. The upper and the lower pair are
+    interpolated side by side in its two halves: 255 * 256 still fits into 16 bits.
     """
     n, height, width = images.shape
     padded = np.zeros((n, height + 4, width + 4), np.uint32)
     padded[:, 2:-2, 2:-2] = images
     beside = padded[:, :, :-1] | padded[:, :, 1:] << 8
     packed = beside[:, :-1] | beside[:, 1:] << 16
-    part_x, part_y = ((place >> 8 & 255).view(np.uint32) for place in (x, y))
-    for place, side in ((x, width), (y, height)):
-        place >>= 16
-        np.clip(place, -2, side, out=place)
+    part_x, part_y = ((position >> 8 & 255).view(np.uint32) for position in (x, y))
+    for position, side in ((x, width), (y, height)):
+        position >>= 16
+        np.clip(position, -2, side, out=position)
     y += 2
     y *= width + 3
     y += x

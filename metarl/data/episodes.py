@@ -1,4 +1,4 @@
-"""Few-shot episodes: a few labelled examples of classes never met before, and queries to classify with them.
+"""Few-shot episodes: a few labelled examples of unseen classes, and queries to classify from them.
 
 Images stay bytes from here to the net: 0 is paper, 255 is ink.
 """
@@ -13,7 +13,7 @@ from metarl.types import Array, Ints
 
 Labels = Literal["one_hot", "letters"]
 LETTERS = 5
-"""Digits of a label of letters, and how many letters there are."""
+"""The number of different letters, and of letters in a label."""
 
 
 class Episodes(NamedTuple):
@@ -35,13 +35,13 @@ class Episodes(NamedTuple):
 class Streams(NamedTuple):
     """``B`` streams of ``T = ways * per_class`` examples in random order (Santoro et al. 2016, section 2.1).
 
-    Each label belongs to the example of its own step; a learner is shown it one step late.
+    Each label belongs to the example of its own step; a learner sees it one step later.
     """
 
     x: Array
     """``[B, T, ...]`` uint8 or float32"""
     y: Ints
-    """``[B, T, L]`` the digits of each label: one, from 0 to ``ways - 1``, or five from 0 to 4, one for each letter."""
+    """``[B, T, L]`` the digits of each label: one from 0 to ``ways - 1``, or five from 0 to 4 for five letters."""
 
 
 def class_positions(y: Ints) -> Ints:
@@ -51,14 +51,8 @@ def class_positions(y: Ints) -> Ints:
         y: labels of streams ``[B, T, L]``.
 
     Returns:
-        ``[B, T]``, from 1.
+        ``[B, T]``
     """
     label = y @ (y.max() + 1) ** np.arange(y.shape[-1])
-    order = label.argsort(1, kind="stable")
-    grouped = np.take_along_axis(label, order, 1)
-    place = np.broadcast_to(np.arange(label.shape[1]), label.shape)
-    begins = np.zeros_like(place)
-    begins[:, 1:] = np.where(grouped[:, 1:] != grouped[:, :-1], place[:, 1:], 0)
-    out = np.empty_like(place)
-    np.put_along_axis(out, order, place - np.maximum.accumulate(begins, 1) + 1, 1)
-    return out
+    same = label[:, :, None] == label[:, None]  # [B, T, T]
+    return np.tril(same).sum(2)

@@ -8,6 +8,7 @@ from typing import Annotated, NamedTuple
 import numpy as np
 from annotated_types import Ge
 
+from metarl.config import InputError
 from metarl.seeding import numpy_rng, split_key
 from metarl.types import Bools, Bytes, Floats, Split
 
@@ -17,9 +18,9 @@ SIDE = 28
 _EXTENT = 0.65
 """A glyph spans at most [-_EXTENT, _EXTENT] of the image's [-1, 1] before jitter."""
 _FAR = 1e3
-"""The position of the strokes that a glyph does not have."""
+"""The position of strokes that a glyph does not have."""
 _CHUNK = 64
-"""Images drawn at once, few enough to stay in the cache."""
+"""Images drawn at once, few enough to stay in the processor's cache."""
 _STRAIGHT = np.array([[1, 0, 0], [0.5, 0.5, 0], [0, 1, 0], [0, 0.5, 0.5], [0, 0, 1]], np.float32)
 _CURVED = np.array([[(1 - t) ** 2, 2 * t * (1 - t), t**2] for t in np.linspace(0, 1, 5)], np.float32)
 """From three control points to the five points of a bent line, or of an arc (a quadratic Bézier curve)."""
@@ -27,7 +28,11 @@ _CURVED = np.array([[(1 - t) ** 2, 2 * t * (1 - t), t**2] for t in np.linspace(0
 
 @dataclass(frozen=True)
 class GlyphOptions:
-    """How glyphs look; lengths in halves of the image's side."""
+    """How glyphs look; lengths are in halves of the image's side.
+
+    Raises:
+        InputError: numbers of strokes that do not fit.
+    """
 
     min_strokes: Annotated[int, Ge(1)] = 2
     """Fewest strokes of a glyph."""
@@ -44,10 +49,8 @@ class GlyphOptions:
 
     def __post_init__(self) -> None:
         if not 1 <= self.min_strokes <= self.max_strokes:
-            raise ValueError(
-                f"glyphs of {self.min_strokes} to {self.max_strokes} strokes were asked for; "
-                "expected 1 <= min_strokes <= max_strokes"
-            )
+            expected = f"1 to max_strokes = {self.max_strokes}"
+            raise InputError(key="min_strokes", given=self.min_strokes, expected=expected)
 
 
 class Shape(NamedTuple):
@@ -56,15 +59,15 @@ class Shape(NamedTuple):
     control: Floats
     """``[S, 3, 2]`` the control points of each stroke as (x, y)."""
     curved: Bools
-    """``[S]`` whether it is an arc."""
+    """``[S]`` whether a stroke is an arc."""
 
 
 def draw_shape(rng: np.random.Generator, options: GlyphOptions) -> Shape:
-    """A random class, fitted to the image; about half of its strokes begin where the one before ends.
+    """A random glyph, fitted to the image; about half of its strokes begin where the previous one ends.
 
     Args:
         rng: all randomness comes from it.
-        options: how many strokes.
+        options: the number of strokes.
     """
     count = int(rng.integers(options.min_strokes, options.max_strokes + 1))
     start, angle = rng.uniform(-0.7, 0.7, (count, 2)), rng.uniform(0, 2 * np.pi, count)
@@ -77,7 +80,7 @@ def draw_shape(rng: np.random.Generator, options: GlyphOptions) -> Shape:
             start[i] = start[i - 1] + reach[i - 1]
     control = np.stack([start, start + reach / 2 + bend, start + reach], 1)
     low, high = control.min((0, 1)), control.max((0, 1))
-    span = np.maximum(high - low, (high - low).max() / 2)  # flat glyphs are stretched, but no line becomes an area
+    span = np.maximum(high - low, (high - low).max() / 2)  # flat glyphs are stretched, but a line stays a line
     fitted = (control - (low + high) / 2) * (2 * _EXTENT / span)
     return Shape(fitted.astype(np.float32), rng.random(count) < 0.5)
 
@@ -86,13 +89,13 @@ def draw_samples(shape: Shape, rng: np.random.Generator, n: int, options: GlyphO
     """The lines of drawings of a glyph: jittered control points, then an affine map.
 
     Args:
-        shape: of the glyph.
+        shape: the strokes of the glyph.
         rng: all randomness comes from it.
         n: number of drawings.
         options: how much drawings vary.
 
     Returns:
-        ``[n, max_strokes, 5, 2]``, (x, y) in [-1, 1]; strokes that the glyph lacks are far outside.
+        ``[n, max_strokes, 5, 2]``, (x, y) in [-1, 1]; strokes that the glyph does not have lie far outside.
     """
     control = shape.control + options.wobble * rng.standard_normal((n, *shape.control.shape))
     basis = np.where(shape.curved[:, None, None], _CURVED, _STRAIGHT)
@@ -113,10 +116,10 @@ def render(lines: Floats, radius: Floats) -> Bytes:
 
     Args:
         lines: ``[n, S, P, 2]``, (x, y) in [-1, 1].
-        radius: half widths ``[n]`` in pixels.
+        radius: half the width of the lines ``[n]``, in pixels.
 
     Returns:
-        ``[n, 28, 28]`` uint8, 255 where all is ink.
+        ``[n, 28, 28]`` uint8, from 0 (paper) to 255 (ink).
     """
     out = np.empty((len(lines), SIDE, SIDE), np.uint8)
     pixels = np.arange(SIDE, dtype=np.float32)
@@ -145,8 +148,8 @@ def render(lines: Floats, radius: Floats) -> Bytes:
 def glyph_pool(split: Split, classes: int, per_class: int, seed: int, options: GlyphOptions) -> Bytes:
     """Draw the glyphs of a split.
 
-    Each class of each split has a random stream of its own: splits share none, and asking for more classes does not
-    change the first ones.
+    Each class of each split has its own random stream: splits share none, and asking for more classes does not change
+    the first ones.
 
     Args:
         split: train, validation or test.

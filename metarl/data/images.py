@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from metarl.config import InputError
 from metarl.data.pool import Pool
+from metarl.data.sources import at_least_one
 from metarl.seeding import split_key
 from metarl.types import SPLITS, Bytes, Split
 
@@ -22,7 +24,7 @@ FORMATS = {
     "TIFF": (".tif", ".tiff"),
     "PPM": (".pbm", ".pgm", ".ppm"),
 }
-"""The formats that are read and the suffixes that files are found by; of animations the first image."""
+"""The formats that are read, and the suffixes of their files; of an animation, the first image is read."""
 
 _SPLIT_FOLDERS: dict[Split, tuple[str, ...]] = {
     "train": ("train",),
@@ -30,17 +32,16 @@ _SPLIT_FOLDERS: dict[Split, tuple[str, ...]] = {
     "test": ("test",),
 }
 _SUFFIXES = {suffix for suffixes in FORMATS.values() for suffix in suffixes}
+_FOR_EACH_CLASS = "a folder of images for each class in it"
+_ADD_SOME = "add some, or remove the folder"
 _LEAST = 2
-"""Classes of a split and images of a class."""
+"""Fewest classes of a split, and images of a class."""
 _MOST_BYTES = 2**32
-"""Of all images of a split in memory."""
+"""Most bytes that the images of a split may take in memory."""
 
 
-class ImagesError(ValueError):
-    """A folder or an image in it cannot be used; the message is one line with its path."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
+class ImagesError(InputError):
+    """A folder or an image in it cannot be used; ``key`` is its path."""
 
 
 class Images(Pool):
@@ -49,63 +50,59 @@ class Images(Pool):
     Images are scaled by area, in each direction separately, and neither cropped nor inverted; transparent parts become
     white. All are kept in memory.
 
-    Where ``folder`` has folders ``train``, ``validation`` (or ``val``) and ``test`` with class folders in them, these
-    are the splits. Otherwise its class folders are sorted by the sha256 of their names; the first 10 % are for
-    validation, the next 20 % for test (at least two classes each) and the rest for training. Nothing is random, but one
-    more class may change the split of others: make folders of splits if classes may be added.
+    If ``folder`` has folders ``train``, ``validation`` (or ``val``) and ``test`` that contain class folders, these are
+    the splits. Otherwise its class folders are sorted by the sha256 of their names: the first 10 % are for validation,
+    the next 20 % for testing (at least two classes each) and the rest for training. Nothing is random, but a new class
+    may move others to another split: make a folder for each split if classes may be added.
 
     Files are found by suffix and taken in sorted order. Hidden files and folders deeper down are left out.
 
     Args:
-        split: train, validation or test; no class may be in two.
-        folder: holds a folder of images for each class, or such folders for each split.
+        split: train, validation or test; no class may be in two of them.
+        folder: contains a folder of images for each class, or a folder of such folders for each split.
         size: pixels along an image.
         grey: convert to grey; else all have three colours.
 
     Raises:
         ImagesError: too few classes or images, an image that cannot be read, images that are all the same, or a link
             out of the folder.
-        ValueError: there is no such split, or the size is less than one.
+        ValueError: there is no such split, or the size is under 1.
     """
 
     names: list[str]
-    """Of the classes, as their folders are called."""
+    """The names of the class folders."""
     left_out: int
-    """How many images are not used: those by which a class has more than the smallest one."""
+    """Images that are not used, because all classes get as many as the smallest one has."""
 
     def __init__(self, split: Split, folder: str | Path, size: int = 28, grey: bool = True) -> None:
         split_key(split)
-        if size < 1:
-            raise ValueError(f"images of size={size}, expected 1 or more pixels")
+        at_least_one(size=size)
         try:
             files = [_images(place, Path(folder)) for place in class_folders(split, folder)]
         except OSError as error:
-            raise ImagesError(f"the folder of images {folder} cannot be read: {error}") from error
+            raise ImagesError(f"the folder of images {folder} cannot be read: {error}", key=str(folder)) from error
         self.names = [paths[0].parent.name for paths in files]
         smallest = min(files, key=len)
-        if len(smallest) < _LEAST:
-            raise ImagesError(
-                f"the class {smallest[0].parent} has {len(smallest)} image, expected {_LEAST} or more; "
-                "add some, or remove the folder"
-            )
         count = len(smallest)
+        if count < _LEAST:
+            few = f"the class {smallest[0].parent} has {count} image"
+            expected = f"{_LEAST} or more"
+            raise ImagesError(few, key=str(smallest[0].parent), expected=expected, remedy=_ADD_SOME)
         self.left_out = sum(map(len, files)) - count * len(files)
         shape = (size, size) if grey else (size, size, 3)
         total = len(files) * count * int(np.prod(shape))
         if total > _MOST_BYTES:
-            raise ImagesError(
-                f"{len(files)} classes with {count} images each of {folder} would take {total / 2**30:.1f} GiB, "
-                f"expected {_MOST_BYTES / 2**30:.0f} at most; ask for a smaller size"
-            )
+            problem = f"{len(files)} classes with {count} images each of {folder} take {total / 2**30:.1f} GiB"
+            most = f"{_MOST_BYTES / 2**30:.0f} at most"
+            raise ImagesError(problem, key=str(folder), expected=most, remedy="choose a smaller size")
         examples = np.empty((len(files), count, *shape), np.uint8)
         for number, paths in enumerate(files):
             for place, path in enumerate(paths[:count]):
                 examples[number, place] = read_image(path, size, grey)
         if (examples == examples[:1, :1]).all():
-            raise ImagesError(
-                f"all images of the {split} split of {folder} are the same when read; expected images that differ "
-                "(transparent parts become white, so white strokes on transparency are lost)"
-            )
+            problem = f"all images of the {split} split of {folder} are the same when read"
+            remedy = "transparent parts become white, so white strokes on a transparent background are lost"
+            raise ImagesError(problem, key=str(folder), expected="images that differ", remedy=remedy)
         examples.flags.writeable = False
         self.split = split
         super().__init__(examples)
@@ -118,50 +115,46 @@ def class_folders(split: Split, folder: str | Path) -> list[Path]:
     """The folders of the classes of a split, in sorted order; see :class:`Images`.
 
     Raises:
-        ImagesError: there is no such folder, it has no folders of classes, or too few, or a class is in two splits.
-        OSError: it cannot be read.
+        ImagesError: there is no such folder, it has no class folders or too few, or a class is in two splits.
+        OSError: the folder cannot be read.
     """
     root = Path(folder).expanduser()
     if not root.is_dir():
-        raise ImagesError(f"there is no folder {folder}; expected one with a folder of images for each class")
+        raise ImagesError(f"there is no folder {folder}", key=str(folder), expected=_FOR_EACH_CLASS)
     inside = _folders(root, root)
     if not inside:
-        raise ImagesError(f"{folder} has no folders; expected one with images for each class")
+        raise ImagesError(f"{folder} has no folders in it", key=str(folder), expected=_FOR_EACH_CLASS)
     named: dict[Split, list[Path]] = {name: [] for name in SPLITS}
     for name, aliases in _SPLIT_FOLDERS.items():
         named[name] = [place for place in inside if place.name in aliases and _folders(place, root)]
     classes = _from_split_folders(split, root, named) if any(named.values()) else _from_names(split, root, inside)
     if len(classes) < _LEAST:
-        raise ImagesError(f"the {split} split of {folder} has {len(classes)} of its classes, expected {_LEAST} or more")
+        problem = f"the {split} split of {folder} has {len(classes)} of its classes"
+        raise ImagesError(problem, key=str(folder), expected=f"{_LEAST} or more")
     return classes
 
 
 def _from_split_folders(split: Split, root: Path, named: dict[Split, list[Path]]) -> list[Path]:
     if len(named[split]) != 1:
         there = ", ".join(place.name for places in named.values() for place in places)
-        raise ImagesError(
-            f"{root} has class folders in {there}; expected one folder {' or '.join(_SPLIT_FOLDERS[split])} for the "
-            f"{split} split, or class folders alone"
-        )
+        expected = f"one folder {' or '.join(_SPLIT_FOLDERS[split])} for the {split} split, or only class folders"
+        raise ImagesError(f"{root} has class folders in {there}", key=str(root), expected=expected)
     where: dict[str, str] = {}
     for place in (place for places in named.values() for place in places):
         for inner in _folders(place, root):
             other = where.setdefault(inner.name, place.name)
             if other != place.name:
-                raise ImagesError(
-                    f"the class {inner.name} of {root} is in {other} and in {place.name}; few-shot splits have "
-                    f"classes of their own: move it to one, or give {root / other} alone to have its classes split"
-                )
+                problem = f"the class {inner.name} of {root} is in {other} and in {place.name}"
+                remedy = f"move it to one of them, or give {root / other} alone to split its classes"
+                raise ImagesError(problem, key=str(inner), expected="splits without common classes", remedy=remedy)
     return _folders(named[split][0], root)
 
 
 def _from_names(split: Split, root: Path, inside: list[Path]) -> list[Path]:
     validation, test = (max(_LEAST, round(share * len(inside))) for share in (0.1, 0.2))
     if len(inside) < validation + test + _LEAST:
-        raise ImagesError(
-            f"{root} has {len(inside)} class folders, expected {3 * _LEAST} or more: at least {_LEAST} each to train, "
-            "validate and test"
-        )
+        expected = f"{3 * _LEAST} or more: at least {_LEAST} each to train, validate and test"
+        raise ImagesError(f"{root} has {len(inside)} class folders", key=str(root), expected=expected)
     order = sorted(inside, key=lambda place: _hash(place.name))
     bounds = {
         "validation": (0, validation),
@@ -172,7 +165,7 @@ def _from_names(split: Split, root: Path, inside: list[Path]) -> list[Path]:
 
 
 def _hash(name: str) -> str:
-    """Alike on file systems that keep accents in different ways."""
+    """The same on file systems that encode accents in different ways."""
     return hashlib.sha256(unicodedata.normalize("NFC", name).encode(errors="surrogateescape")).hexdigest()
 
 
@@ -189,10 +182,9 @@ def _images(place: Path, root: Path) -> list[Path]:
     ]
     if not found:
         deeper = any(path.suffix.lower() in _SUFFIXES for path in place.glob("*/*"))
-        raise ImagesError(
-            f"the class folder {place} has no images ({', '.join(sorted(_SUFFIXES))}); "
-            + ("move those in its folders up into it" if deeper else "add some, or remove the folder")
-        )
+        remedy = "move those in its folders up into it" if deeper else _ADD_SOME
+        expected = f"files {', '.join(sorted(_SUFFIXES))}"
+        raise ImagesError(f"the class folder {place} has no images", key=str(place), expected=expected, remedy=remedy)
     return found
 
 
@@ -201,14 +193,23 @@ def _visible(place: Path) -> list[Path]:
 
 
 def _inside(path: Path, root: Path) -> bool:
-    """True; a path that leads out of the root is an error, so that nobody's other files are read."""
+    """True; a link that leads out of the root is an error, so that no other files are read."""
     if path.is_symlink() and not path.resolve().is_relative_to(root.resolve()):
-        raise ImagesError(f"{path} is a link out of {root}; put a copy in its place, or remove it")
+        remedy = "put a copy in its place, or remove it"
+        raise ImagesError(f"{path} is a link out of {root}", key=str(path), remedy=remedy)
     return True
 
 
 def read_image(path: Path, size: int, grey: bool) -> Bytes:
-    """One image ``[size, size]``, or ``[size, size, 3]`` if not ``grey``, uint8.
+    """Read an image and scale it by area.
+
+    Args:
+        path: of the file.
+        size: pixels along the result.
+        grey: convert to grey.
+
+    Returns:
+        ``[size, size]`` uint8, or ``[size, size, 3]`` if not ``grey``.
 
     Raises:
         ImagesError: it cannot be read, or has more pixels than Pillow's ``Image.MAX_IMAGE_PIXELS``.
@@ -223,7 +224,7 @@ def read_image(path: Path, size: int, grey: bool) -> Bytes:
                 if image.mode.startswith("I;16"):
                     converted: Image.Image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
                 elif image.mode in ("I", "F"):
-                    raise ImagesError(f"its numbers are of type {image.mode}, expected 8 or 16 bits")
+                    raise ValueError(f"its numbers are of type {image.mode}, expected 8 or 16 bits")
                 else:
                     converted = ImageOps.exif_transpose(image)
                 if "A" in converted.getbands() or "transparency" in converted.info:
@@ -231,6 +232,8 @@ def read_image(path: Path, size: int, grey: bool) -> Bytes:
                     converted = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
                 return np.asarray(converted.convert("L" if grey else "RGB").resize((size, size), Image.Resampling.BOX))
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise ImagesError(f"the image {path} has too many pixels, expected at most {Image.MAX_IMAGE_PIXELS}") from error
+        problem, expected = f"the image {path} has too many pixels", f"at most {Image.MAX_IMAGE_PIXELS}"
+        raise ImagesError(problem, key=str(path), expected=expected) from error
     except Exception as error:  # decoders of damaged files raise errors of every kind
-        raise ImagesError(f"the image {path} cannot be read ({error}); repair or remove it") from error
+        problem = f"the image {path} cannot be read ({error})"
+        raise ImagesError(problem, key=str(path), remedy="repair or remove it") from error

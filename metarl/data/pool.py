@@ -1,4 +1,4 @@
-"""Classes that are kept in memory, and how episodes choose among them."""
+"""Classes that are kept in memory, and how episodes are drawn from them."""
 
 from __future__ import annotations
 
@@ -8,27 +8,28 @@ from functools import lru_cache
 
 import numpy as np
 
+from metarl.config import InputError
 from metarl.data.glyphs import GlyphOptions, glyph_pool
-from metarl.data.sources import FewShotSource, distinct
+from metarl.data.sources import FewShotSource, at_least_one, distinct
 from metarl.types import Array, Bytes, Ints, Split
 
 
 class Pool(FewShotSource):
     """Classes from an array ``[C, M, ...]``, ``M`` examples of each. Bytes stay bytes, other numbers become float32.
 
-    Classes are drawn without replacement, all equally likely. With groups or superclasses, those are drawn first, all
-    equally likely whatever their size, and then a member of each.
+    Classes are drawn without replacement, all equally likely. With groups or superclasses, these are drawn first, all
+    equally likely whatever their size, and then one member of each.
 
     Args:
         examples: ``[C, M, ...]``
         exclusive_group: ``[C]`` whole numbers; two classes of one group are never in the same episode.
         superclass: ``[C]`` whole numbers; all classes of an exclusive group have the same one.
         within_superclass: draw all classes of an episode from one superclass; those with too few groups are left out.
-        shared_examples: all classes of an episode show examples of the same numbers in the same order. If the number
-            is that of a drawer, no drawer of the support then draws a query.
+        shared_examples: all classes of an episode show the examples with the same numbers, in the same order. If the
+            numbers stand for drawers, support and queries are then by different people.
 
     Raises:
-        ValueError: there are no examples, or the groups or superclasses are not one number for each class, or not
+        InputError: there are no examples, or the groups or superclasses are not one number for each class, or not
             nested.
     """
 
@@ -42,7 +43,8 @@ class Pool(FewShotSource):
         shared_examples: bool = False,
     ) -> None:
         if examples.ndim < 2 or examples.size == 0:
-            raise ValueError(f"the examples are an array {examples.shape}, expected [classes, examples of each, ...]")
+            expected = "[classes, examples of each, ...], none of them 0"
+            raise InputError(key="examples.shape", given=examples.shape, expected=expected)
         self.examples = examples if examples.dtype == np.uint8 else examples.astype(np.float32, copy=False)
         self.dtype = self.examples.dtype
         self.classes, self.per_class, *shape = examples.shape
@@ -56,20 +58,20 @@ class Pool(FewShotSource):
             number = _one_each(superclass, self.classes, "superclass")
             of_group = number[self._groups.members[self._groups.first]]
             if (number != of_group[self._groups.group]).any():
-                raise ValueError("classes of one exclusive_group differ in superclass; expected the same for all")
+                problem = "classes of one exclusive_group differ in superclass"
+                raise InputError(problem, key="superclass", expected="the same for all of them")
             self._superclasses = _Groups(of_group) if within_superclass else None
         elif within_superclass:
-            raise ValueError("within_superclass=True without superclass; give a number for each class")
+            raise InputError(key="superclass", expected="a number for each class, as within_superclass is True")
 
-    def check(self, ways: int, count: int, asked: str) -> None:
-        """See :meth:`FewShotSource.check`; counts exclusive groups, within a superclass those of the largest."""
-        super().check(ways, count, asked)
+    def check(self, ways: int, count: int, key: str) -> None:
+        """See :meth:`FewShotSource.check`; exclusive groups count, within a superclass those of the largest one."""
+        super().check(ways, count, key)
         groups = len(self._groups.size)
-        if ways > groups:
-            raise self._too_many(ways, f"{self.classes} classes in only {groups} exclusive groups")
-        if self._superclasses is not None and ways > self._superclasses.size.max():
+        self._at_most(ways, groups, "ways", "exclusive groups")
+        if self._superclasses is not None:
             what = "classes" if groups == self.classes else "exclusive groups"
-            raise self._too_many(ways, f"{self._superclasses.size.max()} {what} in its largest superclass")
+            self._at_most(ways, self._superclasses.size.max(), "ways", f"{what} in the largest superclass")
 
     def draw(self, rng: np.random.Generator, n: int, ways: int, count: int) -> Array:
         """See :meth:`FewShotSource.draw`."""
@@ -84,10 +86,10 @@ class Pool(FewShotSource):
         No exclusive group or superclass has members of both.
 
         Raises:
-            ValueError: their examples have different shapes.
+            InputError: their examples have different shapes.
         """
         if self.shape != other.shape:
-            raise ValueError(f"examples {self.shape} and {other.shape} do not join; make both pools of one size")
+            raise InputError(key="other.shape", given=other.shape, expected=f"{self.shape}, as in this pool")
         least = min(self._per_class, other._per_class)
 
         def numbers(groups: Sequence[Ints]) -> Ints:
@@ -110,10 +112,10 @@ class Pool(FewShotSource):
             examples: ``[C * M, ...]`` in the same order.
 
         Raises:
-            ValueError: another number of examples.
+            InputError: another number of examples.
         """
         if len(examples) != len(self._flat):
-            raise ValueError(f"{len(examples)} examples were given for a pool of {len(self._flat)}; give as many")
+            raise InputError(key="len(examples)", given=len(examples), expected=f"{len(self._flat)}, as in this pool")
         other = copy(self)
         other.dtype, other.shape, other._flat = examples.dtype, examples.shape[1:], examples
         other.examples = examples.reshape(*self.examples.shape[:2], *other.shape)
@@ -131,7 +133,7 @@ class Pool(FewShotSource):
             fitting = np.flatnonzero(self._superclasses.size >= ways)
             superclass = fitting[rng.integers(len(fitting), size=n)]
             size = self._superclasses.size[superclass]
-            # numbers beyond the size of a superclass come last
+            # positions beyond the size of a superclass come last
             keys = np.where(np.arange(size.max()) < size[:, None], rng.random((n, size.max())), 1)
             group = self._superclasses.member(superclass[:, None], keys.argsort(-1)[:, :ways])
         if len(self._groups.size) == self.classes:
@@ -142,17 +144,18 @@ class Pool(FewShotSource):
 class Glyphs(Pool):
     """Drawn glyphs ``[28, 28]``, bytes from 0 (paper) to 255 (ink).
 
-    The images are drawn once in a process and kept.
+    The images are drawn once in a process and then kept.
 
     Args:
-        split: train, validation or test; no class is in two.
-        classes: of the split.
+        split: train, validation or test; no class is in two of them.
+        classes: number of classes of the split.
         per_class: drawings of each class.
         seed: of the random numbers.
         options: how glyphs look.
 
     Raises:
-        ValueError: no classes or drawings, or there is no such split.
+        InputError: no classes or drawings.
+        ValueError: there is no such split.
     """
 
     def __init__(
@@ -164,8 +167,7 @@ class Glyphs(Pool):
         seed: int = 0,
         options: GlyphOptions | None = None,
     ) -> None:
-        if classes < 1 or per_class < 1:
-            raise ValueError(f"glyphs with classes={classes} and per_class={per_class}; expected 1 or more of each")
+        at_least_one(classes=classes, per_class=per_class)
         self.split = split
         super().__init__(_kept_pool(split, classes, per_class, seed, options or GlyphOptions()))
 
@@ -181,7 +183,7 @@ def _kept_pool(split: Split, classes: int, per_class: int, seed: int, options: G
 
 
 class _Groups:
-    """Partition of members ``0..C - 1`` into groups by numbers ``[C]``."""
+    """The partition of ``0`` to ``C - 1`` into groups by a number for each, ``[C]``."""
 
     def __init__(self, number: Ints) -> None:
         _, self.group = np.unique(number, return_inverse=True)
@@ -197,5 +199,6 @@ class _Groups:
 def _one_each(number: Ints, classes: int, name: str) -> Ints:
     number = np.asarray(number)
     if number.shape != (classes,) or number.dtype.kind not in "iu":
-        raise ValueError(f"{name} is {number.dtype} of shape {number.shape}, expected whole numbers ({classes},)")
+        problem = f"{name} is {number.dtype} of shape {number.shape}"
+        raise InputError(problem, key=name, expected=f"whole numbers ({classes},), one for each class")
     return number

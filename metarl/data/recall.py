@@ -9,20 +9,20 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Ge
 
+from metarl.config import InputError
 from metarl.data.sequences import NONE, Draw, RecallTask, Sizes
-from metarl.data.sequences import Sequences as Sequences
 from metarl.types import Ints
 
 TEST_SEQUENCES = 10_000
-"""How many fresh sequences a test takes."""
+"""Fresh sequences of a test."""
 
 
 @dataclass(frozen=True)
 class Copy(RecallTask):
     """Give a sequence back in its order (as in Graves et al. 2014, section 4.1, with fixed length).
 
-    ``now`` is the number of the place, when a symbol is given and when it is asked for, so that a memory which finds by
-    likeness can find by place.
+    ``now`` is the position of a symbol, both when the symbol is given and when it is asked for, so that a memory that
+    compares keys can find it.
     """
 
     length: Annotated[int, Ge(2)] = 12
@@ -30,24 +30,16 @@ class Copy(RecallTask):
     alphabet: Annotated[int, Ge(2)] = 16
     """Different symbols."""
 
-    def __post_init__(self) -> None:
-        _at_least(self, length=2, alphabet=2)
-
     @property
     def sizes(self) -> Sizes:
         """``2 length`` steps."""
         return Sizes(2 * self.length, self.length, self.alphabet + 1, self.alphabet)
 
-    @property
-    def chance(self) -> float:
-        """Symbols are independent, and the one that is still shown is another than the first one asked for."""
-        return 1 / self.alphabet
-
     def draw(self, rng: np.random.Generator, n: int) -> Draw:
         """See :meth:`RecallTask.draw`."""
-        places = np.repeat(np.arange(self.length)[:, None], n, 1)
-        items = rng.integers(self.alphabet, size=places.shape)
-        return _give_then_ask(places, items, places, items)
+        positions = np.repeat(np.arange(self.length)[:, None], n, 1)
+        items = rng.integers(self.alphabet, size=positions.shape)
+        return _give_then_ask(positions, items, positions, items)
 
 
 @dataclass(frozen=True)
@@ -65,12 +57,9 @@ class AssociativeRecall(RecallTask):
     """Different values to draw from."""
 
     def __post_init__(self) -> None:
-        _at_least(self, pairs=1, values=2)
+        super().__post_init__()
         if self.keys < self.pairs:
-            raise ValueError(
-                f"associative recall of {self.pairs} pairs needs as many different keys, got keys={self.keys}; "
-                f"set keys to {self.pairs} or more"
-            )
+            raise InputError(key="keys", given=self.keys, expected=f"{self.pairs} or more, one for each pair")
 
     @property
     def sizes(self) -> Sizes:
@@ -79,7 +68,7 @@ class AssociativeRecall(RecallTask):
 
     @property
     def chance(self) -> float:
-        """A blind guess, but for the first question: the value still shown then is the answer once in ``pairs``."""
+        """A blind guess, except at the first query: the value still shown there is correct once in ``pairs``."""
         blind = 1 / self.values
         first = 1 / self.pairs + (1 - 1 / self.pairs) * blind
         return (first + (self.pairs - 1) * blind) / self.pairs
@@ -96,9 +85,9 @@ class AssociativeRecall(RecallTask):
 class TwoHopRecall(RecallTask):
     """Pairs (a, b) and (b, c) in random order, then every a once in random order; the answer is c.
 
-    Half as many chains as pairs, and all their symbols differ, so that b is the value of one slot and the key of
-    another. One read finds b, which is never the answer. What is known without following the chain is that c is one of
-    the symbols that came as a value and never as a key: with that, a guess is right once in ``pairs / 2``.
+    There are half as many chains as pairs, and all their symbols differ, so that b is the value of one slot and the key
+    of another. One read finds b, which is never the answer. A guess among the symbols that came as a value but never as
+    a key, which needs no chain to be followed, is correct once in ``pairs / 2``.
     """
 
     pairs: Annotated[int, Ge(2)] = 16
@@ -107,14 +96,12 @@ class TwoHopRecall(RecallTask):
     """Different symbols to draw from, for a, b and c alike."""
 
     def __post_init__(self) -> None:
-        _at_least(self, pairs=2)
+        super().__post_init__()
         if self.pairs % 2:
-            raise ValueError(f"two-hop recall joins pairs two by two, got pairs={self.pairs}; set an even number")
+            raise InputError(key="pairs", given=self.pairs, expected="an even number, as two pairs make a chain")
         if self.symbols < 3 * self.chains:
-            raise ValueError(
-                f"two-hop recall of {self.pairs} pairs needs 3 symbols for each of {self.chains} chains, "
-                f"got symbols={self.symbols}; set symbols to {3 * self.chains} or more"
-            )
+            expected = f"{3 * self.chains} or more, 3 for each of {self.chains} chains"
+            raise InputError(key="symbols", given=self.symbols, expected=expected)
 
     @property
     def chains(self) -> int:
@@ -128,9 +115,10 @@ class TwoHopRecall(RecallTask):
 
     @property
     def chance(self) -> float:
-        """Any symbol but a, except at the first question, where the value still shown is the answer once in ``pairs``.
+        """Any symbol but a, except at the first query: the value still shown there is correct once in ``pairs``.
 
-        The last pair is the second of its chain half of the time, and that chain is asked first once in ``pairs / 2``.
+        The last pair is the second of its chain half of the time, and its chain is the first query once in
+        ``pairs / 2``.
         """
         shown = 1 / self.pairs
         first = max(shown, (1 - shown) / (self.symbols - 2))
@@ -143,15 +131,15 @@ class TwoHopRecall(RecallTask):
         order = _distinct(rng, self.pairs, self.pairs, n)
         keys = np.take_along_axis(chain[: self.pairs], order, 0)
         values = np.take_along_axis(chain[self.chains :], order, 0)
-        asked = _distinct(rng, self.chains, self.chains, n)
-        return _give_then_ask(keys, values, np.take_along_axis(start, asked, 0), np.take_along_axis(end, asked, 0))
+        queries = _distinct(rng, self.chains, self.chains, n)
+        return _give_then_ask(keys, values, np.take_along_axis(start, queries, 0), np.take_along_axis(end, queries, 0))
 
 
 @dataclass(frozen=True)
 class RepeatFirst(RecallTask):
-    """Say at the end which symbol came first (after POPGym's RepeatFirst, Morad et al. 2023).
+    """Name at the end the symbol that came first (after POPGym's RepeatFirst, Morad et al. 2023).
 
-    ``now`` has two symbols: 0 marks the first item, and the question for it; 1 all later items.
+    ``now`` has two symbols: 0 marks the first item and the query for it, 1 all later items.
     """
 
     length: Annotated[int, Ge(2)] = 16
@@ -159,18 +147,10 @@ class RepeatFirst(RecallTask):
     alphabet: Annotated[int, Ge(2)] = 4
     """Different symbols."""
 
-    def __post_init__(self) -> None:
-        _at_least(self, length=2, alphabet=2)
-
     @property
     def sizes(self) -> Sizes:
         """``length + 1`` steps."""
         return Sizes(self.length + 1, 2, self.alphabet + 1, self.alphabet)
-
-    @property
-    def chance(self) -> float:
-        """Symbols are independent, and the one still shown is another than the first."""
-        return 1 / self.alphabet
 
     def draw(self, rng: np.random.Generator, n: int) -> Draw:
         """See :meth:`RecallTask.draw`."""
@@ -182,34 +162,27 @@ class RepeatFirst(RecallTask):
 
 @dataclass(frozen=True)
 class RepeatPrevious(RecallTask):
-    """Say at each step which symbol came ``lag`` steps ago (after POPGym's RepeatPrevious, Morad et al. 2023).
+    """Name at each step the symbol that came ``lag`` steps ago (after POPGym's RepeatPrevious, Morad et al. 2023).
 
-    ``now`` is the number of the step: what a memory that finds by likeness has to go by.
+    ``now`` is the number of the step, from which a memory that compares keys must find the earlier one.
     """
 
     length: Annotated[int, Ge(3)] = 24
     """Items in a sequence."""
     lag: Annotated[int, Ge(2)] = 4
-    """How many steps back; at 1 the answer would still be shown."""
+    """Steps back; at 1 the answer would still be shown."""
     alphabet: Annotated[int, Ge(2)] = 4
     """Different symbols."""
 
     def __post_init__(self) -> None:
-        _at_least(self, lag=2, alphabet=2)
+        super().__post_init__()
         if self.length <= self.lag:
-            raise ValueError(
-                f"repeat-previous with lag={self.lag} asks nothing of {self.length} items; set length above lag"
-            )
+            raise InputError(key="length", given=self.length, expected=f"more than lag = {self.lag}, for any query")
 
     @property
     def sizes(self) -> Sizes:
         """``length`` steps."""
         return Sizes(self.length, self.length, self.alphabet + 1, self.alphabet)
-
-    @property
-    def chance(self) -> float:
-        """Symbols are independent, and the one that is shown is the one before."""
-        return 1 / self.alphabet
 
     def draw(self, rng: np.random.Generator, n: int) -> Draw:
         """See :meth:`RecallTask.draw`."""
@@ -220,19 +193,16 @@ class RepeatPrevious(RecallTask):
 
 @dataclass(frozen=True)
 class CountRecall(RecallTask):
-    """Cards one by one, then every face once in random order; the answer is how many cards had it.
+    """Cards one by one, then every face once in random order; the answer is the number of cards with this face.
 
-    After POPGym's CountRecall (Morad et al. 2023), which asks at every step; here all questions come after the deck,
-    because a memory keeps what it is asked as well, and would count its questions. ``now`` is the face of the card.
+    After POPGym's CountRecall (Morad et al. 2023), which asks at every step. Here all queries come after the deck,
+    because a memory that also stores its queries would count them. ``now`` is the face of the card.
     """
 
     deck: Annotated[int, Ge(2)] = 16
     """Cards in a sequence."""
     faces: Annotated[int, Ge(2)] = 4
     """Different faces, each as probable at every card."""
-
-    def __post_init__(self) -> None:
-        _at_least(self, deck=2, faces=2)
 
     @property
     def sizes(self) -> Sizes:
@@ -241,14 +211,14 @@ class CountRecall(RecallTask):
 
     @property
     def chance(self) -> float:
-        """The most probable binomial count: of all cards, or at the first question, where one is seen, of the rest."""
+        """The most probable binomial count of all cards, or at the first query, which shows one card, of the others."""
         return (_mode(self.deck - 1, self.faces) + (self.faces - 1) * _mode(self.deck, self.faces)) / self.faces
 
     def draw(self, rng: np.random.Generator, n: int) -> Draw:
         """See :meth:`RecallTask.draw`."""
         cards = rng.integers(self.faces, size=(self.deck, n))
-        asked = _distinct(rng, self.faces, self.faces, n)
-        return _give_then_ask(cards, cards, asked, (cards[:, None] == asked).sum(0))
+        queries = _distinct(rng, self.faces, self.faces, n)
+        return _give_then_ask(cards, cards, queries, (cards[:, None] == queries).sum(0))
 
 
 RECALL_TASKS: dict[str, type[RecallTask]] = {
@@ -262,11 +232,11 @@ RECALL_TASKS: dict[str, type[RecallTask]] = {
 """The tasks by name; their defaults are the benchmark's."""
 
 
-def _give_then_ask(symbols: Ints, items: Ints, asked: Ints, answers: Ints) -> Draw:
-    """Items ``[N, B]`` beside their symbols, then questions ``[M, B]`` with their answers."""
+def _give_then_ask(symbols: Ints, items: Ints, queries: Ints, answers: Ints) -> Draw:
+    """First symbols and items ``[N, B]``, then queries and their answers ``[M, B]``."""
     return Draw(
-        np.concatenate([symbols, asked]),
-        np.concatenate([items, np.full_like(asked, NONE)]),
+        np.concatenate([symbols, queries]),
+        np.concatenate([items, np.full_like(queries, NONE)]),
         np.concatenate([np.full_like(items, NONE), answers]),
     )
 
@@ -279,9 +249,3 @@ def _distinct(rng: np.random.Generator, alphabet: int, count: int, n: int) -> In
 def _mode(draws: int, faces: int) -> float:
     """The greatest probability of a Binomial(draws, 1/faces)."""
     return max(comb(draws, k) * (faces - 1) ** (draws - k) for k in range(draws + 1)) / faces**draws
-
-
-def _at_least(task: RecallTask, **least: int) -> None:
-    for name, bound in least.items():
-        if getattr(task, name) < bound:
-            raise ValueError(f"{type(task).__name__} got {name}={getattr(task, name)}, expected {bound} or more")

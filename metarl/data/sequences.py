@@ -1,11 +1,11 @@
 """Memory tasks as sequences of symbols: what every one of them shows, and how batches are drawn.
 
-In every task ``now`` shows what something is found by, and ``feedback`` shows, one step later, what is to be found: as
-the outcome of an action comes in RL, and the label of the step before in Santoro et al. 2016. So a memory that makes
-keys and queries of the observation alone holds each item in one slot, and finds it when ``now`` is the same again.
-The last number of ``feedback`` is 1 where an answer is asked at this very step; no key sees it.
+In every task ``now`` shows the key of an item, and ``feedback`` shows the item itself one step later, just as in RL the
+outcome of an action comes one step late, and in Santoro et al. 2016 the label. A memory that makes its keys and queries
+from the observation alone therefore keeps each item in one slot, and finds it when ``now`` shows the same key again.
+The last number of ``feedback`` is 1 at steps that ask for an answer; no key contains it.
 
-Each item is an episode of one step, so that a memory written once an episode has a slot for each item, too.
+Each item is an episode of one step, so that a memory that writes once an episode has one slot for each item too.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from metarl.config import InputError, check_bounds
 from metarl.seeding import numpy_rng, split_key
 from metarl.types import Bools, Boundary, Floats, Ints, Split
 
@@ -35,7 +36,7 @@ class Sizes(NamedTuple):
     feedback: int
     """Width of ``feedback``."""
     classes: int
-    """How many answers there are."""
+    """Number of different answers."""
 
 
 class Sequences(NamedTuple):
@@ -44,76 +45,90 @@ class Sequences(NamedTuple):
     symbols: Ints
     """``[T, B]`` the symbol that ``now`` shows."""
     shown: Ints
-    """``[T, B]`` the symbol that ``feedback`` shows, or -1: what belongs to the symbol of the step before."""
+    """``[T, B]`` the item that ``feedback`` shows, which belongs to the symbol of the step before, or -1."""
     now: Floats
     """``[T, B, D]`` one-hot, float32."""
     feedback: Floats
-    """``[T, B, F]`` one-hot with the flag that an answer is asked at its end, float32; zero at the first step."""
+    """``[T, B, F]`` the item one-hot, followed by the flag of a query, float32; zero at the first step."""
     target: Ints
-    """``[T, B]`` the right answer, -1 where none is asked."""
-    asked: Bools
-    """``[T, B]`` the steps at which loss and accuracy count."""
-    begin: Ints
-    """``[T, B]`` of :class:`metarl.types.Boundary`: an EPISODE where an item is complete."""
+    """``[T, B]`` the correct answer, -1 at steps that are no query."""
+    query_mask: Bools
+    """``[T, B]`` the steps that ask for an answer; only these count for loss and accuracy."""
+    boundary: Ints
+    """``[T, B]`` of :class:`metarl.types.Boundary`: EPISODE where an item is complete."""
 
 
 class Draw(NamedTuple):
-    """What a task draws, ``[T, B]`` each: symbols, what belongs to them (or -1), and targets (or -1)."""
+    """What a task draws."""
 
     symbols: Ints
+    """``[T, B]`` the symbol of each step."""
     items: Ints
+    """``[T, B]`` the item that belongs to it, or -1."""
     target: Ints
+    """``[T, B]`` the correct answer at a query, or -1."""
 
 
 @dataclass(frozen=True)
 class RecallTask(ABC):
-    """One of the tasks; its fields are its lengths and alphabets."""
+    """One of the tasks; its fields are its lengths and alphabets.
+
+    Raises:
+        InputError: a length or alphabet that is too small, or that does not fit the others.
+    """
+
+    def __post_init__(self) -> None:
+        check_bounds(self)
 
     @property
     @abstractmethod
     def sizes(self) -> Sizes:
-        """The shapes of a sequence."""
+        """The lengths and widths of a sequence."""
 
     @property
-    @abstractmethod
     def chance(self) -> float:
-        """The best accuracy of a reader without any memory: one that sees ``now`` and ``feedback`` of this step."""
+        """The best accuracy without any memory, from ``now`` and ``feedback`` of the same step alone.
+
+        Where all answers are equally likely and none is shown at its own query, that of a blind guess.
+        """
+        return 1 / self.sizes.classes
 
     @abstractmethod
     def draw(self, rng: np.random.Generator, n: int) -> Draw:
-        """Draw the symbols of ``n`` sequences; pure in ``rng``."""
+        """Draw the symbols of ``n`` sequences, ``[T, n]``; pure in ``rng``."""
 
     def sample(self, rng: np.random.Generator, n: int) -> Sequences:
         """Draw ``n`` sequences; pure in ``rng``."""
         symbols, items, target = self.draw(rng, n)
-        sizes = self.sizes
+        sizes, query_mask = self.sizes, target != NONE
         shown = np.concatenate([np.full((1, n), NONE), items[:-1]])
-        asked = target != NONE
         feedback = one_hot(shown, sizes.feedback)
-        feedback[..., -1] = asked
-        begin = np.where(shown != NONE, Boundary.EPISODE, Boundary.INSIDE)
-        begin[0] = Boundary.TRIAL
-        return Sequences(symbols, shown, one_hot(symbols, sizes.now), feedback, target, asked, begin)
+        feedback[..., -1] = query_mask
+        boundary = np.where(shown != NONE, Boundary.EPISODE, Boundary.INSIDE)
+        boundary[0] = Boundary.TRIAL
+        return Sequences(symbols, shown, one_hot(symbols, sizes.now), feedback, target, query_mask, boundary)
 
     def batches(self, split: Split, size: int, *, total: int | None = None, seed: int = 0) -> Iterator[Sequences]:
-        """Batches of ``size`` fresh sequences, ``total`` in all (None: without end).
+        """Batches of fresh sequences; those of different splits come from different random streams.
 
-        The streams of different splits never meet, whatever their seeds.
+        Args:
+            split: train, validation or test.
+            size: sequences of a batch; the last batch may be smaller.
+            total: sequences in all; None: without end.
+            seed: of the random stream of the split.
+
+        Raises:
+            InputError: an empty batch, or there is no such split.
         """
         if size < 1:
-            raise ValueError(f"a batch of {size} sequences was asked for, expected at least 1")
+            raise InputError(key="size", given=size, expected="1 or more sequences in a batch")
         rng = numpy_rng(seed, "data", split_key(split))
         drawn = 0
         while total is None or drawn < total:
-            n = size if total is None else min(size, total - drawn)
-            yield self.sample(rng, n)
-            drawn += n
+            yield self.sample(rng, size if total is None else min(size, total - drawn))
+            drawn += size
 
 
 def one_hot(index: Ints, size: int) -> npt.NDArray[np.float32]:
-    """``[..., size]`` float32, zeros where ``index`` is -1."""
-    out = np.zeros((*index.shape, size), np.float32)
-    flat = index.ravel()
-    there = np.flatnonzero(flat != NONE)
-    out.reshape(-1, size)[there, flat[there]] = 1
-    return out
+    """``index`` ``[...]`` as one-hot vectors ``[..., size]``, float32, with zeros where it is -1."""
+    return np.eye(size + 1, size, dtype=np.float32)[index]  # -1 picks the last row, which is all zeros

@@ -7,6 +7,7 @@ from typing import get_args
 
 import numpy as np
 
+from metarl.config import InputError, choice
 from metarl.data.episodes import LETTERS, Episodes, Labels, Streams
 from metarl.types import Array, Floats, Ints
 
@@ -17,9 +18,9 @@ class FewShotSource(ABC):
     shape: tuple[int, ...]
     """Of one example."""
     classes: int | None = None
-    """How many classes there are; None: no limit."""
+    """Number of classes; None: no limit."""
     per_class: int | None = None
-    """How many examples a class has; None: no limit."""
+    """Examples of each class; None: no limit."""
 
     @abstractmethod
     def draw(self, rng: np.random.Generator, n: int, ways: int, count: int) -> Array:
@@ -27,7 +28,7 @@ class FewShotSource(ABC):
 
         Args:
             rng: all randomness comes from it.
-            n: episodes.
+            n: number of episodes.
             ways: different classes of an episode, in random order.
             count: different examples of each class, in random order.
 
@@ -40,16 +41,16 @@ class FewShotSource(ABC):
 
         Args:
             rng: all randomness comes from it.
-            n: episodes.
+            n: number of episodes.
             ways: classes of an episode.
             shots: support examples of each class.
             queries: query examples of each class.
 
         Raises:
-            ValueError: more classes or examples than there are, or fewer than one.
+            InputError: more classes or examples than there are, or fewer than one.
         """
-        _at_least_one(n=n, ways=ways, shots=shots, queries=queries)
-        self.check(ways, shots + queries, f"{shots} shots and {queries} queries")
+        at_least_one(n=n, ways=ways, shots=shots, queries=queries)
+        self.check(ways, shots + queries, "shots + queries")
         x = self.draw(rng, n, ways, shots + queries)
         support, support_y = _shuffled(rng, x, 0, shots)
         query, query_y = _shuffled(rng, x, shots, shots + queries)
@@ -62,77 +63,73 @@ class FewShotSource(ABC):
 
         Args:
             rng: all randomness comes from it.
-            n: streams.
+            n: number of streams.
             ways: classes of a stream.
             per_class: examples of each class.
-            labels: ``one_hot`` numbers the classes of a stream; ``letters`` gives each another random string of five
-                letters out of five (Santoro et al. 2016, section 4.2).
+            labels: ``one_hot`` numbers the classes of a stream; ``letters`` gives each class a different random string
+                of five letters out of five (Santoro et al. 2016, section 4.2).
 
         Raises:
-            ValueError: more classes, examples or labels than there are, or fewer than one.
+            InputError: more classes, examples or labels than there are, or fewer than one.
         """
-        if labels not in get_args(Labels):
-            raise ValueError(f"unknown labels {labels!r}; there are {', '.join(get_args(Labels))}")
-        _at_least_one(n=n, ways=ways, per_class=per_class)
-        self.check(ways, per_class, f"streams of {per_class} examples of each class")
+        choice(labels, get_args(Labels), "labels")
+        at_least_one(n=n, ways=ways, per_class=per_class)
+        self.check(ways, per_class, "per_class")
         x, y = _shuffled(rng, self.draw(rng, n, ways, per_class), 0, per_class)
         if labels == "one_hot":
             return Streams(x, y[..., None])
         strings = LETTERS**LETTERS
         if ways > strings:
-            raise ValueError(f"{ways} ways were asked with labels of letters, of which there are {strings}")
+            raise InputError(key="ways", given=ways, expected=f"at most {strings}, the number of labels of letters")
         label = np.take_along_axis(distinct(rng, n, strings, ways), y, 1)
         return Streams(x, label[..., None] // LETTERS ** np.arange(LETTERS) % LETTERS)
 
-    def check(self, ways: int, count: int, asked: str) -> None:
+    def check(self, ways: int, count: int, key: str) -> None:
         """Refuse to draw more than there is.
 
         Args:
             ways: classes of an episode.
             count: examples of each class.
-            asked: what the examples are for, in words.
+            key: the name of the argument that gave ``count``, for the error.
 
         Raises:
-            ValueError: there are not that many classes or examples.
+            InputError: there are not that many classes or examples.
         """
-        if self.classes is not None and ways > self.classes:
-            raise self._too_many(ways, f"{self.classes} classes")
-        if self.per_class is not None and count > self.per_class:
-            raise ValueError(
-                f"{asked} were asked of {type(self).__name__}, which has "
-                f"{self.per_class} examples of a class; ask for fewer, or make a source of more"
-            )
+        if self.classes is not None:
+            self._at_most(ways, self.classes, "ways", "classes")
+        if self.per_class is not None:
+            self._at_most(count, self.per_class, key, "examples of a class")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self._described().items())})"
 
     def _described(self) -> dict[str, object]:
-        """What ``repr`` says of it."""
+        """What ``repr`` shows."""
         return {"classes": self.classes, "examples": self.per_class, "shape": self.shape}
 
-    def _too_many(self, ways: int, there_are: str) -> ValueError:
-        return ValueError(
-            f"{ways} ways were asked of {type(self).__name__}, which has {there_are}; "
-            "ask for fewer ways, or make a source of more classes"
-        )
+    def _at_most(self, given: int, most: int, key: str, there_are: str) -> None:
+        if given > most:
+            expected = f"at most {most}, the {there_are} of this {type(self).__name__}"
+            raise InputError(key=key, given=given, expected=expected)
 
 
 class Clusters(FewShotSource):
     """Classes are points drawn from N(0, 1), and their examples these points with noise added.
 
-    Every episode has classes of its own, so separate random generators are all that separate splits need.
+    Every episode has new classes, so different random generators suffice for different splits.
 
     Args:
         size: dimensions of the points.
         noise: standard deviation of the normal noise.
 
     Raises:
-        ValueError: a size under 1 or negative noise.
+        InputError: a size under 1, or noise that is negative or not a number.
     """
 
     def __init__(self, size: int = 16, noise: float = 0.5) -> None:
-        if size < 1 or not noise >= 0:
-            raise ValueError(f"clusters of size={size} and noise={noise}; expected a size of 1 or more, and noise >= 0")
+        at_least_one(size=size)
+        if not noise >= 0:
+            raise InputError(key="noise", given=noise, expected="0 or more")
         self.shape, self.noise = (size,), np.float32(noise)
 
     def draw(self, rng: np.random.Generator, n: int, ways: int, count: int) -> Floats:
@@ -145,13 +142,20 @@ class Clusters(FewShotSource):
 
 
 def distinct(rng: np.random.Generator, n: int, below: int, count: int) -> Ints:
-    """``n`` rows of ``count`` different numbers below ``below`` in random order; pure in ``rng``.
+    """Draw without replacement, all choices equally likely; pure in ``rng``.
 
-    All choices are equally likely.
+    Args:
+        rng: all randomness comes from it.
+        n: number of rows.
+        below: the numbers are 0 up to ``below - 1``.
+        count: different numbers in each row, in random order.
+
+    Returns:
+        ``[n, count]``
     """
     if below <= max(4 * count, 64):
         return rng.random((n, below)).argsort(-1)[:, :count]
-    # Duplicates within a row are drawn again, by a rule that is the same for all numbers, so no choice is favoured.
+    # Duplicates within a row are drawn again, by the same rule for all numbers, so that no choice is favoured.
     drawn, rows = rng.integers(below, size=(n, count)), np.arange(n)
     while len(rows):
         order = drawn[rows].argsort(-1, kind="stable")
@@ -162,10 +166,11 @@ def distinct(rng: np.random.Generator, n: int, below: int, count: int) -> Ints:
     return drawn
 
 
-def _at_least_one(**numbers: int) -> None:
+def at_least_one(**numbers: int) -> None:
+    """Raise :class:`InputError` for a number under 1, given by name."""
     for name, number in numbers.items():
         if number < 1:
-            raise ValueError(f"{name} is {number}, expected 1 or more")
+            raise InputError(key=name, given=number, expected="1 or more")
 
 
 def _shuffled(rng: np.random.Generator, x: Array, first: int, last: int) -> tuple[Array, Ints]:

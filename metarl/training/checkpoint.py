@@ -1,4 +1,4 @@
-"""Checkpoints without pickle: a zip of JSON and safetensors, written at once or not at all."""
+"""Checkpoints without pickle: a zip of JSON and safetensors, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -19,28 +19,35 @@ from metarl.config import InputError
 from metarl.files import replacing
 from metarl.types import Array
 
-FORMAT = 1
+FORMAT = 2
+_EXPECTED = "a file written by save()"
 MAX_BYTES = 8 * 2**30
 """Members larger than this are refused before they are read."""
 
 
 class CheckpointError(InputError):
-    """A checkpoint is missing, damaged, or of another kind."""
+    """A checkpoint is missing, damaged, or of another kind or version."""
 
 
 def write_checkpoint(path: str | Path, meta: Mapping[str, Any], groups: Mapping[str, Mapping[str, Tensor]]) -> Path:
-    """Write ``meta`` (plain JSON) and named groups of tensors to ``path``.
+    """Write plain data and tensors to a file; an interrupted write leaves the old file as it was.
 
-    The file appears under its name only when it is whole: an interrupted write leaves the old one as it was.
+    Args:
+        path: of the file; its folder is created if missing.
+        meta: what JSON can hold.
+        groups: named groups of tensors ``[...]`` by name.
+
+    Returns:
+        The path.
+
+    Raises:
+        TypeError: ``meta`` has values that JSON has no form for.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     members = {f"{name}.safetensors": save({k: alone(v) for k, v in g.items()}) for name, g in groups.items()}
-    head = {
-        "format": FORMAT,
-        "meta": dict(meta),
-        "sha256": {n: hashlib.sha256(b).hexdigest() for n, b in members.items()},
-    }
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in members.items()}
+    head = {"format": FORMAT, "meta": dict(meta), "sha256": digests}
     with replacing(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr("checkpoint.json", json.dumps(head))
         for name, content in members.items():
@@ -49,46 +56,50 @@ def write_checkpoint(path: str | Path, meta: Mapping[str, Any], groups: Mapping[
 
 
 def read_checkpoint(path: str | Path) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
-    """What :func:`write_checkpoint` wrote.
+    """Read what :func:`write_checkpoint` wrote.
+
+    Returns:
+        ``meta`` and ``groups``, with tensors ``[...]`` on the CPU.
 
     Raises:
-        CheckpointError: the file is missing, damaged, too large, or no checkpoint of this package.
+        CheckpointError: the file is missing, damaged, too large, of another version, or no checkpoint of this package.
     """
     path = Path(path)
     if not path.is_file():
-        raise CheckpointError(f"there is no checkpoint at {path}; expected a file written by save()")
+        raise CheckpointError(f"there is no checkpoint at {path}", key=str(path), expected=_EXPECTED)
     try:
         with zipfile.ZipFile(path) as archive:
             head = json.loads(_member(archive, "checkpoint.json", path))
             if head["format"] != FORMAT:
-                raise CheckpointError(f"{path} has checkpoint format {head['format']}, this version reads {FORMAT}")
+                earlier = head["format"] < FORMAT
+                problem = f"{path} was made by {'an earlier' if earlier else 'a later'} version of metarl"
+                remedy = "train again" if earlier else "use that version"
+                raise CheckpointError(problem, key="format", given=head["format"], remedy=remedy)
             groups = {}
             for name, digest in head["sha256"].items():
                 content = _member(archive, name, path)
                 if hashlib.sha256(content).hexdigest() != digest:
-                    raise CheckpointError(
-                        f"checkpoint {path} is damaged: {name} is not what was written; use another one"
-                    )
+                    problem = f"checkpoint {path} is damaged: {name} is not what was written"
+                    raise CheckpointError(problem, key=name, remedy="use another one")
                 groups[name.removesuffix(".safetensors")] = load(content)
             return head["meta"], groups
     except CheckpointError:
         raise
     except Exception as error:  # a damaged file makes zip, JSON and safetensors raise almost anything
-        raise CheckpointError(
-            f"{path} is damaged or no metarl checkpoint ({type(error).__name__}: {' '.join(str(error).split())}); "
-            "expected a file written by save()"
-        ) from error
+        problem = f"{path} is damaged or no metarl checkpoint ({type(error).__name__}: {error})"
+        raise CheckpointError(problem, key=str(path), expected=_EXPECTED) from error
 
 
 def alone(tensor: Tensor) -> Tensor:
-    """A copy that shares its memory with no other tensor, as safetensors asks; parameters may be tied."""
+    """A copy ``[...]`` that shares no memory, as safetensors requires; parameters may be tied."""
     return tensor.detach().clone(memory_format=torch.contiguous_format)
 
 
 def _member(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
     size = archive.getinfo(name).file_size
     if size > MAX_BYTES:
-        raise CheckpointError(f"{path} holds {name} of {size} bytes, more than the {MAX_BYTES} that are read")
+        problem = f"{name} in {path} has {size} bytes"
+        raise CheckpointError(problem, key=name, given=size, expected=f"at most {MAX_BYTES}")
     return archive.read(name)
 
 
@@ -110,13 +121,12 @@ def space_to_json(space: spaces.Space[Any]) -> dict[str, Any]:
     if isinstance(space, spaces.Box):
         low, high = (_bound(bound) for bound in (space.low, space.high))
         return {"kind": "Box", "low": low, "high": high, "shape": list(space.shape), "dtype": str(space.dtype)}
-    raise CheckpointError(
-        f"cannot save the space {space}; supported: Box, Discrete, MultiDiscrete, MultiBinary and Dict of these"
-    )
+    expected = "Box, Discrete, MultiDiscrete, MultiBinary, or a Dict of these"
+    raise CheckpointError(f"cannot save the space {space}", key="space", given=space, expected=expected)
 
 
 def _bound(bound: Array) -> list[str]:
-    """One side of a Box, once where it is the same everywhere; as strings, because JSON has no inf."""
+    """One side of a Box, once if it is the same everywhere; as strings, because JSON has no inf."""
     flat = bound.ravel()
     return [str(x) for x in (flat[:1] if flat.size and (flat == flat[0]).all() else flat)]
 
@@ -127,9 +137,9 @@ def space_from_json(data: Mapping[str, Any]) -> spaces.Space[Any]:
         return spaces.Dict({k: space_from_json(s) for k, s in data["spaces"].items()})
     if data["kind"] == "MultiBinary":
         return spaces.MultiBinary(data["n"])
-    dtype: Any = np.dtype(data.get("dtype", "int64")).type  # that of a Discrete was not always written
+    dtype: Any = np.dtype(data["dtype"]).type
     if data["kind"] == "Discrete":
-        other: Any = {} if dtype is np.int64 else {"dtype": dtype}  # Gymnasium 1.2 knows no other
+        other: Any = {} if dtype is np.int64 else {"dtype": dtype}  # Gymnasium 1.2 has no other
         return spaces.Discrete(data["n"], start=data["start"], **other)
     if data["kind"] == "MultiDiscrete":
         return spaces.MultiDiscrete(np.array(data["nvec"]), dtype=dtype, start=np.array(data["start"]))
@@ -140,13 +150,18 @@ def space_from_json(data: Mapping[str, Any]) -> spaces.Space[Any]:
 
 
 def optimizer_to_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimiser's state by parameter index and name."""
+    """The optimiser's state: tensors ``[...]`` by ``INDEX.NAME``, with the index of the parameter."""
     state = optimizer.state_dict()["state"]
     return {f"{i}.{name}": torch.as_tensor(value) for i, slots in state.items() for name, value in slots.items()}
 
 
 def optimizer_from_tensors(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """The inverse of :func:`optimizer_to_tensors`, into an optimiser over the same parameters."""
+    """The inverse of :func:`optimizer_to_tensors`, into an optimiser of the same parameters.
+
+    Args:
+        optimizer: changed in place.
+        tensors: ``[...]`` by ``INDEX.NAME``.
+    """
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         i, name = key.split(".", 1)
@@ -155,7 +170,16 @@ def optimizer_from_tensors(optimizer: torch.optim.Optimizer, tensors: Mapping[st
 
 
 def split_arrays(data: Any, arrays: dict[str, Tensor], at: str = "") -> Any:
-    """Nested plain data with its NumPy arrays and tensors taken out into ``arrays`` and named in their place."""
+    """Replace the arrays in nested plain data by their names.
+
+    Args:
+        data: nested mappings of plain data, NumPy arrays and tensors ``[...]``.
+        arrays: the arrays are added to it as tensors, by the path of their keys.
+        at: the path of ``data``.
+
+    Returns:
+        ``data`` with ``{"tensor": NAME}`` in place of each array.
+    """
     if isinstance(data, np.ndarray | Tensor):
         arrays[at] = torch.as_tensor(data)
         return {"tensor": at}
@@ -165,7 +189,7 @@ def split_arrays(data: Any, arrays: dict[str, Tensor], at: str = "") -> Any:
 
 
 def join_arrays(data: Any, arrays: Mapping[str, Tensor]) -> Any:
-    """The inverse of :func:`split_arrays`; what was taken out comes back as NumPy arrays."""
+    """The inverse of :func:`split_arrays`: plain data ``data`` with NumPy arrays ``[...]`` from ``arrays``."""
     if isinstance(data, Mapping):
         if set(data) == {"tensor"}:
             return arrays[data["tensor"]].numpy()

@@ -1,4 +1,4 @@
-"""Playing trials with the policy that learns, and keeping what it saw."""
+"""Play trials with the policy that is trained, and record them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from metarl import tree
+from metarl.config import InputError
 from metarl.functional.returns import gae
 from metarl.memory.contract import State
 from metarl.nets.policy import MemoryPolicy
@@ -33,10 +34,10 @@ GaeHorizon = Literal["trial", "episode"]
 
 @dataclass
 class TrainingState:
-    """Where collecting goes on."""
+    """Where collecting continues."""
 
     obs: TrialObservation
-    """``[B, ...]``, what the next actions answer to."""
+    """``[B, ...]``, the observations for the next actions."""
     boundary: Ints
     """``[B]``, the :class:`Boundary` of ``obs``."""
     memory: State
@@ -44,7 +45,7 @@ class TrainingState:
 
     @classmethod
     def start(cls, policy: MemoryPolicy, obs: TrialObservation) -> Self:
-        """A trial begins in every row with ``obs`` ``[B, ...]``, and the memory is empty."""
+        """The state in which a trial begins in every row with ``obs`` ``[B, ...]``, and the memory is empty."""
         rows = len(next(iter(obs.values())))
         return cls(obs, np.full(rows, Boundary.TRIAL), policy.initial_state(rows))
 
@@ -57,9 +58,9 @@ class Rollout(NamedTuple):
     boundary: Tensor
     """``[T, B]`` of :class:`Boundary`."""
     state: State
-    """The memory before the first step, once a sequence."""
+    """The memory before the first step."""
     actions: Tensor
-    """``[T, B, ...]`` in the form of the policy's head."""
+    """``[T, B, ...]`` as the policy's head encodes them."""
     log_probs: Tensor
     """``[T, B]``"""
     values: Tensor
@@ -73,38 +74,46 @@ class Rollout(NamedTuple):
 
 
 def to_tensors(obs: Mapping[str, Array], device: torch.device) -> dict[str, Tensor]:
-    """A batch of observations as tensors on ``device``: images as they are, the rest as float32."""
+    """Observations ``{key: [n, ...]}`` as tensors on ``device``: images as they are, the rest as float32."""
     return {k: torch.as_tensor(np.asarray(v), dtype=kept_as(np.asarray(v)), device=device) for k, v in obs.items()}
 
 
 def kept_as(part: Array) -> torch.dtype:
-    """The type in which a batch of a part is kept: bytes for images ``[n, H, W, C]``, which would be large."""
+    """The type in which a part is stored: uint8 for images ``[n, H, W, C]``, which are large, otherwise float32."""
     return torch.uint8 if part.dtype == np.uint8 and part.ndim == 4 else torch.float32
 
 
 def check_finite(
     obs: Mapping[str, Array], rewards: Floats | None, env: str, step: int, rows: list[int] | None = None
 ) -> None:
-    """Raise :class:`NonFiniteError` naming environment, key and step if an observation or reward is not finite.
+    """Check that observations and rewards are finite.
 
-    ``rows`` are the numbers of the environments that the arrays belong to; None: all, in order.
+    Args:
+        obs: ``{key: [n, ...]}``
+        rewards: ``[n]``; None: none to check.
+        env: the name of the environment, for the error.
+        step: the number of the step, for the error.
+        rows: ``n`` numbers of the environments that the arrays belong to; None: all, in order.
+
+    Raises:
+        NonFiniteError: one is not; the message names environment, key and step.
     """
     parts = dict(obs) if rewards is None else {**obs, "reward": rewards}
     for key, part in parts.items():
-        # One pass if all is well: a sum is finite unless a part is not, or it overflows.
+        # Usually one pass is enough: a sum is finite unless a part is not, or it overflows.
         with np.errstate(all="ignore"):
             fine = part.dtype.kind != "f" or np.isfinite(part.sum())
         if not fine and not np.isfinite(part).all():
             row = int(np.argwhere(~np.isfinite(part))[0][0])
+            where = f"in environment {row if rows is None else rows[row]} at step {step}"
             raise NonFiniteError(
-                f"{env} gave a {key} that is not finite ({part[row]}) in environment "
-                f"{row if rows is None else rows[row]} at step {step}; "
-                "expected finite numbers: mend the environment, nothing of this step was learned from"
+                f"{env} gave a {key} that is not finite ({part[row]}) {where}, expected finite numbers; "
+                "fix the environment: nothing was learned from this step"
             )
 
 
 def no_valid_action(policy: MemoryPolicy, obs: Mapping[str, Array]) -> Bools | None:
-    """``[n]``: rows whose mask leaves no action; None where there is none, or no mask."""
+    """``[n]``: the rows of ``obs`` ``{key: [n, ...]}`` whose mask allows no action; None if there are none."""
     if MASK_KEY not in obs:
         return None
     rows = policy.head.no_valid_action(obs[MASK_KEY])
@@ -112,12 +121,20 @@ def no_valid_action(policy: MemoryPolicy, obs: Mapping[str, Array]) -> Bools | N
 
 
 def check_masks(rows: Bools | None, env: str, step: int) -> None:
-    """Raise ValueError naming environment and step if one of ``rows``, from :func:`no_valid_action`, is True."""
+    """Check that no row is left without an action.
+
+    Args:
+        rows: ``[n]`` from :func:`no_valid_action`.
+        env: the name of the environment, for the error.
+        step: the number of the step, for the error.
+
+    Raises:
+        InputError: one is; the message names environment and step.
+    """
     if rows is not None and rows.any():
-        raise ValueError(
-            f"{env} gave an {MASK_KEY} that forbids every choice in environment {int(rows.argmax())} at step {step}; "
-            "expected at least one 1 for each part of the action: allow one, or end the episode"
-        )
+        problem = f"{env} gave an {MASK_KEY} without a valid action in environment {int(rows.argmax())} at step {step}"
+        expected = "at least one 1 for each part of the action"
+        raise InputError(problem, key=MASK_KEY, expected=expected, remedy="allow one, or end the episode")
 
 
 @torch.no_grad()
@@ -136,34 +153,37 @@ def collect(
     first_step: int = 0,
     on_step: Callable[[StepResult], bool] = lambda result: True,
 ) -> Rollout | None:
-    """Play ``steps`` steps of every environment; ``training_state`` moves on.
+    """Play ``steps`` steps of every environment, from ``training_state``, which is updated.
 
-    A trial that a time limit ended is bootstrapped with the value of its last observation, read by the memory as it
-    was then. Steps of void trials (:attr:`StepResult.void`) are marked as not valid, back to their trial's first.
+    A trial that a time limit ended is bootstrapped with the value of its last observation, given the memory at that
+    time. The steps of void trials (:attr:`StepResult.void`) are marked as not valid, from the first step of the trial.
 
     Args:
         policy: what acts.
         env: trials that have been reset; :func:`metarl.tasks.vector.foreign.as_trials` makes them of any vector
             environment of Gymnasium's.
-        training_state: where to go on.
+        training_state: where to continue; changed in place.
         steps: ``T``.
         generator: of the sampled actions, on the policy's device.
         gamma: discount per step.
         lam: lambda of :func:`metarl.functional.returns.gae`.
-        reward_scale: a factor on the rewards that estimates are made of.
-        gae_horizon: the estimates end where a trial ends, or with "episode" at every inner episode's end, so that
-            only what follows in its own episode counts for an action.
+        reward_scale: a factor on the rewards in the advantage estimates.
+        gae_horizon: the estimates end where a trial ends, or with "episode" at the end of every inner episode, so that
+            an action gets credit only for what follows in its own episode.
         name: the environment in messages.
         first_step: the number of the first step in messages.
-        on_step: gets each step's result; when it returns False, collecting stops and None is returned.
+        on_step: is called with each step's result; when it returns False, collecting stops and returns None.
+
+    Returns:
+        The rollout ``[T, B, ...]``; None if ``on_step`` stopped it.
 
     Raises:
         NonFiniteError: an observation or reward is not finite.
-        ValueError: a mask forbids every action.
+        InputError: a mask allows no action.
     """
     device = next(policy.parameters()).device
     rows, now = env.num_envs, training_state
-    initial = now.memory  # donated only after a copy: the update needs it as it was
+    initial = now.memory  # the update needs it as it was, so acting gets a copy
     memory = tree.map_tensors(Tensor.clone, initial)
     buffer = {k: torch.empty(steps, *v.shape, dtype=kept_as(v), device=device) for k, v in now.obs.items()}
     boundary = torch.empty(steps, rows, dtype=torch.long, device=device)

@@ -1,4 +1,4 @@
-"""An optimizer step that refuses losses and gradients that are not finite."""
+"""An optimizer step that refuses non-finite losses and gradients."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def optimizer_step(
 
     Args:
         model: whose parameters are changed.
-        loss: of a batch, a scalar.
+        loss: of a batch, a scalar ``[]``.
         optimizer: of the parameters.
         max_grad_norm: gradients are scaled down to this global norm.
         where: the data and the step of training, for the error.
@@ -42,7 +42,7 @@ def optimizer_step(
         what, source = ("gradient", first_nonfinite_grad(model)) if torch.isfinite(loss) else ("loss", name)
         raise NonFiniteError(
             f"the {what} is not finite{f' ({source})' if source else ''} in training on {where}; "
-            f"the parameters were left as they were: {advice}"
+            f"the parameters were not changed: {advice}"
         )
     nn.utils.clip_grads_with_norm_(model.parameters(), max_grad_norm, norm)
     optimizer.step()
@@ -50,7 +50,7 @@ def optimizer_step(
 
 
 def first_nonfinite_grad(model: nn.Module) -> str:
-    """The name of the first parameter whose gradient is not finite; a phrase if only the norm overflows."""
+    """The name of the first parameter whose gradient is not finite; or a note that only the norm overflows."""
     for name, parameter in model.named_parameters():
         if parameter.grad is not None and not torch.isfinite(parameter.grad).all():
             return name

@@ -27,19 +27,18 @@ class PPOOptions:
     learning_rate_end: Annotated[float, Ge(0)] = 0.0
     """Its value when the schedule ends; linear in between."""
     gamma: Annotated[float, Ge(0), Le(1)] = 0.99
-    """Discount per step of the trial at the beginning; a short horizon is learned sooner."""
+    """Discount per step of the trial at the beginning; a lower one is easier to learn with."""
     gamma_end: Annotated[float, Ge(0), Le(1)] | None = None
     """Its value when the schedule ends, linear in between; None: as at the beginning."""
     gae_lambda: Annotated[float, Ge(0), Le(1)] = 0.8
     """Lambda of the advantage estimates."""
     gae_horizon: GaeHorizon = "trial"
     """Where advantage estimates end: with the "trial", as in RL², so that exploring pays off in later episodes; or with
-    the inner "episode", for tasks that reward each step survived, where failing would otherwise cost only one of the
-    trial's episodes."""
+    the inner "episode", for tasks with a reward for each step survived."""
     n_epochs: Annotated[int, Ge(1)] = 4
     """Passes over each rollout."""
     n_minibatches: Annotated[int, Ge(1)] = 16
-    """Parts that a rollout is split into, each of whole sequences."""
+    """Parts that a rollout is split into, by whole sequences."""
     clip_range: Annotated[float, Gt(0)] = 0.2
     """Probability ratios are clipped to 1 ± this (epsilon of Schulman et al. 2017, eq. 7)."""
     ent_coef: Annotated[float, Ge(0)] = 0.03
@@ -56,14 +55,14 @@ class PPOOptions:
     """A fixed factor on the reward in the loss; observed and reported rewards are not scaled."""
 
     def at(self, progress: float) -> tuple[float, float]:
-        """Learning rate and entropy weight at ``progress``, the fraction of the schedule that is done."""
+        """Learning rate and entropy weight at ``progress``, a fraction of the schedule from 0 to 1."""
         return (
             linear(self.learning_rate, self.learning_rate_end, progress),
             linear(self.ent_coef, self.ent_coef_end, progress),
         )
 
     def gamma_at(self, progress: float) -> float:
-        """The discount at ``progress``, the fraction of the schedule that is done."""
+        """The discount at ``progress``, a fraction of the schedule from 0 to 1."""
         return self.gamma if self.gamma_end is None else linear(self.gamma, self.gamma_end, progress)
 
 
@@ -75,14 +74,14 @@ def ppo_loss(
     The memory sees every step; only valid steps enter the loss and the statistics.
 
     Args:
-        policy: whose parameters the loss depends on.
-        batch: sequences with at least one valid step.
+        policy: evaluated on the sequences.
+        batch: sequences ``[T, B, ...]`` with at least one valid step.
         options: clip range and weight of the value loss.
         ent_coef: weight of the entropy bonus.
 
     Returns:
-        The loss, a scalar, and scalars without gradient by name: ``policy_gradient_loss``, ``value_loss``, ``entropy``
-        (nats), ``approx_kl`` (nats), ``clip_fraction`` and ``ratio_error``, the largest |ratio - 1|.
+        The loss, a scalar ``[]``, and scalars without gradient by name: ``policy_gradient_loss``, ``value_loss``,
+        ``entropy`` (nats), ``approx_kl`` (nats), ``clip_fraction`` and ``ratio_error``, the largest |ratio - 1|.
     """
     result = policy.evaluate(batch.obs, batch.state, batch.boundary, batch.actions)
     log_prob, entropies, values = (select_valid(part, batch) for part in result)
@@ -137,28 +136,28 @@ def update(
     step: int = 0,
     go_on: Callable[[], bool] = lambda: True,
 ) -> dict[str, float]:
-    """One update: ``n_epochs`` passes over ``rollout`` in minibatches.
+    """One update (Schulman et al. 2017, algorithm 1): ``n_epochs`` passes over ``rollout`` in minibatches.
 
     Minibatches without a valid step are skipped; a rollout without any changes nothing.
 
     Args:
         policy: trained in place.
         optimizer: of the policy's parameters.
-        rollout: with advantages and returns.
-        options: all but the schedule of ``gamma``, which the rollout's advantages contain.
-        progress: the fraction of the schedule that is done.
-        generator: shuffles the sequences.
+        rollout: ``T`` steps of ``B`` sequences.
+        options: all are used except for ``gamma`` and ``gae_lambda``, which the rollout's advantages contain.
+        progress: the position in the schedule, from 0 to 1.
+        generator: shuffles the sequences; on any device.
         name: of the environment, for errors.
         step: environment steps so far, for errors.
-        go_on: asked after each minibatch; False ends the update early.
+        go_on: called after each minibatch; False ends the update early.
 
     Returns:
-        The means over minibatches of what :func:`ppo_loss` reports and of ``grad_norm`` (before clipping), but
-        ``ratio_error`` of the first minibatch; ``explained_variance`` of the returns; ``learning_rate`` and
-        ``ent_coef``. Only the last two if no step is valid.
+        The means over minibatches of what :func:`ppo_loss` reports and of ``grad_norm`` (before clipping), except for
+        ``ratio_error``, which is that of the first minibatch; ``explained_variance`` of the returns;
+        ``learning_rate`` and ``ent_coef``. Only the last two if no step is valid.
 
     Raises:
-        NonFiniteError: a loss or gradient is not finite; the parameters stay as they were before that minibatch.
+        NonFiniteError: a loss or gradient is not finite; the parameters are those before that minibatch.
     """
     rate, ent_coef = options.at(progress)
     for group in optimizer.param_groups:
@@ -170,7 +169,7 @@ def update(
         return schedule
     reports: dict[str, list[float]] = defaultdict(list)
     for _ in range(options.n_epochs):
-        order = torch.randperm(count, generator=generator).to(rollout.boundary.device)
+        order = torch.randperm(count, generator=generator, device=generator.device).to(rollout.boundary.device)
         for rows in order.tensor_split(parts):  # an uneven remainder is spread over the minibatches
             batch = minibatch(rollout, rows)
             if batch.valid is not None and not batch.valid.any():
@@ -194,8 +193,7 @@ def update(
             break
     policy.consolidate(rollout.obs, rollout.boundary)  # only now, so that training recomputed what acting saw
     returns, values = select_valid(rollout.returns, rollout), select_valid(rollout.values, rollout)
-    variance = float(returns.var()) if returns.numel() > 1 else 0.0
-    residual = float((returns - values).var()) if returns.numel() > 1 else 0.0
+    variance, residual = (float(x.var(correction=min(1, x.numel() - 1))) for x in (returns, returns - values))
     result = {key: sum(numbers) / len(numbers) for key, numbers in reports.items()}
     result["ratio_error"] = reports["ratio_error"][0]
     result["explained_variance"] = 1 - residual / variance if variance > 0 else 0.0

@@ -86,7 +86,7 @@ def test_gradients_reach_the_encoder_and_are_finite(store: str, access: str, kin
 
 
 @EVERY_CELL
-def test_all_queries_are_alike_to_a_silent_memory(store: str, access: str) -> None:
+def test_without_reads_all_queries_have_the_same_logits(store: str, access: str) -> None:
     classifier, parts = make(store, access), episode()
     classifier.reader.memory.reads_disabled = True
     logits = classifier(*parts)

@@ -1,4 +1,4 @@
-"""The two published Omniglot archives: where they are searched for, their checksums, and their download by pooch."""
+"""The two published Omniglot archives: where to find them, their checksums, and their download by pooch."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from metarl.config import InputError
 
 VARIABLE = "METARL_DATA"
 """The environment variable that names a folder of data sets."""
@@ -15,14 +17,11 @@ FOLDER = "omniglot"
 _OFFICIAL = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python"
 _ADVICE = f"get it with `metarl data omniglot`, or name its folder with --data or {VARIABLE}"
 _TIMEOUT = 30
-"""Seconds without an answer after which a download fails."""
+"""Seconds without a response after which a download fails."""
 
 
-class OmniglotError(ValueError):
-    """The archives are missing, damaged, or not the published ones; the message is one line."""
-
-    def __init__(self, message: str):
-        super().__init__(" ".join(message.split()))
+class OmniglotError(InputError):
+    """The archives are missing, damaged, or not the published ones."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,8 @@ class Archive:
                 return "official"
             return "repacked" if file_hash(str(path), "sha256") == self.sha256 else None
         except OSError as error:
-            raise OmniglotError(f"{path} can't be read ({error.strerror or error}); {_ADVICE}") from None
+            problem = f"{path} can't be read ({error.strerror or error})"
+            raise OmniglotError(problem, key=str(path), remedy=_ADVICE) from None
 
 
 ARCHIVES = (
@@ -96,15 +96,17 @@ def find_archives(folder: str | Path | None = None) -> list[Path]:
     paths = [_first(archive, searched) for archive in ARCHIVES]
     for archive, path in zip(ARCHIVES, paths, strict=True):
         if path is None:
-            where = ", ".join(str(place) for place in searched)
-            raise OmniglotError(f"there is no {archive.file} of Omniglot: looked in {where}; {_ADVICE}")
+            problem = f"there is no {archive.file} of Omniglot in {', '.join(map(str, searched))}"
+            raise OmniglotError(problem, key=archive.file, remedy=_ADVICE)
     return [path for path in paths if path is not None]
 
 
 def found(folder: str | Path | None = None) -> bool:
     """Whether files with the names of both archives exist on :func:`search_path`; the content is not checked."""
-    searched = search_path(folder)
-    return all(_first(archive, searched) is not None for archive in ARCHIVES)
+    try:
+        return bool(find_archives(folder))
+    except OmniglotError:
+        return False
 
 
 def check_published(paths: Sequence[Path]) -> list[str]:
@@ -120,16 +122,16 @@ def check_published(paths: Sequence[Path]) -> list[str]:
     for archive, path in zip(ARCHIVES, paths, strict=True):
         variant = archive.variant(path)
         if variant is None:
-            raise OmniglotError(
-                f"{path} is not the published {archive.file}: expected md5 {archive.md5} (or, repacked, sha256 "
-                f"{archive.sha256}); remove it and get it again with `metarl data omniglot`"
-            )
+            expected = f"md5 {archive.md5} (or, repacked, sha256 {archive.sha256})"
+            remedy = "remove it and get it again with `metarl data omniglot`"
+            problem = f"{path} is not the published {archive.file}"
+            raise OmniglotError(problem, key=str(path), expected=expected, remedy=remedy)
         variants.append(variant)
     return variants
 
 
 def download(folder: str | Path | None = None, *, progress: bool = True) -> list[Path]:
-    """Download the archives to ``folder/omniglot``, and leave those alone that are already there.
+    """Download the archives that are missing or damaged to ``folder/omniglot``.
 
     Args:
         folder: a folder of data sets, created if missing; None: the user's cache, unless an archive is found anywhere
@@ -171,8 +173,7 @@ def _retrieve(archive: Archive, folder: Path, progress: bool) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         path = pooch.retrieve(archive.url, f"md5:{archive.md5}", archive.file, folder, downloader=downloader)
     except (OSError, ValueError) as error:  # OSError is also the base class of requests' own errors
-        raise OmniglotError(
-            f"{archive.url} could not be downloaded to {folder / archive.file} ({error}); try again, or put the file "
-            "there by other means"
-        ) from None
+        problem = f"{archive.url} could not be downloaded to {folder / archive.file} ({error})"
+        remedy = "try again, or put the file there by other means"
+        raise OmniglotError(problem, key=archive.file, remedy=remedy) from None
     return Path(path)

@@ -1,4 +1,4 @@
-"""The splits of Omniglot, from text files in the package; nothing about them is random."""
+"""The fixed splits of Omniglot, from text files in the package."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from functools import lru_cache
 from importlib import resources
 from typing import Literal, get_args
 
+from metarl.config import choice
 from metarl.types import SPLITS, Split
 
 Scheme = Literal["standard", "lake"]
@@ -13,19 +14,14 @@ SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
 
 
 def split_characters(scheme: Scheme, split: Split) -> list[str]:
-    """The characters of a split as ``ALPHABET/characterNN``; the first lines of the files say where they come from.
+    """The characters of a split as ``ALPHABET/characterNN``; the first lines of each file give its source.
 
     ``standard`` has 1028, 172 and 423 characters (Vinyals et al. 2016), ``lake`` whole alphabets: 25, 5 and 20.
 
     Raises:
-        ValueError: there is no such scheme or split.
+        ConfigError: there is no such scheme or split.
     """
-    if scheme not in SCHEMES or split not in SPLITS:
-        raise ValueError(
-            f"Omniglot has no split {split!r} of the scheme {scheme!r}; schemes are {', '.join(SCHEMES)}, "
-            f"splits {', '.join(SPLITS)}"
-        )
-    return list(_lines(scheme, split))
+    return list(_lines(choice(scheme, SCHEMES, "scheme"), choice(split, SPLITS, "split")))
 
 
 def shared_alphabets(scheme: Scheme) -> list[str]:
@@ -35,7 +31,7 @@ def shared_alphabets(scheme: Scheme) -> list[str]:
 
 
 @lru_cache
-def _lines(scheme: Scheme, split: Split) -> tuple[str, ...]:
+def _lines(scheme: str, split: str) -> tuple[str, ...]:
     file = resources.files("metarl.data.omniglot").joinpath("splits", f"{scheme}_{split}.txt")
     lines = file.read_text(encoding="utf-8").splitlines()
     return tuple(line for line in lines if line and not line.startswith("#"))

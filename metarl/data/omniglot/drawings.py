@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -19,14 +20,14 @@ SIDE = 105
 DRAWERS = 20
 """Drawings of a character, each by a different person."""
 _FORMAT = 2
-"""Goes up when images are made in another way, so that older arrays are built again."""
+"""Raised when images are made in another way, so that older arrays are built again."""
 
 
 class Drawings(NamedTuple):
     """The content of both archives."""
 
     images: Bytes
-    """``[C, 20, H, W]``, 255 where all is ink; the drawings of a character in the order of the drawers' numbers."""
+    """``[C, 20, H, W]`` from 0 (paper) to 255 (ink); the second axis is the drawer."""
     names: tuple[str, ...]
     """``ALPHABET/characterNN`` of each character, sorted."""
 
@@ -35,14 +36,14 @@ def load_drawings(folder: str | Path | None = None, size: int = 28) -> Drawings:
     """All drawings at ``size`` by ``size`` pixels; the array is read-only and shared within a process.
 
     Args:
-        folder: searched for the archives first, see :func:`metarl.data.omniglot.archives.search_path`.
+        folder: the first place to look for the archives, see :func:`metarl.data.omniglot.archives.search_path`.
         size: pixels along an image, 1 to 105.
 
     Raises:
         OmniglotError: an archive is missing or not a published one, or the size is out of range.
     """
     if not 1 <= size <= SIDE:
-        raise OmniglotError(f"Omniglot images of {size} pixels were asked for, expected 1 to {SIDE}")
+        raise OmniglotError(key="size", given=size, expected=f"1 to {SIDE} pixels")
     return _shared(tuple(path.resolve() for path in find_archives(folder)), size, cached(size))
 
 
@@ -61,7 +62,7 @@ def _shared(paths: tuple[Path, ...], size: int, cache: Path) -> Drawings:
             cache.parent.mkdir(parents=True, exist_ok=True)
             with replacing(cache) as temporary, temporary.open("wb") as file:
                 np.savez(file, images=drawings.images, names=np.array(drawings.names))
-        except OSError:  # a full or read-only disk costs a few seconds each time, but nothing else
+        except OSError:  # with a full or read-only disk the archives are read again each time
             pass
     drawings.images.flags.writeable = False
     return drawings
@@ -82,13 +83,13 @@ def read_drawings(paths: Sequence[Path], size: int) -> Drawings:
     Shows a progress bar if standard error is a terminal.
 
     Raises:
-        OSError, zipfile.BadZipFile: a damaged archive; the published ones are not.
+        OSError, zipfile.BadZipFile: a damaged archive.
     """
     from PIL import Image, ImageOps
     from tqdm import tqdm
 
-    archives = [zipfile.ZipFile(path) for path in paths]
-    try:
+    with ExitStack() as stack:
+        archives = [stack.enter_context(zipfile.ZipFile(path)) for path in paths]
         # ARCHIVE/ALPHABET/characterNN/IIII_DD.png, where DD is the drawer
         found = [(PurePosixPath(name), archive) for archive in archives for name in archive.namelist()]
         found = [(path, archive) for path, archive in found if path.suffix == ".png" and path.parts[0] != "__MACOSX"]
@@ -98,8 +99,5 @@ def read_drawings(paths: Sequence[Path], size: int) -> Drawings:
             with archive.open(str(path)) as file, Image.open(file) as image:
                 ink = ImageOps.invert(image.convert("L"))
             images[row] = np.asarray(ink.resize((size, size), Image.Resampling.BOX))
-    finally:
-        for archive in archives:
-            archive.close()
     names = tuple("/".join(path.parts[1:3]) for path, _ in found[::DRAWERS])
     return Drawings(images.reshape(-1, DRAWERS, size, size), names)

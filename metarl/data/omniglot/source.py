@@ -14,26 +14,27 @@ from metarl.types import SPLITS, Split
 
 
 class Omniglot(Pool):
-    """Drawings ``[size, size]`` of one split as bytes, 255 where all is ink.
+    """Drawings ``[size, size]`` of one split, bytes from 0 (paper) to 255 (ink).
 
     Args:
-        split: train, validation or test; no character, and so no rotation or drawing, is in two.
+        split: train, validation or test; no character, and so no rotation or drawing, is in two of them.
         size: pixels along an image; usually 28, in Santoro et al. 2016 20.
         scheme: ``standard`` (1028, 172 and 423 characters; Vinyals et al. 2016) or ``lake`` (25, 5 and 20 alphabets).
-        rotations: each character rotated by 0, 90, 180 and 270 degrees makes four classes, never two in one episode.
-        folder: where the archives are; else ``METARL_DATA`` and the user's cache are searched.
+        rotations: make four classes of each character by rotating it by 0, 90, 180 and 270 degrees; no two of these are
+            ever in one episode.
+        folder: the first place to look for the archives, before ``METARL_DATA`` and the user's cache.
         within_alphabet: all classes of an episode come from one alphabet, in the same rotation.
-        distinct_drawers: support and queries of an episode are by different people.
+        distinct_drawers: the support and the queries of an episode are by different people.
 
     Raises:
         OmniglotError: the archives are missing, damaged or not the published ones.
-        ValueError: there is no such split or scheme.
+        ConfigError: there is no such split or scheme.
     """
 
     names: list[str]
     """Of each class: ``ALPHABET/characterNN``, followed by ``/rot090`` and so on if it is rotated."""
     alphabets: list[str]
-    """Of each class."""
+    """The alphabet of each class."""
 
     def __init__(
         self,
@@ -50,17 +51,17 @@ class Omniglot(Pool):
         drawings = load_drawings(folder, size)
         row = {name: number for number, name in enumerate(drawings.names)}
         upright = drawings.images[[row[name] for name in characters]]
-        turns = range(4 if rotations else 1)
-        examples = np.concatenate([np.rot90(upright, turn, (2, 3)) for turn in turns]) if rotations else upright
+        rotated = range(4 if rotations else 1)
+        examples = np.concatenate([np.rot90(upright, quarter, (2, 3)) for quarter in rotated])
         examples.flags.writeable = False
         self.split, self.size = split, size
-        self.names = [f"{name}/rot{90 * turn:03d}" if turn else name for turn in turns for name in characters]
+        self.names = [f"{name}/rot{90 * turns:03d}" if turns else name for turns in rotated for name in characters]
         self.alphabets = [name.partition("/")[0] for name in self.names]
-        character = np.tile(np.arange(len(characters)), len(turns))
+        character = np.tile(np.arange(len(characters)), len(rotated))
         number = {name: number for number, name in enumerate(dict.fromkeys(self.alphabets))}
-        turn_of = np.repeat(turns, len(characters))
-        # a rotated alphabet is a superclass of its own, and so holds no character twice
-        superclass = np.array([number[name] for name in self.alphabets]) * len(turns) + turn_of
+        # each rotation of an alphabet is a superclass, which has no character twice
+        superclass = np.array([number[name] for name in self.alphabets]) * len(rotated)
+        superclass += np.repeat(rotated, len(characters))
         super().__init__(
             examples,
             exclusive_group=None if within_alphabet else character,
@@ -74,10 +75,10 @@ class Omniglot(Pool):
 
 
 def describe(folder: str | Path | None = None) -> str:
-    """A few lines about the data that are found; reads all of it, which fills the cache.
+    """A few lines about the data that was found; reads all of it, which fills the cache.
 
     Args:
-        folder: searched for the archives first.
+        folder: the first place to look for the archives.
 
     Raises:
         OmniglotError: the archives are missing, damaged or not the published ones.

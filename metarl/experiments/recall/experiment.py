@@ -273,9 +273,9 @@ class _Attempt(NamedTuple):
 
 class _Batch(NamedTuple):
     x: CoreInput
-    begin: Tensor
+    boundary: Tensor
     target: Tensor
-    asked: Tensor
+    query_mask: Tensor
 
 
 def _net(cell: RecallCell, options: MemoryOptions, device: torch.device) -> SequenceClassifier:
@@ -288,11 +288,11 @@ def _batches(
     task: RecallTask, split: Split, size: int, total: int | None, seed: int, device: torch.device
 ) -> Iterator[_Batch]:
     for drawn in task.batches(split, size, total=total, seed=seed):
-        now, feedback, begin, target, asked = (
+        now, feedback, boundary, target, query_mask = (
             torch.from_numpy(array).to(device)
-            for array in (drawn.now, drawn.feedback, drawn.begin, drawn.target, drawn.asked)
+            for array in (drawn.now, drawn.feedback, drawn.boundary, drawn.target, drawn.query_mask)
         )
-        yield _Batch(CoreInput(now, feedback), begin, target, asked)
+        yield _Batch(CoreInput(now, feedback), boundary, target, query_mask)
 
 
 def _shifted(progress: Callable[[int, float, Validation], object], before: int, rate: float, state: Validation) -> None:
@@ -301,7 +301,7 @@ def _shifted(progress: Callable[[int, float, Validation], object], before: int, 
 
 
 def _loss(net: SequenceClassifier, batch: _Batch) -> Tensor:
-    return query_loss(net(batch.x, batch.begin), batch.target, batch.asked)
+    return query_loss(net(batch.x, batch.boundary), batch.target, batch.query_mask)
 
 
 def _accuracy(batches: Sequence[_Batch], net: SequenceClassifier) -> float:
@@ -310,5 +310,5 @@ def _accuracy(batches: Sequence[_Batch], net: SequenceClassifier) -> float:
 
 def _correct(net: SequenceClassifier, batch: _Batch) -> Floats:
     """``[B]``: the share of correct answers in each sequence."""
-    hit = (net(batch.x, batch.begin).argmax(-1) == batch.target) & batch.asked
-    return (hit.sum(0) / batch.asked.sum(0)).double().cpu().numpy()
+    hit = (net(batch.x, batch.boundary).argmax(-1) == batch.target) & batch.query_mask
+    return (hit.sum(0) / batch.query_mask.sum(0)).double().cpu().numpy()

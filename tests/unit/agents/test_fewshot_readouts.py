@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from metarl.agents.fewshot.readers import NEVER, votes
-from metarl.config import ConfigError
 from metarl.data.episodes import Episodes
 from metarl.data.sources import Clusters
 from metarl.fewshot import FewShotClassifier
@@ -79,7 +78,7 @@ def test_votes_of_means_are_of_classes_whatever_slots_a_store_has(memory: dict[s
 
 
 @pytest.mark.parametrize("readout", ["votes", "mean_votes"])
-def test_fewer_ways_than_it_was_made_for_leave_the_others_out(readout: str) -> None:
+def test_with_fewer_ways_the_other_classes_are_never_predicted(readout: str) -> None:
     x, y, queries = episode(ways=2)
     torch.manual_seed(1)
     narrow = make(ways=2, readout=readout)
@@ -90,7 +89,7 @@ def test_fewer_ways_than_it_was_made_for_leave_the_others_out(readout: str) -> N
     assert (logits[..., 2:] == NEVER).all()
 
 
-def test_a_class_that_has_next_to_no_weight_still_learns() -> None:
+def test_a_class_with_a_tiny_weight_still_has_a_gradient() -> None:
     logs = torch.tensor([[[0.0, -300.0]]], requires_grad=True)
     labels = torch.eye(2)[None]
     result = votes(logs, labels)
@@ -114,7 +113,7 @@ def test_votes_stay_finite_where_no_slot_is_seen_or_labelled() -> None:
 @pytest.mark.parametrize(
     "settings", [{}, {"readout": "mean_votes"}, {"memory": GRAPH}, {"context": "slots"}, {"context": "full"}]
 )
-def test_a_query_is_answered_alone_and_in_whatever_order(settings: dict[str, Any]) -> None:
+def test_queries_are_classified_independently_and_in_any_order(settings: dict[str, Any]) -> None:
     classifier = make(**settings)
     x, y, queries = episode()
     together = classifier(x, y, queries)
@@ -124,7 +123,7 @@ def test_a_query_is_answered_alone_and_in_whatever_order(settings: dict[str, Any
 
 
 @pytest.mark.parametrize("settings", [{}, {"readout": "mean_votes"}, {"memory": GRAPH}, {"context": "slots"}])
-def test_the_order_of_the_support_is_of_no_account(settings: dict[str, Any]) -> None:
+def test_the_order_of_the_support_does_not_matter(settings: dict[str, Any]) -> None:
     classifier = make(**settings)
     x, y, queries = episode()
     order = torch.randperm(x.shape[1])
@@ -144,18 +143,18 @@ def test_contexts_are_learned(context: str) -> None:
         assert parameter.grad.abs().max() > 0, name
 
 
-def test_full_context_embeds_a_query_in_the_light_of_the_support() -> None:
+def test_full_context_embeds_in_view_of_the_support() -> None:
     classifier = make(context="full")
     x, _, queries = episode()
     support, asked = classifier.encoder(x), classifier.encoder(queries)
     changed = support.clone()
     changed[:, 0] += 1
     first, second = classifier.context(support, asked), classifier.context(changed, asked)
-    assert not torch.allclose(first[1], second[1]), "what a query asks with depends on the support"
-    assert not torch.allclose(first[0][:, -1], second[0][:, -1]), "as does how the other examples are embedded"
+    assert not torch.allclose(first[1], second[1]), "the embedding of a query depends on the support"
+    assert not torch.allclose(first[0][:, -1], second[0][:, -1]), "as do those of the other examples"
 
 
-def test_the_norm_of_a_set_goes_by_its_support_unless_transductive() -> None:
+def test_the_norm_takes_its_statistics_from_the_support_unless_transductive() -> None:
     x, y, queries = episode(shape=(9, 8))
     encoder = {"norm": "batch", "embedding_size": WIDTH, "width": 8}
     alone = make(observation=(9, 8), encoder=encoder)
@@ -180,26 +179,8 @@ def test_a_short_training_tells_clusters_apart() -> None:
     assert classifier.accuracy(fresh) > before + 0.05
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"memory": {"store": "ntm", "access": "native"}}, "'native' with readout = 'votes'.*no weighted sum"),
-        ({"memory": {"access": "meta_gradient"}}, "'meta_gradient' with readout = 'votes'"),
-        ({"memory": {"store": "key_value"}}, "learned slots hold no labels to vote for"),
-        ({"rotate_support": True, "encoder": {"norm": "batch"}}, "rotate_support"),
-        ({"transductive": True}, "transductive = true with encoder.norm = 'group'"),
-        ({"context": "half"}, "context is 'half'.*none, full, slots"),
-        ({"readout": "vote"}, "readout is 'vote'"),
-        ({"encoder": {"net": "resnet"}}, "encoder.*net.*'resnet'"),
-    ],
-)
-def test_what_does_not_go_together_is_refused(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        make(**settings)
-
-
 def test_only_votes_have_weights_to_show() -> None:
-    with pytest.raises(ValueError, match="readout='votes'"):
+    with pytest.raises(ValueError, match="readout is 'linear'"):
         make(readout="linear").recall(*episode())
 
 
@@ -230,11 +211,11 @@ def test_rotate_support_needs_as_many_examples_of_each_class() -> None:
     classifier = make(rotate_support=True)
     y = np.arange(WAYS)[None]
     uneven = Episodes(np.zeros((1, WAYS, SIZE), np.float32), y, np.zeros((1, WAYS, SIZE), np.float32), 0 * y)
-    with pytest.raises(ValueError, match="as many examples of each class"):
+    with pytest.raises(ValueError, match="rotate_support"):
         classifier.loss(uneven)
 
 
-def test_weights_of_one_example_a_class_stand_in_the_order_of_the_support() -> None:
+def test_weights_of_one_example_a_class_are_in_the_order_of_the_support() -> None:
     x, queries, y = torch.randn(2, WAYS, SIZE), torch.randn(2, QUERIES, SIZE), torch.stack([torch.randperm(WAYS)] * 2)
     means, examples = make(EUCLIDEAN, readout="mean_votes"), make(EUCLIDEAN, readout="votes")
     examples.load_state_dict(means.state_dict())

@@ -1,4 +1,4 @@
-"""Streams of examples with late labels: what a step may know, how well it may guess, and how labels are named."""
+"""Streams of examples with late labels: what a step may know, the best guess, and kinds of labels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from metarl.agents.fewshot.streams import StreamClassifier, first_guess
-from metarl.config import ConfigError
+from metarl.config import InputError
 from metarl.data.episodes import Streams, class_positions
 from metarl.data.pool import Pool
 from metarl.data.sources import Clusters, FewShotSource
@@ -116,16 +116,16 @@ def test_what_is_learned_from_is_what_is_predicted() -> None:
 
 
 def guesser(rng: np.random.Generator, ways: int, labels: int, streams: int) -> float:
-    """How often one who knows every class that was seen is right about new ones, guessing among the other labels."""
-    right = 0
+    """The accuracy on new classes of a guess among the labels that were not shown before."""
+    correct = 0
     for _ in range(streams):
         names = rng.permutation(labels)[:ways]
         for known in range(ways):
-            right += rng.choice(np.setdiff1d(np.arange(labels), names[:known])) == names[known]
-    return right / (streams * ways)
+            correct += rng.choice(np.setdiff1d(np.arange(labels), names[:known])) == names[known]
+    return correct / (streams * ways)
 
 
-def test_the_best_guess_of_five_classes_is_right_in_457_of_1000() -> None:
+def test_the_best_guess_of_five_classes() -> None:
     assert first_guess(5) == pytest.approx(0.457, abs=5e-4)
     assert first_guess(5, 5**5) == pytest.approx(1 / 3123, rel=1e-3)
     assert guesser(np.random.default_rng(0), 5, 5, 2000) == pytest.approx(first_guess(5), abs=0.015)
@@ -133,11 +133,11 @@ def test_the_best_guess_of_five_classes_is_right_in_457_of_1000() -> None:
 
 
 def by_instance(learner: StreamClassifier, streams: Streams) -> list[float]:
-    right = (learner.predict_streams(streams.x, streams.y).numpy() == streams.y).all(-1)
-    return [
-        float(right[class_positions(streams.y) == k].mean())
-        for k in range(1, int(class_positions(streams.y).max()) + 1)
-    ]
+    correct, instance = (
+        (learner.predict_streams(streams.x, streams.y).numpy() == streams.y).all(-1),
+        class_positions(streams.y),
+    )
+    return [float(correct[instance == k].mean()) for k in range(1, int(instance.max()) + 1)]
 
 
 @EVERY_LABELS
@@ -158,7 +158,7 @@ def trained(learner: StreamClassifier, source: FewShotSource, ways: int, updates
 
 
 def test_a_trained_learner_guesses_new_examples_and_knows_old_ones() -> None:
-    """Five fixed pictures under shuffled labels: nothing but a leak tells more of a new one than elimination does."""
+    """Five fixed images with shuffled labels: only a leak can beat elimination on new ones."""
     fixed = Pool(np.eye(5)[:, None].repeat(4, 1))
     memory = MANN | {"store_options": {"slots": 24}, "controller_options": {"hidden_size": 32}}
     learner = make(memory, observation=(5,), ways=5, longest=20)
@@ -185,37 +185,39 @@ def test_bytes_are_numbers_from_0_to_1(shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("settings", "key"),
     [
-        ({"ways": 1}, "ways is 1, expected 2 or more"),
-        ({"observation": (2, 3, 4, 5)}, r"observation is \(2, 3, 4, 5\), expected"),
-        ({"labels": "letter"}, "labels is 'letter'.*expected one of one_hot, letters"),
-        ({"labels": "letters", "ways": 3126}, "ways is 3126, but there are 3125 labels of letters"),
-        ({"encoder": {"norm": "batch"}}, "encoder.norm = 'batch' for a classifier of streams: .* use 'group'"),
-        ({"memory": {"store": "episodc"}}, "'episodc'"),
+        ({"ways": 1}, "ways"),
+        ({"observation": (2, 3, 4, 5)}, "observation"),
+        ({"labels": "letter"}, "labels"),
+        ({"labels": "letters", "ways": 3126}, "ways"),
+        ({"encoder": {"norm": "batch"}}, "encoder.norm"),
+        ({"memory": {"store": "episodc"}}, "memory.store"),
     ],
 )
-def test_what_does_not_make_a_learner_is_refused(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises((ValueError, ConfigError), match=message):
+def test_what_does_not_make_a_learner_is_refused(settings: dict[str, Any], key: str) -> None:
+    with pytest.raises(InputError) as caught:
         make(**settings)
+    assert caught.value.key == key
 
 
 @pytest.mark.parametrize(
-    ("x", "y", "message"),
+    ("x", "y", "key"),
     [
-        ((BATCH, STEPS, SIZE + 1), (BATCH, STEPS, 1), r"stream_x has shape \[3, 6, 6\], expected \[B, S, 5\]"),
-        ((BATCH, 9, SIZE), (BATCH, 9, 1), "stream_x has 9 examples, but .* 8 at most; make it with longest=9"),
-        ((BATCH, STEPS, SIZE), (BATCH, STEPS), r"stream_y is torch.int64 of shape \[3, 6\], expected .*\[3, 6, 1\]"),
-        ((BATCH, STEPS, SIZE), (BATCH, STEPS, 5), r"stream_y is .*\[3, 6, 5\], expected whole numbers \[3, 6, 1\]"),
+        ((BATCH, STEPS, SIZE + 1), (BATCH, STEPS, 1), "stream_x"),
+        ((BATCH, 9, SIZE), (BATCH, 9, 1), "stream_x"),
+        ((BATCH, STEPS, SIZE), (BATCH, STEPS), "stream_y"),
+        ((BATCH, STEPS, SIZE), (BATCH, STEPS, 5), "stream_y"),
     ],
 )
-def test_streams_that_do_not_fit_are_refused(x: tuple[int, ...], y: tuple[int, ...], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+def test_streams_that_do_not_fit_are_refused(x: tuple[int, ...], y: tuple[int, ...], key: str) -> None:
+    with pytest.raises(InputError) as caught:
         make().stream_logits(torch.zeros(x), torch.zeros(y, dtype=torch.long))
+    assert caught.value.key == key
 
 
 @pytest.mark.parametrize(("labels", "most"), [("one_hot", WAYS - 1), ("letters", 4)])
-def test_labels_that_are_none_are_refused(labels: str, most: int) -> None:
+def test_labels_out_of_range_are_refused(labels: str, most: int) -> None:
     learner = make(labels=labels)
     x, y = stream(learner)
     with pytest.raises(ValueError, match=f"expected 0 to {most}"):
@@ -224,13 +226,13 @@ def test_labels_that_are_none_are_refused(labels: str, most: int) -> None:
 
 def test_a_set_that_does_not_fit_is_refused() -> None:
     x, y = stream(make())
-    with pytest.raises(ValueError, match="support_x has 3 episodes, but query_x 2"):
+    with pytest.raises(InputError, match="query_x has 2 episodes"):
         make()(x, y[..., 0], x[:2])
-    with pytest.raises(ValueError, match="labels of letters has no logits of classes"):
+    with pytest.raises(InputError, match="labels is 'letters'"):
         make(labels="letters")(x, y[..., 0], x)
 
 
-def test_a_memory_for_life_keeps_streams() -> None:
+def test_a_lifelong_memory_keeps_streams() -> None:
     memory = BUFFER | {"store": "lifelong", "store_options": {"slots": 64, "hit": 1.0}}
     learner = make(memory)
     store = learner.core.memory.store

@@ -1,4 +1,4 @@
-"""Drawn glyphs: the picture of a line, classes that differ, drawings of a class that don't, splits that never meet."""
+"""Drawn glyphs: the image of a line, classes that differ, drawings of a class that are alike, disjoint splits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_ink_is_where_the_line_is_near() -> None:
     lines = rng.uniform(-1, 1, (3, 2, 3, 2))
     lines[0, 0, 1] = lines[0, 0, 0]  # a segment without length
     radius = np.array([0.5, 1.0, 1.5])
-    pictures = render(lines.astype(np.float32), radius.astype(np.float32))
+    images = render(lines.astype(np.float32), radius.astype(np.float32))
     places = (lines + 1) * SIDE / 2 - 0.5
     for n in range(3):
         for y in range(SIDE):
@@ -30,18 +30,18 @@ def test_ink_is_where_the_line_is_near() -> None:
                 near = min(
                     distance(np.array([x, y]), stroke[p], stroke[p + 1]) for stroke in places[n] for p in range(2)
                 )
-                assert pictures[n, y, x] == pytest.approx(255 * np.clip(radius[n] + 0.5 - near, 0, 1), abs=0.6)
+                assert images[n, y, x] == pytest.approx(255 * np.clip(radius[n] + 0.5 - near, 0, 1), abs=0.6)
 
 
 def test_a_line_across_the_middle() -> None:
     line = np.array([[[[-1, 0], [1, 0]]]], np.float32)
-    picture = render(line, np.array([1.0], np.float32))[0]
-    assert (picture[13:15, 1:-1] == 255).all()
-    assert not picture[:12].any()
-    assert not picture[16:].any()
+    image = render(line, np.array([1.0], np.float32))[0]
+    assert (image[13:15, 1:-1] == 255).all()
+    assert not image[:12].any()
+    assert not image[16:].any()
 
 
-def test_many_pictures_are_drawn_as_few_are() -> None:
+def test_many_images_are_drawn_as_few_are() -> None:
     rng = np.random.default_rng(0)
     options = GlyphOptions()
     lines = draw_samples(draw_shape(rng, options), rng, 150, options)
@@ -72,7 +72,7 @@ def test_drawings_of_a_class_are_alike_and_classes_are_not() -> None:
     assert (np.diag(alike) < 0.999).all()
 
 
-def test_every_picture_shows_something_and_little_is_cut_off() -> None:
+def test_every_image_shows_something_and_little_is_cut_off() -> None:
     pool = glyph_pool("train", 100, 5, 0, GlyphOptions())
     assert pool.shape == (100, 5, SIDE, SIDE)
     assert pool.dtype == np.uint8
@@ -92,7 +92,7 @@ def test_splits_share_no_glyph_and_more_classes_leave_the_first_as_they_are() ->
 
 
 def test_strokes_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(ValueError, match="glyphs of 3 to 2 strokes"):
+    with pytest.raises(ValueError, match="min_strokes is 3"):
         GlyphOptions(min_strokes=3, max_strokes=2)
     counts = {len(draw_shape(np.random.default_rng(i), GlyphOptions()).control) for i in range(50)}
     assert counts == {2, 3, 4}

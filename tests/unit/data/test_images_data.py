@@ -1,4 +1,4 @@
-"""Folders of images: how classes part into splits, what a picture becomes, and what is refused."""
+"""Folders of images: how classes are split, how images are converted, and what is refused."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_folder_of_classes_is_a_source(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("classes", "counts"), [(6, [2, 2, 2]), (10, [6, 2, 2]), (100, [70, 10, 20])])
-def test_classes_part_by_their_names_alone(tmp_path: Path, classes: int, counts: list[int]) -> None:
+def test_classes_are_split_by_their_names_alone(tmp_path: Path, classes: int, counts: list[int]) -> None:
     for number in range(classes):
         (tmp_path / f"class{number}").mkdir()
     parts = [[place.name for place in class_folders(split, tmp_path)] for split in SPLITS]
@@ -78,24 +78,24 @@ def test_a_class_called_test_is_a_class(tmp_path: Path) -> None:
 def test_a_class_in_two_splits_is_refused(tmp_path: Path) -> None:
     for name in ("train/cat", "train/dog", "test/cat", "test/owl"):
         (tmp_path / name).mkdir(parents=True)
-    with pytest.raises(ImagesError, match=r"the class cat of .* is in train and in test"):
+    with pytest.raises(ImagesError, match="cat of"):
         class_folders("test", tmp_path)
 
 
 def test_a_split_without_its_folder_or_with_two_is_refused(tmp_path: Path) -> None:
     for name in ("train/a", "train/b", "test/c", "test/d"):
         (tmp_path / name).mkdir(parents=True)
-    with pytest.raises(ImagesError, match="class folders in train, test; expected one folder validation or val"):
+    with pytest.raises(ImagesError, match="validation or val"):
         class_folders("validation", tmp_path)
     for name in ("validation/e", "val/f"):
         (tmp_path / name).mkdir(parents=True)
-    with pytest.raises(ImagesError, match="train, val, validation, test; expected one folder"):
+    with pytest.raises(ImagesError, match="train, val, validation, test,"):
         class_folders("validation", tmp_path)
     with pytest.raises(ValueError, match="'exam'"):
         Images("exam", tmp_path)  # type: ignore[arg-type]  # wrong on purpose
 
 
-def test_pictures_shrink_by_area_and_are_not_inverted(tmp_path: Path) -> None:
+def test_images_shrink_by_area_and_are_not_inverted(tmp_path: Path) -> None:
     blocks = np.kron(np.array([[0, 40], [200, 255]], np.uint8), np.ones((7, 5), np.uint8))
     blocks[:7, :5] = np.arange(35).reshape(7, 5)
     small = read_image(save(tmp_path / "a.png", blocks), 2, grey=True)
@@ -112,7 +112,7 @@ def test_colours_are_kept_or_made_grey(tmp_path: Path) -> None:
     assert read_image(grey, 3, grey=False).tolist() == [[[7] * 3] * 3] * 3
 
 
-def test_colour_pictures_are_a_source(tmp_path: Path) -> None:
+def test_colour_images_are_a_source(tmp_path: Path) -> None:
     source = Images("test", make(tmp_path, colour=True), 4, grey=False)
     assert source.shape == (4, 4, 3)
     assert source.sample(np.random.default_rng(0), 2, 2, 1, 1).support_x.shape == (2, 2, 4, 4, 3)
@@ -140,11 +140,11 @@ def test_sixteen_bits_become_eight(tmp_path: Path) -> None:
     path = save(tmp_path / "a.png", np.array([[0, 65535], [256 * 100, 65535]], np.uint16))
     assert read_image(path, 2, grey=True).tolist() == [[0, 255], [100, 255]]
     floats = save(tmp_path / "a.tif", np.zeros((2, 2), np.float32))
-    with pytest.raises(ImagesError, match=r"a\.tif cannot be read \(its numbers are of type F"):
+    with pytest.raises(ImagesError, match=r"a\.tif .*type F"):
         read_image(floats, 2, grey=True)
 
 
-def test_what_a_camera_says_of_up_and_down_is_followed(tmp_path: Path) -> None:
+def test_the_orientation_in_exif_is_followed(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 3  # turned upside down
     path = save(tmp_path / "a.png", np.array([[0, 50], [100, 150]], np.uint8), exif=exif)
@@ -161,7 +161,7 @@ def test_classes_keep_as_many_images_as_the_smallest_has(tmp_path: Path) -> None
     assert last.exists()
     (tmp_path / names[1] / "0.png").unlink()
     (tmp_path / names[1] / "1.png").unlink()
-    with pytest.raises(ImagesError, match=f"{names[1]} has 1 image, expected 2 or more"):
+    with pytest.raises(ImagesError, match=f"{names[1]} has 1 image"):
         Images("train", tmp_path, 8)
 
 
@@ -209,47 +209,46 @@ def test_an_image_that_cannot_be_read_is_named(tmp_path: Path, damage: str) -> N
     path.write_bytes(
         {"cut": whole[:900], "words": b"no image", "empty": b"", "script": b"%!PS-Adobe-3.0 EPSF-3.0\n"}[damage]
     )
-    with pytest.raises(ImagesError) as error:
+    with pytest.raises(ImagesError) as caught:
         Images("train", tmp_path)
-    assert str(path) in str(error.value)
-    assert "\n" not in str(error.value)
+    assert caught.value.key == str(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("limit", [40, 20])
 def test_too_many_pixels_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
     make(tmp_path)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-    with pytest.raises(ImagesError, match=rf"\.png has too many pixels, expected at most {limit}"):
+    with pytest.raises(ImagesError, match=rf"\.png .*pixels.* {limit}"):
         Images("train", tmp_path)
 
 
 def test_more_than_fits_into_memory_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(
-        ImagesError, match=r"2 classes with 3 images each of .* would take 8\.4 GiB, expected 4 at most"
-    ):
+    with pytest.raises(ImagesError, match=r"8\.4 GiB"):
         Images("train", make(tmp_path), 38_700)
 
 
 def test_folders_without_classes_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ImagesError, match="there is no folder"):
+    with pytest.raises(ImagesError, match="no folder"):
         Images("train", tmp_path / "nowhere")
-    with pytest.raises(ImagesError, match="has no folders; expected one with images for each class"):
+    with pytest.raises(ImagesError, match="no folders in it"):
         Images("train", tmp_path)
     (tmp_path / "one").mkdir()
-    with pytest.raises(ImagesError, match="has 1 class folders, expected 6 or more"):
+    with pytest.raises(ImagesError, match=r"1 class folders.* 6 or more"):
         Images("train", tmp_path)
     for number in range(6):
         (tmp_path / f"class{number}").mkdir()
-    with pytest.raises(ImagesError, match=r"the class folder .* has no images \(\.bmp, \.gif"):
+    with pytest.raises(ImagesError, match=r"no images.*\.bmp, \.gif"):
         Images("train", tmp_path)
-    with pytest.raises(ValueError, match="size=0"):
+    with pytest.raises(ValueError, match="size is 0"):
         Images("train", tmp_path, 0)
 
 
 def test_a_split_folder_of_one_class_is_refused(tmp_path: Path) -> None:
     for name in ("train/a", "train/b", "val/c", "test/d", "test/e"):
         (tmp_path / name).mkdir(parents=True)
-    with pytest.raises(ImagesError, match=r"the validation split of .* has 1 of its classes, expected 2 or more"):
+    with pytest.raises(ImagesError, match="validation split.* 1 of"):
         Images("validation", tmp_path)
 
 
@@ -260,7 +259,7 @@ def test_strokes_lost_on_transparency_are_noticed(tmp_path: Path) -> None:
         place = tmp_path / f"{number // 2}"
         place.mkdir(exist_ok=True)
         save(place / f"{number}.png", np.dstack([np.full((8, 8, 3), 255, np.uint8), alpha]))
-    with pytest.raises(ImagesError, match="transparency"):
+    with pytest.raises(ImagesError, match="transparent"):
         Images("train", tmp_path, 8)
 
 

@@ -19,6 +19,7 @@ from torch import nn
 from metarl.training import checkpoint
 from metarl.training.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
 
+SMALL: dict[str, Any] = {"dtype": np.uint8}  # since Gymnasium 1.3
 META = {"kind": "toy", "numbers": {"big": 2**120, "small": 1e-300}, "text": "RL²", "none": None}
 GROUPS = {
     "weights": {"a": torch.arange(6.0).view(2, 3), "scalar": torch.tensor(3), "flags": torch.tensor([True, False])},
@@ -46,21 +47,23 @@ def test_tied_and_strided_tensors_are_written_each_on_its_own(tmp_path: Path) ->
     assert all(torch.equal(groups["g"][name], tensor) for name, tensor in tensors.items())
 
 
-def refused(path: Path, message: str | None = None) -> str:
-    with pytest.raises(CheckpointError, match=message) as caught:
+def refused(path: Path, key: str | None = None) -> CheckpointError:
+    """The error, of one line with the path, about ``key``: by default the file itself."""
+    with pytest.raises(CheckpointError) as caught:
         read_checkpoint(path)
     assert "\n" not in str(caught.value)
     assert str(path) in str(caught.value)
-    return str(caught.value)
+    assert caught.value.key == (key or str(path))
+    return caught.value
 
 
-def test_a_missing_file_and_what_is_none(tmp_path: Path) -> None:
-    assert "expected a file written by save()" in refused(tmp_path / "nothing.zip", "there is no checkpoint")
-    refused(tmp_path, "there is no checkpoint")
+def test_a_missing_file_and_other_files_are_refused(tmp_path: Path) -> None:
+    refused(tmp_path / "nothing.zip")
+    refused(tmp_path)
     for name, content in (("empty", b""), ("text", b"hello\n"), ("json", b"{}")):
         path = tmp_path / name
         path.write_bytes(content)
-        refused(path, "damaged or no metarl checkpoint")
+        refused(path)
 
 
 def test_every_truncated_file_is_refused(tmp_path: Path) -> None:
@@ -72,7 +75,7 @@ def test_every_truncated_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_flipped_bit_is_refused_or_harmless(tmp_path: Path) -> None:
-    """Every byte in turn, one bit of it: the content comes back right, or an error of one line."""
+    """One bit of every byte in turn: the content comes back unchanged, or there is an error of one line."""
     content = bytearray(written(tmp_path).read_bytes())
     path = tmp_path / "flipped.zip"
     rng, refusals = random.Random(0), 0
@@ -94,7 +97,7 @@ def test_a_flipped_bit_is_refused_or_harmless(tmp_path: Path) -> None:
     assert refusals > 0.7 * len(content)
 
 
-def test_a_part_that_was_exchanged_is_refused(tmp_path: Path) -> None:
+def test_a_replaced_part_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path)
     with zipfile.ZipFile(path) as archive:
         parts = {name: archive.read(name) for name in archive.namelist()}
@@ -102,7 +105,7 @@ def test_a_part_that_was_exchanged_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         for name, part in parts.items():
             archive.writestr(name, part)
-    refused(path, "weights.safetensors is not what was written")
+    refused(path, "weights.safetensors")
 
 
 class Trap:
@@ -128,9 +131,8 @@ def test_nothing_is_ever_unpickled(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("data.pkl", trap)
     read_checkpoint(path)
-    bare = tmp_path / "bare.zip"
-    bare.write_bytes(trap)
-    refused(bare)
+    path.write_bytes(trap)
+    refused(path)
     saved = tmp_path / "torch.zip"
     torch.save({"weights": torch.zeros(2), "trap": Trap(canary)}, saved)
     refused(saved)
@@ -139,7 +141,7 @@ def test_nothing_is_ever_unpickled(tmp_path: Path) -> None:
     assert canary.exists(), "the trap itself works"
 
 
-def test_another_format_and_heads_that_are_none(tmp_path: Path) -> None:
+def test_other_formats_and_damaged_heads_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "other.zip"
 
     def write(head: Any) -> Path:
@@ -147,15 +149,20 @@ def test_another_format_and_heads_that_are_none(tmp_path: Path) -> None:
             archive.writestr("checkpoint.json", json.dumps(head))
         return path
 
-    assert "this version reads 1" in refused(write({"format": 2, "meta": {}, "sha256": {}}), "checkpoint format 2")
-    for head in ([], "text", {}, {"format": 1}, {"format": 1, "meta": {}, "sha256": ["x"]}):
-        refused(write(head), "damaged or no metarl checkpoint")
-    refused(write({"format": 1, "meta": {}, "sha256": {"missing.safetensors": "0"}}), "damaged")
+    for number, words in ((1, ("earlier version", "train again")), (3, ("later version",))):
+        error = refused(write({"format": number, "meta": {}, "sha256": {}}), "format")
+        assert error.given == number
+        assert all(word in str(error) for word in words)
+    whole = {"format": checkpoint.FORMAT, "meta": {}}
+    for sums in (["x"], {"missing.safetensors": "0"}):
+        refused(write(whole | {"sha256": sums}))
+    for head in ([], "text", {}, whole):
+        refused(write(head))
 
 
 def test_a_member_that_is_too_large_is_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoint, "MAX_BYTES", 10)
-    refused(written(tmp_path), "more than the 10 that are read")
+    refused(written(tmp_path), "checkpoint.json")
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,6 +188,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pyt
     [
         spaces.Discrete(5),
         spaces.Discrete(3, start=-1),
+        *([spaces.Discrete(5, **SMALL)] if "dtype" in inspect.signature(spaces.Discrete).parameters else []),
         spaces.Box(-np.inf, np.inf, (2, 2), np.float32),
         spaces.Box(np.array([0.1, -1e-30], np.float32), np.array([0.2, 3e38], np.float32)),
         spaces.Box(0, 255, (3,), np.uint8),
@@ -209,21 +217,9 @@ def test_spaces_come_back_through_json(space: spaces.Space[Any]) -> None:
 
 
 def test_a_space_that_cannot_be_saved_is_refused() -> None:
-    with pytest.raises(CheckpointError, match=r"cannot save the space Text.*supported: Box.* MultiBinary and Dict"):
+    with pytest.raises(CheckpointError, match="Text") as caught:
         checkpoint.space_to_json(spaces.Dict({"obs": spaces.Text(3)}))
-
-
-def test_a_discrete_space_has_its_type_and_older_files_do_not_say_it() -> None:
-    space = spaces.Discrete(5, start=2)
-    plain = checkpoint.space_to_json(space)
-    assert plain.pop("dtype") == "int64"
-    assert checkpoint.space_from_json(plain) == space
-    if "dtype" in inspect.signature(spaces.Discrete).parameters:  # since Gymnasium 1.3
-        small: Any = {"dtype": np.uint8}
-        space = spaces.Discrete(5, **small)
-        back = checkpoint.space_from_json(checkpoint.space_to_json(space))
-        assert back == space
-        assert back.dtype == np.uint8
+    assert caught.value.key == "space"
 
 
 def test_the_state_of_an_optimiser_comes_back() -> None:

@@ -64,13 +64,13 @@ def policy_for(family: TaskDistribution, memory: MemoryOptions | None = None) ->
 
 
 def test_training_tasks_are_refused() -> None:
-    with pytest.raises(ValueError, match="refusing to evaluate on training tasks; make the environment with split="):
+    with pytest.raises(ValueError, match="training tasks"):
         rollout_trials(Always(0), envs(BERNOULLI.with_split("train")), 4)
     assert len(rollout_trials(Always(0), envs(BERNOULLI.with_split("validation")), 4).returns) == 4
 
 
 def test_at_least_one_trial() -> None:
-    with pytest.raises(ValueError, match="trials is 0, expected at least 1"):
+    with pytest.raises(ValueError, match="trials"):
         rollout_trials(Always(0), envs(BERNOULLI), 0)
 
 
@@ -230,11 +230,11 @@ def test_numbers_that_are_not_finite_stop_the_evaluation() -> None:
             result.reward[1] = np.nan
             return result
 
-    with pytest.raises(NonFiniteError, match="reward that is not finite"):
+    with pytest.raises(NonFiniteError, match="reward"):
         rollout_trials(Always(0), lambda rows: Broken(BERNOULLI, rows), 4)
 
 
-def test_trap_20_playing_held_out_tasks_leaves_nothing_in_the_agent() -> None:
+def test_playing_held_out_tasks_leaves_nothing_in_the_agent() -> None:
     """No statistic of rewards or observations is kept, so no tested task reaches the weights or another task."""
     policy = policy_for(BARCODE)
     before = {name: tensor.clone() for name, tensor in policy.state_dict().items()}

@@ -32,14 +32,16 @@ class CounterCore(MemoryCore):
     def initial_state(self, batch_size: int) -> Counter:
         return Counter(torch.full((batch_size,), -1e3))  # wrong on purpose: a trial must wipe it
 
-    def forward(self, x: CoreInput, state: Counter, begin: Tensor, *, donate: bool = False) -> tuple[Tensor, Counter]:
-        count = torch.where(begin == Boundary.TRIAL, 0.0, state.count + 1)
+    def forward(
+        self, x: CoreInput, state: Counter, boundary: Tensor, *, donate: bool = False
+    ) -> tuple[Tensor, Counter]:
+        count = torch.where(boundary == Boundary.TRIAL, 0.0, state.count + 1)
         return count[:, None], Counter(count)
 
-    def unroll(self, x: CoreInput, state: Counter, begin: Tensor) -> tuple[Tensor, Counter]:
+    def unroll(self, x: CoreInput, state: Counter, boundary: Tensor) -> tuple[Tensor, Counter]:
         outputs = []
-        for t in range(begin.shape[0]):
-            y, state = self(CoreInput(x.now[t], x.feedback[t]), state, begin[t])
+        for t in range(boundary.shape[0]):
+            y, state = self(CoreInput(x.now[t], x.feedback[t]), state, boundary[t])
             outputs.append(y)
         return torch.stack(outputs), state
 
@@ -106,8 +108,8 @@ class MaskedToy(ToyEnv):
         return {**super().observe(), "action_mask": mask}
 
     def advance(self, actions: Any) -> StepResult:
-        told = self.closed is None or self.steps[self.closed[0]] != self.closed[1]
-        assert not told or (actions != self.steps % 3).all(), "a forbidden action was taken"
+        open_ = self.closed is None or self.steps[self.closed[0]] != self.closed[1]
+        assert not open_ or (actions != self.steps % 3).all(), "a forbidden action was taken"
         return super().advance(actions)
 
 
@@ -159,11 +161,11 @@ def generator(seed: int = 0) -> torch.Generator:
 def random_rollout(policy: MemoryPolicy, env: ToyEnv, steps: int, seed: int = 0) -> Rollout:
     """A rollout of random numbers, as of a policy other than ``policy``."""
     drawn, rows = generator(seed), env.num_envs
-    begin = torch.randint(0, 3, (steps, rows), generator=drawn)
-    begin[0] = Boundary.TRIAL
+    boundary = torch.randint(0, 3, (steps, rows), generator=drawn)
+    boundary[0] = Boundary.TRIAL
     return Rollout(
         obs={name: torch.randn(steps, rows, 1, generator=drawn) for name in env.observation_space.spaces},
-        boundary=begin,
+        boundary=boundary,
         state=policy.initial_state(rows),
         actions=torch.randint(0, 3, (steps, rows), generator=drawn),
         log_probs=-torch.rand(steps, rows, generator=drawn) - 0.5,
