@@ -12,7 +12,6 @@ import numpy as np
 
 from metarl.config import InputError, did_you_mean, one_of
 from metarl.seeding import numpy_rng, split_key
-from metarl.tasks.family.checks import check_tasks
 from metarl.tasks.family.distribution import Task, TaskBatch, TaskDistribution
 from metarl.tasks.trial.inner import InnerRow, inner_seeds
 from metarl.tasks.trial.layout import INPUTS, TrialInputs, TrialLayout
@@ -155,7 +154,7 @@ def _pinned(distribution: TaskDistribution, options: Mapping[str, Any] | None) -
     task: Task = options["task"]
     if task.family != distribution.family:
         raise ValueError(f"the task belongs to {task.family!r}, but this environment plays {distribution.family!r}")
-    return check_tasks(distribution, {k: [v] for k, v in task.values}, 1)
+    return distribution.check_tasks({k: [v] for k, v in task.values}, 1)
 
 
 def build(family: str, options: Mapping[str, Any], also: tuple[str, ...] = ()) -> TaskDistribution:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from metarl.tasks.family.checks import limits
+from metarl.tasks.family.checks import limits, real_number, true_or_false
 from metarl.tasks.family.distribution import TaskBatch, TaskDistribution
 from metarl.types import (
     FEEDBACK_KEYS,
@@ -45,11 +45,8 @@ class TrialInputs:
 
     def __post_init__(self) -> None:
         for name in FEEDBACK_KEYS:
-            if not isinstance(getattr(self, name), bool):
-                raise TypeError(f"{name} must be True or False, not {getattr(self, name)!r}")
-        scale = self.prev_reward_scale
-        if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale < np.inf:
-            raise ValueError(f"prev_reward_scale must be a number above 0, not {scale!r}")
+            true_or_false(name, getattr(self, name))
+        real_number("prev_reward_scale", self.prev_reward_scale, above=0)
 
 
 REVEALED = f"{OBS_KEY}.task"

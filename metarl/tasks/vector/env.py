@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from metarl.tasks.family.checks import check_tasks, whole_number
+from metarl.tasks.family.checks import whole_number
 from metarl.tasks.family.distribution import BatchedEnv, TaskBatch, TaskDistribution
 from metarl.tasks.trial.env import build, pick_inputs, streams
 from metarl.tasks.trial.layout import INPUTS, TrialInputs, TrialLayout
@@ -106,7 +106,7 @@ class TrialVectorEnv(VectorEnv[TrialObservation, Array, Array]):
         if options:
             if set(options) != {"tasks"} or not isinstance(options["tasks"], Mapping):
                 raise ValueError(f"the only reset option is {{'tasks': dict of arrays}}, got {sorted(options)}")
-            tasks = check_tasks(self.distribution, options["tasks"], self.num_envs)
+            tasks = self.distribution.check_tasks(options["tasks"], self.num_envs)
         if seed is not None or self._tasks_rng is None:
             self._tasks_rng, self._np_random, self._np_random_seed = streams(self.distribution, seed)
         self.info = self._begin_trials(self._tasks_rng, np.ones(self.num_envs, np.bool_), tasks)
@@ -191,7 +191,7 @@ class TrialVectorEnv(VectorEnv[TrialObservation, Array, Array]):
     @property
     def resumable(self) -> bool:
         """Whether :meth:`state_dict` works: the family has dynamics of its own, and those can be saved."""
-        return type(self._batched).state_dict is not BatchedEnv.state_dict
+        return bool(self._batched.saved)
 
     def state_dict(self) -> dict[str, Any]:
         """All that is needed to go on bit for bit, in the middle of a trial too.

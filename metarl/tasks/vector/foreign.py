@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 
+from metarl.tasks.family.checks import real_number
 from metarl.tasks.trial.layout import is_trial_space
 from metarl.tasks.vector.env import TrialVectorEnv
 from metarl.tasks.vector.watch import AsyncWatch
-from metarl.tasks.vector.workers import check_timeout
 from metarl.types import PREV_DONE, Bools, StepResult, TrialObservation, TrialVector
 
 EPISODE_END = "episode_end"
@@ -36,7 +36,7 @@ class GymnasiumTrials:
     """
 
     def __init__(self, env: VectorEnv[Any, Any, Any], worker_timeout: float = 60.0) -> None:
-        check_timeout(worker_timeout)
+        real_number("worker_timeout", worker_timeout, above=0)
         self.mode = env.metadata.get("autoreset_mode")
         if not isinstance(self.mode, AutoresetMode):
             raise ValueError(

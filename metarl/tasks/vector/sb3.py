@@ -162,23 +162,22 @@ class TrialVecEnv(VecEnv):
         Raises:
             TypeError: the environment cannot be saved.
         """
-        save = getattr(self.env, "state_dict", None)
-        if save is None:
-            raise TypeError(f"{type(self.env).__name__} has no state_dict; only native vector environments do")
-        return {"env": save(), "returns": self._returns.copy(), "lengths": self._lengths.copy()}
+        return {"env": self._native().state_dict(), "returns": self._returns.copy(), "lengths": self._lengths.copy()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what :meth:`state_dict` returned.
+        """Continue from what :meth:`state_dict` returned.
 
         Raises:
             TypeError: the environment cannot be restored.
-            ValueError: the state comes from an environment made otherwise.
+            ValueError: the state comes from an environment made with other options.
         """
-        load = getattr(self.env, "load_state_dict", None)
-        if load is None:
-            raise TypeError(f"{type(self.env).__name__} has no load_state_dict; only native vector environments do")
-        load(state["env"])
+        self._native().load_state_dict(state["env"])
         self._returns, self._lengths = np.array(state["returns"]), np.array(state["lengths"])
+
+    def _native(self) -> TrialVectorEnv:
+        if not isinstance(self.env, TrialVectorEnv):
+            raise TypeError(f"{type(self.env).__name__} has no state_dict; only native vector environments do")
+        return self.env
 
 
 def as_vec_env(env: Any, n_envs: int = 256, worker_timeout: float = 60.0) -> VecEnv:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from gymnasium.vector.utils import CloudpickleWrapper, create_empty_array
 
-from metarl.tasks.family.checks import whole_number
+from metarl.tasks.family.checks import real_number, whole_number
 from metarl.tasks.family.distribution import BatchedEnv, TaskBatch, TaskDistribution
 from metarl.tasks.trial.inner import describe_trial, inner_seeds
 from metarl.tasks.vector.process import CLOSE_SECONDS, RaisedError, WorkerProcess
@@ -54,7 +54,7 @@ class WorkerRows(BatchedEnv):
     ) -> None:
         whole_number("workers", workers, at_least=1)
         whole_number("max_restarts", max_restarts, at_least=0)
-        check_timeout(timeout)
+        real_number("worker_timeout", timeout, above=0)
         if workers > n:
             raise ValueError(f"workers={workers} for {n} rows; use at most as many workers as rows")
         try:
@@ -176,12 +176,6 @@ class WorkerRows(BatchedEnv):
         lines = [f"  row {row}: {describe_trial(*self._trials[row])}" for row in range(first, end)]
         rest = [f"  and {len(lines) - NAMED_ROWS} more rows"] if len(lines) > NAMED_ROWS else []
         return "\n".join(lines[:NAMED_ROWS] + rest)
-
-
-def check_timeout(seconds: float) -> None:
-    """Raise ValueError unless ``seconds`` is a finite number above 0."""
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < float("inf"):
-        raise ValueError(f"the seconds that a worker may take must be a number above 0, not {seconds!r}")
 
 
 def _write(out: Any, rows: Ints | slice, obs: Observations) -> None:
