@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from gymnasium.vector.utils import CloudpickleWrapper, create_empty_array
 
+from metarl.config import InputError
 from metarl.tasks.family.checks import real_number, whole_number
 from metarl.tasks.family.distribution import BatchedEnv, TaskBatch, TaskDistribution
 from metarl.tasks.trial.inner import describe_trial, inner_seeds
@@ -56,7 +57,7 @@ class WorkerRows(BatchedEnv):
         whole_number("max_restarts", max_restarts, at_least=0)
         real_number("worker_timeout", timeout, above=0)
         if workers > n:
-            raise ValueError(f"workers={workers} for {n} rows; use at most as many workers as rows")
+            raise InputError(key="workers", given=workers, expected=f"at most {n}, the number of rows")
         try:
             self._payload = pickle.dumps(CloudpickleWrapper(distribution))  # type: ignore[arg-type]  # any object will do
         except Exception as error:

@@ -131,7 +131,7 @@ def test_options_that_do_not_exist_or_fit_are_refused_in_one_line() -> None:
             make(**options)
         assert "\n" not in str(caught.value)
     for name in ("n_steps", "schedule_steps"):
-        with pytest.raises(ValueError, match=f"{name} must be an integer of at least 1, not 0"):
+        with pytest.raises(ValueError, match=f"{name} is 0"):
             make(**{name: 0})
 
 

@@ -66,10 +66,7 @@ from metarl.tasks.vector.env import TrialVectorEnv
         (TabularMDP, {"noise": "1"}, "noise"),
         (BernoulliBandit, {"reveal": 1}, "reveal"),
         (TrialInputs, {"time": 1}, "time"),
-        *(
-            (TrialInputs, {"prev_reward_scale": scale}, "prev_reward_scale")
-            for scale in (0, -1.0, True, "1", float("inf"))
-        ),
+        *((TrialInputs, {"prev_reward_scale": x}, "prev_reward_scale") for x in (0, -1.0, True, "1", float("inf"))),
     ],
 )
 def test_a_bad_option_is_named_with_what_is_expected(made: Any, options: dict[str, Any], key: str) -> None:
@@ -77,8 +74,6 @@ def test_a_bad_option_is_named_with_what_is_expected(made: Any, options: dict[st
         made(**options)
     assert error.value.key == key
     assert error.value.expected
-    if key in options:
-        assert error.value.given is options[key]
     assert "\n" not in str(error.value)
 
 
