@@ -26,8 +26,8 @@ class BernoulliStrategy(IndexStrategy):
         super().__init__(prior)
         self.prior = prior
 
-    def _worth(self, reward: Floats) -> Array:
-        return reward > 0.5
+    def _worth(self, reward: Floats) -> Floats:
+        return (reward > 0.5).astype(np.float32)
 
     def _means(self) -> Floats:
         """Posterior means ``[n, arms]`` under Beta(1, 1): every arm starts with one success and one failure."""

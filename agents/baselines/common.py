@@ -101,7 +101,7 @@ class IndexStrategy(ABC):
         self._pulls[starts] = self._total[starts] = 0
         return random_argmax(self._scores(), self._rng)
 
-    def _worth(self, reward: Floats) -> Array:
+    def _worth(self, reward: Floats) -> Floats:
         """What is added up for rewards ``[n]``."""
         return reward
 

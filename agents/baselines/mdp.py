@@ -138,7 +138,7 @@ class PosteriorGreedy(Planner):
 
 
 class FixedTies(PosteriorGreedy):
-    """Plans in the posterior mean, and takes the first of equal actions: a weaker variant that never varies its choice."""
+    """Plans in the posterior mean, and always takes the first of equal actions: a weaker variant."""
 
     def _best(self, values: Floats) -> Ints:
         return values.argmax(axis=1)
