@@ -1,4 +1,4 @@
-"""The rows of a family spread over worker processes, which may fail without taking the training with them."""
+"""The rows of a family spread over worker processes, which may fail without ending the training."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from metarl.tasks.trial.inner import describe_trial, inner_seeds
 from metarl.tasks.vector.process import CLOSE_SECONDS, RaisedError, WorkerProcess
 from metarl.types import Array, Bools, Ints, Observations
 
-NAMED_ROWS = 8  # of a process that gave no sign, so many rows are named with task and seed
+NAMED_ROWS = 8  # rows of a late process that are named with task and seed
 
 
 class WorkerError(RuntimeError):
@@ -34,7 +34,7 @@ class WorkerRows(BatchedEnv):
     Tasks and seeds come from the caller's streams alone, so that what is played does not depend on the number of
     workers. A worker that raises, dies or does not answer in time is killed and replaced: its rows are
     :attr:`broken` for that step (reward 0, end of the episode, the last observation once more) and a RuntimeWarning
-    tells the child's traceback, the tasks and the seeds.
+    gives the child's traceback, the tasks and the seeds.
 
     Processes are spawned, as forking one with threads (torch's) is not safe; a script that trains must therefore guard
     its entry with ``if __name__ == "__main__":``. They start with the first :meth:`start`.
@@ -74,7 +74,9 @@ class WorkerRows(BatchedEnv):
         self._last: Any = create_empty_array(distribution.observation_space, n, fn=np.zeros)
 
     def start(self, tasks: TaskBatch, rng: np.random.Generator, rows: Ints | None = None) -> Observations:
-        """Put rows into tasks; those of a worker that fails here are :attr:`broken` in the next step.
+        """See :meth:`metarl.tasks.family.distribution.BatchedEnv.start`.
+
+        The rows of a worker that fails here are :attr:`broken` in the next step.
 
         Raises:
             WorkerError: a worker failed when it was first used, or more failed than may be replaced.
@@ -99,7 +101,7 @@ class WorkerRows(BatchedEnv):
         return {k: v[rows] for k, v in self._last.items()} if isinstance(self._last, dict) else self._last[rows]
 
     def step(self, actions: Array, rng: np.random.Generator) -> tuple[Observations, Array, Bools]:
-        """Step every row; ``rng`` is not used, each environment has a generator of its own.
+        """See :meth:`metarl.tasks.family.distribution.BatchedEnv.step`; each environment has its own generator.
 
         Raises:
             WorkerError: more workers failed than may be replaced.

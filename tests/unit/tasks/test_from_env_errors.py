@@ -149,7 +149,7 @@ def test_nothing_heavy_is_imported() -> None:
 def test_what_a_users_module_or_constructor_raises_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "module_that_raises.py").write_text("raise RuntimeError('no licence')")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ValueError, match="cannot import 'module_that_raises': RuntimeError: no licence; mend"):
+    with pytest.raises(ValueError, match="cannot import 'module_that_raises': RuntimeError: no licence"):
         from_env("module_that_raises:A-v0", levels=range(3))
 
     def refuse(size: float) -> Any:

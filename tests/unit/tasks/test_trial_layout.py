@@ -130,7 +130,7 @@ def test_reveal_refuses_a_part_of_the_same_name() -> None:
         (BOX, spaces.MultiBinary(2), "the action space MultiBinary"),
         (spaces.Dict({"a": BOX, "action_mask": spaces.MultiBinary(3)}), spaces.Discrete(2), "of 2 numbers, one for"),
         (spaces.Dict({"a": BOX, "action_mask": spaces.MultiBinary(1)}), BOX, "action_mask is for discrete actions"),
-        (spaces.Dict({"action_mask": spaces.MultiBinary(2)}), spaces.Discrete(2), "has nothing to see in it"),
+        (spaces.Dict({"action_mask": spaces.MultiBinary(2)}), spaces.Discrete(2), "nothing but a mask"),
     ],
 )
 def test_unsupported_spaces_are_named(observation: spaces.Space, action: spaces.Space, message: str) -> None:

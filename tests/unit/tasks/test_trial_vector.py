@@ -178,7 +178,7 @@ def test_a_saved_state_goes_on_bit_for_bit(family: TaskDistribution, steps: int)
 def test_a_state_of_another_environment_is_refused() -> None:
     env = TrialVectorEnv(FAMILIES[0], 3)
     env.reset(seed=0)
-    with pytest.raises(ValueError, match="make it alike"):
+    with pytest.raises(ValueError, match="same options"):
         TrialVectorEnv(FAMILIES[0], 4).load_state_dict(env.state_dict())
 
 
