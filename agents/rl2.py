@@ -16,6 +16,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from metarl import tree
 from metarl.agents import rl2_checkpoint
 from metarl.agents.rl2_env import attribute, check_split, describe, needs_episodes
+from metarl.agents.rl2_options import ppo_options
 from metarl.config import build, to_plain
 from metarl.memory.contract import State
 from metarl.memory.options import MemoryOptions
@@ -26,7 +27,7 @@ from metarl.tasks.vector.foreign import seen_episode_ends
 from metarl.tasks.vector.sb3 import Infos, as_vec_env, stepping
 from metarl.training.actor import PolicyActor
 from metarl.training.collect import TrainingState, check_finite, check_masks, collect, no_valid_action, to_tensors
-from metarl.training.ppo import PPOOptions, update
+from metarl.training.ppo import update
 from metarl.types import (
     PREV_ACTION,
     PREV_DONE,
@@ -59,7 +60,9 @@ class RL2PPO(BaseAlgorithm):
         tensorboard_log: folder for SB3's tensorboard output.
         verbose: 1 prints a table per rollout.
         device: torch device.
-        ppo: fields of :class:`metarl.training.ppo.PPOOptions`, such as ``learning_rate`` or ``gamma``.
+        ppo: fields of :class:`metarl.training.ppo.PPOOptions`, such as ``learning_rate`` or ``gamma``. As in SB3 there
+            may be ``batch_size`` (environment steps, a whole number of sequences) instead of ``n_minibatches``, and
+            ``learning_rate`` may be a linear function of the progress remaining.
 
     Raises:
         ValueError: an environment without trial observations, one that draws test tasks, an unsupported space,
@@ -85,12 +88,14 @@ class RL2PPO(BaseAlgorithm):
         _init_setup_model: bool = True,
         **ppo: Any,
     ) -> None:
-        self.options = build(PPOOptions, ppo, "ppo")
         given = to_plain(memory) if isinstance(memory, MemoryOptions) else memory
         self.memory = build(MemoryOptions, {} if given is None else given, "memory")
         for name, number in (("n_steps", n_steps), ("schedule_steps", schedule_steps)):
             if number is not None:
                 whole_number(name, number, at_least=1)
+        vectors = None if env is None else as_vec_env(env, n_envs)
+        trial_steps = None if vectors is None else attribute(vectors, "trial_steps")
+        self.options = ppo_options(ppo, None if vectors is None else vectors.num_envs, n_steps or trial_steps)
         super().__init__(
             policy,
             None,  # given below: SB3 would transpose pictures and refuse actions without bounds
@@ -102,17 +107,25 @@ class RL2PPO(BaseAlgorithm):
             seed=seed,
         )
         self.n_steps, self.schedule_steps = n_steps, schedule_steps
-        self.trial_steps: int | None = None
+        self.trial_steps: int | None = trial_steps
         self._training_state: TrainingState | None = None
         self._warned = self._interrupted = False
-        if env is not None:
-            env = as_vec_env(env, n_envs)
-            self.observation_space, self.action_space = env.observation_space, env.action_space
-            self.n_envs = env.num_envs
-            self.set_env(env)
-            self.trial_steps = attribute(env, "trial_steps")
+        if vectors is not None:
+            self.observation_space, self.action_space = vectors.observation_space, vectors.action_space
+            self.n_envs = vectors.num_envs
+            self.set_env(vectors)
             if _init_setup_model:
                 self._setup_model()
+
+    def __repr__(self) -> str:
+        policy = vars(self).get("policy")
+        size = f"{sum(p.numel() for p in policy.parameters()):,}" if policy is not None else "no"
+        parts = (self.memory.controller, self.memory.store, self.memory.access)
+        return (
+            f"RL2PPO(env={describe(self.env) if self.env else None!r}, n_envs={self.n_envs}, "
+            f"memory={'+'.join(part for part in parts if part != 'none')!r}, {size} parameters, "
+            f"{self.num_timesteps:,} steps trained)"
+        )
 
     @staticmethod
     def _wrap_env(env: Any, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
@@ -147,9 +160,18 @@ class RL2PPO(BaseAlgorithm):
         reset_num_timesteps: bool = True,
         progress_bar: bool = False,
     ) -> Self:
-        """Train for ``total_timesteps`` environment steps over all environments, rounded up to whole rollouts.
+        """Train in the environment.
+
+        Args:
+            total_timesteps: environment steps, counted over all rows; rounded up to whole rollouts.
+            callback: one of SB3's callbacks, a list of them, or a function.
+            log_interval: rollouts between two rows of the log; None: no log.
+            tb_log_name: folder of this training in SB3's tensorboard log.
+            reset_num_timesteps: count steps from 0 and begin new trials, instead of continuing.
+            progress_bar: show SB3's progress bar.
 
         Raises:
+            ValueError: there is no environment, it draws test tasks, or it does not say how long a trial is.
             NonFiniteError: an observation, reward, loss or gradient is not finite.
         """
         if self.env is None:
@@ -262,8 +284,8 @@ class RL2PPO(BaseAlgorithm):
             deterministic: take the most probable action instead of sampling.
 
         Raises:
-            ValueError, TypeError: an observation of other parts or shapes, a mask that forbids everything, a state of
-                another core or batch size; or the memory needs the ends of episodes, which observations without
+            ValueError, TypeError: an observation of other parts or shapes, a mask that forbids every action, a state
+                of another core or batch size; or the memory needs the ends of episodes, which observations without
                 ``prev_done`` do not show.
         """
         if needs_episodes(self.memory) and PREV_DONE not in self.policy.encoder.feedback_keys:
@@ -322,10 +344,18 @@ class RL2PPO(BaseAlgorithm):
         return ["policy", "optimizer"], []
 
     def save(self, path: Any, exclude: Any = None, include: Any = None) -> None:
-        """Write everything needed to use the agent or to go on training, without pickle; ``.zip`` is added.
+        """Write everything that is needed to use the agent or to continue training, without pickle.
 
         The environment's own state is kept too where it has one, so that training resumed from here takes the same
         course as training that was never interrupted.
+
+        Args:
+            path: of the file; ``.zip`` is added where it has no suffix.
+            exclude: SB3's; not used.
+            include: SB3's; not used.
+
+        Raises:
+            ValueError: ``exclude`` or ``include`` is given.
         """
         if exclude or include:
             raise ValueError("a checkpoint is always whole; leave out exclude and include")
@@ -339,9 +369,9 @@ class RL2PPO(BaseAlgorithm):
 
         Args:
             path: of the checkpoint.
-            env: to go on training in; must have the spaces of the saved one. Anything the constructor takes.
+            env: to continue training in; must have the spaces of the saved one. Anything the constructor takes.
             device: torch device.
-            force_reset: begin new trials in ``env`` instead of going on where training was.
+            force_reset: begin new trials in ``env`` instead of continuing where training stopped.
 
         Raises:
             CheckpointError: the file is missing, damaged or of another kind; nothing in it is ever unpickled.

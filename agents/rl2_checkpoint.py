@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     Agent = TypeVar("Agent", bound=RL2PPO)
 
 KIND = "rl2ppo"
+ARGUMENTS = ("n_envs", "n_steps", "schedule_steps", "seed")
+"""Attributes of an agent that are arguments of its constructor."""
 
 
 def save(agent: RL2PPO, path: Any) -> None:
@@ -31,13 +33,7 @@ def save(agent: RL2PPO, path: Any) -> None:
         "kind": KIND,
         "ppo": to_plain(agent.options),
         "memory": to_plain(agent.memory),
-        "settings": {
-            "n_envs": agent.n_envs,
-            "n_steps": agent.n_steps,
-            "schedule_steps": agent.schedule_steps,
-            "seed": agent.seed,
-            "trial_steps": agent.trial_steps,
-        },
+        "settings": {name: getattr(agent, name) for name in (*ARGUMENTS, "trial_steps")},
         "counters": {"num_timesteps": agent.num_timesteps, "n_updates": agent._n_updates},
         "observation_space": checkpoint.space_to_json(agent.observation_space),
         "action_space": checkpoint.space_to_json(agent.action_space),
@@ -59,7 +55,7 @@ def load(kind: type[Agent], path: Any, env: Any, device: torch.device | str, for
     if meta.get("kind") != KIND:
         raise CheckpointError(f"{path} holds a {meta.get('kind')!r}, not an agent of {kind.__name__}")
     settings = meta["settings"]
-    own = {k: settings[k] for k in ("n_envs", "n_steps", "schedule_steps", "seed")}
+    own = {name: settings[name] for name in ARGUMENTS}
     memory = build(MemoryOptions, meta["memory"], f"{path}: memory")
     agent = kind("MemoryPolicy", env, memory=memory, device=device, _init_setup_model=False, **own, **meta["ppo"])
     observation_space = checkpoint.space_from_json(meta["observation_space"])

@@ -20,12 +20,18 @@ class TrackerWriter(KVWriter):
         self.tracker = tracker
 
     def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
-        """Pass on the numbers of one dump."""
+        """Pass on the numbers of one dump.
+
+        Args:
+            key_values: what was recorded, by name; what is not a number is left out.
+            key_excluded: the formats that each name is kept from; not used.
+            step: environment steps so far.
+        """
         numbers = {k: v for k, v in key_values.items() if isinstance(v, int | float | np.number)}
         self.tracker.log({k: v if isinstance(v, int | float) else v.item() for k, v in numbers.items()}, step=step)
 
     def close(self) -> None:
-        """The tracker is finished by whoever made it."""
+        """Do nothing: whoever made the tracker finishes it."""
 
 
 def tracking_logger(tracker: Tracker) -> Logger:
@@ -34,7 +40,7 @@ def tracking_logger(tracker: Tracker) -> Logger:
 
 
 def attribute(env: VecEnv, name: str) -> Any:
-    """What the first row of ``env`` says of itself; None where it has no such attribute."""
+    """An attribute of the first row of ``env``; None where it has none of that name."""
     try:
         return env.get_attr(name, [0])[0]
     except AttributeError:
@@ -60,7 +66,7 @@ def check_split(env: VecEnv) -> None:
 
 
 def resumable(env: Any) -> bool:
-    """Whether ``env`` can save its state: what it says of that itself, else whether it has a ``state_dict``."""
+    """Whether ``env`` can save its state: its own ``resumable``, else whether it has a ``state_dict``."""
     return bool(getattr(env, "resumable", hasattr(env, "state_dict")))
 
 

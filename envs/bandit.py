@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from metarl.tasks.family.checks import whole_number
+from metarl.envs.single import SingleEnv
 from metarl.tasks.family.distribution import BatchedEnv, TaskBatch, TaskDistribution
 from metarl.types import Array, Bools, Floats, Ints
 
@@ -31,11 +30,7 @@ class Bandit(TaskDistribution, ABC):
 
     worth: ClassVar[str]
     """The name of the parameter of the task: one number for each arm."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        whole_number("arms", self.arms, at_least=2)
-        whole_number("pulls", self.pulls, at_least=1)
+    counts: ClassVar[Mapping[str, int]] = {"arms": 2, "pulls": 1}
 
     @property
     def trial_steps(self) -> int:
@@ -59,26 +54,32 @@ class Bandit(TaskDistribution, ABC):
 
     @abstractmethod
     def pay(self, worth: Floats, rng: np.random.Generator) -> Array:
-        """The rewards ``[n]`` of arms worth ``[n]`` (float32)."""
+        """The rewards of one pull in each row.
+
+        Args:
+            worth: of the arms that are pulled, ``[n]`` float32.
+            rng: for what is random in a reward.
+
+        Returns:
+            ``[n]``
+        """
 
     def make(self, task: Mapping[str, Array]) -> BanditEnv:
-        """One bandit."""
-        return BanditEnv(self, task[self.worth])
+        """The bandit whose arms are worth ``task[self.worth]`` ``[arms]``."""
+        return BanditEnv(self, task)
 
     def batched(self, n: int) -> BatchedBandit:
         """``n`` bandits as arrays."""
         return BatchedBandit(self, n)
 
 
-class BanditEnv(gym.Env[np.int64, np.int64]):
-    """One pull of a bandit with arms worth ``worth`` ``[arms]``: the episode ends with it."""
+class BanditEnv(SingleEnv):
+    """One pull of a bandit of ``family``: the episode ends with it."""
 
-    metadata = {"render_modes": []}  # noqa: RUF012 (Gymnasium's own declaration)
-
-    def __init__(self, family: Bandit, worth: Array) -> None:
+    def __init__(self, family: Bandit, task: Mapping[str, Array]) -> None:
+        super().__init__(family, task)
         self._family = family
-        self._worth = worth.astype(np.float32)
-        self.observation_space, self.action_space = family.observation_space, family.action_space
+        self._worth = task[family.worth].astype(np.float32)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -96,26 +97,20 @@ class BanditEnv(gym.Env[np.int64, np.int64]):
 class BatchedBandit(BatchedEnv):
     """``n`` bandits, one pull each a step."""
 
+    saved = ("worth",)
+
     def __init__(self, family: Bandit, n: int) -> None:
         self._family = family
         self._offsets: Ints = np.arange(n) * family.arms
         self._zeros = np.zeros(n, np.int64)
         self._done = np.ones(n, np.bool_)
-        self._worth: Floats = np.zeros(n * family.arms, np.float32)
+        self.worth: Floats = np.zeros(n * family.arms, np.float32)
 
     def start(self, tasks: TaskBatch, rng: np.random.Generator, rows: Ints | None = None) -> Array:
-        """Take what the arms are worth ``[n, arms]``."""
-        self._worth = tasks[self._family.worth].ravel().astype(np.float32)
+        """See :meth:`metarl.tasks.family.distribution.BatchedEnv.start`."""
+        self.worth = tasks[self._family.worth].ravel().astype(np.float32)
         return self._zeros
 
     def step(self, actions: Any, rng: np.random.Generator) -> tuple[Array, Array, Bools]:
-        """Pull one arm a row."""
-        return self._zeros, self._family.pay(self._worth.take(self._offsets + actions), rng), self._done
-
-    def state_dict(self) -> dict[str, Any]:
-        """What the arms are worth."""
-        return {self._family.worth: self._worth.copy()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take what the arms were worth."""
-        self._worth = np.array(state[self._family.worth], dtype=np.float32)
+        """Pull one arm a row: ``[n]`` actions, constant observations ``[n]``, rewards ``[n]``."""
+        return self._zeros, self._family.pay(self.worth.take(self._offsets + actions), rng), self._done

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
-import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from metarl.tasks.family.checks import whole_number
+from metarl.config import InputError
+from metarl.envs.single import SingleEnv
+from metarl.tasks.family.checks import true_or_false
 from metarl.tasks.family.distribution import BatchedEnv, TaskBatch, TaskDistribution
 from metarl.tasks.family.priors import BarcodePrior
 from metarl.types import Array, Bools, Ints
@@ -39,22 +40,21 @@ class BarcodeBandit(TaskDistribution):
     each_arm_best_once: bool = False
 
     family: ClassVar[str] = "BarcodeBandit"
+    counts: ClassVar[Mapping[str, int]] = {"arms": 2, "contexts": 1, "repeats": 1, "pulls": 1, "bits": 1}
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        whole_number("arms", self.arms, at_least=2)
-        for name in ("contexts", "repeats", "pulls", "bits"):
-            whole_number(name, getattr(self, name), at_least=1)
         if self.bits > 62:
-            raise ValueError(f"bits={self.bits}, but a barcode has at most 62")
+            raise InputError(key="bits", given=self.bits, expected="at most 62")
         if not 0 <= self.low < self.high <= 1:
-            raise ValueError(f"expected 0 <= low < high <= 1, got low={self.low} and high={self.high}")
-        if 2**self.bits < self.contexts:
-            raise ValueError(f"{self.bits} bits make {2**self.bits} barcodes, too few for {self.contexts} contexts")
-        if not isinstance(self.each_arm_best_once, bool):
-            raise ValueError(f"each_arm_best_once must be True or False, not {self.each_arm_best_once!r}")
+            raise InputError(key="(low, high)", given=(self.low, self.high), expected="0 <= low < high <= 1")
+        if self.contexts > 2**self.bits:
+            most = f"at most {2**self.bits}, as many as {self.bits} bits can tell apart"
+            raise InputError(key="contexts", given=self.contexts, expected=most)
+        true_or_false("each_arm_best_once", self.each_arm_best_once)
         if self.each_arm_best_once and self.contexts != self.arms:
-            raise ValueError(f"each_arm_best_once needs contexts == arms, got {self.contexts} and {self.arms}")
+            same = f"{self.arms}, the number of arms, with each_arm_best_once"
+            raise InputError(key="contexts", given=self.contexts, expected=same)
 
     @property
     def trial_steps(self) -> int:
@@ -90,15 +90,7 @@ class BarcodeBandit(TaskDistribution):
     @property
     def prior(self) -> BarcodePrior:
         """The numbers that the ceilings are computed from."""
-        return BarcodePrior(
-            arms=self.arms,
-            contexts=self.contexts,
-            repeats=self.repeats,
-            pulls=self.pulls,
-            high=self.high,
-            low=self.low,
-            each_arm_best_once=self.each_arm_best_once,
-        )
+        return BarcodePrior(**{field.name: getattr(self, field.name) for field in fields(BarcodePrior)})
 
     def sample_batch(self, rng: np.random.Generator, n: int) -> TaskBatch:
         """``contexts`` ``[n, contexts, bits]``, ``best`` ``[n, contexts]``, ``order`` ``[n, episodes]``."""
@@ -115,7 +107,7 @@ class BarcodeBandit(TaskDistribution):
         }
 
     def make(self, task: Mapping[str, Array]) -> BarcodeEnv:
-        """One trial's bandits."""
+        """The bandits of one trial; ``task`` as :meth:`sample_batch` draws it, without the axis ``n``."""
         return BarcodeEnv(self, task)
 
     def batched(self, n: int) -> BatchedBarcode:
@@ -134,20 +126,17 @@ def _distinct(rng: np.random.Generator, n: int, k: int, total: int) -> Ints:
     return rng.permuted(chosen, axis=1)
 
 
-class BarcodeEnv(gym.Env[Array, np.int64]):
+class BarcodeEnv(SingleEnv):
     """The episodes of one task; each ``reset`` moves on to the next context of its order."""
 
-    metadata = {"render_modes": []}  # noqa: RUF012 (Gymnasium's own declaration)
-
     def __init__(self, family: BarcodeBandit, task: Mapping[str, Array]) -> None:
-        self.observation_space = family.observation_space
-        self.action_space = family.action_space
+        super().__init__(family, task)
         self._family, self._task = family, task
         self._contexts = np.asarray(task["contexts"], dtype=np.float32)
         self._episode, self._pull, self._context = -1, 0, 0
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
-        """Show the next barcode."""
+        """Show the next barcode ``[bits]``."""
         super().reset(seed=seed)
         self._episode, self._pull = (self._episode + 1) % self._family.episodes, 0
         self._context = int(self._task["order"][self._episode])
@@ -164,40 +153,38 @@ class BarcodeEnv(gym.Env[Array, np.int64]):
 class BatchedBarcode(BatchedEnv):
     """``n`` trials of barcode episodes, in step with each other."""
 
+    saved = ("contexts", "best", "order", "pull")
+
     def __init__(self, family: BarcodeBandit, n: int) -> None:
         self._family = family
         self._rows = np.arange(n)
         self._rates = np.array([family.low, family.high], np.float32)
-        self._pull = 0
+        self.pull = 0
 
     def start(self, tasks: TaskBatch, rng: np.random.Generator, rows: Ints | None = None) -> Array:
-        """Take the tasks and show the first barcodes ``[n, bits]``."""
-        self._tasks = {name: values.copy() for name, values in tasks.items()}
+        """See :meth:`metarl.tasks.family.distribution.BatchedEnv.start`."""
+        self.contexts, self.best, self.order = (tasks[name].copy() for name in ("contexts", "best", "order"))
         self._show(0)
         return self._barcode
 
     def step(self, actions: Array, rng: np.random.Generator) -> tuple[Array, Array, Bools]:
-        """Pull one arm a row."""
-        rates = self._rates.take(actions == self._best)
+        """Pull one arm a row: ``[n]`` actions, barcodes ``[n, bits]``, rewards ``[n]``."""
+        rates = self._rates.take(actions == self._best_now)
         rewards = rng.random(len(rates), dtype=np.float32) < rates
-        self._pull += 1
-        done = self._pull % self._family.pulls == 0
+        self.pull += 1
+        done = self.pull % self._family.pulls == 0
         if done:
-            self._show(self._pull)
+            self._show(self.pull)
         return self._barcode, rewards, np.full(len(rates), done)
 
     def _show(self, pull: int) -> None:
-        """Turn to the episode that ``pull`` belongs to."""
-        context = self._tasks["order"][:, pull // self._family.pulls % self._family.episodes]
-        self._barcode = self._tasks["contexts"][self._rows, context].astype(np.float32)
-        self._best = self._tasks["best"][self._rows, context]
-        self._pull = pull
-
-    def state_dict(self) -> dict[str, Any]:
-        """The tasks and how many pulls were made."""
-        return {"pull": self._pull, **{name: values.copy() for name, values in self._tasks.items()}}
+        """Show the episode that ``pull`` belongs to."""
+        context = self.order[:, pull // self._family.pulls % self._family.episodes]
+        self._barcode = self.contexts[self._rows, context].astype(np.float32)
+        self._best_now = self.best[self._rows, context]
+        self.pull = pull
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take the saved tasks and go on at the saved pull."""
-        self._tasks = {name: np.array(state[name]) for name in ("contexts", "best", "order")}
-        self._show(int(state["pull"]))
+        """Continue at the saved pull."""
+        super().load_state_dict(state)
+        self._show(self.pull)

@@ -42,5 +42,5 @@ class BernoulliBandit(Bandit):
         return {"rates": rng.random((n, self.arms), dtype=np.float32)}
 
     def pay(self, worth: Floats, rng: np.random.Generator) -> Array:
-        """1 with the rate of the arm, else 0."""
+        """``[n]``: 1 with the success rate ``worth`` ``[n]`` of the arm, else 0."""
         return rng.random(len(worth), dtype=np.float32) < worth

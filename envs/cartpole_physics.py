@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from metarl.tasks.family.checks import whole_number
+from metarl.config import InputError
+from metarl.envs.single import SingleEnv
+from metarl.tasks.family.checks import real_number
 from metarl.tasks.family.distribution import BatchedEnv, TaskBatch, TaskDistribution
 from metarl.types import Array, Bools, Floats, Ints
 
@@ -53,15 +54,14 @@ class CartPolePhysics(TaskDistribution):
     reverse_probability: float = 0.5
 
     family: ClassVar[str] = "CartPolePhysics"
+    counts: ClassVar[Mapping[str, int]] = {"episodes": 1, "max_steps": 1}
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("episodes", "max_steps"):
-            whole_number(name, getattr(self, name), at_least=1)
         for name in PHYSICS:
             object.__setattr__(self, name, _range(name, getattr(self, name)))
-        if not _number(self.reverse_probability) or not 0 <= self.reverse_probability <= 1:
-            raise ValueError(f"reverse_probability must be a number from 0 to 1, not {self.reverse_probability!r}")
+        if real_number("reverse_probability", self.reverse_probability, at_least=0) > 1:
+            raise InputError(key="reverse_probability", given=self.reverse_probability, expected="at most 1")
 
     @property
     def trial_steps(self) -> int:
@@ -100,7 +100,7 @@ class CartPolePhysics(TaskDistribution):
         return {"physics": physics, "reversed": (rng.random(n) < self.reverse_probability).astype(np.int64)}
 
     def make(self, task: Mapping[str, Array]) -> CartPoleEnv:
-        """One CartPole."""
+        """The CartPole of one task; ``task`` as :meth:`sample_batch` draws it, without the axis ``n``."""
         return CartPoleEnv(self, task)
 
     def batched(self, n: int) -> BatchedCartPole:
@@ -108,15 +108,12 @@ class CartPolePhysics(TaskDistribution):
         return BatchedCartPole(n, self.max_steps)
 
 
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
 def _range(name: str, value: Any) -> tuple[float, float]:
-    pair = tuple(value) if isinstance(value, list | tuple) else ()
-    if len(pair) != 2 or not all(map(_number, pair)) or not 0 < pair[0] <= pair[1]:
-        raise ValueError(f"{name} must be a range (low, high) with 0 < low <= high, not {value!r}")
-    return float(pair[0]), float(pair[1])
+    if isinstance(value, list | tuple) and len(value) == 2:
+        low, high = (real_number(name, end, above=0) for end in value)
+        if low <= high:
+            return low, high
+    raise InputError(key=name, given=value, expected="a range (low, high) with 0 < low <= high")
 
 
 def advance(state: Floats, push: Floats | float, physics: Floats) -> Floats:
@@ -150,14 +147,11 @@ def _sign(actions: Any, reversed_: Any) -> Any:
     return 2.0 * (actions ^ reversed_) - 1.0
 
 
-class CartPoleEnv(gym.Env[Array, np.int64]):
+class CartPoleEnv(SingleEnv):
     """One CartPole with the physics of ``task``, truncated after the family's ``max_steps``."""
 
-    metadata = {"render_modes": []}  # noqa: RUF012 (Gymnasium's own declaration)
-
     def __init__(self, family: CartPolePhysics, task: Mapping[str, Array]) -> None:
-        self.observation_space = family.observation_space
-        self.action_space = family.action_space
+        super().__init__(family, task)
         self._physics = np.array(task["physics"], dtype=np.float64)
         self._reversed = int(task["reversed"])
         self._max_steps = family.max_steps
@@ -165,13 +159,13 @@ class CartPoleEnv(gym.Env[Array, np.int64]):
         self._steps = 0
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
-        """Stand the pole up, nearly."""
+        """Stand the pole up, nearly: the first state ``[4]``."""
         super().reset(seed=seed)
         self._state, self._steps = self.np_random.uniform(-START, START, 4), 0
         return self._state.astype(np.float32), {}
 
     def step(self, action: np.int64) -> tuple[Array, float, bool, bool, dict[str, Any]]:
-        """Push: reward 1."""
+        """Push: the next state ``[4]``, and reward 1."""
         self._state = advance(self._state, _sign(int(action), self._reversed), self._physics)
         self._steps += 1
         return self._state.astype(np.float32), 1.0, bool(fallen(self._state)), self._steps == self._max_steps, {}
@@ -180,44 +174,32 @@ class CartPoleEnv(gym.Env[Array, np.int64]):
 class BatchedCartPole(BatchedEnv):
     """``n`` CartPoles, each with physics of its own; one that ends starts again at once."""
 
+    saved = ("physics", "reversed", "state", "steps")
+
     def __init__(self, n: int, max_steps: int) -> None:
         self._max_steps = max_steps
-        self._physics = np.ones((len(PHYSICS), n))
-        self._reversed = np.zeros(n, np.int64)
-        self._state: Floats = np.zeros((4, n))
-        self._steps = np.zeros(n, np.int64)
+        self.physics = np.ones((len(PHYSICS), n))
+        self.reversed = np.zeros(n, np.int64)
+        self.state: Floats = np.zeros((4, n))
+        self.steps = np.zeros(n, np.int64)
 
     def start(self, tasks: TaskBatch, rng: np.random.Generator, rows: Ints | None = None) -> Array:
-        """Take the physics of ``rows`` and stand their poles up."""
-        rows = np.arange(len(self._steps)) if rows is None else rows
-        self._physics[:, rows] = tasks["physics"].T
-        self._reversed[rows] = tasks["reversed"]
+        """See :meth:`metarl.tasks.family.distribution.BatchedEnv.start`."""
+        rows = np.arange(len(self.steps)) if rows is None else rows
+        self.physics[:, rows] = tasks["physics"].T
+        self.reversed[rows] = tasks["reversed"]
         self._begin(rows, rng)
-        return self._state[:, rows].T.astype(np.float32)
+        return self.state[:, rows].T.astype(np.float32)
 
     def step(self, actions: Array, rng: np.random.Generator) -> tuple[Array, Array, Bools]:
-        """Push every cart once: reward 1."""
-        self._state = advance(self._state, _sign(actions, self._reversed), self._physics)
-        self._steps += 1
-        done = fallen(self._state) | (self._steps == self._max_steps)
+        """Push every cart once: ``[n]`` actions, states ``[n, 4]``, rewards ``[n]`` of 1."""
+        self.state = advance(self.state, _sign(actions, self.reversed), self.physics)
+        self.steps += 1
+        done = fallen(self.state) | (self.steps == self._max_steps)
         if done.any():
             self._begin(done.nonzero()[0], rng)
-        return self._state.T.astype(np.float32, order="C"), np.ones(len(done), np.float32), done
+        return self.state.T.astype(np.float32, order="C"), np.ones(len(done), np.float32), done
 
     def _begin(self, rows: Ints, rng: np.random.Generator) -> None:
-        self._state[:, rows] = rng.uniform(-START, START, (len(rows), 4)).T
-        self._steps[rows] = 0
-
-    def state_dict(self) -> dict[str, Any]:
-        """Physics ``[5, n]``, ``reversed`` ``[n]``, states ``[4, n]`` and steps ``[n]``."""
-        return {
-            "physics": self._physics.copy(),
-            "reversed": self._reversed.copy(),
-            "state": self._state.copy(),
-            "steps": self._steps.copy(),
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from the saved states."""
-        self._physics, self._state = np.array(state["physics"]), np.array(state["state"])
-        self._reversed, self._steps = np.array(state["reversed"]), np.array(state["steps"])
+        self.state[:, rows] = rng.uniform(-START, START, (len(rows), 4)).T
+        self.steps[rows] = 0

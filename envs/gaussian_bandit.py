@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium import spaces
 
 from metarl.envs.bandit import Bandit
+from metarl.tasks.family.checks import real_number
 from metarl.tasks.family.distribution import TaskBatch
 from metarl.tasks.family.priors import GaussianPrior
 from metarl.types import Array, Floats
@@ -32,8 +33,7 @@ class GaussianBandit(Bandit):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not isinstance(self.noise, int | float) or not 0 <= self.noise < np.inf:
-            raise ValueError(f"noise must be a standard deviation of at least 0, not {self.noise!r}")
+        real_number("noise", self.noise, at_least=0)
 
     @property
     def task_space(self) -> spaces.Dict:
@@ -50,5 +50,5 @@ class GaussianBandit(Bandit):
         return {"means": rng.standard_normal((n, self.arms), dtype=np.float32)}
 
     def pay(self, worth: Floats, rng: np.random.Generator) -> Array:
-        """The mean of the arm plus noise."""
+        """``[n]``: the mean ``worth`` ``[n]`` of the arm plus noise."""
         return worth + np.float32(self.noise) * rng.standard_normal(len(worth), dtype=np.float32)

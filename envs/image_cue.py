@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from metarl.tasks.family.checks import whole_number
+from metarl.config import InputError
+from metarl.envs.single import SingleEnv
 from metarl.tasks.family.distribution import BatchedEnv, TaskBatch, TaskDistribution
 from metarl.types import Array, Bools, Floats, Ints
 
@@ -40,16 +40,16 @@ class ImageCue(TaskDistribution):
     """One of ``cues`` shapes, shown in the first observation of a trial alone, says which action pays in all of it.
 
     An inner episode has ``delay + 2`` observations: the cue (from the second episode on, noise), ``delay`` of noise,
-    and a bright frame around the picture, at which the action with the number of the shape pays 1 and any other 0.
+    and a bright frame around the image, at which the action with the number of the shape pays 1 and any other 0.
     Nothing else pays. So the first reward needs a memory of the image; later ones can also be had by remembering which
     action paid. Guessing makes ``1 / cues`` an episode on average, perfect memory 1. A task is the shape and its
-    place, which need not be whole pixels: held-out pictures differ from those of training.
+    place, which need not be whole pixels: held-out images differ from those of training.
 
     Args:
         cues: shapes, and actions.
         delay: observations between the cue and the frame.
         episodes: inner episodes in a trial.
-        size: height and width of the picture, in pixels.
+        size: height and width of the image, in pixels.
 
     Raises:
         ValueError: a number that is too small, or more cues than there are shapes.
@@ -61,13 +61,12 @@ class ImageCue(TaskDistribution):
     size: int = 12
 
     family: ClassVar[str] = "ImageCue"
+    counts: ClassVar[Mapping[str, int]] = {"cues": 2, "delay": 0, "episodes": 1, "size": SIDE + 2}
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, least in (("cues", 2), ("delay", 0), ("episodes", 1), ("size", SIDE + 2)):
-            whole_number(name, getattr(self, name), at_least=least)
         if self.cues > len(SHAPES):
-            raise ValueError(f"cues={self.cues}, but there are {len(SHAPES)} shapes to show")
+            raise InputError(key="cues", given=self.cues, expected=f"at most {len(SHAPES)}, the shapes there are")
 
     @property
     def episode_steps(self) -> int:
@@ -81,7 +80,7 @@ class ImageCue(TaskDistribution):
 
     @property
     def observation_space(self) -> spaces.Box:
-        """A grey picture ``[size, size, 1]``."""
+        """A grey image ``[size, size, 1]``."""
         return spaces.Box(0, 255, (self.size, self.size, 1), np.uint8)
 
     @property
@@ -99,7 +98,7 @@ class ImageCue(TaskDistribution):
         return {"cue": rng.integers(self.cues, size=n), "place": rng.random((n, 2), dtype=np.float32)}
 
     def make(self, task: Mapping[str, Array]) -> ImageCueEnv:
-        """The episodes of one trial."""
+        """The episodes of one trial; ``task`` as :meth:`sample_batch` draws it, without the axis ``n``."""
         return ImageCueEnv(self, task)
 
     def batched(self, n: int) -> BatchedImageCue:
@@ -108,9 +107,15 @@ class ImageCue(TaskDistribution):
 
 
 def draw(cue: Ints, place: Array, size: int) -> Floats:
-    """Shapes ``cue`` ``[n]`` at ``place`` ``[n, 2]``: ink from 0 to 1, ``[n, size, size, 1]``.
+    """Images of shapes; one that lies between pixels is spread over them by linear interpolation.
 
-    A shape that lies between pixels is spread over them by linear interpolation.
+    Args:
+        cue: which of :data:`SHAPES`, ``[n]``.
+        place: down and across, from 0 to 1, ``[n, 2]``.
+        size: pixels of each side.
+
+    Returns:
+        Ink from 0 to 1, ``[n, size, size, 1]``.
     """
     corner = place.astype(np.float64) * (size - SIDE)
     offset = np.arange(size)[:, None] - np.arange(SIDE) - corner[:, :, None, None]  # [n, 2, size, SIDE]
@@ -127,7 +132,16 @@ def frame(size: int) -> Floats:
 
 
 def noise(rng: np.random.Generator, n: int, size: int) -> Pixels:
-    """``n`` pictures of nothing, ``[n, size, size, 1]`` uint8."""
+    """Images of nothing.
+
+    Args:
+        rng: draws the pixels.
+        n: how many images.
+        size: pixels of each side.
+
+    Returns:
+        ``[n, size, size, 1]`` uint8
+    """
     return rng.integers(NOISE, size=(n, size, size, 1), dtype=np.uint8)
 
 
@@ -135,40 +149,37 @@ def _bright(ink: Floats) -> Pixels:
     return (INK * ink).astype(np.uint8)
 
 
-class ImageCueEnv(gym.Env[Array, np.int64]):
+class ImageCueEnv(SingleEnv):
     """The episodes of one task.
 
     The first ``reset``, and every one with a seed, begins the trial anew and shows the cue; others begin its next
     episode.
     """
 
-    metadata = {"render_modes": []}  # noqa: RUF012 (Gymnasium's own declaration)
-
     def __init__(self, family: ImageCue, task: Mapping[str, Array]) -> None:
-        self.observation_space = family.observation_space
-        self.action_space = family.action_space
+        super().__init__(family, task)
         self._family = family
         self._cue = int(task["cue"])
-        self._picture = _bright(draw(np.array([self._cue]), np.asarray(task["place"])[None], family.size)[0])
+        self._image = _bright(draw(np.array([self._cue]), np.asarray(task["place"])[None], family.size)[0])
         self._frame = _bright(frame(family.size)[0])
         self._step = 0
         self._begun = False
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
-        """Show the cue where a trial begins, else noise."""
+        """Show the cue where a trial begins, else noise: ``[size, size, 1]`` uint8."""
         super().reset(seed=seed)
         self._step = 0
         seen = self._noise()
         if seed is not None or not self._begun:
-            seen = seen + self._picture
+            seen = seen + self._image
         self._begun = True
         return seen, {}
 
     def step(self, action: np.int64) -> tuple[Array, float, bool, bool, dict[str, Any]]:
-        """Answer to what is shown: at the frame, reward 1 for the cue; what is seen past it is black."""
+        """Answer to what is shown: at the frame, reward 1 for the cue; the image after it is black."""
         last = self._family.episode_steps - 1
         if self._step == last:
-            return np.zeros_like(self._picture), float(int(action) == self._cue), True, False, {}
+            return np.zeros_like(self._image), float(int(action) == self._cue), True, False, {}
         self._step += 1
         seen = self._noise()
         return seen + self._frame if self._step == last else seen, 0.0, False, False, {}
@@ -180,38 +191,32 @@ class ImageCueEnv(gym.Env[Array, np.int64]):
 class BatchedImageCue(BatchedEnv):
     """``n`` trials, in step with each other."""
 
+    saved = ("cue", "episode_step")
+
     def __init__(self, family: ImageCue, n: int) -> None:
         self._family = family
         self._frame = _bright(frame(family.size))
-        self._cue: Ints = np.zeros(n, np.int64)
+        self.cue: Ints = np.zeros(n, np.int64)
         self._none = np.zeros(n, np.bool_)
-        self._step = 0
+        self.episode_step = 0
 
     def start(self, tasks: TaskBatch, rng: np.random.Generator, rows: Ints | None = None) -> Array:
-        """Take the tasks and show their cues ``[n, size, size, 1]``."""
-        self._cue = tasks["cue"].astype(np.int64)
-        self._step = 0
-        return self._noise(rng) + _bright(draw(self._cue, tasks["place"], self._family.size))
+        """See :meth:`metarl.tasks.family.distribution.BatchedEnv.start`."""
+        self.cue = tasks["cue"].astype(np.int64)
+        self.episode_step = 0
+        return self._noise(rng) + _bright(draw(self.cue, tasks["place"], self._family.size))
 
     def step(self, actions: Array, rng: np.random.Generator) -> tuple[Array, Array, Bools]:
-        """Answer in every row to what is shown."""
+        """Answer in every row to what is shown: ``[n]`` actions, images ``[n, size, size, 1]``, rewards ``[n]``."""
         last = self._family.episode_steps - 1
-        if self._step == last:
-            self._step = 0
-            return self._noise(rng), (actions == self._cue).astype(np.float64), ~self._none
-        self._step += 1
+        if self.episode_step == last:
+            self.episode_step = 0
+            return self._noise(rng), (actions == self.cue).astype(np.float64), ~self._none
+        self.episode_step += 1
         seen = self._noise(rng)
-        if self._step == last:
+        if self.episode_step == last:
             seen = seen + self._frame
-        return seen, np.zeros(len(self._cue)), self._none.copy()
+        return seen, np.zeros(len(self.cue)), self._none.copy()
 
     def _noise(self, rng: np.random.Generator) -> Pixels:
-        return noise(rng, len(self._cue), self._family.size)
-
-    def state_dict(self) -> dict[str, Any]:
-        """The cues, and the step in the episode."""
-        return {"cue": self._cue.copy(), "step": self._step}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from the saved step."""
-        self._cue, self._step = np.array(state["cue"]), int(state["step"])
+        return noise(rng, len(self.cue), self._family.size)

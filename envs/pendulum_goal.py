@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from metarl.tasks.family.checks import whole_number
+from metarl.envs.single import SingleEnv
+from metarl.tasks.family.checks import real_number
 from metarl.tasks.family.distribution import BatchedEnv, TaskBatch, TaskDistribution
 from metarl.types import Array, Bools, Floats, Ints
 
@@ -45,14 +44,11 @@ class PendulumGoal(TaskDistribution):
     gravity: float = 3.0
 
     family: ClassVar[str] = "PendulumGoal"
+    counts: ClassVar[Mapping[str, int]] = {"episodes": 1, "max_steps": 1}
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("episodes", "max_steps"):
-            whole_number(name, getattr(self, name), at_least=1)
-        gravity = self.gravity
-        if isinstance(gravity, bool) or not isinstance(gravity, int | float) or not 0 <= gravity < math.inf:
-            raise ValueError(f"gravity must be a number of at least 0, not {gravity!r}")
+        real_number("gravity", self.gravity, at_least=0)
 
     @property
     def trial_steps(self) -> int:
@@ -72,7 +68,7 @@ class PendulumGoal(TaskDistribution):
 
     @property
     def task_space(self) -> spaces.Dict:
-        """``goal``: cosine and sine of the angle to be held, so that a net told of it meets no jump at pi."""
+        """``goal``: cosine and sine of the angle to be held, so that a net that sees it meets no jump at pi."""
         return spaces.Dict({"goal": spaces.Box(-1.0, 1.0, (2,), np.float64)})
 
     def sample_batch(self, rng: np.random.Generator, n: int) -> TaskBatch:
@@ -81,7 +77,7 @@ class PendulumGoal(TaskDistribution):
         return {"goal": np.stack([np.cos(angle), np.sin(angle)], axis=1)}
 
     def make(self, task: Mapping[str, Array]) -> PendulumGoalEnv:
-        """One pendulum."""
+        """The pendulum of one task; ``task`` as :meth:`sample_batch` draws it, without the axis ``n``."""
         return PendulumGoalEnv(self, task)
 
     def batched(self, n: int) -> BatchedPendulumGoal:
@@ -120,21 +116,18 @@ def observe(state: Floats) -> Array:
     return np.stack([np.cos(state[0]), np.sin(state[0]), state[1]], axis=-1).astype(np.float32)
 
 
-class PendulumGoalEnv(gym.Env[Array, Array]):
+class PendulumGoalEnv(SingleEnv):
     """One pendulum with the goal of ``task``, truncated after the family's ``max_steps``."""
 
-    metadata = {"render_modes": []}  # noqa: RUF012 (Gymnasium's own declaration)
-
     def __init__(self, family: PendulumGoal, task: Mapping[str, Array]) -> None:
-        self.observation_space = family.observation_space
-        self.action_space = family.action_space
+        super().__init__(family, task)
         self._family = family
         self._goal = goal_angle(np.asarray(task["goal"], dtype=np.float64))
         self._state: Floats = np.zeros(2)
         self._steps = 0
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
-        """Let it swing from anywhere."""
+        """Let it swing from anywhere; returns the first observation ``[3]``."""
         super().reset(seed=seed)
         self._state, self._steps = self.np_random.uniform(-START, START), 0
         return observe(self._state), {}
@@ -150,35 +143,28 @@ class PendulumGoalEnv(gym.Env[Array, Array]):
 class BatchedPendulumGoal(BatchedEnv):
     """``n`` pendulums, whose episodes begin and end together."""
 
+    saved = ("goal", "state", "steps")
+
     def __init__(self, family: PendulumGoal, n: int) -> None:
         self._family = family
-        self._goal: Floats = np.zeros(n)
-        self._state: Floats = np.zeros((2, n))
-        self._steps = 0
+        self.goal: Floats = np.zeros(n)
+        self.state: Floats = np.zeros((2, n))
+        self.steps = 0
 
     def start(self, tasks: TaskBatch, rng: np.random.Generator, rows: Ints | None = None) -> Array:
-        """Take the goals and let all swing from anywhere."""
-        self._goal = goal_angle(tasks["goal"].astype(np.float64))
+        """See :meth:`metarl.tasks.family.distribution.BatchedEnv.start`."""
+        self.goal = goal_angle(tasks["goal"].astype(np.float64))
         return self._begin(rng)
 
     def step(self, actions: Array, rng: np.random.Generator) -> tuple[Array, Array, Bools]:
         """Apply shares ``[n, 1]`` of the torque."""
         torque = MAX_TORQUE * np.asarray(actions[:, 0], dtype=np.float64)
-        self._state, reward = advance(self._state, torque, self._goal, self._family.gravity)
-        self._steps += 1
-        done = self._steps == self._family.max_steps
-        obs = self._begin(rng) if done else observe(self._state)
+        self.state, reward = advance(self.state, torque, self.goal, self._family.gravity)
+        self.steps += 1
+        done = self.steps == self._family.max_steps
+        obs = self._begin(rng) if done else observe(self.state)
         return obs, reward, np.full(len(reward), done)
 
     def _begin(self, rng: np.random.Generator) -> Array:
-        self._state, self._steps = rng.uniform(-START, START, (len(self._goal), 2)).T.copy(), 0
-        return observe(self._state)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Goals ``[n]``, states ``[2, n]`` and the steps of the episode."""
-        return {"goal": self._goal.copy(), "state": self._state.copy(), "steps": self._steps}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from the saved states."""
-        self._goal, self._state = np.array(state["goal"]), np.array(state["state"])
-        self._steps = int(state["steps"])
+        self.state, self.steps = rng.uniform(-START, START, (len(self.goal), 2)).T.copy(), 0
+        return observe(self.state)

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from metarl.tasks.family.checks import whole_number
+from metarl.envs.single import SingleEnv
+from metarl.tasks.family.checks import real_number
 from metarl.tasks.family.distribution import BatchedEnv, TaskBatch, TaskDistribution
 from metarl.tasks.family.priors import TabularPrior
 from metarl.types import Array, Bools, Floats, Ints
@@ -35,15 +35,11 @@ class TabularMDP(TaskDistribution):
     """Standard deviation of a reward around its mean."""
 
     family: ClassVar[str] = "TabularMDP"
+    counts: ClassVar[Mapping[str, int]] = {"states": 2, "actions": 2, "horizon": 1, "episodes": 1}
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("states", "actions"):
-            whole_number(name, getattr(self, name), at_least=2)
-        for name in ("horizon", "episodes"):
-            whole_number(name, getattr(self, name), at_least=1)
-        if not isinstance(self.noise, int | float) or not 0 <= self.noise < np.inf:
-            raise ValueError(f"noise must be a standard deviation of at least 0, not {self.noise!r}")
+        real_number("noise", self.noise, at_least=0)
 
     @property
     def trial_steps(self) -> int:
@@ -87,7 +83,7 @@ class TabularMDP(TaskDistribution):
         return {"rewards": rewards, "transitions": weights}
 
     def make(self, task: Mapping[str, Array]) -> TabularEnv:
-        """One MDP."""
+        """The MDP of one task; ``task`` as :meth:`sample_batch` draws it, without the axis ``n``."""
         return TabularEnv(self, task)
 
     def batched(self, n: int) -> BatchedTabular:
@@ -108,14 +104,11 @@ def _thresholds(transitions: Array) -> Floats:
     return sums[..., :-1]
 
 
-class TabularEnv(gym.Env[np.int64, np.int64]):
+class TabularEnv(SingleEnv):
     """Episodes in one MDP, with ``rewards`` ``[S, A]`` and ``transitions`` ``[S, A, S]`` as its task."""
 
-    metadata = {"render_modes": []}  # noqa: RUF012 (Gymnasium's own declaration)
-
     def __init__(self, family: TabularMDP, task: Mapping[str, Array]) -> None:
-        self.observation_space = family.observation_space
-        self.action_space = family.action_space
+        super().__init__(family, task)
         self._family = family
         self._rewards, self._thresholds = task["rewards"], _thresholds(task["transitions"])
         self._state = self._step = 0
@@ -140,40 +133,30 @@ class TabularEnv(gym.Env[np.int64, np.int64]):
 class BatchedTabular(BatchedEnv):
     """``n`` MDPs, in step with each other."""
 
+    saved = ("rewards", "thresholds", "state", "steps")
+
     def __init__(self, family: TabularMDP, n: int) -> None:
         self._family, self._n = family, n
         self._offsets: Ints = np.arange(n) * family.states
 
     def start(self, tasks: TaskBatch, rng: np.random.Generator, rows: Ints | None = None) -> Array:
-        """Take ``rewards`` ``[n, S, A]`` and ``transitions`` ``[n, S, A, S]``, and go to state 0."""
-        self._thresholds = _thresholds(tasks["transitions"]).reshape(-1, self._family.states - 1)
-        self._rewards = tasks["rewards"].astype(np.float32).ravel()
-        self._state: Ints = np.zeros(self._n, np.int64)
-        self._step = 0
-        return self._state
+        """See :meth:`metarl.tasks.family.distribution.BatchedEnv.start`."""
+        self.thresholds = _thresholds(tasks["transitions"]).reshape(-1, self._family.states - 1)
+        self.rewards = tasks["rewards"].astype(np.float32).ravel()
+        self.state: Ints = np.zeros(self._n, np.int64)
+        self.steps = 0
+        return self.state
 
     def step(self, actions: Any, rng: np.random.Generator) -> tuple[Array, Array, Bools]:
-        """Take one action a row."""
-        pairs = (self._offsets + self._state) * self._family.actions + actions
+        """Take one action a row: ``[n]`` actions, states ``[n]``, rewards ``[n]``."""
+        pairs = (self._offsets + self.state) * self._family.actions + actions
         noise = rng.standard_normal(self._n, dtype=np.float32)
-        rewards = self._rewards.take(pairs) + np.float32(self._family.noise) * noise
+        rewards = self.rewards.take(pairs) + np.float32(self._family.noise) * noise
         uniform = rng.random((self._n, 1), dtype=np.float32)
-        self._step += 1
-        done = self._step % self._family.horizon == 0
+        self.steps += 1
+        done = self.steps % self._family.horizon == 0
         if done:
-            self._state = np.zeros(self._n, np.int64)
+            self.state = np.zeros(self._n, np.int64)
         else:
-            self._state = (uniform >= self._thresholds.take(pairs, axis=0)).sum(axis=1)
-        return self._state, rewards, np.full(self._n, done)
-
-    def state_dict(self) -> dict[str, Any]:
-        """The MDPs, where each row is, and the steps made."""
-        names = ("rewards", "thresholds", "state")
-        return {"step": self._step, **{name: getattr(self, f"_{name}").copy() for name in names}}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on in the saved MDPs."""
-        self._step = int(state["step"])
-        self._rewards, self._thresholds, self._state = (
-            np.array(state[name]) for name in ("rewards", "thresholds", "state")
-        )
+            self.state = (uniform >= self.thresholds.take(pairs, axis=0)).sum(axis=1)
+        return self.state, rewards, np.full(self._n, done)

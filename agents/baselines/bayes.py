@@ -51,7 +51,12 @@ def _beta_chances(successes: Ints, failures: Ints) -> Floats:
 
 
 def optimal_value(arms: int, pulls: int, chances: Chances) -> float:
-    """The best expected number of successes in ``pulls`` pulls of ``arms`` arms that are alike before the first.
+    """The best expected number of successes in a trial of a bandit whose arms are alike before the first pull.
+
+    Args:
+        arms: number of arms.
+        pulls: number of pulls in a trial.
+        chances: success probabilities of the arms, given what has been seen of them.
 
     Raises:
         ValueError: there are more than :data:`MOST_STATES` states.
@@ -105,7 +110,7 @@ def _grow(layer: _Layer, arms: int, base: int) -> tuple[_Layer, list[_Link]]:
 
 
 def _distinct(codes: Ints, base: int) -> tuple[Ints, Ints]:
-    """The distinct rows of ``codes``, and for each row of ``codes`` the place of its like among them."""
+    """The distinct rows of ``codes``, and for each row of ``codes`` its place among them."""
     bits = (base * base - 1).bit_length()
     width = 63 // bits
     words = [

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
+from metarl.files import replacing
 from metarl.types import Floats
 
 
@@ -27,9 +27,17 @@ def cache_folder() -> Path:
 
 
 def cached(name: str, shape: tuple[int, ...], build: Callable[[], Floats]) -> Floats:
-    """The float32 array ``build()`` of ``shape``, read-only, from the file ``name`` where an intact one exists.
+    """An array that is slow to compute, read from the cache where an intact file of it exists.
 
     A missing or damaged file is built again; a cache that cannot be written is not used.
+
+    Args:
+        name: of the file, without its ending.
+        shape: of the array.
+        build: computes the array.
+
+    Returns:
+        A read-only float32 array of ``shape``.
     """
     path = cache_folder() / f"{name}.npy"
     values = _load(path, shape)
@@ -52,17 +60,7 @@ def _load(path: Path, shape: tuple[int, ...]) -> Floats | None:
 
 
 def _save(path: Path, values: Floats) -> None:
-    temporary = None
-    try:
+    with suppress(OSError):  # a cache that cannot be written
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Written beside its place and moved there at once, so that no reader meets half a file.
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.stem, suffix=".tmp", delete=False) as file:
-            temporary = file.name
+        with replacing(path) as temporary, temporary.open("wb") as file:
             np.save(file, values, allow_pickle=False)
-        os.replace(temporary, path)
-    except OSError:
-        pass  # a cache that cannot be written
-    finally:
-        if temporary:
-            with suppress(OSError):
-                os.unlink(temporary)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 from gymnasium import spaces
 
-from metarl.types import MASK_KEY, Actor, Array, Floats, Ints, TrialObservation
+from metarl.tasks.family.priors import BernoulliPrior, GaussianPrior
+from metarl.types import MASK_KEY, Actor, Array, Boundary, Floats, Ints, TrialObservation
 
 TENTHS = tuple(i / 10 for i in range(11))
 """0, .1, ..., 1: the values that RL²'s baselines are tuned over."""
@@ -29,7 +31,15 @@ Strategy = Callable[[], Actor] | Tunable
 
 
 def feedback(obs: TrialObservation, n: int, arms: int) -> tuple[Floats, Floats]:
-    """The previous pull of every row: its arm, one-hot ``[n, arms]`` (all zeros for none), and its reward ``[n]``.
+    """The previous pull of every row.
+
+    Args:
+        obs: observations of the trials.
+        n: number of trials.
+        arms: number of arms.
+
+    Returns:
+        The arm, one-hot ``[n, arms]`` (all zeros for none), and the reward ``[n]``.
 
     Raises:
         ValueError: a part is missing, or its shape is not that of ``n`` trials with ``arms`` arms.
@@ -60,9 +70,44 @@ def normal_posterior(total: Floats, count: Floats, noise: float, mean: float = 0
 
 
 def random_argmax(scores: Floats, rng: np.random.Generator) -> Ints:
-    """The column ``[n]`` with the largest of ``scores`` ``[n, arms]``, uniformly at random among equals."""
+    """The column ``[n]`` with the largest of ``scores`` ``[n, arms]``; among equals, ``rng`` draws one uniformly."""
     lottery = rng.random(scores.shape, dtype=np.float32)
     return np.where(scores == scores.max(axis=1, keepdims=True), lottery, -1).argmax(axis=1)
+
+
+class IndexStrategy(ABC):
+    """Counts every arm's pulls, adds up their rewards, and pulls the arm with the largest score.
+
+    Args:
+        prior: of the family that it plays.
+    """
+
+    def __init__(self, prior: BernoulliPrior | GaussianPrior) -> None:
+        self.arms = prior.arms
+        self.reset(0, np.random.default_rng(0))
+
+    def reset(self, n: int, rng: np.random.Generator) -> None:
+        """Forget everything and prepare to play ``n`` trials."""
+        self._rng = rng
+        self._pulls = np.zeros((n, self.arms))
+        self._total = np.zeros_like(self._pulls)
+
+    def act(self, obs: TrialObservation, boundary: Ints) -> Array:
+        """Choose arms ``[n]``; a row whose ``boundary`` is TRIAL starts from the prior."""
+        action, reward = feedback(obs, *self._pulls.shape)
+        self._pulls += action
+        self._total += action * self._worth(reward)[:, None]
+        starts = boundary == Boundary.TRIAL
+        self._pulls[starts] = self._total[starts] = 0
+        return random_argmax(self._scores(), self._rng)
+
+    def _worth(self, reward: Floats) -> Floats:
+        """What is added up for rewards ``[n]``."""
+        return reward
+
+    @abstractmethod
+    def _scores(self) -> Floats:
+        """What each arm is worth ``[n, arms]``."""
 
 
 class Random:

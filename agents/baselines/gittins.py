@@ -36,9 +36,15 @@ class GittinsTable:
     """Flat, float32: a triangle for each number of pulls left (see :func:`_triangle`), from 1 to ``horizon``."""
 
     def index(self, successes: Ints, failures: Ints, left: Ints) -> Floats:
-        """The index in [0, 1] of arms with these counts and ``left`` >= 1 pulls to go; the arguments are broadcast.
+        """The indices in [0, 1] of some arms.
 
-        ``successes + failures + left`` may not exceed the horizon.
+        Args:
+            successes: of each arm so far, ``[...]``.
+            failures: of each arm so far, ``[...]``.
+            left: pulls that are left, at least 1, ``[...]``; with the counts of an arm at most the horizon.
+
+        Returns:
+            The shape that the arguments broadcast to.
         """
         pulls = successes + failures
         return self.values[_offsets(self.horizon)[left] + pulls * (pulls + 1) // 2 + successes]

@@ -22,7 +22,7 @@ class BrokenRuleError(Exception):
 
 
 class Step(NamedTuple):
-    """What an inner environment answered."""
+    """What an inner environment returned."""
 
     obs: Any
     reward: Any = 0.0
@@ -32,7 +32,7 @@ class Step(NamedTuple):
 
 
 class Log:
-    """All that the inner environments of one trial environment were asked, and what they answered."""
+    """All that the inner environments of one trial environment were asked, and what they returned."""
 
     def __init__(self) -> None:
         self.steps: list[Step] = []
@@ -47,7 +47,7 @@ class Log:
 
 
 class Recorder(gym.Wrapper[Any, Any, Any, Any]):
-    """Notes down what an inner environment does; cuts its episodes, if told to."""
+    """Records what an inner environment does; ends its episodes after ``cut`` steps, if given."""
 
     def __init__(
         self, env: gym.Env[Any, Any], log: Log, cut: int | None, drift: Callable[[], Mapping[str, Any]]
@@ -103,7 +103,13 @@ class Trial(NamedTuple):
 
 
 def play(env: TrialEnv, seed: int | None, most: int = STEPS) -> Trial:
-    """Play a trial, or its first steps; the actions are the same each time."""
+    """Play a trial, or its first steps, with random actions that are the same each time.
+
+    Args:
+        env: where to play.
+        seed: of the reset; None continues with the generators at hand.
+        most: steps after which to stop.
+    """
     obs, info = env.reset(seed=seed)
     actions = copy.deepcopy(env.action_space)
     actions.seed(0)
@@ -130,7 +136,7 @@ def _allowed(space: gym.Space[Any], obs: TrialObservation) -> dict[str, Any]:
 
 
 def equal(a: Mapping[str, Array], b: Mapping[str, Array]) -> bool:
-    """Whether two dicts have equal arrays; NaN equals NaN."""
+    """Whether two dicts have equal arrays ``[...]`` of the same names; NaN equals NaN."""
     return a.keys() == b.keys() and not _unlike(a, b)
 
 

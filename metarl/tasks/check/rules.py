@@ -1,9 +1,9 @@
-"""What the environments of a family owe to a trial: each rule plays, and says what it found."""
+"""Rules that the environments of a family must keep in a trial: each plays, and says what it found."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -12,11 +12,11 @@ from gymnasium.utils.env_checker import check_env as check_gymnasium
 
 from metarl.tasks.check.recorder import BrokenRuleError, Log, Trial, equal, first_difference, play, short, watched
 from metarl.tasks.family.distribution import TaskDistribution
-from metarl.tasks.trial.env import TrialEnv
+from metarl.tasks.trial.env import TrialEnv, one_row
 from metarl.tasks.trial.layout import TrialInputs, TrialLayout
 
 CUT = 3
-"""Where time-outs are looked at, episodes are cut after so many steps."""
+"""Steps after which episodes are cut where time-outs are checked."""
 
 
 def supported(family: TaskDistribution, inputs: TrialInputs) -> str:
@@ -63,10 +63,7 @@ def inner_spaces(family: TaskDistribution, inputs: TrialInputs) -> str:
 
 def finite_numbers(family: TaskDistribution, inputs: TrialInputs) -> str:
     """No NaN and no infinity."""
-    same, log = watched(family)
-    with closing(TrialEnv(same, inputs=inputs)) as env:
-        for seed in range(3):
-            play(env, seed)
+    *_, log = _watch(family, inputs, seeds=range(3))
     t = 0
     for step in log.steps:
         t = 0 if step.action is None else t + 1
@@ -91,11 +88,7 @@ def feedback(family: TaskDistribution, inputs: TrialInputs) -> str:
             raise BrokenRuleError(f"{key} is {trial.obs[0][key]} where a trial begins, expected zeros")
     for t, (step, obs) in enumerate(zip(seen, trial.obs[1:], strict=True)):
         given = np.asarray(step.action)[None]
-        inner = (
-            {k: np.asarray(v)[None] for k, v in step.obs.items()}
-            if isinstance(step.obs, dict)
-            else np.asarray(step.obs)[None]
-        )
+        inner = one_row(step.obs)
         wanted = layout.observe(inner, t + 1, given, np.array([float(step.reward)]), np.array([False]))
         for key in {"prev_action", "prev_reward"} & obs.keys():
             if not np.array_equal(obs[key], wanted[key][0]):
@@ -187,11 +180,13 @@ def global_generators(family: TaskDistribution, inputs: TrialInputs) -> str:
     return ""
 
 
-def _watch(family: TaskDistribution, inputs: TrialInputs, cut: int | None = None) -> tuple[TrialLayout, Trial, Log]:
-    """One trial, and what its inner environment did."""
+def _watch(
+    family: TaskDistribution, inputs: TrialInputs, cut: int | None = None, seeds: Sequence[int] = (0,)
+) -> tuple[TrialLayout, Trial, Log]:
+    """Play a trial for each seed: the last one, and what the inner environments did in all of them."""
     same, log = watched(family, cut)
     with closing(TrialEnv(same, inputs=inputs)) as env:
-        return env.layout, play(env, 0), log
+        return env.layout, [play(env, seed) for seed in seeds][-1], log
 
 
 def _global_state() -> tuple[Any, Any]:

@@ -1,15 +1,14 @@
-"""Checks of what a user hands in: whole numbers, and the parameters of tasks."""
+"""Checks of what a user gives: numbers, switches, and observations that must fit their space."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 
 from metarl.config import InputError
-from metarl.tasks.family.distribution import TaskBatch, TaskDistribution
 
 
 class SpacesError(InputError):
@@ -30,33 +29,44 @@ def check_shape(space: spaces.Space[Any], obs: Any) -> None:
 
 
 def whole_number(name: str, value: Any, *, at_least: int) -> None:
-    """Raise ValueError unless ``value`` is an integer of at least ``at_least``."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < at_least:
-        raise ValueError(f"{name} must be an integer of at least {at_least}, not {value!r}")
+    """Refuse anything but an integer.
 
-
-def check_tasks(distribution: TaskDistribution, tasks: Mapping[str, Any], n: int) -> TaskBatch:
-    """``n`` tasks as arrays of the dtypes of the task space.
+    Args:
+        name: of the option, for the error.
+        value: what was given for it.
+        at_least: the least value it may have.
 
     Raises:
-        ValueError: a parameter is missing, unknown, of the wrong shape, or outside its space.
+        InputError: ``value`` is no integer, or smaller.
     """
-    space = distribution.task_space.spaces
-    if set(tasks) != set(space):
-        raise ValueError(f"a task of {distribution.family} has the parameters {sorted(space)}, got {sorted(tasks)}")
-    out = {}
-    for name, part in space.items():
-        try:
-            values = np.array(tasks[name], dtype=part.dtype)
-        except ValueError as error:
-            raise ValueError(f"task parameter {name!r} is not an array of {part.dtype}: {error}") from None
-        if values.shape != (n, *part.shape):  # type: ignore[misc]
-            raise ValueError(f"task parameter {name!r} needs the shape {(n, *part.shape)}, got {values.shape}")  # type: ignore[misc]
-        low, high = limits(part)
-        if not ((values >= low) & (values <= high)).all():
-            raise ValueError(f"task parameter {name!r} lies outside {part}")
-        out[name] = values
-    return out
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < at_least:
+        raise InputError(key=name, given=value, expected=f"an integer of at least {at_least}")
+
+
+def real_number(name: str, value: Any, *, at_least: float = -math.inf, above: float = -math.inf) -> float:
+    """A finite number as a float.
+
+    Args:
+        name: of the option, for the error.
+        value: what was given for it.
+        at_least: the least value it may have.
+        above: a bound that it must exceed.
+
+    Raises:
+        InputError: ``value`` is no finite number, or too small.
+    """
+    real = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    if not real or not math.isfinite(value) or value < at_least or value <= above:
+        bounds = {f" of at least {at_least:g}": at_least, f" above {above:g}": above}
+        told = "".join(text for text, bound in bounds.items() if bound > -math.inf)
+        raise InputError(key=name, given=value, expected=f"a finite number{told}")
+    return float(value)
+
+
+def true_or_false(name: str, value: Any) -> None:
+    """Raise InputError unless ``value``, given for the option ``name``, is a bool."""
+    if not isinstance(value, bool):
+        raise InputError(key=name, given=value, expected="true or false")
 
 
 def limits(space: spaces.Space[Any]) -> tuple[Any, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -11,7 +12,9 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+from metarl.config import InputError, choice
 from metarl.seeding import numpy_rng, split_key
+from metarl.tasks.family.checks import limits, true_or_false, whole_number
 from metarl.tasks.family.priors import Prior
 from metarl.types import SPLITS, Array, Bools, Ints, Observations, Split
 
@@ -28,7 +31,12 @@ class Task:
 
     @classmethod
     def from_arrays(cls, family: str, values: Mapping[str, Array]) -> Self:
-        """Freeze arrays into nested tuples of Python numbers."""
+        """Freeze arrays into nested tuples of Python numbers.
+
+        Args:
+            family: its name.
+            values: one array, of any shape, for each parameter of the task.
+        """
         return cls(family, tuple((k, _freeze(np.asarray(v).tolist())) for k, v in sorted(values.items())))
 
     def to_json(self) -> dict[str, Any]:
@@ -58,6 +66,9 @@ class BatchedEnv(ABC):
 
     broken: Bools | None = None
     """``[n]``: rows whose environment failed in the last step, so that their trial is void; None: no row."""
+    saved: ClassVar[tuple[str, ...]] = ()
+    """The attributes that :meth:`step` reads and changes: arrays and plain numbers. With none, training in these
+    environments cannot be resumed in the middle of a trial."""
 
     @abstractmethod
     def start(self, tasks: TaskBatch, rng: np.random.Generator, rows: Ints | None = None) -> Observations:
@@ -75,22 +86,35 @@ class BatchedEnv(ABC):
 
     @abstractmethod
     def step(self, actions: Array, rng: np.random.Generator) -> tuple[Observations, Array, Bools]:
-        """Observations ``[n, ...]`` (of the next episode where one ended), rewards ``[n]`` and episode ends ``[n]``."""
+        """Play one step in every row.
+
+        Args:
+            actions: ``[n, ...]``
+            rng: for what is random in the dynamics.
+
+        Returns:
+            Observations ``[n, ...]`` (of the next episode where one ended), rewards ``[n]`` and episode ends ``[n]``.
+        """
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that :meth:`step` reads, as arrays and plain numbers; a copy.
+        """Copies of the attributes named in :attr:`saved`, for a checkpoint.
 
         Raises:
-            TypeError: these environments cannot be saved.
+            TypeError: there are none.
         """
-        raise TypeError(f"{type(self).__name__} has no state that could be saved")
+        if not self.saved:
+            raise TypeError(
+                f"{type(self).__name__} has no state that could be saved: it names no attributes in 'saved'"
+            )
+        return {name: copy.deepcopy(getattr(self, name)) for name in self.saved}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what :meth:`state_dict` returned."""
-        raise TypeError(f"{type(self).__name__} has no state that could be restored")
+        """Continue from what :meth:`state_dict` returned."""
+        for name in self.saved:
+            setattr(self, name, copy.deepcopy(state[name]))
 
     def close(self) -> None:  # noqa: B027 (most have nothing to close)
-        """Let go of what the environments hold."""
+        """Close the environments."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,12 +131,14 @@ class TaskDistribution(ABC):
     """Append the task's parameters to ``obs``: for an informed reference net alone, never for a learner under test."""
 
     family: ClassVar[str]
+    counts: ClassVar[Mapping[str, int]] = {}
+    """The options that are whole numbers, with the least value of each."""
 
     def __post_init__(self) -> None:
-        if self.split not in SPLITS:
-            raise ValueError(f"unknown split {self.split!r}; the splits are {', '.join(SPLITS)}")
-        if not isinstance(self.reveal, bool):
-            raise ValueError(f"reveal is {self.reveal!r}, expected true or false")
+        choice(self.split, SPLITS, "split")
+        true_or_false("reveal", self.reveal)
+        for name, least in self.counts.items():
+            whole_number(name, getattr(self, name), at_least=least)
 
     @property
     @abstractmethod
@@ -126,7 +152,7 @@ class TaskDistribution(ABC):
 
     @property
     def in_distribution(self) -> bool:
-        """Whether all splits draw the same tasks, because there are too few to part them."""
+        """Whether all splits draw the same tasks, because there are too few to hold any out."""
         return False
 
     @property
@@ -151,20 +177,57 @@ class TaskDistribution(ABC):
 
     @abstractmethod
     def sample_batch(self, rng: np.random.Generator, n: int) -> TaskBatch:
-        """Draw ``n`` tasks; pure in ``rng``."""
+        """Draw ``n`` tasks, arrays ``[n, ...]`` for each parameter; nothing else than ``rng`` decides them."""
 
     @abstractmethod
     def make(self, task: Mapping[str, Array]) -> gym.Env[Any, Any]:
-        """The inner environment of one task (arrays without the batch axis)."""
+        """The inner environment of one task.
+
+        Args:
+            task: one array for each parameter, of the shape in :attr:`task_space` (no batch axis).
+        """
 
     def remake(self, env: gym.Env[Any, Any], task: Mapping[str, Array]) -> gym.Env[Any, Any]:
-        """The inner environment of ``task``, where one of another task is at hand: changed, or closed and replaced."""
+        """The inner environment of ``task``, made from that of another task: changed, or closed and replaced.
+
+        Args:
+            env: what :meth:`make` returned for the other task.
+            task: one array for each parameter, of the shape in :attr:`task_space` (no batch axis).
+        """
         env.close()
         return self.make(task)
 
     def batched(self, n: int) -> BatchedEnv | None:
         """``n`` inner environments as arrays, or None where the family has no fast path."""
         return None
+
+    def check_tasks(self, tasks: Mapping[str, Any], n: int) -> TaskBatch:
+        """``n`` tasks as arrays of the dtypes of the task space.
+
+        Args:
+            tasks: an array ``[n, ...]`` for each parameter of :attr:`task_space`.
+            n: how many tasks there must be.
+
+        Raises:
+            InputError: a parameter is missing, unknown, of the wrong shape, or outside its space.
+        """
+        space = self.task_space.spaces
+        if set(tasks) != set(space):
+            raise InputError(key=f"a task of {self.family}", given=sorted(tasks), expected=f"the keys {sorted(space)}")
+        out = {}
+        for name, part in space.items():
+            key, shape = f"task parameter {name!r}", (n, *(part.shape or ()))
+            try:
+                values = np.array(tasks[name], dtype=part.dtype)
+            except ValueError as error:
+                raise InputError(f"{key} is not an array of {part.dtype}: {error}", key=name) from None
+            if values.shape != shape:
+                raise InputError(f"{key} has the shape {values.shape}", key=name, expected=str(shape))
+            low, high = limits(part)
+            if not ((values >= low) & (values <= high)).all():
+                raise InputError(f"{key} lies outside {part}", key=name)
+            out[name] = values
+        return out
 
     def task_rng(self, seed: int, *key: int) -> np.random.Generator:
         """The generator of this split's tasks: streams of different splits never meet."""

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 from gymnasium import spaces
 
+from metarl.config import InputError
 from metarl.tasks.family import splits as finite
 from metarl.tasks.family.checks import SpacesError, whole_number
 from metarl.tasks.family.distribution import TaskBatch, TaskDistribution
@@ -57,9 +58,9 @@ class EnvFamily(TaskDistribution):
     ``polemass_length = masspole * length`` and ``total_mass`` once, so that a new ``length`` alone changes only part of
     the physics. Give ``apply`` and put such quantities right there; with it every task gets a new environment.
 
-    Where ids, levels, integers and choices have 20 combinations or more, those are parted into disjoint sets for
-    training, validation and testing (80, 10, 10 %; fixed, whatever the seed). Families with fewer, and nothing else
-    that varies, play the same tasks in all splits: see :attr:`in_distribution`.
+    Where ids, levels, integers and choices have 20 combinations or more, those are split into disjoint sets for
+    training, validation and testing (80, 10, 10 %; fixed, whatever the seed). Families with fewer combinations, and
+    nothing else that varies, play the same tasks in all splits: see :attr:`in_distribution`.
 
     An environment with a method ``action_masks()``, or with ``info["action_mask"]``, gets the mask as a part of its
     observation, so that policies obey it.
@@ -71,14 +72,14 @@ class EnvFamily(TaskDistribution):
         levels: seeds, each of which is a task: every episode of it is reset with that seed; or text, ``"0..999"``.
         apply: ``apply(env, values)`` is called with every new environment and the values of its task, last of all.
         episodes: inner episodes of a trial; 5 unless ``steps`` are given.
-        steps: the most steps of a trial; alone, without ``episodes``, all trials have just so many. Left out: as many
-            as the episodes have with the environment's time limit.
+        steps: the most steps of a trial; alone, without ``episodes``, all trials have exactly this length. Left out: as
+            many as the episodes have with the environment's time limit.
         kwargs: arguments of the constructor that stay the same in all tasks.
         imports: modules to import first, because they register the ids.
 
     Raises:
-        ValueError: nothing varies, a name leads nowhere, a range is none, there is no time limit and no ``steps``, or
-            an id is unknown.
+        ValueError: nothing varies, no argument or attribute has a name, a range cannot be read, there is neither a
+            time limit nor ``steps``, or an id is unknown.
         SpacesError: tasks differ in their spaces.
     """
 
@@ -107,16 +108,18 @@ class EnvFamily(TaskDistribution):
         """The options in the one form that they are kept in."""
         env = tuple(self.env) if isinstance(self.env, list | tuple) else self.env
         if isinstance(env, tuple) and (len(env) < 2 or not all(isinstance(one, str) for one in env)):
-            raise ValueError(f"env is {self.env!r}, expected an id, two or more ids, or a function")
+            raise InputError(key="env", given=self.env, expected="two or more ids in a list")
         if not isinstance(env, str | tuple) and not callable(env):
-            raise ValueError(f"env is {env!r}, expected an id, several ids, or a function that makes an environment")
+            expected = "an id, several ids, or a function that makes an environment"
+            raise InputError(key="env", given=env, expected=expected)
         for name in ("vary", "kwargs"):
             if not isinstance(getattr(self, name), Mapping):
-                raise ValueError(f"{name} is {getattr(self, name)!r}, expected a dict of names and values")
+                raise InputError(key=name, given=getattr(self, name), expected="a dict of names and values")
         if both := sorted(set(self.vary) & set(self.kwargs)):
             raise ValueError(f"{both[0]!r} is in vary and in kwargs; it cannot both vary and stay the same")
         if self.apply is not None and not callable(self.apply):
-            raise ValueError(f"apply is {self.apply!r}, expected a function of an environment and the values of a task")
+            expected = "a function of an environment and the values of a task"
+            raise InputError(key="apply", given=self.apply, expected=expected)
         for name in ("episodes", "steps"):
             if getattr(self, name) is not None:
                 whole_number(name, getattr(self, name), at_least=1)
@@ -147,7 +150,7 @@ class EnvFamily(TaskDistribution):
 
     @cached_property
     def _finite(self) -> dict[str, Finite]:
-        """What can be counted of it."""
+        """What varies over countable values."""
         return {name: part for name, part in self._parts.items() if isinstance(part, Finite)}
 
     @cached_property
@@ -172,21 +175,21 @@ class EnvFamily(TaskDistribution):
         try:
             if isinstance(getattr(env.unwrapped, "distribution", None), TaskDistribution):
                 raise ValueError(f"{self.family} is a family of tasks already; metarl.envs.distribution(id) gives it")
-            masked = _says_masks(self.family, env)
+            masked = says_masks(env)
             shown = ActionMask(env) if masked else env
             return _Probed(shown.observation_space, shown.action_space, masked)
         finally:
             env.close()
 
     def _probes(self) -> list[dict[str, Array]]:
-        """Some tasks that stand for all: with every choice but levels, and with both ends of every range."""
+        """Tasks to try: with every choice (but one level), and with both ends of every range."""
         each = {name: part.probes[: 1 if name == LEVEL else None] for name, part in self._parts.items()}
         most = max(map(len, each.values()))
         return [{name: values[i % len(values)] for name, values in each.items()} for i in range(most)]
 
     @cached_property
-    def _most_steps(self) -> int:
-        """The steps of a trial, from the time limits of all environments that are made otherwise."""
+    def trial_steps(self) -> int:  # cached, as it makes environments
+        """Steps in a trial, from the time limits of the environments; the most it can have where episodes end it."""
         limits: dict[Any, int | None] = {}
         for task in self._probes():
             if (made := self._made_from(task)) not in limits:
@@ -202,11 +205,6 @@ class EnvFamily(TaskDistribution):
                 "the most that a trial may have"
             )
         return self.episodes * max(known)
-
-    @property
-    def trial_steps(self) -> int:
-        """Steps in a trial; the most it can have where it ends after a number of episodes."""
-        return self._most_steps
 
     @property
     def trial_episodes(self) -> int | None:
@@ -241,7 +239,7 @@ class EnvFamily(TaskDistribution):
         return other
 
     def options(self) -> dict[str, Any]:
-        """The options as plain data, as far as they are."""
+        """The options as plain data, where they can be."""
         levels = self.levels
         if isinstance(levels, range) and levels.step == 1:
             levels = f"{levels.start}..{levels.stop - 1}"
@@ -263,7 +261,7 @@ class EnvFamily(TaskDistribution):
         return {name: batch[name] if name in batch else part.sample(rng, n) for name, part in self._parts.items()}
 
     def make(self, task: Mapping[str, Array]) -> InnerEnv:
-        """A new environment in ``task``.
+        """A new environment in ``task``, a number for each name in :attr:`task_space`.
 
         Raises:
             SpacesError: its spaces are not those of the family.
@@ -276,7 +274,12 @@ class EnvFamily(TaskDistribution):
         return self._enter(task_env, task)
 
     def remake(self, env: InnerEnv, task: Mapping[str, Array]) -> InnerEnv:
-        """The environment at hand with other attributes, where it would be made alike; else another one."""
+        """``env`` with the attributes of ``task``, where a new environment would differ only in those; else a new one.
+
+        Args:
+            env: what :meth:`make` returned for another task.
+            task: a number for each name in :attr:`task_space`.
+        """
         if self.apply is not None or not isinstance(env, TaskEnv) or env.made != self._made_from(task):
             env.close()
             return self.make(task)
@@ -284,7 +287,12 @@ class EnvFamily(TaskDistribution):
         return self._enter(env, task)
 
     def drift(self, env: InnerEnv, task: Mapping[str, Array]) -> dict[str, Any]:
-        """What the task gave ``env`` and stood in its attributes, but stands there no longer: their values now."""
+        """The attributes of ``env`` that no longer have the values that the task gave them, with their values now.
+
+        Args:
+            env: what :meth:`make` returned.
+            task: the numbers that it was made from.
+        """
         wanted = self._values(task) if self.apply is None else {}  # a function may set them as it likes
         names = [name for name in getattr(env, "mirrored_attributes", ()) if name in wanted]
         now = {name: getattr(env.unwrapped, name) for name in names}
@@ -329,13 +337,6 @@ class EnvFamily(TaskDistribution):
                 )
         env.known = shown
         return env
-
-
-def _says_masks(family: str, env: InnerEnv) -> bool:
-    try:
-        return says_masks(env)
-    except Exception as error:  # whatever a user's environment may raise
-        raise ValueError(f"{family} cannot be reset: {type(error).__name__}: {error}") from error
 
 
 from_env = EnvFamily

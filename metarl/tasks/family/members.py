@@ -13,7 +13,6 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 from gymnasium.envs.registration import load_env_creator
-from gymnasium.wrappers import TimeLimit
 
 from metarl.config import InputError, did_you_mean
 from metarl.types import MASK_KEY, Array
@@ -106,22 +105,28 @@ class ActionMask(gym.Wrapper[Any, Any, Any, Any]):
 
 
 def says_masks(env: InnerEnv) -> bool:
-    """Whether an environment tells which of its discrete actions are allowed; it is reset."""
+    """Whether an environment says which of its discrete actions are allowed; it is reset.
+
+    Raises:
+        ValueError: it cannot be reset.
+    """
     if not isinstance(env.action_space, spaces.Discrete | spaces.MultiDiscrete):
         return False
     inner = env.observation_space
     if isinstance(inner, spaces.Dict) and MASK_KEY in inner.spaces:
         return False  # it shows them already
-    return callable(getattr(env.unwrapped, "action_masks", None)) or MASK_KEY in env.reset(seed=0)[1]
+    if callable(getattr(env.unwrapped, "action_masks", None)):
+        return True
+    try:
+        return MASK_KEY in env.reset(seed=0)[1]
+    except Exception as error:  # whatever a user's environment may raise
+        raise ValueError(f"{env.unwrapped} cannot be reset: {type(error).__name__}: {error}") from error
 
 
 def time_limit(env: InnerEnv) -> int | None:
     """After how many steps an episode is cut, where the environment says so."""
-    layer: Any = env
-    while isinstance(layer, gym.Wrapper):
-        if isinstance(layer, TimeLimit):
-            return int(layer._max_episode_steps)
-        layer = layer.env
+    if env.has_wrapper_attr("_max_episode_steps"):  # that of gymnasium.wrappers.TimeLimit
+        return int(env.get_wrapper_attr("_max_episode_steps"))
     return env.spec.max_episode_steps if env.spec is not None else None
 
 
@@ -139,7 +144,7 @@ def import_modules(names: Iterable[str]) -> None:
                 f"cannot import {name!r}: {error}; install it, or start in the folder that it lies in"
             ) from None
         except Exception as error:  # whatever the code of a user's module may raise
-            raise ValueError(f"cannot import {name!r}: {type(error).__name__}: {error}; mend the module") from error
+            raise ValueError(f"cannot import {name!r}: {type(error).__name__}: {error}; correct the module") from error
 
 
 def env_factory(

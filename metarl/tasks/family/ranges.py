@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
+from metarl.tasks.family.checks import limits, real_number
 from metarl.types import Array, Ints
 
 MOST_LEVELS = 1_000_000
@@ -32,22 +33,22 @@ class Range(ABC):
 
     @property
     def size(self) -> int | None:
-        """How many values there are; None: endlessly many."""
+        """The number of values; None: infinitely many."""
         return None
 
     @property
     @abstractmethod
     def space(self) -> spaces.Space[Any]:
-        """Where what is drawn lies: a number without axes."""
+        """The space of one draw: a number, of shape ``()``."""
 
     @abstractmethod
     def sample(self, rng: np.random.Generator, n: int) -> Array:
-        """Draw ``[n]``; pure in ``rng``."""
+        """Draw ``[n]``; nothing else than ``rng`` decides them."""
 
     @property
-    @abstractmethod
     def probes(self) -> Array:
-        """Some draws that stand for all: the ends, or every choice."""
+        """Some draws ``[k]`` to try an environment with: both ends, or every choice."""
+        return np.array(limits(self.space))
 
     def value(self, drawn: Any) -> Any:
         """What the environment gets for one number that was drawn: a Python number."""
@@ -77,11 +78,6 @@ class Uniform(Range):
     def space(self) -> spaces.Box:
         """From low to high."""
         return spaces.Box(self.low, self.high, (), np.float64)
-
-    @property
-    def probes(self) -> Array:
-        """Both ends."""
-        return np.array([self.low, self.high])
 
     def sample(self, rng: np.random.Generator, n: int) -> Array:
         """Real numbers ``[n]``."""
@@ -136,7 +132,7 @@ class Normal(Range):
 
     @property
     def probes(self) -> Array:
-        """One standard deviation to either side."""
+        """``[2]``: one standard deviation to either side."""
         return np.array([self.mean - self.sd, self.mean + self.sd])
 
     def sample(self, rng: np.random.Generator, n: int) -> Array:
@@ -148,12 +144,12 @@ class Normal(Range):
 
 
 class Finite(Range):
-    """A range of ``size`` values, which have numbers from 0 on."""
+    """A range of ``size`` values, numbered from 0."""
 
     @property
     @abstractmethod
     def size(self) -> int:
-        """How many values there are."""
+        """The number of values."""
 
     @abstractmethod
     def at(self, index: Ints) -> Array:
@@ -185,18 +181,13 @@ class Integers(Finite):
 
     @property
     def size(self) -> int:
-        """How many whole numbers there are."""
+        """The number of whole numbers."""
         return self.high - self.low + 1
 
     @property
     def space(self) -> spaces.Box:
         """A whole number: a Box, as large is more than small."""
         return spaces.Box(self.low, self.high, (), np.int64)
-
-    @property
-    def probes(self) -> Array:
-        """Both ends."""
-        return np.array([self.low, self.high])
 
     def at(self, index: Ints) -> Array:
         """The numbers ``[n]``."""
@@ -235,7 +226,7 @@ class Choice(Finite):
 
     @property
     def size(self) -> int:
-        """How many values there are."""
+        """The number of values."""
         return len(self.values)
 
     @property
@@ -245,7 +236,7 @@ class Choice(Finite):
 
     @property
     def probes(self) -> Array:
-        """All of them."""
+        """``[size]``: all indices."""
         return np.arange(self.size)
 
     def at(self, index: Ints) -> Array:
@@ -266,13 +257,9 @@ class Choice(Finite):
 
 def _numbers(given: Uniform | Normal) -> None:
     """Make both fields finite floats."""
-    name = type(given).__name__
     for field in fields(given):
-        number = getattr(given, field.name)
-        real = isinstance(number, int | float | np.integer | np.floating) and not isinstance(number, bool)
-        if not real or not math.isfinite(number):
-            raise ValueError(f"{name} needs finite numbers, not {field.name}={number!r}")
-        object.__setattr__(given, field.name, float(number))
+        name = f"{field.name} of {type(given).__name__}"
+        object.__setattr__(given, field.name, real_number(name, getattr(given, field.name)))
 
 
 def _ordered(given: Uniform | Integers) -> None:
@@ -295,7 +282,7 @@ _KINDS = {
 
 
 def parse_range(text: str) -> Range:
-    """The range that ``text`` means; the forms stand at the top of this module.
+    """The range that ``text`` means; the forms are listed at the top of this module.
 
     >>> parse_range("0.3..1.0"), parse_range("int:1..5"), parse_range("small,large")
     (Uniform(low=0.3, high=1.0), Integers(low=1, high=5), Choice(values=('small', 'large')))
@@ -333,7 +320,7 @@ def as_range(name: str, given: Any) -> Range:
     """``given`` as a range: one already, its text, or a list to choose from.
 
     Raises:
-        ValueError: it is none of these; ``name`` is named.
+        ValueError: it is none of these; the message names ``name``.
     """
     try:
         match given:

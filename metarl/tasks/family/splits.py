@@ -1,6 +1,6 @@
 """Finite families: which of their members are for training, which for validation, and which for testing.
 
-No generator decides it, so that every process, whatever its seeds, parts a family alike.
+No generator decides it, so that every process, whatever its seeds, splits a family in the same way.
 """
 
 from __future__ import annotations
@@ -11,21 +11,29 @@ from metarl.types import Ints, Split
 
 BLOCK = 10
 _PLACES: dict[Split, tuple[int, int]] = {"train": (0, 8), "validation": (8, 1), "test": (9, 1)}
-"""The first place of a split in a block of ten members, and how many it has."""
+"""The first place of a split in a block of ten members, and its number of members there."""
 FEWEST = 20
-"""Families of fewer members are not parted."""
+"""Families of fewer members are not split."""
 
 
 def count(total: int, split: Split) -> int:
-    """How many of ``total`` members belong to ``split``: 80, 10 and 10 %; what is left over is trained on."""
+    """The number of ``total`` members that belong to ``split``: 80, 10 and 10 %; a remainder is trained on."""
     return total // BLOCK * _PLACES[split][1] + (total % BLOCK if split == "train" else 0)
 
 
 def members(index: Ints, total: int, split: Split) -> Ints:
-    """The members ``[n]`` numbered ``index`` (from 0 to :func:`count`) of a split of ``total`` members.
+    """Some members of a split.
 
-    Each ten neighbours are eight, one and one in an order that is a fixed permutation, so that all splits reach over
-    the whole range; nothing is kept in memory, whatever the total.
+    Of each ten neighbours eight, one and one belong to the splits, in an order that is a fixed permutation, so that
+    every split covers the whole range; nothing is kept in memory, whatever the total.
+
+    Args:
+        index: their numbers within the split, from 0 to :func:`count`, ``[n]``.
+        total: members of all splits.
+        split: which one.
+
+    Returns:
+        Their numbers among all members, ``[n]``.
     """
     first, width = _PLACES[split]
     blocks = total // BLOCK

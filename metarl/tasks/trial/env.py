@@ -12,11 +12,10 @@ import numpy as np
 
 from metarl.config import InputError, did_you_mean, one_of
 from metarl.seeding import numpy_rng, split_key
-from metarl.tasks.family.checks import check_tasks
 from metarl.tasks.family.distribution import Task, TaskBatch, TaskDistribution
 from metarl.tasks.trial.inner import InnerRow, inner_seeds
 from metarl.tasks.trial.layout import INPUTS, TrialInputs, TrialLayout
-from metarl.types import Array, Split, TrialObservation
+from metarl.types import Array, Observations, Split, TrialObservation
 
 
 class TrialEnv(gym.Env[TrialObservation, Any]):
@@ -73,8 +72,8 @@ class TrialEnv(gym.Env[TrialObservation, Any]):
         """Begin a trial of a new task.
 
         Args:
-            seed: decides the tasks and dynamics of this and all later trials. None goes on with the streams at hand,
-                seeded from the operating system the first time (``np_random_seed`` tells with what).
+            seed: decides the tasks and dynamics of this and all later trials. None continues with the generators at hand,
+                seeded by the operating system the first time (``np_random_seed`` is that seed).
             options: ``{"task": Task}`` plays this task in this trial.
 
         Raises:
@@ -125,8 +124,7 @@ class TrialEnv(gym.Env[TrialObservation, Any]):
     def _observe(
         self, obs: Any, actions: Array | None = None, rewards: Array | None = None, done: Array | None = None
     ) -> TrialObservation:
-        batch = {k: np.asarray(v)[None] for k, v in obs.items()} if isinstance(obs, Mapping) else np.asarray(obs)[None]
-        rows = self.layout.observe(batch, self._step, actions, rewards, done, self._vector)
+        rows = self.layout.observe(one_row(obs), self._step, actions, rewards, done, self._vector)
         return {key: row[0] for key, row in rows.items()}
 
     def _info(self, *, episode_end: bool) -> dict[str, Any]:
@@ -136,6 +134,11 @@ class TrialEnv(gym.Env[TrialObservation, Any]):
             "step_in_trial": self._step,
             "episode_end": episode_end,
         }
+
+
+def one_row(obs: Any) -> Observations:
+    """An inner observation, or a dict of them, as a batch ``[1, ...]`` of one row."""
+    return {k: np.asarray(v)[None] for k, v in obs.items()} if isinstance(obs, Mapping) else np.asarray(obs)[None]
 
 
 def streams(distribution: TaskDistribution, seed: int | None) -> tuple[np.random.Generator, np.random.Generator, int]:
@@ -155,16 +158,19 @@ def _pinned(distribution: TaskDistribution, options: Mapping[str, Any] | None) -
     task: Task = options["task"]
     if task.family != distribution.family:
         raise ValueError(f"the task belongs to {task.family!r}, but this environment plays {distribution.family!r}")
-    return check_tasks(distribution, {k: [v] for k, v in task.values}, 1)
+    return distribution.check_tasks({k: [v] for k, v in task.values}, 1)
 
 
 def build(family: str, options: Mapping[str, Any], also: tuple[str, ...] = ()) -> TaskDistribution:
     """The family named ``"module:Class"`` with ``options``; the module is imported here and no sooner.
 
-    An unknown option is answered with those of the family and the ones that the caller takes ``also``.
+    Args:
+        family: ``"module:Class"``.
+        options: its options by name.
+        also: names of options that the caller takes itself, which the error for an unknown one lists too.
 
     Raises:
-        ValueError: an option that the family does not have, or a bad value.
+        InputError: an option that the family does not have, or a bad value.
     """
     module, _, name = family.partition(":")
     made = getattr(importlib.import_module(module), name)

@@ -1,4 +1,4 @@
-"""The inner environment of one row, and what an error in it tells."""
+"""The inner environment of one row; errors in it name the task."""
 
 from __future__ import annotations
 
@@ -31,7 +31,12 @@ class InnerRow(gym.Env[Any, Any]):
         self._where = "" if row is None else f"row {row}, "
 
     def begin(self, task: Mapping[str, Array], seed: int) -> tuple[Any, dict[str, Any]]:
-        """Begin a trial: put the environment into ``task``, seed it once and reset it."""
+        """Begin a trial: put the environment into a task, seed it once and reset it.
+
+        Args:
+            task: one array for each parameter, without a batch axis.
+            seed: of the environment.
+        """
         self._task, self._seed = task, seed
         try:
             made = self._distribution
@@ -70,7 +75,7 @@ class InnerRow(gym.Env[Any, Any]):
 
 
 def describe_trial(task: Mapping[str, Array], seed: int) -> str:
-    """The task and the seed of a trial for messages; long arrays are abbreviated."""
+    """A task (arrays ``[...]`` by name) and the seed of its trial, for messages; long arrays are abbreviated."""
     values = (f"{name}={np.array2string(np.asarray(v), threshold=16, separator=', ')}" for name, v in task.items())
     return f"task {{{', '.join(values)}}}, seed {seed}"
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from metarl.tasks.family.checks import limits
+from metarl.tasks.family.checks import limits, real_number, true_or_false
 from metarl.tasks.family.distribution import TaskBatch, TaskDistribution
 from metarl.types import (
     FEEDBACK_KEYS,
@@ -45,11 +45,8 @@ class TrialInputs:
 
     def __post_init__(self) -> None:
         for name in FEEDBACK_KEYS:
-            if not isinstance(getattr(self, name), bool):
-                raise TypeError(f"{name} must be True or False, not {getattr(self, name)!r}")
-        scale = self.prev_reward_scale
-        if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale < np.inf:
-            raise ValueError(f"prev_reward_scale must be a number above 0, not {scale!r}")
+            true_or_false(name, getattr(self, name))
+        real_number("prev_reward_scale", self.prev_reward_scale, above=0)
 
 
 REVEALED = f"{OBS_KEY}.task"
@@ -71,7 +68,7 @@ def is_trial_space(space: spaces.Space[Any]) -> bool:
 
 
 def is_image(space: spaces.Space[Any]) -> bool:
-    """Whether ``space`` holds pictures: uint8 with three axes."""
+    """Whether ``space`` holds images: uint8 with three axes."""
     return isinstance(space, spaces.Box) and space.dtype == np.uint8 and len(space.shape) == 3
 
 
@@ -80,7 +77,7 @@ def _is_vector(space: spaces.Space[Any]) -> bool:
 
 
 class _Image:
-    """Batches of pictures, as they are; always fresh arrays."""
+    """Batches of images, unchanged; always fresh arrays."""
 
     def __init__(self, name: str, space: spaces.Box) -> None:
         self.name, self.space = name, space
@@ -95,7 +92,7 @@ class _Image:
         return x
 
     def box(self) -> spaces.Box:
-        """The space of one picture."""
+        """The space of one image."""
         return spaces.Box(0, 255, self.space.shape, np.uint8)
 
 
@@ -105,36 +102,24 @@ class _Flat:
     def __init__(self, name: str, space: spaces.Space[Any]) -> None:
         self.name = name
         self.shape = space.shape
-        self._eyes: list[Floats] = []
-        match space:
-            case spaces.Discrete():
-                self._set_one_hot(np.array([space.n]), np.array([space.start]))
-            case spaces.MultiDiscrete():
-                self._set_one_hot(space.nvec.ravel(), space.start.ravel())
-            case spaces.MultiBinary():
-                size = int(np.prod(space.shape))
-                self.low, self.high = np.zeros(size, np.float32), np.ones(size, np.float32)
-            case spaces.Box():
-                self.low, self.high = (
-                    np.clip(bound.ravel(), -LIMIT, LIMIT).astype(np.float32) for bound in (space.low, space.high)
-                )
-            case _:
-                raise ValueError(
-                    f"{name} has the space {space}, which a trial cannot show; "
-                    "supported are Box, Discrete, MultiDiscrete and MultiBinary, and for observations a flat Dict of "
-                    "those; convert the rest with a gymnasium.ObservationWrapper"
-                )
-        self.size = self.low.size
-
-    def _set_one_hot(self, sizes: Ints, starts: Ints) -> None:
-        if (width := sum(sizes.tolist())) > WIDEST:
+        one_hot = isinstance(space, spaces.Discrete | spaces.MultiDiscrete)
+        if not one_hot and not isinstance(space, spaces.Box | spaces.MultiBinary):
             raise ValueError(
-                f"{self.name} would be a one-hot vector of {width} numbers, but a trial shows at most {WIDEST}: give "
+                f"{name} has the space {space}, which a trial cannot show; supported are Box, Discrete, MultiDiscrete "
+                "and MultiBinary, and for observations a flat Dict of those; convert the rest with a "
+                "gymnasium.ObservationWrapper"
+            )
+        self.size = spaces.flatdim(space)
+        if one_hot and self.size > WIDEST:
+            raise ValueError(
+                f"{name} would be a one-hot vector of {self.size} numbers, but a trial shows at most {WIDEST}: give "
                 "the environment fewer choices, or numbers in a Box"
             )
-        self._eyes = [np.eye(int(n), dtype=np.float32) for n in sizes]
-        self._starts = starts
-        self.low, self.high = np.zeros(width, np.float32), np.ones(width, np.float32)
+        flat: Any = spaces.flatten_space(space)
+        self.low, self.high = (np.clip(bound, -LIMIT, LIMIT).astype(np.float32) for bound in (flat.low, flat.high))
+        sizes: Any = space.nvec.ravel() if isinstance(space, spaces.MultiDiscrete) else [self.size]
+        self._eyes: list[Floats] = [np.eye(int(n), dtype=np.float32) for n in sizes] if one_hot else []
+        self._starts = np.ravel(getattr(space, "start", 0))
 
     def __call__(self, x: Any) -> Floats:
         """``[n, *shape]`` to ``[n, size]``."""
@@ -154,7 +139,7 @@ class _Flat:
 
 
 class _Unit(_Flat):
-    """As :class:`_Flat`, with real numbers between finite bounds brought to [-1, 1], so that none drowns the others."""
+    """As :class:`_Flat`, with real numbers between finite bounds scaled to [-1, 1], so that none dominates."""
 
     def __init__(self, name: str, space: spaces.Space[Any]) -> None:
         super().__init__(name, space)
@@ -175,7 +160,7 @@ class TrialLayout:
     inner Dict), ``prev_action`` (one-hot where discrete, so that all zeros, "no previous action", differs from action
     0), ``prev_reward`` ``[1]``, ``prev_done`` ``[1]`` (1 where the inner episode just ended, for whichever reason) and
     ``time`` ``[1]`` (the step in the trial divided by the most it can have). The input is that of RL² (Duan et al.
-    2016, section 2.2). Pictures (uint8 with three axes) stay as they are. A part ``action_mask`` of an inner Dict
+    2016, section 2.2). Images (uint8 with three axes) stay as they are. A part ``action_mask`` of an inner Dict
     becomes ``action_mask``, one number for each choice, which the policy obeys and does not see.
 
     Raises:
@@ -198,7 +183,7 @@ class TrialLayout:
         parts = dict(inner.spaces) if isinstance(inner, spaces.Dict) else {}
         self._mask = self._masks(parts.pop(MASK_KEY)) if MASK_KEY in parts else None
         if isinstance(inner, spaces.Dict) and not parts:
-            raise ValueError(f"the observation space {inner} has nothing to see in it")
+            raise ValueError(f"the observation space {inner} shows nothing but a mask")
         self._parts: dict[str, tuple[str, _Flat | _Image]] = (
             {f"{OBS_KEY}.{name}": (name, _part(f"{OBS_KEY}.{name}", space)) for name, space in parts.items()}
             if isinstance(inner, spaces.Dict)

@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from metarl.tasks.family.checks import check_tasks, whole_number
+from metarl.tasks.family.checks import whole_number
 from metarl.tasks.family.distribution import BatchedEnv, TaskBatch, TaskDistribution
 from metarl.tasks.trial.env import build, pick_inputs, streams
 from metarl.tasks.trial.layout import INPUTS, TrialInputs, TrialLayout
@@ -82,7 +82,7 @@ class TrialVectorEnv(VectorEnv[TrialObservation, Array, Array]):
         self._tasks_rng: np.random.Generator | None = None
         self._obs: TrialObservation | None = None
         self.info: dict[str, Any] = {}
-        """What the last reset or step told in Gymnasium's form."""
+        """The info of the last reset or step, in Gymnasium's form."""
 
     @property
     def split(self) -> Split:
@@ -95,8 +95,8 @@ class TrialVectorEnv(VectorEnv[TrialObservation, Array, Array]):
         """Begin a trial in every row.
 
         Args:
-            seed: decides the tasks and dynamics of this and all later trials; None goes on with the streams at hand,
-                seeded from the operating system the first time (``np_random_seed`` tells with what).
+            seed: decides the tasks and dynamics of this and all later trials; None continues with the generators at
+                hand, seeded by the operating system the first time (``np_random_seed`` is that seed).
             options: ``{"tasks": TaskBatch}`` plays these tasks in this trial.
 
         Raises:
@@ -106,7 +106,7 @@ class TrialVectorEnv(VectorEnv[TrialObservation, Array, Array]):
         if options:
             if set(options) != {"tasks"} or not isinstance(options["tasks"], Mapping):
                 raise ValueError(f"the only reset option is {{'tasks': dict of arrays}}, got {sorted(options)}")
-            tasks = check_tasks(self.distribution, options["tasks"], self.num_envs)
+            tasks = self.distribution.check_tasks(options["tasks"], self.num_envs)
         if seed is not None or self._tasks_rng is None:
             self._tasks_rng, self._np_random, self._np_random_seed = streams(self.distribution, seed)
         self.info = self._begin_trials(self._tasks_rng, np.ones(self.num_envs, np.bool_), tasks)
@@ -185,16 +185,16 @@ class TrialVectorEnv(VectorEnv[TrialObservation, Array, Array]):
 
     @property
     def knows_episodes(self) -> bool:
-        """Whether :meth:`advance` tells where inner episodes end; always."""
+        """See :class:`metarl.types.TrialVector`."""
         return True
 
     @property
     def resumable(self) -> bool:
         """Whether :meth:`state_dict` works: the family has dynamics of its own, and those can be saved."""
-        return type(self._batched).state_dict is not BatchedEnv.state_dict
+        return bool(self._batched.saved)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that is needed to go on bit for bit, in the middle of a trial too.
+        """All that is needed to continue bit for bit, in the middle of a trial too.
 
         Arrays and plain JSON; ``observation`` is the one that the next action answers to.
         """
@@ -212,7 +212,7 @@ class TrialVectorEnv(VectorEnv[TrialObservation, Array, Array]):
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what :meth:`state_dict` returned, in an environment made alike.
+        """Continue from what :meth:`state_dict` returned, in an environment made with the same options.
 
         Raises:
             ValueError: the state comes from an environment with other spaces or another number of rows.
@@ -220,7 +220,7 @@ class TrialVectorEnv(VectorEnv[TrialObservation, Array, Array]):
         expected = {k: (self.num_envs, *(space.shape or ())) for k, space in self.layout.observation_space.items()}
         got = {k: np.shape(v) for k, v in state["observation"].items()}
         if got != expected:
-            raise ValueError(f"the saved environment has observations {got}, this one {expected}; make it alike")
+            raise ValueError(f"the saved environment has observations {got}, this one {expected}; use the same options")
         self._tasks_rng, self._np_random, _ = streams(self.distribution, 0)
         self._tasks_rng.bit_generator.state = state["tasks_rng"]
         self._np_random.bit_generator.state = state["env_rng"]

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 
+from metarl.tasks.family.checks import real_number
 from metarl.tasks.trial.layout import is_trial_space
 from metarl.tasks.vector.env import TrialVectorEnv
 from metarl.tasks.vector.watch import AsyncWatch
-from metarl.tasks.vector.workers import check_timeout
 from metarl.types import PREV_DONE, Bools, StepResult, TrialObservation, TrialVector
 
 EPISODE_END = "episode_end"
-"""What a trial environment's info says of a step: whether it ended an inner episode."""
+"""The key of a trial environment's info: whether the step ended an inner episode."""
 
 
 class GymnasiumTrials:
@@ -24,7 +24,7 @@ class GymnasiumTrials:
     SAME_STEP and DISABLED look alike. In NEXT_STEP the step that ends a trial returns its last observation, and the
     action after it is not played: that dead step has reward 0 and ends a void trial of its own.
 
-    Where inner episodes end is read from ``info["episode_end"]``, which every ``TrialEnv`` tells, else from
+    Where inner episodes end is read from ``info["episode_end"]``, which every ``TrialEnv`` gives, else from
     ``prev_done``.
 
     Args:
@@ -36,7 +36,7 @@ class GymnasiumTrials:
     """
 
     def __init__(self, env: VectorEnv[Any, Any, Any], worker_timeout: float = 60.0) -> None:
-        check_timeout(worker_timeout)
+        real_number("worker_timeout", worker_timeout, above=0)
         self.mode = env.metadata.get("autoreset_mode")
         if not isinstance(self.mode, AutoresetMode):
             raise ValueError(
@@ -49,7 +49,7 @@ class GymnasiumTrials:
         self._dead = np.zeros(env.num_envs, np.bool_)
         self._last: TrialObservation = {}
         self.info: dict[str, Any] = {}
-        """What the last reset or step told in Gymnasium's form."""
+        """The info of the last reset or step, in Gymnasium's form."""
 
     @property
     def trial_steps(self) -> int:
@@ -119,7 +119,7 @@ def as_trials(env: Any, worker_timeout: float = 60.0) -> TrialVector:
     """Any of Gymnasium's vector environments of trials as a :class:`metarl.types.TrialVector`, our own as it is.
 
     Args:
-        env: the vector environment; what is no Gymnasium one passes through.
+        env: the vector environment; anything else is returned as it is.
         worker_timeout: seconds in which each process of an ``AsyncVectorEnv`` must answer.
 
     Raises:
@@ -149,7 +149,17 @@ def rows_of(env: VectorEnv[Any, Any, Any], name: str) -> list[Any]:
 
 
 def episode_ends(told: Any, obs: TrialObservation, ended: Bools, final_obs: TrialObservation | None) -> Bools:
-    """``[n]``: an inner episode ended with a step, as infos ``told``, else as ``prev_done`` of what followed shows."""
+    """Where inner episodes ended with a step.
+
+    Args:
+        told: what the infos said, ``[n]``; None where they said nothing.
+        obs: the observations that followed, ``[n, ...]``; their ``prev_done`` is read then.
+        ended: the rows whose trial ended with the step, ``[n]``.
+        final_obs: the last observations of those rows, ``[n, ...]``.
+
+    Returns:
+        ``[n]``
+    """
     if told is not None:
         return np.array(told, np.bool_)
     seen = seen_episode_ends(obs, len(ended))

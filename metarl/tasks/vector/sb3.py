@@ -1,4 +1,4 @@
-"""Stable-Baselines3's face of a vector environment of trials: the one file of the library's tasks that imports it."""
+"""Vector environments of trials as Stable-Baselines3 sees them; no other file of the tasks imports it."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class TrialVecEnv(VecEnv):
     """A Gymnasium vector environment of trials as a ``VecEnv``, for SB3's callbacks and ``evaluate_policy``.
 
     ``infos[i]`` is filled only where row ``i`` is done, with ``terminal_observation``, ``TimeLimit.truncated`` and
-    ``episode`` (``r``, ``l``, ``t``: return, steps, seconds); elsewhere it is an empty dict that is used again, to be
-    read and not written. A void trial (:attr:`metarl.types.StepResult.void`) has ``void`` instead of ``episode``, so
+    ``episode`` (``r``, ``l``, ``t``: return, steps, seconds); elsewhere it is one empty dict for all steps, not to be
+    changed. A void trial (:attr:`metarl.types.StepResult.void`) has ``void`` instead of ``episode``, so
     that nobody counts it. ``reset_infos[i]`` describes the trial under way in row ``i``.
 
     Args:
@@ -77,7 +77,7 @@ class TrialVecEnv(VecEnv):
         return observation
 
     def step_async(self, actions: Array) -> None:
-        """Take note of the actions ``[n, ...]``."""
+        """Keep the actions ``[n, ...]`` for :meth:`step_wait`."""
         self._actions = actions
 
     def step_wait(self) -> Any:
@@ -123,7 +123,12 @@ class TrialVecEnv(VecEnv):
         return [values[i] for i in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
-        """Set an attribute in all rows; Gymnasium's vector environments know no single ones.
+        """Set an attribute in all rows; Gymnasium's vector environments cannot set it in some.
+
+        Args:
+            attr_name: its name.
+            value: its new value in every row.
+            indices: all rows, or None.
 
         Raises:
             ValueError: only some rows are asked for.
@@ -162,27 +167,26 @@ class TrialVecEnv(VecEnv):
         Raises:
             TypeError: the environment cannot be saved.
         """
-        save = getattr(self.env, "state_dict", None)
-        if save is None:
-            raise TypeError(f"{type(self.env).__name__} has no state_dict; only native vector environments do")
-        return {"env": save(), "returns": self._returns.copy(), "lengths": self._lengths.copy()}
+        return {"env": self._native().state_dict(), "returns": self._returns.copy(), "lengths": self._lengths.copy()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what :meth:`state_dict` returned.
+        """Continue from what :meth:`state_dict` returned.
 
         Raises:
             TypeError: the environment cannot be restored.
-            ValueError: the state comes from an environment made otherwise.
+            ValueError: the state comes from an environment made with other options.
         """
-        load = getattr(self.env, "load_state_dict", None)
-        if load is None:
-            raise TypeError(f"{type(self.env).__name__} has no load_state_dict; only native vector environments do")
-        load(state["env"])
+        self._native().load_state_dict(state["env"])
         self._returns, self._lengths = np.array(state["returns"]), np.array(state["lengths"])
+
+    def _native(self) -> TrialVectorEnv:
+        if not isinstance(self.env, TrialVectorEnv):
+            raise TypeError(f"{type(self.env).__name__} has no state_dict; only native vector environments do")
+        return self.env
 
 
 def as_vec_env(env: Any, n_envs: int = 256, worker_timeout: float = 60.0) -> VecEnv:
-    """Trials of any kind as a ``VecEnv``; one of trials passes through.
+    """Trials of any kind as a ``VecEnv``; one of those is returned as it is.
 
     Args:
         env: an id that Gymnasium knows, a :class:`TaskDistribution`, a single environment, a list of functions that
@@ -284,7 +288,7 @@ class SB3Trials:
 
 
 def stepping(env: VecEnv) -> tuple[TrialVector, Callable[[StepResult], Infos]]:
-    """What steps the trials of ``env`` without SB3's face where it can, and what makes SB3's infos of each step."""
+    """What steps the trials of ``env``, past SB3's interface where it can, and what makes SB3's infos of a step."""
     if isinstance(env, TrialVecEnv):
         return env.trials, env.infos
     trials = SB3Trials(env)
@@ -306,7 +310,7 @@ def _row(info: Mapping[str, Any], i: int) -> dict[str, Any]:
 
 
 def check_single(env: Any) -> None:
-    """Run Stable-Baselines3's own ``check_env`` over a single environment; what it recommends it warns of."""
+    """Run Stable-Baselines3's own ``check_env`` over a single environment; what it recommends becomes a warning."""
     from stable_baselines3.common.env_checker import check_env
 
     check_env(env, warn=True, skip_render_check=True)

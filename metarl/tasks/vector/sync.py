@@ -18,8 +18,8 @@ from metarl.types import Array, Bools, Ints, Observations
 class SyncRows(BatchedEnv):
     """``n`` inner environments of a family in one process, in Gymnasium's ``SyncVectorEnv``.
 
-    An environment is seeded once, where its trial begins. An error that one raises goes on its way with the row, the
-    task and the seed noted on it. Observations of a step are the same arrays at every step: copy what is kept.
+    An environment is seeded once, where its trial begins. An error that one raises carries a note with
+    its row, task and seed. Observations of a step are the same arrays at every step: copy what is kept.
 
     Args:
         distribution: the family that tasks come from.
@@ -38,12 +38,21 @@ class SyncRows(BatchedEnv):
         )
 
     def start(self, tasks: TaskBatch, rng: np.random.Generator, rows: Ints | None = None) -> Observations:
-        """Make the environments of ``tasks``, or turn those at hand into them, and reset them."""
+        """See :meth:`metarl.tasks.family.distribution.BatchedEnv.start`."""
         rows = self._rows if rows is None else rows
         return self.start_seeded(tasks, inner_seeds(rng, len(rows)), rows)
 
     def start_seeded(self, tasks: TaskBatch, seeds: Ints, rows: Ints) -> Observations:
-        """As :meth:`start`, with the seed ``[m]`` of each row given."""
+        """Put rows into tasks, with given seeds.
+
+        Args:
+            tasks: arrays ``[m, ...]``.
+            seeds: of the rows, ``[m]``.
+            rows: which rows, ``[m]``.
+
+        Returns:
+            Observations ``[m, ...]``.
+        """
         return _stack(
             self._space,
             [
@@ -53,7 +62,7 @@ class SyncRows(BatchedEnv):
         )
 
     def step(self, actions: Array, rng: np.random.Generator | None) -> tuple[Observations, Array, Bools]:
-        """Step every row; ``rng`` is not used, each environment has a generator of its own."""
+        """See :meth:`metarl.tasks.family.distribution.BatchedEnv.step`; each environment has its own generator."""
         obs, rewards, terminated, truncated, _ = self._envs.step(actions)
         return obs, rewards, terminated | truncated
 

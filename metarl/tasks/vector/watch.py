@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import queue
 from collections.abc import Callable
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -16,7 +17,7 @@ DEATH_SECONDS = 2.0
 
 
 class AsyncWatch:
-    """Bounds every wait of ``env`` for its processes, and says what became of those that failed.
+    """Limits every wait of ``env`` for its processes, and says what happened to those that failed.
 
     Gymnasium waits without end for a process that hangs, and its error for one that raised loses the child's traceback
     and notes.
@@ -31,7 +32,7 @@ class AsyncWatch:
         self._errors = _Errors(env.error_queue, timeout)
         env.error_queue = self._errors  # type: ignore[assignment]  # the environment calls nothing but get
         for name in ("reset_wait", "step_wait", "call_wait"):
-            setattr(env, name, _bounded(getattr(env, name), timeout))
+            setattr(env, name, partial(getattr(env, name), timeout=timeout))
 
     def call(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """What ``method`` of the environment, or of a wrapper around it, returns.
@@ -56,14 +57,15 @@ class AsyncWatch:
         if heard:
             return [f"the process of row {row} raised an error:\n{trace}" for row, trace in heard]
         # A pipe breaks a moment before its process is known to be dead.
-        ended = wait([p.sentinel for p in self._env.processes], DEATH_SECONDS if _broken(error) else 0)
+        seconds = DEATH_SECONDS if isinstance(error, EOFError | OSError) else 0
+        ended = wait([process.sentinel for process in self._env.processes], seconds)
         dead = [row for row, process in enumerate(self._env.processes) if process.sentinel in ended]
         if dead:
             self._env.processes[dead[0]].join(DEATH_SECONDS)
             return [f"the process of row {row} died with exit code {self._env.processes[row].exitcode}" for row in dead]
         if isinstance(error, multiprocessing.TimeoutError | queue.Empty):
-            silent = [row for row, pipe in enumerate(self._env.parent_pipes) if not _answered(pipe)]
-            rows = ", ".join(map(str, silent))
+            late = [row for row, pipe in enumerate(self._env.parent_pipes) if not _answered(pipe)]
+            rows = ", ".join(map(str, late))
             return [f"the processes of the rows {rows} gave no answer for {self._timeout:g} s"]
         return []
 
@@ -91,20 +93,6 @@ class _Errors:
         item = self._queue.get(timeout=self._timeout)
         self.heard.append((item[0], item[3]))
         return item
-
-
-def _bounded(method: Callable[..., Any], seconds: float) -> Callable[..., Any]:
-    """``method`` with a timeout where none is given."""
-
-    def bounded(timeout: float | None = None) -> Any:
-        return method(seconds if timeout is None else timeout)
-
-    return bounded
-
-
-def _broken(error: Exception) -> bool:
-    """Whether ``error`` is that of a broken pipe."""
-    return isinstance(error, EOFError | OSError)
 
 
 def _answered(pipe: Connection | None) -> bool:

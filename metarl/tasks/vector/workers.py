@@ -1,4 +1,4 @@
-"""The rows of a family spread over worker processes, which may fail without taking the training with them."""
+"""The rows of a family spread over worker processes, which may fail without ending the training."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 from gymnasium.vector.utils import CloudpickleWrapper, create_empty_array
 
-from metarl.tasks.family.checks import whole_number
+from metarl.config import InputError
+from metarl.tasks.family.checks import real_number, whole_number
 from metarl.tasks.family.distribution import BatchedEnv, TaskBatch, TaskDistribution
 from metarl.tasks.trial.inner import describe_trial, inner_seeds
 from metarl.tasks.vector.process import CLOSE_SECONDS, RaisedError, WorkerProcess
 from metarl.types import Array, Bools, Ints, Observations
 
-NAMED_ROWS = 8  # of a process that gave no sign, so many rows are named with task and seed
+NAMED_ROWS = 8  # rows of a late process that are named with task and seed
 
 
 class WorkerError(RuntimeError):
@@ -33,7 +34,7 @@ class WorkerRows(BatchedEnv):
     Tasks and seeds come from the caller's streams alone, so that what is played does not depend on the number of
     workers. A worker that raises, dies or does not answer in time is killed and replaced: its rows are
     :attr:`broken` for that step (reward 0, end of the episode, the last observation once more) and a RuntimeWarning
-    tells the child's traceback, the tasks and the seeds.
+    gives the child's traceback, the tasks and the seeds.
 
     Processes are spawned, as forking one with threads (torch's) is not safe; a script that trains must therefore guard
     its entry with ``if __name__ == "__main__":``. They start with the first :meth:`start`.
@@ -54,9 +55,9 @@ class WorkerRows(BatchedEnv):
     ) -> None:
         whole_number("workers", workers, at_least=1)
         whole_number("max_restarts", max_restarts, at_least=0)
-        check_timeout(timeout)
+        real_number("worker_timeout", timeout, above=0)
         if workers > n:
-            raise ValueError(f"workers={workers} for {n} rows; use at most as many workers as rows")
+            raise InputError(key="workers", given=workers, expected=f"at most {n}, the number of rows")
         try:
             self._payload = pickle.dumps(CloudpickleWrapper(distribution))  # type: ignore[arg-type]  # any object will do
         except Exception as error:
@@ -73,7 +74,9 @@ class WorkerRows(BatchedEnv):
         self._last: Any = create_empty_array(distribution.observation_space, n, fn=np.zeros)
 
     def start(self, tasks: TaskBatch, rng: np.random.Generator, rows: Ints | None = None) -> Observations:
-        """Put rows into tasks; those of a worker that fails here are :attr:`broken` in the next step.
+        """See :meth:`metarl.tasks.family.distribution.BatchedEnv.start`.
+
+        The rows of a worker that fails here are :attr:`broken` in the next step.
 
         Raises:
             WorkerError: a worker failed when it was first used, or more failed than may be replaced.
@@ -98,7 +101,7 @@ class WorkerRows(BatchedEnv):
         return {k: v[rows] for k, v in self._last.items()} if isinstance(self._last, dict) else self._last[rows]
 
     def step(self, actions: Array, rng: np.random.Generator) -> tuple[Observations, Array, Bools]:
-        """Step every row; ``rng`` is not used, each environment has a generator of its own.
+        """See :meth:`metarl.tasks.family.distribution.BatchedEnv.step`; each environment has its own generator.
 
         Raises:
             WorkerError: more workers failed than may be replaced.
@@ -176,12 +179,6 @@ class WorkerRows(BatchedEnv):
         lines = [f"  row {row}: {describe_trial(*self._trials[row])}" for row in range(first, end)]
         rest = [f"  and {len(lines) - NAMED_ROWS} more rows"] if len(lines) > NAMED_ROWS else []
         return "\n".join(lines[:NAMED_ROWS] + rest)
-
-
-def check_timeout(seconds: float) -> None:
-    """Raise ValueError unless ``seconds`` is a finite number above 0."""
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < float("inf"):
-        raise ValueError(f"the seconds that a worker may take must be a number above 0, not {seconds!r}")
 
 
 def _write(out: Any, rows: Ints | slice, obs: Observations) -> None:

@@ -26,11 +26,12 @@ from rl2_toys import (
 )
 from stable_baselines3.common.callbacks import BaseCallback, CheckpointCallback, EvalCallback
 from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from metarl.agents.rl2 import RL2PPO
 from metarl.agents.rl2_env import tracking_logger
-from metarl.config import ConfigError
+from metarl.config import ConfigError, InputError
 from metarl.memory.options import MemoryOptions
 from metarl.tasks.trial.env import TrialEnv
 from metarl.tasks.vector.env import TrialVectorEnv
@@ -131,8 +132,45 @@ def test_options_that_do_not_exist_or_fit_are_refused_in_one_line() -> None:
             make(**options)
         assert "\n" not in str(caught.value)
     for name in ("n_steps", "schedule_steps"):
-        with pytest.raises(ValueError, match=f"{name} must be an integer of at least 1, not 0"):
+        with pytest.raises(ValueError, match=f"{name} is 0"):
             make(**{name: 0})
+
+
+@pytest.mark.parametrize(
+    ("options", "key"),
+    [
+        ({"batch_size": STEPS + 1}, "batch_size"),
+        ({"batch_size": 3 * STEPS}, "batch_size"),  # of 4 sequences
+        ({"batch_size": 0}, "batch_size"),
+        ({"batch_size": STEPS, "n_minibatches": 2}, "batch_size"),
+        ({"policy_kwargs": {"net_arch": [64]}}, "policy_kwargs"),
+        ({"learning_rate": lambda remaining: 1e-3 * remaining**2}, "learning_rate"),
+        ({"learning_rate": lambda remaining: 1e-3 * remaining, "learning_rate_end": 0.0}, "learning_rate"),
+    ],
+)
+def test_options_of_sb3_that_do_not_fit_are_refused_in_one_line(options: dict[str, Any], key: str) -> None:
+    with pytest.raises(InputError) as error:
+        RL2PPO("MemoryPolicy", vector(), memory=MEMORY, device="cpu", **options)
+    assert error.value.key == key
+    assert "\n" not in str(error.value)
+
+
+def test_options_of_sb3_are_taken_over(tmp_path: Path) -> None:
+    schedule = LinearSchedule(1e-3, 1e-4, 1.0)
+    agent = RL2PPO("MemoryPolicy", vector(), memory=MEMORY, device="cpu", batch_size=2 * STEPS, learning_rate=schedule)
+    assert agent.options.n_minibatches == 2
+    assert (agent.options.learning_rate, agent.options.learning_rate_end) == pytest.approx((1e-3, 1e-4))
+    agent.save(tmp_path / "agent")
+    assert RL2PPO.load(tmp_path / "agent", device="cpu").options == agent.options
+
+
+def test_an_agent_shows_what_it_is() -> None:
+    agent = make()
+    agent.learn(ROLLOUT)
+    shown = repr(agent)
+    for part in ("BarcodeBandit", f"n_envs={ROWS}", "gru+episodic+attention", f"{ROLLOUT:,} steps"):
+        assert part in shown
+    assert f"{sum(p.numel() for p in agent.policy.parameters()):,} parameters" in shown
 
 
 # Seeds

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import numpy as np
 import pytest
@@ -130,36 +129,3 @@ def test_priors_carry_the_options() -> None:
     assert barcode.prior == BarcodePrior(arms=5, contexts=4, repeats=3, pulls=2, high=0.8, low=0.2)
     assert (barcode.episodes, barcode.trial_steps) == (12, 24)
     assert (BernoulliBandit(pulls=60).episodes, BernoulliBandit(pulls=60).trial_steps) == (60, 60)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"arms": 1}, "arms must be an integer of at least 2, not 1"),
-        ({"pulls": 0}, "pulls must be an integer of at least 1, not 0"),
-        ({"pulls": "9"}, "pulls must be an integer of at least 1, not '9'"),
-        ({"split": "dev"}, "unknown split 'dev'"),
-    ],
-)
-def test_bad_bernoulli_options(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        BernoulliBandit(**options)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"arms": True}, "arms must be an integer"),
-        ({"contexts": 0}, "contexts must be an integer of at least 1"),
-        ({"repeats": 1.5}, "repeats must be an integer"),
-        ({"bits": 63}, "at most 62"),
-        ({"bits": 3, "contexts": 9}, "3 bits make 8 barcodes, too few for 9 contexts"),
-        ({"low": 0.9, "high": 0.9}, "0 <= low < high <= 1"),
-        ({"high": float("nan")}, "0 <= low < high <= 1"),
-        ({"each_arm_best_once": True, "contexts": 9}, "needs contexts == arms, got 9 and 10"),
-        ({"each_arm_best_once": 1}, "must be True or False"),
-    ],
-)
-def test_bad_barcode_options(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        BarcodeBandit(**options)

@@ -195,24 +195,6 @@ def test_every_default_task_can_be_balanced(corners: bool) -> None:
         assert (done == (t == 200)).all(), tasks["physics"][done]
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"episodes": 0}, "episodes must be an integer of at least 1, not 0"),
-        ({"max_steps": 1.5}, "max_steps must be an integer of at least 1"),
-        ({"length": (1.0, 0.5)}, r"length must be a range \(low, high\) with 0 < low <= high, not \(1.0, 0.5\)"),
-        ({"gravity": 9.8}, "gravity must be a range"),
-        ({"force": [5, float("nan")]}, "force must be a range"),
-        ({"masscart": (0, 1)}, "masscart must be a range"),
-        ({"reverse_probability": 1.5}, "reverse_probability must be a number from 0 to 1, not 1.5"),
-        ({"reverse_probability": True}, "reverse_probability must be a number"),
-    ],
-)
-def test_bad_options(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        CartPolePhysics(**options)
-
-
 def test_a_list_is_a_range() -> None:
     """As it comes from a preset or a run's configuration."""
     assert CartPolePhysics(length=[0.3, 1]) == CartPolePhysics()  # type: ignore[arg-type]

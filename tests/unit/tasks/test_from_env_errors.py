@@ -43,8 +43,8 @@ LINE = "family_toys:toys/Line-v0"
         ({"env": LINE, "vary": {"size": "1..2"}, "kwargs": {"size": 1}}, "'size' is in vary and in kwargs"),
         ({"env": LINE, "vary": {"size": "1..2"}, "kwargs": {"nix": 1}}, "cannot make toys/Line-v0 with"),
         ({"env": LINE, "vary": {"size": "1..2"}, "apply": "x"}, "apply is 'x', expected a function"),
-        ({"env": LINE, "vary": {"size": "1..2"}, "episodes": 0}, "episodes must be an integer of at least 1, not 0"),
-        ({"env": LINE, "vary": {"size": "1..2"}, "steps": 1.5}, "steps must be an integer of at least 1, not 1.5"),
+        ({"env": LINE, "vary": {"size": "1..2"}, "episodes": 0}, "episodes is 0, expected"),
+        ({"env": LINE, "vary": {"size": "1..2"}, "steps": 1.5}, "steps is 1.5, expected"),
         ({"env": LINE, "vary": {"level": "1..2"}, "levels": range(3)}, "'level' is taken"),
         ({"env": LINE, "levels": "3..1"}, "levels is '3..1', expected"),
         ({"env": "toys/Endless-v0", "vary": {"size": "1..2"}}, "Endless-v0 has no time limit.* give steps"),
@@ -52,7 +52,7 @@ LINE = "family_toys:toys/Line-v0"
         ({"env": lambda size: size, "vary": {"size": "1..2"}}, "made float, expected a gymnasium.Env"),
         ({"env": lambda size: toys.Line(size), "vary": {"sise": "1..2"}, "steps": 9}, "cannot make <lambda>|'sise'"),
         ({"env": "metarl/BernoulliBandit-v0", "levels": range(3)}, "is a family of tasks already"),
-        ({"env": LINE, "vary": {"size": "1..2"}, "split": "tests"}, "unknown split 'tests'"),
+        ({"env": LINE, "vary": {"size": "1..2"}, "split": "tests"}, "split is 'tests'.*did you mean 'test'"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(options: dict[str, Any], message: str) -> None:
@@ -149,7 +149,7 @@ def test_nothing_heavy_is_imported() -> None:
 def test_what_a_users_module_or_constructor_raises_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "module_that_raises.py").write_text("raise RuntimeError('no licence')")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ValueError, match="cannot import 'module_that_raises': RuntimeError: no licence; mend"):
+    with pytest.raises(ValueError, match="cannot import 'module_that_raises': RuntimeError: no licence"):
         from_env("module_that_raises:A-v0", levels=range(3))
 
     def refuse(size: float) -> Any:

@@ -158,18 +158,3 @@ def test_saved_state_goes_on_bit_for_bit() -> None:
     played = go_on(a)
     b.load_state_dict(state)
     assert all(np.array_equal(x, y) for x, y in zip(played, go_on(b), strict=True))
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"cues": 1}, "cues must be an integer of at least 2, not 1"),
-        ({"cues": 9}, "cues=9, but there are 8 shapes to show"),
-        ({"delay": -1}, "delay must be an integer of at least 0, not -1"),
-        ({"episodes": 0}, "episodes must be an integer of at least 1"),
-        ({"size": 7}, "size must be an integer of at least 8, not 7"),
-    ],
-)
-def test_bad_options(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        ImageCue(**options)

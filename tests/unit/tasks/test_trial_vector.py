@@ -178,7 +178,7 @@ def test_a_saved_state_goes_on_bit_for_bit(family: TaskDistribution, steps: int)
 def test_a_state_of_another_environment_is_refused() -> None:
     env = TrialVectorEnv(FAMILIES[0], 3)
     env.reset(seed=0)
-    with pytest.raises(ValueError, match="make it alike"):
+    with pytest.raises(ValueError, match="same options"):
         TrialVectorEnv(FAMILIES[0], 4).load_state_dict(env.state_dict())
 
 
@@ -194,20 +194,14 @@ def test_use_before_reset_is_refused() -> None:
     ("options", "message"),
     [
         ({"task": {}}, r"the only reset option is .* got \['task'\]"),
-        ({"tasks": {"rate": np.zeros((2, 3))}}, r"has the parameters \['rates'\], got \['rate'\]"),
-        ({"tasks": {"rates": np.zeros((3, 3))}}, r"needs the shape \(2, 3\), got \(3, 3\)"),
+        ({"tasks": {"rate": np.zeros((2, 3))}}, "expected the keys"),
+        ({"tasks": {"rates": np.zeros((3, 3))}}, r"expected \(2, 3\)"),
         ({"tasks": {"rates": np.full((2, 3), np.nan)}}, "lies outside"),
     ],
 )
 def test_bad_reset_options(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         TrialVectorEnv(FAMILIES[0], 2).reset(options=options)
-
-
-@pytest.mark.parametrize("num_envs", [0, -1, 2.0, True])
-def test_bad_num_envs(num_envs: Any) -> None:
-    with pytest.raises(ValueError, match="num_envs must be an integer of at least 1"):
-        TrialVectorEnv(FAMILIES[0], num_envs)
 
 
 def test_bad_actions_name_the_row_and_leave_the_trial_as_it_was() -> None:

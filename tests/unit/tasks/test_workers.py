@@ -16,7 +16,7 @@ import torch
 from vector_toys import Failing, FailingAtOnce, Fragile, Furnished, Registered, Walk
 
 from metarl.agents.rl2 import RL2PPO
-from metarl.config import ConfigError
+from metarl.config import ConfigError, InputError
 from metarl.envs.bernoulli_bandit import BernoulliBandit
 from metarl.experiments.presets import load_experiment
 from metarl.experiments.rl.experiment import RL2Experiment
@@ -221,18 +221,19 @@ def test_an_agent_trains_with_workers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("options", "key"),
     [
-        ({"workers": 4}, "workers=4 for 3 rows; use at most as many"),
-        ({"workers": -1}, "workers must be an integer of at least 0"),
-        ({"workers": 1.5}, "workers must be an integer of at least 0"),
-        ({"workers": 1, "max_restarts": -1}, "max_restarts must be an integer of at least 0"),
-        ({"workers": 1, "worker_timeout": 0.0}, "must be a number above 0"),
+        ({"workers": 4}, "workers"),  # for 3 rows
+        ({"workers": -1}, "workers"),
+        ({"workers": 1.5}, "workers"),
+        ({"workers": 1, "max_restarts": -1}, "max_restarts"),
+        ({"workers": 1, "worker_timeout": 0.0}, "worker_timeout"),
     ],
 )
-def test_bad_numbers(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+def test_bad_numbers(options: dict[str, Any], key: str) -> None:
+    with pytest.raises(InputError) as error:
         TrialVectorEnv(Walk(), 3, **options)
+    assert error.value.key == key
 
 
 def test_a_batched_family_needs_no_workers() -> None:
