@@ -153,13 +153,13 @@ class Memory(nn.Module):
             state: before the first step.
             address: ``[T, B, A]`` under which each step writes.
             content: ``[T, B, C]`` what it writes.
-            query: ``[T, B, Q, A]`` the addresses that it reads.
+            query: the addresses that it reads, ``[T, B, A]``, or ``[T, B, Q, A]`` for several at each step.
             reset: ``[T, B]`` bool: rows that are emptied.
             write_mask: ``[T, B]`` bool: rows that are written.
             query_mask: ``[T, B]`` bool: rows that are read; None: all. What is returned for the others has no meaning.
 
         Returns:
-            What is read ``[T, B, Q, R]``, and the last state.
+            What is read, ``[T, B, R]`` or ``[T, B, Q, R]``, and the last state.
         """
         steps = reset.shape[0]
         at = when = torch.arange(steps, device=reset.device)
@@ -174,8 +174,10 @@ class Memory(nn.Module):
         rows = _steps(write_mask, at)
         if not rows.all():
             address, content = _only(rows, address), _only(rows, content)
-        flat = query.flatten(1, 2)
-        control = self._controls(self.read_control, flat)
+        key_query, read_control = self._query(query), self._controls(self.read_control, query)
+        if one := query.dim() == 3:
+            key_query = key_query[:, :, None]
+            read_control = None if read_control is None else read_control[:, :, None]
         ops = MemoryOps(
             reset,
             write_mask,
@@ -185,15 +187,15 @@ class Memory(nn.Module):
             self._value(content),
             self._controls(self.write_control, address, content),
             when,
-            self._query(flat).unflatten(1, query.shape[1:3]),
-            None if control is None else control.unflatten(1, query.shape[1:3]),
+            key_query,
+            read_control,
         )
         reads, state = self.store.unroll(state, ops, self.access)
         if self.reads_disabled:
             reads = torch.zeros_like(reads)
         if len(when) < steps:
             reads = reads.new_zeros(steps, *reads.shape[1:]).index_copy(0, when, reads)
-        return reads, state
+        return (reads[:, :, 0] if one else reads), state
 
     @torch.no_grad()
     @in_own_precision
