@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from metarl import tree
 from metarl.memory.boundaries import check_batch
-from metarl.memory.contract import Access, Content, MemoryOps, State, Store, read_once, with_learned
+from metarl.memory.contract import Access, Content, MemoryOps, Query, State, Store, Write, read_once, with_learned
 from metarl.memory.precision import in_own_precision
 from metarl.types import Read
 
@@ -66,7 +66,14 @@ class Memory(nn.Module):
     def write(
         self, state: State, address: Tensor, content: Tensor, *, rows: Tensor | None = None, donate: bool = False
     ) -> State:
-        """Write ``content`` ``[B, C]`` under ``address`` ``[B, A]``, in the rows ``[B]`` (bool; None: all).
+        """Write once per row.
+
+        Args:
+            state: before the write.
+            address: ``[B, A]``
+            content: ``[B, C]``
+            rows: ``[B]`` bool: the rows that are written; None: all.
+            donate: the buffers of ``state`` may be reused.
 
         Raises:
             ValueError: batch sizes of state and address that differ.
@@ -75,7 +82,7 @@ class Memory(nn.Module):
         if rows is not None:
             address, content = _only(rows, address), _only(rows, content)
         control = self._controls(self.write_control, address, content)
-        return self.store.write(state, self._key(address), self._value(content), control, rows=rows, donate=donate)
+        return self.store.write(state, Write(self._key(address), self._value(content), control, rows), donate)
 
     @in_own_precision
     def write_all(self, address: Tensor, content: Tensor, mask: Tensor | None = None) -> State:
@@ -104,14 +111,20 @@ class Memory(nn.Module):
             address, content, mask = _only(mask, address), _only(mask, content), mask.t()
         address, content = address.transpose(0, 1), content.transpose(0, 1)
         control = self._controls(self.write_control, address, content)
-        return self.store.write_all(state, self._key(address), self._value(content), control, mask=mask)
+        return self.store.write_all(state, Write(self._key(address), self._value(content), control, mask))
 
     @in_own_precision
     def read(self, state: State, address: Tensor, query_mask: Tensor | None = None) -> tuple[Tensor, State]:
-        """Query with ``address`` ``[B, Q, A]``: what is read ``[B, Q, R]``, and the state after it.
+        """Read once per row.
 
-        With one query (Q = 1) stores that depend on what was read take note of it, in the rows ``query_mask`` ``[B]``
-        (bool; None: all). More queries than one are read side by side and leave the state as it is.
+        Args:
+            state: as it is before the read.
+            address: ``[B, Q, A]`` of the queries.
+            query_mask: ``[B]`` bool: rows whose state may change; None: all.
+
+        Returns:
+            What is read ``[B, Q, R]``, and the state after it: with one query (Q = 1) stores that depend on what was
+            read take note of it; more queries are read side by side and leave the state as it is.
 
         Raises:
             ValueError: batch sizes of state and address that differ.
@@ -133,7 +146,8 @@ class Memory(nn.Module):
             raise ValueError("a native read has no weights over slots; use an access such as attention")
         check_batch(state, len(address), "the query")
         slots = with_learned(self.store, self.access, self.store.content(state))
-        return self.access.weigh(self._query(address), slots, None, self._controls(self.read_control, address)), slots
+        query = Query(self._query(address), control=self._controls(self.read_control, address))
+        return self.access.weigh(query, slots), slots
 
     @in_own_precision
     def unroll(
@@ -200,9 +214,12 @@ class Memory(nn.Module):
     @torch.no_grad()
     @in_own_precision
     def consolidate(self, address: Tensor, content: Tensor, mask: Tensor) -> None:
-        """Keep beyond the trial what a batch of sequences wrote, step by step: ``[T, B, ...]``, ``mask`` ``[T, B]``.
+        """Keep what a batch of sequences wrote beyond its trial, step by step, if the store is lifelong.
 
-        Does nothing for stores that keep nothing beyond a trial.
+        Args:
+            address: ``[T, B, A]``
+            content: ``[T, B, C]``
+            mask: ``[T, B]`` bool: what was written.
         """
         if not self.store.lifelong:
             return
