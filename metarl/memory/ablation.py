@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from metarl.memory.contract import Access, Content, MemoryCore
+from metarl.memory.contract import Access, Content, MemoryCore, Query
 from metarl.memory.memory import Memory
 from metarl.types import Read
 
@@ -34,26 +34,19 @@ class ShuffledKeys(Access):
         self.control_size = access.control_size
 
     def prepare(self, address: Tensor) -> Tensor:
-        """As the wrapped access does."""
+        """See :meth:`metarl.memory.contract.Access.prepare`: as the wrapped access does."""
         return self.access.prepare(address)
 
-    def forward(
-        self,
-        query: Tensor,
-        content: Content,
-        mask: Tensor | None = None,
-        control: Tensor | None = None,
-        *,
-        causal: bool = False,
-    ) -> Read:
-        """The read of the wrapped access over the permuted content; for acting, one query at a time."""
-        if mask is not None or causal:
+    def forward(self, query: Query, content: Content) -> Read:
+        """See :meth:`metarl.memory.contract.Access.forward`: the wrapped access, over the permuted content."""
+        if query.mask is not None or query.causal:
             raise ValueError("shuffled keys are defined for acting, where a read sees all that is valid")
-        return self.access(query, shuffle_keys(content), None, control)
+        read: Read = self.access(query, shuffle_keys(content))
+        return read
 
 
 def shuffle_keys(content: Content) -> Content:
-    """``content`` with the keys of its valid slots permuted among contexts."""
+    """``content`` ``[B, N, ...]`` with the keys of its valid slots permuted among contexts."""
     keys, values, valid, _ = content
     slots = keys.shape[1]
     if slots == 0:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from metarl import tree
-from metarl.memory.ops import Content, MemoryOps, State, by_step
+from metarl.memory.ops import Content, MemoryOps, Query, State, Write, by_step
 from metarl.memory.options import MemoryOptions
 from metarl.types import Boundary, CoreInput, Read
 
@@ -40,13 +40,17 @@ class Controller(nn.Module, ABC):
     def unroll(
         self, x: Tensor, state: State, reinstated: Tensor | None = None, cleared: Tensor | None = None
     ) -> tuple[Tensor, State]:
-        """Run ``x`` ``[T, B, D]`` from ``state``.
+        """Run over a sequence.
 
-        Returns ``y`` ``[T, B, output_size]`` and the last state.
+        Args:
+            x: ``[T, B, D]``
+            state: before the first input.
+            reinstated: ``[T, B, C]`` cell states that were read from memory; they enter through their own gate.
+            cleared: ``[T, B]`` bool: before which inputs the state is that of :meth:`initial_state` again; only
+                controllers with ``resets_inside`` are given it.
 
-        ``reinstated`` ``[T, B, C]`` holds cell states that were read from memory; they enter through their own gate.
-        ``cleared`` ``[T, B]`` (bool) says before which inputs the state is that of :meth:`initial_state` again; only
-        controllers with ``resets_inside`` are given it.
+        Returns:
+            ``y`` ``[T, B, output_size]`` and the last state.
         """
 
     def cell(self, state: State) -> Tensor:
@@ -90,22 +94,27 @@ class Store(nn.Module, ABC):
     def initial_state(self, batch_size: int) -> State:
         """An empty store for each row."""
 
-    @abstractmethod
     def reset(self, state: State, rows: Tensor, donate: bool = False) -> State:
-        """Empty the store of the rows ``[B]`` (bool)."""
+        """Empty the store of some rows; by default all their numbers become zero.
+
+        Args:
+            state: before it is emptied.
+            rows: ``[B]`` bool: the rows that are emptied.
+            donate: the buffers of ``state`` may be reused.
+        """
+        fill = Tensor.masked_fill_ if donate and not torch.is_grad_enabled() else Tensor.masked_fill
+        return tree.map_tensors(lambda leaf: fill(leaf, tree.rows_like(rows, leaf), 0), state)
 
     @abstractmethod
-    def write(
-        self,
-        state: State,
-        key: Tensor,
-        value: Tensor,
-        control: Tensor | None = None,
-        *,
-        rows: Tensor | None = None,
-        donate: bool = False,
-    ) -> State:
-        """Write once per row: ``key`` ``[B, K]``, ``value`` ``[B, V]``, in the rows ``[B]`` (bool; None: all)."""
+    def write(self, state: State, item: Write, donate: bool = False) -> State:
+        """Write once per row.
+
+        Args:
+            state: before the write.
+            item: key ``[B, K]``, value ``[B, V]``, control, and the rows ``[B]`` that are written; the others stay as
+                they are.
+            donate: the buffers of ``state`` may be reused.
+        """
 
     def write_mask(self, boundary: Tensor, has_previous: Tensor) -> Tensor:
         """Which inputs write the transition that they complete: ``boundary`` and the result are ``[..., B]``.
@@ -124,16 +133,13 @@ class Store(nn.Module, ABC):
         """
         return torch.ones(len(boundary), dtype=torch.bool, device=boundary.device)
 
-    def write_all(
-        self, state: State, key: Tensor, value: Tensor, control: Tensor | None = None, *, mask: Tensor | None = None
-    ) -> State:
-        """Write ``S`` items in order: ``key`` ``[S, B, K]``, ``value`` ``[S, B, V]``, ``mask`` ``[S, B]`` (None: all).
+    def write_all(self, state: State, items: Write) -> State:
+        """Write ``S`` items in order: keys ``[S, B, K]``, values ``[S, B, V]``, rows ``[S, B]``.
 
-        By default they are written one by one; a store that can takes them all at once.
+        By default they are written one by one; a store may override this to write all at once.
         """
-        for s in range(len(key)):
-            rows = None if mask is None else mask[s]
-            state = self.write(state, key[s], value[s], None if control is None else control[s], rows=rows)
+        for item in by_step(*items):
+            state = self.write(state, Write(*item))
         return state
 
     @property
@@ -153,10 +159,16 @@ class Store(nn.Module, ABC):
         return None
 
     def read(self, state: State, query: Tensor, control: Tensor | None = None) -> tuple[Read, State]:
-        """The native read: ``query`` ``[B, Q, K]``, ``control`` ``[B, Q, read_control_size]``.
+        """The native read.
 
-        Returns values ``[B, Q, read_size]``, and the state as it is after a single query (Q = 1: what the next write
-        or read depends on); more queries than one are read side by side and leave the state as it is.
+        Args:
+            state: as it is before the read.
+            query: ``[B, Q, K]``
+            control: ``[B, Q, read_control_size]``
+
+        Returns:
+            Values ``[B, Q, read_size]``, and the state as it is after a single query (Q = 1: what the next write or
+            read depends on); more queries than one are read side by side and leave the state as it is.
         """
         raise TypeError(f"a {type(self).__name__} store has no native access; read it by attention")
 
@@ -165,10 +177,15 @@ class Store(nn.Module, ABC):
         return state
 
     def unroll(self, state: State, ops: MemoryOps, access: Access | None) -> tuple[Tensor, State]:
-        """A whole stream: what is read ``[R, B, Q, V]`` at ``ops.query_steps``, and the last state.
+        """Run over a whole stream; one step after another unless the store is ``parallel``, with the same results.
 
-        ``access`` reads the slots; None is the native way. By default the store steps; one that is ``parallel`` makes
-        all reads at once, with the same results.
+        Args:
+            state: before the first step.
+            ops: what is reset, written and read at each step.
+            access: reads the slots; None: the native way.
+
+        Returns:
+            What is read at ``ops.query_steps``, ``[R, B, Q, V]``, and the last state.
         """
         return step_through(self, state, ops, access)
 
@@ -212,17 +229,9 @@ class Access(nn.Module, ABC):
         """``[control_size]``: the control with which an untrained memory reads sensibly."""
         return torch.zeros(self.control_size)
 
-    def weigh(
-        self,
-        query: Tensor,
-        content: Content,
-        mask: Tensor | None = None,
-        control: Tensor | None = None,
-        *,
-        causal: bool = False,
-    ) -> Read:
-        """The same read, which always returns weights."""
-        read: Read = self(query, content, mask, control, causal=causal)
+    def weigh(self, query: Query, content: Content) -> Read:
+        """As :meth:`forward`, but the read always has weights ``[B, Q, N]``."""
+        read: Read = self(query, content)
         return read
 
     def prepare(self, address: Tensor) -> Tensor:
@@ -230,27 +239,22 @@ class Access(nn.Module, ABC):
         return address
 
     @abstractmethod
-    def forward(
-        self,
-        query: Tensor,
-        content: Content,
-        mask: Tensor | None = None,
-        control: Tensor | None = None,
-        *,
-        causal: bool = False,
-    ) -> Read:
-        """Read with ``query`` ``[B, Q, K]``; ``mask`` ``[B, Q, N]`` (bool) says which slots each query may see.
+    def forward(self, query: Query, content: Content) -> Read:
+        """Read slots ``[B, N, ...]`` with queries ``[B, Q, K]``; keys and queries have gone through :meth:`prepare`.
 
-        Query and keys have gone through :meth:`prepare`; ``control`` is ``[B, Q, control_size]``. The value read is
-        ``[B, Q, V]``, and zeros where nothing can be seen.
-
-        ``causal`` stands for the mask in which the last query sees every slot and each query before it one slot less,
-        counted from the end (query i sees slots j with j <= i + N - Q), without building it.
+        The value read is ``[B, Q, V]``, and zeros where nothing can be seen.
         """
 
 
 def with_learned(store: Store, access: Access, slots: Content, separate: bool = False) -> Content:
-    """``slots`` behind those that are parameters of the store, if it has any; or with these kept ``separate``."""
+    """The slots that an access sees: those that are parameters of the store, if it has any, and then the others.
+
+    Args:
+        store: gives its learned slots.
+        access: prepares their keys.
+        slots: all other slots, ``[B, N, ...]``.
+        separate: keep the learned ones ``[L, ...]`` apart in ``Content.learned`` instead of copying them to every row.
+    """
     learned = store.learned()
     if learned is None:
         return slots
@@ -273,12 +277,25 @@ def read_once(
     control: Tensor | None = None,
     rows: Tensor | None = None,
 ) -> tuple[Tensor, State]:
-    """Values ``[B, Q, V]`` for queries ``[B, Q, K]``, and the state after it; ``rows`` ``[B]`` are read (None: all)."""
+    """One read of a store by an access, or in its native way.
+
+    Args:
+        store: what is read.
+        access: how; None: the native way.
+        state: as it is before the read.
+        query: ``[B, Q, K]``
+        control: ``[B, Q, ...]`` of the access or of the native read.
+        rows: ``[B]`` bool: rows whose state may change; None: all.
+
+    Returns:
+        Values ``[B, Q, V]``, and the state after the read.
+    """
     if access is None:
         read, after = store.read(state, query, control)
     else:
         separate = access.separate_learned and query.shape[1] == 1
-        read = access(query, with_learned(store, access, store.content(state), separate), None, control)
+        slots = with_learned(store, access, store.content(state), separate)
+        read = access(Query(query, control=control), slots)
         after = store.note_read(state, read) if query.shape[1] == 1 else state
     if rows is not None and after is not state and not rows.all():
         after = tree.where(rows, after, state)
@@ -295,8 +312,8 @@ def read_together(
         access: reads.
         ops: queries and read controls.
         slots: all slots that any step sees, side by side.
-        mask: ``[B, R, N]`` bool: which of them each step sees; None with ``causal``, as :meth:`Access.forward` has it.
-        causal: see ``mask``; for one query a step.
+        mask: ``[B, R, N]`` bool: which of them each step sees; None with ``causal``.
+        causal: see :class:`Query`; for one query a step.
     """
     queries = ops.query.shape[2]
     query = ops.query.transpose(0, 1).flatten(1, 2)
@@ -308,12 +325,12 @@ def read_together(
         mask = F.pad(mask, (learned, 0), value=True) if learned else mask
     if not query.shape[1]:
         return query.new_zeros(0, len(query), queries, slots.values.shape[-1])
-    read = access(query, content, mask, control, causal=causal)
+    read = access(Query(query, mask, control, causal), content)
     return read.value.unflatten(1, (-1, queries)).transpose(0, 1)
 
 
 def step_through(store: Store, state: State, ops: MemoryOps, access: Access | None) -> tuple[Tensor, State]:
-    """:meth:`Store.unroll`, one step after another."""
+    """See :meth:`Store.unroll`; one step after another."""
     resets, writes, full = (mask.tolist() for mask in (ops.reset.any(1), ops.write_mask.any(1), ops.write_mask.all(1)))
     reads = [True] * len(resets) if ops.query_mask is None else ops.query_mask.any(1).tolist()
     items = dict(zip(ops.write_steps.tolist(), by_step(ops.key, ops.value, ops.write_control), strict=True))
@@ -324,7 +341,7 @@ def step_through(store: Store, state: State, ops: MemoryOps, access: Access | No
             state = store.reset(state, ops.reset[t])
         if writes[t]:
             key, value, control = items[t]
-            state = store.write(state, key, value, control, rows=None if full[t] else ops.write_mask[t])
+            state = store.write(state, Write(key, value, control, None if full[t] else ops.write_mask[t]))
         if t in queries:
             query, control = queries[t]
             rows = None if ops.query_mask is None else ops.query_mask[t]
@@ -359,7 +376,13 @@ class MemoryCore(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x: CoreInput, state: State, boundary: Tensor, *, donate: bool = False) -> tuple[Tensor, State]:
-        """One step: ``x`` ``[B, D]``, ``boundary`` ``[B]`` of :class:`metarl.types.Boundary`.
+        """One step.
+
+        Args:
+            x: ``[B, D]``
+            state: before the step.
+            boundary: ``[B]`` of :class:`metarl.types.Boundary`.
+            donate: the buffers of ``state`` may be reused.
 
         Returns:
             ``y`` ``[B, output_size]`` and the next state.
@@ -370,7 +393,12 @@ class MemoryCore(nn.Module, ABC):
 
     @abstractmethod
     def unroll(self, x: CoreInput, state: State, boundary: Tensor) -> tuple[Tensor, State]:
-        """Many steps at once, equal to looping :meth:`forward`: ``x`` ``[T, B, D]``, ``boundary`` ``[T, B]``; T >= 0.
+        """Many steps at once, equal to looping :meth:`forward`.
+
+        Args:
+            x: ``[T, B, D]``; T may be 0.
+            state: before the first step.
+            boundary: ``[T, B]`` of :class:`metarl.types.Boundary`.
 
         Returns:
             ``y`` ``[T, B, output_size]`` and the last state.
@@ -380,5 +408,5 @@ class MemoryCore(nn.Module, ABC):
         """
 
     def consolidate(self, x: CoreInput, boundary: Tensor) -> None:
-        """Keep beyond the trial what a batch of sequences has shown; does nothing in memories of a trial."""
+        """Keep what sequences ``[T, B, D]`` have shown beyond their trial, if the memory is lifelong."""
         return

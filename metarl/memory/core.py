@@ -153,12 +153,12 @@ class StoreCore(MemoryCore):
             state.store,
             self._address(before, x.feedback),
             torch.cat([before, x.feedback, x.now], -1),
-            self._address(x.now, feedback)[:, :, None],
+            self._address(x.now, feedback),
             reset=boundary == Boundary.TRIAL,
             write_mask=self.memory.store.write_mask(boundary, has_previous),
             query_mask=query_mask,
         )
-        reads, held = self._hold(reads[:, :, 0], query_mask, state.held)
+        reads, held = self._hold(reads, query_mask, state.held)
         y, controller = run_controller(self.controller, self._inputs(x.now, feedback, reads), state.controller, cleared)
         return y, CoreState(
             controller, store, x.now[-1], torch.ones_like(state.has_previous), steps, held, state.output

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from metarl import tree
 from metarl.memory.boundaries import check_batch
-from metarl.memory.contract import Access, Content, MemoryOps, State, Store, read_once, with_learned
+from metarl.memory.contract import Access, Content, MemoryOps, Query, State, Store, Write, read_once, with_learned
 from metarl.memory.precision import in_own_precision
 from metarl.types import Read
 
@@ -66,7 +66,14 @@ class Memory(nn.Module):
     def write(
         self, state: State, address: Tensor, content: Tensor, *, rows: Tensor | None = None, donate: bool = False
     ) -> State:
-        """Write ``content`` ``[B, C]`` under ``address`` ``[B, A]``, in the rows ``[B]`` (bool; None: all).
+        """Write once per row.
+
+        Args:
+            state: before the write.
+            address: ``[B, A]``
+            content: ``[B, C]``
+            rows: ``[B]`` bool: the rows that are written; None: all.
+            donate: the buffers of ``state`` may be reused.
 
         Raises:
             ValueError: batch sizes of state and address that differ.
@@ -75,7 +82,7 @@ class Memory(nn.Module):
         if rows is not None:
             address, content = _only(rows, address), _only(rows, content)
         control = self._controls(self.write_control, address, content)
-        return self.store.write(state, self._key(address), self._value(content), control, rows=rows, donate=donate)
+        return self.store.write(state, Write(self._key(address), self._value(content), control, rows), donate)
 
     @in_own_precision
     def write_all(self, address: Tensor, content: Tensor, mask: Tensor | None = None) -> State:
@@ -104,14 +111,20 @@ class Memory(nn.Module):
             address, content, mask = _only(mask, address), _only(mask, content), mask.t()
         address, content = address.transpose(0, 1), content.transpose(0, 1)
         control = self._controls(self.write_control, address, content)
-        return self.store.write_all(state, self._key(address), self._value(content), control, mask=mask)
+        return self.store.write_all(state, Write(self._key(address), self._value(content), control, mask))
 
     @in_own_precision
     def read(self, state: State, address: Tensor, query_mask: Tensor | None = None) -> tuple[Tensor, State]:
-        """Query with ``address`` ``[B, Q, A]``: what is read ``[B, Q, R]``, and the state after it.
+        """Read once per row.
 
-        With one query (Q = 1) stores that depend on what was read take note of it, in the rows ``query_mask`` ``[B]``
-        (bool; None: all). More queries than one are read side by side and leave the state as it is.
+        Args:
+            state: as it is before the read.
+            address: ``[B, Q, A]`` of the queries.
+            query_mask: ``[B]`` bool: rows whose state may change; None: all.
+
+        Returns:
+            What is read ``[B, Q, R]``, and the state after it: with one query (Q = 1) stores that depend on what was
+            read take note of it; more queries are read side by side and leave the state as it is.
 
         Raises:
             ValueError: batch sizes of state and address that differ.
@@ -133,7 +146,8 @@ class Memory(nn.Module):
             raise ValueError("a native read has no weights over slots; use an access such as attention")
         check_batch(state, len(address), "the query")
         slots = with_learned(self.store, self.access, self.store.content(state))
-        return self.access.weigh(self._query(address), slots, None, self._controls(self.read_control, address)), slots
+        query = Query(self._query(address), control=self._controls(self.read_control, address))
+        return self.access.weigh(query, slots), slots
 
     @in_own_precision
     def unroll(
@@ -153,13 +167,13 @@ class Memory(nn.Module):
             state: before the first step.
             address: ``[T, B, A]`` under which each step writes.
             content: ``[T, B, C]`` what it writes.
-            query: ``[T, B, Q, A]`` the addresses that it reads.
+            query: the addresses that it reads, ``[T, B, A]``, or ``[T, B, Q, A]`` for several at each step.
             reset: ``[T, B]`` bool: rows that are emptied.
             write_mask: ``[T, B]`` bool: rows that are written.
             query_mask: ``[T, B]`` bool: rows that are read; None: all. What is returned for the others has no meaning.
 
         Returns:
-            What is read ``[T, B, Q, R]``, and the last state.
+            What is read, ``[T, B, R]`` or ``[T, B, Q, R]``, and the last state.
         """
         steps = reset.shape[0]
         at = when = torch.arange(steps, device=reset.device)
@@ -174,8 +188,10 @@ class Memory(nn.Module):
         rows = _steps(write_mask, at)
         if not rows.all():
             address, content = _only(rows, address), _only(rows, content)
-        flat = query.flatten(1, 2)
-        control = self._controls(self.read_control, flat)
+        key_query, read_control = self._query(query), self._controls(self.read_control, query)
+        if one := query.dim() == 3:
+            key_query = key_query[:, :, None]
+            read_control = None if read_control is None else read_control[:, :, None]
         ops = MemoryOps(
             reset,
             write_mask,
@@ -185,22 +201,25 @@ class Memory(nn.Module):
             self._value(content),
             self._controls(self.write_control, address, content),
             when,
-            self._query(flat).unflatten(1, query.shape[1:3]),
-            None if control is None else control.unflatten(1, query.shape[1:3]),
+            key_query,
+            read_control,
         )
         reads, state = self.store.unroll(state, ops, self.access)
         if self.reads_disabled:
             reads = torch.zeros_like(reads)
         if len(when) < steps:
             reads = reads.new_zeros(steps, *reads.shape[1:]).index_copy(0, when, reads)
-        return reads, state
+        return (reads[:, :, 0] if one else reads), state
 
     @torch.no_grad()
     @in_own_precision
     def consolidate(self, address: Tensor, content: Tensor, mask: Tensor) -> None:
-        """Keep beyond the trial what a batch of sequences wrote, step by step: ``[T, B, ...]``, ``mask`` ``[T, B]``.
+        """Keep what a batch of sequences wrote beyond its trial, step by step, if the store is lifelong.
 
-        Does nothing for stores that keep nothing beyond a trial.
+        Args:
+            address: ``[T, B, A]``
+            content: ``[T, B, C]``
+            mask: ``[T, B]`` bool: what was written.
         """
         if not self.store.lifelong:
             return

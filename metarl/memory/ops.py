@@ -26,6 +26,33 @@ class Content(NamedTuple):
     """Keys ``[L, K]`` and values ``[L, V]`` that all rows have before these slots, where they are kept separate."""
 
 
+class Query(NamedTuple):
+    """What an access is asked: ``Q`` queries side by side, and which slots each of them may see."""
+
+    key: Tensor
+    """``[B, Q, K]``, which has gone through the ``prepare`` of the access."""
+    mask: Tensor | None = None
+    """``[B, Q, N]`` bool: which slots each query may see; None: all that are valid."""
+    control: Tensor | None = None
+    """``[B, Q, control_size]`` of the access."""
+    causal: bool = False
+    """Stands for the mask in which the last query sees every slot and each query before it one slot less, counted from
+    the end (query i sees slots j with j <= i + N - Q), without building it."""
+
+
+class Write(NamedTuple):
+    """One write per row, or ``S`` of them with a first axis ``[S, ...]`` in every part."""
+
+    key: Tensor
+    """``[B, K]``"""
+    value: Tensor
+    """``[B, V]``"""
+    control: Tensor | None = None
+    """``[B, control_size]`` of the store."""
+    rows: Tensor | None = None
+    """``[B]`` bool: the rows that are written; None: all."""
+
+
 class MemoryOps(NamedTuple):
     """What is done to a store along a stream: at each step first reset, then write, then read.
 
@@ -55,15 +82,18 @@ class MemoryOps(NamedTuple):
     """``[R, B, Q, read_control_size]``"""
 
 
-def visible(content: Content, queries: int, mask: Tensor | None, causal: bool) -> Tensor:
-    """``[B, Q, N]`` bool: which slots each of ``queries`` queries sees, given the arguments of an access."""
+def visible(query: Query, content: Content) -> Tensor:
+    """``[B, Q, N]`` bool: which slots each query sees, given the arguments of an access."""
+    queries, slots = query.key.shape[1], content.keys.shape[1]
     seen = content.valid[:, None, :].expand(-1, queries, -1)
-    if causal:
-        slots = content.keys.shape[1]
+    if query.causal:
         seen = seen & torch.ones(queries, slots, dtype=torch.bool, device=seen.device).tril(slots - queries)
-    return seen if mask is None else seen & mask
+    return seen if query.mask is None else seen & query.mask
 
 
 def by_step(*parts: Tensor | None) -> Iterator[tuple[Any, ...]]:
-    """The parts ``[T, ...]`` at each step, unbound once: the gradient of ``x[t]`` would fill all of ``x`` each time."""
+    """The parts ``[T, ...]`` (or None) at each step.
+
+    They are unbound once: the gradient of ``x[t]`` would fill all of ``x`` at each step.
+    """
     return zip(*(repeat(None) if part is None else part.unbind(0) for part in parts), strict=False)

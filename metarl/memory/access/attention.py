@@ -15,7 +15,7 @@ from metarl.functional import kernels
 from metarl.functional.addressing import keep_top, log_weights
 from metarl.functional.kernels import Kernel
 from metarl.memory.contract import Access, Content
-from metarl.memory.ops import visible
+from metarl.memory.ops import Query, visible
 from metarl.types import Read
 
 
@@ -64,20 +64,12 @@ class Attention(Access):
         self.log_temperature = nn.Parameter(start) if options.learned_temperature else None
         self.scale = None if options.split_keys else nn.Parameter(torch.ones(options.heads, key_size))
 
-    def forward(
-        self,
-        query: Tensor,
-        content: Content,
-        mask: Tensor | None = None,
-        control: Tensor | None = None,
-        *,
-        causal: bool = False,
-    ) -> Read:
+    def forward(self, query: Query, content: Content) -> Read:
         """See :meth:`metarl.memory.contract.Access.forward`."""
-        fused = self.options.kernel != "inverse_distance" and self.options.top_k is None and query.shape[1] > 1
+        fused = self.options.kernel != "inverse_distance" and self.options.top_k is None and query.key.shape[1] > 1
         if fused and self.options.empty_slot:
-            return Read(self._fused(query, content, mask, causal), None)
-        return self.weigh(query, content, mask, causal=causal)
+            return Read(self._fused(query, content), None)
+        return self.weigh(query, content)
 
     def prepare(self, address: Tensor) -> Tensor:
         """See :meth:`metarl.memory.contract.Access.prepare`; each head has a part of its own where keys are split."""
@@ -85,23 +77,15 @@ class Attention(Access):
             return kernels.prepare(self.options.kernel, address)
         return kernels.prepare("cosine", address.unflatten(-1, (self.options.heads, -1))).flatten(-2)
 
-    def weigh(
-        self,
-        query: Tensor,
-        content: Content,
-        mask: Tensor | None = None,
-        control: Tensor | None = None,
-        *,
-        causal: bool = False,
-    ) -> Read:
+    def weigh(self, query: Query, content: Content) -> Read:
         """See :meth:`metarl.memory.contract.Access.weigh`; the weights are their mean over heads."""
         o = self.options
-        seen = visible(content, query.shape[1], mask, causal)[:, None]
-        scores = self._scores(query, content.keys)
+        seen = visible(query, content)[:, None]
+        scores = self._scores(query.key, content.keys)
         first = 0
         if content.learned is not None:
             first = len(content.learned[0])
-            scores = torch.cat([self._scores(query, content.learned[0][None]), scores], -1)
+            scores = torch.cat([self._scores(query.key, content.learned[0][None]), scores], -1)
             seen = F.pad(seen, (first, 0), value=True)
         if o.top_k is not None:
             scores = keep_top(scores.masked_fill(~seen, -torch.inf), o.top_k)
@@ -141,26 +125,26 @@ class Attention(Access):
             width // self.options.heads, 1
         )
 
-    def _fused(self, query: Tensor, content: Content, mask: Tensor | None, causal: bool) -> Tensor:
+    def _fused(self, query: Query, content: Content) -> Tensor:
         o = self.options
-        queries, slots = query.shape[1], content.keys.shape[1]
-        q, k, v = self._compared(query), self._compared(content.keys), self._split(content.values)
+        queries, slots = query.key.shape[1], content.keys.shape[1]
+        q, k, v = self._compared(query.key), self._compared(content.keys), self._split(content.values)
         scale, width = 1 / kernels.scale_of(o.kernel, q.shape[-1]), v.shape[-1]
         if o.kernel == "euclidean":  # one more coordinate carries the length of the key
             q, k = F.pad(q, (0, 1), value=1.0), torch.cat([k, -kernels.half_square(k)], -1)
             v = F.pad(v, (0, max(k.shape[-1] - width, 0)))  # the fused kernel wants values as wide as keys
         k, v = F.pad(k, (0, 0, 1, 0)), F.pad(v, (0, 0, 1, 0))  # the empty slot stands first
-        temperature = self._temperature(query)
+        temperature = self._temperature(query.key)
         if isinstance(temperature, Tensor):
             q = q / temperature
         else:
             scale = scale / temperature
-        alike = mask is None and bool(content.valid.all())  # what a query sees is the same in every row
-        if causal and alike and queries == slots + 1:
+        alike = query.mask is None and bool(content.valid.all())  # what a query sees is the same in every row
+        if query.causal and alike and queries == slots + 1:
             value = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)
         else:
             one = Content(content.keys[:1], content.values[:1], content.valid[:1])
-            seen = F.pad(visible(one if alike else content, queries, mask, causal), (1, 0), value=True)
+            seen = F.pad(visible(query, one if alike else content), (1, 0), value=True)
             value = F.scaled_dot_product_attention(q, k, v, attn_mask=seen[:, None], scale=scale)
         return value[..., :width].transpose(1, 2).flatten(2)
 

@@ -14,7 +14,7 @@ from metarl.functional.addressing import log_weights
 from metarl.functional.graph import walk
 from metarl.functional.kernels import Kernel
 from metarl.memory.contract import Access, Content
-from metarl.memory.ops import visible
+from metarl.memory.ops import Query, visible
 from metarl.types import Read
 
 WEIGHT_FLOOR = 1e-12
@@ -67,22 +67,15 @@ class GraphSearch(Access):
         """See :meth:`metarl.memory.contract.Access.prepare`."""
         return kernels.prepare(self.options.kernel, address)
 
-    def forward(
-        self,
-        query: Tensor,
-        content: Content,
-        mask: Tensor | None = None,
-        control: Tensor | None = None,
-        *,
-        causal: bool = False,
-    ) -> Read:
-        """See :meth:`metarl.memory.contract.Access.forward`; no ``control`` leaves the mixture of hops as learned."""
+    def forward(self, query: Query, content: Content) -> Read:
+        """See :meth:`metarl.memory.contract.Access.forward`; no control leaves the mixture of hops as learned."""
         o = self.options
-        seen = visible(content, query.shape[1], mask, causal)
-        scores = kernels.logits(o.kernel, query, content.keys, o.temperature)
+        seen = visible(query, content)
+        scores = kernels.logits(o.kernel, query.key, content.keys, o.temperature)
         start = log_weights(scores, seen, o.empty_slot).exp()
         steps = walk(start, self._edges(content), seen, o.hops, empty_slot=o.empty_slot, neighbours=o.neighbours)
-        mix = (self.mix if control is None else self.mix + control).softmax(-1).expand(*query.shape[:2], -1)
+        mix = self.mix if query.control is None else self.mix + query.control
+        mix = mix.softmax(-1).expand(*query.key.shape[:2], -1)
         weights = (mix.movedim(-1, 0)[..., None] * steps).sum(0)
         logs = weights.clamp_min(WEIGHT_FLOOR).log().masked_fill(~seen, -torch.inf)
         return Read(weights @ content.values, logs)

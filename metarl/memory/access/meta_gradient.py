@@ -16,7 +16,7 @@ from metarl.functional.chunks import by_queries
 from metarl.functional.inner_loop import Params, adapt
 from metarl.functional.kernels import Kernel
 from metarl.memory.contract import Access, Content
-from metarl.memory.ops import visible
+from metarl.memory.ops import Query, visible
 from metarl.types import Read
 
 
@@ -78,25 +78,17 @@ class MetaGradient(Access):
         """See :meth:`metarl.memory.contract.Access.prepare`."""
         return kernels.prepare(self.options.kernel, address)
 
-    def forward(
-        self,
-        query: Tensor,
-        content: Content,
-        mask: Tensor | None = None,
-        control: Tensor | None = None,
-        *,
-        causal: bool = False,
-    ) -> Read:
+    def forward(self, query: Query, content: Content) -> Read:
         """See :meth:`metarl.memory.contract.Access.forward`."""
         o = self.options
-        seen = visible(content, query.shape[1], mask, causal)
-        scores = kernels.logits(o.kernel, query, content.keys, o.temperature)
+        seen = visible(query, content)
+        scores = kernels.logits(o.kernel, query.key, content.keys, o.temperature)
         scores = keep_top(scores.masked_fill(~seen, -torch.inf), o.neighbours)
         logs = log_weights(scores, ~torch.isneginf(scores), o.empty_slot)
         if content.keys.shape[1] == 0:
-            return Read(query.new_zeros(*query.shape[:2], content.values.shape[-1]), logs)
+            return Read(query.key.new_zeros(*query.key.shape[:2], content.values.shape[-1]), logs)
         weights = logs.exp()
-        points, inputs = self._features(query), self._features(content.keys)
+        points, inputs = self._features(query.key), self._features(content.keys)
         most = int((weights > 0).sum(-1).max()) if weights.numel() else 0
         batch, _, width = inputs.shape
         each = batch * content.values.shape[-1] * max(most, width, o.hidden_size or 0)

@@ -12,7 +12,7 @@ from torch.nn.functional import logsigmoid
 
 from metarl.functional.delta import LOG_NOTHING, delta_step, delta_unroll
 from metarl.functional.kernels import unit
-from metarl.memory.contract import Access, MemoryOps, Store
+from metarl.memory.contract import Access, MemoryOps, Store, Write
 from metarl.types import Read
 
 START_STRENGTH = 3.0
@@ -70,31 +70,17 @@ class DeltaRule(Store):
             torch.zeros(batch_size, self.heads, self.key_size // self.heads, self.value_size // self.heads)
         )
 
-    def reset(self, state: DeltaRuleState, rows: Tensor, donate: bool = False) -> DeltaRuleState:
-        """See :meth:`metarl.memory.contract.Store.reset`."""
-        fill = Tensor.masked_fill_ if donate and not torch.is_grad_enabled() else Tensor.masked_fill
-        return DeltaRuleState(fill(state.memory, rows[:, None, None, None], 0.0))
-
-    def write(
-        self,
-        state: DeltaRuleState,
-        key: Tensor,
-        value: Tensor,
-        control: Tensor | None = None,
-        *,
-        rows: Tensor | None = None,
-        donate: bool = False,
-    ) -> DeltaRuleState:
+    def write(self, state: DeltaRuleState, item: Write, donate: bool = False) -> DeltaRuleState:
         """See :meth:`metarl.memory.contract.Store.write`."""
         memory = state.memory.flatten(0, 1)
-        key, value = unit(self._split(key, memory.dtype)), self._split(value, memory.dtype)
-        strength, log_decay = self._gates(control, rows, memory.dtype)
+        key, value = unit(self._split(item.key, memory.dtype)), self._split(item.value, memory.dtype)
+        strength, log_decay = self._gates(item, memory.dtype)
         donate = donate and not torch.is_grad_enabled()  # autograd may need the memory as it was
         memory = delta_step(memory, key, value, strength, log_decay.exp(), donate)
         return DeltaRuleState(memory.view_as(state.memory))
 
     def read(self, state: DeltaRuleState, query: Tensor, control: Tensor | None = None) -> tuple[Read, DeltaRuleState]:
-        """W^T q of every head, side by side; see :meth:`metarl.memory.contract.Store.read`."""
+        """See :meth:`metarl.memory.contract.Store.read`: W^T q of every head, side by side."""
         queries = unit(query.to(state.memory.dtype).unflatten(-1, (self.heads, -1))).transpose(1, 2)
         value = (queries @ state.memory).transpose(1, 2).flatten(2)
         return Read(value.to(query.dtype), None), state
@@ -108,35 +94,21 @@ class DeltaRule(Store):
         """See :meth:`metarl.memory.contract.Store.unroll`; several queries a step are read step by step."""
         if ops.query.shape[2] != 1:
             return super().unroll(state, ops, access)
-        return self._solve(state, ops.query[:, :, 0], ops.key, ops.value, ops.write_control, ops.write_mask, ops.reset)
+        items = Write(ops.key, ops.value, ops.write_control, ops.write_mask)
+        return self._solve(state, ops.query[:, :, 0], items, ops.reset)
 
-    def write_all(
-        self,
-        state: DeltaRuleState,
-        key: Tensor,
-        value: Tensor,
-        control: Tensor | None = None,
-        *,
-        mask: Tensor | None = None,
-    ) -> DeltaRuleState:
+    def write_all(self, state: DeltaRuleState, items: Write) -> DeltaRuleState:
         """See :meth:`metarl.memory.contract.Store.write_all`."""
-        return self._solve(state, key, key, value, control, mask, None)[1]
+        return self._solve(state, items.key, items)[1]
 
     def _solve(
-        self,
-        state: DeltaRuleState,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        control: Tensor | None,
-        mask: Tensor | None,
-        reset: Tensor | None,
+        self, state: DeltaRuleState, query: Tensor, items: Write, reset: Tensor | None = None
     ) -> tuple[Tensor, DeltaRuleState]:
         """Reads ``[T, B, 1, V]`` after each write of a stream ``[T, B, ...]``, and the last state."""
         given = query.dtype
         dtype = torch.promote_types(state.memory.dtype, torch.float32)  # the solver knows nothing shorter
-        query, key, value = (self._split(x, dtype) for x in (query, key, value))
-        strength, log_decay = self._gates(control, mask, dtype)
+        query, key, value = (self._split(x, dtype) for x in (query, items.key, items.value))
+        strength, log_decay = self._gates(items, dtype)
         if reset is not None:
             log_decay = log_decay.masked_fill(reset.repeat_interleave(self.heads, 1), LOG_NOTHING)
         query, key, value, strength, log_decay = (
@@ -148,20 +120,20 @@ class DeltaRule(Store):
         return reads[:, :, None], DeltaRuleState(memory.view_as(state.memory).to(state.memory.dtype))
 
     def start_control(self) -> Tensor:
-        """Writes that replace what a key held, and hardly any forgetting."""
+        """See :meth:`metarl.memory.contract.Store.start_control`: what a key held is replaced, little forgotten."""
         return torch.tensor([START_STRENGTH] * self.heads + [START_KEEP] * self.heads)
 
     def _split(self, x: Tensor, dtype: torch.dtype) -> Tensor:
         """``[..., B, D]`` as ``[..., B * heads, D / heads]``."""
         return x.to(dtype).unflatten(-1, (self.heads, -1)).flatten(-3, -2)
 
-    def _gates(self, control: Tensor | None, rows: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    def _gates(self, item: Write, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Strength b and log a, ``[..., B * heads]``, of a control ``[..., B, 2 * heads]``; 0 in the other rows."""
-        if control is None:
+        if item.control is None:
             raise TypeError(f"a write by the delta rule needs a control [B, {self.control_size}]; got None")
-        strength, keep = (x.flatten(-2) for x in control.to(dtype).chunk(2, -1))
+        strength, keep = (x.flatten(-2) for x in item.control.to(dtype).chunk(2, -1))
         strength, log_decay = strength.sigmoid(), logsigmoid(keep).clamp_min(LEAST_LOG_DECAY)
-        if rows is None:
+        if item.rows is None:
             return strength, log_decay
-        others = ~rows.repeat_interleave(self.heads, -1)
+        others = ~item.rows.repeat_interleave(self.heads, -1)
         return strength.masked_fill(others, 0.0), log_decay.masked_fill(others, 0.0)

@@ -9,16 +9,7 @@ import torch
 from torch import Tensor
 
 from metarl.functional import external as fx
-from metarl.memory.stores.external import (
-    External,
-    ExternalOptions,
-    Layout,
-    Matrix,
-    Parts,
-    in_rows,
-    only_rows,
-    overwritten,
-)
+from metarl.memory.stores.external import External, ExternalOptions, Layout, Matrix, Parts, in_rows, only_rows
 from metarl.types import Read
 
 
@@ -94,7 +85,7 @@ class DNC(External):
         weights = only_rows(rows, head["write_gate"].squeeze(1) * wanted)
         words = fx.erase_and_add(state.matrix.words, weights, head["erase"].squeeze(1), head["word"], in_place)
         return DNCState(
-            overwritten(state.matrix, words, weights),
+            state.matrix.overwritten(words, weights),
             in_rows(rows, fx.use(usage, weights), state.usage),
             fx.precede(state.precedence, weights),
             fx.link(state.links, state.precedence, weights),

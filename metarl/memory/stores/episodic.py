@@ -9,7 +9,7 @@ import torch
 from annotated_types import Ge
 from torch import Tensor
 
-from metarl.memory.contract import Access, Content, MemoryOps, Store, read_together
+from metarl.memory.contract import Access, Content, MemoryOps, Store, Write, read_together
 from metarl.types import Boundary, Read
 
 USAGE_DECAY = 0.95
@@ -90,22 +90,14 @@ class Episodic(Store):
         )
 
     def reset(self, state: EpisodicState, rows: Tensor, donate: bool = False) -> EpisodicState:
-        """Forget the rows; their old slots are no longer valid, so nothing need be erased."""
+        """See :meth:`metarl.memory.contract.Store.reset`: old slots are no longer valid, so nothing need be erased."""
         usage = state.usage.masked_fill(rows[:, None], 0.0) if state.usage.shape[1] else state.usage
         return state._replace(writes=state.writes.masked_fill(rows, 0), usage=usage)
 
-    def write(
-        self,
-        state: EpisodicState,
-        key: Tensor,
-        value: Tensor,
-        control: Tensor | None = None,
-        *,
-        rows: Tensor | None = None,
-        donate: bool = False,
-    ) -> EpisodicState:
+    def write(self, state: EpisodicState, item: Write, donate: bool = False) -> EpisodicState:
         """See :meth:`metarl.memory.contract.Store.write`."""
-        key, value = self._detached(key, value)
+        key, value = self._detached(item.key, item.value)
+        rows = item.rows
         batch = torch.arange(key.shape[0], device=key.device)
         if rows is not None:
             batch, key, value = batch[rows], key[rows], value[rows]
@@ -119,19 +111,12 @@ class Episodic(Store):
             put(state.keys, (batch, slot), key), put(state.values, (batch, slot), value), writes, usage
         )
 
-    def write_all(
-        self,
-        state: EpisodicState,
-        key: Tensor,
-        value: Tensor,
-        control: Tensor | None = None,
-        *,
-        mask: Tensor | None = None,
-    ) -> EpisodicState:
+    def write_all(self, state: EpisodicState, items: Write) -> EpisodicState:
         """See :meth:`metarl.memory.contract.Store.write_all`."""
         if self.options.replace == "least_used":
-            return super().write_all(state, key, value, control, mask=mask)
-        written = torch.ones(key.shape[:2], dtype=torch.bool, device=key.device) if mask is None else mask
+            return super().write_all(state, items)
+        key, value, _, rows = items
+        written = torch.ones(key.shape[:2], dtype=torch.bool, device=key.device) if rows is None else rows
         rank = torch.where(written, written.long().cumsum(0) + state.writes, 0).t()
         return self._append(state, key.transpose(0, 1), value.transpose(0, 1), rank, state.writes)
 

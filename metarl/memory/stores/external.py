@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from metarl import tree
 from metarl.functional import kernels
-from metarl.memory.contract import Access, Content, MemoryOps, State, Store
+from metarl.memory.contract import Access, Content, MemoryOps, State, Store, Write
 from metarl.memory.ops import by_step
 from metarl.types import Read
 
@@ -48,6 +48,10 @@ class Matrix(NamedTuple):
     """``[B, N, W]``"""
     write_weight: Tensor
     """``[B, N]`` sum of the weights with which each slot was written, without gradient."""
+
+    def overwritten(self, words: Tensor, weights: Tensor) -> Matrix:
+        """The matrix with new words ``[B, N, W]``, after a write with ``weights`` ``[B, N]``."""
+        return Matrix(words, self.write_weight + weights.detach())
 
 
 class Layout:
@@ -81,11 +85,6 @@ class External(Store):
 
     def __init__(self, key_size: int, value_size: int, options: ExternalOptions, write: Layout, read: Layout) -> None:
         super().__init__()
-        if options.slots < 1 or options.read_heads < 1:
-            raise ValueError(
-                f"a {type(self).__name__} store needs at least one slot and one read head, "
-                f"got slots={options.slots}, read_heads={options.read_heads}"
-            )
         self.key_size, self.value_size = key_size, value_size
         self.word_size = key_size + value_size
         self.slots, self.heads = options.slots, options.read_heads
@@ -120,29 +119,15 @@ class External(Store):
         """A matrix of zeros: nothing is written."""
         return Matrix(torch.zeros(batch_size, self.slots, self.word_size), torch.zeros(batch_size, self.slots))
 
-    def reset(self, state: State, rows: Tensor, donate: bool = False) -> State:
-        """See :meth:`metarl.memory.contract.Store.reset`."""
-        fill = Tensor.masked_fill_ if donate and not torch.is_grad_enabled() else Tensor.masked_fill
-        return tree.map_tensors(lambda leaf: fill(leaf, tree.rows_like(rows, leaf), 0.0), state)
-
     def content(self, state: Any) -> Content:
         """The slots that were written with a weight that counts."""
         words, weight = state.matrix
         return Content(words[..., : self.key_size], words[..., self.key_size :], weight > NOTICED)
 
-    def write(
-        self,
-        state: State,
-        key: Tensor,
-        value: Tensor,
-        control: Tensor | None = None,
-        *,
-        rows: Tensor | None = None,
-        donate: bool = False,
-    ) -> State:
+    def write(self, state: State, item: Write, donate: bool = False) -> State:
         """See :meth:`metarl.memory.contract.Store.write`; no control is the one of the start."""
         in_place = donate and not torch.is_grad_enabled()
-        return self._put(state, self._write_head(key, value, control, rows), rows, in_place)
+        return self._put(state, self._write_head(item), item.rows, in_place)
 
     def read(self, state: Any, query: Tensor, control: Tensor | None = None) -> tuple[Read, State]:
         """See :meth:`metarl.memory.contract.Store.read`; no control is the one of the start."""
@@ -154,7 +139,7 @@ class External(Store):
         """See :meth:`metarl.memory.contract.Store.unroll`: steps, but all controls are computed beforehand."""
         if access is not None or ops.query_mask is not None or ops.query.shape[2] != 1:
             return super().unroll(state, ops, access)
-        writes = _steps(self._write_head(ops.key, ops.value, ops.write_control, ops.write_mask))
+        writes = _steps(self._write_head(Write(ops.key, ops.value, ops.write_control, ops.write_mask)))
         reads = _steps(self._read_head(ops.query, ops.read_control))
         resets, some, full = (m.tolist() for m in (ops.reset.any(1), ops.write_mask.any(1), ops.write_mask.all(1)))
         values = []
@@ -172,8 +157,9 @@ class External(Store):
         """The word ``[..., W]`` that looks for an address ``[..., K]`` whatever its value."""
         return F.pad(address, (0, self.value_size))
 
-    def _write_head(self, key: Tensor, value: Tensor, control: Tensor | None, rows: Tensor | None) -> Parts:
-        """What :meth:`_put` takes, from keys ``[..., K]``, values and controls of one step or of many."""
+    def _write_head(self, item: Write) -> Parts:
+        """What :meth:`_put` takes, from a write of one step or of many."""
+        key, value, control, rows = item
         if control is None:
             control = self.start_control().to(key).expand(*key.shape[:-1], -1)
         head = self._squash(self.write_layout.split(control[..., None, :]))
@@ -195,13 +181,14 @@ class External(Store):
         return head
 
 
-def overwritten(matrix: Matrix, words: Tensor, weights: Tensor) -> Matrix:
-    """The matrix with new words, after a write with ``weights`` ``[B, N]``."""
-    return Matrix(words, matrix.write_weight + weights.detach())
-
-
 def in_rows(rows: Tensor | None, new: Tensor, old: Tensor) -> Tensor:
-    """``new`` in the rows ``[B]`` (bool; None: all), ``old`` elsewhere."""
+    """``new`` ``[B, ...]`` in some rows, ``old`` in the others.
+
+    Args:
+        rows: ``[B]`` bool; None: all.
+        new: ``[B, ...]``
+        old: ``[B, ...]``
+    """
     return new if rows is None else torch.where(tree.rows_like(rows, new), new, old)
 
 

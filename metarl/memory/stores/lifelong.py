@@ -11,7 +11,7 @@ from torch import Tensor
 
 from metarl import tree
 from metarl.functional.kernels import unit
-from metarl.memory.contract import Content, Store
+from metarl.memory.contract import Content, Store, Write
 
 
 @dataclass(frozen=True)
@@ -67,21 +67,12 @@ class Lifelong(Store):
         )
 
     def reset(self, state: LifelongState, rows: Tensor, donate: bool = False) -> LifelongState:
-        """Forget what the rows' own trial has written; what is kept for life stays."""
+        """See :meth:`metarl.memory.contract.Store.reset`: what is kept for life stays."""
         return tree.where(rows, self.initial_state(len(rows)), state)
 
-    def write(
-        self,
-        state: LifelongState,
-        key: Tensor,
-        value: Tensor,
-        control: Tensor | None = None,
-        *,
-        rows: Tensor | None = None,
-        donate: bool = False,
-    ) -> LifelongState:
+    def write(self, state: LifelongState, item: Write, donate: bool = False) -> LifelongState:
         """See :meth:`metarl.memory.contract.Store.write`."""
-        key, value = key.detach(), value.detach()
+        key, value, rows = item.key.detach(), item.value.detach(), item.rows
         batch = torch.arange(len(key), device=key.device)
         slot, hit = self._hit(state.keys, state.values, state.age, key, value)
         fresh = torch.where(state.age < 0, torch.iinfo(state.age.dtype).max, state.age).argmax(1)

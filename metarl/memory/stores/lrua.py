@@ -10,16 +10,7 @@ from annotated_types import Ge, Lt
 from torch import Tensor
 
 from metarl.functional import external as fx
-from metarl.memory.stores.external import (
-    External,
-    ExternalOptions,
-    Layout,
-    Matrix,
-    Parts,
-    in_rows,
-    only_rows,
-    overwritten,
-)
+from metarl.memory.stores.external import External, ExternalOptions, Layout, Matrix, Parts, in_rows, only_rows
 from metarl.types import Read
 
 
@@ -87,7 +78,7 @@ class LRUA(External):
         least, weights = only_rows(rows, least), only_rows(rows, weights)
         words = fx.clear_and_add(state.matrix.words, least, weights, head["word"], in_place)
         usage = in_rows(rows, self.decay * state.usage + weights.detach(), state.usage)
-        return state._replace(matrix=overwritten(state.matrix, words, weights), usage=usage)
+        return state._replace(matrix=state.matrix.overwritten(words, weights), usage=usage)
 
     def _look(self, state: LRUAState, head: Parts) -> Tensor:
         return fx.content_weights(head["key"], state.matrix.words, head["strength"])

@@ -10,7 +10,7 @@ from annotated_types import Ge
 from torch import Tensor, nn
 
 from metarl.functional.kernels import NORM_FLOOR, unit
-from metarl.memory.contract import Store
+from metarl.memory.contract import Store, Write
 from metarl.types import Read
 
 START_CONTROL = (2.2, -2.2, -7.0)
@@ -76,26 +76,12 @@ class NeuralMemory(Store):
         inner, outer = (w.new_zeros(batch_size, *w.shape) for w in (self.inner, self.outer))
         return NeuralState(inner, outer, torch.zeros_like(inner), torch.zeros_like(outer))
 
-    def reset(self, state: NeuralState, rows: Tensor, donate: bool = False) -> NeuralState:
-        """Back to the initial weights, without momentum; see :meth:`metarl.memory.contract.Store.reset`."""
-        fill = Tensor.masked_fill_ if donate and not torch.is_grad_enabled() else Tensor.masked_fill
-        return NeuralState(*(fill(leaf, rows[:, None, None], 0.0) for leaf in state))
-
-    def write(
-        self,
-        state: NeuralState,
-        key: Tensor,
-        value: Tensor,
-        control: Tensor | None = None,
-        *,
-        rows: Tensor | None = None,
-        donate: bool = False,
-    ) -> NeuralState:
-        """One step of gradient descent; see :meth:`metarl.memory.contract.Store.write`."""
-        if control is None:
+    def write(self, state: NeuralState, item: Write, donate: bool = False) -> NeuralState:
+        """See :meth:`metarl.memory.contract.Store.write`: one step of gradient descent."""
+        if item.control is None:
             raise TypeError("a write to a neural memory needs a control [B, 3]; got None")
         dtype = state.inner.dtype
-        key, value = unit(key.to(dtype)), bounded(value.to(dtype))
+        key, value = unit(item.key.to(dtype)), bounded(item.value.to(dtype))
         hidden, found = self._evaluate(state, key[:, None])
         hidden, error = hidden[:, 0], found[:, 0] - value
         back = error @ self.outer.mT + (state.outer @ error[:, :, None])[:, :, 0]
@@ -103,10 +89,10 @@ class NeuralMemory(Store):
         squared = error.square().sum(-1) + NORM_FLOOR
         length = 1.0 + hidden.square().sum(-1) + back.square().sum(-1) / squared
 
-        rate, momentum, forget = control.to(dtype).sigmoid().unbind(-1)
+        rate, momentum, forget = item.control.to(dtype).sigmoid().unbind(-1)
         step, weight = -rate / length, torch.ones_like(rate)
-        if rows is not None:
-            others, weight = ~rows, rows.to(dtype)
+        if item.rows is not None:
+            others, weight = ~item.rows, item.rows.to(dtype)
             step, momentum, forget = (
                 x.masked_fill(others, kept) for x, kept in ((step, 0.0), (momentum, 1.0), (forget, 0.0))
             )
@@ -121,12 +107,12 @@ class NeuralMemory(Store):
         return NeuralState(inner, outer, inner_momentum, outer_momentum)
 
     def read(self, state: NeuralState, query: Tensor, control: Tensor | None = None) -> tuple[Read, NeuralState]:
-        """The network's answer (eq. 15); see :meth:`metarl.memory.contract.Store.read`."""
+        """See :meth:`metarl.memory.contract.Store.read`: the output of the network (eq. 15)."""
         _, found = self._evaluate(state, unit(query.to(state.inner.dtype)))
         return Read(found.to(query.dtype), None), state
 
     def start_control(self) -> Tensor:
-        """Writes that replace what a key held, and hardly any forgetting."""
+        """See :meth:`metarl.memory.contract.Store.start_control`: what a key held is replaced, little forgotten."""
         return torch.tensor(START_CONTROL)
 
     def _evaluate(self, state: NeuralState, key: Tensor) -> tuple[Tensor, Tensor]:
@@ -136,7 +122,7 @@ class NeuralMemory(Store):
 
 
 def bounded(value: Tensor) -> Tensor:
-    """Scale to v / sqrt(1 + mean(v^2)) over the last axis: nearly v where v is small, and of mean square below 1."""
+    """Scale ``[..., V]`` to v / sqrt(1 + mean(v^2)): nearly v where v is small, and of mean square below 1."""
     scale = value.detach().abs().amax(-1, keepdim=True).clamp_min(1.0)  # keeps the square of a huge value finite
     value = value / scale
     return value * torch.rsqrt((value * value).mean(-1, keepdim=True) + scale.reciprocal().square())

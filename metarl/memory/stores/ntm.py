@@ -10,16 +10,7 @@ from annotated_types import Ge
 from torch import Tensor
 
 from metarl.functional import external as fx
-from metarl.memory.stores.external import (
-    External,
-    ExternalOptions,
-    Layout,
-    Matrix,
-    Parts,
-    in_rows,
-    only_rows,
-    overwritten,
-)
+from metarl.memory.stores.external import External, ExternalOptions, Layout, Matrix, Parts, in_rows, only_rows
 
 
 @dataclass(frozen=True)
@@ -52,8 +43,6 @@ class NTM(External):
     """
 
     def __init__(self, key_size: int, value_size: int, trial_steps: int | None, options: NTMOptions) -> None:
-        if options.shifts < 1:
-            raise ValueError(f"an NTM store's heads move by one slot at least, got shifts={options.shifts}")
         head = {"strength": 1, "gate": 1, "shift": 2 * options.shifts + 1, "sharpness": 1}
         word = key_size + value_size
         super().__init__(key_size, value_size, options, Layout(erase=word, **head), Layout(key=word, **head))
@@ -95,7 +84,7 @@ class NTM(External):
         erase = head["erase"].squeeze(1)
         words = fx.erase_and_add(state.matrix.words, weights, erase, head["word"], in_place)
         return state._replace(
-            matrix=overwritten(state.matrix, words, weights), write_weights=in_rows(rows, found, state.write_weights)
+            matrix=state.matrix.overwritten(words, weights), write_weights=in_rows(rows, found, state.write_weights)
         )
 
     def _look(self, state: NTMState, head: Parts) -> Tensor:

@@ -13,7 +13,7 @@ from metarl.memory.access.attention import Attention, AttentionOptions
 from metarl.memory.access.graph import GraphSearch, GraphSearchOptions
 from metarl.memory.access.meta_gradient import MetaGradient, MetaGradientOptions
 from metarl.memory.contract import Access, Content
-from metarl.memory.ops import visible
+from metarl.memory.ops import Query, visible
 from metarl.types import Read
 
 KEY, VALUE, BATCH, QUERIES = 8, 6, 3, 7
@@ -57,10 +57,12 @@ def problem(access: Access, slots: int, dtype: torch.dtype = torch.float32) -> t
     return tuple(torch.randn(BATCH, *s, generator=generator, dtype=dtype).requires_grad_() for s in sizes)
 
 
-def ask(access: Access, leaves: tuple[Tensor, ...], valid: Tensor, mask: Tensor | None = None, **causal: bool) -> Read:
+def ask(
+    access: Access, leaves: tuple[Tensor, ...], valid: Tensor, mask: Tensor | None = None, causal: bool = False
+) -> Read:
     query, key, value, control = leaves
     content = Content(access.prepare(key), value, valid)
-    return access(access.prepare(query), content, mask, control if access.control_size else None, **causal)
+    return access(Query(access.prepare(query), mask, control if access.control_size else None, causal), content)
 
 
 def check_same(access: Access, leaves: tuple[Tensor, ...], one: Tensor, other: Tensor) -> None:
@@ -84,7 +86,7 @@ def test_a_causal_read_equals_its_mask_and_its_steps(name, slots):
     query, key, value, control = leaves
     valid = torch.ones(BATCH, slots, dtype=torch.bool)
     whole = ask(access, leaves, valid, causal=True).value
-    mask = visible(Content(key, value, valid), QUERIES, None, True)
+    mask = visible(Query(query, causal=True), Content(key, value, valid))
     check_same(access, leaves, whole, ask(access, leaves, valid, mask).value)
     steps = []
     for at in range(QUERIES):
@@ -221,7 +223,7 @@ def test_split_or_whole_a_single_head_is_the_same(kernel):
 def test_the_euclidean_kernel_classifies_by_distance_to_prototypes():
     access = Attention(KEY, 3, AttentionOptions(kernel="euclidean", empty_slot=False, temperature=0.5 / KEY**0.5))
     query, keys = torch.randn(BATCH, QUERIES, KEY), torch.randn(BATCH, 3, KEY)
-    read = access(query, Content(keys, torch.eye(3).expand(BATCH, 3, 3), torch.ones(BATCH, 3, dtype=torch.bool)))
+    read = access(Query(query), Content(keys, torch.eye(3).expand(BATCH, 3, 3), torch.ones(BATCH, 3, dtype=torch.bool)))
     torch.testing.assert_close(read.value, (-torch.cdist(query, keys).square()).softmax(-1))
 
 
@@ -255,12 +257,12 @@ def test_graph_search_recalls_over_two_hops_in_one_read_and_attention_does_not()
         access.follow.bias.zero_()
     content = content._replace(keys=access.prepare(content.keys))
     one_hop = torch.tensor([0.0, 20.0, 0.0]).expand(1, 6, 3)
-    read = access(access.prepare(query), content, None, one_hop)
+    read = access(Query(access.prepare(query), control=one_hop), content)
     answer = F.one_hot(c, symbols).float()
     torch.testing.assert_close(read.value[0, :, symbols:], answer, atol=5e-3, rtol=0)
     assert (read.log_weights.exp().amax(-1) > 0.9).all()
     attention = Attention(symbols, 2 * symbols, AttentionOptions(kernel="cosine", temperature=0.1))
-    direct = attention(attention.prepare(query), content).value[0, :, symbols:]
+    direct = attention(Query(attention.prepare(query)), content).value[0, :, symbols:]
     assert (direct * answer).sum(-1).max() < 0.1
 
 
@@ -268,12 +270,12 @@ def test_nearest_edges_leave_a_slot_for_its_like():
     access = GraphSearch(2, 3, GraphSearchOptions(hops=1, edges="nearest", edge_temperature=0.05))
     keys = torch.tensor([[[1.0, 0.0], [0.98, 0.2], [-1.0, 0.0]]])
     content = Content(access.prepare(keys), torch.eye(3)[None], torch.ones(1, 3, dtype=torch.bool))
-    start = access(access.prepare(keys[:, 2:]), content, None, torch.tensor([[[20.0, 0.0]]])).value
+    start = access(Query(access.prepare(keys[:, 2:]), control=torch.tensor([[[20.0, 0.0]]])), content).value
     assert start.argmax() == 2
-    moved = access(access.prepare(keys[:, :1]), content, None, torch.tensor([[[0.0, 20.0]]])).value[0, 0]
+    moved = access(Query(access.prepare(keys[:, :1]), control=torch.tensor([[[0.0, 20.0]]])), content).value[0, 0]
     assert moved[2] < 1e-3
     assert moved.sum() > 0.9, "not a dead end"
-    alone = access(access.prepare(keys[:, 2:]), content, None, torch.tensor([[[0.0, 20.0]]])).value
+    alone = access(Query(access.prepare(keys[:, 2:]), control=torch.tensor([[[0.0, 20.0]]])), content).value
     assert alone.sum() < 1e-3, "nothing is like it: a dead end"
 
 
@@ -281,7 +283,9 @@ def test_one_step_from_the_start_fits_a_single_neighbour():
     for hidden, tolerance in ((None, 1e-3), (64, 0.7)):
         access = MetaGradient(KEY, VALUE, MetaGradientOptions(temperature=0.05, hidden_size=hidden))
         key, value = torch.randn(4, 1, KEY), torch.randn(4, 1, VALUE)
-        read = access(access.prepare(key), Content(access.prepare(key), value, torch.ones(4, 1, dtype=torch.bool)))
+        read = access(
+            Query(access.prepare(key)), Content(access.prepare(key), value, torch.ones(4, 1, dtype=torch.bool))
+        )
         error = (read.value - value).norm(dim=-1) / value.norm(dim=-1)
         assert (error < tolerance).all(), hidden
 
@@ -294,7 +298,7 @@ def test_more_steps_fit_several_neighbours_better():
         access = MetaGradient(KEY, VALUE, options)
         keys, values = torch.randn(4, 4, KEY), torch.randn(4, 4, VALUE)
         valid = torch.ones(4, 4, dtype=torch.bool)
-        read = access(access.prepare(keys), Content(access.prepare(keys), values, valid))
+        read = access(Query(access.prepare(keys)), Content(access.prepare(keys), values, valid))
         errors.append((read.value - values).square().mean().item())
     assert errors[1] < 0.7 * errors[0]
 

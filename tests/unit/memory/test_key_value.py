@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from metarl.memory.access.attention import Attention, AttentionOptions
-from metarl.memory.contract import Content
+from metarl.memory.contract import Content, Query, Write
 from metarl.memory.memory import Memory
 from metarl.memory.options import MemoryOptions
 from metarl.memory.registry import build_memory
@@ -80,8 +80,8 @@ def test_values_may_be_labels():
     keys, labels = 5 * torch.eye(4)[:3], torch.eye(3)
     state = store.initial_state(1)
     for key, label in zip(keys, labels, strict=True):
-        state = store.write(state, key[None], label[None])
-    read = access(keys[None], store.content(state)).value
+        state = store.write(state, Write(key[None], label[None]))
+    read = access(Query(keys[None]), store.content(state)).value
     torch.testing.assert_close(read.sum(-1), torch.ones(1, 3))
     assert read[0].argmax(-1).tolist() == [0, 1, 2]
 
@@ -89,7 +89,7 @@ def test_values_may_be_labels():
 def test_learned_slots_are_seen_by_every_query_of_a_causal_read():
     access = Attention(4, 3, PLAIN)
     slots = Content(draw(1, 5, 4), draw(1, 5, 3, seed=1), torch.ones(1, 5, dtype=torch.bool))
-    read = access.weigh(draw(1, 4, 4, seed=2), slots, causal=True)  # two slots for all, three one after another
+    read = access.weigh(Query(draw(1, 4, 4, seed=2), causal=True), slots)  # two slots for all, three one after another
     assert torch.isfinite(read.log_weights[0]).sum(-1).tolist() == [2, 3, 4, 5]
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
+from metarl.memory.contract import Write
 from metarl.memory.options import MemoryOptions
 from metarl.memory.registry import build_core
 from metarl.memory.stores.lifelong import Lifelong, LifelongOptions
@@ -26,9 +27,9 @@ def test_a_hit_averages_and_a_miss_takes_the_first_free_slot():
     memory, keys, values = store(), normalize(torch.eye(K)[:3], dim=-1), torch.eye(V)[:3]
     state = memory.initial_state(1)
     for key, value in zip(keys, values, strict=True):
-        state = memory.write(state, key[None], value[None])
+        state = memory.write(state, Write(key[None], value[None]))
     near = keys[1] + 0.2 * keys[2]
-    state = memory.write(state, near[None], values[1][None])
+    state = memory.write(state, Write(near[None], values[1][None]))
     content = memory.content(state)
     assert content.valid.tolist() == [[True, True, True, False]]
     torch.testing.assert_close(content.keys[0, 1], (keys[1] + near) / 2)
@@ -40,7 +41,7 @@ def test_an_equal_key_of_another_value_is_a_miss():
     memory, key = store(), draw(1, K)
     state = memory.initial_state(1)
     for value in torch.eye(V)[:2]:
-        state = memory.write(state, key, value[None])
+        state = memory.write(state, Write(key, value[None]))
     assert memory.content(state).valid.sum() == 2
 
 
@@ -48,9 +49,9 @@ def test_a_full_store_loses_its_oldest_slot():
     memory, keys, values = store(slots=3), torch.eye(K), draw(K, V)
     state = memory.initial_state(1)
     for t in range(3):
-        state = memory.write(state, keys[t][None], values[t][None])
-    state = memory.write(state, keys[0][None], values[0][None])  # a hit: the oldest is now slot 1
-    state = memory.write(state, keys[4][None], values[4][None])
+        state = memory.write(state, Write(keys[t][None], values[t][None]))
+    state = memory.write(state, Write(keys[0][None], values[0][None]))  # a hit: the oldest is now slot 1
+    state = memory.write(state, Write(keys[4][None], values[4][None]))
     torch.testing.assert_close(memory.content(state).keys[0], keys[[0, 4, 2]])
 
 
@@ -60,7 +61,7 @@ def test_consolidated_at_once_equals_what_was_written_one_by_one_where_no_two_me
     together.consolidate(keys, values)
     state = one.initial_state(1)
     for key, value in zip(keys, values, strict=True):
-        state = one.write(state, key[None], value[None])
+        state = one.write(state, Write(key[None], value[None]))
     torch.testing.assert_close(together.keys, state.keys[0])
     torch.testing.assert_close(together.values, state.values[0])
 
@@ -80,7 +81,7 @@ def test_rows_see_their_own_writes_and_a_trial_begins_with_what_is_kept():
     memory.consolidate(keys[:1], values[:1])
     state = memory.initial_state(2)
     rows = torch.tensor([True, False])
-    state = memory.write(state, keys[[1, 1]], values[[1, 1]], rows=rows)
+    state = memory.write(state, Write(keys[[1, 1]], values[[1, 1]], rows=rows))
     assert memory.content(state).valid.sum(1).tolist() == [2, 1]
     assert memory.age.tolist() == [0, -1, -1, -1], "acting leaves what is kept alone"
     state = memory.reset(state, torch.tensor([True, True]))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from metarl import tree
 from metarl.functional.kernels import unit
-from metarl.memory.contract import MemoryOps, Store
+from metarl.memory.contract import MemoryOps, Store, Write
 from metarl.memory.stores.delta import DeltaRule, DeltaRuleOptions
 from metarl.memory.stores.neural import NeuralMemory, NeuralOptions, bounded
 
@@ -56,7 +56,7 @@ def stepped(store: Store, state, ops: MemoryOps):
     for t in range(len(ops.reset)):
         state = store.reset(state, ops.reset[t])
         assert ops.write_control is not None
-        state = store.write(state, ops.key[t], ops.value[t], ops.write_control[t], rows=ops.write_mask[t])
+        state = store.write(state, Write(ops.key[t], ops.value[t], ops.write_control[t], rows=ops.write_mask[t]))
         read, state = store.read(state, ops.query[t])
         reads.append(read.value)
     return torch.stack(reads), state
@@ -67,7 +67,8 @@ def filled(store: Store, dtype: torch.dtype = torch.float32):
     state = to(store.initial_state(BATCH), dtype)
     for t in range(3):
         state = store.write(
-            state, draw(BATCH, KEY, seed=t), draw(BATCH, VALUE, seed=t + 10), draw(BATCH, store.control_size, seed=t)
+            state,
+            Write(draw(BATCH, KEY, seed=t), draw(BATCH, VALUE, seed=t + 10), draw(BATCH, store.control_size, seed=t)),
         )
     return tree.map_tensors(torch.Tensor.detach, state)
 
@@ -95,8 +96,8 @@ def test_other_rows_stay_exactly_as_they_were(name: str) -> None:
     store = make(name)
     state, rows = filled(store), torch.tensor([True, False, True, False, False])
     key, value, control = draw(BATCH, KEY), draw(BATCH, VALUE), draw(BATCH, store.control_size)
-    whole = store.write(state, key, value, control)
-    part = store.write(state, key, value, control, rows=rows)
+    whole = store.write(state, Write(key, value, control))
+    part = store.write(state, Write(key, value, control, rows=rows))
     emptied = store.reset(state, rows)
     fresh = store.initial_state(BATCH)
     for leaves in zip(*(tree.leaves(s) for s in (state, whole, part, emptied, fresh)), strict=True):
@@ -115,9 +116,9 @@ def test_donating_changes_nothing_but_the_buffers(name: str) -> None:
     before = filled(store)
     written = (draw(BATCH, KEY), draw(BATCH, VALUE), draw(BATCH, store.control_size))
     kept = tree.map_tensors(torch.Tensor.clone, before)
-    plain = store.reset(store.write(before, *written, rows=rows), ~rows)
+    plain = store.reset(store.write(before, Write(*written, rows=rows)), ~rows)
     given = tree.map_tensors(torch.Tensor.clone, before)
-    donated = store.reset(store.write(given, *written, rows=rows, donate=True), ~rows, donate=True)
+    donated = store.reset(store.write(given, Write(*written, rows=rows), donate=True), ~rows, donate=True)
     for a, b, c, d, e in zip(*(tree.leaves(s) for s in (before, kept, plain, donated, given)), strict=True):
         assert torch.equal(a, b)
         torch.testing.assert_close(c, d, atol=1e-6, rtol=1e-6)
@@ -145,7 +146,7 @@ def test_a_key_holds_what_was_written_last(name: str) -> None:
     state, key = filled(store), draw(BATCH, KEY) * 100  # long, so that its unit is of length one to rounding
     for t in range(3):
         value = draw(BATCH, VALUE, seed=t)
-        state = store.write(state, key, value, certain)
+        state = store.write(state, Write(key, value, certain))
         torch.testing.assert_close(store.read(state, key[:, None])[0].value[:, 0], value, atol=1e-5, rtol=1e-5)
 
 
@@ -158,7 +159,7 @@ def test_orthogonal_keys_leave_each_other_alone_and_forget_at_their_rate(name: s
     values = draw(width, VALUE)
     half = torch.cat([torch.full((1, store.heads), BIG), torch.zeros(1, store.heads)], 1)  # b = 1, a = sigmoid(0)
     for key, value in zip(keys, values, strict=True):
-        state = store.write(state, key[None], value[None], half)
+        state = store.write(state, Write(key[None], value[None], half))
     read = store.read(state, keys[None])[0].value[0]
     age = torch.arange(width - 1, -1, -1)[:, None]
     torch.testing.assert_close(read, values * 0.5**age, atol=1e-5, rtol=1e-5)
@@ -175,7 +176,7 @@ def test_the_neural_memory_follows_its_equations() -> None:
     surprise = [torch.zeros_like(w) for w in weights]
     state = store.initial_state(1)
     for key, value, control in zip(keys, values, controls, strict=True):
-        state = store.write(state, key[None], value[None], control[None])
+        state = store.write(state, Write(key[None], value[None], control[None]))
         k, v = unit(key), value / (1 + value.square().mean()).sqrt()
         hidden = (k @ weights[0]).tanh()
         error = hidden @ weights[1] - v
@@ -219,7 +220,7 @@ class WriteAndRead(torch.nn.Module):
     def forward(self, key: Tensor, value: Tensor, control: Tensor, query: Tensor) -> Tensor:
         state = to(self.store.initial_state(2), key.dtype)
         for t in range(3):
-            state = self.store.write(state, key[t], value[t], control[t], rows=torch.tensor([True, t != 1]))
+            state = self.store.write(state, Write(key[t], value[t], control[t], rows=torch.tensor([True, t != 1])))
         return self.store.read(state, query)[0].value
 
 
@@ -248,7 +249,7 @@ def test_an_untrained_memory_recalls(name: str, width: int, pairs: int) -> None:
     keys, values = draw(pairs, batch, width, seed=1), draw(pairs, batch, width, seed=2)
     state = store.initial_state(batch)
     for key, value in zip(keys, values, strict=True):
-        state = store.write(state, key, value, store.start_control().expand(batch, -1))
+        state = store.write(state, Write(key, value, store.start_control().expand(batch, -1)))
     read = store.read(state, keys.transpose(0, 1))[0].value
     nearest = torch.cdist(read, bounded(values.transpose(0, 1)) if name == "neural" else values.transpose(0, 1)).argmin(
         -1
@@ -300,4 +301,4 @@ def test_a_network_has_no_slots(name: str) -> None:
     with pytest.raises(TypeError, match="has no slots"):
         store.content(store.initial_state(1))
     with pytest.raises(TypeError, match="needs a control"):
-        store.write(store.initial_state(1), draw(1, KEY), draw(1, VALUE))
+        store.write(store.initial_state(1), Write(draw(1, KEY), draw(1, VALUE)))

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from metarl.memory.access.attention import Attention, AttentionOptions
+from metarl.memory.contract import Query, Write
 from metarl.memory.stores.key_value import KeyValue, KeyValueOptions
 from metarl.nets.lowrank import LowRankHead
 
@@ -73,9 +74,9 @@ def test_a_key_value_memory_keeps_weights_of_a_head_by_task() -> None:
     keys = torch.linalg.qr(torch.randn(KEY, KEY))[0][:TASKS]
     state = store.initial_state(1)
     for key, value in zip(access.prepare(keys), weights, strict=True):
-        state = store.write(state, key[None], value[None])
+        state = store.write(state, Write(key[None], value[None]))
     noisy = access.prepare(keys + 0.1 * torch.randn(TASKS, KEY))
-    found = access(noisy[None], store.content(state)).value[0]
+    found = access(Query(noisy[None]), store.content(state)).value[0]
 
     def error(of: Tensor) -> Tensor:
         """Mean squared error ``[TASKS]``, one set of weights for each task."""
