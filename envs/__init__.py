@@ -12,7 +12,7 @@ from metarl.envs.table import FAMILIES, register_all
 if TYPE_CHECKING:
     from metarl.tasks.family.distribution import TaskDistribution
 
-__all__ = ["distribution", "ids", "register_all"]
+__all__ = ["FAMILIES", "distribution", "ids", "register_all"]
 
 
 def ids() -> list[str]:

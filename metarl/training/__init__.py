@@ -1,1 +1,5 @@
-"""Functions of an agent, an optimiser and batches; they know no environment, baseline or algorithm class."""
+"""Training: functions of a policy, an optimiser and a rollout, and supervised training."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

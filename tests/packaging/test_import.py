@@ -46,7 +46,8 @@ def test_the_ids_are_registered_by_the_import() -> None:
     assert "metarl" in loaded_after(code)
 
 
-FACES = ("metarl", "metarl.agents", "metarl.fewshot", "metarl.functional", "metarl.memory", "metarl.tasks")
+FACES = ("metarl", "metarl.agents", "metarl.fewshot", "metarl.functional", "metarl.memory", "metarl.nets")
+FACES += ("metarl.tasks", "metarl.training")
 
 
 @pytest.mark.parametrize("face", FACES)
