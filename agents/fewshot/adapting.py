@@ -16,7 +16,8 @@ from metarl.agents.fewshot.examples import class_labels, examples, same_episodes
 from metarl.agents.fewshot.learner import FewShotLearner
 from metarl.config import ConfigError
 from metarl.data.episodes import Episodes
-from metarl.nets.adaptable import HEAD, AdaptableNet, Precision
+from metarl.nets.adaptable import HEAD, AdaptableNet
+from metarl.nets.images import Precision
 from metarl.types import Array
 
 Algorithm = Literal["maml", "fomaml", "anil", "reptile"]

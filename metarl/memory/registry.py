@@ -26,7 +26,14 @@ class Entry(NamedTuple):
 
 
 def own(module: str, part: str, options: str, about: str) -> Entry:
-    """A part that lies in this package."""
+    """A part of this package.
+
+    Args:
+        module: below ``metarl.memory``.
+        part: the name of its class.
+        options: the name of the class of its options.
+        about: one line for ``metarl list memories``.
+    """
 
     def load() -> tuple[Any, Any]:
         found = import_module(f"metarl.memory.{module}")
@@ -65,7 +72,7 @@ OWN = frozenset((*CONTROLLERS, *STORES, *ACCESSES, NATIVE, "none"))
 
 
 def register_store(name: str, store: type[Store], options: type, about: str = "") -> None:
-    """Make a store available under a name, as ``memory.store``; after that it is used and tested as ours are.
+    """Make a store available under a name, as ``memory.store``; it is then used and tested like those of this package.
 
     Args:
         name: what it is called in options; registering a name again replaces a store of yours.
@@ -81,24 +88,21 @@ def register_store(name: str, store: type[Store], options: type, about: str = ""
 
 
 def register_access(name: str, access: type[Access], options: type, about: str = "") -> None:
-    """Make an access available under a name, as ``memory.access``; see :func:`register_store`.
-
-    The class is built with key size, value size and options.
-    """
+    """See :func:`register_store`: an access, for ``memory.access``; built with key size, value size and options."""
     _register(ACCESSES, Access, name, access, options, about)
 
 
 def register_controller(name: str, controller: type[Controller], options: type, about: str = "") -> None:
-    """Make a controller available under a name, as ``memory.controller``; see :func:`register_store`.
+    """See :func:`register_store`: a controller, for ``memory.controller``.
 
-    The class is built with the width of its input and options, which need a ``hidden_size`` where it has a cell.
+    It is built with the width of its input and options, which need a ``hidden_size`` where it has a cell.
     """
     _register(CONTROLLERS, Controller, name, controller, options, about)
 
 
 def _register(table: dict[str, Entry], base: type, name: str, part: type, options: type, about: str) -> None:
     if name in OWN:
-        raise ConfigError(f"the name {name!r} belongs to a part of metarl; choose another one")
+        raise ConfigError(key="the name", given=name, expected="one that no part of metarl has")
     if not (isinstance(part, type) and issubclass(part, base)):
         raise TypeError(f"{name!r} is registered with {part!r}, expected a subclass of {base.__name__}")
     if not (isinstance(options, type) and is_dataclass(options)):
@@ -127,7 +131,7 @@ def build_memory(
     """The store and access of ``options`` for addresses and contents of these widths.
 
     Args:
-        options: what to build; those of the controller are not looked at.
+        options: what to build; those of the controller are ignored.
         address_size: width of what keys and queries are made from.
         content_size: width of what is written.
         trial_steps: steps of a trial, for stores that have room for one; None if not known.
@@ -184,7 +188,14 @@ def build_memory(
 def build_core(
     options: MemoryOptions, now_size: int, feedback_size: int, trial_steps: int | None, where: str = "memory"
 ) -> MemoryCore:
-    """The core that ``options`` describe, for inputs of these widths and trials of ``trial_steps`` steps.
+    """The core that ``options`` describe.
+
+    Args:
+        options: its parts.
+        now_size: width of ``CoreInput.now``.
+        feedback_size: width of ``CoreInput.feedback``.
+        trial_steps: steps of a trial; None if not known.
+        where: the name of the options in messages.
 
     Raises:
         ConfigError: an unknown name or option, or parts that do not go together; one line that says what would.

