@@ -131,7 +131,7 @@ class Store(nn.Module, ABC):
         return torch.ones(len(boundary), dtype=torch.bool, device=boundary.device)
 
     def write_all(self, state: State, items: Write) -> State:
-        """Write ``S`` items in order, by default one by one: keys ``[S, B, K]``, values ``[S, B, V]``, rows ``[S, B]``."""
+        """Write items in order, by default one by one: keys ``[S, B, K]``, values ``[S, B, V]``, rows ``[S, B]``."""
         for item in by_step(*items):
             state = self.write(state, Write(*item))
         return state
@@ -146,7 +146,7 @@ class Store(nn.Module, ABC):
         raise TypeError(f"a {type(self).__name__} store has no slots; read it by its native access")
 
     def learned(self) -> tuple[Tensor, Tensor] | None:
-        """Keys ``[L, K]``, not prepared, and values ``[L, V]`` that are parameters: an access sees these slots first."""
+        """Keys ``[L, K]``, not prepared, and values ``[L, V]`` that are parameters: an access sees them first."""
         return None
 
     def read(self, state: State, query: Tensor, control: Tensor | None = None) -> tuple[Read, State]:

@@ -296,7 +296,7 @@ def test_lrua_spares_what_is_read_when_it_is_full() -> None:
     assert held == [0, 5, 2, 3]
 
 
-@pytest.mark.parametrize("kind", ["lrua", "dnc"])
+@EVERY
 def test_what_another_access_read_counts_as_read(kind: str) -> None:
     store = build(kind, heads=2)
     state = written(store)
