@@ -24,7 +24,7 @@ def sequence(seed: int, stream: str, *key: int) -> np.random.SeedSequence:
     Args:
         seed: any integer from 0 on.
         stream: one of :data:`STREAMS`.
-        key: integers that keep several sequences of one stream apart (splits, workers, repetitions).
+        key: integers that separate several sequences of one stream (splits, workers, repetitions).
 
     Raises:
         ConfigError: there is no such stream.
@@ -39,7 +39,7 @@ def numpy_rng(seed: int, stream: str, *key: int) -> np.random.Generator:
 
 
 def torch_rng(seed: int, stream: str, *key: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """A new torch generator on ``device`` for ``stream``; the other arguments are those of :func:`sequence`."""
+    """See :func:`sequence`: a new torch generator on ``device`` for the stream."""
     import torch
 
     return torch.Generator(device).manual_seed(
@@ -48,5 +48,5 @@ def torch_rng(seed: int, stream: str, *key: int, device: torch.device | str = "c
 
 
 def split_key(split: Split) -> int:
-    """The key that keeps the tasks of the splits apart: 0, 1, 2 for training, validation, test."""
+    """The key that separates the tasks of the splits: 0, 1, 2 for training, validation, test."""
     return SPLITS.index(choice(split, SPLITS, "the split"))

@@ -17,13 +17,13 @@ def map_tensors(fn: Callable[..., Tensor], tree: Tree, *others: Tree) -> Tree:
     """Apply ``fn`` to the tensors at the same place in each tree.
 
     Args:
-        fn: takes one tensor from each tree, and returns one.
+        fn: takes one tensor ``[...]`` from each tree, and returns one.
         tree: the first tree, whose structure the result has.
         others: further trees of the same structure.
 
     Raises:
         ValueError: the trees differ in structure.
-        TypeError: there is something else than tensors and tuples in a tree.
+        TypeError: there is something other than tensors and tuples in a tree.
     """
     if isinstance(tree, Tensor):
         return cast(Tree, fn(tree, *others))
@@ -36,10 +36,10 @@ def map_tensors(fn: Callable[..., Tensor], tree: Tree, *others: Tree) -> Tree:
 
 
 def leaves(tree: Any) -> Iterator[Tensor]:
-    """The tensors of a tree, in order.
+    """The tensors ``[...]`` of a tree, in order.
 
     Raises:
-        TypeError: there is something else than tensors and tuples in it.
+        TypeError: there is something other than tensors and tuples in it.
     """
     if isinstance(tree, Tensor):
         yield tree
@@ -60,7 +60,13 @@ def rows_like(mask: Tensor, leaf: Tensor) -> Tensor:
 
 
 def where(mask: Tensor, yes: Tree, no: Tree) -> Tree:
-    """Row ``i`` of ``yes`` where ``mask[i]`` is true, else of ``no``; ``mask`` is ``[B]``, leaves ``[B, ...]``."""
+    """Row by row one of two trees.
+
+    Args:
+        mask: ``[B]`` bool.
+        yes: leaves ``[B, ...]``, taken where ``mask`` is true.
+        no: leaves ``[B, ...]``, taken elsewhere.
+    """
     return map_tensors(lambda a, b: torch.where(rows_like(mask, a), a, b), yes, no)
 
 
@@ -70,7 +76,7 @@ def index(tree: Tree, rows: Any) -> Tree:
 
 
 def detach(tree: Tree) -> Tree:
-    """The same values, cut off from the graph of gradients."""
+    """The same values without their gradients' graph."""
     return map_tensors(Tensor.detach, tree)
 
 
@@ -84,10 +90,15 @@ def describe(tree: Any) -> str:
 
 
 def check_like(state: Any, template: Any, owner: str) -> None:
-    """Check that ``state`` has the structure and the shapes of ``template``, batch size included.
+    """Check that a state has the structure and the shapes of another one, batch size included.
+
+    Args:
+        state: what is checked.
+        template: a state as it should be.
+        owner: what ``template`` belongs to, for the error.
 
     Raises:
-        InputError: it belongs to something else than ``owner``, or to another batch.
+        InputError: it belongs to something other than ``owner``, or to another batch.
     """
     given, expected = describe(state), describe(template)
     if given != expected:

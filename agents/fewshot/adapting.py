@@ -17,7 +17,9 @@ from metarl.agents.fewshot.learner import Examples, FewShotLearner
 from metarl.config import ConfigError, InputError
 from metarl.data.episodes import Episodes
 from metarl.functional.inner_loop import adapt
-from metarl.nets.adaptable import HEAD, AdaptableNet, Params, Precision
+from metarl.nets.adaptable import HEAD, AdaptableNet, Params
+from metarl.nets.images import Precision
+from metarl.types import Array
 
 Algorithm = Literal["maml", "fomaml", "anil", "reptile"]
 Net = Callable[[Params, Tensor], Tensor]

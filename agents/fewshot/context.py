@@ -86,7 +86,7 @@ class SlotContext(nn.Module):
         return self._beside(support), self._beside(queries)
 
     def _beside(self, x: Tensor) -> Tensor:
-        state = cast_like(self, self.memory.initial_state(len(x)))
+        state = cast_like(next(self.parameters()), self.memory.initial_state(len(x)))
         return torch.cat([x, self.memory.read(state, x)[0]], -1)
 
 

@@ -22,10 +22,16 @@ def keep_top(logits: Tensor, k: int) -> Tensor:
 
 
 def log_weights(logits: Tensor, visible: Tensor | None, empty_slot: bool) -> Tensor:
-    """Log of the softmax over slots ``[..., Q, N]``; slots that are not ``visible`` get -inf.
+    """Log of the softmax over slots (Vaswani et al. 2017, eq. 1).
 
-    With ``empty_slot`` the softmax has one more entry of logit 0 that holds nothing, so the weights sum to less than
-    one and a query that nothing answers reads nothing. A query that sees no slot at all gets -inf everywhere.
+    Args:
+        logits: ``[..., Q, N]``
+        visible: bool, broadcasts against ``logits``; the other slots get -inf. None: all are visible.
+        empty_slot: one more entry of logit 0 that holds nothing, so that the weights sum to less than one and a query
+            that matches no key reads nothing.
+
+    Returns:
+        ``[..., Q, N]``, -inf everywhere for a query that sees no slot.
     """
     if visible is not None:
         logits = logits.masked_fill(~visible, -torch.inf)

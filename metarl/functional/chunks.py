@@ -16,11 +16,19 @@ LIMIT = 2**20
 def by_queries(
     part: Callable[..., Tensor], queried: tuple[Tensor, ...], shared: tuple[Tensor, ...], each: int
 ) -> Tensor:
-    """``part(*queried, *shared)``, in chunks along axis 1 of ``queried`` and of the result.
+    """``part(*queried, *shared)``, in chunks along the axis of queries.
 
-    What a chunk computed inside is dropped and computed again when gradients are taken, so memory does not grow with
-    the number of chunks. ``part`` must get every tensor that wants gradients as an argument. ``each`` is the size of
-    the largest tensor that one query (of every row) needs.
+    What a chunk computes is dropped and computed again for its gradient, so memory does not grow with the number of
+    chunks.
+
+    Args:
+        part: the function; gets every tensor that needs a gradient as an argument.
+        queried: ``[B, Q, ...]``, split along ``Q``.
+        shared: tensors that every chunk gets whole.
+        each: numbers in the largest tensor that one query (of all rows) needs.
+
+    Returns:
+        ``[B, Q, ...]``
     """
     queries = queried[0].shape[1]
     size = max(LIMIT // max(each, 1), 1)

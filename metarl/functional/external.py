@@ -29,7 +29,7 @@ EQUAL_USE = 1e-3
 
 
 def bounded(x: Tensor, limit: float) -> Tensor:
-    """Softplus that levels off at ``limit``: positive, log(1 + e^x) where that is far below it."""
+    """Softplus of ``x`` ``[...]`` that levels off at ``limit``: log(1 + e^x) where that is far below it."""
     return limit * torch.tanh(F.softplus(x) / limit)
 
 
@@ -69,17 +69,27 @@ class _Cosine(torch.autograd.Function):
 
 
 def content_weights(key: Tensor, memory: Tensor, strength: Tensor) -> Tensor:
-    """Weights ``[B, H, N]`` by likeness to ``key`` ``[B, H, W]``: softmax of strength ``[B, H, 1]`` times the cosine.
+    """Weights ``[B, H, N]`` by similarity: softmax of strength times cosine.
 
-    NTM eq. 5-6; LRUA eq. 2-3 (strength 1); DNC C(M, k, beta). The key has gone through :func:`kernels.unit`; an empty
-    slot has cosine 0 with everything.
+    NTM eq. 5-6; LRUA eq. 2-3 (strength 1); DNC C(M, k, beta). An empty slot has cosine 0 with everything.
+
+    Args:
+        key: ``[B, H, W]``, which has gone through :func:`kernels.unit`.
+        memory: ``[B, N, W]``
+        strength: ``[B, H, 1]``
     """
     cosine, _ = _Cosine.apply(key, memory)
     return torch.softmax(strength * cosine, -1)
 
 
 def interpolate(first: Tensor, second: Tensor, gate: Tensor) -> Tensor:
-    """The mixture g first + (1 - g) second (NTM eq. 7), ``gate`` ``[..., 1]`` for weights ``[..., N]``."""
+    """The mixture g first + (1 - g) second (NTM eq. 7), ``[..., N]``.
+
+    Args:
+        first: ``[..., N]``
+        second: ``[..., N]``
+        gate: g ``[..., 1]`` in [0, 1].
+    """
     return torch.lerp(second, first, gate)
 
 
@@ -126,9 +136,14 @@ class _EraseAdd(torch.autograd.Function):
 
 
 def erase_and_add(memory: Tensor, weights: Tensor, erase: Tensor, word: Tensor, in_place: bool = False) -> Tensor:
-    """Write M (1 - w e^T) + w a^T (NTM eq. 3-4; DNC): weights ``[B, N]``, erase in [0, 1] and word ``[B, W]``.
+    """The memory M (1 - w e^T) + w a^T ``[B, N, W]`` after a write (NTM eq. 3-4; DNC).
 
-    ``in_place`` changes the memory given, and has no gradient.
+    Args:
+        memory: M ``[B, N, W]``
+        weights: w ``[B, N]``
+        erase: e ``[B, W]`` in [0, 1].
+        word: a ``[B, W]``
+        in_place: change ``memory`` itself; without gradients only.
     """
     if not in_place:
         return _EraseAdd.apply(memory, weights, erase, word)
@@ -141,7 +156,15 @@ def _change(memory: Tensor, weights: Tensor, erase: Tensor, word: Tensor) -> Ten
 
 
 def clear_and_add(memory: Tensor, cleared: Tensor, weights: Tensor, word: Tensor, in_place: bool = False) -> Tensor:
-    """Empty the slots that are one in ``cleared`` ``[B, N]``, then add w a^T (LRUA eq. 8)."""
+    """The memory ``[B, N, W]`` after some slots are emptied and w a^T is added (LRUA eq. 8).
+
+    Args:
+        memory: ``[B, N, W]``
+        cleared: ``[B, N]``, 1 for the slots to empty and 0 for the others.
+        weights: w ``[B, N]``
+        word: a ``[B, W]``
+        in_place: change ``memory`` itself; without gradients only.
+    """
     kept = 1.0 - cleared[..., None]
     cleaned = memory.mul_(kept) if in_place else memory * kept
     return (Tensor.addcmul_ if in_place else torch.addcmul)(cleaned, weights[..., None], word[:, None])
@@ -184,9 +207,14 @@ def precede(precedence: Tensor, weights: Tensor) -> Tensor:
 
 
 def link(links: Tensor, precedence: Tensor, weights: Tensor) -> Tensor:
-    """L[i, j] = (1 - w_i - w_j) L[i, j] + w_i p_j off the diagonal (DNC L_t): that i was written right after j.
+    """How much slot i was written right after slot j, ``[B, N, N]`` (DNC L_t).
 
-    Links ``[B, N, N]``, the precedence ``[B, N]`` before this write, its weights ``[B, N]``.
+    L[i, j] = (1 - w_i - w_j) L[i, j] + w_i p_j, and 0 on the diagonal.
+
+    Args:
+        links: L ``[B, N, N]`` before the write.
+        precedence: p ``[B, N]`` before the write.
+        weights: w ``[B, N]`` of the write.
     """
     column, apart = weights[:, :, None], 1.0 - torch.eye(weights.shape[-1], dtype=links.dtype, device=links.device)
     new = column * precedence[:, None]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from metarl.types import Array
 
@@ -27,6 +26,8 @@ class Interval(NamedTuple):
 
 def bootstrap_mean(samples: Array, seed: int = 0) -> Interval:
     """The mean of ``samples`` ``[n]`` over tasks with its 95 % percentile bootstrap interval."""
+    from scipy import stats  # takes long to import
+
     samples = np.asarray(samples, dtype=np.float64)
     mean = float(samples.mean())
     if len(samples) < 2 or np.ptp(samples) == 0:

@@ -14,7 +14,12 @@ from metarl.types import Boundary, CoreInput
 
 
 def check_batch(state: State, rows: int, given: str) -> None:
-    """Refuse a state whose batch is not ``rows``, the batch of what is ``given`` with it.
+    """Refuse a state of another batch than what is given with it.
+
+    Args:
+        state: leaves ``[B, ...]``.
+        rows: the batch of what is given.
+        given: what that is, for the error.
 
     Raises:
         ValueError: one line with both sizes.
@@ -28,7 +33,12 @@ def check_batch(state: State, rows: int, given: str) -> None:
 
 
 def check_stream(x: CoreInput, state: State, boundary: Tensor) -> None:
-    """Refuse inputs, boundaries ``[..., B]`` and a state that do not belong together.
+    """Refuse inputs, boundaries and a state that do not belong together.
+
+    Args:
+        x: ``[..., B, D]``
+        state: leaves ``[B, ...]``.
+        boundary: ``[..., B]``
 
     Raises:
         ValueError: one line with the shapes.
@@ -42,7 +52,7 @@ def check_stream(x: CoreInput, state: State, boundary: Tensor) -> None:
 
 
 def effective_boundaries(boundary: Tensor, options: MemoryOptions) -> tuple[Tensor, Tensor]:
-    """``boundary`` as the core takes it, and where working memory is cleared (bool), both shaped like ``boundary``."""
+    """``boundary`` ``[..., B]`` by the horizon of the core, and where working memory is cleared, ``[..., B]`` bool."""
     if options.horizon == "episode":
         boundary = torch.where(boundary == Boundary.EPISODE, Boundary.TRIAL, boundary)
     elif options.horizon == "step":
@@ -52,12 +62,22 @@ def effective_boundaries(boundary: Tensor, options: MemoryOptions) -> tuple[Tens
 
 
 def zero_feedback_where(cleared: Tensor, feedback: Tensor) -> Tensor:
-    """Feedback is working memory of one step: where that is cleared, it is zero."""
+    """Feedback ``[..., D]`` is working memory of one step: zero where that is ``cleared`` ``[...]`` (bool)."""
     return feedback.masked_fill(cleared[..., None], 0.0)
 
 
 def run_controller(controller: Controller, x: Tensor, state: State, cleared: Tensor) -> tuple[Tensor, State]:
-    """Run a controller over ``x`` ``[T, B, D]``, which starts again in the rows ``cleared`` ``[T, B]`` (bool)."""
+    """Run a controller over a sequence in which it starts again at some steps.
+
+    Args:
+        controller: what is run.
+        x: ``[T, B, D]``
+        state: before the first input.
+        cleared: ``[T, B]`` bool: before which inputs a row starts again.
+
+    Returns:
+        ``y`` ``[T, B, output_size]`` and the last state.
+    """
     if controller.resets_inside:
         return controller.unroll(x, state, cleared=cleared)
     fresh = controller.initial_state(x.shape[1])

@@ -127,17 +127,11 @@ class Store(nn.Module, ABC):
         return has_previous & (boundary != Boundary.TRIAL)
 
     def changes_at(self, boundary: Tensor) -> Tensor:
-        """``[T]`` bool: the steps at which writing or reading may change the store, given boundaries ``[T, B]``.
-
-        The steps between are read together. By default it changes at every step.
-        """
+        """``[T]`` bool: steps at which the store may change, given boundaries ``[T, B]``; by default all of them."""
         return torch.ones(len(boundary), dtype=torch.bool, device=boundary.device)
 
     def write_all(self, state: State, items: Write) -> State:
-        """Write ``S`` items in order: keys ``[S, B, K]``, values ``[S, B, V]``, rows ``[S, B]``.
-
-        By default they are written one by one; a store may override this to write all at once.
-        """
+        """Write items in order, by default one by one: keys ``[S, B, K]``, values ``[S, B, V]``, rows ``[S, B]``."""
         for item in by_step(*items):
             state = self.write(state, Write(*item))
         return state
@@ -152,10 +146,7 @@ class Store(nn.Module, ABC):
         raise TypeError(f"a {type(self).__name__} store has no slots; read it by its native access")
 
     def learned(self) -> tuple[Tensor, Tensor] | None:
-        """Slots that are parameters, the same for all rows: keys ``[L, K]``, not prepared yet, and values ``[L, V]``.
-
-        They stand before those of :meth:`content` in what an access sees.
-        """
+        """Keys ``[L, K]``, not prepared, and values ``[L, V]`` that are parameters: an access sees them first."""
         return None
 
     def read(self, state: State, query: Tensor, control: Tensor | None = None) -> tuple[Read, State]:
@@ -187,7 +178,27 @@ class Store(nn.Module, ABC):
         Returns:
             What is read at ``ops.query_steps``, ``[R, B, Q, V]``, and the last state.
         """
-        return step_through(self, state, ops, access)
+        resets, writes, full = (
+            mask.tolist() for mask in (ops.reset.any(1), ops.write_mask.any(1), ops.write_mask.all(1))
+        )
+        reads = [True] * len(resets) if ops.query_mask is None else ops.query_mask.any(1).tolist()
+        items = dict(zip(ops.write_steps.tolist(), by_step(ops.key, ops.value, ops.write_control), strict=True))
+        queries = dict(zip(ops.query_steps.tolist(), by_step(ops.query, ops.read_control), strict=True))
+        size, values = self.read_size if access is None else self.value_size, []
+        for t in range(len(resets)):
+            if resets[t]:
+                state = self.reset(state, ops.reset[t])
+            if writes[t]:
+                key, value, control = items[t]
+                state = self.write(state, Write(key, value, control, None if full[t] else ops.write_mask[t]))
+            if t in queries:
+                query, control = queries[t]
+                rows = None if ops.query_mask is None else ops.query_mask[t]
+                read = query.new_zeros(*query.shape[:2], size)
+                if reads[t]:
+                    read, state = read_once(self, access, state, query, control, rows)
+                values.append(read)
+        return torch.stack(values), state
 
     def consolidate(self, key: Tensor, value: Tensor) -> None:
         """Keep items ``[M, K]``, ``[M, V]`` beyond their trial, after learning from them; by default nothing is."""
@@ -231,8 +242,7 @@ class Access(nn.Module, ABC):
 
     def weigh(self, query: Query, content: Content) -> Read:
         """As :meth:`forward`, but the read always has weights ``[B, Q, N]``."""
-        read: Read = self(query, content)
-        return read
+        return self.forward(query, content)
 
     def prepare(self, address: Tensor) -> Tensor:
         """The form ``[..., K]`` in which keys are stored and queries put, so that no read has to do it again."""
@@ -327,29 +337,6 @@ def read_together(
         return query.new_zeros(0, len(query), queries, slots.values.shape[-1])
     read = access(Query(query, mask, control, causal), content)
     return read.value.unflatten(1, (-1, queries)).transpose(0, 1)
-
-
-def step_through(store: Store, state: State, ops: MemoryOps, access: Access | None) -> tuple[Tensor, State]:
-    """See :meth:`Store.unroll`; one step after another."""
-    resets, writes, full = (mask.tolist() for mask in (ops.reset.any(1), ops.write_mask.any(1), ops.write_mask.all(1)))
-    reads = [True] * len(resets) if ops.query_mask is None else ops.query_mask.any(1).tolist()
-    items = dict(zip(ops.write_steps.tolist(), by_step(ops.key, ops.value, ops.write_control), strict=True))
-    queries = dict(zip(ops.query_steps.tolist(), by_step(ops.query, ops.read_control), strict=True))
-    size, values = store.read_size if access is None else store.value_size, []
-    for t in range(len(resets)):
-        if resets[t]:
-            state = store.reset(state, ops.reset[t])
-        if writes[t]:
-            key, value, control = items[t]
-            state = store.write(state, Write(key, value, control, None if full[t] else ops.write_mask[t]))
-        if t in queries:
-            query, control = queries[t]
-            rows = None if ops.query_mask is None else ops.query_mask[t]
-            read = query.new_zeros(*query.shape[:2], size)
-            if reads[t]:
-                read, state = read_once(store, access, state, query, control, rows)
-            values.append(read)
-    return torch.stack(values), state
 
 
 class MemoryCore(nn.Module, ABC):

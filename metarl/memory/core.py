@@ -32,7 +32,7 @@ class ControllerCore(MemoryCore):
 
     def initial_state(self, batch_size: int) -> State:
         """See :meth:`metarl.memory.contract.MemoryCore.initial_state`."""
-        return cast_like(self, self.controller.initial_state(batch_size))
+        return cast_like(next(self.parameters()), self.controller.initial_state(batch_size))
 
     def forward(self, x: CoreInput, state: State, boundary: Tensor, *, donate: bool = False) -> tuple[Tensor, State]:
         """See :meth:`metarl.memory.contract.MemoryCore.forward`."""
@@ -107,7 +107,7 @@ class StoreCore(MemoryCore):
             torch.zeros(batch_size, self.memory.read_size if holds else 0),
             torch.zeros(batch_size, self.output_size if emits else 0),
         )
-        return cast_like(self, state)
+        return cast_like(next(self.parameters()), state)
 
     @in_own_precision
     def forward(
@@ -136,8 +136,6 @@ class StoreCore(MemoryCore):
 
     def consolidate(self, x: CoreInput, boundary: Tensor) -> None:
         """See :meth:`metarl.memory.contract.MemoryCore.consolidate`."""
-        if not self.lifelong:
-            return
         boundary, _ = effective_boundaries(boundary, self.options)
         mask = self.memory.store.write_mask(boundary, torch.ones_like(boundary, dtype=torch.bool))[1:]
         address = self._address(x.now[:-1], x.feedback[1:])

@@ -9,10 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from metarl import tree
 from metarl.memory.boundaries import check_batch
 from metarl.memory.contract import Access, Content, MemoryOps, Query, State, Store, Write, read_once, with_learned
-from metarl.memory.precision import in_own_precision
+from metarl.memory.precision import cast_like, in_own_precision
 from metarl.types import Read
 
 CONTROL_SPREAD = 0.1
@@ -101,10 +100,7 @@ class Memory(nn.Module):
             raise ValueError(
                 f"address, content and mask have the leading axes {sorted(given)}; all need the same [B, S]"
             )
-        state = tree.map_tensors(
-            lambda leaf: leaf.to(address if leaf.is_floating_point() else address.device),
-            self.initial_state(len(address)),
-        )
+        state = cast_like(address, self.initial_state(len(address)))
         if not address.shape[1]:
             return state
         if mask is not None:

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge
 
+from metarl.config import ConfigError
+
 
 @dataclass(frozen=True)
 class MemoryOptions:
@@ -50,3 +52,14 @@ class MemoryOptions:
     """How long the controller's own state lives."""
     horizon: Literal["trial", "episode", "step"] = "trial"
     """How long the whole memory lives; "episode" and "step" empty everything that often: controls without recall."""
+
+
+def check_heads(heads: int, **sizes: int) -> None:
+    """Check that heads divide sizes, given by name.
+
+    Raises:
+        ConfigError: a size that they don't divide.
+    """
+    for name, size in sizes.items():
+        if size % heads:
+            raise ConfigError(key=name, given=size, expected=f"a multiple of the {heads} heads")

@@ -15,9 +15,8 @@ from metarl.memory.contract import State
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
-def cast_like(module: nn.Module, state: State) -> State:
-    """``state`` in the precision and on the device of the parameters of ``module``."""
-    model = next(module.parameters())
+def cast_like(model: Tensor, state: State) -> State:
+    """``state`` in the precision and on the device of ``model``, a tensor ``[...]``."""
     return tree.map_tensors(lambda leaf: leaf.to(model if leaf.is_floating_point() else model.device), state)
 
 

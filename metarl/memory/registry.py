@@ -7,7 +7,7 @@ from dataclasses import is_dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from metarl.config import ConfigError, build, choice
+from metarl.config import ConfigError, build, choice, one_of
 from metarl.memory.contract import Access, Controller, MemoryCore, Store
 from metarl.memory.options import MemoryOptions
 
@@ -26,7 +26,14 @@ class Entry(NamedTuple):
 
 
 def own(module: str, part: str, options: str, about: str) -> Entry:
-    """A part that lies in this package."""
+    """A part of this package.
+
+    Args:
+        module: below ``metarl.memory``.
+        part: the name of its class.
+        options: the name of the class of its options.
+        about: one line for ``metarl list memories``.
+    """
 
     def load() -> tuple[Any, Any]:
         found = import_module(f"metarl.memory.{module}")
@@ -65,7 +72,7 @@ OWN = frozenset((*CONTROLLERS, *STORES, *ACCESSES, NATIVE, "none"))
 
 
 def register_store(name: str, store: type[Store], options: type, about: str = "") -> None:
-    """Make a store available under a name, as ``memory.store``; after that it is used and tested as ours are.
+    """Make a store available under a name, as ``memory.store``; it is then used and tested like those of this package.
 
     Args:
         name: what it is called in options; registering a name again replaces a store of yours.
@@ -81,24 +88,21 @@ def register_store(name: str, store: type[Store], options: type, about: str = ""
 
 
 def register_access(name: str, access: type[Access], options: type, about: str = "") -> None:
-    """Make an access available under a name, as ``memory.access``; see :func:`register_store`.
-
-    The class is built with key size, value size and options.
-    """
+    """See :func:`register_store`: an access, for ``memory.access``; built with key size, value size and options."""
     _register(ACCESSES, Access, name, access, options, about)
 
 
 def register_controller(name: str, controller: type[Controller], options: type, about: str = "") -> None:
-    """Make a controller available under a name, as ``memory.controller``; see :func:`register_store`.
+    """See :func:`register_store`: a controller, for ``memory.controller``.
 
-    The class is built with the width of its input and options, which need a ``hidden_size`` where it has a cell.
+    It is built with the width of its input and options, which need a ``hidden_size`` where it has a cell.
     """
     _register(CONTROLLERS, Controller, name, controller, options, about)
 
 
 def _register(table: dict[str, Entry], base: type, name: str, part: type, options: type, about: str) -> None:
     if name in OWN:
-        raise ConfigError(f"the name {name!r} belongs to a part of metarl; choose another one")
+        raise ConfigError(key="the name", given=name, expected="one that no part of metarl has")
     if not (isinstance(part, type) and issubclass(part, base)):
         raise TypeError(f"{name!r} is registered with {part!r}, expected a subclass of {base.__name__}")
     if not (isinstance(options, type) and is_dataclass(options)):
@@ -127,7 +131,7 @@ def build_memory(
     """The store and access of ``options`` for addresses and contents of these widths.
 
     Args:
-        options: what to build; those of the controller are not looked at.
+        options: what to build; those of the controller are ignored.
         address_size: width of what keys and queries are made from.
         content_size: width of what is written.
         trial_steps: steps of a trial, for stores that have room for one; None if not known.
@@ -152,24 +156,21 @@ def build_memory(
     holds_state = getattr(own, "holds", "transition") == "state"
     if holds_state:
         if cell_size is None:
-            raise ConfigError(
-                f"{where}.store_options.holds = 'state' needs a controller with a cell state, "
-                f"{', '.join(name for name, entry in CONTROLLERS.items() if entry.load()[0].has_cell)}, "
-                f"not {options.controller!r}; or hold transitions"
-            )
+            cells = one_of([name for name, entry in CONTROLLERS.items() if entry.load()[0].has_cell])
+            remedy = f"or set {where}.store_options.holds = 'transition'"
+            raise ConfigError(key=f"{where}.controller", given=options.controller, expected=cells, remedy=remedy)
         if options.value_size not in (None, cell_size):
+            width = f"{cell_size}, the width of cell states"
             raise ConfigError(
-                f"{where}.value_size is {options.value_size}, but cell states are {cell_size} wide; leave it out"
+                key=f"{where}.value_size", given=options.value_size, expected=width, remedy="leave it out"
             )
         value_size = cell_size
     try:
         store = make(key_size, value_size, trial_steps, own)
         if access == NATIVE:
             if options.access_options:
-                raise ConfigError(
-                    f"{where}.access_options: the native access of {options.store!r} has none; leave them out, or set "
-                    f"{where}.store_options"
-                )
+                expected = f"none for the native access of {options.store!r}"
+                raise ConfigError(key=f"{where}.access_options", given=options.access_options, expected=expected)
             reader = None
         else:
             read_kind, read_options = ACCESSES[access].load()
@@ -184,7 +185,14 @@ def build_memory(
 def build_core(
     options: MemoryOptions, now_size: int, feedback_size: int, trial_steps: int | None, where: str = "memory"
 ) -> MemoryCore:
-    """The core that ``options`` describe, for inputs of these widths and trials of ``trial_steps`` steps.
+    """The core that ``options`` describe.
+
+    Args:
+        options: its parts.
+        now_size: width of ``CoreInput.now``.
+        feedback_size: width of ``CoreInput.feedback``.
+        trial_steps: steps of a trial; None if not known.
+        where: the name of the options in messages.
 
     Raises:
         ConfigError: an unknown name or option, or parts that do not go together; one line that says what would.
@@ -207,15 +215,11 @@ def build_core(
             where=where,
         )
         if options.reinstate and not (memory.value is None and make.accepts_reinstatement):
-            raise ConfigError(
-                f"{where}.reinstate = true needs the lstm controller and {where}.store_options.holds = 'state'; "
-                f"got {options.controller!r} and {options.store!r} with {options.store_options}"
-            )
+            needed = f"false, or {where}.controller = 'lstm' and {where}.store_options.holds = 'state'"
+            raise ConfigError(key=f"{where}.reinstate", given=True, expected=needed)
         if options.emit == "controller" and memory.store.lifelong:
-            raise ConfigError(
-                f"{where}.emit = 'controller' does not go with {where}.store = {options.store!r}: what is kept for "
-                f"life is made from inputs alone; set {where}.emit = 'input'"
-            )
+            expected = f"'input' with {where}.store = {options.store!r}, whose lifelong slots come from inputs alone"
+            raise ConfigError(key=f"{where}.emit", given=options.emit, expected=expected)
         inputs = now_size + feedback_size + (0 if options.reinstate else memory.read_size)
         controller = make(inputs, own, **({"reinstates": True} if options.reinstate else {}))
     except ValueError as error:
@@ -225,21 +229,12 @@ def build_core(
 
 def check_alone(options: MemoryOptions, where: str) -> None:
     """Refuse settings that would do nothing without a store."""
-    idle = {
-        "access": options.access != "none",
-        "store_options": bool(options.store_options),
-        "access_options": bool(options.access_options),
-        "emit": options.emit != "input",
-        "read_every": options.read_every != 1,
-        "value_size": options.value_size is not None,
-        "reinstate": options.reinstate,
-    }
-    wrong = [f"{where}.{name}" for name, given in idle.items() if given]
+    plain = MemoryOptions(access="none")
+    names = ("access", "store_options", "access_options", "emit", "read_every", "value_size", "reinstate")
+    wrong = [f"{where}.{name}" for name in names if getattr(options, name) != getattr(plain, name)]
     if wrong:
-        raise ConfigError(
-            f"{where}.store = 'none' has nothing to read: set {where}.access = 'none' and leave out "
-            f"{', '.join(w for w in wrong if w != f'{where}.access') or 'options of store and access'}"
-        )
+        problem = f"with {where}.store = 'none', {' and '.join(wrong)} would do nothing"
+        raise ConfigError(problem, key=wrong[0], remedy=f"set {where}.access = 'none' and leave out all others")
 
 
 def matrix() -> Iterator[tuple[str, str, str | None]]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 
+from metarl.nets.images import Precision, image_axes
+
 Params = Mapping[str, Tensor]
-Precision = Literal["float32", "bfloat16"]
 BLOCKS = 4
 EPSILON = 1e-5
 """Added to variances, as batch norm does."""
@@ -43,12 +44,9 @@ class AdaptableNet(nn.Module):
         self, shape: tuple[int, ...], outputs: int, *, width: int = 64, precision: Precision = "float32"
     ) -> None:
         super().__init__()
-        if len(shape) not in (2, 3) or min(shape) < 1:
-            raise ValueError(f"an image of shape {list(shape)} was given; expected [H, W], [H, W, C] or [C, H, W]")
+        channels, *sides, self.channels_first = image_axes(shape)
         self.shape, self.width = tuple(shape), width
         self.reduced = torch.bfloat16 if precision == "bfloat16" else None
-        self.channels_first = len(shape) == 3 and shape[0] < shape[2]
-        *sides, channels = (*shape[1:], shape[0]) if self.channels_first else (*shape, 1) if len(shape) == 2 else shape
         for block in range(BLOCKS):
             kernel = torch.randn(9 * channels, width) * math.sqrt(2 / (9 * channels))
             for name, value in zip(BODY, (kernel, torch.ones(width), torch.zeros(width)), strict=True):
@@ -59,7 +57,7 @@ class AdaptableNet(nn.Module):
         self.bias = nn.Parameter(torch.zeros(outputs))
 
     def params(self) -> dict[str, Tensor]:
-        """The parameters by name, shared by all tasks."""
+        """The parameters ``[...]`` by name, shared by all tasks."""
         return dict(self.named_parameters())
 
     def forward(self, params: Params, images: Tensor, support: int | None = None) -> Tensor:
@@ -76,7 +74,7 @@ class AdaptableNet(nn.Module):
         return head(params, self.features(params, images, support))
 
     def features(self, params: Params, images: Tensor, support: int | None = None) -> Tensor:
-        """The input of the head, ``[T, n, size]``; for the arguments see :meth:`forward`."""
+        """See :meth:`forward`: the input of the head, ``[T, n, size]``."""
         tasks, count = images.shape[:2]
         seen = count if support is None else support
         dtype = params["weight"].dtype
@@ -128,7 +126,7 @@ class Patches(Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        """``h`` and ``w`` are half of ``H`` and ``W``, rounded up."""
+        """``x`` ``[n, H, W, C]``; ``h`` and ``w`` are half of ``H`` and ``W``, rounded up."""
         ctx.sides = x.shape[1:3]
         windows = nn.functional.pad(x, (0, 0, 1, 1, 1, 1)).unfold(1, 3, 2).unfold(2, 3, 2)  # [n, h, w, C, 3, 3]
         return windows.permute(0, 1, 2, 4, 5, 3).flatten(3, 4)
@@ -144,7 +142,14 @@ class Overlaid(Function):
 
     @staticmethod
     def forward(ctx: Any, patches: Tensor, height: int, width: int) -> Tensor:
-        """``height`` and ``width`` are ``H`` and ``W``."""
+        """Add up patches.
+
+        Args:
+            ctx: of autograd.
+            patches: ``[n, h, w, 9, C]``
+            height: ``H``
+            width: ``W``
+        """
         n, h, w, _, channels = patches.shape
         image = patches.new_empty(n, height, width, channels)
         for row in (1, 2, 0):

@@ -57,7 +57,7 @@ class TrialEncoder(nn.Module):
         return CoreInput(now, torch.cat(parts, -1) if parts else now.new_zeros(*now.shape[:-1], 0))
 
     def check(self, obs: Mapping[str, np.ndarray | Tensor]) -> tuple[int, ...]:
-        """The leading axes of ``obs``, once its parts are found to be those of the space.
+        """The leading axes of ``obs``, whose parts must be those of the space: ``[..., d]``, images ``[..., H, W, C]``.
 
         Raises:
             TypeError: not a dict, or a part that does not consist of numbers (of uint8, for an image).

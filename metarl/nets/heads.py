@@ -11,6 +11,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from metarl.config import InputError
 from metarl.types import Array, Bools
 
 FORBIDDEN = -1e9
@@ -35,11 +36,11 @@ class Head(nn.Module, ABC):
 
     @abstractmethod
     def sample(self, parameters: Tensor, generator: torch.Generator | None) -> Tensor:
-        """One action for each row."""
+        """One action ``[..., *action_shape]`` for each row of ``parameters`` ``[..., P]``."""
 
     @abstractmethod
     def best(self, parameters: Tensor) -> Tensor:
-        """The most probable action of each row."""
+        """The most probable action ``[..., *action_shape]`` of each row of ``parameters`` ``[..., P]``."""
 
     @abstractmethod
     def log_prob(self, parameters: Tensor, actions: Tensor) -> Tensor:
@@ -79,9 +80,7 @@ class CategoricalHead(Head):
         self.env_shape: tuple[int, ...] = space.shape or ()
         self.env_dtype = space.dtype
         self.choices: int = sum(self.sizes)
-        self.linear = nn.Linear(input_size, self.choices)
-        nn.init.orthogonal_(self.linear.weight, 0.01)
-        nn.init.zeros_(self.linear.bias)
+        self.linear = _linear(input_size, self.choices, 0.01)
 
     def forward(self, y: Tensor, mask: Tensor | None = None) -> Tensor:
         """Log probabilities ``[..., choices]``."""
@@ -93,26 +92,26 @@ class CategoricalHead(Head):
         return torch.cat([part.log_softmax(-1) for part in logits.split(self.sizes, -1)], -1)
 
     def sample(self, parameters: Tensor, generator: torch.Generator | None) -> Tensor:
-        """One action for each row, by the exponential race (argmax of p / Exp(1))."""
+        """See :meth:`Head.sample`: the exponential race, argmax of p / Exp(1)."""
         device = parameters.device if generator is None else generator.device
         noise = torch.empty(parameters.shape, device=device).exponential_(generator=generator)
         return self.best(parameters.exp() / noise.to(parameters.device))
 
     def best(self, parameters: Tensor) -> Tensor:
-        """The most probable action of each row."""
+        """See :meth:`Head.best`."""
         if not self.action_shape:
             return parameters.argmax(-1)
         return torch.stack([part.argmax(-1) for part in parameters.split(self.sizes, -1)], -1)
 
     def log_prob(self, parameters: Tensor, actions: Tensor) -> Tensor:
-        """Log probability of the given action indices."""
+        """See :meth:`Head.log_prob`."""
         if not self.action_shape:
             return parameters.gather(-1, actions[..., None])[..., 0]
         first = np.cumsum([0, *self.sizes[:-1]])  # where each part begins among the choices
         return parameters.gather(-1, actions + torch.as_tensor(first, device=actions.device)).sum(-1)
 
     def entropy(self, parameters: Tensor) -> Tensor:
-        """-sum p log p, summed over the parts."""
+        """See :meth:`Head.entropy`: -sum p log p, summed over the parts."""
         return -(parameters.exp() * parameters).sum(-1)
 
     def to_env(self, actions: Array) -> Array:
@@ -141,11 +140,6 @@ class GaussianHead(Head):
 
     def __init__(self, input_size: int, space: spaces.Box) -> None:
         super().__init__()
-        if not np.issubdtype(space.dtype, np.floating):
-            raise ValueError(
-                f"unsupported action space {space}; supported: Discrete, MultiDiscrete and a Box of floating numbers; "
-                "wrap the environment so that it takes one of these"
-            )
         size = int(np.prod(space.shape))
         self.action_shape = (size,)
         self.env_shape, self.env_dtype = space.shape, space.dtype
@@ -154,9 +148,7 @@ class GaussianHead(Head):
             middle, reach = (self.high + self.low) / 2, (self.high - self.low) / 2
         bounded = space.bounded_below & space.bounded_above & np.isfinite(reach)
         self.middle, self.reach = np.where(bounded, middle, 0.0), np.where(bounded, reach, 1.0)
-        self.linear = nn.Linear(input_size, size)
-        nn.init.orthogonal_(self.linear.weight, 0.01)
-        nn.init.zeros_(self.linear.bias)
+        self.linear = _linear(input_size, size, 0.01)
         self.log_std = nn.Parameter(torch.full((size,), math.log(0.5)))
 
     def forward(self, y: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -166,22 +158,22 @@ class GaussianHead(Head):
         return self.linear(y)
 
     def sample(self, parameters: Tensor, generator: torch.Generator | None) -> Tensor:
-        """The mean and noise of the standard deviation, not clipped."""
+        """See :meth:`Head.sample`: the mean and noise of the standard deviation, not clipped."""
         device = parameters.device if generator is None else generator.device
         noise = torch.randn(parameters.shape, device=device, generator=generator)
         return parameters + self.log_std.exp() * noise.to(parameters.device)
 
     def best(self, parameters: Tensor) -> Tensor:
-        """The mean."""
+        """See :meth:`Head.best`: the mean."""
         return parameters
 
     def log_prob(self, parameters: Tensor, actions: Tensor) -> Tensor:
-        """Log density of samples, summed over the dimensions."""
+        """See :meth:`Head.log_prob`: the log density of samples, summed over the dimensions."""
         scaled = (actions - parameters) * (-self.log_std).exp()
         return (-0.5 * (scaled.square() + math.log(2 * math.pi)) - self.log_std).sum(-1)
 
     def entropy(self, parameters: Tensor) -> Tensor:
-        """That of the Gaussian before clipping; the same in every row."""
+        """See :meth:`Head.entropy`: that of the Gaussian before clipping, the same in every row."""
         total = (0.5 * (1 + math.log(2 * math.pi)) + self.log_std).sum()
         return total.expand(parameters.shape[:-1])
 
@@ -192,20 +184,31 @@ class GaussianHead(Head):
 
 
 def make_head(input_size: int, space: spaces.Space[Any]) -> Head:
-    """The head for an action space; ValueError for one that has none."""
+    """The head for an action space.
+
+    Args:
+        input_size: width of what the core puts out.
+        space: of the actions.
+
+    Raises:
+        InputError: a space that has no head.
+    """
     if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
         return CategoricalHead(input_size, space)
-    if isinstance(space, spaces.Box):
+    if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating):
         return GaussianHead(input_size, space)
-    raise ValueError(
-        f"unsupported action space {space}; supported: Discrete, MultiDiscrete and Box; "
-        "wrap the environment so that it takes one of these"
-    )
+    expected = "Discrete, MultiDiscrete or a Box of floating-point numbers"
+    remedy = "wrap the environment so that it takes one of these"
+    raise InputError(key="the action space", given=space, expected=expected, remedy=remedy)
 
 
 def value_head(input_size: int) -> nn.Linear:
-    """A linear value estimate."""
-    head = nn.Linear(input_size, 1)
-    nn.init.orthogonal_(head.weight, 1.0)
-    nn.init.zeros_(head.bias)
-    return head
+    """A linear value estimate, ``[..., input_size]`` to ``[..., 1]``."""
+    return _linear(input_size, 1, 1.0)
+
+
+def _linear(inputs: int, outputs: int, gain: float) -> nn.Linear:
+    linear = nn.Linear(inputs, outputs)
+    nn.init.orthogonal_(linear.weight, gain)
+    nn.init.zeros_(linear.bias)
+    return linear

@@ -11,6 +11,8 @@ from annotated_types import Ge, Lt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from metarl.config import InputError
+
 BLOCKS = 4
 GROUP = 8
 """Channels that are normalised together by ``group``, where they divide the width."""
@@ -55,6 +57,21 @@ class EncoderOptions:
     keep their type."""
 
 
+def image_axes(shape: tuple[int, ...]) -> tuple[int, int, int, bool]:
+    """Channels, height and width of an image, and whether its channels come first.
+
+    Of three axes, the shorter one of the first and the last is that of channels.
+
+    Raises:
+        InputError: another number of axes, or an axis of no size.
+    """
+    if len(shape) not in (2, 3) or min(shape) < 1:
+        raise InputError(key="the shape of an image", given=list(shape), expected="[H, W], [H, W, C] or [C, H, W]")
+    first = len(shape) == 3 and shape[0] < shape[2]
+    channels, height, width = shape if first else (*shape[2:], *shape[:2]) if len(shape) == 3 else (1, *shape)
+    return channels, height, width, first
+
+
 class ImageEncoder(nn.Module):
     """A convolutional net from images to vectors.
 
@@ -69,14 +86,9 @@ class ImageEncoder(nn.Module):
 
     def __init__(self, shape: tuple[int, ...], options: EncoderOptions | None = None) -> None:
         super().__init__()
-        if len(shape) not in (2, 3):
-            raise ValueError(f"an image of shape {list(shape)} was given; expected [H, W], [H, W, C] or [C, H, W]")
         self.options = options = options or EncoderOptions()
         self.shape = shape
-        self.channels_last = len(shape) == 3 and shape[0] >= shape[2]
-        channels, height, width = (
-            (1, *shape) if len(shape) == 2 else (shape[2], *shape[:2]) if self.channels_last else shape
-        )
+        channels, height, width, self.channels_first = image_axes(shape)
         self.reduced = options.precision == "bfloat16"
         self.blocks = nn.ModuleList()
         for number in range(0 if options.net == "flat" else BLOCKS):
@@ -116,7 +128,8 @@ class ImageEncoder(nn.Module):
         """
         episodes, count = images.shape[:2]
         flat = images.reshape(-1, *self.shape)
-        flat = flat[:, None] if len(self.shape) == 2 else flat.permute(0, 3, 1, 2) if self.channels_last else flat
+        if not self.channels_first:
+            flat = flat[:, None] if len(self.shape) == 2 else flat.permute(0, 3, 1, 2)
         x = flat.float() / 255 if images.dtype == torch.uint8 else flat.float()
         x = x.to(next((parameter.dtype for parameter in self.parameters()), x.dtype))
         if not self.options.views or self.training:
@@ -144,7 +157,16 @@ class ConvolutionBlock(nn.Module):
         self.pooled = pooled and not strided
 
     def forward(self, x: Tensor, episodes: int, support: int) -> Tensor:
-        """``[B * N, C, H, W]`` to the halved ``[B * N, width, ...]``."""
+        """Apply the block.
+
+        Args:
+            x: ``[B * N, C, H, W]``
+            episodes: ``B``
+            support: see :meth:`ImageEncoder.forward`.
+
+        Returns:
+            ``[B * N, width, ...]``, the sides halved.
+        """
         return _halved(_normed(self.norm, self.convolution(x), episodes, support), self.pooled)
 
 
@@ -162,7 +184,7 @@ class ResidualBlock(nn.Module):
         self.pooled = pooled
 
     def forward(self, x: Tensor, episodes: int, support: int) -> Tensor:
-        """``[B * N, C, H, W]`` to ``[B * N, width, ...]``."""
+        """See :meth:`ConvolutionBlock.forward`; the sides are halved if ``pooled``."""
         y = F.relu(_normed(self.norms[0], self.first(x), episodes, support))
         y = _normed(self.norms[1], self.second(y), episodes, support)
         short = x if self.shortcut is None else _normed(self.norms[2], self.shortcut(x), episodes, support)
@@ -183,7 +205,16 @@ class EpisodeNorm(nn.Module):
         self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
 
     def forward(self, x: Tensor, episodes: int, support: int) -> Tensor:
-        """``[B * N, C, H, W]``, normalised by the first ``support`` images of each of the ``B`` episodes."""
+        """Normalise each episode by its support.
+
+        Args:
+            x: ``[B * N, C, H, W]``
+            episodes: ``B``
+            support: the first ``support`` images of each episode give the statistics.
+
+        Returns:
+            ``[B * N, C, H, W]``
+        """
         each = x.unflatten(0, (episodes, -1))
         variance, mean = torch.var_mean(each[:, :support].float(), (1, 3, 4), correction=0, keepdim=True)
         scale = self.weight[:, None, None] * torch.rsqrt(variance + 1e-5)
@@ -242,8 +273,7 @@ class ObservationImageEncoder(nn.Module):
     def __init__(self, shape: tuple[int, ...], size: int = 64) -> None:
         super().__init__()
         self.shape, self.size = shape, size
-        self.channels_first = shape[0] < shape[2]
-        channels, height, width = shape if self.channels_first else (shape[2], shape[0], shape[1])
+        channels, height, width, self.channels_first = image_axes(shape)
         self.net = nn.Sequential()
         while max(height, width) > OBSERVATION_SIDE:
             out = OBSERVATION_WIDTHS[min(len(self.net) // 2, len(OBSERVATION_WIDTHS) - 1)]

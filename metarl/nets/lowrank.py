@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from metarl.config import InputError
+
 
 class LowRankHead(nn.Module):
     """W x + b + U V x, where W and b are parameters and U and V are inputs.
@@ -23,7 +25,7 @@ class LowRankHead(nn.Module):
     def __init__(self, input_size: int, output_size: int, rank: int) -> None:
         super().__init__()
         if rank < 1:
-            raise ValueError(f"rank is {rank}, expected 1 or more; without such weights use torch.nn.Linear")
+            raise InputError(key="rank", given=rank, expected="1 or more")
         self.linear = nn.Linear(input_size, output_size)
         self.rank = rank
         self.size = rank * (input_size + output_size)
@@ -42,10 +44,7 @@ class LowRankHead(nn.Module):
             ValueError: another number of weights.
         """
         if weights.shape[-1] != self.size:
-            raise ValueError(
-                f"weights have shape {list(weights.shape)}, expected [..., {self.size}]: rank {self.rank} times "
-                f"{self.linear.in_features} inputs and {self.linear.out_features} outputs"
-            )
+            raise InputError(key="the shape of weights", given=list(weights.shape), expected=f"[..., {self.size}]")
         inner, outer = weights.split([self.rank * self.linear.in_features, self.rank * self.linear.out_features], -1)
         squeezed = inner.unflatten(-1, (self.rank, -1)) @ x[..., None]
         changed: Tensor = (outer.unflatten(-1, (-1, self.rank)) @ squeezed)[..., 0]

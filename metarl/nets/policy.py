@@ -9,7 +9,6 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from metarl import tree
 from metarl.memory.contract import State
 from metarl.memory.options import MemoryOptions
 from metarl.memory.registry import build_core
@@ -19,7 +18,7 @@ from metarl.types import MASK_KEY
 
 
 class Step(NamedTuple):
-    """What the policy says at one step of ``B`` rows."""
+    """The output of the policy at one step of ``B`` rows."""
 
     action: Tensor
     """``[B, ...]`` in the head's own form."""
@@ -30,7 +29,7 @@ class Step(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """What the policy says of given actions over whole sequences."""
+    """How the policy rates given actions along whole sequences."""
 
     log_prob: Tensor
     """``[T, B]``"""
@@ -70,9 +69,8 @@ class MemoryPolicy(nn.Module):
             )
 
     def initial_state(self, batch_size: int) -> State:
-        """The memory before a first trial."""
-        device = self.critic.weight.device
-        return tree.map_tensors(lambda leaf: leaf.to(device), self.core.initial_state(batch_size))
+        """The memory before a first trial; every leaf is ``[batch_size, ...]``."""
+        return self.core.initial_state(batch_size)
 
     def forward(
         self,
@@ -84,19 +82,38 @@ class MemoryPolicy(nn.Module):
         deterministic: bool = False,
         donate: bool = False,
     ) -> tuple[Step, State]:
-        """Act: observations ``[B, d]``, ``boundary`` ``[B]``; the most probable action if ``deterministic``."""
+        """Act.
+
+        Args:
+            obs: observations ``[B, d]`` (images ``[B, H, W, C]``) by key.
+            state: of the memory, before this step.
+            boundary: ``[B]`` of :class:`metarl.types.Boundary`.
+            generator: draws the actions; None: torch's global one.
+            deterministic: take the most probable actions instead.
+            donate: the buffers of ``state`` may be reused.
+
+        Returns:
+            Actions, their log probabilities and values, all ``[B]``, and the next state.
+        """
         y, state = self.core(self.encoder(obs), state, boundary, donate=donate)
         parameters = self.head(y, obs.get(MASK_KEY))
         action = self.head.best(parameters) if deterministic else self.head.sample(parameters, generator)
         return Step(action, self.head.log_prob(parameters, action), self.critic(y)[..., 0]), state
 
     def value(self, obs: Mapping[str, Tensor], state: State, boundary: Tensor) -> Tensor:
-        """The value ``[B]`` of observations that follow ``state``; the state itself stays as it is."""
+        """See :meth:`forward`: the value ``[B]`` alone; the state stays as it is."""
         y, _ = self.core(self.encoder(obs), state, boundary)
         return self.critic(y)[..., 0]
 
     def evaluate(self, obs: Mapping[str, Tensor], state: State, boundary: Tensor, actions: Tensor) -> Evaluation:
-        """Log probability, entropy and value of ``actions`` ``[T, B, ...]`` along sequences ``[T, B, d]``."""
+        """Log probability, entropy and value of given actions along sequences, each ``[T, B]``.
+
+        Args:
+            obs: ``[T, B, d]`` by key.
+            state: before the first step.
+            boundary: ``[T, B]``
+            actions: ``[T, B, ...]`` in the head's own form.
+        """
         y, _ = self.core.unroll(self.encoder(obs), state, boundary)
         parameters = self.head(y, obs.get(MASK_KEY))
         log_prob = self.head.log_prob(parameters, actions)
@@ -104,6 +121,6 @@ class MemoryPolicy(nn.Module):
 
     @torch.no_grad()
     def consolidate(self, obs: Mapping[str, Tensor], boundary: Tensor) -> None:
-        """Take what sequences ``[T, B, d]`` have shown into what the memory keeps for life, if it keeps anything."""
+        """Keep what sequences ``[T, B, d]`` have shown beyond their trial, if the memory is lifelong."""
         if self.core.lifelong:
             self.core.consolidate(self.encoder(obs), boundary)

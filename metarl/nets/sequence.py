@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from metarl.config import InputError
 from metarl.memory.contract import MemoryCore
 from metarl.types import CoreInput
 
@@ -23,7 +24,7 @@ class SequenceClassifier(nn.Module):
     def __init__(self, core: MemoryCore, classes: int) -> None:
         super().__init__()
         if classes < 1:
-            raise ValueError(f"classes is {classes}, expected 1 or more")
+            raise InputError(key="classes", given=classes, expected="1 or more")
         self.core = core
         self.head = nn.Linear(core.output_size, classes)
 
@@ -45,5 +46,5 @@ def query_loss(logits: Tensor, target: Tensor, query_mask: Tensor) -> Tensor:
 
 
 def query_accuracy(logits: Tensor, target: Tensor, query_mask: Tensor) -> Tensor:
-    """The fraction of queries whose largest logit is that of ``target``; arguments as for :func:`query_loss`."""
+    """See :func:`query_loss`: the fraction of queries whose largest logit is that of ``target``."""
     return (logits[query_mask].argmax(-1) == target[query_mask]).float().mean()

@@ -66,7 +66,7 @@ def test_chunked_equals_whole(options, begin):
 
 
 @EVERY_CORE
-def test_trap_1_and_14_a_trial_boundary_wipes_one_row_and_no_other(options):
+def test_a_trial_boundary_wipes_one_row_and_no_other(options):
     core, x = make(options), stream(2)
     begin = whole_trial()
     begin[6, 1] = TRIAL
@@ -79,7 +79,7 @@ def test_trap_1_and_14_a_trial_boundary_wipes_one_row_and_no_other(options):
 
 
 @EVERY_CORE
-def test_trap_13_rows_do_not_mix(options):
+def test_rows_do_not_mix(options):
     core, x, begin = make(options), stream(3), random_begin(3)
     y, _ = core.unroll(x, core.initial_state(BATCH), begin)
     order = torch.randperm(BATCH, generator=torch.Generator().manual_seed(0))
@@ -142,7 +142,7 @@ def test_batch_first_in_every_leaf_and_trip_through_numpy_and_disk(options, tmp_
 
 @EVERY_CORE
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
-def test_trap_35_ten_thousand_extreme_inputs_stay_finite(options, precision):
+def test_ten_thousand_extreme_inputs_stay_finite(options, precision):
     """Huge, tiny, zero and equal inputs, in every mixture of them along a trial."""
     rows = 10_000 // STEPS + 1
     core, x = make(options).to(precision), stream(7, batch=rows)
@@ -182,18 +182,14 @@ def test_gradients_are_those_of_finite_differences(options):
 
 
 @RECALLING
-def test_trap_15_gradients_reach_what_is_read(options):
+def test_gradients_reach_what_is_read(options):
     core, x = make(options), stream(8)
     core.unroll(x, core.initial_state(BATCH), whole_trial())[0].square().sum().backward()
     detached = options.store_options.get("detach", False) or options.store == "lifelong"
     detached = detached or options.store_options.get("learned_only", False)
     grads = {name: p.grad for name, p in core.named_parameters()}
-    reached = [
-        n
-        for n in ("memory.key.weight", "memory.query.weight")
-        if n in grads and grads[n] is not None and grads[n].any()
-    ]
-    assert reached, "neither keys nor queries are learned"
+    addressing = [grads.get(name) for name in ("memory.key.weight", "memory.query.weight")]
+    assert any(grad is not None and grad.any() for grad in addressing), "neither keys nor queries are learned"
     if (name := "memory.value.weight") in grads:
         written = grads[name] is not None and bool(grads[name].any())
         assert written is not detached
@@ -212,7 +208,7 @@ def test_the_gate_starts_as_a_no_op(options):
 
 
 @RECALLING
-def test_trap_12_off_forgets_what_a_slot_held(options):
+def test_off_forgets_what_a_slot_held(options):
     """Perturb the first episode: the last one feels it through the memory, and not at all with memory off."""
     core, x = make(options), stream(10)
     begin = whole_trial()

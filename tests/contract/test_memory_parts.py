@@ -49,7 +49,7 @@ def test_every_reward_but_the_last_is_stored():
         assert content.values[0, :, 0].tolist() == list(range(1, STEPS))
 
 
-def test_trap_16_reading_sees_only_completed_transitions():
+def test_reading_sees_only_completed_transitions():
     """The slot for o_t does not exist before its outcome has arrived: the first read of a trial is the empty read."""
     core, x = make(EPISODIC), stream(11)
     first = core(CoreInput(x.now[0], x.feedback[0]), core.initial_state(BATCH), torch.full((BATCH,), int(TRIAL)))
@@ -96,15 +96,15 @@ def test_a_state_of_another_core_is_refused():
         (MemoryOptions(access="grpah"), "did you mean 'graph'"),
         (MemoryOptions(access="native"), "episodic.*use attention, graph, meta_gradient"),
         (MemoryOptions(store="delta"), "reading is evaluating it; use native"),
-        (MemoryOptions(store="ntm", access="native", access_options={"heads": 2}), "has none"),
-        (MemoryOptions(store="lifelong", emit="controller"), "emit = 'input'"),
+        (MemoryOptions(store="ntm", access="native", access_options={"heads": 2}), "none for the native access"),
+        (MemoryOptions(store="lifelong", emit="controller"), "'input'"),
         (MemoryOptions(store="ntm", store_options={"slots": 0}), "slots"),
-        (MemoryOptions(store="key_value", store_options={"learned_only": True, "learned": 0}), "learned to 1 or more"),
+        (MemoryOptions(store="key_value", store_options={"learned_only": True, "learned": 0}), "learned = 1 or more"),
         (MemoryOptions(store_options={"capacity": 0}), "capacity"),
         (MemoryOptions(store_options={"capacitiy": 3}), "did you mean 'capacity'"),
-        (MemoryOptions(access_options={"heads": 3}), "heads do not divide"),
+        (MemoryOptions(access_options={"heads": 3}), "the 3 heads"),
         (MemoryOptions(store_options={"holds": "state"}), "gru, lstm, mingru"),
-        (MemoryOptions(controller="gru", reinstate=True), "lstm controller"),
+        (MemoryOptions(controller="gru", reinstate=True), "'lstm'"),
         (MemoryOptions(controller="gru", store="none"), "memory.access = 'none'"),
         (MemoryOptions(controller="gru", store_options={"holds": "state"}, value_size=3), "leave it out"),
     ],

@@ -12,7 +12,7 @@ from metarl.memory.registry import build_core, matrix
 from metarl.nets.sequence import SequenceClassifier, query_accuracy, query_loss
 from metarl.types import Boundary, CoreInput
 
-SYMBOLS, PAIRS, BATCH = 8, 3, 64
+SYMBOLS, PAIRS, BATCH = 8, 3, 32
 CHANCE, TARGET, UPDATES = 1 / SYMBOLS, 0.9, 150
 MEMORIES = [(store, access) for store, access, refused in matrix() if refused is None]
 
@@ -36,21 +36,27 @@ def episodes(rng: np.random.Generator, batch: int) -> tuple[CoreInput, torch.Ten
 @pytest.mark.parametrize(("store", "access"), MEMORIES, ids=["+".join(names) for names in MEMORIES])
 def test_each_memory_learns_associative_recall(store: str, access: str) -> None:
     options = MemoryOptions(
-        store=store, access=access, controller_options={"hidden_size": 32}, key_size=16, value_size=16, gate=False
+        store=store,
+        access=access,
+        controller_options={"hidden_size": 32},
+        store_options={"slots": 16} if store == "lifelong" else {},
+        key_size=16,
+        value_size=16,
+        gate=False,
     )
     rng = np.random.default_rng(0)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = SequenceClassifier(build_core(options, SYMBOLS, SYMBOLS, 2 * PAIRS), SYMBOLS)
     test = episodes(np.random.default_rng(1), 300)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    optimizer = torch.optim.Adam(model.parameters(), lr=2e-2)
     accuracy = 0.0
     for update in range(1, UPDATES + 1):
         x, boundary, target, query_mask = episodes(rng, BATCH)
         optimizer.zero_grad()
         query_loss(model(x, boundary), target, query_mask).backward()
         optimizer.step()
-        if update % 25 == 0:
+        if update % 10 == 0:
             with torch.no_grad():
                 accuracy = float(query_accuracy(model(*test[:2]), *test[2:]))
             if accuracy >= TARGET:

@@ -1,4 +1,4 @@
-"""Trap 10: what training recomputes is what acting saw, for every registered core."""
+"""What training recomputes is what acting saw, for every registered core."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def assert_same_policy(policy: MemoryPolicy, rollout: Rollout, exact: float = EX
     [(bernoulli, 6), (barcode, 8), (barcode, 5), (unequal, 5)],
     ids=["bernoulli", "barcode", "carried mid-trial", "unequal lengths"],
 )
-def test_trap_10_the_ratio_is_one_before_any_step(options, make_env, steps) -> None:
+def test_the_ratio_is_one_before_any_step(options, make_env, steps) -> None:
     env = make_env()
     policy = make_policy(env, options)
     made = rollouts(policy, env, steps, 3)

@@ -51,15 +51,15 @@ def test_index_and_detach() -> None:
 
 
 def test_trees_that_differ_are_refused() -> None:
-    with pytest.raises(ValueError, match="trees differ"):
+    with pytest.raises(ValueError, match="differ"):
         tree.map_tensors(torch.add, make(0.0).inner, (torch.zeros(3),))
     for refuses in (lambda: tree.map_tensors(torch.neg, [torch.zeros(1)]), lambda: list(tree.leaves({"a": 1}))):
-        with pytest.raises(TypeError, match="a state is made of tensors"):
+        with pytest.raises(TypeError, match="tensors"):
             refuses()
 
 
 def test_a_state_is_compared_with_a_template() -> None:
     tree.check_like(make(1.0), make(0.0), "this core")
-    with pytest.raises(InputError, match="this core") as caught:
+    with pytest.raises(InputError, match="core") as caught:
         tree.check_like(tree.index(make(0.0), [0]), make(0.0), "this core")
     assert (caught.value.key, caught.value.expected) == ("state", tree.describe(make(0.0)))

@@ -16,6 +16,7 @@ from metarl.functional.addressing import keep_top, log_weights
 from metarl.functional.kernels import Kernel
 from metarl.memory.contract import Access, Content
 from metarl.memory.ops import Query, visible
+from metarl.memory.options import check_heads
 from metarl.types import Read
 
 
@@ -53,12 +54,7 @@ class Attention(Access):
 
     def __init__(self, key_size: int, value_size: int, options: AttentionOptions) -> None:
         super().__init__()
-        split = {"key_size": key_size, "value_size": value_size} if options.split_keys else {"value_size": value_size}
-        for name, size in split.items():
-            if size % options.heads:
-                raise ValueError(
-                    f"memory.{name} is {size}, which {options.heads} heads do not divide; choose a multiple"
-                )
+        check_heads(options.heads, value_size=value_size, **({"key_size": key_size} if options.split_keys else {}))
         self.options = options
         start = torch.full((options.heads,), math.log(options.temperature))
         self.log_temperature = nn.Parameter(start) if options.learned_temperature else None

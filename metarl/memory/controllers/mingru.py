@@ -53,7 +53,16 @@ class Layer(nn.Module):
             self.linear.bias[:size] = -torch.log(steps - 1)  # z = 1 / steps
 
     def forward(self, x: Tensor, h: Tensor, cleared: Tensor | None) -> Tensor:
-        """``x`` ``[T, B, D]``, from ``h`` ``[B, H]``; returns h of every step, ``[T, B, H]``."""
+        """Run over a sequence.
+
+        Args:
+            x: ``[T, B, D]``
+            h: ``[B, H]`` before the first step.
+            cleared: ``[T, B]`` bool: where h is zero before the step; None: nowhere.
+
+        Returns:
+            h of every step, ``[T, B, H]``.
+        """
         gate, candidate = self.linear(x).chunk(2, -1)
         z = torch.sigmoid(gate)
         keep = 1 - z

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from metarl.memory.contract import Controller
 from metarl.memory.controllers.feedforward import Block
+from metarl.memory.options import check_heads
 
 CHUNK = 32
 """Queries that attend together along a sequence, so that memory grows linearly with its length."""
@@ -95,7 +96,17 @@ class Attention(nn.Module):
         self.register_buffer("own", torch.eye(heads).repeat_interleave(width // heads, 1), persistent=False)
 
     def forward(self, x: Tensor, keys: Tensor, values: Tensor, seen: list[Sight]) -> tuple[Tensor, Tensor, Tensor]:
-        """``x`` ``[B, T, H]``, and ``[B, W - 1, H]`` of the cache; returns what was read, new keys, new values."""
+        """Attend to the cache and to the sequence.
+
+        Args:
+            x: ``[B, T, H]``
+            keys: ``[B, W - 1, H]`` of the cache.
+            values: ``[B, W - 1, H]`` of the cache.
+            seen: what each chunk of queries sees.
+
+        Returns:
+            What was read, new keys and new values, all ``[B, T, H]``.
+        """
         query, new_keys, new_values = self.inputs(x).chunk(3, -1)
         query = query * (x.shape[-1] // len(self.own)) ** -0.5
         lines = [query, keys, values, new_keys, new_values]
@@ -146,7 +157,7 @@ class Layer(nn.Module):
         self.block = Block(width, options.expansion * width)
 
     def forward(self, x: Tensor, keys: Tensor, values: Tensor, seen: list[Sight]) -> tuple[Tensor, Tensor, Tensor]:
-        """As :meth:`Attention.forward`, the first result being the next layer's input."""
+        """See :meth:`Attention.forward`; the first result is the input of the next layer."""
         read, keys, values = self.attention(self.norm(x), keys, values, seen)
         return self.block(x + read), keys, values
 
@@ -159,10 +170,7 @@ class WindowTransformer(Controller):
     def __init__(self, input_size: int, options: WindowOptions) -> None:
         super().__init__()
         width = options.hidden_size
-        if width % options.heads:
-            raise ValueError(
-                f"hidden_size is {width}, which {options.heads} heads do not divide; choose a multiple of the heads"
-            )
+        check_heads(options.heads, hidden_size=width)
         self.options = options
         self.embed = nn.Linear(input_size, width)
         self.layers = nn.ModuleList(Layer(options) for _ in range(options.layers))
@@ -199,9 +207,13 @@ class WindowTransformer(Controller):
 
 
 def shift(cache: Tensor, new: list[Tensor], length: Tensor, emptied: Tensor | None) -> Tensor:
-    """``cache`` ``[B, L, W - 1, H]`` with the newest of ``new``, ``[B, T, H]`` of each layer, behind it.
+    """The cache ``[B, L, W - 1, H]`` after a sequence.
 
-    In the rows ``emptied`` (indices), what lies before the last ``length`` ``[B]`` entries becomes zero.
+    Args:
+        cache: ``[B, L, W - 1, H]`` before it.
+        new: ``[B, T, H]`` of each layer.
+        length: ``[B]`` how many of the last entries are valid.
+        emptied: indices of rows in which all entries before these become zero; None: no row.
     """
     room, steps = cache.shape[2], new[0].shape[1]
     latest = torch.stack([part[:, max(steps - room, 0) :] for part in new], 1)

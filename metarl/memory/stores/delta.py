@@ -13,6 +13,7 @@ from torch.nn.functional import logsigmoid
 from metarl.functional.delta import LOG_NOTHING, delta_step, delta_unroll
 from metarl.functional.kernels import unit
 from metarl.memory.contract import Access, MemoryOps, Store, Write
+from metarl.memory.options import check_heads
 from metarl.types import Read
 
 START_STRENGTH = 3.0
@@ -45,17 +46,12 @@ class DeltaRule(Store):
     memory that outlasts it. Keys and queries are brought to unit length, head by head.
 
     Raises:
-        ValueError: sizes of keys or values that the heads don't divide.
+        ConfigError: sizes of keys or values that the heads don't divide.
     """
 
     def __init__(self, key_size: int, value_size: int, trial_steps: int | None, options: DeltaRuleOptions) -> None:
         super().__init__()
-        for name, size in (("key_size", key_size), ("value_size", value_size)):
-            if size % options.heads:
-                raise ValueError(
-                    f"{name} = {size} can't be split among {options.heads} heads of the delta rule; "
-                    f"choose heads that divide both key_size = {key_size} and value_size = {value_size}"
-                )
+        check_heads(options.heads, key_size=key_size, value_size=value_size)
         self.key_size, self.value_size, self.read_size = key_size, value_size, value_size
         self.heads = options.heads
         self.control_size = 2 * options.heads

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from metarl.functional import external as fx
 from metarl.memory.stores.external import External, ExternalOptions, Layout, Matrix, Parts, in_rows, only_rows
-from metarl.types import Read
 
 
 @dataclass(frozen=True)
@@ -54,12 +53,6 @@ class DNC(External):
         links = torch.zeros(batch_size, self.slots, self.slots)
         read = torch.zeros(batch_size, self.heads, self.slots)
         return DNCState(self.empty(batch_size), zeros, zeros.clone(), links, read)
-
-    def note_read(self, state: DNCState, read: Read) -> DNCState:
-        """Take the weights of another access for those of every head, if it gives any."""
-        if read.log_weights is None:
-            return state
-        return self._after_read(state, read.log_weights.exp().repeat(1, self.heads, 1))
 
     def start_control(self) -> Tensor:
         """See :meth:`metarl.memory.contract.Store.start_control`."""

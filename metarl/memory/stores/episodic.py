@@ -9,6 +9,7 @@ import torch
 from annotated_types import Ge
 from torch import Tensor
 
+from metarl.config import ConfigError
 from metarl.memory.contract import Access, Content, MemoryOps, Store, Write, read_together
 from metarl.types import Boundary, Read
 
@@ -52,7 +53,10 @@ class Episodic(Store):
         super().__init__()
         capacity = options.capacity or trial_steps
         if capacity is None:
-            raise ValueError("memory.store_options.capacity must be given where the length of a trial is not known")
+            raise ConfigError(
+                key="memory.store_options.capacity",
+                expected="a number of slots, as the length of a trial is not known",
+            )
         self.key_size, self.value_size, self.capacity, self.options = key_size, value_size, capacity, options
 
     def extra_repr(self) -> str:

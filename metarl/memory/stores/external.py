@@ -135,6 +135,12 @@ class External(Store):
         value = torch.bmm(weights, state.matrix.words).reshape(*query.shape[:2], self.read_size)
         return Read(value, None), self._after_read(state, weights) if query.shape[1] == 1 else state
 
+    def note_read(self, state: State, read: Read) -> State:
+        """See :meth:`metarl.memory.contract.Store.note_read`: all heads take the weights of the access, if known."""
+        if read.log_weights is None:
+            return state
+        return self._after_read(state, read.log_weights.exp().repeat(1, self.heads, 1))
+
     def unroll(self, state: Any, ops: MemoryOps, access: Access | None) -> tuple[Tensor, State]:
         """See :meth:`metarl.memory.contract.Store.unroll`: steps, but all controls are computed beforehand."""
         if access is not None or ops.query_mask is not None or ops.query.shape[2] != 1:

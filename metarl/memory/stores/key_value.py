@@ -9,6 +9,7 @@ import torch
 from annotated_types import Ge
 from torch import Tensor, nn
 
+from metarl.config import ConfigError
 from metarl.memory.stores.episodic import Episodic, EpisodicOptions
 
 Transform = Literal["none", "linear", "mlp"]
@@ -37,10 +38,10 @@ class KeyValue(Episodic):
 
     def __init__(self, key_size: int, value_size: int, trial_steps: int | None, options: KeyValueOptions) -> None:
         if options.learned_only and not (options.learned and options.capacity is None):
-            raise ValueError(
-                "memory.store_options.learned_only = true keeps learned slots and no others; "
-                f"got learned = {options.learned} and capacity = {options.capacity}; "
-                "set learned to 1 or more and leave out capacity"
+            raise ConfigError(
+                key="memory.store_options.learned_only",
+                given=True,
+                expected="learned = 1 or more, and no capacity, beside it",
             )
         super().__init__(key_size, value_size, 1 if options.learned_only else trial_steps, options)
         self.writable = not options.learned_only

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from metarl.functional import external as fx
 from metarl.memory.stores.external import External, ExternalOptions, Layout, Matrix, Parts, in_rows, only_rows
-from metarl.types import Read
 
 
 @dataclass(frozen=True)
@@ -52,12 +51,6 @@ class LRUA(External):
         """See :meth:`metarl.memory.contract.Store.initial_state`."""
         used, read = torch.zeros(batch_size, self.slots), torch.zeros(batch_size, self.heads, self.slots)
         return LRUAState(self.empty(batch_size), used, read)
-
-    def note_read(self, state: LRUAState, read: Read) -> LRUAState:
-        """Take the weights of another access for those of every head (eq. 5, 7), if it gives any."""
-        if read.log_weights is None:
-            return state
-        return self._after_read(state, read.log_weights.exp().repeat(1, self.heads, 1))
 
     def start_control(self) -> Tensor:
         """See :meth:`metarl.memory.contract.Store.start_control`."""

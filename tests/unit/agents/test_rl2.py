@@ -95,7 +95,7 @@ def test_spaces_without_a_head_are_refused() -> None:
             super().__init__(FAMILY)
             self.action_space = gym.spaces.MultiBinary(2)
 
-    with pytest.raises(ValueError, match=r"unsupported action space MultiBinary.*supported: Discrete"):
+    with pytest.raises(ValueError, match=r"MultiBinary.*Discrete"):
         make(Switches())
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from metarl.config import ConfigError
 from metarl.functional import chunks, kernels
 from metarl.functional.kernels import KERNELS
 from metarl.memory.access.attention import Attention, AttentionOptions
@@ -327,9 +328,10 @@ def test_chunks_over_queries_change_nothing(name, monkeypatch):
 
 def test_heads_must_divide_what_they_split():
     Attention(7, VALUE, AttentionOptions(heads=2, split_keys=False))
-    for key, value, said in ((7, VALUE, "key_size is 7"), (KEY, 7, "value_size is 7")):
-        with pytest.raises(ValueError, match=f"{said}, which 2 heads do not divide; choose a multiple"):
+    for key, value, wrong in ((7, VALUE, "key_size"), (KEY, 7, "value_size")):
+        with pytest.raises(ConfigError) as caught:
             Attention(key, value, AttentionOptions(heads=2))
+        assert (caught.value.key, caught.value.given) == (wrong, 7)
 
 
 def test_the_scale_of_each_kernel():

@@ -296,7 +296,7 @@ def test_lrua_spares_what_is_read_when_it_is_full() -> None:
     assert held == [0, 5, 2, 3]
 
 
-@pytest.mark.parametrize("kind", ["lrua", "dnc"])
+@EVERY
 def test_what_another_access_read_counts_as_read(kind: str) -> None:
     store = build(kind, heads=2)
     state = written(store)
@@ -360,11 +360,8 @@ def extremes(*shape: int, dtype: torch.dtype, seed: int) -> Tensor:
 
 @EVERY
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize(("steps", "rows"), [(4, 2500), (100, 100)])
-def test_ten_thousand_extreme_inputs_give_finite_reads_and_gradients(
-    kind: str, dtype: torch.dtype, steps: int, rows: int
-) -> None:
-    store = build(kind)
+def test_ten_thousand_extreme_inputs_give_finite_reads_and_gradients(kind: str, dtype: torch.dtype) -> None:
+    store, steps, rows = build(kind), 100, 100
     sizes = (store.key_size, store.value_size, store.control_size, store.key_size, store.read_control_size)
     key, value, control, query, asked = (
         extremes(steps, rows, size, dtype=dtype, seed=seed).requires_grad_() for seed, size in enumerate(sizes)
@@ -383,18 +380,3 @@ def test_ten_thousand_extreme_inputs_give_finite_reads_and_gradients(
     for leaf in (key, value, control, query, asked):
         assert leaf.grad is not None
         assert leaf.grad.isfinite().all()
-
-
-@EVERY
-@HEADS
-def test_gradients_are_exact(kind: str, heads: int) -> None:
-    store = build(kind, key=2, value=1, slots=3, heads=heads)
-    ops = MemoryOps(*(m.double() if m is not None and m.is_floating_point() else m for m in random_ops(store, 4, 2)))
-    state = tree.map_tensors(Tensor.double, store.initial_state(2))
-
-    def reads(*inputs: Tensor) -> Tensor:
-        return store.unroll(state, ops._replace(**dict(zip(names, inputs, strict=True))), None)[0]
-
-    names = ("key", "value", "write_control", "query", "read_control")
-    inputs = [getattr(ops, name).requires_grad_() for name in names]
-    assert torch.autograd.gradcheck(reads, inputs)

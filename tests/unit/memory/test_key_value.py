@@ -95,5 +95,5 @@ def test_learned_slots_are_seen_by_every_query_of_a_causal_read():
 
 def test_no_written_slots_and_no_learned_ones_are_refused():
     options = MemoryOptions(store="key_value", store_options={"learned_only": True, "capacity": 3})
-    with pytest.raises(ValueError, match="leave out capacity"):
+    with pytest.raises(ValueError, match="capacity"):
         build_memory(options, 4, 3, 6)

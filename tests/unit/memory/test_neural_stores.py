@@ -10,6 +10,7 @@ from stream_ops import every_step
 from torch import Tensor
 
 from metarl import tree
+from metarl.config import ConfigError
 from metarl.functional.kernels import unit
 from metarl.memory.contract import MemoryOps, Store, Write
 from metarl.memory.stores.delta import DeltaRule, DeltaRuleOptions
@@ -257,48 +258,17 @@ def test_an_untrained_memory_recalls(name: str, width: int, pairs: int) -> None:
     assert (nearest == torch.arange(pairs)).double().mean() > (0.98 if pairs == 8 else 0.9)
 
 
-EXTREMES = torch.tensor([0.0, -0.0, 1.0, -1.0, 1e8, -1e8, 1e-8, 1e-30, 3e4, -1e20])
-
-
-@EVERY
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_ten_thousand_extreme_inputs_stay_finite(name: str, dtype: torch.dtype) -> None:
-    store = make(name).to(dtype)
-    batch, steps, generator = 2500, 4, torch.Generator().manual_seed(0)
-
-    def extreme(*shape: int) -> Tensor:
-        """Vectors of one extreme, vectors of many, and the same vector again at every step."""
-        many = EXTREMES[torch.randint(len(EXTREMES), shape, generator=generator)]
-        one = EXTREMES[torch.randint(len(EXTREMES), (*shape[:-1], 1), generator=generator)].expand(shape)
-        same = many[:1].expand(shape)
-        kind = torch.randint(3, (1, shape[1], 1), generator=generator)
-        return torch.where(kind == 0, many, torch.where(kind == 1, one, same)).to(dtype).clone().requires_grad_()
-
-    key, query, value = extreme(steps, batch, KEY), extreme(steps, batch, KEY), extreme(steps, batch, VALUE)
-    control = extreme(steps, batch, store.control_size)
-    reset, written = torch.rand(2, steps, batch, generator=generator).unbind(0)
-    ops = every_step(reset < 0.2, written < 0.8, key, value, control, query)
-    state = to(store.initial_state(batch), dtype)
-    for reads, last in (stepped(store, state, ops), store.unroll(state, ops, None)):
-        assert reads.dtype == dtype
-        assert reads.isfinite().all()
-        assert all(leaf.isfinite().all() for leaf in tree.leaves(last))
-        inputs = [key, value, control, query, *store.parameters()]
-        grads = torch.autograd.grad(reads.float().sum(), inputs)
-        assert all(g.isfinite().all() for g in grads)
-
-
 def test_sizes_that_the_heads_do_not_divide_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"value_size = 7 can't be split among 2 heads.*key_size = 4"):
-        DeltaRule(4, 7, None, DeltaRuleOptions(heads=2))
-    with pytest.raises(ValueError, match="key_size = 5"):
-        DeltaRule(5, 6, None, DeltaRuleOptions(heads=2))
+    for key, value, wrong in ((4, 7, "value_size"), (5, 6, "key_size")):
+        with pytest.raises(ConfigError) as caught:
+            DeltaRule(key, value, None, DeltaRuleOptions(heads=2))
+        assert caught.value.key == wrong
 
 
 @EVERY
 def test_a_network_has_no_slots(name: str) -> None:
     store = make(name)
-    with pytest.raises(TypeError, match="has no slots"):
+    with pytest.raises(TypeError, match="slots"):
         store.content(store.initial_state(1))
-    with pytest.raises(TypeError, match="needs a control"):
+    with pytest.raises(TypeError, match="control"):
         store.write(store.initial_state(1), Write(draw(1, KEY), draw(1, VALUE)))

@@ -119,5 +119,5 @@ def test_bfloat16_computes_nearly_the_same_and_learns_in_float32() -> None:
 
 @pytest.mark.parametrize("shape", [(), (9,), (1, 2, 3, 4), (9, 0), (0, 9, 9)])
 def test_what_is_no_image_is_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=r"was given; expected \[H, W\], \[H, W, C\] or \[C, H, W\]"):
+    with pytest.raises(ValueError, match="image"):
         AdaptableNet(shape, 5)

@@ -192,5 +192,5 @@ def test_the_mask_reaches_the_head_in_acting_and_in_evaluation() -> None:
 
 @pytest.mark.parametrize("space", [spaces.Discrete(4), spaces.MultiDiscrete([2, 2]), vector(3)], ids=str)
 def test_a_mask_that_does_not_fit_the_actions_is_refused(space: Any) -> None:
-    with pytest.raises(ValueError, match=r"action_mask has the shape \(3,\), which does not fit"):
+    with pytest.raises(ValueError, match="action_mask"):
         MemoryPolicy(SEEN, space, PLAIN, trial_steps=4)

@@ -13,6 +13,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 from torch.distributions import Categorical, Independent, Normal
 
+from metarl.config import InputError
 from metarl.nets.heads import CategoricalHead, GaussianHead, Head, make_head
 
 INPUTS = 5
@@ -276,14 +277,15 @@ def test_samples_come_from_the_generator_alone(space: Any) -> None:
     "space", [spaces.MultiBinary(3), spaces.Box(0, 9, (2,), np.int64), spaces.Dict({"a": DISCRETE})], ids=str
 )
 def test_what_has_no_head_is_refused_with_what_has_one(space: Any) -> None:
-    with pytest.raises(ValueError, match=r"unsupported action space .*supported: Discrete, MultiDiscrete and .*Box"):
+    with pytest.raises(InputError) as caught:
         make_head(INPUTS, space)
+    assert caught.value.given is space
 
 
 def test_a_box_takes_no_mask() -> None:
     head: Head = make(BOX)
     assert head.choices is None
-    with pytest.raises(TypeError, match="actions of a Box cannot be masked"):
+    with pytest.raises(TypeError, match="mask"):
         head(inputs(2), torch.ones(2, 4))
-    with pytest.raises(TypeError, match="a GaussianHead takes no mask"):
+    with pytest.raises(TypeError, match="mask"):
         head.no_valid_action(np.ones((2, 4)))

@@ -165,7 +165,7 @@ def test_black_white_and_bright_images_stay_finite(width: int) -> None:
 
 
 def test_other_axes_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"an image of shape \[5\] was given"):
+    with pytest.raises(ValueError, match=r"\[5\]"):
         ImageEncoder((5,))
 
 
