@@ -28,7 +28,7 @@ class TrialVecEnv(VecEnv):
     ``infos[i]`` is filled only where row ``i`` is done, with ``terminal_observation``, ``TimeLimit.truncated`` and
     ``episode`` (``r``, ``l``, ``t``: return, steps, seconds); elsewhere it is one empty dict for all steps, not to be
     changed. A void trial (:attr:`metarl.types.StepResult.void`) has ``void`` instead of ``episode``, so
-    that nobody counts it. ``reset_infos[i]`` describes the trial under way in row ``i``.
+    that it is not counted. ``reset_infos[i]`` describes the trial under way in row ``i``.
 
     Args:
         env: a vector environment with trial observations, in any autoreset mode.
