@@ -91,7 +91,7 @@ def test_options_reach_the_family() -> None:
     ("env_id", "options", "message"),
     [
         ("metarl/BernouliBandit-v0", {}, "expected one of metarl/.* did you mean 'metarl/BernoulliBandit-v0'"),
-        ("nothing", {}, "unknown environment id 'nothing', expected one of metarl/"),
+        ("nothing", {}, "id is 'nothing', expected one of metarl/"),
         ("metarl/BernoulliBandit-v0", {"pull": 3}, "no option 'pull', .* did you mean 'pulls'"),
         ("metarl/BernoulliBandit-v0", {"zzz": 3}, "no option 'zzz', expected one of arms, pulls, reveal, split"),
     ],
