@@ -257,10 +257,9 @@ class RL2PPO(BaseAlgorithm):
     def _record(self, report: dict[str, float], steps: int, began: float, collected: float) -> None:
         for name, number in report.items():
             self.logger.record(f"train/{name}", number)
-        if self.ep_info_buffer:
-            mean = safe_mean([info["r"] for info in self.ep_info_buffer])
-            self.logger.record("rollout/ep_rew_mean", mean)
-            self.logger.record("rollout/ep_len_mean", safe_mean([info["l"] for info in self.ep_info_buffer]))
+        for name, key in (("rew", "r"), ("len", "l")) if self.ep_info_buffer else ():
+            mean = safe_mean([info[key] for info in self.ep_info_buffer or ()])
+            self.logger.record(f"rollout/ep_{name}_mean", mean)
         now = time.perf_counter()
         self.logger.record("time/fps", steps / (now - began))
         self.logger.record("time/rollout_seconds", collected - began)

@@ -30,11 +30,7 @@ def distribution(id: str, **options: Any) -> TaskDistribution:
     Raises:
         ValueError: an unknown id or option, or a bad value.
     """
-    if id not in FAMILIES:
-        from metarl.config import InputError, did_you_mean, one_of
-
-        problem, remedy = f"unknown environment id {id!r}", did_you_mean(id, FAMILIES)
-        raise InputError(problem, key="id", given=id, expected=one_of(ids()), remedy=remedy)
+    from metarl.config import choice
     from metarl.tasks.trial.env import build
 
-    return build(FAMILIES[id], options)
+    return build(FAMILIES[choice(id, ids(), "id")], options)

@@ -143,7 +143,7 @@ class BarcodeEnv(SingleEnv):
         return self._contexts[self._context].copy(), {}
 
     def step(self, action: np.int64) -> tuple[Array, float, bool, bool, dict[str, Any]]:
-        """Pull an arm: reward 1 with its rate, else 0."""
+        """Pull an arm: the barcode ``[bits]``, and reward 1 with the rate of the arm, else 0."""
         best = int(action) == int(self._task["best"][self._context])
         reward = float(self.np_random.random() < (self._family.high if best else self._family.low))
         self._pull += 1

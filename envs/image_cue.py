@@ -176,7 +176,7 @@ class ImageCueEnv(SingleEnv):
         return seen, {}
 
     def step(self, action: np.int64) -> tuple[Array, float, bool, bool, dict[str, Any]]:
-        """Answer to what is shown: at the frame, reward 1 for the cue; the image after it is black."""
+        """Answer to what is shown: at the frame, reward 1 for the cue. Images are ``[size, size, 1]``."""
         last = self._family.episode_steps - 1
         if self._step == last:
             return np.zeros_like(self._image), float(int(action) == self._cue), True, False, {}

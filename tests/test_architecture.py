@@ -1,4 +1,4 @@
-"""The floors of the house: imports go down only, and heavy libraries stand where they belong."""
+"""Layers: imports go down only, and heavy libraries are imported where they belong."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FLOORS = (
     ("cli",),
     ("__main__",),
 )
-"""From the ground up. What stands on one floor knows nothing of its neighbours."""
+"""From the bottom up. Parts of one layer do not import each other."""
 
 MEMORY = (
     ("options", "ops"),
@@ -49,7 +49,7 @@ class Import(NamedTuple):
 
     name: str
     inside: str | None
-    """The function in which the import stands; None where it is the module's own."""
+    """The function that contains the import; None where it is the module's own."""
     typing_only: bool
 
 
@@ -94,7 +94,7 @@ def floor_of(part: str, floors: tuple[tuple[str, ...], ...]) -> int:
     for number, names in enumerate(floors):
         if part in names:
             return number
-    raise AssertionError(f"{part} stands on no floor; give it one in FLOORS")
+    raise AssertionError(f"{part} has no layer; give it one in FLOORS")
 
 
 def wrong_ways(depth: int, package: str, floors: tuple[tuple[str, ...], ...]) -> list[str]:
@@ -182,7 +182,7 @@ def test_wandb_is_imported_in_one_function_of_one_file() -> None:
     assert uses[0].inside is not None
 
 
-def test_stable_baselines3_is_imported_at_the_edge_alone() -> None:
+def test_stable_baselines3_is_imported_at_the_edge_only() -> None:
     edge = {"metarl.agents.rl2", "metarl.agents.rl2_env", "metarl.tasks.vector.sb3"}
     assert set(who_imports("stable_baselines3")) == edge
 
@@ -198,7 +198,7 @@ def test_stable_baselines3_is_imported_at_the_edge_alone() -> None:
         ("metarl.data", "torch"),
     ],
 )
-def test_what_a_package_does_without(package: str, library: str) -> None:
+def test_packages_that_must_not_import_a_library(package: str, library: str) -> None:
     users = who_imports(library)
     inside = [m for m in users if m == package or m.startswith(f"{package}.")]
     assert [m for m in inside if not all(use.typing_only for use in users[m])] == []
@@ -211,9 +211,9 @@ def test_agents_see_no_concrete_environment() -> None:
 
 
 FOUND_IN_MEMORY = {"topk", "cdist", "scaled_dot_product_attention", "MultiheadAttention", "autograd.grad", "jacrev"}
-"""What stores, accesses and inner loops are made of; nothing else may be made of it."""
+"""What stores, accesses and inner loops use; nothing else may."""
 ATTENTION = FOUND_IN_MEMORY | {"softmax", "Softmax", "softmin", "bmm", "baddbmm", "einsum"}
-"""What few-shot learners have no use for either: they read by the memory's accesses alone."""
+"""What few-shot learners must not use either: they read by the memory's accesses alone."""
 
 
 def used(module: str) -> set[str]:
@@ -230,7 +230,7 @@ def used(module: str) -> set[str]:
     return names
 
 
-def test_attention_slots_and_inner_loops_stand_in_the_memory_and_below_alone() -> None:
+def test_attention_slots_and_inner_loops_are_in_the_memory_and_below_only() -> None:
     fewshot = [
         module for module in SOURCES if module.startswith(("metarl.agents.fewshot", "metarl.experiments.fewshot"))
     ]

@@ -72,8 +72,8 @@ class TrialEnv(gym.Env[TrialObservation, Any]):
         """Begin a trial of a new task.
 
         Args:
-            seed: decides the tasks and dynamics of this and all later trials. None continues with the generators at hand,
-                seeded by the operating system the first time (``np_random_seed`` is that seed).
+            seed: decides the tasks and dynamics of this and all later trials. None continues with the generators at
+                hand, seeded by the operating system the first time (``np_random_seed`` is that seed).
             options: ``{"task": Task}`` plays this task in this trial.
 
         Raises:

@@ -91,7 +91,11 @@ class GymnasiumTrials:
         done, dead, final_obs = terminated | truncated, self._dead, None
         ended = done | dead
         if self.mode == AutoresetMode.SAME_STEP and done.any():
-            final_obs = _final(info["final_obs"], obs, done)
+            given = info["final_obs"]  # ours is a dict of arrays, Gymnasium's an array of dicts
+            if isinstance(given, dict):
+                final_obs = given
+            else:
+                final_obs = with_rows(obs, {i: given[i] for i in np.flatnonzero(done).tolist()})
         elif ended.any():
             final_obs = obs if not dead.any() else {k: _where(dead, self._last[k], v) for k, v in obs.items()}
         told = info.get(EPISODE_END)
@@ -171,13 +175,11 @@ def seen_episode_ends(obs: Mapping[str, Any], n: int) -> Bools:
     return obs[PREV_DONE][:, 0] > 0.5 if PREV_DONE in obs else np.zeros(n, np.bool_)
 
 
-def _final(given: Any, obs: TrialObservation, done: Bools) -> TrialObservation:
-    """The last observations of the trials that ended: ours is a dict of arrays, Gymnasium's an array of dicts."""
-    if isinstance(given, dict):
-        return given
+def with_rows(obs: TrialObservation, rows: Mapping[int, TrialObservation]) -> TrialObservation:
+    """A copy of observations ``[n, ...]`` in which some rows are replaced, each by an observation ``[...]``."""
     out = {key: part.copy() for key, part in obs.items()}
-    for i in np.flatnonzero(done):
-        for key, part in given[i].items():
+    for i, row in rows.items():
+        for key, part in row.items():
             out[key][i] = part
     return out
 

@@ -15,7 +15,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from metarl.tasks.family.distribution import TaskDistribution
 from metarl.tasks.vector.env import TrialVectorEnv
-from metarl.tasks.vector.foreign import EPISODE_END, as_trials, episode_ends, require_trials, rows_of
+from metarl.tasks.vector.foreign import EPISODE_END, as_trials, episode_ends, require_trials, rows_of, with_rows
 from metarl.types import PREV_DONE, Array, Bools, StepResult, TrialObservation, TrialVector
 
 Infos = list[dict[str, Any]]
@@ -28,7 +28,7 @@ class TrialVecEnv(VecEnv):
     ``infos[i]`` is filled only where row ``i`` is done, with ``terminal_observation``, ``TimeLimit.truncated`` and
     ``episode`` (``r``, ``l``, ``t``: return, steps, seconds); elsewhere it is one empty dict for all steps, not to be
     changed. A void trial (:attr:`metarl.types.StepResult.void`) has ``void`` instead of ``episode``, so
-    that nobody counts it. ``reset_infos[i]`` describes the trial under way in row ``i``.
+    that it is not counted. ``reset_infos[i]`` describes the trial under way in row ``i``.
 
     Args:
         env: a vector environment with trial observations, in any autoreset mode.
@@ -267,10 +267,8 @@ class SB3Trials:
         obs, reward, ended, self._infos = step
         final_obs = None
         if ended.any():
-            final_obs = {key: part.copy() for key, part in obs.items()}
-            for i in np.flatnonzero(ended):
-                for key, part in self._infos[i]["terminal_observation"].items():
-                    final_obs[key][i] = part
+            last = {i: self._infos[i]["terminal_observation"] for i in np.flatnonzero(ended).tolist()}
+            final_obs = with_rows(obs, last)
         truncated, void = (self._flags(name) & ended for name in ("TimeLimit.truncated", "void"))
         inner: Any = self.env.unwrapped
         if isinstance(inner, TrialVecEnv):  # whose infos are empty inside a trial

@@ -119,7 +119,7 @@ def test_predict_warns_once_where_the_memory_was_forgotten() -> None:
         make().predict(seen[3], episode_start=np.zeros(2, bool))
 
 
-def test_trap_12_the_policy_depends_on_what_it_remembers() -> None:
+def test_the_policy_depends_on_what_it_remembers() -> None:
     """Another first episode changes what is said in the last one, and no longer once memory is off."""
     agent = make().learn(2 * ROLLOUT)
     seen = [to_tensors(o, agent.device) for o in trials(6)]

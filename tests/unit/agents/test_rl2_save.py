@@ -69,7 +69,7 @@ def test_training_resumed_is_training_never_interrupted(tmp_path: Path, memory: 
     assert np.array_equal(states[0]["steps"], states[1]["steps"])
 
 
-def test_trap_38_load_makes_a_new_agent(tmp_path: Path) -> None:
+def test_load_makes_a_new_agent(tmp_path: Path) -> None:
     agent = make().learn(ROLLOUT)
     agent.save(tmp_path / "agent")
     agent.learn(ROLLOUT)

@@ -14,31 +14,21 @@ def feedback_of(arms: int, action: Array | None, reward: Floats | None, n: int) 
     return {"prev_action": one_hot, "prev_reward": reward.astype(np.float32)[:, None]}
 
 
-def play_bernoulli(actor: Actor, prior: BernoulliPrior, n: int, seed: int = 0) -> Floats:
-    """Returns ``[n]``; the tasks and the uniform number behind each reward depend on ``seed`` alone."""
+def play_bandit(actor: Actor, prior: BernoulliPrior | GaussianPrior, n: int, seed: int = 0) -> Floats:
+    """Returns ``[n]``; the tasks and the random number behind each reward depend on ``seed`` alone."""
     tasks, draws, policy = (np.random.default_rng([seed, stream]) for stream in range(3))
-    rates = tasks.random((n, prior.arms))
+    shape = (n, prior.arms)
+    worth = tasks.random(shape) if isinstance(prior, BernoulliPrior) else tasks.standard_normal(shape)
     actor.reset(n, policy)
     obs, begin = feedback_of(prior.arms, None, None, n), np.full(n, Boundary.TRIAL)
     total = np.zeros(n)
     for _ in range(prior.pulls):
         action = actor.act(obs, begin)
-        reward = (draws.random(n) < rates[np.arange(n), action]).astype(float)
-        total += reward
-        obs, begin = feedback_of(prior.arms, action, reward, n), np.full(n, Boundary.EPISODE)
-    return total
-
-
-def play_gaussian(actor: Actor, prior: GaussianPrior, n: int, seed: int = 0) -> Floats:
-    """Returns ``[n]``; the tasks and the noise of each pull depend on ``seed`` alone."""
-    tasks, draws, policy = (np.random.default_rng([seed, stream]) for stream in range(3))
-    means = tasks.standard_normal((n, prior.arms))
-    actor.reset(n, policy)
-    obs, begin = feedback_of(prior.arms, None, None, n), np.full(n, Boundary.TRIAL)
-    total = np.zeros(n)
-    for _ in range(prior.pulls):
-        action = actor.act(obs, begin)
-        reward = means[np.arange(n), action] + prior.noise * draws.standard_normal(n)
+        mean = worth[np.arange(n), action]
+        if isinstance(prior, BernoulliPrior):
+            reward = (draws.random(n) < mean).astype(float)
+        else:
+            reward = mean + prior.noise * draws.standard_normal(n)
         total += reward
         obs, begin = feedback_of(prior.arms, action, reward, n), np.full(n, Boundary.EPISODE)
     return total

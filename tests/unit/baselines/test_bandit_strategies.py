@@ -3,13 +3,14 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from baseline_play import Continued, feedback_of, play_bernoulli
+from baseline_play import Continued, feedback_of, play_bandit
 from gymnasium import spaces
 
 from metarl.agents.baselines.bandit import UCB1, EpsilonGreedy, FiniteHorizonGittins, Greedy, Thompson
 from metarl.agents.baselines.bayes import bayes_optimal_value
 from metarl.agents.baselines.common import Random, random_argmax
-from metarl.tasks.family.priors import BernoulliPrior
+from metarl.agents.baselines.gaussian import GaussianGreedy
+from metarl.tasks.family.priors import BernoulliPrior, GaussianPrior
 from metarl.types import Actor, Boundary
 
 TASKS = 20_000
@@ -49,21 +50,21 @@ STRATEGIES: dict[str, Callable[[BernoulliPrior], Actor]] = {
 )
 def test_mean_return(arms: int, pulls: int, name: str, value: float, error: float) -> None:
     prior = BernoulliPrior(arms, pulls)
-    returns = play_bernoulli(STRATEGIES[name](prior), prior, TASKS)
+    returns = play_bandit(STRATEGIES[name](prior), prior, TASKS)
     assert returns.mean() == pytest.approx(value, abs=4 * np.hypot(error, returns.std() / TASKS**0.5))
 
 
 @pytest.mark.parametrize(("arms", "pulls"), [(5, 10), (10, 10), (50, 10), (2, 100)])
 def test_gittins_reaches_the_optimum(arms: int, pulls: int) -> None:
     prior = BernoulliPrior(arms, pulls)
-    returns = play_bernoulli(FiniteHorizonGittins(prior), prior, TASKS)
+    returns = play_bandit(FiniteHorizonGittins(prior), prior, TASKS)
     assert returns.mean() == pytest.approx(bayes_optimal_value(arms, pulls), abs=4 * returns.std() / TASKS**0.5)
 
 
 def test_order_on_the_same_tasks() -> None:
     prior = BernoulliPrior(10, 100)
     names = ["Gittins", "UCB1 .2", "greedy", "Thompson", "random"]
-    returns = [play_bernoulli(STRATEGIES[name](prior), prior, TASKS) for name in names]
+    returns = [play_bandit(STRATEGIES[name](prior), prior, TASKS) for name in names]
     for better, worse in pairwise(returns):
         gain = better - worse
         assert gain.mean() > 2 * gain.std() / TASKS**0.5
@@ -71,11 +72,9 @@ def test_order_on_the_same_tasks() -> None:
 
 def test_epsilon_zero_is_greedy_and_c_zero_too() -> None:
     prior = BernoulliPrior(4, 30)
-    greedy = play_bernoulli(Greedy(prior), prior, TASKS)
-    assert (play_bernoulli(UCB1(prior, 0), prior, TASKS) == greedy).all()
-    gain = (
-        play_bernoulli(EpsilonGreedy(prior, 0), prior, TASKS) - greedy
-    )  # draws more numbers, so breaks ties otherwise
+    greedy = play_bandit(Greedy(prior), prior, TASKS)
+    assert (play_bandit(UCB1(prior, 0), prior, TASKS) == greedy).all()
+    gain = play_bandit(EpsilonGreedy(prior, 0), prior, TASKS) - greedy  # draws more numbers, so breaks ties otherwise
     assert abs(gain.mean()) < 4 * gain.std() / TASKS**0.5
 
 
@@ -83,9 +82,9 @@ def test_epsilon_zero_is_greedy_and_c_zero_too() -> None:
 def test_same_seed_same_returns(name: str) -> None:
     prior = BernoulliPrior(3, 20)
     actor = STRATEGIES[name](prior)
-    first = play_bernoulli(actor, prior, 50)
-    play_bernoulli(actor, prior, 30, seed=1)
-    assert (play_bernoulli(actor, prior, 50) == first).all()
+    first = play_bandit(actor, prior, 50)
+    play_bandit(actor, prior, 30, seed=1)
+    assert (play_bandit(actor, prior, 50) == first).all()
 
 
 def test_ties_are_broken_uniformly() -> None:
@@ -96,10 +95,16 @@ def test_ties_are_broken_uniformly() -> None:
     assert abs(counts[1:] - 10_000).max() < 4 * (30_000 * 2 / 9) ** 0.5
 
 
-@pytest.mark.parametrize("name", ["greedy", "UCB1 .1", "Gittins"])
-def test_a_trial_resets_its_row_alone(name: str) -> None:
-    n, prior = 3000, BernoulliPrior(3, 10)
-    actor = STRATEGIES[name](prior)
+@pytest.mark.parametrize(
+    "actor",
+    [
+        *(STRATEGIES[name](BernoulliPrior(3, 10)) for name in ("greedy", "UCB1 .1", "Gittins")),
+        GaussianGreedy(GaussianPrior(3, 10, 1.0)),
+    ],
+    ids=lambda actor: type(actor).__name__,
+)
+def test_a_trial_resets_its_row_alone(actor: Actor) -> None:
+    n = 3000
     actor.reset(n, np.random.default_rng(0))
     actor.act(feedback_of(3, None, None, n), np.full(n, Boundary.TRIAL))
     begin = np.where(np.arange(n) % 2, Boundary.TRIAL, Boundary.EPISODE)
@@ -115,7 +120,7 @@ def test_trials_follow_one_another() -> None:
     prior = BernoulliPrior(10, 10)
     actor = Continued(FiniteHorizonGittins(prior), TASKS)
     for seed in range(3):
-        returns = play_bernoulli(actor, prior, TASKS, seed)
+        returns = play_bandit(actor, prior, TASKS, seed)
         assert returns.mean() == pytest.approx(bayes_optimal_value(10, 10), abs=4 * returns.std() / TASKS**0.5)
 
 

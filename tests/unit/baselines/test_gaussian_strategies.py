@@ -2,13 +2,12 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from baseline_play import feedback_of, play_gaussian
+from baseline_play import play_bandit
 from gymnasium import spaces
 
 from metarl.agents.baselines.common import Random, normal_posterior
 from metarl.agents.baselines.gaussian import GaussianGreedy, GaussianThompson, GaussianUCB
 from metarl.tasks.family.priors import GaussianPrior
-from metarl.types import Boundary
 
 TASKS = 20_000
 
@@ -44,14 +43,14 @@ def test_two_pulls_of_two_arms_are_worth_what_integrals_say(noise: float) -> Non
         (GaussianGreedy(prior), np.sqrt(v / (2 * np.pi))),
         (GaussianThompson(prior), v / (2 * np.sqrt(np.pi))),
     ):
-        returns = play_gaussian(actor, prior, TASKS)
+        returns = play_bandit(actor, prior, TASKS)
         assert returns.mean() == pytest.approx(value, abs=4 * returns.std() / TASKS**0.5)
 
 
 def test_order_on_the_same_tasks() -> None:
     prior = GaussianPrior(10, 100, 1.0)
     actors = [GaussianUCB(prior, 0.5), GaussianThompson(prior), GaussianGreedy(prior), Random(spaces.Discrete(10))]
-    returns = [play_gaussian(actor, prior, 2_000) for actor in actors]
+    returns = [play_bandit(actor, prior, 2_000) for actor in actors]
     for better, worse in pairwise(returns):
         gain = better - worse
         assert gain.mean() > 3 * gain.std() / 2_000**0.5
@@ -59,19 +58,8 @@ def test_order_on_the_same_tasks() -> None:
 
 def test_c_zero_is_greedy() -> None:
     prior = GaussianPrior(4, 20, 1.0)
-    greedy = play_gaussian(GaussianGreedy(prior), prior, 500)
-    assert (play_gaussian(GaussianUCB(prior, 0), prior, 500) == greedy).all()
-
-
-def test_a_trial_resets_its_row_alone() -> None:
-    n, prior = 3000, GaussianPrior(3, 10, 1.0)
-    actor = GaussianGreedy(prior)
-    actor.reset(n, np.random.default_rng(0))
-    actor.act(feedback_of(3, None, None, n), np.full(n, Boundary.TRIAL))
-    begin = np.where(np.arange(n) % 2, Boundary.TRIAL, Boundary.EPISODE)
-    action = actor.act(feedback_of(3, np.full(n, 2), np.ones(n), n), begin)
-    assert (action[::2] == 2).all()
-    assert np.bincount(action[1::2], minlength=3).min() > 400
+    greedy = play_bandit(GaussianGreedy(prior), prior, 500)
+    assert (play_bandit(GaussianUCB(prior, 0), prior, 500) == greedy).all()
 
 
 def test_bad_input() -> None:

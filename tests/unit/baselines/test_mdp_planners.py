@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from baseline_play import Continued, feedback_of, play_gaussian, play_tabular
+from baseline_play import Continued, feedback_of, play_bandit, play_tabular
 from gymnasium import spaces
 
 from metarl.agents.baselines.common import Random
@@ -151,7 +151,7 @@ def test_bonus_zero_is_greedy() -> None:
 def test_one_state_and_one_step_are_a_gaussian_bandit(planner: Any, strategy: Any) -> None:
     bandit = GaussianPrior(arms=4, pulls=20, noise=1.0)
     mdp = TabularPrior(states=1, actions=4, horizon=1, episodes=20, noise=1.0, reward_mean=0.0)
-    one, other = play_tabular(planner(mdp), mdp, 10_000), play_gaussian(strategy(bandit), bandit, 10_000, seed=1)
+    one, other = play_tabular(planner(mdp), mdp, 10_000), play_bandit(strategy(bandit), bandit, 10_000, seed=1)
     assert one.mean() == pytest.approx(other.mean(), abs=4 * np.hypot(one.std(), other.std()) / 100)
 
 

@@ -1,8 +1,9 @@
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
-from baseline_play import feedback_of, play_barcode, play_bernoulli, play_gaussian, play_tabular
+from baseline_play import feedback_of, play_bandit, play_barcode, play_tabular
 
 from metarl.agents.baselines import ceilings, references, tune
 from metarl.agents.baselines.bandit import UCB1, EpsilonGreedy
@@ -26,19 +27,16 @@ def test_names_in_order() -> None:
 
 
 def test_every_call_makes_a_new_actor_that_plays() -> None:
-    for make in references(BANDIT).values():
-        assert make() is not make()
-        returns = play_bernoulli(make(), BANDIT, 50)
-        assert 3 < returns.mean() < 9
-    for make in references(BARCODE).values():
-        assert make() is not make()
-        assert 1 < play_barcode(make(), BARCODE, 50).mean() < 9
-    for make in references(GAUSSIAN).values():
-        assert make() is not make()
-        assert -3 < play_gaussian(make(), GAUSSIAN, 50).mean() < 12
-    for make in references(MDP).values():
-        assert make() is not make()
-        assert 8 < play_tabular(make(), MDP, 50).mean() < 26
+    plays: tuple[tuple[Any, Any, int, int], ...] = (
+        (BANDIT, play_bandit, 3, 9),
+        (BARCODE, play_barcode, 1, 9),
+        (GAUSSIAN, play_bandit, -3, 12),
+        (MDP, play_tabular, 8, 26),
+    )
+    for prior, play, low, high in plays:
+        for make in references(prior).values():
+            assert make() is not make()
+            assert low < play(make(), prior, 50).mean() < high
 
 
 def test_actions_are_whole_numbers() -> None:
@@ -81,11 +79,11 @@ def test_tune_finds_the_best_of_the_grid() -> None:
 
 def test_tune_on_tasks() -> None:
     prior = BernoulliPrior(10, 100)
-    tuned = tune(prior, lambda actor: float(play_bernoulli(actor, prior, 500).mean()))
+    tuned = tune(prior, lambda actor: float(play_bandit(actor, prior, 500).mean()))
     assert tuned["epsilon-greedy"] <= 0.1
     assert 0.1 <= tuned["UCB1"] <= 0.3
     gaussian = GaussianPrior(10, 100, noise=1.0)
-    tuned = tune(gaussian, lambda actor: float(play_gaussian(actor, gaussian, 500).mean()))
+    tuned = tune(gaussian, lambda actor: float(play_bandit(actor, gaussian, 500).mean()))
     assert list(tuned) == ["UCB"]
     assert 0.4 <= tuned["UCB"] <= 0.8
     tuned = tune(MDP, lambda actor: -abs(getattr(actor, "bonus", 9) - 1.4))

@@ -1,14 +1,12 @@
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 from scipy import stats
 
 from metarl.envs.barcode_bandit import BarcodeBandit
 from metarl.envs.bernoulli_bandit import BernoulliBandit
-from metarl.tasks.family.distribution import Task, TaskDistribution
+from metarl.tasks.family.distribution import TaskDistribution
 from metarl.tasks.family.priors import BarcodePrior, BernoulliPrior
 from metarl.tasks.trial.env import TrialEnv
 from metarl.tasks.vector.env import TrialVectorEnv
@@ -107,20 +105,6 @@ def test_barcode_shows_the_context_at_every_pull_and_pays_its_best_arm() -> None
         obs, reward, *_ = env.step(arm)
         assert reward == (arm == task["best"][context])
         assert obs["prev_done"] == (step % 2 == 1)
-
-
-@pytest.mark.parametrize("family", [BernoulliBandit(arms=3), BarcodeBandit(contexts=3)], ids=lambda f: f.family)
-def test_tasks_are_hashable_json(family: TaskDistribution) -> None:
-    batch = sample(family, 3)
-    tasks = [family.task(batch, i) for i in range(3)]
-    assert len({hash(task) for task in tasks}) == 3
-    assert [Task.from_json(json.loads(json.dumps(task.to_json()))) for task in tasks] == tasks
-
-
-@pytest.mark.parametrize("family", [BernoulliBandit(arms=3), BarcodeBandit(contexts=3)], ids=lambda f: f.family)
-def test_tasks_lie_in_the_task_space(family: TaskDistribution) -> None:
-    batch = sample(family, 5)
-    assert all(family.task_space.contains({k: v[i] for k, v in batch.items()}) for i in range(5))
 
 
 def test_priors_carry_the_options() -> None:

@@ -48,29 +48,6 @@ def test_default_physics_are_gymnasiums(swapped: bool) -> None:
     assert [True, False] in ends
 
 
-def test_batched_equals_single_over_trials() -> None:
-    """One row and one environment that draw from equal generators: equal to the last bit, over many episodes."""
-    family = CartPolePhysics(max_steps=25)
-    for seed in range(6):
-        tasks = family.sample_batch(np.random.default_rng(seed), 1)
-        env, batched = family.make({k: v[0] for k, v in tasks.items()}), family.batched(1)
-        rng = np.random.default_rng(seed)
-        env.np_random = np.random.default_rng(seed)
-        first, _ = env.reset()
-        assert np.array_equal(batched.start(tasks, rng), first[None])
-        ends = 0
-        for t in range(300):
-            action = t * 7 % 3 % 2
-            obs, reward, terminated, truncated, _ = env.step(np.int64(action))
-            done = terminated or truncated
-            obs = env.reset()[0] if done else obs
-            many, rewards, dones = batched.step(np.array([action]), rng)
-            assert np.array_equal(many[0], obs)
-            assert (rewards[0], dones[0]) == (reward, done)
-            ends += done
-        assert ends > 5
-
-
 def test_many_rows_equal_single_environments() -> None:
     """Whole arrays give the same bits as one state at a time, until the first episode ends."""
     family = CartPolePhysics(episodes=1)
@@ -136,24 +113,6 @@ def test_an_episode_is_truncated_and_begins_again() -> None:
         assert (rewards == 1).all()
         if t % 4 == 0:
             assert np.abs(obs).max() <= 0.05
-
-
-def test_saved_state_goes_on_bit_for_bit() -> None:
-    family = CartPolePhysics(max_steps=20)
-    rng = np.random.default_rng(3)
-    a, b = family.batched(5), family.batched(5)
-    a.start(family.sample_batch(rng, 5), rng)
-    a.step(np.ones(5, np.int64), rng)
-    state = a.state_dict()
-    rng_state = rng.bit_generator.state
-
-    def play(batched: Any) -> list[Any]:
-        rng.bit_generator.state = rng_state
-        return [x for _ in range(60) for x in batched.step(rng.integers(2, size=5), rng)]
-
-    played = play(a)
-    b.load_state_dict(state)
-    assert all(np.array_equal(x, y) for x, y in zip(played, play(b), strict=True))
 
 
 def test_tasks_follow_their_ranges() -> None:

@@ -47,15 +47,6 @@ def test_noise_is_normal(kind: str) -> None:
     assert stats.kstest(rewards, stats.norm(2.0, 0.5).cdf).pvalue > 0.01
 
 
-def test_a_saved_trial_goes_on_alike() -> None:
-    first, second = (TrialVectorEnv(GaussianBandit(arms=3, pulls=6), 5) for _ in range(2))
-    first.reset(seed=0)
-    first.step(np.zeros(5, int))
-    second.load_state_dict(first.state_dict())
-    for t in range(8):
-        assert np.array_equal(first.step(np.full(5, t % 3))[1], second.step(np.full(5, t % 3))[1])
-
-
 def test_the_prior_carries_the_options() -> None:
     family = GaussianBandit(arms=7, pulls=60, noise=0.3)
     assert family.prior == GaussianPrior(arms=7, pulls=60, noise=0.3)

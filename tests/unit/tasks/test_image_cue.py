@@ -115,25 +115,6 @@ def test_tasks_show_different_pictures() -> None:
     assert len({env.reset(seed=0)[0].tobytes() for env in envs}) == 500  # equal noise
 
 
-def test_batched_equals_single() -> None:
-    """One row and one environment that draw from equal generators, over a whole trial and past its end."""
-    family = ImageCue(delay=2, episodes=3)
-    for seed in range(5):
-        tasks = family.sample_batch(np.random.default_rng(seed), 1)
-        env, batched = family.make({k: v[0] for k, v in tasks.items()}), family.batched(1)
-        rng = np.random.default_rng(seed)
-        env.np_random = np.random.default_rng(seed)
-        assert np.array_equal(env.reset()[0], batched.start(tasks, rng)[0])
-        for t in range(family.trial_steps):
-            action = (t * 5 + seed) % 4
-            obs, reward, terminated, truncated, _ = env.step(np.int64(action))
-            assert not truncated
-            obs = env.reset()[0] if terminated else obs
-            many, rewards, done = batched.step(np.array([action]), rng)
-            assert np.array_equal(many[0], obs)
-            assert (rewards[0], done[0]) == (reward, terminated)
-
-
 def test_a_seed_begins_the_trial_anew() -> None:
     env = ImageCue().make({"cue": np.array(2), "place": np.zeros(2, np.float32)})
     first, _ = env.reset(seed=3)
@@ -141,20 +122,3 @@ def test_a_seed_begins_the_trial_anew() -> None:
     again, _ = env.reset(seed=3)
     assert first.max() > 2 * NOISE > second.max()
     assert np.array_equal(first, again)
-
-
-def test_saved_state_goes_on_bit_for_bit() -> None:
-    family = ImageCue(delay=1)
-    rng = np.random.default_rng(3)
-    a, b = family.batched(6), family.batched(6)
-    a.start(family.sample_batch(rng, 6), rng)
-    a.step(np.zeros(6, np.int64), rng)
-    state, rng_state = a.state_dict(), rng.bit_generator.state
-
-    def go_on(batched: Any) -> list[Any]:
-        rng.bit_generator.state = rng_state
-        return [x for _ in range(8) for x in batched.step(rng.integers(4, size=6), rng)]
-
-    played = go_on(a)
-    b.load_state_dict(state)
-    assert all(np.array_equal(x, y) for x, y in zip(played, go_on(b), strict=True))

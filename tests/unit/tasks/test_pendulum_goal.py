@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -47,25 +45,6 @@ def test_a_goal_turns_the_reward_alone() -> None:
             _, here, *_ = up.step(torque)
             _, there, *_ = turned.step(torque)
             assert there == pytest.approx(here, rel=1e-9)
-
-
-def test_batched_equals_single() -> None:
-    """One row and one environment that draw from equal generators, with float32 actions, over a whole trial."""
-    family = PendulumGoal(max_steps=20)
-    for seed in range(5):
-        tasks = family.sample_batch(np.random.default_rng(seed), 1)
-        env, batched = family.make({k: v[0] for k, v in tasks.items()}), family.batched(1)
-        rng, actions = np.random.default_rng(seed), np.random.default_rng(99)
-        env.np_random = np.random.default_rng(seed)
-        assert np.array_equal(env.reset()[0], batched.start(tasks, rng)[0])
-        for t in range(1, family.trial_steps + 1):
-            action = actions.uniform(-1, 1, (1, 1)).astype(np.float32)
-            obs, reward, terminated, truncated, _ = env.step(action[0])
-            assert (terminated, truncated) == (False, t % 20 == 0)
-            obs = env.reset()[0] if truncated else obs
-            many, rewards, done = batched.step(action, rng)
-            assert np.array_equal(many[0], obs)
-            assert (rewards[0], done[0]) == (reward, truncated)
 
 
 def test_many_rows_equal_single_environments() -> None:
@@ -116,20 +95,3 @@ def test_trials_have_equal_lengths_and_goals_all_angles() -> None:
     counts, _ = np.histogram(goals, bins=8, range=(-np.pi, np.pi))
     assert counts.sum() == 10000
     assert counts.min() > 1100
-
-
-def test_saved_state_goes_on_bit_for_bit() -> None:
-    family = PendulumGoal(max_steps=10)
-    rng = np.random.default_rng(3)
-    a, b = family.batched(6), family.batched(6)
-    a.start(family.sample_batch(rng, 6), rng)
-    a.step(np.ones((6, 1), np.float32), rng)
-    state, rng_state = a.state_dict(), rng.bit_generator.state
-
-    def go_on(batched: Any) -> list[Any]:
-        rng.bit_generator.state = rng_state
-        return [x for _ in range(25) for x in batched.step(rng.uniform(-2, 2, (6, 1)), rng)]
-
-    played = go_on(a)
-    b.load_state_dict(state)
-    assert all(np.array_equal(x, y) for x, y in zip(played, go_on(b), strict=True))

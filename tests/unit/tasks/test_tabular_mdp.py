@@ -92,19 +92,6 @@ def test_steps_follow_the_task(kind: str) -> None:
     assert stats.kstest(rewards, stats.norm(task["rewards"][0, action], 0.5).cdf).pvalue > 0.01
 
 
-def test_a_saved_trial_goes_on_alike() -> None:
-    family = TabularMDP(states=4, actions=2, horizon=3, episodes=4)
-    first, second = TrialVectorEnv(family, 5), TrialVectorEnv(family, 5)
-    first.reset(seed=0)
-    for _ in range(4):
-        first.step(np.zeros(5, int))
-    second.load_state_dict(first.state_dict())
-    for t in range(12):
-        one, other = first.step(np.full(5, t % 2)), second.step(np.full(5, t % 2))
-        assert np.array_equal(one[1], other[1])
-        assert all(np.array_equal(one[0][k], other[0][k]) for k in one[0])
-
-
 def test_the_prior_carries_the_options() -> None:
     family = TabularMDP(states=6, actions=3, horizon=7, episodes=2, noise=0.3)
     assert family.prior == TabularPrior(states=6, actions=3, horizon=7, episodes=2, noise=0.3, reward_mean=1.0)

@@ -86,7 +86,7 @@ def play(env: TrialEnv, actions: list[int]) -> tuple[list[Any], list[float], lis
     return seen, rewards, ends, infos
 
 
-def test_trap_3_feedback_is_aligned_across_inner_episodes() -> None:
+def test_feedback_is_aligned_across_inner_episodes() -> None:
     seen, rewards, _, _ = play(TrialEnv(Numbered()), [1, 2, 0, 1, 2])
     assert [float(o["prev_reward"][0]) for o in seen] == [0.0, *rewards]
     assert rewards == [0.5, 1.5, 100.5, 101.5, 200.5]
@@ -94,14 +94,14 @@ def test_trap_3_feedback_is_aligned_across_inner_episodes() -> None:
 
 
 @pytest.mark.parametrize("truncates", [False, True])
-def test_trap_4_the_flag_marks_time_outs_too(truncates: bool) -> None:
+def test_the_flag_marks_time_outs_too(truncates: bool) -> None:
     seen, _, ends, infos = play(TrialEnv(Numbered(truncates=truncates)), [0] * 5)
     assert [float(o["prev_done"][0]) for o in seen] == [0, 0, 1, 0, 1, 0]
     assert [i["episode_end"] for i in infos] == [False, False, True, False, True, False]
     assert ends == [False] * 4 + [True]
 
 
-def test_trap_5_one_task_a_trial_and_another_the_next() -> None:
+def test_one_task_a_trial_and_another_the_next() -> None:
     env = TrialEnv(Numbered())
     _, first = env.reset(seed=0)
     inner = env._inner.env
@@ -114,13 +114,13 @@ def test_trap_5_one_task_a_trial_and_another_the_next() -> None:
     assert env._inner.env is not inner
 
 
-def test_trap_6_every_observation_is_seen_once_in_order() -> None:
+def test_every_observation_is_seen_once_in_order() -> None:
     seen, _, _, infos = play(TrialEnv(Numbered()), [0] * 5)
     assert [float(o["obs"][0]) for o in seen] == [0, 1, 100, 101, 200, 201]
     assert [i["episode_final_obs"].item() for i in infos if "episode_final_obs" in i] == [2, 102]
 
 
-def test_trap_7_same_step_plays_every_action() -> None:
+def test_same_step_plays_every_action() -> None:
     """Ten actions, ten rewards, and the trial's true end in ``final_obs``."""
     env = SyncVectorEnv([lambda: TrialEnv(Numbered())] * 2, autoreset_mode=AutoresetMode.SAME_STEP)
     env.reset(seed=0)
@@ -147,7 +147,7 @@ def test_info_counts_steps_and_episodes() -> None:
     assert infos[2]["inner"] == 1
 
 
-def test_trap_18_seed_zero_is_reproducible_and_decides_the_task() -> None:
+def test_seed_zero_is_reproducible_and_decides_the_task() -> None:
     env = TrialEnv(BernoulliBandit(arms=4, pulls=20))
     env.reset(seed=5)
     runs = [play(env, [0, 1, 2, 3] * 5) for _ in range(2)]
@@ -157,7 +157,7 @@ def test_trap_18_seed_zero_is_reproducible_and_decides_the_task() -> None:
     assert not np.array_equal(env.reset(seed=1)[1]["task"]["rates"], runs[0][3][0]["task"]["rates"])
 
 
-def test_trap_18_no_global_generator_is_touched() -> None:
+def test_no_global_generator_is_touched() -> None:
     numpy_state, python_state = np.random.get_state(legacy=False), random.getstate()  # noqa: NPY002
     for family in (BernoulliBandit(pulls=5), BarcodeBandit(contexts=2, repeats=2, pulls=2)):
         env = TrialEnv(family)

@@ -90,7 +90,7 @@ def reference() -> list[list[list[Any]]]:
 
 
 @pytest.mark.parametrize(("kind", "mode"), KINDS, ids=IDS)
-def test_trap_7_equal_trajectories_give_equal_transitions(kind: Any, mode: Any, reference: Any) -> None:
+def test_equal_trajectories_give_equal_transitions(kind: Any, mode: Any, reference: Any) -> None:
     with vec_env(kind, mode) as env:
         got = until(played(env))
     for row, expected in zip(got, reference, strict=True):
@@ -102,7 +102,7 @@ def test_trap_7_equal_trajectories_give_equal_transitions(kind: Any, mode: Any, 
     assert len({len(row) for row in got}) > 1
 
 
-def test_trap_7_sb3s_processes_pass_through(reference: Any) -> None:
+def test_sb3s_processes_pass_through(reference: Any) -> None:
     env = SubprocVecEnv([partial(TrialEnv, Walk())] * ROWS, start_method="fork")
     try:
         got = until_without_episode(played(as_vec_env(env)))
@@ -159,7 +159,7 @@ def rollout(kind: Any, mode: Any) -> Rollout:
     return made
 
 
-def test_trap_7_rollouts_are_equal_after_masking() -> None:
+def test_rollouts_are_equal_after_masking() -> None:
     expected = rollout(SyncVectorEnv, AutoresetMode.SAME_STEP)
     assert expected.valid is None
     for kind, mode in KINDS[1:]:
@@ -248,7 +248,7 @@ def mixed(i: int) -> gym.Env[Any, Any]:
 
 
 @pytest.mark.parametrize("kind", ["async", "sync", "subproc"])
-def test_trap_17_a_test_row_among_others_cannot_be_trained_on(kind: str) -> None:
+def test_a_test_row_among_others_cannot_be_trained_on(kind: str) -> None:
     makers = [partial(mixed, i) for i in range(ROWS)]
     env: Any = {
         "async": partial(AsyncVectorEnv, autoreset_mode=AutoresetMode.SAME_STEP),

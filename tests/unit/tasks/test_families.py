@@ -1,0 +1,95 @@
+"""What all families share: arrays that play as single environments do, saved trials, tasks as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from metarl.envs.barcode_bandit import BarcodeBandit
+from metarl.envs.bernoulli_bandit import BernoulliBandit
+from metarl.envs.cartpole_physics import CartPolePhysics
+from metarl.envs.gaussian_bandit import GaussianBandit
+from metarl.envs.image_cue import ImageCue
+from metarl.envs.pendulum_goal import PendulumGoal
+from metarl.envs.tabular_mdp import TabularMDP
+from metarl.tasks.family.distribution import Task, TaskDistribution
+from metarl.tasks.vector.env import TrialVectorEnv
+
+SAME_DRAWS = [
+    CartPolePhysics(episodes=8, max_steps=40),
+    PendulumGoal(max_steps=20),
+    ImageCue(delay=2, episodes=3),
+]
+"""Families whose single environments draw the same random numbers as one row of their arrays."""
+FAMILIES = [
+    *SAME_DRAWS,
+    BernoulliBandit(arms=3, pulls=7),
+    GaussianBandit(arms=3, pulls=6),
+    BarcodeBandit(arms=3, contexts=2, repeats=2, pulls=2, bits=5),
+    BarcodeBandit(arms=3, contexts=3, repeats=2, pulls=1, bits=5, each_arm_best_once=True, reveal=True),
+    TabularMDP(states=4, actions=3, horizon=3, episodes=4),
+]
+
+
+def same(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray]) -> bool:
+    return set(a) == set(b) and all(a[k].dtype == b[k].dtype and np.array_equal(a[k], b[k]) for k in a)
+
+
+@pytest.mark.parametrize("family", SAME_DRAWS, ids=lambda f: f.family)
+def test_one_row_of_arrays_equals_a_single_environment(family: TaskDistribution) -> None:
+    """With equal generators, over a whole trial and past the ends of its episodes."""
+    for seed in range(5):
+        tasks = family.sample_batch(np.random.default_rng(seed), 1)
+        env, batched = family.make({k: v[0] for k, v in tasks.items()}), family.batched(1)
+        assert batched is not None
+        rng, env.np_random = np.random.default_rng(seed), np.random.default_rng(seed)
+        family.action_space.seed(seed)
+        assert np.array_equal(env.reset()[0], np.asarray(batched.start(tasks, rng))[0])
+        ends = 0
+        for _ in range(family.trial_steps):
+            action = np.asarray(family.action_space.sample())
+            obs, reward, terminated, truncated, _ = env.step(action)
+            done = terminated or truncated
+            obs = env.reset()[0] if done else obs
+            many, rewards, dones = batched.step(action[None], rng)
+            assert np.array_equal(np.asarray(many)[0], obs)
+            assert (rewards[0], dones[0]) == (reward, done)
+            ends += done
+        assert ends >= 3
+
+
+@pytest.mark.parametrize("steps", [0, 3, 8])
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f.family)
+def test_a_saved_state_continues_bit_for_bit(family: TaskDistribution, steps: int) -> None:
+    env, other = TrialVectorEnv(family, 3), TrialVectorEnv(family, 3)
+    env.reset(seed=7)
+    env.action_space.seed(0)
+    for _ in range(steps):
+        env.step(env.action_space.sample())
+    state = env.state_dict()
+    json.dumps({k: state[k] for k in ("seed", "tasks_rng", "env_rng")})
+    actions = [env.action_space.sample() for _ in range(50)]
+    expected = [env.step(action) for action in actions]
+    other.load_state_dict(state)
+    assert same(other.state_dict()["observation"], state["observation"])
+    assert other.np_random_seed == 7
+    for action, (obs, rewards, terminated, _, info) in zip(actions, expected, strict=True):
+        got: Any = other.step(action)
+        assert same(got[0], obs)
+        assert np.array_equal(got[1], rewards)
+        assert np.array_equal(got[2], terminated)
+        assert set(got[4]) == set(info)
+        if info:
+            assert same(got[4]["task"], info["task"])
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f.family)
+def test_tasks_are_hashable_json(family: TaskDistribution) -> None:
+    batch = family.sample_batch(np.random.default_rng(0), 3)
+    tasks = [family.task(batch, i) for i in range(3)]
+    assert len({hash(task) for task in tasks}) == 3
+    assert [Task.from_json(json.loads(json.dumps(task.to_json()))) for task in tasks] == tasks
