@@ -89,7 +89,7 @@ class Reptile(MAML):
     """
 
     def loss(self, episodes: Episodes) -> Tensor:
-        """|phi - phi_adapted|^2 / 2, a scalar, the mean over episodes; its gradient is phi - phi_adapted (eq. 1)."""
+        """|phi - phi_adapted|^2 / 2, ``[]``, the mean over episodes; its gradient is phi - phi_adapted (eq. 1)."""
         support, labels, queries = self._checked(episodes.support_x, episodes.support_y, episodes.query_x)
         params = self._side_by_side(labels, lambda: self.net.features(self.net.params(), support))
         answers = class_labels(episodes.query_y, queries.shape[:2], "query_y", self._ways(labels), queries.device)

@@ -112,9 +112,8 @@ def check_examples(split: Split, source: FewShotSource, ways: int, shots: int, q
     Raises:
         ConfigError: it has too few.
     """
-    words = f"streams of {shots} examples of each class" if queries is None else f"{shots} shots and {queries} queries"
     try:
-        source.check(ways, shots + (queries or 0), words)
+        source.check(ways, shots + (queries or 0), "shots" if queries is None else "shots + queries")
     except ValueError as error:
         raise ConfigError.of(error, f"the {split} split") from None
 

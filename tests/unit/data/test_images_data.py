@@ -248,7 +248,7 @@ def test_folders_without_classes_are_refused(tmp_path: Path) -> None:
 def test_a_split_folder_of_one_class_is_refused(tmp_path: Path) -> None:
     for name in ("train/a", "train/b", "val/c", "test/d", "test/e"):
         (tmp_path / name).mkdir(parents=True)
-    with pytest.raises(ImagesError, match="validation split.* 1 of"):
+    with pytest.raises(ImagesError, match=r"validation split.* 1 of"):
         Images("validation", tmp_path)
 
 

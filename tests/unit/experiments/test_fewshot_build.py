@@ -125,10 +125,10 @@ def test_a_learner_hangs_on_its_seed_and_on_no_global_generator(kind: str) -> No
 @pytest.mark.parametrize(
     ("kind", "setting", "message"),
     [
-        ("classifier", "classifier.memory.store=epsodic", "memory.store = 'epsodic' .* one of episodic"),
-        ("classifier", "classifier.memory.store=none", "a controller alone reads streams"),
-        ("classifier", "transductive=true", "transductive = true with encoder.norm = 'running'"),
-        ("stream", "stream.encoder.norm=batch", "encoder.norm = 'batch' for a classifier of streams"),
+        ("classifier", "classifier.memory.store=epsodic", "memory.store is 'epsodic', expected one of episodic"),
+        ("classifier", "classifier.memory.store=none", "memory.store is 'none'"),
+        ("classifier", "transductive=true", "encoder.norm is 'running', .* transductive"),
+        ("stream", "stream.encoder.norm=batch", "encoder.norm is 'batch'"),
         ("stream", "stream.memory.controller=rnn", "expected one of feedforward, gru, lstm"),
     ],
 )
