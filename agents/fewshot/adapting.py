@@ -19,7 +19,6 @@ from metarl.data.episodes import Episodes
 from metarl.functional.inner_loop import adapt
 from metarl.nets.adaptable import HEAD, AdaptableNet, Params
 from metarl.nets.images import Precision
-from metarl.types import Array
 
 Algorithm = Literal["maml", "fomaml", "anil", "reptile"]
 Net = Callable[[Params, Tensor], Tensor]

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import nn
 
 from metarl import tree
@@ -16,7 +16,7 @@ from metarl.memory.registry import runnable
 from metarl.nets.policy import MemoryPolicy
 from metarl.tasks.trial.env import TrialEnv
 from metarl.tasks.vector.env import TrialVectorEnv
-from metarl.tasks.vector.foreign import GymnasiumTrials
+from metarl.tasks.vector.sb3 import SB3Trials
 from metarl.training.collect import Rollout, TrainingState, collect
 from metarl.training.ppo import PPOOptions, minibatch, ppo_loss, update
 
@@ -36,7 +36,7 @@ VARIANTS = {
     "horizon of an episode": replace(EPISODIC, horizon="episode"),
 }
 CASES = REGISTERED | VARIANTS
-Trials = TrialVectorEnv | GymnasiumTrials
+Trials = TrialVectorEnv | SB3Trials
 
 
 def bernoulli() -> TrialVectorEnv:
@@ -47,20 +47,22 @@ def barcode() -> TrialVectorEnv:
     return TrialVectorEnv(distribution(BARCODE, arms=3, contexts=2, repeats=2, pulls=2, bits=5), ROWS)
 
 
-def unequal() -> GymnasiumTrials:
+def unequal() -> SB3Trials:
     """Rows whose episodes and trials have different lengths, so that no two stand at the same place."""
     families = [
         distribution(BARCODE, arms=3, contexts=2, repeats=1 + row % 2, pulls=1 + row % 3, bits=5) for row in range(ROWS)
     ]
-    makers = [lambda family=family: TrialEnv(family) for family in families]
-    return GymnasiumTrials(SyncVectorEnv(makers, autoreset_mode=AutoresetMode.SAME_STEP))
+    return SB3Trials(DummyVecEnv([lambda family=family: TrialEnv(family) for family in families]))
 
 
 def make_policy(env: Trials, memory: MemoryOptions) -> MemoryPolicy:
-    inner = env if isinstance(env, TrialVectorEnv) else env.env
+    if isinstance(env, SB3Trials):
+        obs, actions = env.env.observation_space, env.env.action_space
+    else:
+        obs, actions = env.single_observation_space, env.single_action_space
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        policy = MemoryPolicy(inner.single_observation_space, inner.single_action_space, memory, trial_steps=12)  # type: ignore[arg-type]
+        policy = MemoryPolicy(obs, actions, memory, trial_steps=12)  # type: ignore[arg-type]
         for name, parameter in policy.named_parameters():
             if name == "core.gate":
                 nn.init.ones_(parameter)  # opened, so that what is read counts

@@ -40,7 +40,11 @@ WRITTEN = [name for name in PAGES if name != RESULTS]
 TOY = (
     (r"total_timesteps=[\d_]+", "total_timesteps=1"),
     (r"for update in range\(\d+\)", "for update in range(2)"),
-    (r"Settings\(updates=\d+\)", "Settings(updates=100)"),
+    (
+        r'timesteps": [\d_]+, "eval.trials": \d+',
+        'timesteps": 1, "eval.trials": 10, "eval.tuning_trials": 5, "env.arms": 2',
+    ),
+    (r'"fit.updates": \d+', '"fit.updates": 100'),
     (r"SupervisedOptions\(updates=\d+\)", "SupervisedOptions(updates=30)"),
 )
 """Training is cut to single rollouts."""
@@ -129,7 +133,8 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
 
 def test_the_readme_runs(run: Run, tmp_path: Path) -> None:
     names = run("README.md")
-    assert 0 <= names["total"] <= 20
+    assert 0 <= names["result"].return_mean <= 20
+    assert names["run"].folder.evaluation.is_file()
     assert (tmp_path / "agent.zip").is_file()
 
 

@@ -1,0 +1,43 @@
+"""Public functions of several arguments say what each of them is."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+FILES = sorted(path for folder in ("metarl", "envs", "agents") for path in (ROOT / folder).rglob("*.py"))
+
+
+def public_functions(tree: ast.AST) -> Iterator[ast.FunctionDef]:
+    """Functions and methods whose name, and whose class's name, has no leading underscore."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_"):
+            if isinstance(node, ast.FunctionDef):
+                yield node
+            else:
+                yield from public_functions(node)
+
+
+def undocumented(source: str) -> list[str]:
+    """Public functions of three or more arguments without a section on them; overrides may point to what they do."""
+    found = []
+    for function in public_functions(ast.parse(source)):
+        text, given = ast.get_docstring(function) or "", function.args
+        names = {arg.arg for arg in (*given.posonlyargs, *given.args, *given.kwonlyargs)} - {"self", "cls"}
+        if len(names) >= 3 and "Args:" not in text and not text.startswith(("See :", "As ")):
+            found.append(function.name)
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_arguments_are_documented(path: Path) -> None:
+    assert undocumented(path.read_text(encoding="utf-8")) == []
+
+
+def test_an_undocumented_argument_is_seen() -> None:
+    assert undocumented('class A:\n    def f(self, a, b, c):\n        """Does."""') == ["f"]
+    assert undocumented('def f(a, b, c):\n    """See :func:`g`."""') == []
