@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -295,3 +296,12 @@ def test_every_package_is_listed_for_the_wheel() -> None:
     listed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]
     packages = {module for module, path in SOURCES.items() if path.name == "__init__.py"}
     assert sorted(listed) == sorted(packages)
+
+
+def test_the_documented_floors_are_those_that_are_enforced() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| (.*) \|$", page, re.MULTILINE)
+    assert {int(floor): set(re.findall(r"`(\w+)`", what)) for floor, what in rows} == {
+        floor: {name for name in names if any(module.split(".")[1:2] == [name] for module in SOURCES)}
+        for floor, names in enumerate(FLOORS)
+    }
