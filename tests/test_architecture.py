@@ -26,7 +26,7 @@ FLOORS = (
     ("training",),
     ("envs", "agents"),
     ("evaluation", "fewshot"),
-    ("report", "presets", "bench"),
+    ("report", "presets"),
     ("experiments",),
     ("cli",),
     ("__main__",),
