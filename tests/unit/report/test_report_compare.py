@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from report_looks import is_readable, looked_at, words
 from report_runs import bandit, barcode, made
 
-from metarl.report import adaptation, compare, learning
+from metarl.report import compare
 from metarl.report.adaptation import adaptation_overlay
 from metarl.report.compare import Setting, members_of
 from metarl.report.learning import learning_overlay
@@ -18,7 +18,7 @@ NO_STORE = {"memory": {"store": "none"}}
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    return looked_at(monkeypatch, adaptation, learning)
+    return looked_at(monkeypatch)
 
 
 def gather(runs: list[RunFolder]) -> list[Setting]:
