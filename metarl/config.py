@@ -48,11 +48,6 @@ class InputError(ValueError):
         where: what the data came from (a file, a preset), named first.
     """
 
-    key: str | None = None
-    given: Any = None
-    expected: str | None = None
-    remedy: str | None = None
-
     def __init__(
         self,
         problem: str | None = None,

@@ -15,7 +15,7 @@ from metarl.types import Bools
 
 Batch = TypeVar("Batch", Episodes, Streams)
 IMAGES = 3000
-"""Examples that are classified at once in validations and tests."""
+"""Examples in a batch of validations and tests."""
 CHUNK = 250
 """Examples that are embedded at once; with more, activations no longer fit the cache."""
 
@@ -45,7 +45,13 @@ def prepared(learner: FewShotLearner, pool: Pool, examples: int) -> tuple[Pool, 
 
 
 def correct(learner: FewShotLearner, episodes: Episodes, *, embedded: bool = False) -> Bools:
-    """Which queries ``[B, Q]`` are classified correctly; ``embedded``: the episodes hold embeddings."""
+    """Which queries ``[B, Q]`` are classified correctly.
+
+    Args:
+        learner: in evaluation mode.
+        episodes: of ``B`` supports with ``Q`` queries each.
+        embedded: whether they hold embeddings instead of examples.
+    """
     size = max(1, IMAGES // (episodes.support_y.shape[1] + episodes.query_y.shape[1]))
     answer = learner.predict_embedded if embedded else learner.predict
     found = [answer(*part[:3]).cpu().numpy() == part.query_y for part in parts(episodes, size)]

@@ -61,9 +61,15 @@ def mean_over_seeds(means: Floats, errors: Floats, shared: bool) -> tuple[Floats
 def pooled(
     evaluations: Sequence[AgentEvaluation], field: Literal["return_mean", "by_episode", "by_exposure"]
 ) -> tuple[Floats, Floats] | None:
-    """:func:`mean_over_seeds` of a field of several evaluations; None where one of them lacks it.
+    """:func:`mean_over_seeds` of a field of several evaluations.
 
-    Of lists, as much is used as all runs have; ``by_exposure`` has no errors over tasks.
+    Args:
+        evaluations: of runs that differ in their seeds alone.
+        field: what is averaged; ``by_exposure`` has no errors over tasks.
+
+    Returns:
+        Mean and half width, each ``[n]``, as far as all runs go (``[1]`` of ``return_mean``); None where one of the
+        evaluations lacks the field.
     """
     values = [getattr(one, field) for one in evaluations]
     if not values or any(value is None for value in values):

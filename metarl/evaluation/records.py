@@ -71,7 +71,7 @@ class EpisodeRecord:
         return int(self.support_y.max()) + 1
 
     def first_of(self, episode: int, label: int) -> Array:
-        """The support's first example of a class."""
+        """The first example ``[...]`` of a class in the support of an episode."""
         return self.support_x[episode, int(np.flatnonzero(self.support_y[episode] == label)[0])]
 
 
@@ -115,7 +115,7 @@ def write_record(path: Path, arrays: Mapping[str, Array]) -> None:
 
     Args:
         path: :func:`trials_file` or :func:`episodes_file`.
-        arrays: of trials what :func:`metarl.evaluation.trace.record` returned; of few-shot episodes the fields of
+        arrays: ``[n, ...]``, of trials what :func:`metarl.evaluation.trace.record` returned; of episodes the fields of
             :class:`EpisodeRecord`, and those of :class:`StreamRecord` as ``stream_x``, ``stream_y`` and
             ``stream_predicted``.
     """

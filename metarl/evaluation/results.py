@@ -26,6 +26,16 @@ Labels = Literal["one_hot", "letters"]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Trained:
+    """The training before an evaluation; None where it isn't known."""
+
+    train_seconds: float | None = None
+    train_steps: int | None = None
+    """Environment steps of an agent, episodes of a few-shot learner, sequences of the recall benchmark."""
+    train_seed: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class ActorResult:
     """What an actor reached on the tasks of an evaluation."""
 
@@ -66,7 +76,7 @@ class ReferenceResult(ActorResult):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AgentEvaluation(ActorResult):
+class AgentEvaluation(Trained, ActorResult):
     """An agent on held-out tasks: its own result, sampling actions, beside its ablations and the references."""
 
     kind: Literal["rl2"] = "rl2"
@@ -91,11 +101,7 @@ class AgentEvaluation(ActorResult):
     ceilings: dict[str, float] = field(default_factory=dict)
     """Values that are known of the family."""
     ablations: dict[str, ActorResult] = field(default_factory=dict)
-    """The agent with a part of its memory taken away, by the name of the ablation."""
-    train_seconds: float | None = None
-    train_steps: int | None = None
-    """Environment steps."""
-    train_seed: int | None = None
+    """The agent with part of its memory disabled, by the name of the ablation."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +137,7 @@ class StreamResult:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FewShotEvaluation:
+class FewShotEvaluation(Trained):
     """A few-shot learner on held-out classes.
 
     Raises:
@@ -164,10 +170,6 @@ class FewShotEvaluation:
     """Whether gradients of gradients are left out; None where there are none."""
     cells: tuple[CellResult, ...] = ()
     streams: tuple[StreamResult, ...] = ()
-    train_seconds: float | None = None
-    train_steps: int | None = None
-    """Episodes."""
-    train_seed: int | None = None
 
     def __post_init__(self) -> None:
         if not (self.cells or self.streams):
@@ -175,15 +177,11 @@ class FewShotEvaluation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecallEvaluation:
+class RecallEvaluation(Trained):
     """Memories on recall tasks."""
 
     kind: Literal["recall"] = "recall"
     results: Annotated[tuple[RecallResult, ...], MinLen(1)]
-    train_seconds: float | None = None
-    train_steps: int | None = None
-    """Sequences."""
-    train_seed: int | None = None
 
 
 Evaluation = AgentEvaluation | FewShotEvaluation | RecallEvaluation

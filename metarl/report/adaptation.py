@@ -13,22 +13,9 @@ import numpy as np
 
 from metarl.evaluation.pooling import NORMAL95, pooled
 from metarl.evaluation.results import ActorResult, AgentEvaluation
+from metarl.report import canvas
 from metarl.report.agent import ABLATIONS, env_name, headline, held_out, one_step_episodes, step_word
-from metarl.report.canvas import (
-    COLORS,
-    SOFT,
-    Line,
-    below,
-    canvas,
-    counted,
-    height_below,
-    label_ends,
-    line_of,
-    named_below,
-    save,
-    smooth,
-    title,
-)
+from metarl.report.canvas import COLORS, SOFT, Line
 from metarl.report.compare import Setting, common_env, same_tasks
 from metarl.types import Floats
 
@@ -94,7 +81,7 @@ def adaptation_curve(evaluation: AgentEvaluation, path: str | Path) -> Path:
     flat = {name: value / steps for name, value in evaluation.ceilings.items() if name in _FLAT}
     band = "; bands: 95 % intervals of the mean" if along == "by_episode" else ""
     curves = _curves(evaluation, along)
-    return draw_curves(curves, evaluation, along, flat, headline(evaluation), held_out(evaluation) + band, path)
+    return _draw(curves, evaluation, along, flat, headline(evaluation), held_out(evaluation) + band, path)
 
 
 def adaptation_overlay(settings: Sequence[Setting], path: str | Path) -> Path:
@@ -118,18 +105,18 @@ def adaptation_overlay(settings: Sequence[Setting], path: str | Path) -> Path:
     for index, setting in enumerate(settings):
         if (mean := pooled(setting.evaluated, along)) is not None:
             known = len(setting.evaluated) > 1 or along == "by_episode"
-            curves.append(Curve(setting.name, mean[0], mean[1] if known else None, line_of(index)))
+            curves.append(Curve(setting.name, mean[0], mean[1] if known else None, canvas.line_of(index)))
     members = [member for setting in settings for member in setting.members]
     first = max(every, key=lambda one: len(one.references))
-    references = reference_curves(first, along) if same_tasks(members) else []
+    references = _references(first, along) if same_tasks(members) else []
     bands = "; bands: 95 % intervals over tasks and seeds" if any(curve.half is not None for curve in curves) else ""
     where = "trials in distribution" if first.in_distribution else f"trials of {first.split} tasks"
-    sub = f"{counted(one.trials for one in every)} {where} a run{bands}"
+    sub = f"{canvas.counted(one.trials for one in every)} {where} a run{bands}"
     name = env_name(*common_env(members))
-    return draw_curves(curves + references, first, along, {}, name, sub, path, legend=True)
+    return _draw(curves + references, first, along, {}, name, sub, path, legend=True)
 
 
-def draw_curves(
+def _draw(
     curves: Sequence[Curve],
     evaluation: AgentEvaluation,
     along: Along,
@@ -150,6 +137,9 @@ def draw_curves(
         sub: the line below it.
         path: the image to write.
         legend: for long names.
+
+    Returns:
+        ``path``.
     """
     count = max(len(curve.mean) for curve in curves)
     one_step = one_step_episodes(evaluation)
@@ -157,39 +147,37 @@ def draw_curves(
     unit = step_word(evaluation) if one_step else "episode"
 
     listed = [curve.name for curve in curves if legend and curve.line.width > 2]
-    figure, axes = canvas(7.6, 4.6 + (height_below(listed) if legend else 0))
-    labels: list[tuple[str, float, Line]] = []
+    figure, axes = canvas.figure(7.6, 4.6 + (canvas.height_below(listed) if legend else 0))
+    labels = [(name, rate, Line(SOFT)) for name, rate in flat.items()]
     for name, values, half, line in curves:
-        mean = smooth(values, reach)
-        x = np.arange(1, len(mean) + 1)
-        marker = "o" if count <= 20 else ""
-        top = 6 - line.width  # thin lines lie on thick ones, so that none is hidden
-        (curve,) = axes.plot(x, mean, color=line.color, ls=line.dash, lw=line.width, zorder=top)
-        curve.set(marker=marker, markersize=line.width + 2, label=below(name) if name in listed else "_")
+        mean = canvas.smooth(values, reach)
+        x = np.arange(1.0, len(mean) + 1)
+        look = {"marker": "o" if count <= 20 else "", "markersize": line.width + 2}
+        label = canvas.below(name) if name in listed else "_"
+        # Thin lines lie on thick ones, so that none is hidden.
+        canvas.draw_line(axes, x, mean, line, label=label, zorder=6 - line.width, **look)
         if half is not None:
             # Neighbouring steps of a task are correlated, so the smoothed band is not narrowed.
-            wide = smooth(half, reach)
-            axes.fill_between(x, mean - wide, mean + wide, color=line.color, alpha=0.22, lw=0, zorder=2)
+            wide = canvas.smooth(half, reach)
+            canvas.draw_band(axes, x, mean - wide, mean + wide, line)
         if name not in listed:
             labels.append((name, float(mean[np.isfinite(mean)][-1]), line))
-    for name, rate in flat.items():
+    for rate in flat.values():
         axes.axhline(rate, color=SOFT, lw=0.9, ls=(0, (1, 2)), zorder=2)
-        labels.append((name, rate, Line(SOFT)))
 
-    _keep_in_sight(axes, [curve.mean for curve in curves])
-    where = "exposure of the episode's context" if along == "by_exposure" else f"{unit} of the trial"
+    _limit_height(axes, [curve.mean for curve in curves])
     smoothed = f"\n(averaged over {2 * reach + 1} neighbouring {unit}s)" if reach else ""
-    axes.set_xlabel(where)
+    axes.set_xlabel("exposure of the episode's context" if along == "by_exposure" else f"{unit} of the trial")
     axes.set_ylabel(f"mean reward per {unit}{smoothed}")
     margin = 0.02 * max(1, count - 1)
     axes.set_xlim(1 - margin, count + margin)
-    axes.set_xticks(_counted(count))
-    title(axes, main, sub)
+    axes.set_xticks(_ticks(count))
+    canvas.title(axes, main, sub)
     if legend:
-        named_below(figure)
+        canvas.named_below(figure)
     if labels:
-        label_ends(figure, axes, labels)
-    return save(figure, path)
+        canvas.label_ends(figure, axes, labels)
+    return canvas.save(figure, path)
 
 
 def _curves(evaluation: AgentEvaluation, along: Along) -> list[Curve]:
@@ -202,10 +190,10 @@ def _curves(evaluation: AgentEvaluation, along: Along) -> list[Curve]:
         half = NORMAL95 * np.array(result.by_episode_se) if along == "by_episode" else None
         if (values := getattr(result, along)) is not None:
             curves.append(Curve(name, np.array(values), half, line))
-    return curves + reference_curves(evaluation, along)
+    return curves + _references(evaluation, along)
 
 
-def reference_curves(evaluation: AgentEvaluation, along: Along) -> list[Curve]:
+def _references(evaluation: AgentEvaluation, along: Along) -> list[Curve]:
     """The references as thin lines, without bands, which would bury each other."""
     return [
         Curve(name, np.array(values), None, _REFERENCES.get(name, _OTHERS[index % len(_OTHERS)]))
@@ -214,8 +202,8 @@ def reference_curves(evaluation: AgentEvaluation, along: Along) -> list[Curve]:
     ]
 
 
-def _keep_in_sight(axes: Axes, means: Sequence[Floats]) -> None:
-    """Let bands that are far wider than what they belong to leave the image."""
+def _limit_height(axes: Axes, means: Sequence[Floats]) -> None:
+    """Cut off bands that are far wider than the range of the means."""
     every = np.concatenate(means)
     low, high = float(np.nanmin(every)), float(np.nanmax(every))
     if high > low:
@@ -223,7 +211,7 @@ def _keep_in_sight(axes: Axes, means: Sequence[Floats]) -> None:
         axes.set_ylim(max(bottom, low - (high - low)), min(top, high + high - low))
 
 
-def _counted(count: int) -> list[int]:
+def _ticks(count: int) -> list[int]:
     """Ticks for 1, 2, ..., ``count``: round numbers, with 1 in place of 0."""
     from matplotlib.ticker import MaxNLocator
 

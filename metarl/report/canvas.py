@@ -24,6 +24,9 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9")
 blindness; yellow is left out, pale on white."""
 
 
+_TITLE: dict[str, Any] = {"fontsize": 11.5, "fontweight": "bold", "color": INK}
+
+
 class Line(NamedTuple):
     """How a line is drawn; the name of a thick one is written in bold."""
 
@@ -38,7 +41,7 @@ _DASHES: tuple[str | tuple[float, tuple[float, ...]], ...] = ("-", (0, (5, 2)), 
 
 
 def line_of(index: int) -> Line:
-    """How the curve of this number is drawn; colours repeat with other dashes."""
+    """How the curve with this number is drawn; after the last colour they repeat with other dashes."""
     return Line(COLORS[index % len(COLORS)], _DASHES[index // len(COLORS) % len(_DASHES)], 2.4)
 
 
@@ -48,28 +51,38 @@ def counted(numbers: Iterable[int]) -> str:
     return f"{every[0]:,}" if len(every) == 1 else f"{every[0]:,} to {every[-1]:,}"
 
 
-def canvas(width: float, height: float) -> tuple[Figure, Axes]:
-    """A figure of this size in inches with empty axes."""
+def panels(
+    width: float, height: float, rows: int = 1, columns: int = 1, *, grid: bool = False, **options: Any
+) -> tuple[Figure, Any]:
+    """A figure with empty axes.
+
+    Args:
+        width: of the figure in inches.
+        height: likewise.
+        rows: of axes.
+        columns: of axes.
+        grid: whether the axes have a grid.
+        options: those of ``Figure.subplots``.
+
+    Returns:
+        The figure, and its axes as ``Figure.subplots`` gives them.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
-    axes = figure.subplots()
-    clean(axes)
-    return figure, axes
-
-
-def panels(width: float, height: float, rows: int, columns: int, **options: Any) -> tuple[Figure, Any]:
-    """A figure of this size in inches and its empty axes, ``options`` being those of ``Figure.subplots``."""
-    figure, first = canvas(width, height)
-    figure.delaxes(first)
     axes = figure.subplots(rows, columns, **options)
     for one in np.ravel(axes):
-        clean(one, grid=False)
+        clean(one, grid)
     return figure, axes
+
+
+def figure(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure of this size in inches with one pair of axes and a grid."""
+    return panels(width, height, grid=True)
 
 
 def clean(axes: Axes, grid: bool = True) -> None:
-    """Take away the frame and ticks, leave a light grid and readable labels."""
+    """Remove the frame and the ticks, and make labels readable, with or without a light grid."""
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color(SOFT)
     axes.tick_params(length=0, labelsize=9.5, labelcolor=INK, pad=5)
@@ -78,6 +91,48 @@ def clean(axes: Axes, grid: bool = True) -> None:
     axes.set_axisbelow(True)
     if grid:
         axes.grid(color=GRID, lw=0.8)
+
+
+def draw_line(axes: Axes, x: Floats, y: Floats, line: Line, **look: Any) -> None:
+    """Plot a line.
+
+    Args:
+        axes: where to draw.
+        x: ``[n]``
+        y: ``[n]``
+        line: colour, dashes and width.
+        look: further options of ``Axes.plot``.
+    """
+    axes.plot(x, y, **{"color": line.color, "ls": line.dash, "lw": line.width, **look})
+
+
+def draw_band(axes: Axes, x: Floats, low: Floats, high: Floats, line: Line) -> None:
+    """Fill the interval of a line.
+
+    Args:
+        axes: where to draw.
+        x: ``[n]``
+        low: ``[n]``
+        high: ``[n]``
+        line: the one that the band belongs to.
+    """
+    axes.fill_between(x, low, high, color=line.color, alpha=0.22, lw=0, zorder=2)
+
+
+def color_bar(figure: Figure, shown: Any, axes: Any, label: str, **options: Any) -> None:
+    """Draw the scale of the colours beside the axes.
+
+    Args:
+        figure: with the axes.
+        shown: what has the colours, such as the result of ``Axes.imshow``.
+        axes: one or several.
+        label: what a colour means.
+        options: further ones of ``Figure.colorbar``.
+    """
+    bar = figure.colorbar(shown, ax=axes, fraction=0.04, pad=0.02, **options)
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(length=0, labelsize=9, labelcolor=INK)
+    bar.set_label(label, size=9.5, color=INK)
 
 
 def whole_ticks(axis: Axis, most: int = 9) -> None:
@@ -93,25 +148,32 @@ def plain(text: str) -> str:
 
 
 def title(axes: Axes, main: str, sub: str) -> None:
-    """Write a title over the axes, wrapped to the figure's width, and a smaller line below it."""
-    main = textwrap.fill(plain(main), 68)
-    axes.set_title(sub, loc="left", fontsize=9.5, color=SOFT, pad=8)
-    axes.annotate(
-        main,
-        (0, 1),
-        xytext=(0, 25),
-        xycoords="axes fraction",
-        textcoords="offset points",
-        fontsize=11.5,
-        fontweight="bold",
-        color=INK,
-        va="bottom",
-    )
+    """Write a title over the axes, and a smaller line below it.
+
+    Args:
+        axes: the topmost of a figure.
+        main: the title, which is wrapped to the figure's width.
+        sub: the smaller line.
+    """
+    subtitle(axes, sub)
+    where: dict[str, Any] = {"xytext": (0, 25), "xycoords": "axes fraction", "textcoords": "offset points"}
+    axes.annotate(textwrap.fill(plain(main), 68), (0, 1), **where, **_TITLE, va="bottom")
+
+
+def subtitle(axes: Axes, text: str) -> None:
+    """Write a small title over the axes."""
+    axes.set_title(text, loc="left", fontsize=9.5, color=SOFT, pad=8)
 
 
 def heading(figure: Figure, axes: Axes, main: str) -> None:
-    """Write a title over all panels, above the left edge of ``axes``, which may have a smaller title of its own."""
-    text = figure.suptitle(main, ha="left", fontsize=11.5, fontweight="bold", color=INK)
+    """Write a title over all panels.
+
+    Args:
+        figure: with the panels.
+        axes: the title begins above the left edge of these; they may have a :func:`subtitle`.
+        main: the title.
+    """
+    text = figure.suptitle(main, ha="left", **_TITLE)
     figure.draw_without_rendering()  # only then is the edge known
     text.set_x(axes.get_position().x0)
 
@@ -132,7 +194,14 @@ def named_below(figure: Figure) -> None:
 
 
 def label_ends(figure: Figure, axes: Axes, labels: list[tuple[str, float, Line]], size: float = 9.0) -> None:
-    """Write each line's name right of its end, spread where they would overlap, with a thin lead to the line."""
+    """Write the name of each line to the right of its end, with a thin lead to it; names never overlap.
+
+    Args:
+        figure: with the axes.
+        axes: finished but for the names.
+        labels: of each line the name, its last value, and how it is drawn.
+        size: of the text in points.
+    """
     figure.draw_without_rendering()
     low, high = axes.get_ylim()
     axes.set_ylim(low, high)  # else the leads below would rescale it
@@ -147,7 +216,10 @@ def label_ends(figure: Figure, axes: Axes, labels: list[tuple[str, float, Line]]
 
 
 def spread(ends: Floats, gap: float) -> Floats:
-    """The heights in [0, 1] nearest to sorted ``ends`` (least squares) that are ``gap`` apart: isotonic regression."""
+    """The heights ``[n]`` in [0, 1] that are ``gap`` apart and nearest to sorted ``ends`` ``[n]`` in least squares.
+
+    This is isotonic regression.
+    """
     from scipy.optimize import isotonic_regression
 
     offset = gap * np.arange(len(ends))
@@ -155,7 +227,15 @@ def spread(ends: Floats, gap: float) -> Floats:
 
 
 def smooth(values: Floats, reach: int) -> Floats:
-    """Mean over ``reach`` neighbours on either side; fewer near the ends, where both sides lose alike."""
+    """Means over neighbours.
+
+    Args:
+        values: ``[n]``
+        reach: neighbours on either side; near the ends as many as both sides have.
+
+    Returns:
+        ``[n]``
+    """
     total = np.concatenate([[0.0], np.cumsum(values)])
     index = np.arange(len(values))
     near = np.minimum(reach, np.minimum(index, index[::-1]))

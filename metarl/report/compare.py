@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,8 +31,17 @@ class Member:
 
     @property
     def kind(self) -> str:
-        """The kind of the run."""
-        return kind_of(self.run)
+        """The kind of the run, as its config.json says.
+
+        Raises:
+            RunError: it names no kind, or an unknown one.
+        """
+        kind = str(self.config.get("kind"))
+        if kind not in KINDS:
+            problem = f"{self.run.path} is of no known kind: config.json says {kind}"
+            remedy = "a run of an older version has to be trained again"
+            raise RunError(problem, key="kind", given=kind, expected=", ".join(KINDS), remedy=remedy)
+        return kind
 
     @property
     def seed(self) -> Any:
@@ -62,19 +71,6 @@ class Setting:
         return self.label if runs == 1 else f"{self.label} (mean of {runs} runs)"
 
 
-def kind_of(run: RunFolder) -> str:
-    """The kind of a run, as its config.json says.
-
-    Raises:
-        RunError: it says none that is known.
-    """
-    kind = str(run.config.get("kind"))
-    if kind not in KINDS:
-        told = f"{run.path} is of no known kind: config.json says {kind}, expected {', '.join(KINDS)}"
-        raise RunError(f"{told}; a run of an older version has to be trained again")
-    return kind
-
-
 def members_of(runs: Sequence[RunFolder]) -> list[Member]:
     """Read what lies in the folders of runs of one kind.
 
@@ -84,14 +80,9 @@ def members_of(runs: Sequence[RunFolder]) -> list[Member]:
     paths = [run.path.resolve() for run in runs]
     if twice := [str(run.path) for run, path in zip(runs, paths, strict=True) if paths.count(path) > 1]:
         raise RunError(f"the run {twice[-1]} is given twice; name every run once")
-    kinds = [kind_of(run) for run in runs]
-    for run, kind in zip(runs, kinds, strict=True):
-        if kind != kinds[0]:
-            raise RunError(
-                f"{runs[0].path} and {run.path} cannot be compared: they are of the kinds {kinds[0]} and {kind}; "
-                "give runs of one kind"
-            )
-    return [Member(run, run.config, read_evaluation(run), run.metrics()) for run in runs]
+    members = [Member(run, run.config, read_evaluation(run), run.metrics()) for run in runs]
+    _check_equal(members, lambda member: member.kind, "they are of the kinds", "give runs of one kind")
+    return members
 
 
 def evaluations(members: Sequence[Member]) -> list[AgentEvaluation]:
@@ -144,20 +135,20 @@ def _distinguishing(every: Sequence[Mapping[str, str]]) -> list[str]:
 
 
 def _check_alike(members: Sequence[Member]) -> None:
-    first = members[0]
+    evaluated = [m for m in members if isinstance(m.evaluation, AgentEvaluation)]
+    _check_equal(members, lambda m: str(_env(m).get("id")), "their environments are", "give runs of one family")
+    _check_equal(evaluated, lambda m: m.evaluation.split, "they were evaluated on the splits", "evaluate both on one")
+    lengths = {True: "single steps", False: "longer"}
+    remedy = "give runs whose episodes are alike"
+    _check_equal(evaluated, lambda m: lengths[one_step_episodes(m.evaluation)], "their episodes are", remedy)
+
+
+def _check_equal(members: Sequence[Member], value: Callable[[Any], str], what: str, remedy: str) -> None:
     for other in members[1:]:
-        told = f"{first.run.path} and {other.run.path} cannot be compared: "
-        ids = [_env(member).get("id") for member in (first, other)]
-        if ids[0] != ids[1]:
-            raise RunError(f"{told}their environments are {ids[0]} and {ids[1]}; give runs of one family")
-    evaluated = [(m.run.path, m.evaluation) for m in members if isinstance(m.evaluation, AgentEvaluation)]
-    for path, b in evaluated[1:]:
-        a = evaluated[0][1]
-        told = f"{evaluated[0][0]} and {path} cannot be compared: "
-        if a.split != b.split:
-            raise RunError(f"{told}they were evaluated on {a.split} and {b.split} tasks; evaluate both on one")
-        if one_step_episodes(a) != one_step_episodes(b):
-            raise RunError(f"{told}the episodes of one alone are single steps; give runs with episodes alike")
+        expected, given = value(members[0]), value(other)
+        if given != expected:
+            problem = f"{members[0].run.path} and {other.run.path} cannot be compared: {what} {expected} and {given}"
+            raise RunError(problem, given=given, expected=f"{expected} for both", remedy=remedy)
 
 
 def _env(member: Member) -> Mapping[str, Any]:
@@ -166,7 +157,16 @@ def _env(member: Member) -> Mapping[str, Any]:
 
 
 def flatten(config: Mapping[str, Any], leave_out: Sequence[str] = _IDLE, before: str = "") -> dict[str, str]:
-    """Nested options as ``{"memory.store": "episodic", ...}``."""
+    """Nested options as one level.
+
+    Args:
+        config: nested tables.
+        leave_out: options or whole tables, by their full names.
+        before: what the names begin with.
+
+    Returns:
+        Texts by full name, such as ``{"memory.store": "episodic"}``.
+    """
     flat: dict[str, str] = {}
     for name, value in config.items():
         full = f"{before}{name}"

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from metarl.evaluation.records import Trial
-from metarl.report.canvas import COLORS, GRID, INK, SOFT, clean, heading, panels, plain, save, whole_ticks
+from metarl.report import canvas
+from metarl.report.canvas import COLORS, GRID, INK, SOFT
 from metarl.types import Array
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LINES = 6
-"""Numbers of an observation that are drawn as lines; more are drawn as rows of a map."""
+"""At most this many numbers of an observation are drawn as lines; more are drawn as rows of a map."""
 ROWS = 64
 """Numbers of an observation beyond which it is left out."""
 FRAMES = 6
@@ -64,7 +66,7 @@ def compared(trial: Trial) -> list[tuple[str, slice]]:
 
 
 def _pulls(trials: Sequence[Trial], path: str | Path) -> Path:
-    figure, grid = panels(7.6, 1.4 + 1.6 * len(trials), len(trials), 1, squeeze=False, sharex=True, sharey=True)
+    figure, grid = canvas.panels(7.6, 1.4 + 1.6 * len(trials), len(trials), 1, squeeze=False, sharex=True, sharey=True)
     every = np.unique(np.concatenate([trial.rewards for trial in trials]))
     paid = bool(np.isin(every, (0, 1)).all())
     most = float(max(-every.min(), every.max()))
@@ -81,55 +83,53 @@ def _pulls(trials: Sequence[Trial], path: str | Path) -> Path:
             )
         axes.grid(axis="y", color=GRID, lw=0.8)
         axes.set_ylabel(f"trial {number}:\narm")
-        whole_ticks(axes.yaxis, 6)
+        canvas.whole_ticks(axes.yaxis, 6)
         axes.margins(x=0.01, y=0.12)
     if shown is not None:
-        bar = figure.colorbar(shown, ax=grid, fraction=0.04, pad=0.02)
-        bar.outline.set_visible(False)
-        bar.ax.tick_params(length=0, labelsize=9, labelcolor=INK)
-        bar.set_label("reward", size=9.5, color=INK)
+        canvas.color_bar(figure, shown, grid, "reward")
     grid[-1, 0].set_xlabel("pull of the trial")
-    whole_ticks(grid[-1, 0].xaxis)
+    canvas.whole_ticks(grid[-1, 0].xaxis)
     what = "blue dot: reward 1; orange cross: reward 0" if paid else "colour: reward"
-    grid[0, 0].set_title(what, loc="left", fontsize=9.5, color=SOFT, pad=8)
-    heading(figure, grid[0, 0], "Which arm the agent pulls in each trial")
-    return save(figure, path)
+    canvas.subtitle(grid[0, 0], what)
+    canvas.heading(figure, grid[0, 0], "Which arm the agent pulls in each trial")
+    return canvas.save(figure, path)
 
 
 def _traces(trial: Trial, path: str | Path) -> Path:
     parts = compared(trial)
     rows = [(name, part) for name, part in trial.observations.items() if _shows(part)]
     rows += [("action", trial.actions.reshape(len(trial.actions), -1)), ("reward", trial.rewards[:, None])]
-    figure, grid = panels(7.6, 1.2 + 1.5 * len(rows), len(rows), len(parts), squeeze=False, sharex="col", sharey="row")
+    figure, grid = canvas.panels(
+        7.6, 1.2 + 1.5 * len(rows), len(rows), len(parts), squeeze=False, sharex="col", sharey="row"
+    )
     for (name, values), line in zip(rows, grid, strict=True):
         for (_, steps), axes in zip(parts, line, strict=True):
             _trace(axes, name, values.reshape(len(values), -1), steps, axes is line[-1])
-        line[0].set_ylabel(plain(name.removeprefix("obs.")) if name != "obs" else "observation")
+        line[0].set_ylabel(canvas.plain(name.removeprefix("obs.")) if name != "obs" else "observation")
     for (name, steps), axes in zip(parts, grid[0], strict=True):
-        axes.set_title(f"{name}: return {trial.rewards[steps].sum():.4g}", loc="left", fontsize=9.5, color=SOFT, pad=8)
+        canvas.subtitle(axes, f"{name}: return {trial.rewards[steps].sum():.4g}")
     for axes in grid[-1]:
         axes.set_xlabel("step of the episode")
-        whole_ticks(axes.xaxis)
+        canvas.whole_ticks(axes.xaxis)
     figure.align_ylabels(grid[:, 0])
     _headline(figure, grid[0, 0], parts)
-    return save(figure, path)
+    return canvas.save(figure, path)
 
 
 def _trace(axes: Axes, name: str, values: Array, steps: slice, last: bool) -> None:
     """One part of a trial ``[T, D]`` over the steps of an episode; the ``last`` of a row names the lines."""
-    clean(axes)
+    canvas.clean(axes)
     part = values[steps]
     edges = np.arange(len(part) + 1) + 0.5
     if _one_hot(values):
         part = part.argmax(1)[:, None]
     elif values.shape[1] > LINES:
         axes.grid(False)
-        extent = (0.5, len(part) + 0.5, part.shape[1] - 0.5, -0.5)
-        low, high = float(values.min()), float(values.max())
-        axes.imshow(part.T, cmap="Greys", vmin=low, vmax=high, aspect="auto", extent=extent, interpolation="nearest")
+        where: dict[str, Any] = {"extent": (0.5, len(part) + 0.5, part.shape[1] - 0.5, -0.5), "aspect": "auto"}
+        axes.imshow(part.T, cmap="Greys", vmin=values.min(), vmax=values.max(), interpolation="nearest", **where)
         return
     stepped = name in ("action", "reward") or part.dtype.kind in "iu"
-    for index, (color, one) in enumerate(zip(_cycle(part.shape[1]), part.T, strict=True)):
+    for index, (color, one) in enumerate(zip(cycle(COLORS), part.T, strict=False)):
         label = str(index) if part.shape[1] > 1 else ""
         if stepped:
             axes.stairs(one, edges, baseline=None, color=color, lw=1.6, label=label)
@@ -138,39 +138,35 @@ def _trace(axes: Axes, name: str, values: Array, steps: slice, last: bool) -> No
     if name == "reward":
         axes.axhline(0, color=GRID, lw=0.8, zorder=0)  # zero is always visible
     if part.dtype.kind in "iu":
-        whole_ticks(axes.yaxis, 5)
+        canvas.whole_ticks(axes.yaxis, 5)
     axes.margins(x=0.02, y=0.12)
     if part.shape[1] > 1 and last:
-        axes.legend(
-            loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8, handlelength=1, labelcolor=INK
-        )
+        look: dict[str, Any] = {"frameon": False, "fontsize": 8, "handlelength": 1, "labelcolor": INK}
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), **look)
 
 
 def _filmstrip(trial: Trial, path: str | Path) -> Path:
     parts = compared(trial)
     images = next(part for part in trial.observations.values() if _is_image(part))
     chosen = [_spread(steps, FRAMES) for _, steps in parts]
-    figure, grid = panels(7.6, 0.6 + 2.0 * len(parts), len(parts), max(map(len, chosen)), squeeze=False)
+    figure, grid = canvas.panels(7.6, 0.6 + 2.0 * len(parts), len(parts), max(map(len, chosen)), squeeze=False)
     for axes in np.ravel(grid):
         axes.set_axis_off()
     for (name, steps), frames, line in zip(parts, chosen, grid, strict=True):
         for step, axes in zip(frames, line, strict=False):
             axes.imshow(_visible(images[step]), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             did = " ".join(f"{value:.2g}" for value in np.ravel(trial.actions[step]))
-            told = (
-                f"step {step - steps.start + 1}\naction {textwrap.shorten(did, 14)}\nreward {trial.rewards[step]:.3g}"
-            )
-            axes.text(0.5, -0.04, told, transform=axes.transAxes, ha="center", va="top", fontsize=8, color=SOFT)
-        line[0].set_title(
-            f"{name}: return {trial.rewards[steps].sum():.4g}", loc="left", fontsize=9.5, color=SOFT, pad=8
-        )
+            which = f"step {step - steps.start + 1}\naction {textwrap.shorten(did, 14)}"
+            text = f"{which}\nreward {trial.rewards[step]:.3g}"
+            axes.text(0.5, -0.04, text, transform=axes.transAxes, ha="center", va="top", fontsize=8, color=SOFT)
+        canvas.subtitle(line[0], f"{name}: return {trial.rewards[steps].sum():.4g}")
     _headline(figure, grid[0, 0], parts)
-    return save(figure, path)
+    return canvas.save(figure, path)
 
 
 def _headline(figure: Figure, axes: Axes, parts: list[tuple[str, slice]]) -> None:
     which = "first and last episode" if len(parts) > 1 else "its only episode"
-    heading(figure, axes, f"One trial: {which}")
+    canvas.heading(figure, axes, f"One trial: {which}")
 
 
 def _visible(image: Array) -> Array:
@@ -197,7 +193,3 @@ def _spread(steps: slice, most: int) -> list[int]:
     """At most ``most`` steps of an episode, evenly spread, its first and last among them."""
     count = min(most, steps.stop - steps.start)
     return sorted({round(step) for step in np.linspace(steps.start, steps.stop - 1, count)})
-
-
-def _cycle(count: int) -> list[str]:
-    return [COLORS[index % len(COLORS)] for index in range(count)]

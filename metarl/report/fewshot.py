@@ -14,7 +14,7 @@ STANDARD = "Omniglot (standard split)"
 """What published figures can be set beside."""
 NOTHING = "–"
 INSTANCES = (1, 2, 3, 4, 5, 10)
-"""Those that papers tell of, and tables with a column for each."""
+"""Those that papers report; tables have a column for each."""
 
 
 def data_name(evaluation: FewShotEvaluation) -> str:
@@ -29,16 +29,16 @@ def comparable(evaluation: FewShotEvaluation) -> bool:
     return evaluation.data == STANDARD and not (evaluation.within_alphabet or evaluation.distinct_drawers)
 
 
-def known_cells(evaluation: FewShotEvaluation) -> Published | None:
-    """What was published of this learner under this protocol, if there is anything."""
-    names = evaluation.preset, evaluation.learner
-    return of_learner(*names, transductive=evaluation.transductive) if comparable(evaluation) else None
+def known_cells(evaluation: FewShotEvaluation) -> Published:
+    """What was published of this learner under this protocol; without accuracies where nothing was."""
+    names = (evaluation.preset, evaluation.learner) if comparable(evaluation) else ()
+    return of_learner(*names, transductive=evaluation.transductive) or Published("", {})
 
 
-def known_stream(evaluation: FewShotEvaluation, stream: StreamResult) -> PublishedStream | None:
-    """What was published of this learner on such streams, if there is anything."""
-    names = evaluation.preset, evaluation.learner
-    return of_stream(*names, labels=stream.labels, ways=stream.ways) if comparable(evaluation) else None
+def known_stream(evaluation: FewShotEvaluation, stream: StreamResult) -> PublishedStream:
+    """What was published of this learner on such streams; without accuracies where nothing was."""
+    names = (evaluation.preset, evaluation.learner) if comparable(evaluation) else ()
+    return of_stream(*names, labels=stream.labels, ways=stream.ways) or PublishedStream("", "", {})
 
 
 def classes_name(evaluation: FewShotEvaluation) -> str:
@@ -80,7 +80,7 @@ def in_percent(mean: float, interval: Interval) -> str:
 
 
 def shown(value: float | None) -> str:
-    """A published figure: ``96.0``, and ``97.65`` where that many digits were told."""
+    """A published figure: ``96.0``, or ``97.65`` where it was published with two digits."""
     if value is None:
         return NOTHING
     return f"{value:.1f}" if round(value, 1) == value else f"{value:g}"

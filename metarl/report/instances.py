@@ -9,21 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from metarl.evaluation.results import StreamResult
-from metarl.report import published
-from metarl.report.canvas import (
-    SOFT,
-    Line,
-    below,
-    canvas,
-    counted,
-    height_below,
-    label_ends,
-    line_of,
-    named_below,
-    save,
-    title,
-    whole_ticks,
-)
+from metarl.report import canvas, published
+from metarl.report.canvas import SOFT, Line
 from metarl.report.fewshot import CHANCE, LABELS
 
 if TYPE_CHECKING:
@@ -51,16 +38,16 @@ def instances(streams: Sequence[Stream], path: str | Path, what: str) -> Path:
         ``path``.
     """
     names = [_name(stream, streams) for stream in streams]
-    figure, axes = canvas(7.6, 4.4 + (height_below(names) if len(streams) > 1 else 0.1))
+    figure, axes = canvas.figure(7.6, 4.4 + (canvas.height_below(names) if len(streams) > 1 else 0.1))
     labels: list[tuple[str, float, Line]] = []
     longest = max(len(stream.result.by_instance) for stream in streams)
     for index, (name, stream) in enumerate(zip(names, streams, strict=True)):
-        line = line_of(index)
+        line = canvas.line_of(index)
         mean, band = (100 * np.array(v) for v in (stream.result.by_instance, stream.result.by_instance_interval))
-        x = np.arange(1, len(mean) + 1)
-        label = below(name) if len(streams) > 1 else None
-        axes.plot(x, mean, color=line.color, ls=line.dash, lw=line.width, marker="o", ms=5, zorder=4, label=label)
-        axes.fill_between(x, band[:, 0], band[:, 1], color=line.color, alpha=0.22, lw=0, zorder=2)
+        x = np.arange(1.0, len(mean) + 1)
+        label = canvas.below(name) if len(streams) > 1 else None
+        canvas.draw_line(axes, x, mean, line, marker="o", ms=5, zorder=4, label=label)
+        canvas.draw_band(axes, x, band[:, 0], band[:, 1], line)
         if len(streams) == 1:
             labels.append(("ours", float(mean[-1]), line))
     kinds = list(dict.fromkeys((stream.result.labels, stream.result.ways) for stream in streams))
@@ -69,16 +56,16 @@ def instances(streams: Sequence[Stream], path: str | Path, what: str) -> Path:
     axes.set_ylabel("accuracy (%)")
     axes.set_ylim(-2, 102)
     axes.set_xlim(1 - 0.02 * longest, longest * 1.02)
-    whole_ticks(axes.xaxis, 10)
-    told = counted(stream.result.episodes for stream in streams)
-    kind_told = f" of {kinds[0][1]} classes, {LABELS[kinds[0][0]]}" if len(kinds) == 1 else ""
+    canvas.whole_ticks(axes.xaxis, 10)
+    count = canvas.counted(stream.result.episodes for stream in streams)
+    of_kind = f" of {kinds[0][1]} classes, {LABELS[kinds[0][0]]}" if len(kinds) == 1 else ""
     sources = dict.fromkeys(known.source for kind in kinds for known in published.streams(*kind))
     thin = f"; published: {', '.join(sources)}" if sources else ""
-    title(axes, f"{what}: accuracy by instance", f"{told} streams{kind_told}; bands: 95 % intervals{thin}")
+    canvas.title(axes, f"{what}: accuracy by instance", f"{count} streams{of_kind}; bands: 95 % intervals{thin}")
     if len(streams) > 1:
-        named_below(figure)
-    label_ends(figure, axes, labels)
-    return save(figure, path)
+        canvas.named_below(figure)
+    canvas.label_ends(figure, axes, labels)
+    return canvas.save(figure, path)
 
 
 def _name(stream: Stream, streams: Sequence[Stream]) -> str:
@@ -94,11 +81,10 @@ def _references(
     for labels_kind, ways in kinds:
         where = (f", {ways} classes" if labels_kind == "one_hot" else ", letters") if several else ""
         chance = 100 * CHANCE[labels_kind](ways)
-        line = Line(SOFT, (0, (1, 2)), 0.9)
-        axes.axhline(chance, color=line.color, ls=line.dash, lw=line.width, zorder=1)
-        labels.append((f"chance{where}", chance, line))
+        axes.axhline(chance, color=SOFT, ls=(0, (1, 2)), lw=0.9, zorder=1)
+        labels.append((f"chance{where}", chance, Line(SOFT)))
         for index, known in enumerate(published.streams(labels_kind, ways)):
-            line, at = _THIN[index % len(_THIN)], [number for number in known.accuracy if number <= longest]
-            values = [known.accuracy[number] for number in at]
-            axes.plot(at, values, color=line.color, ls=line.dash, lw=line.width, marker=".", ms=4, zorder=5)
-            labels.append((f"{known.name}, published{where}", values[-1], line))
+            line = _THIN[index % len(_THIN)]
+            x, y = np.array([one for one in known.accuracy.items() if one[0] <= longest]).T
+            canvas.draw_line(axes, x, y, line, marker=".", ms=4, zorder=5)
+            labels.append((f"{known.name}, published{where}", float(y[-1]), line))

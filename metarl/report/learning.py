@@ -8,19 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from metarl.report.canvas import (
-    COLORS,
-    INK,
-    below,
-    canvas,
-    clean,
-    height_below,
-    line_of,
-    named_below,
-    save,
-    smooth,
-    title,
-)
+from metarl.report import canvas
+from metarl.report.canvas import COLORS, INK
 from metarl.types import Floats
 
 if TYPE_CHECKING:
@@ -42,12 +31,16 @@ class Measure(NamedTuple):
     scale: float = 1.0
     smoothed: bool = False
     dots: int = 1
-    """Up to so many values are marked by dots."""
+    """Up to this many values are marked by dots."""
 
     @property
     def name(self) -> str:
         """The label in one line."""
         return self.label.replace("\n", " ")
+
+    def reach(self, values: Floats) -> int:
+        """Over how many neighbours on either side ``values`` ``[n]`` are averaged."""
+        return len(values) // 60 if self.smoothed else 0
 
 
 class Progress(NamedTuple):
@@ -93,7 +86,16 @@ LEARNING: Mapping[str, Progress] = {
 
 
 def series(metrics: Metrics, axis: str, key: str) -> Series:
-    """The rows that have a finite number of this ``key``."""
+    """The finite values of a metric.
+
+    Args:
+        metrics: of a run.
+        axis: the key of the x-axis.
+        key: of the metric.
+
+    Returns:
+        Where it was measured and what, each ``[n]``, in the order of the rows that have both.
+    """
     numbers = (int, float)
     rows = [(r[axis], r[key]) for r in metrics if isinstance(r.get(key), numbers) and isinstance(r.get(axis), numbers)]
     pairs = np.array(rows, dtype=np.float64).reshape(-1, 2)
@@ -137,20 +139,18 @@ def learning_curve(metrics: Metrics, kind: str, path: str | Path) -> Path:
     side = [(one, series(metrics, progress.axis, one.key)) for one in progress.side]
     upper = [main_series(metrics, kind)]
     parts = [part for part in (upper, side) if any(len(at) for _, (at, _) in part)]
-    figure, axes = canvas(7.6, 1.4 + 2.2 * len(parts))
-    every = [axes]
-    if len(parts) > 1:
-        figure.delaxes(axes)
-        every = list(figure.subplots(2, 1, sharex=True, height_ratios=[1.6, 1]))
-        for one in every:
-            clean(one)
+    heights = [1.6, 1][: len(parts)]
+    figure, grid = canvas.panels(
+        7.6, 1.4 + 2.2 * len(parts), len(parts), grid=True, squeeze=False, sharex=True, height_ratios=heights
+    )
+    every = list(grid[:, 0])
     for one, part in zip(every, parts, strict=True):
         _panel(one, part)
     every[-1].set_xlabel(progress.axis_name)
     every[-1].xaxis.set_major_formatter(lambda value, _: thousands(value))
     figure.align_ylabels(every)
-    title(every[0], "Learning curve", _cost(metrics, progress))
-    return save(figure, path)
+    canvas.title(every[0], "Learning curve", _cost(metrics, progress))
+    return canvas.save(figure, path)
 
 
 def _panel(axes: Axes, part: Sequence[tuple[Measure, Series]]) -> None:
@@ -158,15 +158,15 @@ def _panel(axes: Axes, part: Sequence[tuple[Measure, Series]]) -> None:
     for measure, (at, values) in part:
         if measure is not part[0][0]:
             axes = axes.twinx()
-            clean(axes, grid=False)
+            canvas.clean(axes, grid=False)
             axes.set_ylim(float(values.min(initial=0.0).clip(-0.5)) - 0.03, 1.03)
-        reach = len(values) // 60 if measure.smoothed else 0
+        reach = measure.reach(values)
         if reach:
             axes.plot(at, values, color=measure.color, lw=0.8, alpha=0.35)
         label = f"mean of {2 * reach + 1} neighbouring reports" if reach else ""
         look: dict[str, Any] = {"lw": 1.6 if len(part) > 1 else 2.2, "ls": measure.dash, "label": label, "ms": 4}
         marker = "o" if len(values) <= measure.dots else ""
-        axes.plot(at, smooth(values, reach), color=measure.color, marker=marker, **look)
+        axes.plot(at, canvas.smooth(values, reach), color=measure.color, marker=marker, **look)
         if label:
             axes.legend(loc="best", frameon=False, labelcolor=INK, fontsize=9)
         axes.set_ylabel(measure.label)
@@ -197,25 +197,25 @@ def learning_overlay(groups: Sequence[tuple[str, Sequence[Metrics]]], kind: str,
         raise ValueError(f"no run has {needed} in its metrics; train for longer first")
     several = len(measures) > 1
     names = [f"{name}: {runs[0][0].name}" if several and runs else name for name, runs in drawn]
-    figure, axes = canvas(7.6, 4.0 + height_below(names))
+    figure, axes = canvas.figure(7.6, 4.0 + canvas.height_below(names))
     for index, (name, (_, runs)) in enumerate(zip(names, drawn, strict=True)):
-        line = line_of(index)
-        curves = [(at, smooth(values, len(values) // 60 if measure.smoothed else 0)) for measure, (at, values) in runs]
+        line = canvas.line_of(index)
+        curves = [(at, canvas.smooth(values, measure.reach(values))) for measure, (at, values) in runs]
         for at, values in curves if len(curves) > 1 else []:
-            axes.plot(at, values, color=line.color, ls=line.dash, lw=0.8, alpha=0.5)
+            canvas.draw_line(axes, at, values, line, lw=0.8, alpha=0.5)
         if curves:
             x = curves[int(np.argmin([at[-1] for at, _ in curves]))][0]  # as far as all runs went
             mean = np.mean([np.interp(x, *curve) for curve in curves], 0)
-            (drawn_line,) = axes.plot(x, mean, color=line.color, ls=line.dash, lw=line.width, label=below(name), ms=4)
-            drawn_line.set_marker("o" if len(x) <= measures[0].dots else "")
+            marker = "o" if len(x) <= measures[0].dots else ""
+            canvas.draw_line(axes, x, mean, line, label=canvas.below(name), marker=marker, ms=4)
     axes.set_xlabel(LEARNING[kind].axis_name)
     axes.set_ylabel("accuracy (%)" if several else measures[0].name)
     axes.xaxis.set_major_formatter(lambda value, _: thousands(value))
     sub = f"{sum(len(runs) for _, runs in drawn)} runs"
     sub += ", averaged over neighbouring reports" * measures[0].smoothed
-    title(axes, "Learning curves", sub + "; thin: single runs" * any(len(runs) > 1 for _, runs in drawn))
-    named_below(figure)
-    return save(figure, path)
+    canvas.title(axes, "Learning curves", sub + "; thin: single runs" * any(len(runs) > 1 for _, runs in drawn))
+    canvas.named_below(figure)
+    return canvas.save(figure, path)
 
 
 def _cost(metrics: Metrics, progress: Progress) -> str:

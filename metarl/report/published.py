@@ -39,13 +39,12 @@ def _cells(source: str, *values: float | None) -> Published:
 
 BEST = _cells("best read in any paper: Relation Net, T-NAS++, MAML++, SNAIL", 99.6, 99.95, 97.65, 99.4)
 
-_MATCHING = _cells("Vinyals et al. 2016", 98.1, 98.9, 93.8, 98.5)
 _LIFELONG = _cells("Kaiser et al. 2017", 98.4, 99.6, 95.0, 98.6)
 _GRAPH = _cells("Garcia & Bruna 2018", 99.2, 99.7, 97.4, 99.0)
 
 LEARNERS: Mapping[str, Published] = {
     "best": BEST,
-    "matching": _MATCHING,
+    "matching": _cells("Vinyals et al. 2016", 98.1, 98.9, 93.8, 98.5),
     "prototypical": _cells("Snell et al. 2017", 98.8, 99.7, 96.0, 98.9),
     "lifelong": _LIFELONG,
     "kaiser": _LIFELONG,
@@ -81,17 +80,24 @@ STREAMS: Mapping[str, Mapping[tuple[str, int], PublishedStream]] = {
 
 
 def of_learner(*names: str, transductive: bool = False) -> Published | None:
-    """What was published of the first of these names that is known, if there is one."""
-    for name in _shortened(names):
-        if transductive and name in TRANSDUCTIVE:
-            return TRANSDUCTIVE[name]
-        if name in LEARNERS:
-            return LEARNERS[name]
-    return None
+    """What was published of a learner on episodes.
+
+    Args:
+        names: of the preset or learner; the first one that is known counts.
+        transductive: whether queries are answered together.
+    """
+    known = {**LEARNERS, **TRANSDUCTIVE} if transductive else LEARNERS
+    return next((known[name] for name in _shortened(names) if name in known), None)
 
 
 def of_stream(*names: str, labels: str, ways: int) -> PublishedStream | None:
-    """The same on streams of ``ways`` classes with labels ``one_hot`` or ``letters``."""
+    """What was published of a learner on streams.
+
+    Args:
+        names: of the preset or learner; the first one that is known counts.
+        labels: ``one_hot`` or ``letters``.
+        ways: classes of a stream.
+    """
     for name in _shortened(names):
         if name in STREAMS:
             return STREAMS[name].get((labels, ways))
@@ -105,8 +111,5 @@ def streams(labels: str, ways: int) -> list[PublishedStream]:
 
 def _shortened(names: tuple[str, ...]) -> list[str]:
     """The names without their last words, one after another; words end at hyphens and underscores."""
-    every = []
-    for name in names:
-        words = name.lower().replace("_", "-").split("-")
-        every += ["-".join(words[:count]) for count in range(len(words), 0, -1)]
-    return every
+    split = [name.lower().replace("_", "-").split("-") for name in names]
+    return ["-".join(words[:count]) for words in split for count in range(len(words), 0, -1)]

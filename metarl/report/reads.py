@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from metarl.evaluation.records import Trial
-from metarl.report.canvas import GRID, INK, SOFT, panels, save, title, whole_ticks
+from metarl.report import canvas
+from metarl.report.canvas import GRID, INK, SOFT
 from metarl.types import Floats
 
 CELLS = 350
 """Cells of the image along either side; more steps and slots are put together."""
 MARKED = 20
-"""As many episodes are divided by lines; more would hide what is below them."""
+"""Episodes are separated by lines if there are fewer than this; more would hide what is below them."""
 
 
 def memory_reads(trial: Trial, path: str | Path) -> Path:
@@ -41,32 +43,18 @@ def memory_reads(trial: Trial, path: str | Path) -> Path:
     shown = _blocks(_blocks(trial.weights.T, by_slot, "sum").T, by_step, "mean").T
     most = max(float(np.nanquantile(shown, 0.995)), 1e-6)
 
-    figure, (top, strip) = panels(7.6, 6.2, 2, 1, sharex=True, height_ratios=[9, 1])
+    figure, (top, strip) = canvas.panels(7.6, 6.2, 2, 1, sharex=True, height_ratios=[9, 1])
     top.set_facecolor(GRID)
-    image = top.imshow(
-        shown,
-        cmap="Blues",
-        norm=PowerNorm(0.5, 0, most),
-        origin="lower",
-        aspect="auto",
-        extent=(0.5, steps + 0.5, 0.5, slots + 0.5),
-        interpolation="nearest",
-    )
-    bar = figure.colorbar(
-        image, ax=top, fraction=0.04, pad=0.02, extend="max" if np.nanmax(shown) > most else "neither"
-    )
-    bar.outline.set_visible(False)
-    bar.ax.tick_params(length=0, labelsize=9, labelcolor=INK)
+    where: dict[str, Any] = {"origin": "lower", "extent": (0.5, steps + 0.5, 0.5, slots + 0.5), "aspect": "auto"}
+    image = top.imshow(shown, cmap="Blues", norm=PowerNorm(0.5, 0, most), interpolation="nearest", **where)
     together = [f"sum of {by_slot} slots"] * (by_slot > 1) + [f"mean of {by_step} steps"] * (by_step > 1)
-    bar.set_label("weight" + (f" ({', '.join(together)})" if together else ""), size=9.5, color=INK)
+    label = "weight" + (f" ({', '.join(together)})" if together else "")
+    canvas.color_bar(figure, image, top, label, extend="max" if np.nanmax(shown) > most else "neither")
     unread = (1 - np.nansum(trial.weights, 1)).clip(0, 1)
     strip.stairs(unread, np.arange(steps + 1) + 0.5, fill=True, color=SOFT)
-    strip.set_ylim(0, 1)
-    strip.set_yticks([0, 1])
-    strip.set_ylabel("read of\nno slot")
-    strip.set_xlabel("step of the trial")
+    strip.set(ylim=(0, 1), yticks=[0, 1], ylabel="read of\nno slot", xlabel="step of the trial")
     for axis in (strip.xaxis, top.yaxis):
-        whole_ticks(axis)
+        canvas.whole_ticks(axis)
 
     episodes = trial.episodes()
     held = _held(steps, slots, len(episodes))
@@ -80,8 +68,8 @@ def memory_reads(trial: Trial, path: str | Path) -> Path:
             top.axhline(mark, color=INK, lw=0.7, ls=(0, (4, 3)))
     figure.align_ylabels([top, strip])
     ends = "; dashed: where an episode ends" if marks else ""
-    title(top, "What the agent reads of its memory", f"along one trial; grey: nothing written yet{ends}")
-    return save(figure, path)
+    canvas.title(top, "What the agent reads of its memory", f"along one trial; grey: nothing written yet{ends}")
+    return canvas.save(figure, path)
 
 
 _BY_STEP, _BY_EPISODE = " (the step that it holds)", " (the episode that it holds)"

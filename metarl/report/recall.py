@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from metarl.evaluation.recall import RecallResult, RecallSettings
-from metarl.report.canvas import COLORS, INK, SOFT, canvas, plain, save
+from metarl.report import canvas
+from metarl.report.canvas import COLORS, INK, SOFT
 
 PALE = "#F4F7FA"
 SAME = 5e-4
@@ -81,7 +82,7 @@ def draw_recall(results: Sequence[RecallResult], path: str | Path) -> Path:
         shares[names.index(memory), tasks.index(task)] = cell.accuracy
     chance = np.asarray(made.chance)
     way = np.clip((shares - chance) / (1 - chance), 0, 1)
-    figure, axes = canvas(7.6, 1.7 + 0.3 * len(names))
+    figure, axes = canvas.figure(7.6, 1.7 + 0.3 * len(names))
     axes.grid(False)
     colors = LinearSegmentedColormap.from_list("way", [PALE, COLORS[0]])
     axes.imshow(way, cmap=colors, vmin=0, vmax=1, aspect="auto", origin="lower")
@@ -93,14 +94,13 @@ def draw_recall(results: Sequence[RecallResult], path: str | Path) -> Path:
         text.set_color("white" if known and way[i, j] > 0.55 else INK)
     below = [f"{task}\nchance {100 * value:.1f}" for task, value in zip(tasks, chance, strict=True)]
     axes.set_xticks(range(len(tasks)), below, fontsize=8.5)
-    axes.set_yticks(range(len(names)), [plain(name) for name in names], fontsize=9)
+    axes.set_yticks(range(len(names)), [canvas.plain(name) for name in names], fontsize=9)
     axes.xaxis.tick_top()
     axes.spines["bottom"].set_visible(False)
-    for edge in np.arange(0.5, len(names) - 1):
-        axes.axhline(edge, color="white", lw=1.5)
-    for edge in np.arange(0.5, len(tasks) - 1):
-        axes.axvline(edge, color="white", lw=1.5)
+    for draw, count in ((axes.axhline, len(names)), (axes.axvline, len(tasks))):
+        for edge in np.arange(0.5, count - 1):
+            draw(edge, color="white", lw=1.5)
     about = f"{budget(results[0].cell.settings)}. Bold: best of a task; colour: the way from chance to all correct."
     axes.set_xlabel(textwrap.fill(about, 100), color=SOFT, fontsize=8.5)
     axes.set_title("Recall: accuracy in %", loc="left", fontsize=11.5, fontweight="bold", color=INK, pad=10)
-    return save(figure, path)
+    return canvas.save(figure, path)

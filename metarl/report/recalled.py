@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from metarl.report.sheet import Sheet
 from metarl.types import Array, Floats
 
 QUERIES = 8
-"""As many are shown."""
+"""Shown on a sheet."""
 MOST = 25
 """Examples of a support beside each other; of larger ones those that are recalled most."""
 STEP = 1.08
@@ -26,12 +26,6 @@ NARROW = 14.0
 OWN, OTHER = COLORS[0], COLORS[1]
 
 
-class _Slot(NamedTuple):
-    image: Array
-    label: int
-    weight: float
-
-
 def recall_sheet(record: EpisodeRecord, path: str | Path, what: str, ink: bool = True) -> Path:
     """Draw queries, half of them mistakes where there are as many, and beside each the support under its weights.
 
@@ -41,7 +35,7 @@ def recall_sheet(record: EpisodeRecord, path: str | Path, what: str, ink: bool =
         what: learner and data, for the title.
         ink: whether the images are ink on paper.
 
-    Reseen:
+    Returns:
         ``path``.
 
     Raises:
@@ -82,15 +76,14 @@ def _spread(found: Array) -> list[tuple[int, int]]:
     return [(episode, query) for _, episode, query in sorted(order)]
 
 
-def _slots(record: EpisodeRecord, episode: int, weights: Floats) -> list[_Slot]:
-    """The slots by class."""
-    labels = record.support_y[episode]
-    if len(weights) == len(labels):
-        return [
-            _Slot(record.support_x[episode, i], int(labels[i]), float(weights[i]))
-            for i in np.argsort(labels, kind="stable")
-        ]
-    return [_Slot(record.first_of(episode, label), label, float(weight)) for label, weight in enumerate(weights)]
+def _slots(record: EpisodeRecord, episode: int, weights: Floats) -> list[tuple[Array, int, float]]:
+    """Image, class and weight of each slot, by class."""
+    labels, images = record.support_y[episode], record.support_x[episode]
+    if len(weights) != len(labels):  # a slot is the mean of a class
+        labels = np.arange(len(weights))
+        images = np.stack([record.first_of(episode, label) for label in range(len(weights))])
+    order = np.argsort(labels, kind="stable")
+    return [(images[i], int(labels[i]), float(weights[i])) for i in order]
 
 
 def _one(
@@ -102,17 +95,15 @@ def _one(
     sheet.image(x, y + BAR, record.query_x[episode, query], correct)
     sheet.verdict(x + 0.5, y + BAR + 1.07, correct, str(true), size)
     slots = _slots(record, episode, record.weights[episode, query])
-    nothing = 1 - sum(slot.weight for slot in slots)
+    nothing = 1 - sum(weight for *_, weight in slots)
     if nothing > 0.01:  # an empty slot took it
         sheet.write(x + 0.5, y + BAR - 0.1, f"none:\n{nothing:.2f}", size, SOFT, va="bottom")
-    if count < len(slots):
-        strong = sorted(slots, key=lambda slot: -slot.weight)[:count]
-        slots = sorted(strong, key=lambda slot: slot.label)
-    for number, slot in enumerate(slots):
+    strong = sorted(slots, key=lambda slot: -slot[2])[:count]
+    for number, (image, label, weight) in enumerate(sorted(strong, key=lambda slot: slot[1])):
         left = x + AHEAD + STEP * number
-        sheet.image(left, y + BAR, slot.image)
-        _bar(sheet, left, y, slot.weight, slot.label == true, count, size)
-        sheet.write(left + 0.5, y + BAR + 1.07, str(slot.label), size, SOFT, va="top")
+        sheet.image(left, y + BAR, image)
+        _bar(sheet, left, y, weight, label == true, count, size)
+        sheet.write(left + 0.5, y + BAR + 1.07, str(label), size, SOFT, va="top")
 
 
 def _bar(sheet: Sheet, x: float, y: float, weight: float, own: bool, count: int, size: float) -> None:
@@ -123,5 +114,5 @@ def _bar(sheet: Sheet, x: float, y: float, weight: float, own: bool, count: int,
     if weight >= 0.01:
         sheet.frame(x + 0.12, y + BAR - 0.06 - high, 0.76, high, **look)
     if count <= 12 or weight >= 0.1:
-        told = f"{weight:.2f}" if count <= 12 else f"{weight:.1f}".lstrip("0")
-        sheet.write(x + 0.5, y + BAR - 0.1 - high, told, size, SOFT, va="bottom")
+        text = f"{weight:.2f}" if count <= 12 else f"{weight:.1f}".lstrip("0")
+        sheet.write(x + 0.5, y + BAR - 0.1 - high, text, size, SOFT, va="bottom")

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from metarl.report.canvas import COLORS, GRID, INK, canvas, plain, save, title
+from metarl.report import canvas
+from metarl.report.canvas import COLORS, GRID, INK
 from metarl.types import Array
 
 CORRECT, WRONG = COLORS[2], COLORS[1]
@@ -28,10 +29,17 @@ class Sheet:
 
     def __init__(self, width: float, ink: bool) -> None:
         self.width, self.ink = width, ink
-        self.figure, self.axes = canvas(SIDE, SIDE)
+        self.figure, self.axes = canvas.figure(SIDE, SIDE)
 
     def image(self, x: float, y: float, image: Array, correct: bool | None = None) -> None:
-        """An image whose upper left corner lies at (x, y); ``correct`` says the colour of its frame."""
+        """Draw an image.
+
+        Args:
+            x: of its upper left corner.
+            y: likewise.
+            image: ``[H, W]``, ``[H, W, C]`` or ``[C, H, W]``, bytes or numbers from 0 to 1.
+            correct: green frame, or red; None: grey.
+        """
         shown, grey = visible(image)
         colors = ("gray_r" if self.ink else "gray") if grey else None
         extent = (x, x + 1, y + 1, y)
@@ -39,31 +47,67 @@ class Sheet:
         color = GRID if correct is None else CORRECT if correct else WRONG
         self.frame(x, y, 1, 1, edgecolor=color, facecolor="none", lw=0.8 if correct is None else 2.2)
 
-    def verdict(self, x: float, y: float, correct: bool, told: str, size: float = 7.5) -> None:
-        """Below an image, what is told with a mark that needs no colour."""
-        text, color = f"{'✓' if correct else '✗'} {told}".strip(), CORRECT if correct else WRONG
+    def verdict(self, x: float, y: float, correct: bool, label: str, size: float = 7.5) -> None:
+        """Write below an image whether the answer was correct, with a mark that needs no colour.
+
+        Args:
+            x: the middle of the text.
+            y: its upper edge.
+            correct: a tick, or a cross.
+            label: what follows the mark.
+            size: of the text in points.
+        """
+        text, color = f"{'✓' if correct else '✗'} {label}".strip(), CORRECT if correct else WRONG
         self.write(x, y, text, size, color, va="top", fontweight="normal" if correct else "bold")
 
     def frame(self, x: float, y: float, width: float, height: float, **look: Any) -> None:
-        """A rectangle; ``look``: properties of a patch."""
+        """Draw a rectangle.
+
+        Args:
+            x: of its upper left corner.
+            y: likewise.
+            width: in sides of an image.
+            height: likewise.
+            look: properties of a patch.
+        """
         from matplotlib.patches import Rectangle
 
         self.axes.add_patch(Rectangle((x, y), width, height, **look))
 
     def write(self, x: float, y: float, text: str, size: float, color: str = INK, **look: Any) -> None:
-        """A text around (x, y); ``look``: its other properties."""
-        self.axes.text(x, y, plain(text), **{"fontsize": size, "color": color, "ha": "center", "va": "center", **look})
+        """Write a text.
+
+        Args:
+            x: its middle, unless ``look`` aligns it otherwise.
+            y: likewise.
+            text: what is written.
+            size: in points.
+            color: of the text.
+            look: its other properties.
+        """
+        self.axes.text(
+            x, y, canvas.plain(text), **{"fontsize": size, "color": color, "ha": "center", "va": "center", **look}
+        )
 
     def save(self, height: float, main: str, sub: str, path: str | Path) -> Path:
-        """Write the file, ``height`` sides high, under a title, whole or not at all."""
+        """Write the file, whole or not at all.
+
+        Args:
+            height: of the sheet, in sides of an image.
+            main: the title.
+            sub: the line below it.
+            path: the image to write.
+
+        Returns:
+            ``path``.
+        """
         self.figure.set_size_inches(SIDE, height * SIDE / self.width + HEADER)
         axes = self.axes
         axes.set_axis_off()
-        axes.set_xlim(0, self.width)
-        axes.set_ylim(height, 0)
+        axes.set(xlim=(0, self.width), ylim=(height, 0))
         axes.set_aspect("equal", anchor="NW")
-        title(axes, main, sub)
-        return save(self.figure, path)
+        canvas.title(axes, main, sub)
+        return canvas.save(self.figure, path)
 
 
 def is_image(shape: tuple[int, ...]) -> bool:
@@ -82,6 +126,6 @@ def visible(image: Array) -> tuple[Array, bool]:
 
 
 def wrong_of(correct: Array) -> str:
-    """Such as ``12 of 400 are wrong``."""
+    """How many of ``correct`` ``[...]`` are not, such as ``12 of 400 are wrong``."""
     wrong, total = int((~correct.astype(bool)).sum()), correct.size
     return f"{wrong:,} of {total:,} {'is' if wrong == 1 else 'are'} wrong"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from metarl.evaluation.results import (
     ActorResult,
@@ -105,15 +105,13 @@ def _agent(evaluation: AgentEvaluation) -> Table:
 
 def _fewshot(evaluation: FewShotEvaluation) -> Table:
     """Accuracy by ways and shots, and by instance of streams, beside what was published."""
-    known = fewshot.known_cells(evaluation)
-    theirs: Mapping[Any, float] = known.accuracy if known else {}
+    theirs = fewshot.known_cells(evaluation).accuracy
     cells = [(fewshot.cell_name(c), c.accuracy, c.interval, theirs.get((c.ways, c.shots))) for c in evaluation.cells]
     parts = [_shares("", cells)] if cells else []
     for stream in evaluation.streams:
-        found = fewshot.known_stream(evaluation, stream)
-        theirs = found.accuracy if found else {}
+        published = fewshot.known_stream(evaluation, stream).accuracy
         shares = enumerate(zip(stream.by_instance, stream.by_instance_interval, strict=True), start=1)
-        rows = [(f"instance {n}", *share, theirs.get(n)) for n, share in shares]
+        rows = [(f"instance {n}", *share, published.get(n)) for n, share in shares]
         parts.append(_shares(fewshot.stream_name(stream), rows))
     return Table(fewshot.headline(evaluation), ("", "accuracy %", "paper"), parts, list(_fewshot_notes(evaluation)))
 
@@ -128,10 +126,11 @@ def _fewshot_notes(evaluation: FewShotEvaluation) -> Iterator[str]:
     episodes = counted([*(one.episodes for one in evaluation.cells), *(one.episodes for one in evaluation.streams)])
     yield f"±: half the width of the 95 % interval over {episodes} episodes, seed {evaluation.seed}"
     known = fewshot.known_cells(evaluation)
-    if known and evaluation.cells:
+    if known.source and evaluation.cells:
         yield f"paper: {known.source}; with the rotations of characters as further classes"
     for stream in evaluation.streams:
-        if found := fewshot.known_stream(evaluation, stream):
+        found = fewshot.known_stream(evaluation, stream)
+        if found.source:
             yield f"paper, {fewshot.stream_name(stream)}: {found.name}, {found.source}"
     if not evaluation.real:
         yield "drawn glyphs are made by the program; nothing measured on them can be compared with Omniglot"

@@ -34,6 +34,9 @@ def together(members: Sequence[Member], stem: str) -> Together:
         members: two or more.
         stem: what the paths of their common images begin with.
 
+    Returns:
+        What the page shows of all runs.
+
     Raises:
         RunError: the runs cannot be compared.
     """
@@ -132,12 +135,12 @@ def names(members: Sequence[Member]) -> list[str]:
     ]
 
 
-_TOLD = ("data", "classes", "learner", "training")
+_ABOUT = ("data", "classes", "learner", "training")
 Known = Sequence[tuple[str, FewShotEvaluation]]
 """Names and evaluations of runs."""
 
 
-def _told(one: FewShotEvaluation) -> list[str]:
+def _about(one: FewShotEvaluation) -> list[str]:
     return [fewshot.data_name(one), fewshot.classes_name(one), fewshot.flags(one), fewshot.training_time(one)]
 
 
@@ -150,15 +153,14 @@ def _cells(known: Known) -> Iterator[str]:
     columns = {(cell.ways, cell.shots): fewshot.cell_name(cell) for _, one in known for cell in one.cells}
     rows = []
     for name, one in known:
-        paper = fewshot.known_cells(one)
-        theirs = paper.accuracy if paper else {}
+        theirs = fewshot.known_cells(one).accuracy
         own = {(c.ways, c.shots): fewshot.in_percent(c.accuracy, c.interval) for c in one.cells}
         own = {cell: _beside(ours, theirs.get(cell)) for cell, ours in own.items()}
         if own:
-            rows.append([name, *(own.get(cell, fewshot.NOTHING) for cell in sorted(columns)), *_told(one)])
+            rows.append([name, *(own.get(cell, fewshot.NOTHING) for cell in sorted(columns)), *_about(one)])
     if rows:
         yield html.title("Accuracy in %")
-        yield html.table(["run", *(columns[cell] for cell in sorted(columns)), *_TOLD], rows, words=True)
+        yield html.table(["run", *(columns[cell] for cell in sorted(columns)), *_ABOUT], rows, words=True)
 
 
 def _instances(known: Known) -> Iterator[str]:
@@ -166,12 +168,11 @@ def _instances(known: Known) -> Iterator[str]:
     rows = []
     for name, one in known:
         for stream in one.streams:
-            paper = fewshot.known_stream(one, stream)
-            theirs = paper.accuracy if paper else {}
+            theirs = fewshot.known_stream(one, stream).accuracy
             pairs = enumerate(zip(stream.by_instance, stream.by_instance_interval, strict=True), start=1)
             own = {n: _beside(fewshot.in_percent(*pair), theirs.get(n)) for n, pair in pairs}
             shown = [own.get(n, fewshot.NOTHING) for n in fewshot.INSTANCES]
-            rows.append([name, fewshot.stream_name(stream), *shown, *_told(one)])
+            rows.append([name, fewshot.stream_name(stream), *shown, *_about(one)])
     if rows:
         yield html.title("Accuracy in % by instance")
-        yield html.table(["run", "streams", *map(str, fewshot.INSTANCES), *_TOLD], rows, words=True)
+        yield html.table(["run", "streams", *map(str, fewshot.INSTANCES), *_ABOUT], rows, words=True)

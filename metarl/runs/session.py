@@ -89,7 +89,7 @@ def training_session(
         quiet: no progress bar.
     """
     folder.start(config)
-    tracker = make_tracker(folder.path, wandb, config, name=folder.path.name, group=group, axis=axis)
+    tracker = make_tracker(folder.path, wandb, config, group=group, axis=axis)
     session = Session(folder, tracker, seed, quiet)
     try:
         yield session

@@ -22,6 +22,8 @@ Metrics = Mapping[str, float | int | str | None]
 WandbMode = Literal["disabled", "offline", "online"]
 
 STEP = "env_steps"
+PROJECT = "metarl"
+"""The project of Weights & Biases."""
 
 
 class Tracker:
@@ -31,7 +33,13 @@ class Tracker:
         """Keep ``metrics``, measured at ``step`` of the x-axis."""
 
     def log_artifact(self, path: str | Path, name: str, kind: str) -> None:
-        """Keep a file that the run made, such as a checkpoint (``kind`` "model")."""
+        """Keep a file that the run made.
+
+        Args:
+            path: the file.
+            name: of the artifact, such as "checkpoint".
+            kind: such as "model".
+        """
 
     def log_image(self, path: str | Path, name: str) -> None:
         """Keep an image file."""
@@ -74,7 +82,7 @@ class JsonlTracker(Tracker):
         """
         if step < self._last:
             raise InputError(key=self._axis, given=step, expected=f"{self._last} or more, as the step before")
-        row = {self._axis: int(step), **plain(metrics, self._axis)}
+        row = row_of(metrics, step, self._axis)
         self._file.write(json.dumps(row, allow_nan=False) + "\n")
         self._file.flush()
         self._last = int(step)
@@ -92,12 +100,9 @@ class WandbTracker(Tracker):
     Args:
         mode: "offline" writes below ``folder`` for a later ``wandb sync``; "online" falls back to that when the
             server does not answer within ``timeout`` or no key is configured.
-        project: the name of the project.
-        name: the name of the run.
         config: the nested options; numbers stay numbers.
-        folder: the run folder; ``wandb/`` is made in it.
+        folder: the run folder, whose name the run gets; ``wandb/`` is made in it.
         group: a name that runs share which differ only in their seed.
-        job_type: such as "train" or "eval".
         timeout: seconds to wait for the server at the start.
         axis: the name of the x-axis.
     """
@@ -105,19 +110,17 @@ class WandbTracker(Tracker):
     def __init__(
         self,
         mode: Literal["offline", "online"],
-        project: str,
-        name: str,
         config: Mapping[str, Any],
         folder: str | Path,
         group: str | None = None,
-        job_type: str = "train",
         timeout: float = 10.0,
         axis: str = STEP,
     ):
         choice(mode, ("offline", "online"), "the Weights & Biases mode")
         self._run: Any = None
         self._last, self._axis = 0, axis
-        where = {"project": project, "name": name, "group": group, "job_type": job_type, "dir": str(folder)}
+        name = Path(folder).resolve().name
+        where = {"project": PROJECT, "name": name, "group": group, "job_type": "train", "dir": str(folder)}
         options: dict[str, Any] = {**where, "config": dict(config)}
         try:
             self._wandb = _import_wandb()
@@ -156,12 +159,12 @@ class WandbTracker(Tracker):
 
     def log(self, metrics: Metrics, *, step: int) -> None:
         """Log one row with its step."""
-        row = {self._axis: int(step), **plain(metrics, self._axis)}
+        row = row_of(metrics, step, self._axis)
         self._last = int(step)
         self._try(lambda run: run.log(row))
 
     def log_artifact(self, path: str | Path, name: str, kind: str) -> None:
-        """Log the file as a versioned artifact."""
+        """Log the file as a versioned artifact; see :meth:`Tracker.log_artifact`."""
 
         def send(run: Any) -> None:
             artifact = self._wandb.Artifact(name, type=kind)
@@ -214,7 +217,7 @@ class Trackers(Tracker):
             tracker.log(row, step=step)
 
     def log_artifact(self, path: str | Path, name: str, kind: str) -> None:
-        """Log the file to each."""
+        """Log the file to each; see :meth:`Tracker.log_artifact`."""
         for tracker in self._trackers:
             tracker.log_artifact(path, name, kind)
 
@@ -235,15 +238,7 @@ class Trackers(Tracker):
 
 
 def make_tracker(
-    folder: str | Path,
-    mode: WandbMode,
-    config: Mapping[str, Any],
-    *,
-    project: str = "metarl",
-    name: str | None = None,
-    group: str | None = None,
-    job_type: str = "train",
-    axis: str = STEP,
+    folder: str | Path, mode: WandbMode, config: Mapping[str, Any], *, group: str | None = None, axis: str = STEP
 ) -> Trackers:
     """The trackers of a run: ``metrics.jsonl`` in ``folder`` always, Weights & Biases unless ``mode`` is "disabled".
 
@@ -251,10 +246,7 @@ def make_tracker(
         folder: the run folder.
         mode: of Weights & Biases.
         config: the nested options.
-        project: the name of the project.
-        name: the name of the run; by default, the folder's.
         group: a name that runs share which differ only in their seed.
-        job_type: such as "train" or "eval".
         axis: the name of the x-axis.
 
     Raises:
@@ -262,16 +254,19 @@ def make_tracker(
         FileExistsError: ``folder`` holds a ``metrics.jsonl``.
     """
     choice(mode, get_args(WandbMode), "the Weights & Biases mode")
-    folder = Path(folder)
-    trackers: list[Tracker] = [JsonlTracker(folder / "metrics.jsonl", axis)]
+    trackers: list[Tracker] = [JsonlTracker(Path(folder) / "metrics.jsonl", axis)]
     if mode != "disabled":
-        known = name or folder.resolve().name
-        trackers.append(WandbTracker(mode, project, known, config, folder, group, job_type, axis=axis))
+        trackers.append(WandbTracker(mode, config, folder, group, axis=axis))
     return Trackers(trackers)
 
 
-def plain(metrics: Metrics, axis: str = STEP) -> dict[str, float | int | str | None]:
-    """The metrics as JSON can hold them: NumPy numbers become Python's, NaN and infinities None.
+def row_of(metrics: Metrics, step: int, axis: str) -> dict[str, float | int | str | None]:
+    """The step and the metrics as JSON can hold them: NumPy numbers become Python's, NaN and infinities None.
+
+    Args:
+        metrics: by name.
+        step: the value of the x-axis.
+        axis: the name of the x-axis.
 
     Raises:
         InputError: a metric has the name of the x-axis.
@@ -279,7 +274,7 @@ def plain(metrics: Metrics, axis: str = STEP) -> dict[str, float | int | str | N
     """
     if axis in metrics:
         raise InputError(f"a metric is called {axis!r}, which is the x-axis", key=axis, remedy="pass it as step=")
-    return {name: _plain_value(name, value) for name, value in metrics.items()}
+    return {axis: int(step)} | {name: _plain_value(name, value) for name, value in metrics.items()}
 
 
 def _plain_value(name: str, value: object) -> float | int | str | None:

@@ -84,14 +84,14 @@ def _parts(one: FewShotEvaluation, goals: Goals) -> Iterator[_Part]:
     where: dict[str, str | int] = {"data": data_name(one), "classes": classes_name(one)}
     for cell in one.cells:
         key = (cell.ways, cell.shots)
-        references = {PUBLISHED: known.accuracy[key]} if known and key in known.accuracy else {}
+        references = {PUBLISHED: known.accuracy[key]} if key in known.accuracy else {}
         references |= {PIXELS: pixels[key]} if key in pixels else {}
         setting = {**where, "ways": cell.ways, "shots": cell.shots}
         yield _Part(setting, METRIC, goals.get(key, _OPEN), references, cell.episodes, cell.accuracy, cell.se)
     for stream in one.streams:
         theirs = known_stream(one, stream)
         for n in (n for n in INSTANCES if n <= len(stream.by_instance)):
-            references = {PUBLISHED: theirs.accuracy[n]} if theirs and n in theirs.accuracy else {}
+            references = {PUBLISHED: theirs.accuracy[n]} if n in theirs.accuracy else {}
             goal = goals.get(("stream", n), _OPEN) if (stream.labels, stream.ways) == ("one_hot", 5) else _OPEN
             low, high = stream.by_instance_interval[n - 1]
             setting = {**where, "ways": stream.ways, "labels": LABELS[stream.labels], "instance": n}

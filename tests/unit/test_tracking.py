@@ -85,7 +85,7 @@ def test_make_tracker_without_wandb_never_imports_it(tmp_path: Path) -> None:
         make_tracker(tmp_path, "auto", {})  # type: ignore[arg-type]
     assert (caught.value.given, caught.value.expected) == ("auto", "one of disabled, offline, online")
     with pytest.raises(ConfigError):
-        WandbTracker("disabled", "p", "n", {}, tmp_path)  # type: ignore[arg-type]
+        WandbTracker("disabled", {}, tmp_path)  # type: ignore[arg-type]
 
 
 class FakeRun:
@@ -140,8 +140,8 @@ def test_init_always_gets_a_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         return FakeRun()
 
     fake_wandb(monkeypatch, init)
-    WandbTracker("online", "p", "n", CONFIG, tmp_path)
-    WandbTracker("offline", "p", "n", CONFIG, tmp_path)
+    WandbTracker("online", CONFIG, tmp_path)
+    WandbTracker("offline", CONFIG, tmp_path)
     assert modes == ["online", "offline", "offline"]
 
 
@@ -166,7 +166,7 @@ folder = RunFolder.create_at(path)
 folder.start(config)
 tracker = Trackers([
     JsonlTracker(folder.path / "metrics.jsonl"),
-    WandbTracker(mode, "metarl", "a-run", config, folder.path, group="a-group", timeout=2.0),
+    WandbTracker(mode, config, folder.path, group="a-group", timeout=2.0),
 ])
 for update in range(400):
     tracker.log(
@@ -229,7 +229,7 @@ def test_an_offline_run_holds_typed_nested_options(offline: tuple[RunFolder, str
     logged: dict[str, Any] = {}
     for record in records(offline[0]):
         if record.WhichOneof("record_type") == "run":
-            assert (record.run.project, record.run.display_name, record.run.run_group) == ("metarl", "a-run", "a-group")
+            assert (record.run.project, record.run.display_name, record.run.run_group) == ("metarl", "run", "a-group")
             logged |= READER["items"](record.run.config.update)
     assert {name: value for name, value in logged.items() if not name.startswith("_")} == CONFIG
     assert type(logged["env"]["arms"]) is int

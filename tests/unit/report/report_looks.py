@@ -2,24 +2,24 @@
 
 from itertools import combinations
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from metarl.report import canvas
 
-def looked_at(monkeypatch: pytest.MonkeyPatch, *modules: ModuleType) -> list[Figure]:
-    """The figures that the modules save from now on."""
+
+def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures that are saved from now on."""
     seen: list[Figure] = []
-    for module in modules:
-        save = module.save
+    save = canvas.save
 
-        def look_and_save(figure: Figure, path: Path, save: object = save) -> Path:
-            seen.append(figure)
-            return save(figure, path)  # type: ignore[operator, no-any-return]
+    def look_and_save(figure: Figure, path: Path) -> Path:
+        seen.append(figure)
+        return save(figure, path)
 
-        monkeypatch.setattr(module, "save", look_and_save)
+    monkeypatch.setattr(canvas, "save", look_and_save)
     return seen
 
 

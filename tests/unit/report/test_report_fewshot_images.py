@@ -7,8 +7,6 @@ from report_fewshot_runs import sets, stream, streams
 from report_looks import is_readable, looked_at, words
 
 from metarl.evaluation.records import EpisodeRecord, StreamRecord
-from metarl.report import instances as curves
-from metarl.report import learning, sheet
 from metarl.report.drawings import drawings, stream_drawings
 from metarl.report.instances import Stream, instances
 from metarl.report.learning import learning_curve, learning_overlay
@@ -24,7 +22,7 @@ def record(**arrays: Any) -> EpisodeRecord:
 def test_drawings_mark_correct_and_wrong_without_colour(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ways: int, shots: int
 ) -> None:
-    seen = looked_at(monkeypatch, sheet)
+    seen = looked_at(monkeypatch)
     path = drawings(record(**sets(ways, shots)), tmp_path / "a.png", "prototypical on Omniglot")
     assert path.read_bytes().startswith(b"\x89PNG")
     (figure,) = seen
@@ -40,7 +38,7 @@ def test_mistakes_come_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     arrays = sets(n=12)
     arrays["predicted"] = arrays["query_y"].copy()
     arrays["predicted"][11, 7] = (arrays["query_y"][11, 7] + 2) % 5
-    seen = looked_at(monkeypatch, sheet)
+    seen = looked_at(monkeypatch)
     drawings(record(**arrays), tmp_path / "a.png", "x")
     assert f"✗ {arrays['predicted'][11, 7]}, true {arrays['query_y'][11, 7]}" in words(seen[0])
     assert any("1 of 120 is wrong" in text for text in words(seen[0]))
@@ -53,7 +51,7 @@ def test_mistakes_come_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
 def test_recall_shows_weights_and_whose_they_are(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ways: int, shots: int, weights: str
 ) -> None:
-    seen = looked_at(monkeypatch, sheet)
+    seen = looked_at(monkeypatch)
     recall_sheet(record(**sets(ways, shots, weights=weights)), tmp_path / "a.png", "matching on Omniglot")
     (figure,) = seen
     assert is_readable(figure)
@@ -81,7 +79,7 @@ def test_without_weights_nothing_is_recalled(tmp_path: Path) -> None:
 def test_streams_are_shown_step_by_step(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ways: int, labels: str
 ) -> None:
-    seen = looked_at(monkeypatch, sheet)
+    seen = looked_at(monkeypatch)
     arrays = streams(ways, labels)
     stream_drawings(StreamRecord(*arrays.values()), tmp_path / "a.png", "mann on Omniglot")
     assert is_readable(seen[0])
@@ -95,7 +93,7 @@ def test_streams_are_shown_step_by_step(
 def test_instances_are_drawn_beside_chance_and_mann(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kinds: list[tuple[int, str]]
 ) -> None:
-    seen = looked_at(monkeypatch, curves)
+    seen = looked_at(monkeypatch)
     entries = [
         Stream("mann", stream(*kind, by_instance=[0.3 - i / 10] + [0.9 - i / 10] * 9)) for i, kind in enumerate(kinds)
     ]
@@ -116,7 +114,7 @@ METRICS = [{"episodes": 10 * i, "time": i, "train/loss": 1 / i, "validation/accu
 
 
 def test_learning_has_accuracy_over_loss(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    seen = looked_at(monkeypatch, learning)
+    seen = looked_at(monkeypatch)
     learning_curve(METRICS, "fewshot", tmp_path / "a.png")
     learning_curve([{"episodes": 5, "train/loss": 1.0}, {"episodes": 6}], "fewshot", tmp_path / "b.png")
     learning_overlay([("one", [METRICS]), ("two", [[]])], "fewshot", tmp_path / "c.png")
@@ -133,7 +131,7 @@ def test_learning_has_accuracy_over_loss(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 
 def test_learning_says_which_classes_accuracy_was_measured_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    seen = looked_at(monkeypatch, learning)
+    seen = looked_at(monkeypatch)
     seen_classes = [{"episodes": i, "train/accuracy": 1 - 1 / i} for i in range(1, 9)]
     learning_curve(METRICS, "fewshot", tmp_path / "a.png")
     learning_curve(seen_classes, "fewshot", tmp_path / "b.png")

@@ -10,7 +10,6 @@ from matplotlib.image import imread
 from report_looks import is_readable, looked_at, words
 from report_runs import bandit, barcode
 
-from metarl.report import adaptation, learning
 from metarl.report.adaptation import adaptation_curve
 from metarl.report.canvas import spread
 from metarl.report.learning import learning_curve
@@ -18,7 +17,7 @@ from metarl.report.learning import learning_curve
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    return looked_at(monkeypatch, adaptation, learning)
+    return looked_at(monkeypatch)
 
 
 def curve(figure: Figure, color: str) -> np.ndarray:

@@ -9,7 +9,6 @@ from metarl.data.recall import RECALL_TASKS
 from metarl.evaluation.recall import RecallCell, RecallResult, RecallSettings
 from metarl.evaluation.results import RecallEvaluation, write_evaluation
 from metarl.experiments.recall.candidates import SUITE
-from metarl.report import recall
 from metarl.report.build import build_report
 from metarl.report.recall import budget, draw_recall
 from metarl.report.tables import evaluation_table
@@ -47,7 +46,7 @@ def test_the_table_has_every_memory_and_chance(suite: list[RecallResult]) -> Non
 def test_the_image_shows_every_number(
     suite: list[RecallResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = looked_at(monkeypatch, recall)
+    seen = looked_at(monkeypatch)
     run = RunFolder.create_at(tmp_path / "run")
     run.start({"kind": "recall"})
     write_evaluation(run, RecallEvaluation(results=tuple(suite)))
@@ -65,7 +64,7 @@ def test_the_image_shows_every_number(
 
 
 def test_an_image_of_a_part_of_it(suite: list[RecallResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = looked_at(monkeypatch, recall)
+    seen = looked_at(monkeypatch)
     some = [one for one in suite if one.cell.memory in ("gru", "dnc+native") and one.cell.task in ("copy", "two_hop")]
     draw_recall(some[:-1], tmp_path / "recall.png")
     assert is_readable(seen[0])

@@ -7,8 +7,6 @@ from matplotlib.figure import Figure
 from report_looks import is_readable, looked_at, words
 
 from metarl.evaluation.records import Trial
-from metarl.report import episodes as images
-from metarl.report import reads
 from metarl.report.episodes import compared, episodes
 from metarl.report.reads import memory_reads
 from metarl.types import Array
@@ -16,7 +14,7 @@ from metarl.types import Array
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    return looked_at(monkeypatch, images, reads)
+    return looked_at(monkeypatch)
 
 
 def arrays(n: int = 2, steps: int = 12, **change: Any) -> dict[str, Array]:
