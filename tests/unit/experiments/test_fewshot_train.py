@@ -32,7 +32,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.mark.parametrize("learner", LEARNERS)
-def test_traps_22_and_29_training_is_stopped_by_validation_classes_and_never_meets_test_classes(
+def test_training_is_stopped_by_validation_classes_and_never_meets_test_classes(
     learner: str, tmp_path: Path, drawn: list[str]
 ) -> None:
     done = ran(tmp_path / "run", toy(learner, "fit.patience=1", "fit.updates=3", "fit.learning_rate=0"))
@@ -48,11 +48,9 @@ def test_with_trainval_accuracy_is_told_as_one_of_training_and_picks_nothing(tmp
     done = ran(tmp_path / "run", toy("classifier", "data.trainval=true"))
     assert set(done.folder.metrics()[0]) == {"episodes", "time", "train/loss", "train/accuracy"}
     assert done.evaluate(quiet=True).trainval is True  # type: ignore[union-attr]
-    with pytest.raises(ConfigError, match="split test"):
+    with pytest.raises(ConfigError) as error:
         done.evaluate(split="validation", quiet=True)
-    for name in ("target", "patience"):
-        with pytest.raises(ConfigError, match=rf"fit.{name} with data.trainval = true"):
-            toy("classifier", "data.trainval=true", f"fit.{name}=1")
+    assert (error.value.key, error.value.given) == ("split", "validation")
 
 
 def test_the_best_learner_of_validations_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,17 +79,17 @@ def test_a_classifier_learns_glyphs_and_beats_chance_on_classes_never_met(tmp_pa
 @pytest.mark.parametrize(
     ("learner", "setting", "message"),
     [
-        ("classifier", "train.ways=201", "the train split: 201 ways were asked of Glyphs, which has 200 classes"),
+        ("classifier", "train.ways=201", "the train split: 201 ways.* 200 classes"),
         ("classifier", "eval.validation=[201,1]", "the validation split: 201 ways"),
         ("classifier", "eval.cells=[[5,1],[201,1]]", "the test split: 201 ways"),
-        ("classifier", "train.shots=19", "the train split: 19 shots and 2 queries .* has 20 examples of a class"),
+        ("classifier", "train.shots=19", "the train split: 19 shots and 2 queries.* 20 examples"),
         ("classifier", "eval.queries=20", "the validation split: 1 shots and 20 queries"),
         ("classifier", "eval.cells=[[5,19]]", "the test split: 19 shots and 2 queries"),
         ("stream", "train.ways=201", "the train split: 201 ways"),
         ("stream", "train.shots=21", "the train split: streams of 21 examples of each class"),
         ("stream", "eval.streams=[201]", "the test split: 201 ways"),
-        ("gradient", "eval.cells=[[5,1]]", "eval.cells asks for 5 ways.*train.ways = 4"),
-        ("gradient", "eval.validation=[5,1]", "eval.validation has 5 ways; expected train.ways = 4"),
+        ("gradient", "eval.cells=[[5,1]]", "eval.cells is 5.*train.ways = 4"),
+        ("gradient", "eval.validation=[5,1]", "eval.validation is 5.*train.ways = 4"),
     ],
 )
 def test_episodes_that_cannot_be_drawn_are_refused_before_training(learner: str, setting: str, message: str) -> None:
