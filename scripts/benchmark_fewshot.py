@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from metarl.data.pool import Pool
 from metarl.experiments.fewshot.build import described, make_learner, training_source
-from metarl.experiments.fewshot.experiment import FewShotExperiment, draw
+from metarl.experiments.fewshot.experiment import FewShotExperiment
 from metarl.experiments.presets import load_experiment
 from metarl.training.supervised import SupervisedOptions, fit
 
@@ -74,7 +74,8 @@ def training(experiment: FewShotExperiment) -> Callable[[], object]:
     )
 
     def step() -> None:
-        fit(learner, lambda model, batch: model.loss(batch), [draw(source, rng, experiment.train, False)], options)
+        batch = experiment.train_shape.sample(source, rng, experiment.train.batch, experiment.train.labels)
+        fit(learner, lambda model, episodes: model.loss(episodes), [batch], options)
 
     return step
 

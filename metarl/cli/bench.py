@@ -13,18 +13,25 @@ from metarl.cli.terminal import OK, add_device, at_least, checked
 
 def add_bench(commands: Any) -> None:
     """``metarl bench`` and its options."""
-    bench = commands.add_parser("bench", help="compare memories")
+    bench = commands.add_parser("bench", help="train several memories on recall tasks and compare them")
     bench.add_argument("what", choices=["memory"], help="memory: recall of sequences, at equal size and budget")
-    bench.add_argument("--tasks", metavar="NAME", nargs="+", help="tasks (default all)")
-    bench.add_argument("--memories", metavar="NAME", nargs="+", help="controllers, or STORE+ACCESS (default a choice)")
-    bench.add_argument("--updates", type=at_least(2), default=3000, help="most updates of a cell (default 3000)")
-    bench.add_argument("--seconds", type=at_least(1), help="longest training of a cell (default no limit)")
-    bench.add_argument("--batch", type=at_least(1), default=64, help="sequences in an update (default 64)")
-    bench.add_argument("--parameters", type=at_least(1), default=40_000, help="of each model, ± 10 %% (default 40000)")
-    bench.add_argument("--seed", type=at_least(0), nargs="+", default=[0], help="seeds, each a training (default 0)")
-    bench.add_argument("--jobs", type=at_least(1), default=1, help="cells at a time, one thread each (default 1)")
+    bench.add_argument("--tasks", metavar="NAME", nargs="+", help="recall tasks (default all)")
+    bench.add_argument("--memories", metavar="NAME", nargs="+", help="controllers, or STORE+ACCESS (default: 14)")
+    bench.add_argument("--updates", type=at_least(2), default=3000, help="updates of a training at most (default 3000)")
+    bench.add_argument("--seconds", type=at_least(1), help="seconds of a training at most (default no limit)")
+    bench.add_argument("--batch", type=at_least(1), default=64, help="sequences per update (default 64)")
     bench.add_argument(
-        "--out", type=Path, default=Path("runs/recall"), help="folder; its results are not measured again (runs/recall)"
+        "--parameters", type=at_least(1), default=40_000, help="size of each model ± 10 %% (default 40000)"
+    )
+    bench.add_argument(
+        "--seed", type=at_least(0), nargs="+", default=[0], help="random seeds, one training each (default 0)"
+    )
+    bench.add_argument("--jobs", type=at_least(1), default=1, help="trainings at a time, one thread each (default 1)")
+    bench.add_argument(
+        "--out",
+        type=Path,
+        default=Path("runs/recall"),
+        help="folder for results; those in it are kept (runs/recall)",
     )
     add_device(bench, "cpu")
     add_import(bench)
@@ -33,7 +40,7 @@ def add_bench(commands: Any) -> None:
 
 def run_bench(args: argparse.Namespace) -> int:
     """``metarl bench``."""
-    look_here()
+    look_here(args.imports)
     from metarl.config import choice
     from metarl.data.recall import RECALL_TASKS
     from metarl.evaluation.recall import RecallCell, RecallSettings
@@ -43,9 +50,7 @@ def run_bench(args: argparse.Namespace) -> int:
     from metarl.experiments.recall.candidates import SUITE, candidates
     from metarl.report.recall import draw_recall
     from metarl.report.tables import evaluation_table
-    from metarl.tasks.family.members import import_modules
 
-    checked(lambda: import_modules(args.imports))
     device = str(pick_device(args.device))
     tasks = [choice(name, RECALL_TASKS, "--tasks") for name in dict.fromkeys(args.tasks or RECALL_TASKS)]
     memories = [choice(name, candidates(), "--memories") for name in dict.fromkeys(args.memories or SUITE)]

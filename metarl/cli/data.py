@@ -11,10 +11,10 @@ from metarl.cli.terminal import OK, checked
 
 def add_data(commands: Any) -> None:
     """``metarl data`` and its options."""
-    data = commands.add_parser("data", help="download a data set, or say where it is")
+    data = commands.add_parser("data", help="download a data set and say where it is")
     data.add_argument("name", choices=["omniglot"], help="omniglot: 1623 characters, 20 drawings of each; 15 MB")
-    data.add_argument("--data", metavar="DIR", help="folder for it (default the user's cache)")
-    data.add_argument("--no-download", action="store_true", help="only look for it")
+    data.add_argument("--data", metavar="DIR", help="folder for the data (default the user's cache)")
+    data.add_argument("--no-download", action="store_true", help="only say where the data are")
     data.set_defaults(act=run_data)
 
 

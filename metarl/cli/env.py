@@ -6,18 +6,19 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 from metarl.cli.terminal import FAILED, OK, Assignment, at_least, checked, print_table, refuse
 
 CHECKED_LEVELS = "0..99"
-"""The levels of an environment that is checked where nothing is said to vary."""
+"""The levels that are checked where nothing varies."""
 
 
 def add_check(commands: Any) -> None:
     """``metarl check-env`` and its options."""
-    check = commands.add_parser("check-env", help="check that an environment keeps the rules of a trial")
-    check.add_argument("env", metavar="ID", nargs="+", help="id of an environment, or module:ID")
+    check = commands.add_parser("check-env", help="check that an environment can be trained on")
+    check.add_argument("env", metavar="ID", nargs="+", help="environment; module:ID imports the module first")
     add_tasks(check)
     check.add_argument("--json", action="store_true", help="print JSON instead of a table")
     check.set_defaults(act=run_check)
@@ -30,11 +31,11 @@ def add_tasks(command: argparse.ArgumentParser) -> None:
         metavar="NAME=RANGE",
         action="append",
         default=[],
-        help="what differs over tasks, such as length=0.3..1.0, size=int:1..5 or map=4x4,8x8 (repeatable)",
+        help="what differs between tasks, such as length=0.3..1.0, size=int:1..5 or map=4x4,8x8 (repeatable)",
     )
-    command.add_argument("--levels", metavar="A..B", help="seeds of levels; each level is a task")
+    command.add_argument("--levels", metavar="A..B", help="seeds of the levels of an environment; each level is a task")
     command.add_argument("--episodes", type=at_least(1), help="episodes in a trial (default 5)")
-    command.add_argument("--steps", type=at_least(1), help="steps in a trial; with --episodes, the most it can have")
+    command.add_argument("--steps", type=at_least(1), help="steps in a trial; with --episodes, at most this many")
     add_import(command)
 
 
@@ -46,12 +47,12 @@ def add_import(command: argparse.ArgumentParser) -> None:
         metavar="MODULE",
         action="append",
         default=[],
-        help="import this first, because it registers environments (repeatable)",
+        help="import this module first, such as one that registers environments (repeatable)",
     )
 
 
 def env_settings(args: argparse.Namespace) -> list[Assignment]:
-    """What ``--env``, ``--vary`` and the like say, as settings of the section ``env``.
+    """The options ``--env``, ``--vary`` and so on, as settings of the section ``env``.
 
     Raises:
         ValueError: a range or levels that cannot be read.
@@ -71,10 +72,13 @@ def env_settings(args: argparse.Namespace) -> list[Assignment]:
     return settings + [(("env", name), value) for name, value in given.items() if value is not None]
 
 
-def look_here() -> None:
-    """Let modules named on the command line be found in the current folder, as with ``python -m metarl``."""
+def look_here(modules: Iterable[str] = ()) -> None:
+    """Import ``modules``; from now on, modules in the current folder are found, as with ``python -m metarl``."""
+    from metarl.tasks.family.members import import_modules
+
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
+    checked(lambda: import_modules(modules))
 
 
 def run_check(args: argparse.Namespace) -> int:

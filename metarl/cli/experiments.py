@@ -27,19 +27,27 @@ def add_experiments(commands: Any) -> None:
         "--env",
         metavar="ID",
         action="append",
-        help="train on this instead of the preset's; module:ID imports the module (repeatable: each id is a task)",
+        help="environment to train on; module:ID imports the module first (repeatable: each id is a task)",
     )
     add_tasks(train)
     place = train.add_mutually_exclusive_group()
     place.add_argument("--data", metavar="DIR", help="few-shot: folder of Omniglot (default METARL_DATA or the cache)")
     place.add_argument("--images", metavar="DIR", help="few-shot: folder with a folder of images for each class")
     train.add_argument(
-        "--set", dest="settings", metavar="KEY=VALUE", action="append", default=[], help="change a setting (repeatable)"
+        "--set",
+        dest="settings",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="a setting such as env.arms=5 (repeatable)",
     )
-    train.add_argument("--seed", type=at_least(0), default=0, help="seed of everything random (default 0)")
-    train.add_argument("--out", type=Path, help="run folder to make (default runs/PRESET-TIME-sSEED)")
+    train.add_argument("--seed", type=at_least(0), default=0, help="random seed (default 0)")
+    train.add_argument("--out", type=Path, help="run folder to create (default runs/PRESET-TIME-sSEED)")
     train.add_argument(
-        "--wandb", choices=["offline", "online", "disabled"], default="disabled", help="default disabled"
+        "--wandb",
+        choices=["offline", "online", "disabled"],
+        default="disabled",
+        help="log to Weights & Biases",
     )
     add_device(train, None)
     train.set_defaults(act=run_train)
@@ -53,19 +61,19 @@ def add_experiments(commands: Any) -> None:
         dest="n",
         metavar="N",
         type=at_least(1),
-        help="trials, episodes or sequences to test on (default: as the preset says)",
+        help="number of trials, episodes or sequences (default: as the preset says)",
     )
-    evaluate.add_argument("--split", choices=["validation", "test"], default="test", help="default test")
-    evaluate.add_argument("--seed", type=at_least(0), help="seed of the held-out tasks (default that of the run)")
+    evaluate.add_argument("--split", choices=["validation", "test"], default="test", help="which tasks (default test)")
+    evaluate.add_argument("--seed", type=at_least(0), help="seed of the held-out tasks (default: that of the run)")
     evaluate.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
-    evaluate.add_argument("--data", metavar="DIR", help="few-shot: where Omniglot, or the folder of images, lies now")
-    evaluate.add_argument("--rotations", action="store_true", help="few-shot: rotations are classes of their own")
+    evaluate.add_argument("--data", metavar="DIR", help="few-shot: where Omniglot or the folder of images is now")
+    evaluate.add_argument("--rotations", action="store_true", help="few-shot: count rotations as separate classes")
     add_device(evaluate, "auto")
     add_import(evaluate)
     evaluate.set_defaults(act=run_eval)
 
-    report = commands.add_parser("report", help="draw a run, or several side by side, and write a page about it")
-    report.add_argument("runs", type=Path, metavar="RUN", nargs="+", help="run folder; seeds are averaged")
+    report = commands.add_parser("report", help="draw one run, or compare several, and write an HTML page")
+    report.add_argument("runs", type=Path, metavar="RUN", nargs="+", help="run folder; several seeds are averaged")
     report.add_argument("--out", type=Path, metavar="FILE", help="page to write (default report.html in the first run)")
     report.set_defaults(act=run_report)
 
@@ -74,7 +82,7 @@ def run_train(args: argparse.Namespace) -> int:
     """``metarl train``."""
     if not args.preset and not args.env:
         refuse(ValueError("train needs a preset (metarl list presets shows them), or an environment: --env ID"))
-    look_here()
+    look_here(args.imports)
     preset = args.preset or "general"
     settings = checked(lambda: train_settings(args, preset))
     from metarl.experiments.presets import load_experiment
@@ -98,24 +106,19 @@ def run_train(args: argparse.Namespace) -> int:
 
 
 def train_settings(args: argparse.Namespace, preset: str) -> list[Assignment]:
-    """What the options of ``train`` say, as settings.
+    """The options of ``train``, as settings.
 
     Raises:
         ConfigError: an option that can't be read, or that presets of this kind don't have.
     """
     from metarl.experiments.presets import preset_kind
-    from metarl.tasks.family.members import import_modules
 
     kind = preset_kind(preset)
     place = {"--data": args.data, "--images": args.images}
     tasks = {f"--{name}": getattr(args, name) for name in TASK_OPTIONS}
     require(kind, "fewshot", place)
     require(kind, "rl2", tasks)
-    if kind == "rl2":
-        settings = env_settings(args)
-    else:
-        import_modules(args.imports)
-        settings = []
+    settings = env_settings(args) if kind == "rl2" else []
     settings += [parse_assignment(text) for text in args.settings]
     for source, folder in zip(("omniglot", "images"), place.values(), strict=True):
         if folder is not None:
@@ -124,7 +127,12 @@ def train_settings(args: argparse.Namespace, preset: str) -> list[Assignment]:
 
 
 def require(kind: str, wanted: str, options: dict[str, Any]) -> None:
-    """Refuse options given for an experiment of another kind than ``wanted``.
+    """Refuse options of another kind of experiment.
+
+    Args:
+        kind: of the experiment.
+        wanted: the kind that the options are for.
+        options: their values by name; those that are not given are empty or None.
 
     Raises:
         ConfigError: one was given.
@@ -146,10 +154,7 @@ def run_eval(args: argparse.Namespace) -> int:
     from metarl.runs.folder import RunFolder
 
     if args.imports:  # never what a run folder names: it may come from somebody else
-        look_here()
-        from metarl.tasks.family.members import import_modules
-
-        checked(lambda: import_modules(args.imports))
+        look_here(args.imports)
     settings: list[Assignment] = [(("data", "folder"), args.data)] if args.data else []
     settings += [(("eval", "rotations"), True)] if args.rotations else []
     config = RunFolder.open(args.run).config

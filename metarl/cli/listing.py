@@ -5,16 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
+import timeit
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from metarl.cli.terminal import OK, Rows, print_table, refuse
 
 if TYPE_CHECKING:
     from metarl.memory.contract import MemoryCore, State
-
-Result = TypeVar("Result")
 
 NOW_SIZE, FEEDBACK_SIZE, TRIAL_STEPS = 1, 23, 100
 """The sizes for which parameters and state are counted: a bandit of ten arms and a hundred pulls."""
@@ -24,10 +22,10 @@ ROWS = 32
 
 def add_list(commands: Any) -> None:
     """``metarl list`` and its options."""
-    listing = commands.add_parser("list", help="list environments, memories or presets")
-    listing.add_argument("what", choices=["envs", "memories", "presets"])
+    listing = commands.add_parser("list", help="list the environments, memories or presets there are")
+    listing.add_argument("what", choices=["envs", "memories", "presets"], help="what to list")
     listing.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    listing.add_argument("--timed", action="store_true", help="memories: measure their speed on this machine too")
+    listing.add_argument("--timed", action="store_true", help="memories: also measure their speed on this machine")
     listing.set_defaults(act=run_list)
 
 
@@ -58,10 +56,10 @@ def envs() -> Rows:
 
 
 def memories(timed: bool = False) -> Rows:
-    """Every core that can be built with its size, and every pair of store and access that can't be, with the reason.
+    """Every core that can be built, with its size; every pair of store and access that can't be, with the reason.
 
-    With ``timed``, ``step_us`` is an acting step and ``trial_ms`` a trial forward and backward, for :data:`ROWS` rows
-    on this machine.
+    With ``timed``, ``step_us`` is the time of an acting step, and ``trial_ms`` that of a trial forward and backward,
+    for :data:`ROWS` trials side by side on this machine.
     """
     from tqdm import tqdm
 
@@ -111,21 +109,11 @@ def cost(core: MemoryCore) -> dict[str, float]:
         y.sum().backward()
         return tree.detach(state)
 
-    seconds, last = fastest(learn, 2)
-    step = CoreInput(trial.now[0], trial.feedback[0])
+    last, step = learn(), CoreInput(trial.now[0], trial.feedback[0])
+    seconds = min(timeit.repeat(learn, repeat=2, number=1))
     with torch.no_grad():
-        acting, _ = fastest(lambda: core(step, last, begin[1], donate=True), 10)
+        acting = min(timeit.repeat(lambda: core(step, last, begin[1], donate=True), repeat=11, number=1))
     return {"step_us": round(acting * 1e6), "trial_ms": round(seconds * 1e3, 1)}
-
-
-def fastest(call: Callable[[], Result], times: int) -> tuple[float, Result]:
-    """The shortest time of ``times`` calls in seconds, after one to warm up, and the last result."""
-    result, seconds = call(), []
-    for _ in range(times):
-        start = time.perf_counter()
-        result = call()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds), result
 
 
 def presets() -> Rows:

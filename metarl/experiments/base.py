@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import torch
 from annotated_types import Ge
@@ -18,15 +18,6 @@ from metarl.evaluation.results import Evaluation
 from metarl.runs.session import Session
 from metarl.training.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
 from metarl.types import Array, Split
-
-
-class Learned(NamedTuple):
-    """What a training came to."""
-
-    steps: int
-    """Of the experiment's x-axis: environment steps, few-shot episodes or sequences."""
-    facts: Mapping[str, Any] = {}
-    """What else the status of the run keeps, as plain data."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,8 +68,11 @@ class Experiment(ABC):
         """The untrained model; the global random generators stay as they were."""
 
     @abstractmethod
-    def learn(self, model: Any, session: Session) -> Learned:
+    def learn(self, model: Any, session: Session) -> int:
         """Train ``model`` in place and save it to the session's checkpoint, also when it is stopped early.
+
+        Returns:
+            The steps trained, in units of :attr:`axis`: environment steps, few-shot episodes or sequences.
 
         Raises:
             NonFiniteError: a loss, gradient or observation is not finite.
@@ -102,7 +96,15 @@ class Experiment(ABC):
         """
 
     def record(self, model: Any, seed: int) -> Mapping[str, Array]:
-        """A few test tasks with what the model did, for pictures; written to :attr:`records`."""
+        """A few test tasks with what the model did, for images.
+
+        Args:
+            model: trained.
+            seed: of the tasks.
+
+        Returns:
+            Arrays by name, written to :attr:`records`; for their shapes see :mod:`metarl.evaluation.records`.
+        """
         return {}
 
     @abstractmethod
@@ -139,8 +141,29 @@ def pick_device(name: str) -> torch.device:
 
 
 @contextmanager
+def config_errors(where: str | None = None, *also: type[Exception]) -> Iterator[None]:
+    """Turn errors about options into ConfigErrors.
+
+    Args:
+        where: what the options are from, named first in the error.
+        also: kinds of errors that are turned beside ValueError.
+
+    Raises:
+        ConfigError: instead of any of these.
+    """
+    try:
+        yield
+    except ConfigError:
+        raise
+    except Exception as error:
+        if isinstance(error, (ValueError, *also)):
+            raise ConfigError.of(error, where) from None
+        raise
+
+
+@contextmanager
 def torch_threads(count: int | None) -> Iterator[None]:
-    """Within, torch computes with ``count`` threads; None: as many as before."""
+    """Let torch compute with ``count`` threads; None: as many as before."""
     before = torch.get_num_threads()
     torch.set_num_threads(count or before)
     try:
@@ -150,12 +173,27 @@ def torch_threads(count: int | None) -> Iterator[None]:
 
 
 def save_module(kind: str, model: nn.Module, path: Path, **facts: Any) -> None:
-    """Write the parameters and buffers of ``model`` to a checkpoint, with plain ``facts`` beside them."""
+    """Write the parameters and buffers of ``model`` to a checkpoint.
+
+    Args:
+        kind: of the experiment.
+        model: what is saved.
+        path: of the checkpoint.
+        facts: plain data to keep with it.
+    """
     write_checkpoint(path, {"kind": kind, **facts}, {"model": model.state_dict()})
 
 
 def load_module(kind: str, model: nn.Module, path: Path) -> dict[str, Any]:
-    """Read what :func:`save_module` wrote into ``model``; returns the facts.
+    """Load what :func:`save_module` wrote.
+
+    Args:
+        kind: of the experiment.
+        model: its parameters and buffers are overwritten.
+        path: of the checkpoint.
+
+    Returns:
+        The facts.
 
     Raises:
         CheckpointError: the file is missing or damaged, of another kind, or of a model with other options.

@@ -33,7 +33,7 @@ class Run:
     evaluation: Evaluation | None = None
     """On test tasks; None where training was interrupted."""
     images: dict[str, Path] = field(default_factory=dict)
-    """What was drawn, by name."""
+    """Paths of the images drawn, by name."""
     missing: list[str] = field(default_factory=list)
     """Images that could not be drawn, and why."""
     signal: int | None = None
@@ -108,9 +108,9 @@ def run(
     ):
         model = experiment.build(seed, device)
         began = time.perf_counter()
-        learned = experiment.learn(model, session)
+        steps = experiment.learn(model, session)
         seconds = time.perf_counter() - began
-        session.complete(train_seconds=seconds, train_steps=learned.steps, device=str(device), **learned.facts)
+        session.complete(train_seconds=seconds, train_steps=steps, device=str(device))
         done = Run(experiment, seed, folder, model, signal=session.signals[0] if session.stopped else None)
         if not session.stopped:
             done.complete(done.evaluate(quiet=quiet))
@@ -122,7 +122,16 @@ def run(
 
 
 def new_folder(experiment: Experiment, path: str | Path | None, seed: int) -> RunFolder:
-    """The run folder ``path``; None: one of its own below ``runs``."""
+    """Make a run folder.
+
+    Args:
+        experiment: what it is for.
+        path: of the folder; None: a new one in ``runs``, with a name made from experiment, time and seed.
+        seed: of the run.
+
+    Raises:
+        FileExistsError: there is something in the folder.
+    """
     if path is not None:
         return RunFolder.create_at(path)
     return RunFolder.create(Path("runs"), experiment.name or experiment.kind, seed=seed)
@@ -150,7 +159,7 @@ def train(
         quiet: no progress bars.
 
     Returns:
-        The run: its model, evaluation, folder and pictures.
+        The run: its model, evaluation, folder and images.
 
     Raises:
         ConfigError: an unknown preset, key or value.

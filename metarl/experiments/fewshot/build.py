@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from metarl.config import ConfigError
 from metarl.data.distort import Distorted, Distortion
 from metarl.data.pool import Glyphs, Pool
 from metarl.data.sources import FewShotSource
+from metarl.experiments.base import config_errors
 from metarl.experiments.fewshot.options import DataOptions, EpisodeOptions
 from metarl.seeding import sequence
 from metarl.types import Split
@@ -32,50 +32,32 @@ def make_source(data: DataOptions, split: Split, *, rotations: bool) -> Pool:
     Args:
         data: where they come from; ``auto`` is resolved.
         split: train, validation or test.
-        rotations: whether the rotations of a class by quarter turns are classes of their own.
+        rotations: whether the rotations of a class by 90, 180 and 270 degrees are separate classes.
 
     Raises:
-        ConfigError: the data are missing or damaged, or the source has no use for an option.
+        ConfigError: the data are missing or damaged.
     """
-    for name in ("within_alphabet", "distinct_drawers"):
-        if getattr(data, name) and data.source != "omniglot":
-            raise ConfigError(
-                f"data.{name} = true with data.source = {data.source!r}: only Omniglot knows who drew what"
+    with config_errors():
+        if data.source == "omniglot":
+            from metarl.data.omniglot import Omniglot
+
+            return Omniglot(
+                split,
+                size=data.size,
+                scheme=data.scheme,
+                rotations=rotations,
+                folder=data.folder,
+                within_alphabet=data.within_alphabet,
+                distinct_drawers=data.distinct_drawers,
             )
-    if data.scheme != "standard" and data.source != "omniglot":
-        raise ConfigError(
-            f"data.scheme = {data.scheme!r} with data.source = {data.source!r}: only Omniglot has several splits; "
-            "leave it out"
-        )
-    try:
-        return _source(data, split, rotations)
-    except ConfigError:
-        raise
-    except ValueError as error:
-        raise ConfigError.of(error) from None
+        if data.source == "images":
+            from metarl.data.images import Images
 
-
-def _source(data: DataOptions, split: Split, rotations: bool) -> Pool:
-    if data.source == "omniglot":
-        from metarl.data.omniglot import Omniglot
-
-        return Omniglot(
-            split,
-            size=data.size,
-            scheme=data.scheme,
-            rotations=rotations,
-            folder=data.folder,
-            within_alphabet=data.within_alphabet,
-            distinct_drawers=data.distinct_drawers,
-        )
-    if data.source == "images":
-        from metarl.data.images import Images
-
-        assert data.folder is not None
-        return with_rotations(Images(split, data.folder, data.size, grey=not data.colour), rotations)
-    if data.source == "glyphs":
-        return with_rotations(resized(Glyphs(split), data.size), rotations)
-    raise ValueError("data.source = 'auto' is still open; call the experiment's check() first")
+            assert data.folder is not None
+            return with_rotations(Images(split, data.folder, data.size, grey=not data.colour), rotations)
+        if data.source == "glyphs":
+            return with_rotations(resized(Glyphs(split), data.size), rotations)
+        raise ValueError("data.source = 'auto' is still open; call the experiment's check() first")
 
 
 def with_rotations(pool: Pool, rotations: bool) -> Pool:
@@ -98,24 +80,16 @@ def resized(pool: Pool, size: int) -> Pool:
 
 
 def training_source(data: DataOptions, train: EpisodeOptions) -> FewShotSource:
-    """What training samples from."""
+    """The source that training draws from, distorted as ``train`` says.
+
+    Raises:
+        ConfigError: see :func:`make_source`.
+    """
     source = make_source(data, "train", rotations=data.rotations)
     if data.trainval:
         source = source.joined(make_source(data, "validation", rotations=data.rotations))
     own, shared = train.distortion, train.class_distortion
     return source if own is None and shared is None else Distorted(source, own or Distortion(), shared)
-
-
-def check_examples(split: Split, source: FewShotSource, ways: int, shots: int, queries: int | None) -> None:
-    """Refuse episodes (streams: ``queries`` is None) for which a split has too few classes or examples.
-
-    Raises:
-        ConfigError: it has too few.
-    """
-    try:
-        source.check(ways, shots + (queries or 0), "shots" if queries is None else "shots + queries")
-    except ValueError as error:
-        raise ConfigError.of(error, f"the {split} split") from None
 
 
 def described(data: DataOptions) -> str:
@@ -135,39 +109,19 @@ def make_learner(experiment: FewShotExperiment, seed: int) -> FewShotLearner:
     from metarl.agents.fewshot.streams import StreamClassifier
 
     shape, ways, longest = experiment.data.shape, experiment.ways, experiment.longest
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), config_errors("the learner"):
         torch.manual_seed(int(sequence(seed, "init").generate_state(1)[0]))
-        try:
-            if experiment.gradient is not None:
-                return gradient_learner(shape, ways, experiment.gradient, transductive=experiment.transductive)
-            if experiment.stream is not None:
-                one, labels = experiment.stream, experiment.train.labels
-                return StreamClassifier(
-                    shape,
-                    ways,
-                    one.memory,
-                    labels=labels,
-                    encoder=one.encoder,
-                    longest=longest,
-                    pairs=one.pairs,
-                )
-            assert experiment.classifier is not None
-            members = [
-                FewShotClassifier(
-                    shape,
-                    ways,
-                    experiment.classifier.memory,
-                    readout=experiment.classifier.readout,
-                    context=experiment.classifier.context,
-                    encoder=experiment.classifier.encoder,
-                    longest=longest,
-                    transductive=experiment.transductive,
-                    rotate_support=experiment.classifier.rotate_support,
-                )
-                for _ in range(experiment.classifier.members)
-            ]
-            return members[0] if len(members) == 1 else Ensemble(members)
-        except ConfigError:
-            raise
-        except ValueError as error:
-            raise ConfigError.of(error, "the learner") from None
+        if experiment.gradient is not None:
+            return gradient_learner(shape, ways, experiment.gradient, transductive=experiment.transductive)
+        if experiment.stream is not None:
+            return StreamClassifier(
+                shape, ways, labels=experiment.train.labels, longest=longest, **vars(experiment.stream)
+            )
+        assert experiment.classifier is not None
+        options = dict(vars(experiment.classifier))
+        count = options.pop("members")
+        members = [
+            FewShotClassifier(shape, ways, longest=longest, transductive=experiment.transductive, **options)
+            for _ in range(count)
+        ]
+        return members[0] if len(members) == 1 else Ensemble(members)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,14 +11,15 @@ from tqdm import tqdm
 
 from metarl.agents.fewshot.learner import FewShotLearner
 from metarl.config import ConfigError
-from metarl.data.episodes import Episodes, class_positions
-from metarl.data.sources import FewShotSource
+from metarl.data.episodes import Labels, Streams, class_positions
+from metarl.data.pool import Pool
 from metarl.evaluation.accuracy import IMAGES, correct_in_streams, prepared
 from metarl.evaluation.results import CellResult, FewShotEvaluation, StreamResult
-from metarl.experiments.fewshot.build import check_examples, described, make_source
+from metarl.experiments.fewshot.build import described
+from metarl.experiments.fewshot.options import EpisodeShape
 from metarl.functional.stats import bootstrap_mean, standard_error
 from metarl.seeding import numpy_rng
-from metarl.types import Array, Bools, Split
+from metarl.types import Array, Split
 
 if TYPE_CHECKING:
     from metarl.experiments.fewshot.experiment import FewShotExperiment
@@ -54,27 +55,33 @@ def evaluate(
     """
     if learner.training:
         raise ValueError("the learner is in training mode, where norms could learn from a test; call its eval() first")
-    if split == "train":
-        raise ConfigError("a learner is evaluated on classes that it was not trained on; use split validation or test")
-    options, data = experiment.eval, experiment.data
-    if split == "validation" and data.trainval:
-        raise ConfigError(
-            "this learner was trained on validation classes as well (data.trainval = true); evaluate it on split test"
-        )
+    options, data, shapes = experiment.eval, experiment.data, experiment.test_shapes
+    if split == "train" or (split == "validation" and data.trainval):
+        expected = "a split that the learner was not trained on: test, or validation without data.trainval"
+        raise ConfigError(key="split", given=split, expected=expected)
     episodes = options.episodes if episodes is None else episodes
     if episodes < 2:
-        raise ConfigError(f"{episodes} episodes have no interval; give at least 2")
-    source = make_source(data, split, rotations=options.rotations)
-    work = episodes * (len(options.cells) + len(options.streams))
-    examples = episodes * sum(ways * (shots + options.queries) for ways, shots in options.cells)
-    for ways, shots in options.cells:
-        check_examples(split, source, ways, shots, options.queries)
-    for ways in options.streams:
-        check_examples(split, source, ways, experiment.train.shots, None)
-    with tqdm(total=work, unit="episode", disable=quiet or None) as bar, torch.no_grad():
-        held, answer = prepared(learner, source, examples)
-        cells = [of_setting(answer, held, *each, options.queries, episodes, seed, bar) for each in options.cells]
-        streams = [of_streams(learner, source, experiment, n, episodes, seed, bar) for n in options.streams]
+        raise ConfigError(key="episodes", given=episodes, expected="at least 2, for an interval")
+    source = experiment.source(split, shapes)
+    with tqdm(total=episodes * len(shapes), unit="episode", disable=quiet or None) as bar, torch.no_grad():
+        held, answer = prepared(learner, source, episodes * sum(shape.images for shape in shapes if shape.queries))
+
+        def batches(pool: Pool, shape: EpisodeShape) -> Iterator[Any]:
+            bar.set_description(f"{shape.ways}-way {shape.shots}-shot", refresh=False)
+            rng, size = evaluation_rng(shape, seed), max(1, IMAGES // shape.images)
+            for first in range(0, episodes, size):
+                count = min(size, episodes - first)
+                yield shape.sample(pool, rng, count, experiment.train.labels)
+                bar.update(count)
+
+        cells, streams = [], []
+        for shape in shapes:
+            if shape.queries:
+                shares = [answer(drawn).mean(1) for drawn in batches(held, shape)]
+                cells.append(cell_result(shape, np.concatenate(shares)))
+            else:
+                shares = [by_instance(learner, drawn, shape) for drawn in batches(source, shape)]
+                streams.append(stream_result(shape, np.concatenate(shares), experiment.train.labels))
     memory = experiment.classifier or experiment.stream
     return FewShotEvaluation(
         learner=experiment.name,
@@ -96,64 +103,42 @@ def evaluate(
     )
 
 
-def of_setting(
-    answer: Callable[[Episodes], Bools],
-    source: FewShotSource,
-    ways: int,
-    shots: int,
-    queries: int,
-    episodes: int,
-    seed: int,
-    bar: tqdm[Any],
-) -> CellResult:
-    """The accuracy on episodes of one setting."""
-    bar.set_description(f"{ways}-way {shots}-shot", refresh=False)
-    rng = numpy_rng(seed, "evaluation", ways, shots)
-    size = max(1, IMAGES // (ways * (shots + queries)))
-    means = []
-    for first in range(0, episodes, size):
-        count = min(size, episodes - first)
-        means.append(answer(source.sample(rng, count, ways, shots, queries)).mean(1))
-        bar.update(count)
-    each = np.concatenate(means)
-    interval = bootstrap_mean(each)
+def evaluation_rng(shape: EpisodeShape, seed: int) -> np.random.Generator:
+    """The generator that test episodes, or streams, of one size are drawn from."""
+    return numpy_rng(seed, "evaluation", shape.ways, shape.shots if shape.queries else 0)
+
+
+def by_instance(learner: FewShotLearner, drawn: Streams, shape: EpisodeShape) -> Array:
+    """The share of correct answers ``[n, k]`` in each of ``n`` streams, over the k-th examples of its classes."""
+    hit, instance = correct_in_streams(learner, drawn), class_positions(drawn.y)
+    return np.stack([(hit & (instance == k)).sum(1) / shape.ways for k in range(1, shape.shots + 1)], 1)
+
+
+def cell_result(shape: EpisodeShape, shares: Array) -> CellResult:
+    """The accuracy on episodes of one size, from the ``shares [n]`` of correct answers in each."""
+    interval = bootstrap_mean(shares)
     return CellResult(
-        ways=ways,
-        shots=shots,
-        queries=queries,
-        episodes=episodes,
+        **shape._asdict(),
+        episodes=len(shares),
         accuracy=interval.mean,
-        se=standard_error(each),
+        se=standard_error(shares),
         interval=(interval.low, interval.high),
     )
 
 
-def of_streams(
-    learner: FewShotLearner,
-    source: FewShotSource,
-    experiment: FewShotExperiment,
-    ways: int,
-    episodes: int,
-    seed: int,
-    bar: tqdm[Any],
-) -> StreamResult:
-    """The accuracy along streams, by the position of an example among those of its class."""
-    per_class, labels = experiment.train.shots, experiment.train.labels
-    bar.set_description(f"streams of {ways} classes", refresh=False)
-    rng = numpy_rng(seed, "evaluation", ways, 0)
-    size = max(1, IMAGES // (ways * per_class))
-    by_instance = []
-    for first in range(0, episodes, size):
-        count = min(size, episodes - first)
-        drawn = source.sample_streams(rng, count, ways, per_class, labels)
-        hit, instance = correct_in_streams(learner, drawn), class_positions(drawn.y)
-        by_instance.append(np.stack([(hit & (instance == k)).sum(1) / ways for k in range(1, per_class + 1)], 1))
-        bar.update(count)
-    intervals = [bootstrap_mean(column) for column in np.concatenate(by_instance).T]
+def stream_result(shape: EpisodeShape, shares: Array, labels: Labels) -> StreamResult:
+    """The accuracy along streams of one size.
+
+    Args:
+        shape: the size.
+        shares: what :func:`by_instance` returns, ``[n, k]``.
+        labels: how classes are labelled.
+    """
+    intervals = [bootstrap_mean(column) for column in shares.T]
     return StreamResult(
-        ways=ways,
+        ways=shape.ways,
         labels=labels,
-        episodes=episodes,
+        episodes=len(shares),
         by_instance=tuple(interval.mean for interval in intervals),
         by_instance_interval=tuple((interval.low, interval.high) for interval in intervals),
     )
@@ -161,29 +146,29 @@ def of_streams(
 
 @torch.no_grad()
 def record(learner: FewShotLearner, experiment: FewShotExperiment, seed: int = 0) -> dict[str, Array]:
-    """A few test episodes of the first setting, and streams, with the learner's answers and reading weights.
+    """A few test episodes of the first size, and streams, with the learner's answers and reading weights.
+
+    Args:
+        learner: in evaluation mode.
+        experiment: what it was trained by.
+        seed: of the episodes.
 
     Returns:
         The arrays of a batch of episodes (``support_x``, ...) with ``predicted`` ``[n, Q]`` and, where the learner
         shows them, ``weights`` ``[n, Q, N]`` over its support; of streams ``stream_x``, ``stream_y`` and
         ``stream_predicted`` ``[n, T, L]``.
     """
-    options = experiment.eval
-    source = make_source(experiment.data, "test", rotations=options.rotations)
+    source = experiment.source("test")
     kept: dict[str, Array] = {}
-    if options.cells:
-        ways, shots = options.cells[0]
-        episodes = source.sample(numpy_rng(seed, "evaluation", ways, shots), RECORDED, ways, shots, options.queries)
-        kept |= episodes._asdict()
-        inputs = (episodes.support_x, episodes.support_y, episodes.query_x)
-        kept["predicted"] = learner.predict(*inputs).cpu().numpy()
-        weights = learner.weights(*inputs)
+    for shape in {bool(shape.queries): shape for shape in reversed(experiment.test_shapes)}.values():
+        drawn = shape.sample(source, evaluation_rng(shape, seed), RECORDED, experiment.train.labels)
+        if not shape.queries:
+            kept |= {"stream_x": drawn.x, "stream_y": drawn.y}
+            kept["stream_predicted"] = learner.predict_streams(drawn.x, drawn.y).cpu().numpy()
+            continue
+        kept |= drawn._asdict()
+        kept["predicted"] = learner.predict(*drawn[:3]).cpu().numpy()
+        weights = learner.weights(*drawn[:3])
         if weights is not None:
             kept["weights"] = weights.cpu().numpy().astype(np.float16)
-    if options.streams:
-        per_class, labels = experiment.train.shots, experiment.train.labels
-        ways = options.streams[0]
-        drawn = source.sample_streams(numpy_rng(seed, "evaluation", ways, 0), RECORDED, ways, per_class, labels)
-        kept |= {"stream_x": drawn.x, "stream_y": drawn.y}
-        kept["stream_predicted"] = learner.predict_streams(drawn.x, drawn.y).cpu().numpy()
     return kept

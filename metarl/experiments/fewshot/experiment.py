@@ -2,37 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-import numpy as np
 import torch
 
 from metarl.agents.fewshot.gradient import GradientOptions
 from metarl.agents.fewshot.learner import FewShotLearner
 from metarl.config import ConfigError
 from metarl.data.omniglot import found
+from metarl.data.pool import Pool
 from metarl.data.sources import FewShotSource
 from metarl.evaluation.accuracy import correct_in_streams, prepared
 from metarl.evaluation.records import EPISODES
 from metarl.evaluation.results import FewShotEvaluation
-from metarl.experiments.base import Experiment, Learned, load_module, save_module
-from metarl.experiments.fewshot.build import (
-    check_examples,
-    described,
-    make_learner,
-    make_source,
-    training_source,
-)
+from metarl.experiments.base import Experiment, config_errors, load_module, save_module
+from metarl.experiments.fewshot.build import described, make_learner, make_source, training_source
 from metarl.experiments.fewshot.evaluate import evaluate, record
 from metarl.experiments.fewshot.options import (
     ClassifierOptions,
     DataOptions,
     EpisodeOptions,
+    EpisodeShape,
     FewShotEvalOptions,
-    Setting,
     StreamOptions,
 )
 from metarl.runs.session import Session
@@ -62,55 +56,73 @@ class FewShotExperiment(Experiment):
     gradient: GradientOptions | None = None
     """A learner by gradient descent."""
     transductive: bool = False
-    """Whether batch norm may take its statistics from the queries of a test."""
+    """Whether batch norm may use the statistics of the queries of a test."""
     train: EpisodeOptions = field(default_factory=EpisodeOptions)
     eval: FewShotEvalOptions = field(default_factory=FewShotEvalOptions)
 
     def __post_init__(self) -> None:
         given = [name for name in LEARNERS if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ConfigError(
-                f"a few-shot run has one learner, but the tables {' and '.join(given) or 'of none'} were given; "
-                f"give one of {', '.join(LEARNERS)}"
-            )
+            problem = f"a few-shot run has one learner, but got tables for {' and '.join(given) or 'none'}"
+            raise ConfigError(problem, key="learner", given=given, remedy=f"give one of {', '.join(LEARNERS)}")
+        streams, cells, labels = self.eval.streams, self.eval.cells, self.train.labels
         if self.transductive and self.stream is not None:
-            raise ConfigError("transductive = true with a learner of streams, which has no queries; leave it out")
-        for name in ("target", "patience"):
-            if self.data.trainval and getattr(self.fit, name) is not None:
-                raise ConfigError(
-                    f"fit.{name} with data.trainval = true, which trains on the validation classes that it would stop "
-                    "by; leave one of them out"
-                )
-        if not (self.eval.cells or self.eval.streams):
-            raise ConfigError("eval.cells and eval.streams are empty, so nothing would be tested; give one of them")
-        if self.stream is None and (self.eval.streams or self.train.labels != "one_hot"):
-            raise ConfigError(
-                "eval.streams or train.labels = 'letters' with a learner of episodes, which sees no streams; "
-                "leave them out, or give a table stream"
-            )
-        if self.eval.cells and self.train.labels == "letters":
-            raise ConfigError(
-                "eval.cells with train.labels = 'letters', of which no classes of episodes can be told; "
-                "set eval.cells = [], and give eval.streams"
-            )
+            raise ConfigError(key="transductive", given=True, expected="false for streams, which have no queries")
+        for name, value in (("target", self.fit.target), ("patience", self.fit.patience)):
+            if self.data.trainval and value is not None:
+                expected = "none with data.trainval = true, which leaves no classes to stop by"
+                raise ConfigError(key=f"fit.{name}", given=value, expected=expected)
+        if not (cells or streams):
+            raise ConfigError(key="eval.cells", given=cells, expected="one or more, unless eval.streams is given")
+        if streams and self.stream is None:
+            raise ConfigError(key="eval.streams", given=streams, expected="none, or a table stream for the learner")
+        if labels == "letters" and (self.stream is None or cells):
+            expected = "one_hot, or a table stream for the learner and eval.cells = []: episodes have no such labels"
+            raise ConfigError(key="train.labels", given=labels, expected=expected)
 
     @property
     def ways(self) -> int:
         """The most classes of an episode."""
-        if self.gradient is not None:
-            return self.train.ways
-        return max([self.train.ways, *self.eval.streams, *(ways for ways, _ in (*self.eval.cells, self._validated))])
+        return self.train.ways if self.gradient is not None else max(shape.ways for shape in self._shapes)
 
     @property
     def longest(self) -> int:
         """Examples of the longest support or stream."""
-        supports = [ways * shots for ways, shots in (*self.eval.cells, self._validated)]
-        return max([self.train.ways * self.train.shots, *supports, *(n * self.train.shots for n in self.eval.streams)])
+        return max(shape.ways * shape.shots for shape in self._shapes)
 
     @property
-    def _validated(self) -> Setting:
-        """Ways and shots of validations; a learner of streams is validated on streams as in training."""
-        return (self.train.ways, 1) if self.stream is not None else self.eval.validation
+    def train_shape(self) -> EpisodeShape:
+        """The size of the episodes, or streams, of training."""
+        return EpisodeShape(self.train.ways, self.train.shots, self.train.queries if self.stream is None else 0)
+
+    @property
+    def validation_shape(self) -> EpisodeShape:
+        """The size of those of validations; streams are validated on streams as in training."""
+        return EpisodeShape(*self.eval.validation, self.eval.queries) if self.stream is None else self.train_shape
+
+    @property
+    def test_shapes(self) -> list[EpisodeShape]:
+        """The sizes of those of tests, episodes first."""
+        cells = [EpisodeShape(*cell, self.eval.queries) for cell in self.eval.cells]
+        return cells + [EpisodeShape(ways, self.train.shots, 0) for ways in self.eval.streams]
+
+    @property
+    def _shapes(self) -> list[EpisodeShape]:
+        return [self.train_shape, self.validation_shape, *self.test_shapes]
+
+    def source(self, split: Split, shapes: Iterable[EpisodeShape] = ()) -> Pool:
+        """The held-out classes of a split, found to be enough for episodes of these ``shapes``.
+
+        Args:
+            split: validation or test.
+            shapes: sizes of episodes, or of streams.
+
+        Raises:
+            ConfigError: the data can't be had, or are too few.
+        """
+        source = make_source(self.data, split, rotations=self.eval.rotations)
+        check_source(source, split, shapes)
+        return source
 
     def describe(self) -> str:
         """See :class:`Experiment`."""
@@ -123,43 +135,25 @@ class FewShotExperiment(Experiment):
             there = found(self.data.folder)
             own = {"source": "omniglot"} if there else {"source": "glyphs", "folder": None}
             return replace(self, data=replace(self.data, **own)).check()
-        self._check_episodes()
+        check_source(training_source(self.data, self.train), "train", [self.train_shape])
+        check_source(make_source(self.data, "validation", rotations=False), "validation", [self.validation_shape])
+        self.source("test", self.test_shapes)
+        if self.gradient is not None and self.gradient.head == "each":
+            for key, shapes in (("eval.cells", self.test_shapes), ("eval.validation", [self.validation_shape])):
+                if other := [shape.ways for shape in shapes if shape.ways != self.ways]:
+                    expected = f"train.ways = {self.ways}, for which the head of this learner is made"
+                    raise ConfigError(key=f"the ways of {key}", given=other[0], expected=expected)
         if not any(p.numel() for p in make_learner(self, seed=0).parameters()):
-            raise ConfigError(
-                "this learner has nothing to train: its pixels are its embeddings; give classifier.encoder another "
-                "net, or an embedding_size"
-            )
+            problem = "this learner has nothing to train: its embeddings are the pixels"
+            remedy = "give classifier.encoder another net, or an embedding_size"
+            raise ConfigError(problem, key="classifier.encoder", remedy=remedy)
         return self
-
-    def _check_episodes(self) -> None:
-        train, test = self.train, self.eval
-        fixed = self.gradient is not None and self.gradient.head == "each"
-        training = training_source(self.data, train)
-        validation = make_source(self.data, "validation", rotations=False)
-        tests = make_source(self.data, "test", rotations=test.rotations)
-        if self.stream is not None:
-            check_examples("train", training, train.ways, train.shots, None)
-            check_examples("validation", validation, train.ways, train.shots, None)
-            for ways in test.streams:
-                check_examples("test", tests, ways, train.shots, None)
-        else:
-            check_examples("train", training, train.ways, train.shots, train.queries)
-            check_examples("validation", validation, *test.validation, test.queries)
-        for ways, shots in test.cells:
-            check_examples("test", tests, ways, shots, test.queries)
-            if fixed and ways != self.ways:
-                raise ConfigError(
-                    f"eval.cells asks for {ways} ways, but the head of this learner by gradient descent is made for "
-                    f"train.ways = {self.ways}; give cells of these"
-                )
-        if fixed and test.validation[0] != self.ways:
-            raise ConfigError(f"eval.validation has {test.validation[0]} ways; expected train.ways = {self.ways}")
 
     def build(self, seed: int, device: torch.device) -> FewShotLearner:
         """See :class:`Experiment`."""
         return make_learner(self, seed).to(device)
 
-    def learn(self, model: FewShotLearner, session: Session) -> Learned:
+    def learn(self, model: FewShotLearner, session: Session) -> int:
         """See :class:`Experiment`; the model is left in evaluation mode."""
         source = training_source(self.data, self.train)
         rng = numpy_rng(session.seed, "data", split_key("train"))
@@ -168,7 +162,7 @@ class FewShotExperiment(Experiment):
 
             def batches() -> Iterator[Any]:
                 while not session.stopped:
-                    yield draw(source, rng, self.train, self.stream is not None)
+                    yield self.train_shape.sample(source, rng, self.train.batch, self.train.labels)
                     bar.update()
 
             def on_validation(state: Validation) -> None:
@@ -188,7 +182,7 @@ class FewShotExperiment(Experiment):
             )
         model.eval()
         self.save(model, session.folder.checkpoint)
-        return Learned(trained.updates * self.train.batch)
+        return trained.updates * self.train.batch
 
     def evaluate(
         self, model: FewShotLearner, *, split: Split = "test", n: int | None = None, seed: int = 0, quiet: bool = False
@@ -211,25 +205,32 @@ class FewShotExperiment(Experiment):
         return learner.to(device).eval()
 
 
-def draw(source: FewShotSource, rng: np.random.Generator, options: EpisodeOptions, streams: bool) -> Any:
-    """A batch of training: episodes, or streams."""
-    if streams:
-        return source.sample_streams(rng, options.batch, options.ways, options.shots, options.labels)
-    return source.sample(rng, options.batch, options.ways, options.shots, options.queries)
+def check_source(source: FewShotSource, split: Split, shapes: Iterable[EpisodeShape]) -> None:
+    """Refuse a source that has too few classes or examples.
+
+    Args:
+        source: of the images.
+        split: that it is of, for the error.
+        shapes: the sizes of the episodes, or streams, that it is asked for.
+
+    Raises:
+        ConfigError: it has too few.
+    """
+    with config_errors(f"the {split} split"):
+        for shape in shapes:
+            shape.check(source)
 
 
 def validator(experiment: FewShotExperiment, seed: int) -> Callable[[FewShotLearner], float]:
     """The accuracy on validation episodes, or streams, always the same ones."""
-    source = make_source(experiment.data, "validation", rotations=False)
-    options, train = experiment.eval, experiment.train
-    key, count = (seed, "data", split_key("validation")), options.validation_episodes
-    if experiment.stream is not None:
-        held = source.sample_streams(numpy_rng(*key), count, train.ways, train.shots, train.labels)
-        return lambda learner: float(correct_in_streams(learner, held).mean())
-    ways, shots = options.validation
+    source, shape = make_source(experiment.data, "validation", rotations=False), experiment.validation_shape
+    count, labels = experiment.eval.validation_episodes, experiment.train.labels
 
     def accuracy(learner: FewShotLearner) -> float:
-        held, answer = prepared(learner, source, count * ways * (shots + options.queries))
-        return float(answer(held.sample(numpy_rng(*key), count, ways, shots, options.queries)).mean())
+        rng = numpy_rng(seed, "data", split_key("validation"))
+        if not shape.queries:
+            return float(correct_in_streams(learner, shape.sample(source, rng, count, labels)).mean())
+        held, answer = prepared(learner, source, count * shape.images)
+        return float(answer(shape.sample(held, rng, count, labels)).mean())
 
     return accuracy

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
+import numpy as np
 from annotated_types import Ge, Le
 
 from metarl.agents.fewshot.classifier import Readout
@@ -13,17 +14,67 @@ from metarl.config import ConfigError
 from metarl.data.distort import Distortion
 from metarl.data.episodes import Labels
 from metarl.data.omniglot import Scheme
+from metarl.data.sources import FewShotSource
 from metarl.memory.options import MemoryOptions
 from metarl.nets.images import EncoderOptions
 
 Source = Literal["auto", "omniglot", "glyphs", "images"]
 Setting = tuple[Annotated[int, Ge(2)], Annotated[int, Ge(1)]]
 """Ways and shots."""
+ONLY_OF = {"colour": "images", "scheme": "omniglot", "within_alphabet": "omniglot", "distinct_drawers": "omniglot"}
+"""Options that one source alone has."""
+
+
+class EpisodeShape(NamedTuple):
+    """The size of episodes, or of streams."""
+
+    ways: int
+    """Classes."""
+    shots: int
+    """Support examples of each class; of a stream: examples of each class."""
+    queries: int
+    """Of each class; 0 for streams."""
+
+    @property
+    def images(self) -> int:
+        """Images of an episode or stream."""
+        return self.ways * (self.shots + self.queries)
+
+    def sample(self, source: FewShotSource, rng: np.random.Generator, n: int, labels: Labels) -> Any:
+        """Draw episodes or streams of this size.
+
+        Args:
+            source: of the images.
+            rng: all randomness comes from it.
+            n: how many.
+            labels: of streams.
+
+        Returns:
+            :class:`metarl.data.episodes.Episodes`, or :class:`metarl.data.episodes.Streams`.
+
+        Raises:
+            ValueError: the source has too few classes or examples.
+        """
+        if self.queries:
+            return source.sample(rng, n, self.ways, self.shots, self.queries)
+        return source.sample_streams(rng, n, self.ways, self.shots, labels)
+
+    def check(self, source: FewShotSource) -> None:
+        """Refuse a source that has too few classes or examples.
+
+        Raises:
+            ValueError: it has too few.
+        """
+        source.check(self.ways, self.shots + self.queries, "shots + queries" if self.queries else "shots")
 
 
 @dataclass(frozen=True)
 class DataOptions:
-    """Where images come from."""
+    """Where images come from.
+
+    Raises:
+        ConfigError: options that don't go together.
+    """
 
     source: Source = "auto"
     """Omniglot; glyphs that a generator draws; any folder of class folders of images; or, with ``auto``, Omniglot where
@@ -37,10 +88,10 @@ class DataOptions:
     scheme: Scheme = "standard"
     """The split of Omniglot: 1028, 172 and 423 characters, or Lake's 30 and 20 alphabets."""
     rotations: bool = True
-    """Whether the rotations of a class by quarter turns are classes of their own in training."""
+    """Whether the rotations of a class by 90, 180 and 270 degrees are separate classes in training."""
     trainval: bool = False
-    """Whether validation classes are trained on as well, as papers do for their final figures; no class is then left
-    to stop by, and the accuracy shown during training is one on training classes."""
+    """Whether to train on validation classes too, as papers do for their final figures. Training can then not be
+    stopped early, and the accuracy shown meanwhile is that on training classes."""
     within_alphabet: bool = False
     """Whether all classes of an episode come from one alphabet."""
     distinct_drawers: bool = False
@@ -48,11 +99,14 @@ class DataOptions:
 
     def __post_init__(self) -> None:
         if self.source == "images" and self.folder is None:
-            raise ConfigError("data.source = 'images' without data.folder; say where the class folders are (--images)")
+            raise ConfigError(key="data.folder", expected="a folder with a folder of images for each class (--images)")
         if self.source == "glyphs" and self.folder is not None:
-            raise ConfigError("data.folder with data.source = 'glyphs', which the program draws itself; leave it out")
-        if self.colour and self.source != "images":
-            raise ConfigError(f"data.colour = true with data.source = {self.source!r}, which has none; leave it out")
+            raise ConfigError(key="data.folder", given=self.folder, expected="none with drawn glyphs; leave it out")
+        for name, source in ONLY_OF.items():
+            given = getattr(self, name)
+            if given != getattr(DataOptions, name) and self.source not in ("auto", source):
+                expected = f"data.source = {source!r} with it, not {self.source!r}"
+                raise ConfigError(key=f"data.{name}", given=given, expected=expected, remedy="leave it out")
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -115,7 +169,7 @@ class FewShotEvalOptions:
     queries: Annotated[int, Ge(1)] = 5
     """Queries of each class in a test."""
     rotations: bool = False
-    """Whether rotations are classes of their own in tests as well."""
+    """Whether rotations are separate classes in tests too."""
     validation: Setting = (20, 1)
     """Ways and shots of validation episodes."""
     validation_episodes: Annotated[int, Ge(1)] = 100

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, ClassVar, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -16,17 +16,17 @@ from torch import Tensor
 
 from metarl.config import ConfigError, choice
 from metarl.data.recall import RECALL_TASKS, TEST_SEQUENCES
-from metarl.data.sequences import RecallTask
+from metarl.data.sequences import RecallTask, Sequences
 from metarl.evaluation.recall import RecallCell, RecallResult, RecallSettings
 from metarl.evaluation.results import RecallEvaluation
-from metarl.experiments.base import Experiment, Learned, load_module, save_module, torch_threads
+from metarl.experiments.base import Experiment, config_errors, load_module, save_module, torch_threads
 from metarl.experiments.recall.candidates import candidates, classifier, parameters, sized
 from metarl.functional.stats import standard_error
 from metarl.memory.options import MemoryOptions
 from metarl.nets.sequence import SequenceClassifier, query_loss
 from metarl.runs.session import Session
 from metarl.seeding import torch_rng
-from metarl.training.supervised import SupervisedOptions, Trained, Validation, fit
+from metarl.training.supervised import SupervisedOptions, Validation, fit
 from metarl.types import CoreInput, Floats, Split
 
 VALIDATION_SEQUENCES = 1000
@@ -80,17 +80,15 @@ class RecallExperiment(Experiment):
         """See :class:`Experiment`."""
         choice(self.task, RECALL_TASKS, "task")
         choice(self.memory, candidates(), "memory")
-        try:
+        with config_errors(None, TypeError):
             options_of(self.cell(0))
-        except (TypeError, ValueError) as error:
-            raise ConfigError.of(error) from None
         return self
 
     def build(self, seed: int, device: torch.device) -> RecallModel:
         """See :class:`Experiment`."""
         return build(self.cell(seed), device)
 
-    def learn(self, model: RecallModel, session: Session) -> Learned:
+    def learn(self, model: RecallModel, session: Session) -> int:
         """See :class:`Experiment`."""
         with session.stoppable(), session.bar(self.fit.updates, "update") as bar:
 
@@ -102,14 +100,14 @@ class RecallExperiment(Experiment):
 
             train(model, self.cell(session.seed), progress, lambda: session.stopped)
         self.save(model, session.folder.checkpoint)
-        return Learned(int(model.training["updates"]) * self.fit.batch)
+        return int(model.training["updates"]) * self.fit.batch
 
     def evaluate(
         self, model: RecallModel, *, split: Split = "test", n: int | None = None, seed: int = 0, quiet: bool = False
     ) -> RecallEvaluation:
         """See :class:`Experiment`; ``n`` counts sequences."""
         if split == "train":
-            raise ConfigError("a memory is tested on sequences that it was not trained on; use validation or test")
+            raise ConfigError(key="split", given=split, expected="validation or test: sequences not trained on")
         return RecallEvaluation(results=(result_of(model, self.cell(seed), split, self.sequences if n is None else n),))
 
     def save(self, model: RecallModel, path: Path) -> None:
@@ -181,9 +179,8 @@ def train(
     """
     task, settings, device = cell.make_task(), cell.settings, next(model.net.parameters()).device
     held = list(_batches(task, "validation", AT_ONCE, VALIDATION_SEQUENCES, cell.seed, device))
-    attempts: list[_Attempt] = []
+    best, updates, seconds = -1.0, 0, 0.0
     for rate in settings.learning_rates:
-        before = sum(attempt.trained.updates for attempt in attempts)
         fresh = _batches(task, "train", settings.batch, None, cell.seed, device)
         with torch.random.fork_rng():
             net = _net(cell, model.options, device)
@@ -193,22 +190,19 @@ def train(
                 itertools.takewhile(lambda _: not stopped(), fresh),
                 training_options(settings, rate),
                 validate=partial(_accuracy, held),
-                progress=partial(_shifted, progress, before, rate),
+                progress=lambda state, before=updates, rate=rate: progress(before + state.updates, rate, state),  # type: ignore[misc]
                 name=f"{cell.task} by {cell.memory}",
             )
+        updates, seconds = updates + trained.updates, seconds + trained.seconds
         accuracy = trained.curve[-1].accuracy if trained.curve else 0.0  # none where it was stopped at once
-        attempts.append(_Attempt(accuracy, rate, net, trained))
+        if accuracy > best:
+            best = accuracy
+            model.net.load_state_dict(net.state_dict())
+            model.training = {"learning_rate": rate, "validation": accuracy}
         if stopped() or (settings.target is not None and accuracy >= settings.target):
             break
-    best = max(attempts, key=lambda attempt: attempt.accuracy)
-    model.net.load_state_dict(best.net.state_dict())
     model.net.eval()
-    model.training = {
-        "learning_rate": best.rate,
-        "validation": best.accuracy,
-        "updates": sum(attempt.trained.updates for attempt in attempts),
-        "seconds": round(sum(attempt.trained.seconds for attempt in attempts), 2),
-    }
+    model.training |= {"updates": updates, "seconds": round(seconds, 2)}
 
 
 @torch.no_grad()
@@ -224,9 +218,7 @@ def result_of(
         sequences: how many.
     """
     task, device = cell.make_task(), next(model.net.parameters()).device
-    correct = np.concatenate(
-        [_correct(model.net, batch) for batch in _batches(task, split, AT_ONCE, sequences, cell.seed, device)]
-    )
+    correct = _correct(_batches(task, split, AT_ONCE, sequences, cell.seed, device), model.net)
     known = model.training
     return RecallResult(
         cell=cell,
@@ -261,23 +253,6 @@ def measure(cell: RecallCell, sequences: int = TEST_SEQUENCES, device: torch.dev
         return result_of(model, cell, "test", sequences)
 
 
-class _Attempt(NamedTuple):
-    """A training with one learning rate."""
-
-    accuracy: float
-    """On validation sequences at its end."""
-    rate: float
-    net: SequenceClassifier
-    trained: Trained
-
-
-class _Batch(NamedTuple):
-    x: CoreInput
-    boundary: Tensor
-    target: Tensor
-    query_mask: Tensor
-
-
 def _net(cell: RecallCell, options: MemoryOptions, device: torch.device) -> SequenceClassifier:
     """A net with the initial parameters of the cell's seed; torch's generator is seeded with it too."""
     torch.manual_seed(torch_rng(cell.seed, "init").initial_seed())
@@ -286,29 +261,28 @@ def _net(cell: RecallCell, options: MemoryOptions, device: torch.device) -> Sequ
 
 def _batches(
     task: RecallTask, split: Split, size: int, total: int | None, seed: int, device: torch.device
-) -> Iterator[_Batch]:
+) -> Iterator[Any]:
+    """:class:`metarl.data.sequences.Sequences` of tensors; see :meth:`RecallTask.batches`."""
     for drawn in task.batches(split, size, total=total, seed=seed):
-        now, feedback, boundary, target, query_mask = (
-            torch.from_numpy(array).to(device)
-            for array in (drawn.now, drawn.feedback, drawn.boundary, drawn.target, drawn.query_mask)
-        )
-        yield _Batch(CoreInput(now, feedback), boundary, target, query_mask)
+        yield Sequences._make(torch.from_numpy(array).to(device) for array in drawn)
 
 
-def _shifted(progress: Callable[[int, float, Validation], object], before: int, rate: float, state: Validation) -> None:
-    """Report a validation, with the updates counted over all learning rates."""
-    progress(before + state.updates, rate, state)
+def _logits(net: SequenceClassifier, batch: Any) -> Tensor:
+    return net(CoreInput(batch.now, batch.feedback), batch.boundary)
 
 
-def _loss(net: SequenceClassifier, batch: _Batch) -> Tensor:
-    return query_loss(net(batch.x, batch.boundary), batch.target, batch.query_mask)
+def _loss(net: SequenceClassifier, batch: Any) -> Tensor:
+    return query_loss(_logits(net, batch), batch.target, batch.query_mask)
 
 
-def _accuracy(batches: Sequence[_Batch], net: SequenceClassifier) -> float:
-    return float(np.concatenate([_correct(net, batch) for batch in batches]).mean())
+def _accuracy(batches: Iterable[Any], net: SequenceClassifier) -> float:
+    return float(_correct(batches, net).mean())
 
 
-def _correct(net: SequenceClassifier, batch: _Batch) -> Floats:
-    """``[B]``: the share of correct answers in each sequence."""
-    hit = (net(batch.x, batch.boundary).argmax(-1) == batch.target) & batch.query_mask
-    return (hit.sum(0) / batch.query_mask.sum(0)).double().cpu().numpy()
+def _correct(batches: Iterable[Any], net: SequenceClassifier) -> Floats:
+    """The share of correct answers in each sequence, ``[n]``."""
+    shares = []
+    for batch in batches:
+        hit = (_logits(net, batch).argmax(-1) == batch.target) & batch.query_mask
+        shares.append((hit.sum(0) / batch.query_mask.sum(0)).double().cpu().numpy())
+    return np.concatenate(shares)

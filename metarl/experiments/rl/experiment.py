@@ -16,7 +16,7 @@ from metarl.envs import distribution, ids
 from metarl.evaluation.records import TRIALS
 from metarl.evaluation.results import AgentEvaluation
 from metarl.evaluation.trace import record
-from metarl.experiments.base import Experiment, Learned
+from metarl.experiments.base import Experiment, config_errors
 from metarl.experiments.rl.evaluate import evaluate
 from metarl.memory.options import MemoryOptions
 from metarl.runs.session import Session
@@ -108,23 +108,25 @@ class RL2Experiment(Experiment):
         return make_family({k: v for k, v in self.env.items() if k not in INPUTS}, split)
 
     def make_env(self, split: Split, rows: int, workers: int = 0) -> TrialVectorEnv:
-        """``rows`` trials of the family side by side, in ``workers`` processes if any."""
+        """Trials of the family side by side.
+
+        Args:
+            split: that tasks are drawn from.
+            rows: how many trials.
+            workers: processes that step them; 0: none.
+        """
         return TrialVectorEnv(self.make_distribution(split), rows, inputs=self.inputs, workers=workers)
 
     def check(self) -> Self:
         """See :class:`Experiment`."""
         if "id" not in self.env:
-            raise ConfigError("env.id is missing; metarl list envs shows what there is")
+            raise ConfigError(key="env.id", remedy="metarl list envs shows the ids")
         if "split" in self.env:
-            raise ConfigError("env.split is not a setting: training draws training tasks, eval --split the others")
+            remedy = "leave it out: training draws training tasks, and eval has --split"
+            raise ConfigError("env.split can't be set", key="env.split", given=self.env["split"], remedy=remedy)
         small = replace(self, train=replace(self.train, n_envs=1, workers=min(self.train.workers, 1)))
-        try:
-            agent = small.build(0, torch.device("cpu"))
-        except ConfigError:
-            raise
-        except (TypeError, ValueError, MemoryError) as error:
-            raise ConfigError.of(error, "env") from None
-        close(agent)
+        with config_errors("env", TypeError, MemoryError):
+            close(small.build(0, torch.device("cpu")))
         return self
 
     def build(self, seed: int, device: torch.device) -> RL2PPO:
@@ -141,7 +143,7 @@ class RL2Experiment(Experiment):
             **to_plain(self.ppo),
         )
 
-    def learn(self, model: RL2PPO, session: Session) -> Learned:
+    def learn(self, model: RL2PPO, session: Session) -> int:
         """See :class:`Experiment`."""
         from metarl.agents.rl2_env import tracking_logger
 
@@ -161,7 +163,7 @@ class RL2Experiment(Experiment):
                 self.save(model, session.folder.checkpoint)
             finally:
                 close(model)
-        return Learned(model.num_timesteps)
+        return model.num_timesteps
 
     def evaluate(
         self, model: RL2PPO, *, split: Split = "test", n: int | None = None, seed: int = 0, quiet: bool = False

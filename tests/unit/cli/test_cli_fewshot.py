@@ -193,10 +193,10 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "readout": (trained("classifier.readout=vote"), "classifier.readout is 'vote', expected 'linear'"),
     "nothing to train": (
         trained("classifier.encoder.net=flat", "classifier.encoder.average=false"),
-        "nothing to train: its pixels are its embeddings",
+        "nothing to train",
     ),
-    "no split of its own": (trained("data.scheme=lake"), "data.scheme = 'lake' .*only Omniglot has several splits"),
-    "no alphabets": (trained("data.within_alphabet=true"), "only Omniglot knows who drew what"),
+    "no split of its own": (trained("data.scheme=lake"), "data.scheme is 'lake'"),
+    "no alphabets": (trained("data.within_alphabet=true"), "data.within_alphabet is True"),
     "no data": ([*TRAIN, *settings("data.source=omniglot")], "there is no images_background.zip of Omniglot"),
     "folder without data": ([*TRAIN, "--data", "../empty"], r"looked in \.\./empty, .*get it with `metarl data"),
     "folder without images": ([*TRAIN, "--images", "../empty"], "../empty has no folders; expected one with images"),
@@ -205,12 +205,6 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "no images": ([*TRAIN, "--images", "../nowhere"], "there is no folder ../nowhere"),
     "data twice": ([*TRAIN, "--images", "../bare", "--data", "../empty"], "not allowed with argument --images"),
     "environment": ([*TRAIN, "--vary", "a=1..2"], "--vary is an option of rl2 .* kind fewshot"),
-    "seed": ([*TRAIN, "--seed", "-1"], "'-1' is not a whole number of at least 0"),
-    "wandb": ([*TRAIN, "--wandb", "maybe"], "'maybe'.*'offline', 'online', 'disabled'"),
-    "run": (["eval", "nowhere"], "there is no folder nowhere"),
-    "not a run": (["eval", ".."], "is not a run folder: it has no config.json"),
-    "evaluated split": (["eval", "nowhere", "--split", "train"], "'train'.*'validation', 'test'"),
-    "episodes": (["eval", "nowhere", "--episodes", "1"], "there is no folder nowhere"),
     "data set": (["data", "omniglott"], "'omniglott'.*'omniglot'"),
     "data set not there": (
         ["data", "omniglot", "--no-download", "--data", "../empty"],
@@ -240,7 +234,6 @@ def test_what_is_wrong_is_said_in_one_line_before_a_run_folder_is_made(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"about = = 3", "is not valid TOML: "),
         (b"kind = 'fewshot'\nabout = 'nothing else'", "fit is missing"),
         (b"kind = 'fewshot'\nabout = ''\nfit.updates = 1", "give one of classifier, stream, gradient"),
         (

@@ -76,18 +76,6 @@ def test_images_of_a_folder_keep_their_colours_if_told(tmp_path: Path) -> None:
     assert described(data) == f"images of {tmp_path}"
 
 
-@pytest.mark.parametrize(
-    ("data", "name"),
-    [
-        (replace(GLYPHS, within_alphabet=True), "within_alphabet"),
-        (replace(GLYPHS, distinct_drawers=True), "distinct_drawers"),
-    ],
-)
-def test_what_omniglot_alone_knows_is_refused_elsewhere(data: DataOptions, name: str) -> None:
-    with pytest.raises(ConfigError, match=f"data.{name} = true with data.source = 'glyphs': only Omniglot knows"):
-        make_source(data, "train", rotations=False)
-
-
 def test_auto_draws_nothing_before_it_is_known_what_it_is() -> None:
     with pytest.raises(ConfigError, match="auto"):
         make_source(DataOptions(), "train", rotations=False)

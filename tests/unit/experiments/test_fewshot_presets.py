@@ -45,11 +45,11 @@ def test_a_preset_comes_back_from_its_run_folder_and_a_test_changes_nothing(pres
     back = open_run(preset.folder.path)
     assert back.experiment == preset.experiment
     assert not back.model.training
-    assert same(weights(preset), weights(back)), "trap 28: the evaluation has changed nothing"
+    assert same(weights(preset), weights(back)), "the evaluation has changed nothing"
     assert back.evaluate(quiet=True) == preset.evaluation
 
 
-def test_trap_27_a_preset_answers_queries_alone(preset: Run) -> None:
+def test_a_preset_answers_queries_alone(preset: Run) -> None:
     made: Any = preset.experiment
     if not made.eval.cells:
         pytest.skip("a learner of streams whose labels are letters is asked no queries")

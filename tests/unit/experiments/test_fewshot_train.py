@@ -32,7 +32,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.mark.parametrize("learner", LEARNERS)
-def test_traps_22_and_29_training_is_stopped_by_validation_classes_and_never_meets_test_classes(
+def test_training_is_stopped_by_validation_classes_and_never_meets_test_classes(
     learner: str, tmp_path: Path, drawn: list[str]
 ) -> None:
     done = ran(tmp_path / "run", toy(learner, "fit.patience=1", "fit.updates=3", "fit.learning_rate=0"))
@@ -48,11 +48,9 @@ def test_with_trainval_accuracy_is_told_as_one_of_training_and_picks_nothing(tmp
     done = ran(tmp_path / "run", toy("classifier", "data.trainval=true"))
     assert set(done.folder.metrics()[0]) == {"episodes", "time", "train/loss", "train/accuracy"}
     assert done.evaluate(quiet=True).trainval is True  # type: ignore[union-attr]
-    with pytest.raises(ConfigError, match="split test"):
+    with pytest.raises(ConfigError) as error:
         done.evaluate(split="validation", quiet=True)
-    for name in ("target", "patience"):
-        with pytest.raises(ConfigError, match=rf"fit.{name} with data.trainval = true"):
-            toy("classifier", "data.trainval=true", f"fit.{name}=1")
+    assert (error.value.key, error.value.given) == ("split", "validation")
 
 
 def test_the_best_learner_of_validations_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,8 +88,8 @@ def test_a_classifier_learns_glyphs_and_beats_chance_on_classes_never_met(tmp_pa
         ("stream", "train.ways=201", "the train split: ways is 201"),
         ("stream", "train.shots=21", "the train split: shots is 21"),
         ("stream", "eval.streams=[201]", "the test split: ways is 201"),
-        ("gradient", "eval.cells=[[5,1]]", "eval.cells asks for 5 ways.*train.ways = 4"),
-        ("gradient", "eval.validation=[5,1]", "eval.validation has 5 ways; expected train.ways = 4"),
+        ("gradient", "eval.cells=[[5,1]]", "eval.cells is 5.*train.ways = 4"),
+        ("gradient", "eval.validation=[5,1]", "eval.validation is 5.*train.ways = 4"),
     ],
 )
 def test_episodes_that_cannot_be_drawn_are_refused_before_training(learner: str, setting: str, message: str) -> None:

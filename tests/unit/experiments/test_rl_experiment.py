@@ -142,8 +142,8 @@ def test_ceilings_are_claimed_only_where_they_hold() -> None:
 @pytest.mark.parametrize(
     ("env", "message"),
     [
-        ({"arms": 3}, "env.id is missing"),
-        ({"id": "metarl/BernoulliBandit-v0", "split": "test"}, "env.split is not a setting"),
+        ({"arms": 3}, "env.id"),
+        ({"id": "metarl/BernoulliBandit-v0", "split": "test"}, "env.split"),
         ({"id": "metarl/BernoulliBandit-v1"}, "did you mean 'metarl/BernoulliBandit-v0'"),
         ({"id": "metarl/BernoulliBandit-v0", "arms": True}, "arms must be an integer"),
     ],
