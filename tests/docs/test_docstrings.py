@@ -28,7 +28,7 @@ def undocumented(source: str) -> list[str]:
     for function in public_functions(ast.parse(source)):
         text, given = ast.get_docstring(function) or "", function.args
         names = {arg.arg for arg in (*given.posonlyargs, *given.args, *given.kwonlyargs)} - {"self", "cls"}
-        if len(names) >= 3 and "Args:" not in text and not text.startswith(("See :", "As ")):
+        if len(names) >= 3 and "Args:" not in text and "see :" not in text.lower() and not text.startswith("As "):
             found.append(function.name)
     return found
 

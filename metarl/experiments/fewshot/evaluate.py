@@ -109,7 +109,16 @@ def evaluation_rng(shape: EpisodeShape, seed: int) -> np.random.Generator:
 
 
 def by_instance(learner: FewShotLearner, drawn: Streams, shape: EpisodeShape) -> Array:
-    """The share of correct answers ``[n, k]`` in each of ``n`` streams, over the k-th examples of its classes."""
+    """The share of correct answers in each stream, by the position of an example among those of its class.
+
+    Args:
+        learner: of streams.
+        drawn: ``n`` streams.
+        shape: their classes, and the examples of each.
+
+    Returns:
+        ``[n, k]`` for positions 1 to ``k = shape.shots``.
+    """
     hit, instance = correct_in_streams(learner, drawn), class_positions(drawn.y)
     return np.stack([(hit & (instance == k)).sum(1) / shape.ways for k in range(1, shape.shots + 1)], 1)
 

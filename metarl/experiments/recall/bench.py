@@ -74,9 +74,15 @@ def complete(
 def run(
     cells: Sequence[RecallCell], jobs: int = 1, imports: Sequence[str] = (), device: str = "cpu"
 ) -> Iterator[tuple[RecallCell, Outcome]]:
-    """Measure ``cells``, ``jobs`` of them at a time, and yield each when it is done.
+    """Measure cells in processes, and yield each when it is done.
 
     When the generator is closed early, its processes end too.
+
+    Args:
+        cells: to measure.
+        jobs: cells measured at the same time.
+        imports: modules that register memories, for the processes.
+        device: the torch device.
     """
     attempt = partial(_attempt, device=device)
     if jobs == 1 or len(cells) < 2:

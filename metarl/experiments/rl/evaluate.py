@@ -145,7 +145,14 @@ def difference(agent: TrialBatch, reference: TrialBatch) -> Difference:
 
 
 def tune(prior: Prior, make_env: Callable[[int], TrialVectorEnv], trials: int, seed: int) -> dict[str, float]:
-    """The references' parameters that do best on validation tasks."""
+    """The parameters of the references that do best on validation tasks, by name.
+
+    Args:
+        prior: of the family's tasks.
+        make_env: makes a vector environment of validation tasks with a number of rows.
+        trials: to play with each candidate.
+        seed: of the tasks.
+    """
     return baselines.tune(prior, lambda actor: float(rollout_trials(actor, make_env, trials, seed=seed).returns.mean()))
 
 
