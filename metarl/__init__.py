@@ -1,6 +1,6 @@
 """Memory-based meta-learning: RL² agents with episodic memory, trained across task distributions.
 
-The public names stand in ``__init__.pyi`` and are imported when first used, so that ``import metarl`` costs no more
+The public names are listed in ``__init__.pyi`` and imported when first used, so that ``import metarl`` costs no more
 than registering the environment ids.
 """
 

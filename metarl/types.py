@@ -27,7 +27,7 @@ TrialObservation = dict[str, npt.NDArray[Any]]
 :data:`MASK_KEY`; float32 vectors, and uint8 where ``obs`` is an image ``[n, H, W, C]``."""
 OBS_KEY, PREV_ACTION, PREV_REWARD, PREV_DONE, TIME = "obs", "prev_action", "prev_reward", "prev_done", "time"
 FEEDBACK_KEYS = (PREV_ACTION, PREV_REWARD, PREV_DONE, TIME)
-"""The keys of a trial observation that tell of the step before."""
+"""The keys of a trial observation that describe the previous step."""
 MASK_KEY = "action_mask"
 """The key that says which actions are allowed (1) and which are not (0)."""
 
@@ -139,7 +139,7 @@ class Read(NamedTuple):
 
 
 class Actor(Protocol):
-    """Anything that can play a batch of trials: a trained agent with its memory, or a hand-made baseline."""
+    """Anything that can play a batch of trials: a trained agent with its memory, or a hand-written baseline."""
 
     def reset(self, n: int, rng: np.random.Generator) -> None:
         """Prepare to play ``n`` trials side by side; all own randomness comes from ``rng``."""

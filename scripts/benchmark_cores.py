@@ -139,13 +139,13 @@ def speed(options: MemoryOptions) -> Speed:
 
 
 def state_bytes(options: MemoryOptions, steps: int) -> int:
-    """Bytes of one row's state where a trial has so many steps."""
+    """Bytes of one row's state for trials of a given number of steps."""
     state = build_core(options, WIDTH - FEEDBACK, FEEDBACK, steps).initial_state(1)
     return sum(leaf.numel() * leaf.element_size() for leaf in tree.leaves(state))
 
 
 def growth(options: MemoryOptions) -> float:
-    """Megabytes by which the peak of the process grows over so many updates, after a tenth of them."""
+    """Megabytes by which the peak of the process grows over the updates, after the first tenth of them."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         core = build_core(options, WIDTH - FEEDBACK, FEEDBACK, STEPS)

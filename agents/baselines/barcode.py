@@ -192,6 +192,6 @@ def _simulate(prior: BarcodePrior) -> Floats:
 def _refuse_dependent(prior: BarcodePrior) -> None:
     if prior.each_arm_best_once:
         raise ValueError(
-            "no ceiling is known for a barcode bandit where each arm is best once, as its contexts tell of each other: "
+            "no ceiling is known for a barcode bandit where each arm is best once, as contexts depend on each other: "
             "use each_arm_best_once=False"
         )

@@ -1,4 +1,4 @@
-"""What the hand-made actors share: their entries in a table of strategies, feedback, posteriors, a fair argmax."""
+"""What the hand-written actors share: their entries in a table of strategies, feedback, posteriors, a fair argmax."""
 
 from __future__ import annotations
 

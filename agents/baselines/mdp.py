@@ -1,7 +1,7 @@
 """Random tabular MDPs: actors that plan in what they believe of the MDP, and the value of knowing it.
 
 The belief after any number of steps is exact: Dirichlet for transitions (1 + the moves seen), normal for mean rewards.
-As in RL² (Duan et al. 2016, section 3.2) it is turned into one MDP at the start of every episode, and the actor plays
+As in RL² (Duan et al. 2016, section 3.2) it is made one MDP at the start of every episode, and the actor plays
 that MDP's optimal policy for the episode, found by value iteration backwards from its last step. Among equal actions
 it takes a random one at every step: in a trial of few episodes this explores, and is worth more than a fixed choice.
 """

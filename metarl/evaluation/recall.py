@@ -90,10 +90,10 @@ class RecallResult:
     """Accuracy on validation sequences when its training ended."""
     parameters: int
     hidden_size: int
-    """Units of the controller that make it so many parameters."""
+    """Units of the controller, chosen to reach that number of parameters."""
     learning_rate: float
     """The one that did best on validation sequences."""
     updates: int
     """Updates in all, with every learning rate that was tried."""
     seconds: float
-    """Of training, likewise, validation included."""
+    """Of training with every learning rate that was tried, validation included."""

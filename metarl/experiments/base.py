@@ -146,7 +146,7 @@ def config_errors(where: str | None = None, *also: type[Exception]) -> Iterator[
 
     Args:
         where: what the options are from, named first in the error.
-        also: kinds of errors that are turned beside ValueError.
+        also: kinds of errors that are converted too, besides ValueError.
 
     Raises:
         ConfigError: instead of any of these.

@@ -5,7 +5,7 @@ one; H heads stand before the slots, ``[B, H, N]``, and what is one number for e
 
 Sources: NTM is Graves et al. 2014, "Neural Turing Machines"; LRUA is Santoro et al. 2016, "Meta-Learning with
 Memory-Augmented Neural Networks"; DNC is Graves et al. 2016, "Hybrid computing using a neural network with dynamic
-external memory", whose equations stand in its Methods.
+external memory", whose equations are in its Methods section.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def escaped(text: object) -> str:
-    """Text that can stand in an element or an attribute."""
+    """Text escaped for use in an element or an attribute."""
     plain = "".join(c for c in str(text) if c in "\n\t" or (c >= " " and not "\x7f" <= c <= "\x9f"))
     return html.escape(plain.encode("utf-8", "replace").decode("utf-8"))
 

@@ -1,4 +1,4 @@
-"""The image of how training went, of one run or of several; what is drawn of each kind stands in a table."""
+"""The image of how training went, of one run or of several; a table says what is drawn for each kind."""
 
 from __future__ import annotations
 

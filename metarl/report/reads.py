@@ -21,7 +21,7 @@ MARKED = 20
 def memory_reads(trial: Trial, path: str | Path) -> Path:
     """Draw the reading weights of a trial: slots over steps, and below them the share that no slot got.
 
-    Slots stand in the order of writing. Colours show the square root, so that little is seen beside much, and end where
+    Slots are in the order of writing. Colours show the square root, so that little is seen beside much, and end where
     all but the largest of two hundred cells lie. Of many steps the mean is shown, of many slots the sum.
 
     Args:

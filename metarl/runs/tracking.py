@@ -93,7 +93,7 @@ class JsonlTracker(Tracker):
 
 
 class WandbTracker(Tracker):
-    """Logs to Weights & Biases, offline or online, and goes on without it when it fails.
+    """Logs to Weights & Biases, offline or online, and continues without it when it fails.
 
     It sends what is logged here, and nothing about the machine, the code, the environment or the console.
 

@@ -25,10 +25,10 @@ PUBLISHED = {
         "GRU 1.00 / 1.00 / 0.94, best of 13 models 1.00 / 1.00 / 0.97",
     ),
     "repeat_previous": (
-        "POPGym's RepeatPrevious, likewise",
+        "POPGym's RepeatPrevious, same source",
         "GRU 1.00 / -0.32 / -0.43, best 1.00 / 0.79 / 0.19 (LMU)",
     ),
-    "count": ("POPGym's CountRecall, likewise", "GRU 0.18 / -0.53 / -0.48, best 0.51 / -0.52 / -0.47"),
+    "count": ("POPGym's CountRecall, same source", "GRU 0.18 / -0.53 / -0.48, best 0.51 / -0.52 / -0.47"),
 }
 """Published returns for easy / medium / hard, by our nearest task."""
 

@@ -172,7 +172,7 @@ class TaskDistribution(ABC):
 
     @property
     def prior(self) -> Prior | None:
-        """What hand-made baselines may know, or None where no baseline exists."""
+        """What hand-written baselines may know, or None where no baseline exists."""
         return None
 
     @abstractmethod

@@ -49,7 +49,7 @@ class EnvFamily(TaskDistribution):
     """The family of any Gymnasium environment in which something varies from task to task; ``metarl.from_env``.
 
     A task is what varies: a value for each name in ``vary``, one of several ids (``env``: its index), one of the levels
-    (``level``: its index). Choices stand in a task as indices, too.
+    (``level``: its index). Choices are indices in a task, too.
 
     A value goes to the constructor if that takes an argument of its name, and is else set as an attribute of
     ``env.unwrapped``, which is fast: the environment at hand is changed instead of making another.
@@ -252,9 +252,9 @@ class EnvFamily(TaskDistribution):
 
     def sample_batch(self, rng: np.random.Generator, n: int) -> TaskBatch:
         """Arrays ``[n]``, one for each thing that varies, independent of each other."""
-        parted = self._total >= finite.FEWEST
-        index: Ints = rng.integers(finite.count(self._total, self.split) if parted else self._total, size=n)
-        if parted:
+        is_split = self._total >= finite.FEWEST
+        index: Ints = rng.integers(finite.count(self._total, self.split) if is_split else self._total, size=n)
+        if is_split:
             index = finite.members(index, self._total, self.split)
         which = np.unravel_index(index, [part.size for part in self._finite.values()]) if self._finite else ()
         batch = {name: part.at(i) for (name, part), i in zip(self._finite.items(), which, strict=True)}

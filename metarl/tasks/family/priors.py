@@ -1,4 +1,4 @@
-"""What a hand-made baseline may know about a family: the prior that its tasks are drawn from, as plain numbers."""
+"""What a hand-written baseline may know about a family: the prior that its tasks are drawn from, as plain numbers."""
 
 from __future__ import annotations
 

@@ -199,7 +199,7 @@ class Integers(Finite):
 
 @dataclass(frozen=True)
 class Choice(Finite):
-    """One of some values: numbers, strings, or any objects. What is drawn, and stands in the task, is its index.
+    """One of some values: numbers, strings, or any objects. The index of the value is drawn and is part of the task.
 
     Raises:
         ValueError: fewer than two values, or one of them twice.
