@@ -142,7 +142,7 @@ class FewShotExperiment(Experiment):
             for key, shapes in (("eval.cells", self.test_shapes), ("eval.validation", [self.validation_shape])):
                 if other := [shape.ways for shape in shapes if shape.ways != self.ways]:
                     expected = f"train.ways = {self.ways}, for which the head of this learner is made"
-                    raise ConfigError(key=f"the ways of {key}", given=other[0], expected=expected)
+                    raise ConfigError(f"{key} has {other[0]} ways", key=key, given=other[0], expected=expected)
         if not any(p.numel() for p in make_learner(self, seed=0).parameters()):
             problem = "this learner has nothing to train: its embeddings are the pixels"
             remedy = "give classifier.encoder another net, or an embedding_size"

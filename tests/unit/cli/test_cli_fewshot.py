@@ -178,15 +178,15 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "K + Q": (trained("train.shots=15", "train.queries=6"), r"shots \+ queries is 21, expected at most 20"),
     "K + Q of a test": (trained("eval.cells=[[5,19]]"), r"the test split: shots \+ queries is 21"),
     "streams of too many": (["train", "../stream.toml", *GLYPHS, *settings("train.shots=21")], "shots is 21"),
-    "two learners": (trained("gradient.steps=1"), "tables classifier and gradient were given; give one of"),
+    "two learners": (trained("gradient.steps=1"), "one learner, but got tables"),
     "transductive stream": (
         ["train", "../stream.toml", *settings("transductive=true")],
-        "transductive = true with a learner of streams",
+        "transductive is True",
     ),
     "transductive for nothing": (trained("transductive=true"), "with encoder.norm = 'running': no query would see"),
     "other ways": (
         ["train", "../gradient.toml", *GLYPHS, *settings("eval.cells=[[5,1]]")],
-        "eval.cells asks for 5 ways.* train.ways = 3",
+        "eval.cells has 5 ways.* train.ways = 3",
     ),
     "store": (trained("classifier.memory.store=epsodic"), "'epsodic'"),
     "access": (trained("classifier.memory.access=graf"), "memory.access is 'graf', .* did you mean 'graph'"),

@@ -88,8 +88,8 @@ def test_a_classifier_learns_glyphs_and_beats_chance_on_classes_never_met(tmp_pa
         ("stream", "train.ways=201", "the train split: ways is 201"),
         ("stream", "train.shots=21", "the train split: shots is 21"),
         ("stream", "eval.streams=[201]", "the test split: ways is 201"),
-        ("gradient", "eval.cells=[[5,1]]", "eval.cells is 5.*train.ways = 4"),
-        ("gradient", "eval.validation=[5,1]", "eval.validation is 5.*train.ways = 4"),
+        ("gradient", "eval.cells=[[5,1]]", "eval.cells has 5.*train.ways = 4"),
+        ("gradient", "eval.validation=[5,1]", "eval.validation has 5.*train.ways = 4"),
     ],
 )
 def test_episodes_that_cannot_be_drawn_are_refused_before_training(learner: str, setting: str, message: str) -> None:
