@@ -145,7 +145,7 @@ def test_ceilings_are_claimed_only_where_they_hold() -> None:
         ({"arms": 3}, "env.id"),
         ({"id": "metarl/BernoulliBandit-v0", "split": "test"}, "env.split"),
         ({"id": "metarl/BernoulliBandit-v1"}, "did you mean 'metarl/BernoulliBandit-v0'"),
-        ({"id": "metarl/BernoulliBandit-v0", "arms": True}, "arms must be an integer"),
+        ({"id": "metarl/BernoulliBandit-v0", "arms": True}, "env: arms is True"),
     ],
 )
 def test_environments_that_do_not_fit_are_refused(env: dict[str, Any], message: str) -> None:
