@@ -203,7 +203,7 @@ WRONG = {
         ["train", "--env", "CartPole-v1", *VARY, "--set", "env.episods=3"],
         "'episods', .* did you mean 'episodes'",
     ),
-    "split": (["train", "--env", "CartPole-v1", *VARY, "--set", "env.split=test"], "env.split is not a setting"),
+    "split": (["train", "--env", "CartPole-v1", *VARY, "--set", "env.split=test"], "env.split can't be set"),
     "checked id": (["check-env", "CartPol-v1"], "unknown environment id 'CartPol-v1', .* did you mean"),
     "checked range": (["check-env", "CartPole-v1", "--vary", "length=2"], "cannot read the range '2'"),
     "checked name": (["check-env", "CartPole-v1", "--vary", "lenght=1..2"], "'lenght', .* did you mean 'length'"),
