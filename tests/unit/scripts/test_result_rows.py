@@ -162,7 +162,7 @@ def test_a_damaged_file_is_named_and_left_alone(tmp_path: Path) -> None:
     lacking = {name: value for name, value in good.items() if name != "se"}
     for content, message in {
         "[": "is damaged",
-        "{}": "expected a JSON list of rows",
+        "{}": "expected a JSON list",
         "[3]": "row 1",
         json.dumps([good, lacking]): "row 2: se",
         json.dumps([good | {"extra": 1}]): "row 1: .*extra",
