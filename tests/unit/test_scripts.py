@@ -85,7 +85,7 @@ def test_the_page_of_few_shot_learning_trains_tests_and_saves_without_omniglot(t
     )
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr
-    assert "drawings: glyphs of a generator, because Omniglot was not found" in done.stdout
+    assert "images: generated glyphs, because Omniglot was not found" in done.stdout
     assert re.search(r"updates=30, .*accuracy=0\.\d", done.stdout)
     result = re.search(r"3-way 2-shot, 40 test episodes: ([\d.]+)% ± [\d.]+%", done.stdout)
     assert result is not None

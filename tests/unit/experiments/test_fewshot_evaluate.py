@@ -132,7 +132,7 @@ def test_evaluations_that_would_mean_nothing_are_refused() -> None:
         assert (error.value.key, error.value.given) == (key, given)
     with pytest.raises(ValueError, match="in training mode"):
         evaluate(Knowing().train(), toy("classifier"), quiet=True)
-    with pytest.raises(ConfigError, match="201 ways"):
+    with pytest.raises(ConfigError, match="ways is 201"):
         evaluate(Knowing().eval(), toy("classifier", "eval.cells=[[201,1]]"), quiet=True)
 
 
