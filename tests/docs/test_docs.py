@@ -24,7 +24,7 @@ from gymnasium.utils.env_checker import check_env
 
 from metarl.cli import main as cli
 from metarl.cli.experiments import train_settings
-from metarl.config import apply, load_toml, parse_assignment
+from metarl.config import InputError, apply, load_toml, parse_assignment
 from metarl.envs.table import FAMILIES
 from metarl.experiments.base import Experiment
 from metarl.experiments.presets import Assignment, from_config, preset_path
@@ -347,8 +347,8 @@ def accepted(setting: str) -> bool:
     for preset in ("bandit", "prototypical", "mann", "maml"):  # one of each kind of learner
         try:
             configured(preset, [parse_assignment(setting)])
-        except ValueError as error:
-            if " needs " not in str(error):
+        except InputError as error:
+            if error.key != setting.partition("=")[0] or " = " not in str(error.expected):  # no other setting is named
                 continue
         return True
     return False
