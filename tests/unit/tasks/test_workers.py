@@ -195,7 +195,7 @@ def test_voids_are_counted_and_trained_on_nowhere() -> None:
     env = TrialVectorEnv(Failing(), 4, workers=2)
     face: Any = as_vec_env(env)
     policy = RL2PPO("MemoryPolicy", face, n_steps=10, n_epochs=1, n_minibatches=1, device="cpu").policy
-    state = TrainingState.start(policy, env.reset(options={"tasks": PUSH})[0])
+    state = TrainingState.start(policy, env.reset(seed=0, options={"tasks": PUSH})[0])
     counted: list[list[str]] = []
 
     def on_step(result: StepResult) -> bool:
