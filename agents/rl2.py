@@ -187,7 +187,7 @@ class RL2PPO(BaseAlgorithm):
         if self.schedule_steps is None:
             self.schedule_steps = total_timesteps
         if again or self._training_state is None:
-            self._training_state = TrainingState.start(self.policy, self._last_obs)  # type: ignore[arg-type]
+            self._training_state = TrainingState.start(self.policy, self._last_obs)  # type: ignore[arg-type]  # SB3 types it as an array
         trials, infos = stepping(self.env)
         if not trials.knows_episodes and (needs_episodes(self.memory) or self.options.gae_horizon == "episode"):
             raise ValueError(

@@ -62,7 +62,7 @@ def make_policy(env: Trials, memory: MemoryOptions) -> MemoryPolicy:
         obs, actions = env.single_observation_space, env.single_action_space
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        policy = MemoryPolicy(obs, actions, memory, trial_steps=12)  # type: ignore[arg-type]
+        policy = MemoryPolicy(obs, actions, memory, trial_steps=12)  # type: ignore[arg-type]  # a Dict
         for name, parameter in policy.named_parameters():
             if name == "core.gate":
                 nn.init.ones_(parameter)  # opened, so that what is read counts

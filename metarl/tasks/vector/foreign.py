@@ -71,7 +71,7 @@ class GymnasiumTrials:
     @property
     def knows_episodes(self) -> bool:
         """See :class:`metarl.types.TrialVector`."""
-        return EPISODE_END in self.info or PREV_DONE in self.env.single_observation_space.spaces  # type: ignore[attr-defined]
+        return EPISODE_END in self.info or PREV_DONE in self.env.single_observation_space.spaces  # type: ignore[attr-defined]  # a Dict
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

@@ -248,7 +248,7 @@ class SB3Trials:
         if isinstance(inner, TrialVecEnv):
             return bool(inner.trials.knows_episodes)
         told = all(EPISODE_END in info for info in inner.reset_infos)
-        return told or PREV_DONE in self.env.observation_space.spaces  # type: ignore[attr-defined]
+        return told or PREV_DONE in self.env.observation_space.spaces  # type: ignore[attr-defined]  # a Dict
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

@@ -161,7 +161,7 @@ def test_predicting_collecting_and_playing_agree(off: str | None, memory: dict[s
 
     state = TrainingState.start(agent.policy, test.reset(seed=keep.seed)[0])
     certain = Certain(agent.policy)
-    rollout = collect(certain, test, state, STEPS, generator=torch.Generator(), gamma=0.9, lam=0.9)  # type: ignore[arg-type]
+    rollout = collect(certain, test, state, STEPS, generator=torch.Generator(), gamma=0.9, lam=0.9)  # type: ignore[arg-type]  # a stub
     assert rollout is not None
     assert np.array_equal(rollout.actions.numpy(), played)
     assert np.array_equal(rollout.boundary.numpy(), trial_boundaries(6))
@@ -247,7 +247,7 @@ def test_sb3s_vectors_tell_where_episodes_end(wrap: Any) -> None:
     rows: Any = DummyVecEnv([lambda: TrialEnv(FAMILY, inputs=inputs)] * 2)
     for env in (rows, as_vec_env(vector(n=2, prev_done=False))):
         agent = make(wrap(env), memory=EPISODIC[0])
-        trials, _ = stepping(agent.env)  # type: ignore[arg-type]
+        trials, _ = stepping(agent.env)  # type: ignore[arg-type]  # it has one
         trials.reset(seed=0)
         found = [trials.advance(np.zeros(2, int)).boundary for _ in range(STEPS)]
         assert np.array_equal(np.stack(found[:-1]), trial_boundaries(2)[1:])
