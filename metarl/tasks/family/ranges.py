@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from typing import Any
 
@@ -268,16 +268,11 @@ def _ordered(given: Uniform | Integers) -> None:
         raise ValueError(f"{type(given).__name__} needs low < high, not low={low}, high={high}")
 
 
-_NUMBER = r"[+-]?(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d+)?"
-_ENDS = re.compile(rf"\s*({_NUMBER})\s*\.\.\s*({_NUMBER})\s*")
-_WHOLE_ENDS = re.compile(r"\s*([+-]?\d+)\s*\.\.\s*([+-]?\d+)\s*")
-_NORMAL = re.compile(rf"\s*({_NUMBER})\s*,\s*({_NUMBER})\s*")
-_KIND = re.compile(r"\s*([A-Za-z]\w*)\s*:(.*)", re.DOTALL)
-_KINDS = {
-    "uniform": (_ENDS, Uniform, float),
-    "log": (_ENDS, LogUniform, float),
-    "int": (_WHOLE_ENDS, Integers, int),
-    "normal": (_NORMAL, Normal, float),
+_KINDS: dict[str, tuple[Callable[..., Range], str, Callable[[str], float]]] = {
+    "uniform": (Uniform, "..", float),
+    "log": (LogUniform, "..", float),
+    "int": (Integers, "..", int),
+    "normal": (Normal, ",", float),
 }
 
 
@@ -290,30 +285,27 @@ def parse_range(text: str) -> Range:
     Raises:
         ValueError: the text is no range, or one without two values in order.
     """
-    prefix = _KIND.fullmatch(text)
-    kind, rest = (prefix[1], prefix[2]) if prefix else ("uniform", text)
-    if kind not in _KINDS:
-        raise ValueError(f"cannot read the range {text!r}: there is no kind {kind!r}; a range is {FORMS}")
-    pattern, made, read = _KINDS[kind]
-    ends = pattern.fullmatch(rest)
+    kind, colon, rest = (part.strip() for part in text.rpartition(":"))
     try:
-        if ends:
-            return made(read(ends[1]), read(ends[2]))
-        parts = [part.strip() for part in rest.split(",")]
-        if prefix is None and ".." not in rest and len(parts) > 1 and all(parts):
-            return Choice(tuple(_scalar(part) for part in parts))
-    except ValueError as error:
-        raise ValueError(f"cannot read the range {text!r}: {error}") from None
-    raise ValueError(f"cannot read the range {text!r}; a range is {FORMS}")
+        if not colon and ".." not in rest:
+            return Choice(tuple(_scalar(part.strip()) for part in rest.split(",")))
+        make, between, read = _KINDS[kind if colon else "uniform"]
+        first, _, second = rest.partition(between)
+        return make(read(first), read(second))
+    except (KeyError, ValueError) as error:
+        why = f"there is no kind {kind!r}" if isinstance(error, KeyError) else error
+        raise ValueError(f"cannot read the range {text!r}: {why}; a range is {FORMS}") from None
 
 
 def _scalar(text: str) -> Any:
     """A number, a truth value, or the text itself."""
+    if not text:
+        raise ValueError("a value is missing")
     if text in ("true", "false"):
         return text == "true"
     if re.fullmatch(r"[+-]?\d+", text):
         return int(text)
-    return float(text) if re.fullmatch(_NUMBER, text) else text
+    return float(text) if re.fullmatch(r"[+-]?(\d+(\.\d+)?|\.\d+)([eE][+-]?\d+)?", text) else text
 
 
 def as_range(name: str, given: Any) -> Range:
