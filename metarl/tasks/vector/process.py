@@ -19,8 +19,8 @@ IMPORT_SECONDS = 60.0  # a new process may take this long to import what it need
 CLOSE_SECONDS = 2.0  # processes that are busy for longer when all is closed are killed
 
 
-class RaisedError(Exception):
-    """A worker raised; the text is its traceback."""
+class FailedError(Exception):
+    """What happened to a worker: it raised, died, or gave no answer in time."""
 
 
 class WorkerProcess:
@@ -33,37 +33,36 @@ class WorkerProcess:
         self.lost = True
         """Whether it has no environments yet: it takes no part in steps."""
         self._ready = False
+        """Whether it has imported what it needs, and said so."""
         with _one_thread():
             self.process.start()
         theirs.close()
-
-    def wait_ready(self) -> bool:
-        """Wait until the process has imported what it needs; True."""
-        if not self._ready:
-            self.answer(time.monotonic(), IMPORT_SECONDS)
-            self._ready = True
-        return True
 
     def ask(self, *message: Any) -> None:
         """Send a request; that the process is dead shows where its answer is read."""
         with suppress(OSError):
             self._pipe.send(message)
 
-    def answer(self, since: float, seconds: float) -> tuple[Any]:
-        """The answer, in a tuple of one.
+    def answer(self, since: float, seconds: float) -> Any:
+        """The answer to the request that was made at the time ``since``.
 
         Raises:
-            TimeoutError, EOFError, RaisedError: the process did not answer in time, died, or raised.
+            FailedError: there is none within ``seconds``.
         """
+        if not self._ready:
+            self._ready = True
+            self.answer(time.monotonic(), IMPORT_SECONDS)
+            since = time.monotonic()
         if not self._pipe.poll(max(0.0, since + seconds - time.monotonic())):
-            raise TimeoutError(f"gave no answer for {seconds:g} s")
+            raise FailedError(f"gave no answer for {seconds:g} s")
         try:
             fine, result = self._pipe.recv()
-        except OSError as error:
-            raise EOFError from error
+        except (EOFError, OSError):
+            self.process.join(CLOSE_SECONDS)
+            raise FailedError(f"died with exit code {self.process.exitcode}") from None
         if not fine:
-            raise RaisedError(result)
-        return (result,)
+            raise FailedError(f"raised an error:\n{result}")
+        return result
 
     def end(self, seconds: float) -> None:
         """Wait for the process to end by itself, then end it."""

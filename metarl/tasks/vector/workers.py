@@ -5,8 +5,6 @@ from __future__ import annotations
 import pickle
 import time
 import warnings
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +14,7 @@ from metarl.config import InputError
 from metarl.tasks.family.checks import real_number, whole_number
 from metarl.tasks.family.distribution import BatchedEnv, TaskBatch, TaskDistribution
 from metarl.tasks.trial.inner import describe_trial, inner_seeds
-from metarl.tasks.vector.process import CLOSE_SECONDS, RaisedError, WorkerProcess
+from metarl.tasks.vector.process import CLOSE_SECONDS, FailedError, WorkerProcess
 from metarl.types import Array, Bools, Ints, Observations
 
 NAMED_ROWS = 8  # rows of a late process that are named with task and seed
@@ -90,7 +88,7 @@ class WorkerRows(BatchedEnv):
         parts = {}
         for index, (first, end) in enumerate(self._bounds):
             part = np.flatnonzero((rows >= first) & (rows < end))
-            if len(part) and self._try(index, self._workers[index].wait_ready):
+            if len(part):
                 mine = {name: values[part] for name, values in tasks.items()}
                 self._workers[index].ask("start_seeded", mine, seeds[part], rows[part] - first)
                 parts[index] = rows[part]
@@ -133,32 +131,23 @@ class WorkerRows(BatchedEnv):
         return WorkerProcess(self._payload, first, end - first)
 
     def _answers(self, asked: list[int]) -> dict[int, Any]:
-        """What the workers ``asked`` answered, without those that failed."""
+        """What the workers ``asked`` answered, without those that failed and were replaced."""
         since, out = time.monotonic(), {}
         for index in asked:
-            answer = self._try(index, partial(self._workers[index].answer, since, self._timeout))
-            if answer is not None:
-                out[index] = answer[0]
+            try:
+                out[index] = self._workers[index].answer(since, self._timeout)
+            except FailedError as error:
+                self._replace(index, str(error).rstrip())
+            except BaseException:  # Ctrl-C: what was asked is never read, so these processes are of no more use
+                self.close()
+                raise
         return out
 
-    def _try(self, index: int, call: Callable[[], Any]) -> Any:
-        """What ``call`` returns; None where the worker failed, which is then replaced."""
-        worker = self._workers[index]
-        try:
-            return call()
-        except RaisedError as error:
-            what = f"raised an error:\n{error}"
-        except TimeoutError as error:
-            what = f"{error}; it was playing\n{self._playing(index)}"
-        except EOFError:
-            worker.process.join(CLOSE_SECONDS)
-            what = f"died with exit code {worker.process.exitcode}; it was playing\n{self._playing(index)}"
-        except BaseException:  # Ctrl-C: what was asked is never read, so these processes are of no more use
-            self.close()
-            raise
-        worker.kill()
+    def _replace(self, index: int, problem: str) -> None:
+        """Put a new process in the place of one that failed, with a warning."""
+        self._workers[index].kill()
         first, end = self._bounds[index]
-        what = f"worker {index} (rows {first} to {end - 1}) {what}"
+        what = f"worker {index} (rows {first} to {end - 1}) {problem}\nit was playing\n{self._playing(index)}"
         if not self._proved or self._restarts == self._max_restarts:
             self.close()
             why = f"\nof {self._max_restarts} restarts (max_restarts) none is left" if self._proved else ""
@@ -169,9 +158,8 @@ class WorkerRows(BatchedEnv):
             f"{what}\nits trials are void and new ones begin in a new process "
             f"(restart {self._restarts} of {self._max_restarts})",
             RuntimeWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
-        return None
 
     def _playing(self, index: int) -> str:
         """The trials of a worker, a line each."""

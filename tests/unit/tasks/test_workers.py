@@ -67,9 +67,9 @@ PUSH = {"push": np.array([0.5, 0.25, 0.75, 0.5])}  # row 1 fails, and with it wo
 WHAT = {
     "raise": r"worker 0 \(rows 0 to 1\) raised an error:\n(.|\n)*in step\n(.|\n)*the wheel came off at 100%\n"
     r"in row 1, task \{push=0\.25\}, seed \d+",
-    "hang": r"worker 0 \(rows 0 to 1\) gave no answer for 1 s; it was playing\n"
+    "hang": r"worker 0 \(rows 0 to 1\) gave no answer for 1 s\nit was playing\n"
     r"  row 0: task \{push=0\.5\}, seed \d+\n  row 1: task \{push=0\.25\}, seed \d+",
-    "die": r"worker 0 \(rows 0 to 1\) died with exit code 3; it was playing\n"
+    "die": r"worker 0 \(rows 0 to 1\) died with exit code 3\nit was playing\n"
     r"  row 0: task \{push=0\.5\}, seed \d+\n  row 1: task \{push=0\.25\}, seed \d+",
 }
 
