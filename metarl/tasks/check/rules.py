@@ -55,7 +55,7 @@ def inner_spaces(family: TaskDistribution, inputs: TrialInputs) -> str:
     for step in log.steps:
         if not family.observation_space.contains(step.obs):
             raise BrokenRuleError(
-                f"the observation {_brief(step.obs)} ({_dtype(step.obs)}) does not lie in its space "
+                f"the observation {_brief(step.obs)} ({getattr(step.obs, 'dtype', type(step.obs).__name__)}) does not lie in its space "
                 f"{family.observation_space}; change the space, or the dtype and values that the environment returns"
             )
     return f"{len(log.steps)} observations of 3 tasks"
@@ -196,10 +196,4 @@ def _global_state() -> tuple[Any, Any]:
 
 
 def _brief(value: Any) -> str:
-    return (
-        np.array2string(np.asarray(value), threshold=8, separator=", ") if not isinstance(value, dict) else str(value)
-    )
-
-
-def _dtype(obs: Any) -> str:
-    return "a dict" if isinstance(obs, Mapping) else str(np.asarray(obs).dtype)
+    return str(value) if isinstance(value, dict) else np.array2string(np.asarray(value), threshold=8, separator=", ")

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from gymnasium import spaces
@@ -34,14 +34,6 @@ EPISODES = 5
 """Inner episodes of a trial where nothing else is said."""
 WHICH, LEVEL = "env", "level"
 """The task parameters that say which of several ids, and which of the levels."""
-
-
-class _Probed(NamedTuple):
-    """What one environment of a family shows."""
-
-    observation_space: spaces.Space[Any]
-    action_space: spaces.Space[Any]
-    masked: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,15 +161,15 @@ class EnvFamily(TaskDistribution):
         return [env_factory(one, self.kwargs, self.vary, applied, values) for one in ids]
 
     @cached_property
-    def _probed(self) -> _Probed:
-        """What one environment shows, which the others must show too."""
+    def _probed(self) -> tuple[spaces.Space[Any], spaces.Space[Any], bool]:
+        """What one environment shows, which the others must show too: both spaces, and whether it has masks."""
         env = self._new(self._probes()[0])
         try:
             if isinstance(getattr(env.unwrapped, "distribution", None), TaskDistribution):
                 raise ValueError(f"{self.family} is a family of tasks already; metarl.envs.distribution(id) gives it")
             masked = says_masks(env)
             shown = ActionMask(env) if masked else env
-            return _Probed(shown.observation_space, shown.action_space, masked)
+            return shown.observation_space, shown.action_space, masked
         finally:
             env.close()
 
@@ -219,12 +211,12 @@ class EnvFamily(TaskDistribution):
     @property
     def observation_space(self) -> spaces.Space[Any]:
         """That of the environment; with the mask, where it has one."""
-        return self._probed.observation_space
+        return self._probed[0]
 
     @property
     def action_space(self) -> spaces.Space[Any]:
         """That of the environment."""
-        return self._probed.action_space
+        return self._probed[1]
 
     @property
     def task_space(self) -> spaces.Dict:
@@ -267,7 +259,7 @@ class EnvFamily(TaskDistribution):
             SpacesError: its spaces are not those of the family.
         """
         env = self._new(task)
-        task_env = TaskEnv(ActionMask(env) if self._probed.masked else env, self._made_from(task))
+        task_env = TaskEnv(ActionMask(env) if self._probed[2] else env, self._made_from(task))
         inner, given = env.unwrapped, self._values(task)
         own = [name for name in given if hasattr(inner, name)]
         task_env.mirrored_attributes = [name for name in own if np.array_equal(getattr(inner, name), given[name])]

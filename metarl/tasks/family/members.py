@@ -167,7 +167,13 @@ def env_factory(
     taken, anything = _taken(creator)
     make = partial(make, **kwargs)
     arguments = [n for n in names if n in taken or anything]
-    env = _made(name, make, {n: first[n] for n in arguments})
+    values = {n: first[n] for n in arguments}
+    try:
+        env = make(**values)
+    except Exception as error:  # whatever a user's constructor may raise
+        raise ValueError(f"cannot make {name} with {values}: {type(error).__name__}: {error}") from error
+    if not isinstance(env, gym.Env):
+        raise ValueError(f"{name} made {type(env).__name__}, expected a gymnasium.Env")
     has = env.unwrapped
     attributes = [n for n in names if n not in arguments and _is_attribute(has, n)]
     rest = [n for n in names if n not in arguments and n not in attributes]
@@ -230,13 +236,3 @@ def _taken(creator: Any) -> tuple[list[str], bool]:
             if not any(p.kind == inspect.Parameter.VAR_KEYWORD for p in parameters):
                 break
     return taken, False
-
-
-def _made(name: str, make: Make, values: Mapping[str, Any]) -> InnerEnv:
-    try:
-        env = make(**values)
-    except Exception as error:  # whatever a user's constructor may raise
-        raise ValueError(f"cannot make {name} with {dict(values)}: {type(error).__name__}: {error}") from error
-    if not isinstance(env, gym.Env):
-        raise ValueError(f"{name} made {type(env).__name__}, expected a gymnasium.Env")
-    return env

@@ -180,20 +180,17 @@ class TrialLayout:
         # No previous action is all zeros, which the space must hold too.
         self._action.low, self._action.high = np.minimum(self._action.low, 0), np.maximum(self._action.high, 0)
         inner = distribution.observation_space
-        parts = dict(inner.spaces) if isinstance(inner, spaces.Dict) else {}
+        parts = dict(inner.spaces) if isinstance(inner, spaces.Dict) else {"": inner}
         self._mask = self._masks(parts.pop(MASK_KEY)) if MASK_KEY in parts else None
-        if isinstance(inner, spaces.Dict) and not parts:
+        if not parts:
             raise ValueError(f"the observation space {inner} shows nothing but a mask")
-        self._parts: dict[str, tuple[str, _Flat | _Image]] = (
-            {f"{OBS_KEY}.{name}": (name, _part(f"{OBS_KEY}.{name}", space)) for name, space in parts.items()}
-            if isinstance(inner, spaces.Dict)
-            else {OBS_KEY: ("", _part(OBS_KEY, inner))}
-        )
-        self._task = (
-            [(name, _Unit(f"task.{name}", space)) for name, space in distribution.task_space.spaces.items()]
-            if distribution.reveal
-            else []
-        )
+        self._parts: dict[str, tuple[str, _Flat | _Image]] = {}
+        for name, space in parts.items():
+            key = f"{OBS_KEY}.{name}" if isinstance(inner, spaces.Dict) else OBS_KEY
+            image = isinstance(space, spaces.Box) and is_image(space)
+            self._parts[key] = name, _Image(key, space) if image else _Flat(key, space)
+        shown = distribution.task_space.spaces if distribution.reveal else {}
+        self._task = [(name, _Unit(f"task.{name}", space)) for name, space in shown.items()]
         if self._task and REVEALED in self._parts:
             raise ValueError(f"reveal=True adds the key {REVEALED!r}, which the inner observation already has")
         self.observation_space = spaces.Dict(self._boxes())
@@ -308,10 +305,6 @@ class TrialLayout:
             row = next(i for i in range(n) if not ((actions[i] >= low) & (actions[i] <= high)).all())
             raise ValueError(f"action {actions[row]} of row {row} lies outside {space}")
         return actions
-
-
-def _part(name: str, space: spaces.Space[Any]) -> _Flat | _Image:
-    return _Image(name, space) if isinstance(space, spaces.Box) and is_image(space) else _Flat(name, space)
 
 
 def _column(x: Array | None, n: int) -> Floats:

@@ -97,7 +97,8 @@ class GymnasiumTrials:
             else:
                 final_obs = with_rows(obs, {i: given[i] for i in np.flatnonzero(done).tolist()})
         elif ended.any():
-            final_obs = obs if not dead.any() else {k: _where(dead, self._last[k], v) for k, v in obs.items()}
+            rows = np.flatnonzero(dead).tolist()
+            final_obs = with_rows(obs, {i: {k: v[i] for k, v in self._last.items()} for i in rows})
         told = info.get(EPISODE_END)
         if "final_info" in info and told is not None:
             told = np.where(done, info["final_info"][EPISODE_END], told)
@@ -182,7 +183,3 @@ def with_rows(obs: TrialObservation, rows: Mapping[int, TrialObservation]) -> Tr
         for key, part in row.items():
             out[key][i] = part
     return out
-
-
-def _where(rows: Bools, one: Any, other: Any) -> Any:
-    return np.where(rows.reshape(-1, *[1] * (one.ndim - 1)), one, other)
