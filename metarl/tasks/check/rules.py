@@ -55,8 +55,9 @@ def inner_spaces(family: TaskDistribution, inputs: TrialInputs) -> str:
     for step in log.steps:
         if not family.observation_space.contains(step.obs):
             raise BrokenRuleError(
-                f"the observation {_brief(step.obs)} ({getattr(step.obs, 'dtype', type(step.obs).__name__)}) does not lie in its space "
-                f"{family.observation_space}; change the space, or the dtype and values that the environment returns"
+                f"the observation {_brief(step.obs)} ({getattr(step.obs, 'dtype', type(step.obs).__name__)}) does not "
+                f"lie in its space {family.observation_space}; change the space, or the dtype and values that the "
+                "environment returns"
             )
     return f"{len(log.steps)} observations of 3 tasks"
 
