@@ -54,12 +54,10 @@ class GlyphOptions:
 
 
 class Shape(NamedTuple):
-    """The strokes of one glyph."""
+    """The ``S`` strokes of one glyph: their control points (x, y) ``[S, 3, 2]``, and whether each is an arc ``[S]``."""
 
     control: Floats
-    """``[S, 3, 2]`` the control points of each stroke as (x, y)."""
     curved: Bools
-    """``[S]`` whether a stroke is an arc."""
 
 
 def draw_shape(rng: np.random.Generator, options: GlyphOptions) -> Shape:

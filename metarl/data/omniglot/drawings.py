@@ -24,12 +24,15 @@ _FORMAT = 2
 
 
 class Drawings(NamedTuple):
-    """The content of both archives."""
+    """The content of both archives.
+
+    Args:
+        images: ``[C, 20, H, W]`` from 0 (paper) to 255 (ink); the second axis is the drawer.
+        names: ``ALPHABET/characterNN`` of each character, sorted.
+    """
 
     images: Bytes
-    """``[C, 20, H, W]`` from 0 (paper) to 255 (ink); the second axis is the drawer."""
     names: tuple[str, ...]
-    """``ALPHABET/characterNN`` of each character, sorted."""
 
 
 def load_drawings(folder: str | Path | None = None, size: int = 28) -> Drawings:
