@@ -82,7 +82,7 @@ class PendulumGoal(TaskDistribution):
 
     def batched(self, n: int) -> BatchedPendulumGoal:
         """``n`` pendulums as arrays."""
-        return BatchedPendulumGoal(self, n)
+        return BatchedPendulumGoal(self)
 
 
 def advance(state: Floats, torque: Floats, goal: Floats, gravity: float) -> tuple[Floats, Floats]:
@@ -142,13 +142,18 @@ class BatchedPendulumGoal(BatchedEnv):
 
     saved = ("goal", "state", "steps")
 
-    def __init__(self, family: PendulumGoal, n: int) -> None:
+    def __init__(self, family: PendulumGoal) -> None:
         self._family = family
 
     def start(self, tasks: TaskBatch, rng: np.random.Generator, rows: Ints | None = None) -> Array:
         """See :meth:`metarl.tasks.family.distribution.BatchedEnv.start`."""
-        self.goal: Floats = goal_angle(tasks["goal"].astype(np.float64))
+        self.goal = goal_angle(tasks["goal"].astype(np.float64))
         return self._begin(rng)
+
+    def _begin(self, rng: np.random.Generator) -> Array:
+        self.state: Floats = rng.uniform(-START, START, (len(self.goal), 2)).T.copy()
+        self.steps = 0
+        return observe(self.state)
 
     def step(self, actions: Array, rng: np.random.Generator) -> tuple[Array, Array, Bools]:
         """Apply shares ``[n, 1]`` of the torque."""
@@ -158,8 +163,3 @@ class BatchedPendulumGoal(BatchedEnv):
         done = self.steps == self._family.max_steps
         obs = self._begin(rng) if done else observe(self.state)
         return obs, reward, np.full(len(reward), done)
-
-    def _begin(self, rng: np.random.Generator) -> Array:
-        self.state: Floats = rng.uniform(-START, START, (len(self.goal), 2)).T.copy()
-        self.steps = 0
-        return observe(self.state)

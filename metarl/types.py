@@ -102,27 +102,22 @@ class TrialVector(Protocol):
     @property
     def trial_steps(self) -> int:
         """Steps in a trial, the most it can have where trials end by themselves."""
-        ...
 
     @property
     def split(self) -> str:
         """The split that tasks are drawn from."""
-        ...
 
     @property
     def knows_episodes(self) -> bool:
         """Whether :attr:`StepResult.episode_ended` can be told; asked after :meth:`reset`."""
-        ...
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[TrialObservation, dict[str, Any]]:
         """Begin a trial in every row; returns observations ``[n, ...]`` and Gymnasium's info."""
-        ...
 
     def advance(self, actions: Array) -> StepResult:
         """Play one step in every row, with actions ``[n, ...]``."""
-        ...
 
 
 class CoreInput(NamedTuple):
@@ -155,8 +150,6 @@ class Actor(Protocol):
 
     def reset(self, n: int, rng: np.random.Generator) -> None:
         """Prepare to play ``n`` trials side by side; all own randomness comes from ``rng``."""
-        ...
 
     def act(self, obs: TrialObservation, boundary: Ints) -> Array:
         """Choose actions ``[n, ...]`` for observations ``[n, ...]`` and the :class:`Boundary` ``[n]`` of each."""
-        ...

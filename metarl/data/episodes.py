@@ -12,8 +12,7 @@ import numpy as np
 from metarl.types import Array, Ints
 
 Labels = Literal["one_hot", "letters"]
-LETTERS = 5
-"""The number of different letters, and of letters in a label."""
+LETTERS = 5  # the number of different letters, and of letters in a label
 
 
 class Episodes(NamedTuple):

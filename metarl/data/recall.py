@@ -13,8 +13,7 @@ from metarl.config import InputError
 from metarl.data.sequences import NONE, Draw, RecallTask, Sizes
 from metarl.types import Ints
 
-TEST_SEQUENCES = 10_000
-"""Fresh sequences of a test."""
+TEST_SEQUENCES = 10_000  # fresh sequences of a test
 
 
 @dataclass(frozen=True)

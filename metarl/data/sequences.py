@@ -22,8 +22,7 @@ from metarl.config import InputError, check_bounds
 from metarl.seeding import numpy_rng, split_key
 from metarl.types import Bools, Boundary, Floats, Ints, Split
 
-NONE = -1
-"""No symbol, no target."""
+NONE = -1  # no symbol, no target
 
 
 class Sizes(NamedTuple):

@@ -114,14 +114,9 @@ def select_valid(part: Tensor, rollout: Rollout) -> Tensor:
 
 def minibatch(rollout: Rollout, rows: Tensor) -> Rollout:
     """The sequences ``rows`` (indices ``[N]`` along the batch axis) of a rollout."""
-    parts = {
-        name: part.index_select(1, rows)
-        for name, part in rollout._asdict().items()
-        if name not in ("obs", "state") and part is not None
-    }
-    return Rollout(
-        obs={k: v.index_select(1, rows) for k, v in rollout.obs.items()}, state=tree.index(rollout.state, rows), **parts
-    )
+    parts = {k: v.index_select(1, rows) for k, v in rollout._asdict().items() if isinstance(v, Tensor)}
+    obs = {k: v.index_select(1, rows) for k, v in rollout.obs.items()}
+    return rollout._replace(**{**parts, "obs": obs, "state": tree.index(rollout.state, rows)})
 
 
 def update(

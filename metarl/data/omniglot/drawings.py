@@ -15,12 +15,9 @@ from metarl.data.omniglot.archives import FOLDER, OmniglotError, cache_folder, c
 from metarl.files import replacing
 from metarl.types import Bytes
 
-SIDE = 105
-"""Pixels along a drawing as published."""
-DRAWERS = 20
-"""Drawings of a character, each by a different person."""
-_FORMAT = 2
-"""Raised when images are made in another way, so that older arrays are built again."""
+SIDE = 105  # pixels along a drawing as published
+DRAWERS = 20  # drawings of a character, each by a different person
+_FORMAT = 2  # raised when images are made in another way, so that older arrays are built again
 
 
 class Drawings(NamedTuple):
