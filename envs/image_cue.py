@@ -103,7 +103,7 @@ class ImageCue(TaskDistribution):
 
     def batched(self, n: int) -> BatchedImageCue:
         """``n`` trials as arrays."""
-        return BatchedImageCue(self, n)
+        return BatchedImageCue(self)
 
 
 def draw(cue: Ints, place: Array, size: int) -> Floats:
@@ -193,10 +193,9 @@ class BatchedImageCue(BatchedEnv):
 
     saved = ("cue", "episode_step")
 
-    def __init__(self, family: ImageCue, n: int) -> None:
+    def __init__(self, family: ImageCue) -> None:
         self._family = family
         self._frame = _bright(frame(family.size))
-        self._none = np.zeros(n, np.bool_)
 
     def start(self, tasks: TaskBatch, rng: np.random.Generator, rows: Ints | None = None) -> Array:
         """See :meth:`metarl.tasks.family.distribution.BatchedEnv.start`."""
@@ -209,12 +208,12 @@ class BatchedImageCue(BatchedEnv):
         last = self._family.episode_steps - 1
         if self.episode_step == last:
             self.episode_step = 0
-            return self._noise(rng), (actions == self.cue).astype(np.float64), ~self._none
+            return self._noise(rng), (actions == self.cue).astype(np.float64), np.ones(len(self.cue), np.bool_)
         self.episode_step += 1
         seen = self._noise(rng)
         if self.episode_step == last:
             seen = seen + self._frame
-        return seen, np.zeros(len(self.cue)), self._none.copy()
+        return seen, np.zeros(len(self.cue)), np.zeros(len(self.cue), np.bool_)
 
     def _noise(self, rng: np.random.Generator) -> Pixels:
         return noise(rng, len(self.cue), self._family.size)

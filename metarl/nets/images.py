@@ -90,26 +90,22 @@ class ImageEncoder(nn.Module):
         super().__init__()
         self.options = options = options or EncoderOptions()
         self.shape = shape
-        channels, height, width = image_axes(shape)
+        channels, *sides = image_axes(shape)
         self.reduced = options.precision == "bfloat16"
         self.blocks = nn.ModuleList()
-        for number in range(0 if options.net == "flat" else BLOCKS):
-            pooled = options.net == "strided" or min(height, width) > 1  # one pixel can't be pooled
-            wide = options.width
-            if options.net == "residual" and number > 0:
-                wide *= (1, 1, 2, 4)[number]
+        strided, residual, width = options.net == "strided", options.net == "residual", options.width
+        widths = (width // 2, width, 2 * width, 4 * width) if residual else (width,) * BLOCKS
+        for number, wide in enumerate(() if options.net == "flat" else widths):
+            pooled = not strided and min(sides) > 1  # one pixel can't be pooled
+            if residual and number > 0:
                 pooled = pooled and number < BLOCKS - 1
-                block: nn.Module = ResidualBlock(channels, wide, options.norm, pooled)
+                self.blocks.append(ResidualBlock(channels, wide, options.norm, pooled))
             else:
-                wide //= 2 if options.net == "residual" else 1
-                block = ConvolutionBlock(channels, wide, options.norm, options.net == "strided", pooled)
-            self.blocks.append(block)
+                self.blocks.append(ConvolutionBlock(channels, wide, options.norm, strided, pooled))
             channels = wide
-            if options.net == "strided":
-                height, width = (height + 1) // 2, (width + 1) // 2
-            elif pooled:
-                height, width = max(height // 2, 1), max(width // 2, 1)
-        features = channels if options.average else channels * height * width
+            if strided or pooled:
+                sides = [(side + 1) // 2 if strided else side // 2 for side in sides]
+        features = channels if options.average else channels * math.prod(sides)
         self.size = options.embedding_size or features
         pool = [nn.AdaptiveAvgPool2d(1)] if options.average else []
         self.tail = nn.Sequential(*pool, nn.Flatten(), nn.Dropout(options.dropout))
@@ -154,7 +150,7 @@ class ConvolutionBlock(nn.Module):
         super().__init__()
         self.convolution = nn.Conv2d(channels, width, 3, stride=2 if strided else 1, padding=1)
         self.norm = _norm(norm, width)
-        self.pooled = pooled and not strided
+        self.pooled = pooled
 
     def forward(self, x: Tensor, episodes: int, support: int) -> Tensor:
         """Apply the block.

@@ -56,10 +56,8 @@ class PPOOptions:
 
     def at(self, progress: float) -> tuple[float, float]:
         """Learning rate and entropy weight at ``progress``, a fraction of the schedule from 0 to 1."""
-        return (
-            linear(self.learning_rate, self.learning_rate_end, progress),
-            linear(self.ent_coef, self.ent_coef_end, progress),
-        )
+        rate = linear(self.learning_rate, self.learning_rate_end, progress)
+        return rate, linear(self.ent_coef, self.ent_coef_end, progress)
 
     def gamma_at(self, progress: float) -> float:
         """The discount at ``progress``, a fraction of the schedule from 0 to 1."""

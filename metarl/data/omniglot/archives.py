@@ -98,10 +98,8 @@ def find_archives(folder: str | Path | None = None) -> list[Path]:
 
 def found(folder: str | Path | None = None) -> bool:
     """Whether files with the names of both archives exist on :func:`search_path`; the content is not checked."""
-    try:
-        return bool(find_archives(folder))
-    except OmniglotError:
-        return False
+    searched = search_path(folder)
+    return all(_first(archive, searched) for archive in ARCHIVES)
 
 
 def check_published(paths: Sequence[Path]) -> list[str]:
