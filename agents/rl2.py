@@ -28,17 +28,7 @@ from metarl.tasks.vector.sb3 import Infos, as_vec_env, stepping
 from metarl.training.actor import PolicyActor
 from metarl.training.collect import TrainingState, check_finite, check_masks, collect, no_valid_action, to_tensors
 from metarl.training.ppo import update
-from metarl.types import (
-    PREV_ACTION,
-    PREV_DONE,
-    TIME,
-    Array,
-    Bools,
-    Boundary,
-    StepResult,
-    TrialObservation,
-    boundaries,
-)
+from metarl.types import PREV_ACTION, PREV_DONE, TIME, Array, Bools, Boundary, StepResult, TrialObservation, boundaries
 
 
 class RL2PPO(BaseAlgorithm):

@@ -72,9 +72,4 @@ def resumable(env: Any) -> bool:
 
 def needs_episodes(memory: MemoryOptions) -> bool:
     """Whether this memory must be told where inner episodes end."""
-    return "episode" in (
-        memory.working_memory,
-        memory.horizon,
-        memory.read_every,
-        memory.store_options.get("write"),
-    )
+    return "episode" in (memory.working_memory, memory.horizon, memory.read_every, memory.store_options.get("write"))

@@ -73,20 +73,16 @@ class Bandit(TaskDistribution, ABC):
         return BatchedBandit(self, n)
 
 
-class BanditEnv(SingleEnv):
+class BanditEnv(SingleEnv[Bandit]):
     """One pull of a bandit of ``family``: the episode ends with it."""
 
     def __init__(self, family: Bandit, task: Mapping[str, Array]) -> None:
         super().__init__(family, task)
-        self._family = family
         self._worth = task[family.worth].astype(np.float32)
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.int64, dict[str, Any]]:
+    def begin(self) -> np.int64:
         """Get ready for a pull."""
-        super().reset(seed=seed)
-        return np.int64(0), {}
+        return np.int64(0)
 
     def step(self, action: np.int64) -> tuple[np.int64, float, bool, bool, dict[str, Any]]:
         """Pull an arm."""
@@ -104,11 +100,10 @@ class BatchedBandit(BatchedEnv):
         self._offsets: Ints = np.arange(n) * family.arms
         self._zeros = np.zeros(n, np.int64)
         self._done = np.ones(n, np.bool_)
-        self.worth: Floats = np.zeros(n * family.arms, np.float32)
 
     def start(self, tasks: TaskBatch, rng: np.random.Generator, rows: Ints | None = None) -> Array:
         """See :meth:`metarl.tasks.family.distribution.BatchedEnv.start`."""
-        self.worth = tasks[self._family.worth].ravel().astype(np.float32)
+        self.worth: Floats = tasks[self._family.worth].ravel().astype(np.float32)
         return self._zeros
 
     def step(self, actions: Any, rng: np.random.Generator) -> tuple[Array, Array, Bools]:

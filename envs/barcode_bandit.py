@@ -126,21 +126,19 @@ def _distinct(rng: np.random.Generator, n: int, k: int, total: int) -> Ints:
     return rng.permuted(chosen, axis=1)
 
 
-class BarcodeEnv(SingleEnv):
+class BarcodeEnv(SingleEnv[BarcodeBandit]):
     """The episodes of one task; each ``reset`` moves on to the next context of its order."""
 
     def __init__(self, family: BarcodeBandit, task: Mapping[str, Array]) -> None:
         super().__init__(family, task)
-        self._family, self._task = family, task
         self._contexts = np.asarray(task["contexts"], dtype=np.float32)
-        self._episode, self._pull, self._context = -1, 0, 0
+        self._episode = -1
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
+    def begin(self) -> Array:
         """Show the next barcode ``[bits]``."""
-        super().reset(seed=seed)
         self._episode, self._pull = (self._episode + 1) % self._family.episodes, 0
         self._context = int(self._task["order"][self._episode])
-        return self._contexts[self._context].copy(), {}
+        return self._contexts[self._context].copy()
 
     def step(self, action: np.int64) -> tuple[Array, float, bool, bool, dict[str, Any]]:
         """Pull an arm: the barcode ``[bits]``, and reward 1 with the rate of the arm, else 0."""
@@ -159,7 +157,6 @@ class BatchedBarcode(BatchedEnv):
         self._family = family
         self._rows = np.arange(n)
         self._rates = np.array([family.low, family.high], np.float32)
-        self.pull = 0
 
     def start(self, tasks: TaskBatch, rng: np.random.Generator, rows: Ints | None = None) -> Array:
         """See :meth:`metarl.tasks.family.distribution.BatchedEnv.start`."""

@@ -147,28 +147,26 @@ def _sign(actions: Any, reversed_: Any) -> Any:
     return 2.0 * (actions ^ reversed_) - 1.0
 
 
-class CartPoleEnv(SingleEnv):
+class CartPoleEnv(SingleEnv[CartPolePhysics]):
     """One CartPole with the physics of ``task``, truncated after the family's ``max_steps``."""
 
     def __init__(self, family: CartPolePhysics, task: Mapping[str, Array]) -> None:
         super().__init__(family, task)
         self._physics = np.array(task["physics"], dtype=np.float64)
         self._reversed = int(task["reversed"])
-        self._max_steps = family.max_steps
-        self._state: Floats = np.zeros(4)
-        self._steps = 0
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
+    def begin(self) -> Array:
         """Stand the pole up, nearly: the first state ``[4]``."""
-        super().reset(seed=seed)
-        self._state, self._steps = self.np_random.uniform(-START, START, 4), 0
-        return self._state.astype(np.float32), {}
+        self._state: Floats = self.np_random.uniform(-START, START, 4)
+        self._steps = 0
+        return self._state.astype(np.float32)
 
     def step(self, action: np.int64) -> tuple[Array, float, bool, bool, dict[str, Any]]:
         """Push: the next state ``[4]``, and reward 1."""
         self._state = advance(self._state, _sign(int(action), self._reversed), self._physics)
         self._steps += 1
-        return self._state.astype(np.float32), 1.0, bool(fallen(self._state)), self._steps == self._max_steps, {}
+        late = self._steps == self._family.max_steps
+        return self._state.astype(np.float32), 1.0, bool(fallen(self._state)), late, {}
 
 
 class BatchedCartPole(BatchedEnv):

@@ -103,7 +103,7 @@ class ImageCue(TaskDistribution):
 
     def batched(self, n: int) -> BatchedImageCue:
         """``n`` trials as arrays."""
-        return BatchedImageCue(self, n)
+        return BatchedImageCue(self)
 
 
 def draw(cue: Ints, place: Array, size: int) -> Floats:
@@ -149,7 +149,7 @@ def _bright(ink: Floats) -> Pixels:
     return (INK * ink).astype(np.uint8)
 
 
-class ImageCueEnv(SingleEnv):
+class ImageCueEnv(SingleEnv[ImageCue]):
     """The episodes of one task.
 
     The first ``reset``, and every one with a seed, begins the trial anew and shows the cue; others begin its next
@@ -158,22 +158,22 @@ class ImageCueEnv(SingleEnv):
 
     def __init__(self, family: ImageCue, task: Mapping[str, Array]) -> None:
         super().__init__(family, task)
-        self._family = family
         self._cue = int(task["cue"])
         self._image = _bright(draw(np.array([self._cue]), np.asarray(task["place"])[None], family.size)[0])
         self._frame = _bright(frame(family.size)[0])
-        self._step = 0
         self._begun = False
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode, with a seed the first one of the trial."""
+        self._begun = self._begun and seed is None
+        return super().reset(seed=seed)
+
+    def begin(self) -> Array:
         """Show the cue where a trial begins, else noise: ``[size, size, 1]`` uint8."""
-        super().reset(seed=seed)
         self._step = 0
-        seen = self._noise()
-        if seed is not None or not self._begun:
-            seen = seen + self._image
+        seen = self._noise() if self._begun else self._noise() + self._image
         self._begun = True
-        return seen, {}
+        return seen
 
     def step(self, action: np.int64) -> tuple[Array, float, bool, bool, dict[str, Any]]:
         """Answer to what is shown: at the frame, reward 1 for the cue. Images are ``[size, size, 1]``."""
@@ -193,16 +193,13 @@ class BatchedImageCue(BatchedEnv):
 
     saved = ("cue", "episode_step")
 
-    def __init__(self, family: ImageCue, n: int) -> None:
+    def __init__(self, family: ImageCue) -> None:
         self._family = family
         self._frame = _bright(frame(family.size))
-        self.cue: Ints = np.zeros(n, np.int64)
-        self._none = np.zeros(n, np.bool_)
-        self.episode_step = 0
 
     def start(self, tasks: TaskBatch, rng: np.random.Generator, rows: Ints | None = None) -> Array:
         """See :meth:`metarl.tasks.family.distribution.BatchedEnv.start`."""
-        self.cue = tasks["cue"].astype(np.int64)
+        self.cue: Ints = tasks["cue"].astype(np.int64)
         self.episode_step = 0
         return self._noise(rng) + _bright(draw(self.cue, tasks["place"], self._family.size))
 
@@ -211,12 +208,12 @@ class BatchedImageCue(BatchedEnv):
         last = self._family.episode_steps - 1
         if self.episode_step == last:
             self.episode_step = 0
-            return self._noise(rng), (actions == self.cue).astype(np.float64), ~self._none
+            return self._noise(rng), (actions == self.cue).astype(np.float64), np.ones(len(self.cue), np.bool_)
         self.episode_step += 1
         seen = self._noise(rng)
         if self.episode_step == last:
             seen = seen + self._frame
-        return seen, np.zeros(len(self.cue)), self._none.copy()
+        return seen, np.zeros(len(self.cue)), np.zeros(len(self.cue), np.bool_)
 
     def _noise(self, rng: np.random.Generator) -> Pixels:
         return noise(rng, len(self.cue), self._family.size)

@@ -82,7 +82,7 @@ class PendulumGoal(TaskDistribution):
 
     def batched(self, n: int) -> BatchedPendulumGoal:
         """``n`` pendulums as arrays."""
-        return BatchedPendulumGoal(self, n)
+        return BatchedPendulumGoal(self)
 
 
 def advance(state: Floats, torque: Floats, goal: Floats, gravity: float) -> tuple[Floats, Floats]:
@@ -116,21 +116,18 @@ def observe(state: Floats) -> Array:
     return np.stack([np.cos(state[0]), np.sin(state[0]), state[1]], axis=-1).astype(np.float32)
 
 
-class PendulumGoalEnv(SingleEnv):
+class PendulumGoalEnv(SingleEnv[PendulumGoal]):
     """One pendulum with the goal of ``task``, truncated after the family's ``max_steps``."""
 
     def __init__(self, family: PendulumGoal, task: Mapping[str, Array]) -> None:
         super().__init__(family, task)
-        self._family = family
         self._goal = goal_angle(np.asarray(task["goal"], dtype=np.float64))
-        self._state: Floats = np.zeros(2)
-        self._steps = 0
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
+    def begin(self) -> Array:
         """Let it swing from anywhere; returns the first observation ``[3]``."""
-        super().reset(seed=seed)
-        self._state, self._steps = self.np_random.uniform(-START, START), 0
-        return observe(self._state), {}
+        self._state: Floats = self.np_random.uniform(-START, START)
+        self._steps = 0
+        return observe(self._state)
 
     def step(self, action: Array) -> tuple[Array, float, bool, bool, dict[str, Any]]:
         """Apply a share ``[1]`` of the torque."""
@@ -145,16 +142,18 @@ class BatchedPendulumGoal(BatchedEnv):
 
     saved = ("goal", "state", "steps")
 
-    def __init__(self, family: PendulumGoal, n: int) -> None:
+    def __init__(self, family: PendulumGoal) -> None:
         self._family = family
-        self.goal: Floats = np.zeros(n)
-        self.state: Floats = np.zeros((2, n))
-        self.steps = 0
 
     def start(self, tasks: TaskBatch, rng: np.random.Generator, rows: Ints | None = None) -> Array:
         """See :meth:`metarl.tasks.family.distribution.BatchedEnv.start`."""
         self.goal = goal_angle(tasks["goal"].astype(np.float64))
         return self._begin(rng)
+
+    def _begin(self, rng: np.random.Generator) -> Array:
+        self.state: Floats = rng.uniform(-START, START, (len(self.goal), 2)).T.copy()
+        self.steps = 0
+        return observe(self.state)
 
     def step(self, actions: Array, rng: np.random.Generator) -> tuple[Array, Array, Bools]:
         """Apply shares ``[n, 1]`` of the torque."""
@@ -164,7 +163,3 @@ class BatchedPendulumGoal(BatchedEnv):
         done = self.steps == self._family.max_steps
         obs = self._begin(rng) if done else observe(self.state)
         return obs, reward, np.full(len(reward), done)
-
-    def _begin(self, rng: np.random.Generator) -> Array:
-        self.state, self.steps = rng.uniform(-START, START, (len(self.goal), 2)).T.copy(), 0
-        return observe(self.state)

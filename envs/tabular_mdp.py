@@ -104,22 +104,17 @@ def _thresholds(transitions: Array) -> Floats:
     return sums[..., :-1]
 
 
-class TabularEnv(SingleEnv):
+class TabularEnv(SingleEnv[TabularMDP]):
     """Episodes in one MDP, with ``rewards`` ``[S, A]`` and ``transitions`` ``[S, A, S]`` as its task."""
 
     def __init__(self, family: TabularMDP, task: Mapping[str, Array]) -> None:
         super().__init__(family, task)
-        self._family = family
         self._rewards, self._thresholds = task["rewards"], _thresholds(task["transitions"])
-        self._state = self._step = 0
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.int64, dict[str, Any]]:
+    def begin(self) -> np.int64:
         """Go to state 0."""
-        super().reset(seed=seed)
         self._state = self._step = 0
-        return np.int64(0), {}
+        return np.int64(0)
 
     def step(self, action: np.int64) -> tuple[np.int64, float, bool, bool, dict[str, Any]]:
         """Take an action: its noisy reward, and a next state."""

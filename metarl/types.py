@@ -65,23 +65,28 @@ def boundaries(trial_starts: Bools, episode_starts: Bools) -> Ints:
 
 
 class StepResult(NamedTuple):
-    """What ``n`` trials side by side answer to one action each."""
+    """What ``n`` trials side by side answer to one action each.
+
+    Args:
+        obs: ``[n, ...]``, what the next actions answer to; where a trial ended, the first observation of the next one.
+        reward: ``[n]``
+        episode_ended: ``[n]``: an inner episode ended with this step.
+        ended: ``[n]``: the trial ended with this step.
+        truncated: ``[n]``: it was a time limit around the trial that ended it, so that the value of ``final_obs``
+            counts.
+        void: ``[n]``: the trial that ended does not count: its environment failed, or it is the dead step, without an
+            action, between two trials of Gymnasium's NEXT_STEP mode.
+        final_obs: ``[n, ...]``, the last observations of the trials that ended, meaningless in other rows; None: no
+            trial ended.
+    """
 
     obs: TrialObservation
-    """``[n, ...]``, what the next actions answer to; where a trial ended, the first observation of the next one."""
     reward: Floats
-    """``[n]``"""
     episode_ended: Bools
-    """``[n]``: an inner episode ended with this step."""
     ended: Bools
-    """``[n]``: the trial ended with this step."""
     truncated: Bools
-    """``[n]``: it was a time limit around the trial that ended it, so that the value of ``final_obs`` counts."""
     void: Bools
-    """``[n]``: the trial that ended does not count: its environment failed, or it is the dead step, without an action,
-    between two trials of Gymnasium's NEXT_STEP mode."""
     final_obs: TrialObservation | None
-    """``[n, ...]``, the last observations of the trials that ended, meaningless in other rows; None: no trial ended."""
 
     @property
     def boundary(self) -> Ints:
@@ -97,45 +102,47 @@ class TrialVector(Protocol):
     @property
     def trial_steps(self) -> int:
         """Steps in a trial, the most it can have where trials end by themselves."""
-        ...
 
     @property
     def split(self) -> str:
         """The split that tasks are drawn from."""
-        ...
 
     @property
     def knows_episodes(self) -> bool:
         """Whether :attr:`StepResult.episode_ended` can be told; asked after :meth:`reset`."""
-        ...
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[TrialObservation, dict[str, Any]]:
         """Begin a trial in every row; returns observations ``[n, ...]`` and Gymnasium's info."""
-        ...
 
     def advance(self, actions: Array) -> StepResult:
         """Play one step in every row, with actions ``[n, ...]``."""
-        ...
 
 
 class CoreInput(NamedTuple):
-    """What a memory core reads at one step: the present, and the outcome of the step before."""
+    """What a memory core reads at one step: the present, and the outcome of the step before.
+
+    Args:
+        now: the observation o_t (or an image), ``[B, D]`` or ``[T, B, D]``.
+        feedback: the previous action, reward and end-of-episode flag (or the previous label), of as many axes; zero
+            where a trial begins.
+    """
 
     now: Tensor
-    """The observation o_t (or an image), ``[B, D]`` or ``[T, B, D]``."""
     feedback: Tensor
-    """The previous action, reward and end-of-episode flag (or the previous label); zero where a trial begins."""
 
 
 class Read(NamedTuple):
-    """What a memory returns for ``Q`` queries."""
+    """What a memory returns for ``Q`` queries.
+
+    Args:
+        value: ``[B, Q, V]``; all zeros is the empty read.
+        log_weights: ``[B, Q, N]`` or None where a fused kernel was used; the weights sum to at most one.
+    """
 
     value: Tensor
-    """``[B, Q, V]``; all zeros is the empty read."""
     log_weights: Tensor | None
-    """``[B, Q, N]`` or None where a fused kernel was used; the weights sum to at most one."""
 
 
 class Actor(Protocol):
@@ -143,8 +150,6 @@ class Actor(Protocol):
 
     def reset(self, n: int, rng: np.random.Generator) -> None:
         """Prepare to play ``n`` trials side by side; all own randomness comes from ``rng``."""
-        ...
 
     def act(self, obs: TrialObservation, boundary: Ints) -> Array:
         """Choose actions ``[n, ...]`` for observations ``[n, ...]`` and the :class:`Boundary` ``[n]`` of each."""
-        ...

@@ -16,12 +16,9 @@ from metarl.types import Array, Bytes, Floats
 _Fixed = npt.NDArray[np.int32]
 _Packed = npt.NDArray[np.uint32]
 
-_CHUNK = 64
-"""Images warped at once, few enough to stay in the processor's cache."""
-_ONE = 1 << 16
-"""One pixel in the fixed point of coordinates."""
-_FAR = 8000
-"""Pixels beyond which the terms of a coordinate are cut, so that they fit the fixed point."""
+_CHUNK = 64  # images warped at once, few enough to stay in the processor's cache
+_ONE = 1 << 16  # one pixel in the fixed point of coordinates
+_FAR = 8000  # pixels beyond which the terms of a coordinate are cut, so that they fit the fixed point
 
 
 @dataclass(frozen=True)
@@ -86,20 +83,6 @@ class Distorted(FewShotSource):
         return np.stack([warp(colour, maps) for colour in np.moveaxis(flat, -1, 0)], -1).reshape(x.shape)
 
 
-def distort(rng: np.random.Generator, images: Array, options: Distortion) -> Bytes:
-    """Distort each image by its own random map; pure in ``rng``.
-
-    Args:
-        rng: all randomness comes from it.
-        images: ``[n, H, W]`` uint8.
-        options: how much images vary.
-
-    Returns:
-        ``[n, H, W]`` uint8.
-    """
-    return warp(images, draw_maps(rng, len(images), options))
-
-
 def draw_maps(rng: np.random.Generator, n: int, options: Distortion) -> Floats:
     """Random maps ``[n, 2, 3]`` for :func:`warp`: mirror, then stretch, shear, rotate and shift; pure in ``rng``.
 
@@ -158,9 +141,8 @@ def warp(images: Array, maps: Floats) -> Bytes:
     out = np.empty((n, height, width), np.uint8)
     for first in range(0, n, _CHUNK):
         part = slice(first, first + _CHUNK)
-        out[part] = _interpolated(
-            images[part], x[0][part, None] + x[1][part, :, None], y[0][part, None] + y[1][part, :, None]
-        )
+        positions = (column[part, None] + row[part, :, None] for column, row in (x, y))
+        out[part] = _interpolated(images[part], *positions)
     return out
 
 

@@ -12,36 +12,36 @@ import numpy as np
 from metarl.types import Array, Ints
 
 Labels = Literal["one_hot", "letters"]
-LETTERS = 5
-"""The number of different letters, and of letters in a label."""
+LETTERS = 5  # the number of different letters, and of letters in a label
 
 
 class Episodes(NamedTuple):
     """``B`` episodes of ``ways`` classes each: ``S = ways * shots`` support and ``Q = ways * queries`` query examples.
 
     Every episode assigns labels to classes at random, and shuffles support and queries separately.
+
+    Examples are ``[B, S, ...]`` and ``[B, Q, ...]``, uint8 or float32; labels ``[B, S]`` and ``[B, Q]`` go from 0 to
+    ``ways - 1``.
     """
 
     support_x: Array
-    """``[B, S, ...]`` uint8 or float32"""
     support_y: Ints
-    """``[B, S]`` labels from 0 to ``ways - 1``"""
     query_x: Array
-    """``[B, Q, ...]`` as ``support_x``"""
     query_y: Ints
-    """``[B, Q]``"""
 
 
 class Streams(NamedTuple):
     """``B`` streams of ``T = ways * per_class`` examples in random order (Santoro et al. 2016, section 2.1).
 
     Each label belongs to the example of its own step; a learner sees it one step later.
+
+    Args:
+        x: ``[B, T, ...]`` uint8 or float32
+        y: ``[B, T, L]`` the digits of each label: one from 0 to ``ways - 1``, or five from 0 to 4 for five letters.
     """
 
     x: Array
-    """``[B, T, ...]`` uint8 or float32"""
     y: Ints
-    """``[B, T, L]`` the digits of each label: one from 0 to ``ways - 1``, or five from 0 to 4 for five letters."""
 
 
 def class_positions(y: Ints) -> Ints:

@@ -12,18 +12,13 @@ from metarl.config import InputError
 from metarl.seeding import numpy_rng, split_key
 from metarl.types import Bools, Bytes, Floats, Split
 
-SIDE = 28
-"""Pixels along an image."""
-
-_EXTENT = 0.65
-"""A glyph spans at most [-_EXTENT, _EXTENT] of the image's [-1, 1] before jitter."""
-_FAR = 1e3
-"""The position of strokes that a glyph does not have."""
-_CHUNK = 64
-"""Images drawn at once, few enough to stay in the processor's cache."""
+SIDE = 28  # pixels along an image
+_EXTENT = 0.65  # a glyph spans at most [-_EXTENT, _EXTENT] of the image's [-1, 1] before jitter
+_FAR = 1e3  # the position of strokes that a glyph does not have
+_CHUNK = 64  # images drawn at once, few enough to stay in the processor's cache
+# From three control points to the five points of a bent line, or of an arc (a quadratic Bézier curve).
 _STRAIGHT = np.array([[1, 0, 0], [0.5, 0.5, 0], [0, 1, 0], [0, 0.5, 0.5], [0, 0, 1]], np.float32)
 _CURVED = np.array([[(1 - t) ** 2, 2 * t * (1 - t), t**2] for t in np.linspace(0, 1, 5)], np.float32)
-"""From three control points to the five points of a bent line, or of an arc (a quadratic Bézier curve)."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +49,10 @@ class GlyphOptions:
 
 
 class Shape(NamedTuple):
-    """The strokes of one glyph."""
+    """The ``S`` strokes of one glyph: their control points (x, y) ``[S, 3, 2]``, and whether each is an arc ``[S]``."""
 
     control: Floats
-    """``[S, 3, 2]`` the control points of each stroke as (x, y)."""
     curved: Bools
-    """``[S]`` whether a stroke is an arc."""
 
 
 def draw_shape(rng: np.random.Generator, options: GlyphOptions) -> Shape:

@@ -34,10 +34,8 @@ _SPLIT_FOLDERS: dict[Split, tuple[str, ...]] = {
 _SUFFIXES = {suffix for suffixes in FORMATS.values() for suffix in suffixes}
 _FOR_EACH_CLASS = "a folder of images for each class in it"
 _ADD_SOME = "add some, or remove the folder"
-_LEAST = 2
-"""Fewest classes of a split, and images of a class."""
-_MOST_BYTES = 2**32
-"""Most bytes that the images of a split may take in memory."""
+_LEAST = 2  # fewest classes of a split, and images of a class
+_MOST_BYTES = 2**32  # most bytes that the images of a split may take in memory
 
 
 class ImagesError(InputError):
@@ -55,7 +53,8 @@ class Images(Pool):
     the next 20 % for testing (at least two classes each) and the rest for training. Nothing is random, but a new class
     may move others to another split: make a folder for each split if classes may be added.
 
-    Files are found by suffix and taken in sorted order. Hidden files and folders deeper down are left out.
+    Files are found by suffix and taken in sorted order. Hidden files and folders deeper down are left out. All classes
+    get as many images as the smallest one has: ``left_out`` counts the others. ``names`` names the class folders.
 
     Args:
         split: train, validation or test; no class may be in two of them.
@@ -69,11 +68,6 @@ class Images(Pool):
         ValueError: there is no such split, or the size is under 1.
     """
 
-    names: list[str]
-    """The names of the class folders."""
-    left_out: int
-    """Images that are not used, because all classes get as many as the smallest one has."""
-
     def __init__(self, split: Split, folder: str | Path, size: int = 28, grey: bool = True) -> None:
         split_key(split)
         at_least_one(size=size)
@@ -86,8 +80,7 @@ class Images(Pool):
         count = len(smallest)
         if count < _LEAST:
             few = f"the class {smallest[0].parent} has {count} image"
-            expected = f"{_LEAST} or more"
-            raise ImagesError(few, key=str(smallest[0].parent), expected=expected, remedy=_ADD_SOME)
+            raise ImagesError(few, key=str(smallest[0].parent), expected=f"{_LEAST} or more", remedy=_ADD_SOME)
         self.left_out = sum(map(len, files)) - count * len(files)
         shape = (size, size) if grey else (size, size, 3)
         total = len(files) * count * int(np.prod(shape))
@@ -152,15 +145,12 @@ def _from_split_folders(split: Split, root: Path, named: dict[Split, list[Path]]
 
 def _from_names(split: Split, root: Path, inside: list[Path]) -> list[Path]:
     validation, test = (max(_LEAST, round(share * len(inside))) for share in (0.1, 0.2))
-    if len(inside) < validation + test + _LEAST:
+    held_out = validation + test
+    if len(inside) < held_out + _LEAST:
         expected = f"{3 * _LEAST} or more: at least {_LEAST} each to train, validate and test"
         raise ImagesError(f"{root} has {len(inside)} class folders", key=str(root), expected=expected)
     order = sorted(inside, key=lambda place: _hash(place.name))
-    bounds = {
-        "validation": (0, validation),
-        "test": (validation, validation + test),
-        "train": (validation + test, None),
-    }
+    bounds = {"validation": (0, validation), "test": (validation, held_out), "train": (held_out, None)}
     return sorted(order[slice(*bounds[split])])
 
 

@@ -33,6 +33,9 @@ class Pool(FewShotSource):
             nested.
     """
 
+    classes: int
+    per_class: int
+
     def __init__(
         self,
         examples: Array,
@@ -46,11 +49,10 @@ class Pool(FewShotSource):
             expected = "[classes, examples of each, ...], none of them 0"
             raise InputError(key="examples.shape", given=examples.shape, expected=expected)
         self.examples = examples if examples.dtype == np.uint8 else examples.astype(np.float32, copy=False)
-        self.dtype = self.examples.dtype
-        self.classes, self.per_class, *shape = examples.shape
-        self.shape = tuple(shape)
+        self.classes, self.per_class = examples.shape[:2]
+        self.shape = examples.shape[2:]
         self.shared_examples = shared_examples
-        self._flat = np.asarray(self.examples).reshape(-1, *shape)
+        self._flat = np.asarray(self.examples).reshape(-1, *self.shape)
         group = np.arange(self.classes) if exclusive_group is None else exclusive_group
         self._groups = _Groups(_one_each(group, self.classes, "exclusive_group"))
         self._superclasses: _Groups | None = None
@@ -77,8 +79,8 @@ class Pool(FewShotSource):
         """See :meth:`FewShotSource.draw`."""
         rows = (n, 1) if self.shared_examples else (n, ways)
         chosen = self._choose(rng, n, ways)
-        example = distinct(rng, rows[0] * rows[1], self._per_class, count).reshape(*rows, count)
-        return self._flat.take(chosen[..., None] * self._per_class + example, axis=0)
+        example = distinct(rng, rows[0] * rows[1], self.per_class, count).reshape(*rows, count)
+        return self._flat.take(chosen[..., None] * self.per_class + example, axis=0)
 
     def joined(self, other: Pool) -> Pool:
         """The classes of two pools of the same kind, with as many examples each as the smaller pool has.
@@ -90,7 +92,7 @@ class Pool(FewShotSource):
         """
         if self.shape != other.shape:
             raise InputError(key="other.shape", given=other.shape, expected=f"{self.shape}, as in this pool")
-        least = min(self._per_class, other._per_class)
+        least = min(self.per_class, other.per_class)
 
         def numbers(groups: Sequence[Ints]) -> Ints:
             return np.concatenate([groups[0], groups[1] + groups[0].max() + 1])
@@ -117,13 +119,9 @@ class Pool(FewShotSource):
         if len(examples) != len(self._flat):
             raise InputError(key="len(examples)", given=len(examples), expected=f"{len(self._flat)}, as in this pool")
         other = copy(self)
-        other.dtype, other.shape, other._flat = examples.dtype, examples.shape[1:], examples
+        other.shape, other._flat = examples.shape[1:], examples
         other.examples = examples.reshape(*self.examples.shape[:2], *other.shape)
         return other
-
-    @property
-    def _per_class(self) -> int:
-        return self.examples.shape[1]
 
     def _choose(self, rng: np.random.Generator, n: int, ways: int) -> Ints:
         """The classes of ``n`` episodes ``[n, ways]``."""

@@ -13,8 +13,7 @@ from metarl.config import InputError
 from metarl.data.sequences import NONE, Draw, RecallTask, Sizes
 from metarl.types import Ints
 
-TEST_SEQUENCES = 10_000
-"""Fresh sequences of a test."""
+TEST_SEQUENCES = 10_000  # fresh sequences of a test
 
 
 @dataclass(frozen=True)
@@ -23,12 +22,14 @@ class Copy(RecallTask):
 
     ``now`` is the position of a symbol, both when the symbol is given and when it is asked for, so that a memory that
     compares keys can find it.
+
+    Args:
+        length: symbols in a sequence.
+        alphabet: different symbols.
     """
 
     length: Annotated[int, Ge(2)] = 12
-    """Symbols in a sequence."""
     alphabet: Annotated[int, Ge(2)] = 16
-    """Different symbols."""
 
     @property
     def sizes(self) -> Sizes:
@@ -47,14 +48,16 @@ class AssociativeRecall(RecallTask):
     """Pairs of a key and a value, then every key once in random order; the answer is its value.
 
     The keys of a sequence differ; values are drawn independently. The pairing is drawn anew for every sequence.
+
+    Args:
+        pairs: pairs in a sequence.
+        keys: different keys to draw from.
+        values: different values to draw from.
     """
 
     pairs: Annotated[int, Ge(1)] = 8
-    """Pairs in a sequence."""
     keys: Annotated[int, Ge(1)] = 64
-    """Different keys to draw from."""
     values: Annotated[int, Ge(2)] = 16
-    """Different values to draw from."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -88,12 +91,14 @@ class TwoHopRecall(RecallTask):
     There are half as many chains as pairs, and all their symbols differ, so that b is the value of one slot and the key
     of another. One read finds b, which is never the answer. A guess among the symbols that came as a value but never as
     a key, which needs no chain to be followed, is correct once in ``pairs / 2``.
+
+    Args:
+        pairs: pairs in a sequence; even.
+        symbols: different symbols to draw from, for a, b and c alike.
     """
 
     pairs: Annotated[int, Ge(2)] = 16
-    """Pairs in a sequence; even."""
     symbols: Annotated[int, Ge(3)] = 64
-    """Different symbols to draw from, for a, b and c alike."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -140,12 +145,14 @@ class RepeatFirst(RecallTask):
     """Name at the end the symbol that came first (after POPGym's RepeatFirst, Morad et al. 2023).
 
     ``now`` has two symbols: 0 marks the first item and the query for it, 1 all later items.
+
+    Args:
+        length: items in a sequence.
+        alphabet: different symbols.
     """
 
     length: Annotated[int, Ge(2)] = 16
-    """Items in a sequence."""
     alphabet: Annotated[int, Ge(2)] = 4
-    """Different symbols."""
 
     @property
     def sizes(self) -> Sizes:
@@ -165,14 +172,16 @@ class RepeatPrevious(RecallTask):
     """Name at each step the symbol that came ``lag`` steps ago (after POPGym's RepeatPrevious, Morad et al. 2023).
 
     ``now`` is the number of the step, from which a memory that compares keys must find the earlier one.
+
+    Args:
+        length: items in a sequence.
+        lag: steps back; at 1 the answer would still be shown.
+        alphabet: different symbols.
     """
 
     length: Annotated[int, Ge(3)] = 24
-    """Items in a sequence."""
     lag: Annotated[int, Ge(2)] = 4
-    """Steps back; at 1 the answer would still be shown."""
     alphabet: Annotated[int, Ge(2)] = 4
-    """Different symbols."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -197,12 +206,14 @@ class CountRecall(RecallTask):
 
     After POPGym's CountRecall (Morad et al. 2023), which asks at every step. Here all queries come after the deck,
     because a memory that also stores its queries would count them. ``now`` is the face of the card.
+
+    Args:
+        deck: cards in a sequence.
+        faces: different faces, each as probable at every card.
     """
 
     deck: Annotated[int, Ge(2)] = 16
-    """Cards in a sequence."""
     faces: Annotated[int, Ge(2)] = 4
-    """Different faces, each as probable at every card."""
 
     @property
     def sizes(self) -> Sizes:

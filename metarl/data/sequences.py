@@ -22,51 +22,46 @@ from metarl.config import InputError, check_bounds
 from metarl.seeding import numpy_rng, split_key
 from metarl.types import Bools, Boundary, Floats, Ints, Split
 
-NONE = -1
-"""No symbol, no target."""
+NONE = -1  # no symbol, no target
 
 
 class Sizes(NamedTuple):
-    """The lengths and widths of a task."""
+    """The length of every sequence of a task, the widths of ``now`` and ``feedback``, the number of answers."""
 
     steps: int
-    """T, the length of every sequence."""
     now: int
-    """Width of ``now``."""
     feedback: int
-    """Width of ``feedback``."""
     classes: int
-    """Number of different answers."""
 
 
 class Sequences(NamedTuple):
-    """``B`` sequences of a task."""
+    """``B`` sequences of a task.
+
+    Args:
+        symbols: ``[T, B]`` the symbol that ``now`` shows.
+        shown: ``[T, B]`` the item that ``feedback`` shows, which belongs to the symbol of the step before, or -1.
+        now: ``[T, B, D]`` one-hot, float32.
+        feedback: ``[T, B, F]`` the item one-hot, followed by the flag of a query, float32; zero at the first step.
+        target: ``[T, B]`` the correct answer, -1 at steps that are no query.
+        query_mask: ``[T, B]`` the steps that ask for an answer; only these count for loss and accuracy.
+        boundary: ``[T, B]`` of :class:`metarl.types.Boundary`: EPISODE where an item is complete.
+    """
 
     symbols: Ints
-    """``[T, B]`` the symbol that ``now`` shows."""
     shown: Ints
-    """``[T, B]`` the item that ``feedback`` shows, which belongs to the symbol of the step before, or -1."""
     now: Floats
-    """``[T, B, D]`` one-hot, float32."""
     feedback: Floats
-    """``[T, B, F]`` the item one-hot, followed by the flag of a query, float32; zero at the first step."""
     target: Ints
-    """``[T, B]`` the correct answer, -1 at steps that are no query."""
     query_mask: Bools
-    """``[T, B]`` the steps that ask for an answer; only these count for loss and accuracy."""
     boundary: Ints
-    """``[T, B]`` of :class:`metarl.types.Boundary`: EPISODE where an item is complete."""
 
 
 class Draw(NamedTuple):
-    """What a task draws."""
+    """What a task draws, each ``[T, B]``: symbols, the item that belongs to each or -1, the answer to a query or -1."""
 
     symbols: Ints
-    """``[T, B]`` the symbol of each step."""
     items: Ints
-    """``[T, B]`` the item that belongs to it, or -1."""
     target: Ints
-    """``[T, B]`` the correct answer at a query, or -1."""
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 
-from metarl.nets.images import Precision, image_axes
+from metarl.nets.images import BLOCKS, Precision, channels_first, image_axes
 
 Params = Mapping[str, Tensor]
-BLOCKS = 4
-EPSILON = 1e-5
-"""Added to variances, as batch norm does."""
+EPSILON = 1e-5  # added to variances, as batch norm does
 BODY, HEAD = ("convolution", "scale", "shift"), ("weight", "bias")
 
 
@@ -44,7 +42,7 @@ class AdaptableNet(nn.Module):
         self, shape: tuple[int, ...], outputs: int, *, width: int = 64, precision: Precision = "float32"
     ) -> None:
         super().__init__()
-        channels, *sides, self.channels_first = image_axes(shape)
+        channels, *sides = image_axes(shape)
         self.shape, self.width = tuple(shape), width
         self.reduced = torch.bfloat16 if precision == "bfloat16" else None
         for block in range(BLOCKS):
@@ -78,8 +76,7 @@ class AdaptableNet(nn.Module):
         tasks, count = images.shape[:2]
         seen = count if support is None else support
         dtype = params["weight"].dtype
-        x = images.flatten(0, 1)
-        x = x.permute(0, 2, 3, 1) if self.channels_first else x[..., None] if len(self.shape) == 2 else x
+        x = channels_first(images, self.shape).permute(0, 2, 3, 1)
         for block in range(BLOCKS):
             patches: Tensor = Patches.apply(x)
             sides = patches.shape[1:3]

@@ -26,18 +26,14 @@ class TrialEncoder(nn.Module):
         super().__init__()
         self.now_keys = [k for k in space.spaces if is_obs_key(k)]
         self.feedback_keys = [k for k in FEEDBACK_KEYS if k in space.spaces]
-        self.mask_keys = [k for k in (MASK_KEY,) if k in space.spaces]
-        unknown = sorted(set(space.spaces) - set(self.now_keys) - set(self.feedback_keys) - set(self.mask_keys))
-        if not self.now_keys or unknown:
+        keys = [*self.now_keys, *(k for k in (*FEEDBACK_KEYS, MASK_KEY) if k in space.spaces)]
+        if not self.now_keys or set(space.spaces) - set(keys):
             raise ValueError(
                 f"not a trial observation: it has {', '.join(space.spaces) or 'no parts'}; expected obs (or obs.NAME) "
                 f"and any of {', '.join((*FEEDBACK_KEYS, MASK_KEY))}; make the environment a TrialEnv, whose "
                 "observations are such"
             )
-        self.shapes = {
-            key: _shape(key, space.spaces[key], image=key in self.now_keys)
-            for key in [*self.now_keys, *self.feedback_keys, *self.mask_keys]
-        }
+        self.shapes = {key: _shape(key, space.spaces[key], image=key in self.now_keys) for key in keys}
         pictures = {k: ObservationImageEncoder(shape) for k in self.now_keys if len(shape := self.shapes[k]) == 3}
         # A module's name may hold no dot, so images are named by their position among the parts.
         self.names = {k: str(self.now_keys.index(k)) for k in pictures}

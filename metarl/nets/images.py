@@ -14,16 +14,11 @@ from torch.nn import functional as F
 from metarl.config import InputError
 
 BLOCKS = 4
-GROUP = 8
-"""Channels that are normalised together by ``group``, where they divide the width."""
-VIEW_SCALE = 1.12
-"""The factor by which views are larger or smaller than the image."""
-VIEW_ROTATION = 8.6
-"""The rotation of views to either side, in degrees."""
-OBSERVATION_WIDTHS = (16, 32)
-"""Channels of the first convolution over observations, and of all later ones."""
-OBSERVATION_SIDE = 4
-"""Observations are halved until no side is longer."""
+GROUP = 8  # channels that are normalised together by ``group``, where they divide the width
+VIEWS = ((1.12, 0.0), (1 / 1.12, 0.0), (1.0, 8.6), (1.0, -8.6))
+"""Scale and rotation in degrees of the views that are not the image itself."""
+OBSERVATION_WIDTHS = (16, 32)  # channels of the first convolution over observations, and of all later ones
+OBSERVATION_SIDE = 4  # observations are halved until no side is longer
 Net = Literal["strided", "pooled", "residual", "flat"]
 Norm = Literal["group", "batch", "running"]
 Precision = Literal["float32", "bfloat16"]
@@ -51,25 +46,32 @@ class EncoderOptions:
     """Share of the last features that are dropped in training."""
     views: bool = False
     """Whether, outside training, vectors are means over five views of an image: itself, larger, smaller, rotated left
-    and right (:data:`VIEW_SCALE` and :data:`VIEW_ROTATION`)."""
+    and right (:data:`VIEWS`)."""
     precision: Precision = "float32"
     """Of convolutions; ``bfloat16`` is up to twice as fast on processors that compute in it. Parameters and vectors
     keep their type."""
 
 
-def image_axes(shape: tuple[int, ...]) -> tuple[int, int, int, bool]:
-    """Channels, height and width of an image, and whether its channels come first.
-
-    Of three axes, the shorter one of the first and the last is that of channels.
+def image_axes(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Channels, height and width of an image: of three axes, the shorter one of the first and the last is channels.
 
     Raises:
         InputError: another number of axes, or an axis of no size.
     """
     if len(shape) not in (2, 3) or min(shape) < 1:
         raise InputError(key="the shape of an image", given=list(shape), expected="[H, W], [H, W, C] or [C, H, W]")
-    first = len(shape) == 3 and shape[0] < shape[2]
-    channels, height, width = shape if first else (*shape[2:], *shape[:2]) if len(shape) == 3 else (1, *shape)
-    return channels, height, width, first
+    if len(shape) == 2:
+        return 1, shape[0], shape[1]
+    first, middle, last = shape
+    return (first, middle, last) if first < last else (last, first, middle)
+
+
+def channels_first(images: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Images ``[..., *shape]`` as ``[N, C, H, W]``; see :func:`image_axes`."""
+    flat = images.reshape(-1, *shape)
+    if len(shape) == 2:
+        return flat[:, None]
+    return flat if shape[0] < shape[2] else flat.permute(0, 3, 1, 2)
 
 
 class ImageEncoder(nn.Module):
@@ -88,26 +90,22 @@ class ImageEncoder(nn.Module):
         super().__init__()
         self.options = options = options or EncoderOptions()
         self.shape = shape
-        channels, height, width, self.channels_first = image_axes(shape)
+        channels, *sides = image_axes(shape)
         self.reduced = options.precision == "bfloat16"
         self.blocks = nn.ModuleList()
-        for number in range(0 if options.net == "flat" else BLOCKS):
-            pooled = options.net == "strided" or min(height, width) > 1  # one pixel can't be pooled
-            wide = options.width
-            if options.net == "residual" and number > 0:
-                wide *= (1, 1, 2, 4)[number]
+        strided, residual, width = options.net == "strided", options.net == "residual", options.width
+        widths = (width // 2, width, 2 * width, 4 * width) if residual else (width,) * BLOCKS
+        for number, wide in enumerate(() if options.net == "flat" else widths):
+            pooled = not strided and min(sides) > 1  # one pixel can't be pooled
+            if residual and number > 0:
                 pooled = pooled and number < BLOCKS - 1
-                block: nn.Module = ResidualBlock(channels, wide, options.norm, pooled)
+                self.blocks.append(ResidualBlock(channels, wide, options.norm, pooled))
             else:
-                wide //= 2 if options.net == "residual" else 1
-                block = ConvolutionBlock(channels, wide, options.norm, options.net == "strided", pooled)
-            self.blocks.append(block)
+                self.blocks.append(ConvolutionBlock(channels, wide, options.norm, strided, pooled))
             channels = wide
-            if options.net == "strided":
-                height, width = (height + 1) // 2, (width + 1) // 2
-            elif pooled:
-                height, width = max(height // 2, 1), max(width // 2, 1)
-        features = channels if options.average else channels * height * width
+            if strided or pooled:
+                sides = [(side + 1) // 2 if strided else side // 2 for side in sides]
+        features = channels if options.average else channels * math.prod(sides)
         self.size = options.embedding_size or features
         pool = [nn.AdaptiveAvgPool2d(1)] if options.average else []
         self.tail = nn.Sequential(*pool, nn.Flatten(), nn.Dropout(options.dropout))
@@ -127,10 +125,8 @@ class ImageEncoder(nn.Module):
             ``[B, N, size]``
         """
         episodes, count = images.shape[:2]
-        flat = images.reshape(-1, *self.shape)
-        if not self.channels_first:
-            flat = flat[:, None] if len(self.shape) == 2 else flat.permute(0, 3, 1, 2)
-        x = flat.float() / 255 if images.dtype == torch.uint8 else flat.float()
+        x = channels_first(images, self.shape).float()
+        x = x / 255 if images.dtype == torch.uint8 else x
         x = x.to(next((parameter.dtype for parameter in self.parameters()), x.dtype))
         if not self.options.views or self.training:
             return self._embedded(x, episodes, support or count)
@@ -154,7 +150,7 @@ class ConvolutionBlock(nn.Module):
         super().__init__()
         self.convolution = nn.Conv2d(channels, width, 3, stride=2 if strided else 1, padding=1)
         self.norm = _norm(norm, width)
-        self.pooled = pooled and not strided
+        self.pooled = pooled
 
     def forward(self, x: Tensor, episodes: int, support: int) -> Tensor:
         """Apply the block.
@@ -221,10 +217,6 @@ class EpisodeNorm(nn.Module):
         return torch.addcmul((self.bias[:, None, None] - mean * scale).to(x), each, scale.to(x)).flatten(0, 1)
 
 
-VIEWS = ((VIEW_SCALE, 0.0), (1 / VIEW_SCALE, 0.0), (1.0, VIEW_ROTATION), (1.0, -VIEW_ROTATION))
-"""Scale and rotation in degrees of the views that are not the image itself."""
-
-
 def affine(x: Tensor, scale: float, degrees: float) -> Tensor:
     """Scale and rotate images about their middle; zeros come in from outside.
 
@@ -273,7 +265,7 @@ class ObservationImageEncoder(nn.Module):
     def __init__(self, shape: tuple[int, ...], size: int = 64) -> None:
         super().__init__()
         self.shape, self.size = shape, size
-        channels, height, width, self.channels_first = image_axes(shape)
+        channels, height, width = image_axes(shape)
         self.net = nn.Sequential()
         while max(height, width) > OBSERVATION_SIDE:
             out = OBSERVATION_WIDTHS[min(len(self.net) // 2, len(OBSERVATION_WIDTHS) - 1)]
@@ -283,8 +275,4 @@ class ObservationImageEncoder(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Images ``[..., *shape]`` of bytes (or numbers from 0 to 255), with any leading axes, to ``[..., size]``."""
-        leading = images.shape[:-3]
-        flat = images.reshape(-1, *self.shape)
-        if not self.channels_first:
-            flat = flat.permute(0, 3, 1, 2)
-        return self.net(flat.float() / 255).reshape(*leading, self.size)
+        return self.net(channels_first(images, self.shape).float() / 255).reshape(*images.shape[:-3], self.size)

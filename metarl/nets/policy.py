@@ -18,25 +18,22 @@ from metarl.types import MASK_KEY
 
 
 class Step(NamedTuple):
-    """The output of the policy at one step of ``B`` rows."""
+    """The output of the policy at one step of ``B`` rows.
+
+    The action is ``[B, ...]`` in the head's own form, its log probability and the value are ``[B]``.
+    """
 
     action: Tensor
-    """``[B, ...]`` in the head's own form."""
     log_prob: Tensor
-    """``[B]``"""
     value: Tensor
-    """``[B]``"""
 
 
 class Evaluation(NamedTuple):
-    """How the policy rates given actions along whole sequences."""
+    """How the policy rates given actions along whole sequences, each ``[T, B]``."""
 
     log_prob: Tensor
-    """``[T, B]``"""
     entropy: Tensor
-    """``[T, B]``"""
     value: Tensor
-    """``[T, B]``"""
 
 
 class MemoryPolicy(nn.Module):

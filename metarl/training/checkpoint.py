@@ -21,8 +21,7 @@ from metarl.types import Array
 
 FORMAT = 2
 _EXPECTED = "a file written by save()"
-MAX_BYTES = 8 * 2**30
-"""Members larger than this are refused before they are read."""
+MAX_BYTES = 8 * 2**30  # members larger than this are refused before they are read
 
 
 class CheckpointError(InputError):

@@ -34,14 +34,17 @@ GaeHorizon = Literal["trial", "episode"]
 
 @dataclass
 class TrainingState:
-    """Where collecting continues."""
+    """Where collecting continues.
+
+    Args:
+        obs: ``[B, ...]``, the observations for the next actions.
+        boundary: ``[B]``, the :class:`Boundary` of ``obs``.
+        memory: the memory before ``obs``.
+    """
 
     obs: TrialObservation
-    """``[B, ...]``, the observations for the next actions."""
     boundary: Ints
-    """``[B]``, the :class:`Boundary` of ``obs``."""
     memory: State
-    """The memory before ``obs``."""
 
     @classmethod
     def start(cls, policy: MemoryPolicy, obs: TrialObservation) -> Self:
@@ -51,26 +54,29 @@ class TrainingState:
 
 
 class Rollout(NamedTuple):
-    """``T`` steps of ``B`` environments."""
+    """``T`` steps of ``B`` environments; what is not said is ``[T, B]``.
+
+    Args:
+        obs: ``[T, B, d]``, images ``[T, B, H, W, C]`` uint8.
+        boundary: of :class:`Boundary`.
+        state: the memory before the first step.
+        actions: ``[T, B, ...]`` as the policy's head encodes them.
+        log_probs: of the actions, when they were taken.
+        values: of the observations, at that time.
+        advantages: of the actions.
+        returns: the targets of the values.
+        valid: bool: steps to learn from; None: all of them.
+    """
 
     obs: dict[str, Tensor]
-    """``[T, B, d]``, images ``[T, B, H, W, C]`` uint8."""
     boundary: Tensor
-    """``[T, B]`` of :class:`Boundary`."""
     state: State
-    """The memory before the first step."""
     actions: Tensor
-    """``[T, B, ...]`` as the policy's head encodes them."""
     log_probs: Tensor
-    """``[T, B]``"""
     values: Tensor
-    """``[T, B]``"""
     advantages: Tensor
-    """``[T, B]``"""
     returns: Tensor
-    """``[T, B]``"""
     valid: Tensor | None = None
-    """``[T, B]`` bool: steps to learn from; None: all of them."""
 
 
 def to_tensors(obs: Mapping[str, Array], device: torch.device) -> dict[str, Tensor]:

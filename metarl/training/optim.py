@@ -51,7 +51,6 @@ def optimizer_step(
 
 def first_nonfinite_grad(model: nn.Module) -> str:
     """The name of the first parameter whose gradient is not finite; or a note that only the norm overflows."""
-    for name, parameter in model.named_parameters():
-        if parameter.grad is not None and not torch.isfinite(parameter.grad).all():
-            return name
-    return "their norm overflows"
+    gradients = ((name, parameter.grad) for name, parameter in model.named_parameters())
+    found = (name for name, grad in gradients if grad is not None and not torch.isfinite(grad).all())
+    return next(found, "their norm overflows")

@@ -56,10 +56,8 @@ class PPOOptions:
 
     def at(self, progress: float) -> tuple[float, float]:
         """Learning rate and entropy weight at ``progress``, a fraction of the schedule from 0 to 1."""
-        return (
-            linear(self.learning_rate, self.learning_rate_end, progress),
-            linear(self.ent_coef, self.ent_coef_end, progress),
-        )
+        rate = linear(self.learning_rate, self.learning_rate_end, progress)
+        return rate, linear(self.ent_coef, self.ent_coef_end, progress)
 
     def gamma_at(self, progress: float) -> float:
         """The discount at ``progress``, a fraction of the schedule from 0 to 1."""
@@ -114,14 +112,9 @@ def select_valid(part: Tensor, rollout: Rollout) -> Tensor:
 
 def minibatch(rollout: Rollout, rows: Tensor) -> Rollout:
     """The sequences ``rows`` (indices ``[N]`` along the batch axis) of a rollout."""
-    parts = {
-        name: part.index_select(1, rows)
-        for name, part in rollout._asdict().items()
-        if name not in ("obs", "state") and part is not None
-    }
-    return Rollout(
-        obs={k: v.index_select(1, rows) for k, v in rollout.obs.items()}, state=tree.index(rollout.state, rows), **parts
-    )
+    parts = {k: v.index_select(1, rows) for k, v in rollout._asdict().items() if isinstance(v, Tensor)}
+    obs = {k: v.index_select(1, rows) for k, v in rollout.obs.items()}
+    return rollout._replace(**{**parts, "obs": obs, "state": tree.index(rollout.state, rows)})
 
 
 def update(

@@ -69,25 +69,28 @@ class SupervisedOptions:
 
 
 class Validation(NamedTuple):
-    """The state of training at a validation."""
+    """The state of training at a validation.
+
+    The loss is the mean over the updates since the last validation, the accuracy what ``validate`` returned, 0 to 1.
+    """
 
     updates: int
     seconds: float
     loss: float
-    """The mean over the updates since the last validation."""
     accuracy: float
-    """What ``validate`` returned, from 0 to 1."""
 
 
 class Trained(NamedTuple):
-    """The outcome of a training."""
+    """The outcome of a training.
+
+    The loss is that of the last batch, before its update; NaN without one. The curve has the validations in order, the
+    last one after the last update; it is empty without ``validate``.
+    """
 
     updates: int
     seconds: float
     loss: float
-    """Of the last batch, before its update; NaN without one."""
     curve: tuple[Validation, ...]
-    """The validations in order, the last one after the last update; empty without ``validate``."""
 
 
 def fit(

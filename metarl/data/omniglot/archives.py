@@ -9,15 +9,12 @@ from pathlib import Path
 
 from metarl.config import InputError
 
-VARIABLE = "METARL_DATA"
-"""The environment variable that names a folder of data sets."""
-FOLDER = "omniglot"
-"""The subfolder of a folder of data sets."""
+VARIABLE = "METARL_DATA"  # the environment variable that names a folder of data sets
+FOLDER = "omniglot"  # the subfolder of a folder of data sets
 
 _OFFICIAL = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python"
 _ADVICE = f"get it with `metarl data omniglot`, or name its folder with --data or {VARIABLE}"
-_TIMEOUT = 30
-"""Seconds without a response after which a download fails."""
+_TIMEOUT = 30  # seconds without a response after which a download fails
 
 
 class OmniglotError(InputError):
@@ -26,14 +23,12 @@ class OmniglotError(InputError):
 
 @dataclass(frozen=True)
 class Archive:
-    """A published archive."""
+    """A published archive: ``md5`` is that of the official file, ``sha256`` of the same images without compression."""
 
     file: str
     url: str
     md5: str
-    """Of the official file."""
     sha256: str
-    """Of the same images repacked without compression."""
 
     def variant(self, path: Path) -> str | None:
         """Which published file ``path`` is by its checksum: ``official``, ``repacked``, or None for any other.
@@ -103,10 +98,8 @@ def find_archives(folder: str | Path | None = None) -> list[Path]:
 
 def found(folder: str | Path | None = None) -> bool:
     """Whether files with the names of both archives exist on :func:`search_path`; the content is not checked."""
-    try:
-        return bool(find_archives(folder))
-    except OmniglotError:
-        return False
+    searched = search_path(folder)
+    return all(_first(archive, searched) for archive in ARCHIVES)
 
 
 def check_published(paths: Sequence[Path]) -> list[str]:

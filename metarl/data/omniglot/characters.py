@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from importlib import resources
 from typing import Literal, get_args
 
@@ -21,17 +20,12 @@ def split_characters(scheme: Scheme, split: Split) -> list[str]:
     Raises:
         ConfigError: there is no such scheme or split.
     """
-    return list(_lines(choice(scheme, SCHEMES, "scheme"), choice(split, SPLITS, "split")))
+    name = f"{choice(scheme, SCHEMES, 'scheme')}_{choice(split, SPLITS, 'split')}.txt"
+    lines = resources.files("metarl.data.omniglot").joinpath("splits", name).read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
 
 
 def shared_alphabets(scheme: Scheme) -> list[str]:
     """Alphabets with characters in more than one split: Gurmukhi of ``standard``, none of ``lake``."""
     alphabets = [{name.partition("/")[0] for name in split_characters(scheme, split)} for split in SPLITS]
     return sorted(name for name in set().union(*alphabets) if sum(name in some for some in alphabets) > 1)
-
-
-@lru_cache
-def _lines(scheme: str, split: str) -> tuple[str, ...]:
-    file = resources.files("metarl.data.omniglot").joinpath("splits", f"{scheme}_{split}.txt")
-    lines = file.read_text(encoding="utf-8").splitlines()
-    return tuple(line for line in lines if line and not line.startswith("#"))

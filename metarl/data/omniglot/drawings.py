@@ -15,21 +15,21 @@ from metarl.data.omniglot.archives import FOLDER, OmniglotError, cache_folder, c
 from metarl.files import replacing
 from metarl.types import Bytes
 
-SIDE = 105
-"""Pixels along a drawing as published."""
-DRAWERS = 20
-"""Drawings of a character, each by a different person."""
-_FORMAT = 2
-"""Raised when images are made in another way, so that older arrays are built again."""
+SIDE = 105  # pixels along a drawing as published
+DRAWERS = 20  # drawings of a character, each by a different person
+_FORMAT = 2  # raised when images are made in another way, so that older arrays are built again
 
 
 class Drawings(NamedTuple):
-    """The content of both archives."""
+    """The content of both archives.
+
+    Args:
+        images: ``[C, 20, H, W]`` from 0 (paper) to 255 (ink); the second axis is the drawer.
+        names: ``ALPHABET/characterNN`` of each character, sorted.
+    """
 
     images: Bytes
-    """``[C, 20, H, W]`` from 0 (paper) to 255 (ink); the second axis is the drawer."""
     names: tuple[str, ...]
-    """``ALPHABET/characterNN`` of each character, sorted."""
 
 
 def load_drawings(folder: str | Path | None = None, size: int = 28) -> Drawings:

@@ -16,6 +16,9 @@ from metarl.types import SPLITS, Split
 class Omniglot(Pool):
     """Drawings ``[size, size]`` of one split, bytes from 0 (paper) to 255 (ink).
 
+    ``alphabets`` has the alphabet of each class, and ``names`` its name: ``ALPHABET/characterNN``, followed by
+    ``/rot090`` and so on if it is rotated.
+
     Args:
         split: train, validation or test; no character, and so no rotation or drawing, is in two of them.
         size: pixels along an image; usually 28, in Santoro et al. 2016 20.
@@ -30,11 +33,6 @@ class Omniglot(Pool):
         OmniglotError: the archives are missing, damaged or not the published ones.
         ConfigError: there is no such split or scheme.
     """
-
-    names: list[str]
-    """Of each class: ``ALPHABET/characterNN``, followed by ``/rot090`` and so on if it is rotated."""
-    alphabets: list[str]
-    """The alphabet of each class."""
 
     def __init__(
         self,
@@ -90,8 +88,7 @@ def describe(folder: str | Path | None = None) -> str:
         f"{drawings.images.shape[1]} drawings of each (Lake et al. 2015; MIT licence)"
     ]
     paths = find_archives(folder)
-    for path, variant in zip(paths, check_published(paths), strict=True):
-        lines.append(f"{path}: the {variant} archive")
+    lines += [f"{path}: the {variant} archive" for path, variant in zip(paths, check_published(paths), strict=True)]
     for scheme in SCHEMES:
         counts = ", ".join(f"{len(split_characters(scheme, split))} {split}" for split in SPLITS)
         lines.append(f"{scheme} split: {counts}; alphabets in two: {', '.join(shared_alphabets(scheme)) or 'none'}")

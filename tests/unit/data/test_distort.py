@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from metarl.config import InputError
-from metarl.data.distort import Distorted, Distortion, composed, distort, draw_maps, warp
+from metarl.data.distort import Distorted, Distortion, composed, draw_maps, warp
 from metarl.data.pool import Glyphs, Pool
 from metarl.data.sources import Clusters
 from metarl.types import Array, Bytes, Floats
@@ -27,6 +27,10 @@ def images(n: int = 100, height: int = 12, width: int = 12) -> Bytes:
 
 def maps(n: int, turn: Any = ((1, 0), (0, 1)), shift: Any = (0, 0)) -> Floats:
     return np.broadcast_to(np.column_stack([turn, shift]), (n, 2, 3))
+
+
+def distort(rng: np.random.Generator, images: Array, options: Distortion) -> Bytes:
+    return warp(images, draw_maps(rng, len(images), options))
 
 
 def test_no_distortion_leaves_images_as_they_are() -> None:

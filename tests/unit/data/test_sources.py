@@ -100,13 +100,13 @@ def test_glyphs_are_drawn_once_and_stay_bytes() -> None:
     assert Glyphs("validation", 6, 4).examples is source.examples
     assert not source.examples.flags.writeable
     x = source.sample(rng(), 3, 5, 1, 2).query_x
-    assert x.dtype == source.dtype == np.uint8
+    assert x.dtype == source.examples.dtype == np.uint8
     assert (x.min(), x.max()) == (0, 255)
 
 
 def test_other_numbers_than_bytes_become_float32() -> None:
     pool = Pool(np.linspace(0, 1, 24).reshape(4, 3, 2))
-    assert pool.dtype == np.float32
+    assert pool.examples.dtype == np.float32
     assert pool.sample(rng(), 1, 2, 1, 1).query_x.dtype == np.float32
 
 

@@ -56,7 +56,7 @@ def test_with_trainval_training_draws_from_train_and_validation_classes_and_no_o
 def test_glyphs_come_in_other_sizes_by_area() -> None:
     small = make_source(replace(GLYPHS, size=14), "train", rotations=False)
     assert small.shape == (14, 14)
-    assert small.dtype == np.uint8
+    assert small.examples.dtype == np.uint8
     area = Glyphs("train").examples[7, 3].reshape(14, 2, 14, 2).mean((1, 3))
     assert np.abs(small.examples[7, 3] - area).max() <= 1
 
