@@ -1,7 +1,5 @@
 """The memory cores that are tested, the streams they are run on, and what it takes to compare them."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What every registered id must do; a new row of the table is tested without a new test."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 

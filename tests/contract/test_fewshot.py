@@ -1,9 +1,5 @@
 """What classifiers of sets and of streams promise with every store and every access that can read it."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
@@ -17,18 +13,13 @@ from metarl.fewshot import FewShotClassifier
 from metarl.memory.registry import matrix
 from metarl.training.supervised import SupervisedOptions, fit
 
+pytestmark = pytest.mark.usefixtures("weights_from_a_seed")
+
 CELLS = [(store, access) for store, access, reason in matrix() if reason is None]
 EVERY_CELL = pytest.mark.parametrize(("store", "access"), CELLS, ids=["+".join(cell) for cell in CELLS])
 EVERY_KIND = pytest.mark.parametrize("kind", [FewShotClassifier, StreamClassifier], ids=["sets", "streams"])
 Kind = type[FewShotClassifier] | type[StreamClassifier]
 BATCH, SUPPORT, QUERIES, WAYS, SIZE = 4, 4, 3, 3, 5
-
-
-@pytest.fixture(autouse=True)
-def _weights_from_a_seed() -> Iterator[None]:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
 
 
 def make(store: str, access: str, kind: Kind = FewShotClassifier) -> FewShotClassifier | StreamClassifier:

@@ -1,7 +1,5 @@
 """What every registered memory core promises; a new one is tested here by being registered."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

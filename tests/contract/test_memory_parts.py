@@ -1,7 +1,5 @@
 """What particular memory cores do, and which parts are refused together."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

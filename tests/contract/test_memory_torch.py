@@ -1,7 +1,5 @@
 """Every registered core under autocast, ``torch.func`` and inference mode, and what doesn't fit together."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import pytest

@@ -1,7 +1,5 @@
 """What training recomputes is what acting saw, for every registered core."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

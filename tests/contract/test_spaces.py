@@ -1,7 +1,5 @@
 """Every space of observations, every space of actions, and every mask: trains, acts, and comes back from a file."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,11 +40,8 @@ DONE: dict[str, spaces.Space[Any]] = {
     "MultiDiscrete": spaces.MultiDiscrete([3, 2], start=[0, 5]),
     "Box": spaces.Box(np.array([-1.0, 0.0, -np.inf], np.float32), np.array([3.0, 10.0, np.inf], np.float32)),
 }
-PAIRS = [
-    *zip(SEEN, [*DONE, *DONE], strict=False),
-    ("image and mask", "Discrete"),
-    ("image and mask", "Discrete from 3"),
-]
+MASKED = [("image and mask", done) for done in ("Discrete", "Discrete from 3")]
+PAIRS = [*zip(SEEN, [*DONE, *DONE], strict=False), *MASKED]
 
 
 def choices(space: spaces.Space[Any]) -> list[int]:

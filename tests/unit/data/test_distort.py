@@ -1,7 +1,5 @@
 """Distorted images: each by its own map, which moves ink where it says."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Folders of images: how classes are split, how images are converted, and what is refused."""
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Omniglot's splits and the source of episodes; what needs the real archives finds them by METARL_DATA."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """The recall tasks: what they show, that it is enough to answer, and the accuracy without a memory."""
 
-from __future__ import annotations
-
 from collections import Counter
 from typing import Any
 

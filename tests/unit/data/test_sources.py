@@ -1,7 +1,5 @@
 """Few-shot episodes and streams: random labels, disjoint support and queries, exclusive groups and superclasses."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, get_args
 

@@ -1,7 +1,5 @@
 """The functions of external memories: their formulas, their published invariants, and that nothing makes them NaN."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from itertools import pairwise
 

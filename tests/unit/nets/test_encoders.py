@@ -1,8 +1,5 @@
 """The encoder of trial observations and its pictures, and what a policy makes of a mask."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,14 +13,9 @@ from metarl.nets.encoders import TrialEncoder
 from metarl.nets.images import ObservationImageEncoder
 from metarl.nets.policy import MemoryPolicy
 
+pytestmark = pytest.mark.usefixtures("weights_from_a_seed")
+
 PLAIN = MemoryOptions(controller="gru", store="none", access="none", controller_options={"hidden_size": 4})
-
-
-@pytest.fixture(autouse=True)
-def _weights_from_a_seed() -> Iterator[None]:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
 
 
 def vector(size: int) -> spaces.Box:

@@ -1,9 +1,6 @@
 """Heads: distributions that agree with torch's, masks that leave no probability, actions that the space holds."""
 
-from __future__ import annotations
-
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,6 +13,8 @@ from torch.distributions import Categorical, Independent, Normal
 from metarl.config import InputError
 from metarl.nets.heads import CategoricalHead, GaussianHead, Head, make_head
 
+pytestmark = pytest.mark.usefixtures("weights_from_a_seed")
+
 INPUTS = 5
 DISCRETE = spaces.Discrete(4)
 SHIFTED = spaces.Discrete(3, start=3)
@@ -24,13 +23,6 @@ TABLE = spaces.MultiDiscrete(np.array([[2, 3], [4, 2]]), dtype=np.int32)
 CATEGORICAL = {"Discrete": DISCRETE, "Discrete from 3": SHIFTED, "MultiDiscrete": PARTS, "two axes": TABLE}
 BOX = spaces.Box(np.array([-2.0, 0.0, -np.inf, 1.0], np.float32), np.array([4.0, 1.0, np.inf, np.inf], np.float32))
 EVERY = pytest.mark.parametrize("space", CATEGORICAL.values(), ids=CATEGORICAL.keys())
-
-
-@pytest.fixture(autouse=True)
-def _weights_from_a_seed() -> Iterator[None]:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
 
 
 def make(space: spaces.Space[Any]) -> Any:

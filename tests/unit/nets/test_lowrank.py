@@ -1,9 +1,5 @@
 """Low-rank weights from outside: what they add to a head, and that a memory can keep them by task."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import Tensor
@@ -14,15 +10,10 @@ from metarl.memory.contract import Query, Write
 from metarl.memory.stores.key_value import KeyValue, KeyValueOptions
 from metarl.nets.lowrank import LowRankHead
 
+pytestmark = pytest.mark.usefixtures("weights_from_a_seed")
+
 INPUTS, OUTPUTS, RANK = 6, 3, 2
 TASKS, EXAMPLES, KEY = 4, 40, 8
-
-
-@pytest.fixture(autouse=True)
-def _weights_from_a_seed() -> Iterator[None]:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
 
 
 def test_weights_of_zero_leave_the_plain_head() -> None:

@@ -1,7 +1,5 @@
 """CartPole with varied physics: Gymnasium's own steps, batched equal to single, every task balanceable."""
 
-from __future__ import annotations
-
 import itertools
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What all families share: arrays that play as single environments do, saved trials, tasks as JSON."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """What metarl.from_env refuses, and what is said where an environment fails."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The pendulum with a goal: Gymnasium's own steps, batched equal to single, every goal can be held."""
 
-from __future__ import annotations
-
 import gymnasium as gym
 import numpy as np
 import pytest

@@ -1,7 +1,5 @@
 """Rows of any family as a batch: equal to single trial environments, element for element."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A tiny numbered family whose every observation and reward is unique, so that nothing can shift unseen."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,7 +22,7 @@ from metarl.types import Array
 class NumberedEnv(gym.Env[Array, Any]):
     """Observation ``100 * episode + step`` (within the task), reward the same plus 0.5; ends after ``length`` steps."""
 
-    def __init__(self, family: Numbered) -> None:
+    def __init__(self, family: "Numbered") -> None:
         self.family, self.episode = family, -1
         self.observation_space, self.action_space = family.observation_space, family.action_space
 
@@ -50,21 +48,13 @@ class Numbered(TaskDistribution):
     truncates: bool = False
     family: ClassVar[str] = "Numbered"
 
+    observation_space = spaces.Box(0, 1000, (1,), np.float32)
+    action_space = spaces.Discrete(3)
+    task_space = spaces.Dict({"number": spaces.Box(0.0, 1.0, (), np.float64)})
+
     @property
     def trial_steps(self) -> int:
         return self.steps
-
-    @property
-    def observation_space(self) -> spaces.Box:
-        return spaces.Box(0, 1000, (1,), np.float32)
-
-    @property
-    def action_space(self) -> spaces.Discrete:
-        return spaces.Discrete(3)
-
-    @property
-    def task_space(self) -> spaces.Dict:
-        return spaces.Dict({"number": spaces.Box(0.0, 1.0, (), np.float64)})
 
     def sample_batch(self, rng: np.random.Generator, n: int) -> TaskBatch:
         return {"number": rng.random(n)}

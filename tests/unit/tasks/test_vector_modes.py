@@ -1,7 +1,5 @@
 """Trap 7: one trajectory in every autoreset mode and kind of vector environment, and none of it lost or invented."""
 
-from __future__ import annotations
-
 import multiprocessing
 from collections.abc import Iterator
 from contextlib import contextmanager

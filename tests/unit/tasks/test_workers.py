@@ -1,7 +1,5 @@
 """Rows in worker processes: the same trials for any number of them, and what happens where one fails."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import pickle
