@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from memory_cases import BATCH, EVERY_CORE, RECALLING, TRIAL, loop, make, random_begin, stream, whole_trial
+from memory_cases import BATCH, EVERY_CORE, TRIAL, loop, make, random_begin, stream, whole_trial
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
@@ -238,12 +238,3 @@ def test_queries_and_writes_of_another_batch_are_refused(memory):
     ):
         with pytest.raises(ValueError, match=r"batch|axes"):
             run()
-
-
-@RECALLING
-def test_parts_print_their_sizes(options):
-    core = make(options)
-    said = repr(core)
-    assert f"key_size={core.memory.store.key_size}" in said
-    assert f"store={options.store!r}" in said
-    assert f"access={options.access!r}" in said

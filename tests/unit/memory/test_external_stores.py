@@ -10,7 +10,7 @@ from torch import Tensor
 
 from metarl import tree
 from metarl.functional.kernels import unit
-from metarl.memory.contract import State, Write
+from metarl.memory.contract import Write
 from metarl.memory.stores.dnc import DNC, DNCOptions
 from metarl.memory.stores.external import External
 from metarl.memory.stores.lrua import LRUA, LRUAOptions
@@ -61,11 +61,6 @@ def control_of(store: External, reading: bool = False, **parts: float | list[flo
     return start[None]
 
 
-def assert_same(ours: State, theirs: State, exactly: bool = False) -> None:
-    for a, b in zip(tree.leaves(ours), tree.leaves(theirs), strict=True):
-        torch.testing.assert_close(a, b, **({"rtol": 0, "atol": 0} if exactly else {"rtol": 1e-5, "atol": 1e-5}))
-
-
 @EVERY
 @HEADS
 def test_what_is_stored_is_recalled_before_any_training(kind: str, heads: int) -> None:
@@ -106,32 +101,6 @@ def test_an_access_sees_keys_and_values_of_the_slots_that_were_written(kind: str
         assert content.valid[torch.arange(BATCH), there].all()
         torch.testing.assert_close(content.keys[torch.arange(BATCH), there], keys[t], rtol=0.1, atol=0.1)
         torch.testing.assert_close(content.values[torch.arange(BATCH), there], values[t], rtol=0.1, atol=0.1)
-
-
-@EVERY
-@HEADS
-def test_rows_that_are_not_written_stay_exactly_as_they_were(kind: str, heads: int) -> None:
-    store = build(kind, heads=heads)
-    state = written(store)
-    rows = torch.tensor([True, False, True, False])
-    key, value = draw(BATCH, KEY), draw(BATCH, VALUE)
-    key[1], value[3] = torch.nan, torch.inf
-    after = store.write(state, Write(key, value, rows=rows))
-    assert_same(tree.index(after, ~rows), tree.index(state, ~rows), exactly=True)
-    assert_same(tree.index(after, rows), tree.index(store.write(state, Write(key, value)), rows))
-    assert not torch.equal(after.matrix.words[rows], state.matrix.words[rows])
-
-
-@EVERY
-@HEADS
-def test_a_reset_empties_its_rows_alone(kind: str, heads: int) -> None:
-    store = build(kind, heads=heads)
-    state = written(store)
-    rows = torch.tensor([True, False, True, False])
-    after = store.reset(state, rows)
-    assert_same(tree.index(after, rows), store.initial_state(2), exactly=True)
-    assert_same(tree.index(after, ~rows), tree.index(state, ~rows), exactly=True)
-    assert_same(store.reset(tree.map_tensors(Tensor.clone, state), rows, donate=True), after, exactly=True)
 
 
 @EVERY

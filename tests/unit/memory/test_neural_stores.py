@@ -46,24 +46,6 @@ def filled(store: Store) -> Any:
 
 
 @EVERY
-def test_other_rows_stay_exactly_as_they_were(name: str) -> None:
-    store = make(name)
-    state, rows = filled(store), torch.tensor([True, False, True, False, False])
-    key, value, control = draw(BATCH, KEY), draw(BATCH, VALUE), draw(BATCH, store.control_size)
-    whole = store.write(state, Write(key, value, control))
-    part = store.write(state, Write(key, value, control, rows=rows))
-    emptied = store.reset(state, rows)
-    fresh = store.initial_state(BATCH)
-    for leaves in zip(*(tree.leaves(s) for s in (state, whole, part, emptied, fresh)), strict=True):
-        before, all_written, some, none, empty = leaves
-        assert torch.equal(some[~rows], before[~rows])
-        assert torch.equal(some[rows], all_written[rows])
-        assert not torch.equal(some[rows], before[rows])
-        assert torch.equal(none[~rows], before[~rows])
-        assert torch.equal(none[rows], empty[rows])
-
-
-@EVERY
 @torch.no_grad()
 def test_donating_changes_nothing_but_the_buffers(name: str) -> None:
     store, rows = make(name), torch.tensor([True, True, False, True, False])

@@ -85,21 +85,6 @@ def test_pieces_equal_the_whole_with_gradients_and_state(name: str, sizes: list[
         torch.testing.assert_close(left, right, atol=2e-5, rtol=1e-4)
 
 
-@EVERY
-def test_a_row_that_is_cleared_begins_as_a_new_sequence(name: str) -> None:
-    controller, x = make(name), sequence()
-    cleared = torch.zeros(STEPS, BATCH, dtype=torch.bool)
-    cleared[4, 1] = cleared[8, 1] = cleared[0, 3] = True
-    y, state = controller.unroll(x, warm(controller), cleared=cleared)
-    for row, start, stop in ((1, 4, 8), (1, 8, STEPS), (3, 0, STEPS)):
-        alone, end = controller.unroll(x[start:stop], controller.initial_state(BATCH))
-        torch.testing.assert_close(y[start:stop, row], alone[:, row], atol=1e-5, rtol=1e-5)
-        if stop == STEPS:
-            assert_same(tree.index(state, row), tree.index(end, row))
-    untouched, _ = controller.unroll(x, warm(controller))
-    torch.testing.assert_close(y[:, [0, 2, 4]], untouched[:, [0, 2, 4]], atol=1e-5, rtol=1e-5)
-
-
 @pytest.mark.parametrize("name", ["mingru 2", "window 4 2"])
 def test_gradients_of_first_and_second_order(name: str) -> None:
     controller = make(name, torch.float64)

@@ -99,21 +99,15 @@ def test_a_new_policy_is_almost_uniform(space: Any) -> None:
     torch.testing.assert_close(head(inputs(6)).exp(), uniform.expand(6, -1), atol=0.05, rtol=0)
 
 
-def test_actions_of_a_discrete_count_from_its_start() -> None:
-    head = make(SHIFTED)
-    given = head.to_env(np.array([0, 2, 1]))
-    assert given.tolist() == [3, 5, 4]
-    assert given.dtype == SHIFTED.dtype
-    assert all(SHIFTED.contains(action) for action in given)
-
-
-def test_actions_of_a_multi_discrete_have_its_shape_type_and_start() -> None:
-    assert make(PARTS).to_env(np.array([[2, 0, 3], [0, 1, 0]])).tolist() == [[2, -1, 10], [0, 0, 7]]
-    head = make(TABLE)
+@EVERY
+def test_actions_have_the_shape_type_and_start_of_their_space(space: Any) -> None:
+    head = make(space)
     given = head.to_env(head.sample(head(inputs(9)), generator()).numpy())
-    assert given.shape == (9, 2, 2)
-    assert given.dtype == np.int32
-    assert all(TABLE.contains(action) for action in given)
+    assert given.shape == (9, *space.shape)
+    assert given.dtype == space.dtype
+    assert all(space.contains(action) for action in given)
+    assert make(SHIFTED).to_env(np.array([0, 2, 1])).tolist() == [3, 5, 4]
+    assert make(PARTS).to_env(np.array([[2, 0, 3], [0, 1, 0]])).tolist() == [[2, -1, 10], [0, 0, 7]]
 
 
 # Masks
@@ -175,11 +169,8 @@ def test_a_single_choice_that_is_left_is_certain() -> None:
 
 
 def test_rows_without_a_valid_action_are_found() -> None:
-    assert make(DISCRETE).no_valid_action(np.array([[0, 0, 0, 0], [0, 0, 1, 0], [1, 1, 1, 1]])).tolist() == [
-        True,
-        False,
-        False,
-    ]
+    mask = np.array([[0, 0, 0, 0], [0, 0, 1, 0], [1, 1, 1, 1]], np.float32)
+    assert make(DISCRETE).no_valid_action(mask).tolist() == [True, False, False]
     mask = np.ones((4, 9), np.float32)
     mask[0, :3] = mask[1, 3] = mask[2, 3:5] = 0
     mask[3, [0, 1, 3, 5, 6, 7]] = 0

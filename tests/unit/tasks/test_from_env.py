@@ -57,16 +57,6 @@ def test_check_env_is_clean(name: str, reveal: bool) -> None:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_sampling_is_pure_and_in_its_space(name: str) -> None:
-    made = family(name)
-    batches = [made.sample_batch(made.task_rng(0), 40) for _ in range(2)]
-    assert set(batches[0]) == set(made.task_space.spaces)
-    assert all(np.array_equal(batches[0][k], batches[1][k]) for k in batches[0])
-    for i in range(40):
-        assert made.task_space.contains({k: np.asarray(v[i]) for k, v in batches[0].items()})
-
-
-@pytest.mark.parametrize("name", FAMILIES)
 def test_splits_share_tasks_only_where_it_is_said(name: str) -> None:
     drawn = {split: {t for seed in range(3) for t in draw(family(name, split), 300, seed)} for split in SPLITS}
     overlap = (drawn["train"] | drawn["validation"]) & drawn["test"] | drawn["train"] & drawn["validation"]

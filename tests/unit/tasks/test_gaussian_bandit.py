@@ -3,7 +3,6 @@ import pytest
 from scipy import stats
 
 from metarl.envs.gaussian_bandit import GaussianBandit
-from metarl.tasks.family.priors import GaussianPrior
 from metarl.tasks.trial.env import TrialEnv
 from metarl.tasks.vector.env import TrialVectorEnv
 
@@ -43,9 +42,3 @@ def test_noise_is_normal(kind: str) -> None:
         env.reset(seed=0)
         rewards = np.array([env.step(np.int64(1))[1] for _ in range(n)])
     assert stats.kstest(rewards, stats.norm(2.0, 0.5).cdf).pvalue > 0.01
-
-
-def test_the_prior_carries_the_options() -> None:
-    family = GaussianBandit(arms=7, pulls=60, noise=0.3)
-    assert family.prior == GaussianPrior(arms=7, pulls=60, noise=0.3)
-    assert (family.episodes, family.trial_steps) == (60, 60)

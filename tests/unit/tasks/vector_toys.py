@@ -143,3 +143,14 @@ class Registered(Walk):
 
 
 gym.register("ToyWalk-v0", entry_point=f"{__name__}:WalkEnv")
+
+
+class Constant:
+    """A policy that always takes the first action."""
+
+    def predict(self, obs: Any, state: None = None, **_: object) -> tuple[np.ndarray, None]:
+        return np.zeros(len(obs["obs"]), int), None
+
+
+def same(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray]) -> bool:
+    return set(a) == set(b) and all(a[k].dtype == b[k].dtype and np.array_equal(a[k], b[k]) for k in a)
