@@ -1,8 +1,7 @@
 """The memory cores that are tested, the streams they are run on, and what it takes to compare them."""
 
-from __future__ import annotations
-
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -69,12 +68,20 @@ VARIANTS = {
     "delta rule, two heads": replace(EPISODIC, store="delta", access="native", store_options={"heads": 2}),
     "horizon of an episode": replace(EPISODIC, horizon="episode"),
 }
+
+
+def few_slots(options: MemoryOptions) -> dict[str, Any]:
+    """The options of the store, whose slots for life are little more than a trial has steps."""
+    return {**options.store_options, "slots": 16} if options.store == "lifelong" else options.store_options
+
+
 REGISTERED = {
     name: replace(
         options,
         controller_options=SMALL[options.controller],
         key_size=4,
         value_size=None if options.store == "none" or "holds" in options.store_options else 8,
+        store_options=few_slots(options),
     )
     for name, options in runnable()
 }

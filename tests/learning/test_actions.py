@@ -1,7 +1,5 @@
 """Actions of several parts and of real numbers are learned, in seconds: each must match what was just seen."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -53,9 +51,8 @@ class MatchingFamily(TaskDistribution):
     real: bool
     family: ClassVar[str] = "Matching"
 
-    @property
-    def trial_steps(self) -> int:
-        return STEPS
+    trial_steps = STEPS
+    task_space = spaces.Dict({"none": spaces.Discrete(1)})
 
     @property
     def observation_space(self) -> spaces.Space[Any]:
@@ -64,10 +61,6 @@ class MatchingFamily(TaskDistribution):
     @property
     def action_space(self) -> spaces.Space[Any]:
         return BOX if self.real else PARTS
-
-    @property
-    def task_space(self) -> spaces.Dict:
-        return spaces.Dict({"none": spaces.Discrete(1)})
 
     def sample_batch(self, rng: np.random.Generator, n: int) -> TaskBatch:
         return {"none": np.zeros(n, np.int64)}

@@ -1,7 +1,5 @@
 """Agents that learn, for a minute each, to a figure that memory alone can give."""
 
-from __future__ import annotations
-
 import pytest
 
 from metarl import RL2PPO

@@ -142,15 +142,15 @@ def test_bad_input() -> None:
         UCB1(prior, -1)
     greedy = Greedy(prior)
     obs, begin = feedback_of(3, np.zeros(4, int), np.ones(4), 4), np.full(4, Boundary.EPISODE)
-    with pytest.raises(ValueError, match=r"expected \(0, 3\): call reset"):
+    with pytest.raises(ValueError, match="reset"):
         greedy.act(obs, begin)
     greedy.reset(4, np.random.default_rng(0))
-    with pytest.raises(ValueError, match=r"lacks 'prev_reward'"):
+    with pytest.raises(ValueError, match="prev_reward"):
         greedy.act({"prev_action": obs["prev_action"]}, begin)
     with pytest.raises(ValueError, match=r"shape \(4, 5\), expected \(4, 3\)"):
         greedy.act(feedback_of(5, None, None, 4), begin)
     gittins = FiniteHorizonGittins(prior)
     gittins.reset(4, np.random.default_rng(0))
     gittins.act(obs, begin)
-    with pytest.raises(ValueError, match="goes on after 2 pulls"):
+    with pytest.raises(ValueError, match="2 pulls"):
         gittins.act(obs, begin)

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -107,26 +108,27 @@ def test_is_kept_on_disk(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not again.flags.writeable
 
 
-@pytest.mark.parametrize("damage", ["empty", "cut", "text", "other shape", "not finite", "header", "pickle"])
+DAMAGES: dict[str, Callable[[bytes, Floats], bytes | Floats]] = {
+    "empty": lambda intact, values: b"",
+    "cut": lambda intact, values: intact[:-10],
+    "text": lambda intact, values: b"not an array",
+    "header": lambda intact, values: intact.replace(b"(364,)", b"((64,)"),
+    "other shape": lambda intact, values: values[:-1],
+    "not finite": lambda intact, values: values * np.float32(np.nan),
+    "pickle": lambda intact, values: np.array([{}] * 364),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_file_is_built_again(folder: Path, damage: str) -> None:
     values = fresh(12)
     file = folder / "gittins-12-v1.npy"
     intact = file.read_bytes()
-    match damage:
-        case "empty":
-            file.write_bytes(b"")
-        case "cut":
-            file.write_bytes(intact[:-10])
-        case "text":
-            file.write_text("not an array")
-        case "other shape":
-            np.save(file, values[:-1])
-        case "not finite":
-            np.save(file, values * np.float32(np.nan))
-        case "header":
-            file.write_bytes(intact.replace(b"(364,)", b"((64,)"))
-        case "pickle":
-            np.save(file, np.array([{}] * 364), allow_pickle=True)
+    damaged = DAMAGES[damage](intact, values)
+    if isinstance(damaged, bytes):
+        file.write_bytes(damaged)
+    else:
+        np.save(file, damaged, allow_pickle=True)
     assert file.read_bytes() != intact
     assert (fresh(12) == values).all()
     assert file.read_bytes() == intact

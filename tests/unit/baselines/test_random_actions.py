@@ -1,7 +1,5 @@
 """Random actions in every space that a trial has."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -54,9 +54,9 @@ def test_tuned_parameters_are_used() -> None:
     assert isinstance(ucb, UCB1)
     assert isinstance(epsilon, EpsilonGreedy)
     assert (ucb.c, epsilon.epsilon) == (0.7, 0.3)
-    with pytest.raises(ValueError, match="greedy cannot be tuned; what can is epsilon-greedy, UCB1"):
+    with pytest.raises(ValueError, match=r"greedy .*epsilon-greedy, UCB1"):
         references(BANDIT, tuned={"greedy": 0.1})
-    with pytest.raises(ValueError, match="UCB1 cannot be tuned; what can is nothing"):
+    with pytest.raises(ValueError, match=r"UCB1 .*nothing"):
         references(BARCODE, tuned={"UCB1": 0.1})
     planner = references(MDP, tuned={"Bayes bonus": 1.5})["Bayes bonus"]()
     assert isinstance(planner, BayesBonus)

@@ -1,7 +1,5 @@
 """Small archives laid out as Omniglot's, for tests to break."""
 
-from __future__ import annotations
-
 import io
 import zipfile
 from collections.abc import Iterable

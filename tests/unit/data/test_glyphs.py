@@ -1,7 +1,5 @@
 """Drawn glyphs: the image of a line, classes that differ, drawings of a class that are alike, disjoint splits."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

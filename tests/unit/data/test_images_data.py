@@ -1,7 +1,5 @@
 """Folders of images: how classes are split, how images are converted, and what is refused."""
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,7 @@ from PIL import Image
 
 from metarl.data import images
 from metarl.data.images import FORMATS, Images, ImagesError, class_folders, read_image
-from metarl.types import SPLITS
+from metarl.types import SPLITS, Split
 
 
 def make(folder: Path, classes: int = 6, each: int = 3, *, side: int = 8, colour: bool = False) -> Path:
@@ -59,38 +57,51 @@ def test_an_accent_written_in_another_way_leaves_a_class_in_its_split(tmp_path: 
     assert images._hash("\udcff")
 
 
+def folders(place: Path, *names: str) -> Path:
+    for name in names:
+        (place / name).mkdir(parents=True)
+    return place
+
+
 @pytest.mark.parametrize("validation", ["validation", "val"])
 def test_folders_of_splits_are_the_splits(tmp_path: Path, validation: str) -> None:
-    for name, count in (("train", 4), (validation, 2), ("test", 3)):
-        for number in range(count):
-            (tmp_path / name / f"{name}{number}").mkdir(parents=True)
-    (tmp_path / "more" / "classes").mkdir(parents=True)
+    counts = {"train": 4, validation: 2, "test": 3}
+    folders(tmp_path, "more/classes", *(f"{name}/{name}{i}" for name, count in counts.items() for i in range(count)))
     assert [len(class_folders(split, tmp_path)) for split in SPLITS] == [4, 2, 3]
     assert class_folders("validation", tmp_path)[0] == tmp_path / validation / f"{validation}0"
 
 
 def test_a_class_called_test_is_a_class(tmp_path: Path) -> None:
-    for name in ("test", "a", "b", "c", "d", "e"):
-        (tmp_path / name).mkdir()
+    folders(tmp_path, "test", "a", "b", "c", "d", "e")
     assert sum(len(class_folders(split, tmp_path)) for split in SPLITS) == 6
 
 
-def test_a_class_in_two_splits_is_refused(tmp_path: Path) -> None:
-    for name in ("train/cat", "train/dog", "test/cat", "test/owl"):
-        (tmp_path / name).mkdir(parents=True)
-    with pytest.raises(ImagesError, match="cat of"):
-        class_folders("test", tmp_path)
+@pytest.mark.parametrize(
+    ("names", "split", "named"),
+    [
+        (["train/cat", "train/dog", "test/cat", "test/owl"], "test", "cat"),
+        (["train/a", "train/b", "test/c", "test/d"], "validation", "validation or val"),
+        (["train/a", "train/b", "validation/c", "val/d", "test/e", "test/f"], "validation", "val, validation"),
+        (["train/a", "train/b", "val/c", "test/d", "test/e"], "validation", "validation split.* 1 of"),
+        ([], "train", "no folders in it"),
+        (["one"], "train", "1 class folders.* 6 or more"),
+        ([f"class{number}" for number in range(6)], "train", r"no images.*\.bmp, \.gif"),
+    ],
+)
+def test_folders_that_are_no_splits_of_classes_are_refused(
+    tmp_path: Path, names: list[str], split: Split, named: str
+) -> None:
+    with pytest.raises(ImagesError, match=named):
+        Images(split, folders(tmp_path, *names))
 
 
-def test_a_split_without_its_folder_or_with_two_is_refused(tmp_path: Path) -> None:
-    for name in ("train/a", "train/b", "test/c", "test/d"):
-        (tmp_path / name).mkdir(parents=True)
-    with pytest.raises(ImagesError, match="validation or val"):
-        class_folders("validation", tmp_path)
-    for name in ("validation/e", "val/f"):
-        (tmp_path / name).mkdir(parents=True)
-    with pytest.raises(ImagesError, match="train, val, validation, test,"):
-        class_folders("validation", tmp_path)
+def test_settings_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ImagesError, match="no folder"):
+        Images("train", tmp_path / "nowhere")
+    with pytest.raises(ImagesError, match=r"8\.4 GiB"):
+        Images("train", make(tmp_path), 38_700)
+    with pytest.raises(ValueError, match="size is 0"):
+        Images("train", tmp_path, 0)
     with pytest.raises(ValueError, match="'exam'"):
         Images("exam", tmp_path)  # type: ignore[arg-type]  # wrong on purpose
 
@@ -113,9 +124,7 @@ def test_colours_are_kept_or_made_grey(tmp_path: Path) -> None:
 
 
 def test_colour_images_are_a_source(tmp_path: Path) -> None:
-    source = Images("test", make(tmp_path, colour=True), 4, grey=False)
-    assert source.shape == (4, 4, 3)
-    assert source.sample(np.random.default_rng(0), 2, 2, 1, 1).support_x.shape == (2, 2, 4, 4, 3)
+    assert Images("test", make(tmp_path, colour=True), 4, grey=False).examples.shape == (2, 3, 4, 4, 3)
 
 
 @pytest.mark.parametrize("suffix", [suffix for suffixes in FORMATS.values() for suffix in suffixes])
@@ -212,8 +221,6 @@ def test_an_image_that_cannot_be_read_is_named(tmp_path: Path, damage: str) -> N
     with pytest.raises(ImagesError) as caught:
         Images("train", tmp_path)
     assert caught.value.key == str(path)
-    assert str(path) in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("limit", [40, 20])
@@ -222,34 +229,6 @@ def test_too_many_pixels_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
     with pytest.raises(ImagesError, match=rf"\.png .*pixels.* {limit}"):
         Images("train", tmp_path)
-
-
-def test_more_than_fits_into_memory_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ImagesError, match=r"8\.4 GiB"):
-        Images("train", make(tmp_path), 38_700)
-
-
-def test_folders_without_classes_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ImagesError, match="no folder"):
-        Images("train", tmp_path / "nowhere")
-    with pytest.raises(ImagesError, match="no folders in it"):
-        Images("train", tmp_path)
-    (tmp_path / "one").mkdir()
-    with pytest.raises(ImagesError, match=r"1 class folders.* 6 or more"):
-        Images("train", tmp_path)
-    for number in range(6):
-        (tmp_path / f"class{number}").mkdir()
-    with pytest.raises(ImagesError, match=r"no images.*\.bmp, \.gif"):
-        Images("train", tmp_path)
-    with pytest.raises(ValueError, match="size is 0"):
-        Images("train", tmp_path, 0)
-
-
-def test_a_split_folder_of_one_class_is_refused(tmp_path: Path) -> None:
-    for name in ("train/a", "train/b", "val/c", "test/d", "test/e"):
-        (tmp_path / name).mkdir(parents=True)
-    with pytest.raises(ImagesError, match=r"validation split.* 1 of"):
-        Images("validation", tmp_path)
 
 
 def test_strokes_lost_on_transparency_are_noticed(tmp_path: Path) -> None:

@@ -1,7 +1,5 @@
 """Omniglot's archives: found, verified, read, cached and downloaded, with small archives in their place."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import zipfile

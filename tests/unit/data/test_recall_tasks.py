@@ -1,7 +1,5 @@
 """The recall tasks: what they show, that it is enough to answer, and the accuracy without a memory."""
 
-from __future__ import annotations
-
 from collections import Counter
 from typing import Any
 
@@ -81,7 +79,7 @@ def test_a_sequence_has_the_shapes_it_says(name: str) -> None:
 
 
 @NAMES
-def test_what_is_shown(name: str) -> None:
+def test_each_item_is_shown_once_in_an_episode_of_its_own(name: str) -> None:
     """One symbol in each ``now``; in ``feedback`` the item of the previous step, and the flag of a query."""
     drawn = RECALL_TASKS[name]().sample(rng(), 5)
     assert (drawn.now.sum(-1) == 1).all()
@@ -89,11 +87,6 @@ def test_what_is_shown(name: str) -> None:
     assert (drawn.feedback[..., -1] == drawn.query_mask).all()
     assert (drawn.feedback[..., :-1] == one_hot(drawn.shown, drawn.feedback.shape[-1] - 1)).all()
     assert not drawn.feedback[0].any()
-
-
-@NAMES
-def test_each_item_is_an_episode(name: str) -> None:
-    drawn = RECALL_TASKS[name]().sample(rng(), 5)
     assert (drawn.boundary[0] == Boundary.TRIAL).all()
     assert ((drawn.boundary[1:] == Boundary.EPISODE) == (drawn.shown[1:] != NONE)).all()
     assert (drawn.boundary[1:] != Boundary.TRIAL).all()
@@ -176,9 +169,9 @@ def test_two_hops_do_not_leak() -> None:
 
 
 def test_the_test_takes_ten_thousand_fresh_sequences() -> None:
-    task = AssociativeRecall()
-    sizes = [batch.boundary.shape[1] for batch in task.batches("test", 3000, total=TEST_SEQUENCES)]
-    assert sizes == [3000, 3000, 3000, 1000]
+    batches = list(AssociativeRecall().batches("test", 3000, total=TEST_SEQUENCES))
+    assert [batch.boundary.shape[1] for batch in batches] == [3000, 3000, 3000, 1000]
+    assert not np.array_equal(batches[0].shown, batches[1].shown)
 
 
 def test_streams_of_the_splits_never_meet() -> None:
@@ -190,11 +183,6 @@ def test_streams_of_the_splits_never_meet() -> None:
         found[split] = {row.tobytes() for row in rows}
         assert len(found[split]) == 4000
     assert len(set.union(*found.values())) == 12_000
-
-
-def test_a_stream_continues_with_fresh_sequences() -> None:
-    stream = RepeatFirst().batches("train", 8)
-    assert not np.array_equal(next(stream).shown, next(stream).shown)
 
 
 @pytest.mark.parametrize(
@@ -216,9 +204,9 @@ def test_lengths_that_do_not_fit_are_refused(kind: type[RecallTask], options: di
         with pytest.raises(InputError) as caught:
             make()
         assert caught.value.key == key
-        assert "\n" not in str(caught.value)
 
 
 def test_an_empty_batch_is_refused() -> None:
-    with pytest.raises(InputError, match="size is 0"):
+    with pytest.raises(InputError) as caught:
         next(RepeatFirst().batches("train", 0))
+    assert caught.value.key == "size"

@@ -1,7 +1,5 @@
 """The gated delta rule: its chunks against its steps, and what it promises as an associative memory."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import Tensor

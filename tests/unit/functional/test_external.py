@@ -1,7 +1,5 @@
 """The functions of external memories: their formulas, their published invariants, and that nothing makes them NaN."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -63,12 +61,6 @@ def test_a_shift_is_the_circular_convolution_of_the_paper(reach: int, slots: int
     torch.testing.assert_close(moved.sum(-1), weights.sum(-1))
 
 
-def test_a_shift_by_one_leads_from_the_last_slot_to_the_first() -> None:
-    last = torch.tensor([[[0.0, 0.0, 1.0]]])
-    assert fx.shift(last, torch.tensor([[[0.0, 0.0, 1.0]]])).tolist() == [[[1.0, 0.0, 0.0]]]
-    assert fx.shift(last, torch.tensor([[[1.0, 0.0, 0.0]]])).tolist() == [[[0.0, 1.0, 0.0]]]
-
-
 def test_sharpening_is_a_power_made_to_sum_to_one() -> None:
     weights = draw(BATCH, HEADS, SLOTS).softmax(-1)
     power = torch.tensor([1.0, 2.0, 7.5])[:, None, None]
@@ -85,15 +77,6 @@ def test_erasing_and_adding_are_the_formula_of_the_paper_also_in_place() -> None
     owned = memory.clone()
     assert fx.erase_and_add(owned, weights, erase, word, in_place=True) is owned
     torch.testing.assert_close(owned, expected)
-
-
-def test_a_full_write_replaces_and_no_write_changes_nothing() -> None:
-    memory, word = draw(BATCH, SLOTS, WIDTH), draw(BATCH, WIDTH, seed=1)
-    one = F.one_hot(torch.tensor([0, 2, 4]), SLOTS).float()
-    after = fx.erase_and_add(memory, one, torch.ones(BATCH, WIDTH), word)
-    torch.testing.assert_close(after[one.bool()], word)
-    assert torch.equal(after[~one.bool()], memory[~one.bool()])
-    assert torch.equal(fx.erase_and_add(memory, torch.zeros_like(one), torch.ones(BATCH, WIDTH), word), memory)
 
 
 def test_clearing_empties_a_slot_before_the_word_is_added() -> None:

@@ -1,7 +1,5 @@
 """Walks over slots: against the matrix of every query written out, at dead ends, and with few neighbours."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import Tensor

@@ -1,7 +1,5 @@
 """The inner loop: by hand, against finite differences, and where it can't be of second order."""
 
-from __future__ import annotations
-
 import gc
 
 import pytest

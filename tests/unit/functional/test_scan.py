@@ -1,7 +1,5 @@
 """The linear recurrence: equal to a plain loop, with exact gradients of first and second order."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import Tensor

@@ -1,7 +1,5 @@
 """Schedules."""
 
-from __future__ import annotations
-
 import pytest
 
 from metarl.functional import cosine, linear

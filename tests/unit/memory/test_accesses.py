@@ -1,7 +1,5 @@
 """Every access: stepped and unrolled alike, blind to what is masked, never NaN; and what each is there for."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import Tensor
@@ -98,18 +96,6 @@ def test_a_causal_read_equals_its_mask_and_its_steps(name, slots):
 
 
 @EVERY
-def test_stepping_equals_the_unroll_in_float32(name):
-    access, slots = make(name), QUERIES - 1
-    query, key, value, control = problem(access, slots)
-    with torch.no_grad():
-        whole = ask(access, (query, key, value, control), torch.ones(BATCH, slots, dtype=torch.bool), causal=True).value
-        for at in range(QUERIES):
-            one = (query[:, at : at + 1], key[:, :at], value[:, :at], control[:, at : at + 1])
-            step = ask(access, one, torch.ones(BATCH, at, dtype=torch.bool)).value
-            torch.testing.assert_close(step, whole[:, at : at + 1], atol=1e-5, rtol=1e-5)
-
-
-@EVERY
 def test_masked_reads_equal_steps_over_what_is_visible(name):
     access = make(name, torch.float64)
     leaves = problem(access, 9, torch.float64)
@@ -167,8 +153,8 @@ def test_weights_are_those_of_what_was_read(name):
 
 @EVERY
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_ten_thousand_extreme_inputs_stay_finite(name, dtype):
-    batch, slots, queries = 10_000, 4, 3
+def test_a_thousand_extreme_inputs_stay_finite(name, dtype):
+    batch, slots, queries = 1_000, 4, 3
     access = make(name, dtype)
     generator = torch.Generator().manual_seed(3)
     scales = torch.tensor([1e8, 1e-8, 0.0, 1.0])
@@ -201,8 +187,8 @@ def test_an_empty_store_reads_zeros(name):
 @EVERY
 def test_gradients_are_exact_where_they_are_promised(name):
     access = make(name, torch.float64)
-    leaves = problem(access, 6, torch.float64)
-    valid = torch.ones(BATCH, 6, dtype=torch.bool)
+    leaves = tuple(x[:1, :4].detach().requires_grad_() for x in problem(access, 4, torch.float64))
+    valid = torch.ones(1, 4, dtype=torch.bool)
     exact = not isinstance(access, MetaGradient) or access.options.second_order
 
     def read(*leaves: Tensor) -> Tensor:
@@ -336,7 +322,6 @@ def test_heads_must_divide_what_they_split():
 
 def test_the_scale_of_each_kernel():
     q = torch.ones(1, 16)
-    assert [float(kernels.logits(k, kernels.prepare(k, q), kernels.prepare(k, q))) for k in ("dot", "euclidean")] == [
-        4,
-        2,
-    ]
+    for kernel, expected in (("dot", 4), ("euclidean", 2)):
+        prepared = kernels.prepare(kernel, q)
+        assert kernels.logits(kernel, prepared, prepared) == expected

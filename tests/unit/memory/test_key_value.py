@@ -1,13 +1,12 @@
 """The key-value store: learned slots beside written ones, and transforms that come before the weighted sum."""
 
-from __future__ import annotations
-
 import pytest
 import torch
+from store_toys import filled
 from torch import nn
 
 from metarl.memory.access.attention import Attention, AttentionOptions
-from metarl.memory.contract import Content, Query, Write
+from metarl.memory.contract import Content, Query
 from metarl.memory.memory import Memory
 from metarl.memory.options import MemoryOptions
 from metarl.memory.registry import build_memory
@@ -78,9 +77,7 @@ def test_values_may_be_labels():
     """A matching network in two lines: one-hot labels as values, and what is read are probabilities."""
     store, access = KeyValue(4, 3, 6, KeyValueOptions(learned=0)), Attention(4, 3, PLAIN)
     keys, labels = 5 * torch.eye(4)[:3], torch.eye(3)
-    state = store.initial_state(1)
-    for key, label in zip(keys, labels, strict=True):
-        state = store.write(state, Write(key[None], label[None]))
+    state = filled(store, keys[:, None], labels[:, None])
     read = access(Query(keys[None]), store.content(state)).value
     torch.testing.assert_close(read.sum(-1), torch.ones(1, 3))
     assert read[0].argmax(-1).tolist() == [0, 1, 2]

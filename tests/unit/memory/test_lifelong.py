@@ -1,11 +1,10 @@
 """The life-long store: hits are averaged, misses take the oldest slot, and what is kept outlasts trials."""
 
-from __future__ import annotations
-
 import pytest
 import torch
-from torch.nn.functional import normalize
+from store_toys import filled
 
+from metarl.config import InputError
 from metarl.memory.contract import Write
 from metarl.memory.options import MemoryOptions
 from metarl.memory.registry import build_core
@@ -24,10 +23,8 @@ def draw(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def test_a_hit_averages_and_a_miss_takes_the_first_free_slot():
-    memory, keys, values = store(), normalize(torch.eye(K)[:3], dim=-1), torch.eye(V)[:3]
-    state = memory.initial_state(1)
-    for key, value in zip(keys, values, strict=True):
-        state = memory.write(state, Write(key[None], value[None]))
+    memory, keys, values = store(), torch.eye(K)[:3], torch.eye(V)[:3]
+    state = filled(memory, keys[:, None], values[:, None])
     near = keys[1] + 0.2 * keys[2]
     state = memory.write(state, Write(near[None], values[1][None]))
     content = memory.content(state)
@@ -38,20 +35,14 @@ def test_a_hit_averages_and_a_miss_takes_the_first_free_slot():
 
 
 def test_an_equal_key_of_another_value_is_a_miss():
-    memory, key = store(), draw(1, K)
-    state = memory.initial_state(1)
-    for value in torch.eye(V)[:2]:
-        state = memory.write(state, Write(key, value[None]))
-    assert memory.content(state).valid.sum() == 2
+    memory, key = store(), draw(1, 1, K)
+    assert memory.content(filled(memory, key.expand(2, 1, K), torch.eye(V)[:2, None])).valid.sum() == 2
 
 
 def test_a_full_store_loses_its_oldest_slot():
     memory, keys, values = store(slots=3), torch.eye(K), draw(K, V)
-    state = memory.initial_state(1)
-    for t in range(3):
-        state = memory.write(state, Write(keys[t][None], values[t][None]))
-    state = memory.write(state, Write(keys[0][None], values[0][None]))  # a hit: the oldest is now slot 1
-    state = memory.write(state, Write(keys[4][None], values[4][None]))
+    order = [0, 1, 2, 0, 4]  # the second 0 is a hit: the oldest is now slot 1
+    state = filled(memory, keys[order, None], values[order, None])
     torch.testing.assert_close(memory.content(state).keys[0], keys[[0, 4, 2]])
 
 
@@ -59,9 +50,7 @@ def test_consolidated_at_once_equals_what_was_written_one_by_one_where_no_two_me
     one, together = store(slots=8), store(slots=8)
     keys, values = torch.eye(K), draw(K, V)
     together.consolidate(keys, values)
-    state = one.initial_state(1)
-    for key, value in zip(keys, values, strict=True):
-        state = one.write(state, Write(key[None], value[None]))
+    state = filled(one, keys[:, None], values[:, None])
     torch.testing.assert_close(together.keys, state.keys[0])
     torch.testing.assert_close(together.values, state.values[0])
 
@@ -111,5 +100,6 @@ def test_a_core_keeps_for_life_what_sequences_have_shown():
 
 @pytest.mark.parametrize("field", [{"slots": 0}, {"hit": 0.0}, {"hit": 1.5}])
 def test_settings_out_of_range_are_refused(field):
-    with pytest.raises(ValueError, match=next(iter(field))):
+    with pytest.raises(InputError) as error:
         build_core(MemoryOptions(store="lifelong", store_options=field), 3, 2, None)
+    assert error.value.given == next(iter(field.values()))

@@ -1,7 +1,5 @@
 """Controllers that are parallel over time: resets inside, stepping, chunks, and what each sees of the past."""
 
-from __future__ import annotations
-
 import math
 
 import pytest
@@ -85,38 +83,6 @@ def test_pieces_equal_the_whole_with_gradients_and_state(name: str, sizes: list[
         torch.testing.assert_close(left, right, atol=1e-5, rtol=1e-5)
     for left, right in zip(*(gradients for _, gradients in runs), strict=True):
         torch.testing.assert_close(left, right, atol=2e-5, rtol=1e-4)
-
-
-@EVERY
-def test_a_row_that_is_cleared_begins_as_a_new_sequence(name: str) -> None:
-    controller, x = make(name), sequence()
-    cleared = torch.zeros(STEPS, BATCH, dtype=torch.bool)
-    cleared[4, 1] = cleared[8, 1] = cleared[0, 3] = True
-    y, state = controller.unroll(x, warm(controller), cleared=cleared)
-    for row, start, stop in ((1, 4, 8), (1, 8, STEPS), (3, 0, STEPS)):
-        alone, end = controller.unroll(x[start:stop], controller.initial_state(BATCH))
-        torch.testing.assert_close(y[start:stop, row], alone[:, row], atol=1e-5, rtol=1e-5)
-        if stop == STEPS:
-            assert_same(tree.index(state, row), tree.index(end, row))
-    untouched, _ = controller.unroll(x, warm(controller))
-    torch.testing.assert_close(y[:, [0, 2, 4]], untouched[:, [0, 2, 4]], atol=1e-5, rtol=1e-5)
-
-
-@EVERY
-def test_nothing_leaks_from_the_future_other_rows_or_before_a_clearing(name: str) -> None:
-    controller = make(name)
-    cleared = torch.zeros(STEPS, BATCH, dtype=torch.bool)
-    cleared[5, 2] = True
-    leaf = sequence().requires_grad_()
-    state = warm(controller)
-    floats = [part.requires_grad_() for part in tree.leaves(state) if part.is_floating_point() and part.numel()]
-    y, _ = controller.unroll(leaf, state, cleared=cleared)
-    of_x, *of_state = torch.autograd.grad((y[8, 2] ** 3).sum(), [leaf, *floats])
-    assert of_x[8, 2].abs().sum() > 0
-    assert of_x[9:].abs().sum() == 0, "the future"
-    assert of_x[:5].abs().sum() == 0, "before the clearing"
-    assert of_x[:, [0, 1, 3, 4]].abs().sum() == 0, "other rows"
-    assert all(g.abs().sum() == 0 for g in of_state), "the state before the clearing"
 
 
 @pytest.mark.parametrize("name", ["mingru 2", "window 4 2"])

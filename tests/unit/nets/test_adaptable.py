@@ -1,9 +1,5 @@
 """The net of inner loops: against torch's own layers, many tasks at once, and differentiated twice."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import Tensor
@@ -12,14 +8,9 @@ from torch.nn import functional as F
 
 from metarl.nets.adaptable import BLOCKS, AdaptableNet, Overlaid, Patches
 
+pytestmark = pytest.mark.usefixtures("weights_from_a_seed")
+
 SHAPES = [(9, 8), (9, 8, 3), (3, 9, 8)]
-
-
-@pytest.fixture(autouse=True)
-def _weights_from_a_seed() -> Iterator[None]:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
 
 
 def unlike(net: AdaptableNet, tasks: int) -> dict[str, Tensor]:

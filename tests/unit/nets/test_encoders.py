@@ -1,8 +1,5 @@
 """The encoder of trial observations and its pictures, and what a policy makes of a mask."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,14 +13,9 @@ from metarl.nets.encoders import TrialEncoder
 from metarl.nets.images import ObservationImageEncoder
 from metarl.nets.policy import MemoryPolicy
 
+pytestmark = pytest.mark.usefixtures("weights_from_a_seed")
+
 PLAIN = MemoryOptions(controller="gru", store="none", access="none", controller_options={"hidden_size": 4})
-
-
-@pytest.fixture(autouse=True)
-def _weights_from_a_seed() -> Iterator[None]:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
 
 
 def vector(size: int) -> spaces.Box:
@@ -78,16 +70,6 @@ def test_channels_may_be_last_or_first() -> None:
     assert torch.equal(last(given), first(given.permute(0, 3, 1, 2)))
 
 
-@pytest.mark.parametrize("shape", [(9, 6, 3), (3, 9, 6)], ids=["last", "first"])
-def test_leading_axes_of_pictures_are_kept(shape: tuple[int, ...]) -> None:
-    encoder = ObservationImageEncoder(shape)
-    given = drawn(4, 5, space=spaces.Dict({"x": picture(*shape)}))["x"]
-    together = encoder(given)
-    assert together.shape == (4, 5, encoder.size)
-    torch.testing.assert_close(encoder(given[2]), together[2])
-    torch.testing.assert_close(encoder(given[2, 3]), together[2, 3])
-
-
 # Observations
 
 
@@ -105,14 +87,15 @@ def test_the_parts_stand_side_by_side_and_the_mask_in_none() -> None:
     assert torch.equal(masked.feedback, feedback)
 
 
-def test_leading_axes_of_observations_are_kept() -> None:
+def test_leading_axes_of_observations_and_their_pictures_are_kept() -> None:
     encoder, obs = TrialEncoder(SEEN), drawn(4, 5)
     whole = encoder(obs)
     assert whole.now.shape == (4, 5, encoder.now_size)
     assert whole.feedback.shape == (4, 5, encoder.feedback_size)
-    step = encoder({key: part[3] for key, part in obs.items()})
-    torch.testing.assert_close(step.now, whole.now[3])
-    assert torch.equal(step.feedback, whole.feedback[3])
+    for at in ((3,), (3, 2)):
+        step = encoder({key: part[at] for key, part in obs.items()})
+        torch.testing.assert_close(step.now, whole.now[at])
+        assert torch.equal(step.feedback, whole.feedback[at])
 
 
 def test_without_feedback_there_is_an_empty_one() -> None:
@@ -129,18 +112,18 @@ def test_gradients_reach_the_pictures_net() -> None:
 
 
 @pytest.mark.parametrize(
-    ("parts", "message"),
+    ("parts", "named"),
     [
-        ({}, "not a trial observation: it has no parts; expected obs"),
-        ({"obs": vector(2), "image": vector(2)}, r"it has image, obs; .*make the environment a TrialEnv"),
+        ({}, "no parts"),
+        ({"obs": vector(2), "image": vector(2)}, "image, obs"),
         ({"prev_reward": vector(1)}, "not a trial observation"),
-        ({"obs": spaces.Box(0, 1, (4, 4, 3), np.float32)}, "unsupported space for obs: .*uint8 Box of three"),
-        ({"obs": spaces.Discrete(3)}, r"unsupported space for obs: Discrete\(3\)"),
-        ({"obs": vector(2), "action_mask": picture(4, 4, 3)}, r"unsupported space for action_mask: .*\(a vector\)$"),
+        ({"obs": spaces.Box(0, 1, (4, 4, 3), np.float32)}, "obs: .*uint8"),
+        ({"obs": spaces.Discrete(3)}, r"obs: Discrete\(3\)"),
+        ({"obs": vector(2), "action_mask": picture(4, 4, 3)}, "action_mask: "),
     ],
 )
-def test_other_spaces_are_refused(parts: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+def test_other_spaces_are_refused(parts: dict[str, Any], named: str) -> None:
+    with pytest.raises(ValueError, match=named):
         TrialEncoder(spaces.Dict(parts))
 
 
@@ -153,22 +136,21 @@ def test_check_tells_the_leading_axes(leading: tuple[int, ...], kind: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("change", "error", "message"),
+    ("change", "error", "named"),
     [
-        ({"obs.eye": torch.zeros(5, 9, 6, 3)}, TypeError, "'obs.eye' is an image of dtype torch.float32, .*uint8"),
-        ({"obs.eye": np.zeros((5, 9, 6, 3))}, TypeError, "'obs.eye' is an image of dtype float64, expected uint8"),
-        ({"obs.eye": np.zeros((5, 3, 9, 6), np.uint8)}, ValueError, r"shape \(5, 3, 9, 6\), expected \[..., 9, 6, 3\]"),
-        ({"obs.eye": np.zeros((6, 3), np.uint8)}, ValueError, r"has shape \(6, 3\), expected \[..., 9, 6, 3\]"),
-        ({"obs.eye": np.zeros((4, 9, 6, 3), np.uint8)}, ValueError, "different leading axes"),
-        ({"action_mask": np.ones((5, 2))}, ValueError, r"'action_mask' has shape \(5, 2\), expected \[..., 3\]"),
-        ({"obs.place": np.full((5, 2), "a")}, TypeError, "'obs.place' has dtype <U1, expected numbers"),
-        ({"obs.nose": np.zeros((5, 2))}, ValueError, "has the parts .*obs.nose; expected obs.eye"),
+        ({"obs.eye": torch.zeros(5, 9, 6, 3)}, TypeError, "'obs.eye' .*float32.*uint8"),
+        ({"obs.eye": np.zeros((5, 9, 6, 3))}, TypeError, "'obs.eye' .*float64.*uint8"),
+        ({"obs.eye": np.zeros((5, 3, 9, 6), np.uint8)}, ValueError, r"\(5, 3, 9, 6\).*9, 6, 3"),
+        ({"obs.eye": np.zeros((6, 3), np.uint8)}, ValueError, r"\(6, 3\).*9, 6, 3"),
+        ({"obs.eye": np.zeros((4, 9, 6, 3), np.uint8)}, ValueError, "leading axes"),
+        ({"action_mask": np.ones((5, 2))}, ValueError, r"'action_mask' .*\(5, 2\)"),
+        ({"obs.place": np.full((5, 2), "a")}, TypeError, "'obs.place' .*<U1"),
+        ({"obs.nose": np.zeros((5, 2))}, ValueError, "obs.nose"),
     ],
 )
-def test_check_refuses_what_does_not_fit(change: dict[str, Any], error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message) as caught:
+def test_check_refuses_what_does_not_fit(change: dict[str, Any], error: type[Exception], named: str) -> None:
+    with pytest.raises(error, match=named):
         TrialEncoder(SEEN).check({**drawn(5), **change})
-    assert "\n" not in str(caught.value)
 
 
 # Policy

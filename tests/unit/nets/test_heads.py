@@ -1,9 +1,6 @@
 """Heads: distributions that agree with torch's, masks that leave no probability, actions that the space holds."""
 
-from __future__ import annotations
-
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,6 +13,8 @@ from torch.distributions import Categorical, Independent, Normal
 from metarl.config import InputError
 from metarl.nets.heads import CategoricalHead, GaussianHead, Head, make_head
 
+pytestmark = pytest.mark.usefixtures("weights_from_a_seed")
+
 INPUTS = 5
 DISCRETE = spaces.Discrete(4)
 SHIFTED = spaces.Discrete(3, start=3)
@@ -24,13 +23,6 @@ TABLE = spaces.MultiDiscrete(np.array([[2, 3], [4, 2]]), dtype=np.int32)
 CATEGORICAL = {"Discrete": DISCRETE, "Discrete from 3": SHIFTED, "MultiDiscrete": PARTS, "two axes": TABLE}
 BOX = spaces.Box(np.array([-2.0, 0.0, -np.inf, 1.0], np.float32), np.array([4.0, 1.0, np.inf, np.inf], np.float32))
 EVERY = pytest.mark.parametrize("space", CATEGORICAL.values(), ids=CATEGORICAL.keys())
-
-
-@pytest.fixture(autouse=True)
-def _weights_from_a_seed() -> Iterator[None]:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
 
 
 def make(space: spaces.Space[Any]) -> Any:
@@ -107,21 +99,15 @@ def test_a_new_policy_is_almost_uniform(space: Any) -> None:
     torch.testing.assert_close(head(inputs(6)).exp(), uniform.expand(6, -1), atol=0.05, rtol=0)
 
 
-def test_actions_of_a_discrete_count_from_its_start() -> None:
-    head = make(SHIFTED)
-    given = head.to_env(np.array([0, 2, 1]))
-    assert given.tolist() == [3, 5, 4]
-    assert given.dtype == SHIFTED.dtype
-    assert all(SHIFTED.contains(action) for action in given)
-
-
-def test_actions_of_a_multi_discrete_have_its_shape_type_and_start() -> None:
-    assert make(PARTS).to_env(np.array([[2, 0, 3], [0, 1, 0]])).tolist() == [[2, -1, 10], [0, 0, 7]]
-    head = make(TABLE)
+@EVERY
+def test_actions_have_the_shape_type_and_start_of_their_space(space: Any) -> None:
+    head = make(space)
     given = head.to_env(head.sample(head(inputs(9)), generator()).numpy())
-    assert given.shape == (9, 2, 2)
-    assert given.dtype == np.int32
-    assert all(TABLE.contains(action) for action in given)
+    assert given.shape == (9, *space.shape)
+    assert given.dtype == space.dtype
+    assert all(space.contains(action) for action in given)
+    assert make(SHIFTED).to_env(np.array([0, 2, 1])).tolist() == [3, 5, 4]
+    assert make(PARTS).to_env(np.array([[2, 0, 3], [0, 1, 0]])).tolist() == [[2, -1, 10], [0, 0, 7]]
 
 
 # Masks
@@ -183,11 +169,8 @@ def test_a_single_choice_that_is_left_is_certain() -> None:
 
 
 def test_rows_without_a_valid_action_are_found() -> None:
-    assert make(DISCRETE).no_valid_action(np.array([[0, 0, 0, 0], [0, 0, 1, 0], [1, 1, 1, 1]])).tolist() == [
-        True,
-        False,
-        False,
-    ]
+    mask = np.array([[0, 0, 0, 0], [0, 0, 1, 0], [1, 1, 1, 1]], np.float32)
+    assert make(DISCRETE).no_valid_action(mask).tolist() == [True, False, False]
     mask = np.ones((4, 9), np.float32)
     mask[0, :3] = mask[1, 3] = mask[2, 3:5] = 0
     mask[3, [0, 1, 3, 5, 6, 7]] = 0

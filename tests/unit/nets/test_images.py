@@ -1,9 +1,6 @@
 """The encoders of images: three layouts, bytes, and what may pass from one image to another."""
 
-from __future__ import annotations
-
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,12 +12,7 @@ from torch.nn import functional as F
 from metarl.nets.images import VIEWS, EncoderOptions, EpisodeNorm, ImageEncoder, Net, Norm, affine
 from metarl.training.checkpoint import read_checkpoint, write_checkpoint
 
-
-@pytest.fixture(autouse=True)
-def _weights_from_a_seed() -> Iterator[None]:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
+pytestmark = pytest.mark.usefixtures("weights_from_a_seed")
 
 
 def make(shape: tuple[int, ...], **options: Any) -> ImageEncoder:

@@ -18,7 +18,7 @@ def record(**arrays: Any) -> EpisodeRecord:
     return EpisodeRecord(**arrays)
 
 
-@pytest.mark.parametrize(("ways", "shots"), [(5, 1), (5, 5), (20, 1), (20, 5), (2, 3)])
+@pytest.mark.parametrize(("ways", "shots"), [(5, 5), (20, 1), (20, 5), (2, 3)])
 def test_drawings_mark_correct_and_wrong_without_colour(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ways: int, shots: int
 ) -> None:
@@ -46,7 +46,7 @@ def test_mistakes_come_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     ("ways", "shots", "weights"),
-    [(5, 1, "support"), (5, 1, "classes"), (5, 5, "support"), (5, 5, "classes"), (20, 5, "support")],
+    [(5, 1, "support"), (5, 5, "classes"), (20, 5, "support")],
 )
 def test_recall_shows_weights_and_whose_they_are(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ways: int, shots: int, weights: str
@@ -138,21 +138,17 @@ def test_learning_says_which_classes_accuracy_was_measured_on(monkeypatch: pytes
     learning_overlay([("one", [seen_classes])], "fewshot", tmp_path / "c.png")
     learning_overlay([("one", [METRICS]), ("two", [seen_classes])], "fewshot", tmp_path / "d.png")
     labels = [" ".join(figure.axes[0].get_ylabel().split()) for figure in seen]
-    assert labels == [
-        "accuracy on validation classes (%)", "accuracy on training classes (%)",
-        "accuracy on training classes (%)", "accuracy (%)",
-    ]  # fmt: skip
+    validation, training = "accuracy on validation classes (%)", "accuracy on training classes (%)"
+    assert labels == [validation, training, training, "accuracy (%)"]
     assert seen[1].axes[0].lines[0].get_ydata()[-1] == pytest.approx(87.5)
-    for told in ("one: accuracy on validation classes (%)", "two: accuracy on training classes (%)"):
-        assert told in words(seen[3])
+    assert {f"one: {validation}", f"two: {training}"} <= words(seen[3])
     for figure in seen:
         assert is_readable(figure)
 
 
 def test_images_of_any_layout_are_shown() -> None:
-    assert [is_image(shape) for shape in ((8, 8), (8, 8, 3), (3, 8, 8), (1, 8, 8), (16,), (8, 8, 8))] == [
-        True, True, True, True, False, False,
-    ]  # fmt: skip
+    assert all(is_image(shape) for shape in ((8, 8), (8, 8, 3), (3, 8, 8), (1, 8, 8)))
+    assert not any(is_image(shape) for shape in ((16,), (8, 8, 8)))
     channels_first = np.zeros((3, 8, 9), np.uint8)
     channels_first[0] = 255
     shown, grey = visible(channels_first)

@@ -101,32 +101,24 @@ def test_several_runs_become_one_page(tmp_path: Path) -> None:
     page = looked_through(report.page)
     assert len(page.sources) == 2 + 4 + 4 + 2
     assert {"store=episodic", "store=none", "0, 1", "85.7 %", "b (seed 1)"} <= set(page.words)
-    assert len(report.missing) == 1
-    assert re.search(r"c has no trials.npz; make it with metarl eval .*c$", report.missing[0])
+    (missing,) = report.missing
+    assert "trials.npz" in missing
 
 
 def test_out_names_the_page_and_where_common_images_lie(tmp_path: Path) -> None:
     runs = [made(tmp_path / "a"), made(tmp_path / "b", 1)]
     report = build_report(runs, tmp_path / "both.html")
     assert report.page == tmp_path / "both.html"
-    assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {
-        "both.html", "both-adaptation.png", "both-learning.png",
-    }  # fmt: skip
+    files = {path.name for path in tmp_path.iterdir() if path.is_file()}
+    assert files == {"both.html", "both-adaptation.png", "both-learning.png"}
     assert not (tmp_path / "a" / "report.html").exists()
 
 
-@pytest.mark.parametrize(
-    ("out", "message"),
-    [
-        ("a/checkpoint.zip", "expected a file that ends in .html"),
-        ("folder.html", "expected a file that ends in .html"),
-        ("nowhere/page.html", "there is no folder .*nowhere for the page page.html"),
-    ],
-)
-def test_a_page_that_cannot_be_is_refused_at_once(tmp_path: Path, out: str, message: str) -> None:
+@pytest.mark.parametrize("out", ["a/checkpoint.zip", "folder.html", "nowhere/page.html"])
+def test_a_page_that_cannot_be_is_refused_at_once(tmp_path: Path, out: str) -> None:
     run = made(tmp_path / "a")
     (tmp_path / "folder.html").mkdir()
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=out.split("/")[-1]):
         build_report([run], tmp_path / out)
     assert not (run.path / "figures").exists()
 
@@ -135,19 +127,17 @@ def test_what_can_be_drawn_is_drawn_and_the_rest_is_told(tmp_path: Path) -> None
     run = made(tmp_path / "a", evaluated=False, played=False)
     report = build_report([run])
     assert [path.name for path in report.images] == ["learning.png"]
-    assert report.missing == [
-        f"adaptation curve: {run.path} has no evaluation.json; make it with metarl eval {run.path}",
-        f"memory and single trials: {run.path} has no trials.npz; make it with metarl eval {run.path}",
-    ]
-    page = looked_through(report.page)
-    assert "Missing" in page.words
+    for line, name in zip(report.missing, ("evaluation.json", "trials.npz"), strict=True):
+        assert name in line
+        assert str(run.path) in line
+    assert "Missing" in looked_through(report.page).words
     unlearned = draw_run(made(tmp_path / "b", learned=False))
     assert set(unlearned.images) == {"adaptation", "memory", "episodes"}
     assert [line.partition(":")[0] for line in unlearned.missing] == ["learning curve"]
 
 
 def test_a_run_with_nothing_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="has nothing to draw"):
+    with pytest.raises(RunError, match="nothing"):
         build_report([made(tmp_path / "a", evaluated=False, played=False, learned=False)])
     assert not (tmp_path / "a" / "report.html").exists()
 
@@ -161,7 +151,5 @@ def test_a_run_without_meta_still_makes_a_page(tmp_path: Path) -> None:
 
 def test_tables_and_images_escape_what_they_hold(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"123")
-    assert html.image(tmp_path / "a.png", '"<') == (
-        '<figure><img alt="&quot;&lt;" src="data:image/png;base64,MTIz"></figure>'
-    )
+    assert 'alt="&quot;&lt;" src="data:image/png;base64,MTIz"' in html.image(tmp_path / "a.png", '"<')
     assert "<td>&lt;b&gt;</td>" in html.table(("a",), [("<b>",)])

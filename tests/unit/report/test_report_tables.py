@@ -51,10 +51,8 @@ def test_aligned_narrow_and_plain(make: Any) -> None:
     )
     table = evaluation_table(evaluation)
     assert max(map(len, table.splitlines())) <= WIDTH
-    assert (
-        len({len(line) for line in table.split("\n\n")[1].splitlines() if line.startswith(("agent", "random  ", "--"))})
-        == 1
-    )
+    body = table.split("\n\n")[1].splitlines()
+    assert len({len(line) for line in body if line.startswith(("agent", "random  ", "--"))}) == 1
     assert "\x1b" not in table
     for encoding in ("utf-8", "cp1252", "cp437"):
         table.encode(encoding)
@@ -81,5 +79,5 @@ def test_trials_of_different_lengths_have_no_speed_of_adaptation() -> None:
 
 
 def test_tasks_that_training_draws_too_are_named_so() -> None:
-    table = " ".join(evaluation_table(bandit(in_distribution=True)).split())
-    assert "10,000 trials in distribution (too few tasks to hold any out)" in table
+    assert "in distribution" in evaluation_table(bandit(in_distribution=True))
+    assert "in distribution" not in evaluation_table(bandit())

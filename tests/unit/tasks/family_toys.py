@@ -1,7 +1,5 @@
 """Small environments to make families of: well-behaved ones, and one for each rule that can be broken."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import gymnasium as gym

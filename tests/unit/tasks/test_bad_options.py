@@ -1,7 +1,5 @@
 """Options that a family or a trial refuses: the error names the option, what was given, and what is expected."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -47,47 +45,18 @@ def test_every_id_of_the_package_keeps_the_rules(env_id: str) -> None:
     ],
     ids=lambda family: str(family["env"]),
 )
-@pytest.mark.parametrize("inputs", [None, TrialInputs(prev_reward=False, prev_done=False, time=False)])
-def test_gymnasiums_environments_keep_the_rules(family: dict[str, Any], inputs: TrialInputs | None) -> None:
-    assert broken(check_env(from_env(**family), inputs)) == {}
+def test_gymnasiums_environments_keep_the_rules(family: dict[str, Any]) -> None:
+    assert broken(check_env(from_env(**family))) == {}
 
 
-def test_findings_say_what_was_seen_and_what_is_recommended() -> None:
+def test_rules_hold_with_parts_switched_off() -> None:
+    assert broken(check_env(line(), TrialInputs(prev_reward=False, prev_done=False, time=False))) == {}
+
+
+def test_recommendations_of_gymnasium_are_told_without_colours() -> None:
     said = {finding.name: finding.message for finding in check_env(from_env("Pendulum-v1", vary={"g": "5..15"}))}
     assert "symmetric and normalized" in said["Gymnasium's check_env"]
     assert "\x1b" not in said["Gymnasium's check_env"]
-    assert said["ends of episodes"].endswith(" time-outs")
-    assert said["splits"] == "1800 different tasks"
-    said = {finding.name: finding.message for finding in check_env(from_env(["toys/Line-v0", "toys/Child-v0"]))}
-    assert said["splits"].startswith("in distribution: there are too few tasks")
-
-
-@pytest.mark.parametrize(
-    ("family", "rule", "message"),
-    [
-        (line(toys.IgnoresSeeds), "seeds", r"reset with seed 0 differ in the observation at step 0 \(obs\); draw all"),
-        (line(toys.UsesGlobal), "global generators", r"the global generator numpy.random, which seeds don't reach"),
-        (line(toys.GivesNaN), "finite numbers", "the observation is .nan, nan. at step 1 of an episode; find where"),
-        (line(toys.PaysNaN), "finite numbers", "the reward is nan at step 1 of an episode"),
-        (line(toys.LeavesSpace), "spaces", r"\(float32\) does not lie in its space Box"),
-        (line(toys.WrongType), "spaces", r"\(float64\) does not lie in its space Box"),
-        (
-            line(toys.Redraws, speed=Uniform(0, 1)),
-            "one task a trial",
-            r"reset\(\) changes 'speed' to 0.* within a trial of the task {'speed': .*}; do not set in reset\(\)",
-        ),
-        (line(toys.RedrawsArgument), "one task a trial", r"reset\(\) changes 'size' to 0.* within a trial of the task"),
-        (line(toys.NeverForgets, speed=Uniform(0, 1)), "seeds", "that has played before .* differs in the observation"),
-        (line(toys.Raises), "vector environment", r"RuntimeError: the motor is off \(in task {size=0.*}, seed \d+\)"),
-        (line(toys.ChangesSpaces), "spaces", "SpacesError: the observation space .* changes between tasks"),
-        (from_env("Blackjack-v1", levels=range(3), steps=5), "spaces", "Tuple.*, which a trial cannot show"),
-    ],
-    ids=lambda value: value if isinstance(value, str) and value in RULES else getattr(value, "family", ""),
-)
-def test_what_an_environment_breaks_is_said(family: TaskDistribution, rule: str, message: str) -> None:
-    wrong = broken(check_env(family))
-    assert rule in wrong
-    assert re.search(message, wrong[rule]), wrong[rule]
 
 
 def test_a_broken_rule_does_not_break_the_others() -> None:
@@ -138,33 +107,45 @@ class OtherArrays(BernoulliBandit):
 
 
 @pytest.mark.parametrize(
-    ("family", "rule", "message"),
+    ("family", "rule", "named"),
     [
-        (
-            SameTask(arms=2),
-            "one task a trial",
-            "20 trials had the same task {'rates': .0.5, 0.5.}; draw in sample_batch",
-        ),
-        (OwnGenerator(arms=2), "drawing tasks", "other tasks from an equal generator; use the rng that it gets alone"),
-        (OneStream(arms=2), "splits", "is drawn for train and for validation; part the members"),
-        (OutsideItsSpace(arms=2), "drawing tasks", "does not lie in the task space"),
-        (
-            OtherArrays(arms=2),
-            "vector environment",
-            "arrays pay .* and single environments .* must be the same dynamics",
-        ),
+        (line(toys.IgnoresSeeds), "seeds", r"step 0 \(obs\)"),
+        (line(toys.UsesGlobal), "global generators", "numpy.random"),
+        (line(toys.GivesNaN), "finite numbers", "observation is .nan, nan. at step 1"),
+        (line(toys.PaysNaN), "finite numbers", "reward is nan at step 1"),
+        (line(toys.LeavesSpace), "spaces", "float32.*space Box"),
+        (line(toys.WrongType), "spaces", "float64.*space Box"),
+        (line(toys.Redraws, speed=Uniform(0, 1)), "one task a trial", "'speed' to 0.*{'speed': "),
+        (line(toys.RedrawsArgument), "one task a trial", "'size' to 0"),
+        (line(toys.NeverForgets, speed=Uniform(0, 1)), "seeds", "has played before"),
+        (line(toys.Raises), "vector environment", r"the motor is off.*{size=0.*}, seed \d+"),
+        (line(toys.ChangesSpaces), "spaces", "observation space .* changes between tasks"),
+        (from_env("Blackjack-v1", levels=range(3), steps=5), "spaces", "Tuple"),
+        (SameTask(arms=2), "one task a trial", "{'rates': .0.5, 0.5.}"),
+        (OwnGenerator(arms=2), "drawing tasks", "equal generator"),
+        (OneStream(arms=2), "splits", "for train and for validation"),
+        (OutsideItsSpace(arms=2), "drawing tasks", "task space"),
+        (OtherArrays(arms=2), "vector environment", "arrays pay .* single environments"),
     ],
-    ids=lambda value: type(value).__name__ if isinstance(value, TaskDistribution) else "",
+    ids=lambda value: value if isinstance(value, str) and value in RULES else getattr(value, "family", ""),
 )
-def test_what_a_family_breaks_is_said(family: TaskDistribution, rule: str, message: str) -> None:
+def test_what_is_broken_is_said(family: TaskDistribution, rule: str, named: str) -> None:
     wrong = broken(check_env(family))
-    assert re.search(message, wrong[rule]), wrong[rule]
+    assert re.search(named, wrong[rule]), wrong[rule]
 
 
 # The rules on trials see a trial that breaks them
 
 
-def shifted(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("what", "rule", "named"),
+    [
+        ("prev_reward", "previous action and reward", r"\[0.\] after step \d+, expected \[1."),
+        ("prev_action", "previous action and reward", r"\[0., 0.\] after step \d+, expected \[0., 1.\]"),
+        ("prev_done", "ends of episodes", r"False after step \d+"),
+    ],
+)
+def test_feedback_that_is_lost_is_found(what: str, rule: str, named: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Trials show no feedback where an episode begins, as in other implementations of RL²."""
     observe = TrialLayout.observe
 
@@ -176,19 +157,7 @@ def shifted(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
         return seen
 
     monkeypatch.setattr(TrialLayout, "observe", wrong)
-
-
-@pytest.mark.parametrize(
-    ("what", "rule", "message"),
-    [
-        ("prev_reward", "previous action and reward", r"prev_reward is \[0.\] after step \d+, expected \[1."),
-        ("prev_action", "previous action and reward", r"prev_action is \[0., 0.\] after step \d+, expected \[0., 1.\]"),
-        ("prev_done", "ends of episodes", r"prev_done is False after step \d+, but the episode ended"),
-    ],
-)
-def test_feedback_that_is_lost_is_found(what: str, rule: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    shifted(what, monkeypatch)
-    assert re.search(message, broken(check_env(line(size=Uniform(1, 2))))[rule])
+    assert re.search(f"{what} is {named}", broken(check_env(line(size=Uniform(1, 2))))[rule])
 
 
 def test_the_recorder_changes_nothing_but_cuts_when_told() -> None:

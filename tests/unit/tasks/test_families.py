@@ -1,13 +1,11 @@
 """What all families share: arrays that play as single environments do, saved trials, tasks as JSON."""
 
-from __future__ import annotations
-
 import json
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pytest
+from vector_toys import same
 
 from metarl.envs.barcode_bandit import BarcodeBandit
 from metarl.envs.bernoulli_bandit import BernoulliBandit
@@ -17,6 +15,7 @@ from metarl.envs.image_cue import ImageCue
 from metarl.envs.pendulum_goal import PendulumGoal
 from metarl.envs.tabular_mdp import TabularMDP
 from metarl.tasks.family.distribution import Task, TaskDistribution
+from metarl.tasks.family.priors import BarcodePrior, BernoulliPrior, GaussianPrior, TabularPrior
 from metarl.tasks.vector.env import TrialVectorEnv
 
 SAME_DRAWS = [
@@ -33,10 +32,6 @@ FAMILIES = [
     BarcodeBandit(arms=3, contexts=3, repeats=2, pulls=1, bits=5, each_arm_best_once=True, reveal=True),
     TabularMDP(states=4, actions=3, horizon=3, episodes=4),
 ]
-
-
-def same(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray]) -> bool:
-    return set(a) == set(b) and all(a[k].dtype == b[k].dtype and np.array_equal(a[k], b[k]) for k in a)
 
 
 @pytest.mark.parametrize("family", SAME_DRAWS, ids=lambda f: f.family)
@@ -60,6 +55,59 @@ def test_one_row_of_arrays_equals_a_single_environment(family: TaskDistribution)
             assert (rewards[0], dones[0]) == (reward, done)
             ends += done
         assert ends >= 3
+
+
+@pytest.mark.parametrize(
+    ("family", "steps"),
+    [(CartPolePhysics(episodes=1), 200), (PendulumGoal(max_steps=60), 59)],
+    ids=["cart", "pendulum"],
+)
+def test_many_rows_equal_single_environments(family: Any, steps: int) -> None:
+    """Whole arrays give the same bits as one state at a time, until the first episode ends."""
+    rng = np.random.default_rng(2)
+    tasks = family.sample_batch(rng, 67)
+    batched = family.batched(67)
+    batched.start(tasks, rng)
+    playing = {}
+    for i, state in enumerate(batched.state_dict()["state"].T):
+        playing[i] = family.make({k: v[i] for k, v in tasks.items()})
+        playing[i].reset(seed=0)
+        playing[i]._state = state
+    family.action_space.seed(0)
+    for _ in range(steps):
+        actions = np.array([family.action_space.sample() for _ in range(67)])
+        obs, rewards, done = batched.step(actions, rng)
+        for i, env in list(playing.items()):
+            seen, reward, terminated, truncated, _ = env.step(actions[i])
+            assert (rewards[i], done[i]) == (reward, terminated or truncated)
+            if done[i]:
+                del playing[i]
+            else:
+                assert np.array_equal(obs[i], seen)
+
+
+@pytest.mark.parametrize(
+    ("family", "prior", "episodes", "steps"),
+    [
+        (BernoulliBandit(arms=7, pulls=60), BernoulliPrior(arms=7, pulls=60), 60, 60),
+        (GaussianBandit(arms=7, pulls=60, noise=0.3), GaussianPrior(arms=7, pulls=60, noise=0.3), 60, 60),
+        (
+            BarcodeBandit(arms=5, contexts=4, repeats=3, pulls=2, high=0.8, low=0.2),
+            BarcodePrior(arms=5, contexts=4, repeats=3, pulls=2, high=0.8, low=0.2),
+            12,
+            24,
+        ),
+        (
+            TabularMDP(states=6, actions=3, horizon=7, episodes=2, noise=0.3),
+            TabularPrior(states=6, actions=3, horizon=7, episodes=2, noise=0.3, reward_mean=1.0),
+            2,
+            14,
+        ),
+    ],
+)
+def test_priors_carry_the_options(family: Any, prior: Any, episodes: int, steps: int) -> None:
+    assert family.prior == prior
+    assert (family.episodes, family.trial_steps) == (episodes, steps)
 
 
 @pytest.mark.parametrize("steps", [0, 3, 8])

@@ -1,7 +1,5 @@
 """What metarl.from_env refuses, and what is said where an environment fails."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path
@@ -17,65 +15,51 @@ from metarl.tasks.family.env_family import SpacesError
 LINE = "family_toys:toys/Line-v0"
 
 
+SIZES: dict[str, Any] = {"size": "1..2"}
+
+
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("options", "named"),
     [
-        ({"env": "CartPole-v1"}, "nothing varies, so there is one task only"),
+        ({"env": "CartPole-v1"}, "nothing varies"),
         ({"env": "CartPole-v1", "levels": [3]}, "nothing varies"),
-        ({"env": "CartPol-v1", "levels": range(3)}, "unknown environment id 'CartPol-v1'.*did you mean 'CartPole-v1'"),
-        ({"env": "CartPole-v9", "levels": range(3)}, "unknown environment id 'CartPole-v9'"),
-        ({"env": "nowhere:A-v0", "levels": range(3)}, "cannot import 'nowhere': No module"),
-        ({"env": "A-v0", "levels": range(3), "imports": "nowhere"}, "cannot import 'nowhere': No module"),
-        ({"env": 3, "levels": range(3)}, "env is 3, expected an id, several ids, or a function"),
-        ({"env": ["CartPole-v1"], "levels": range(3)}, "two or more ids"),
-        ({"env": ["CartPole-v1"] * 2}, "a value twice"),
-        (
-            {"env": "CartPole-v1", "vary": {"lenght": "1..2"}},
-            "neither a constructor argument nor an attribute 'lenght'.*force_mag.*did you mean 'length'",
-        ),
-        ({"env": LINE, "vary": {"_nothing": "1..2"}}, "argument \\(size, seen, name\\) or attribute \\(name, size"),
-        ({"env": LINE, "vary": {"step": "1..2"}}, "neither a constructor argument nor an attribute 'step'"),
-        ({"env": LINE, "vary": {"spec": "1..2"}}, "neither a constructor argument nor an attribute 'spec'"),
-        ({"env": LINE, "vary": {"area": "1..2"}}, "the attribute 'area' of toys/Line-v0 cannot be set .* give apply="),
-        ({"env": LINE, "vary": {"size": "3"}}, "size: cannot read the range '3'"),
-        ({"env": LINE, "vary": {"size": 3}}, "size: cannot vary over 3"),
-        ({"env": LINE, "vary": ["size"]}, r"vary is \['size'\], expected a dict"),
-        ({"env": LINE, "vary": {"size": "1..2"}, "kwargs": {"size": 1}}, "'size' is in vary and in kwargs"),
-        ({"env": LINE, "vary": {"size": "1..2"}, "kwargs": {"nix": 1}}, "cannot make toys/Line-v0 with"),
-        ({"env": LINE, "vary": {"size": "1..2"}, "apply": "x"}, "apply is 'x', expected a function"),
-        ({"env": LINE, "vary": {"size": "1..2"}, "episodes": 0}, "episodes is 0, expected"),
-        ({"env": LINE, "vary": {"size": "1..2"}, "steps": 1.5}, "steps is 1.5, expected"),
-        ({"env": LINE, "vary": {"level": "1..2"}, "levels": range(3)}, "'level' is taken"),
-        ({"env": LINE, "levels": "3..1"}, "levels is '3..1', expected"),
-        ({"env": "toys/Endless-v0", "vary": {"size": "1..2"}}, "Endless-v0 has no time limit.* give steps"),
-        ({"env": lambda size: toys.Line(size), "vary": {"size": "1..2"}, "episodes": 2}, "no time limit.* give steps"),
-        ({"env": lambda size: size, "vary": {"size": "1..2"}}, "made float, expected a gymnasium.Env"),
-        ({"env": lambda size: toys.Line(size), "vary": {"sise": "1..2"}, "steps": 9}, "cannot make <lambda>|'sise'"),
-        ({"env": "metarl/BernoulliBandit-v0", "levels": range(3)}, "is a family of tasks already"),
-        ({"env": LINE, "vary": {"size": "1..2"}, "split": "tests"}, "split is 'tests'.*did you mean 'test'"),
+        ({"env": "CartPol-v1", "levels": range(3)}, "CartPol-v1.*did you mean 'CartPole-v1'"),
+        ({"env": "CartPole-v9", "levels": range(3)}, "CartPole-v9"),
+        ({"env": "nowhere:A-v0", "levels": range(3)}, "import 'nowhere'"),
+        ({"env": "A-v0", "levels": range(3), "imports": "nowhere"}, "import 'nowhere'"),
+        ({"env": 3, "levels": range(3)}, "env is 3"),
+        ({"env": ["CartPole-v1"], "levels": range(3)}, "env is"),
+        ({"env": ["CartPole-v1"] * 2}, "twice"),
+        ({"env": "CartPole-v1", "vary": {"lenght": "1..2"}}, "'lenght'.*did you mean 'length'"),
+        ({"env": LINE, "vary": {"_nothing": "1..2"}}, r"size, seen, name.*name, size"),
+        ({"env": LINE, "vary": {"step": "1..2"}}, "'step'"),
+        ({"env": LINE, "vary": {"spec": "1..2"}}, "'spec'"),
+        ({"env": LINE, "vary": {"area": "1..2"}}, "'area'.*apply="),
+        ({"env": LINE, "vary": {"size": "3"}}, "size: .*'3'"),
+        ({"env": LINE, "vary": {"size": 3}}, "size: .*3"),
+        ({"env": LINE, "vary": ["size"]}, "vary is"),
+        ({"env": LINE, "vary": SIZES, "kwargs": {"size": 1}}, "'size'.*kwargs"),
+        ({"env": LINE, "vary": SIZES, "kwargs": {"nix": 1}}, "cannot make toys/Line-v0"),
+        ({"env": LINE, "vary": SIZES, "apply": "x"}, "apply is 'x'"),
+        ({"env": LINE, "vary": SIZES, "episodes": 0}, "episodes is 0"),
+        ({"env": LINE, "vary": SIZES, "steps": 1.5}, "steps is 1.5"),
+        ({"env": LINE, "vary": SIZES, "split": "tests"}, "split is 'tests'"),
+        ({"env": LINE, "vary": {"level": "1..2"}, "levels": range(3)}, "'level'"),
+        ({"env": LINE, "levels": "3..1"}, "levels is '3..1'"),
+        ({"env": "toys/Endless-v0", "vary": SIZES}, "time limit.*steps"),
+        ({"env": lambda size: toys.Line(size), "vary": SIZES, "episodes": 2}, "time limit.*steps"),
+        ({"env": lambda size: size, "vary": SIZES}, "made float"),
+        ({"env": lambda size: toys.Line(size), "vary": {"sise": "1..2"}, "steps": 9}, "cannot make <lambda>"),
+        ({"env": "metarl/BernoulliBandit-v0", "levels": range(3)}, "family of tasks already"),
+        ({"env": "FrozenLake-v1", "vary": {"map_name": ["4x4", "8x8"]}}, "observation space.*8x8"),
+        ({"env": ["CartPole-v1", "Acrobot-v1"]}, "space.*Acrobot-v1"),
+        ({"env": LINE, "vary": {"seen": Integers(1, 3)}}, "space.*'seen': 3"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message) as error:
+def test_what_is_wrong_is_said_in_one_line(options: dict[str, Any], named: str) -> None:
+    with pytest.raises(ValueError, match=named) as error:
         from_env(**options)
     assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (
-            {"env": "FrozenLake-v1", "vary": {"map_name": ["4x4", "8x8"]}},
-            r"observation space of FrozenLake-v1 changes between tasks: it is Discrete\(64\) in the task "
-            r"\{'map_name': '8x8'\}, and Discrete\(16\) in others",
-        ),
-        ({"env": ["CartPole-v1", "Acrobot-v1"]}, "it is Box.* in the task {'env': 'Acrobot-v1'}, and Box.* in others"),
-        ({"env": LINE, "vary": {"seen": Integers(1, 3)}}, r"changes between tasks: .*\{'seen': 3\}"),
-    ],
-)
-def test_spaces_that_change_are_told_at_once(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(SpacesError, match=message):
-        from_env(**options)
 
 
 def test_spaces_that_change_in_between_are_told_when_it_happens() -> None:
@@ -104,7 +88,7 @@ def leaves(good: bool) -> Leaves:
 def test_an_observation_that_leaves_its_space_is_told_with_row_and_task() -> None:
     family = from_env(leaves, vary={"good": [True, False]}, steps=5)
     for env in (TrialEnv(family), TrialVectorEnv(family, 8)):
-        with pytest.raises(SpacesError, match=r"has the shape \(7,\), but the family's space is") as told:
+        with pytest.raises(SpacesError, match=r"\(7,\)") as told:
             [env.reset(seed=seed) for seed in range(20)]
         assert any("task {good=1}" in note for note in told.value.__notes__)
 
@@ -114,7 +98,7 @@ def test_a_reset_that_raises_is_told_while_the_family_is_made() -> None:
         def reset(self, **_: Any) -> Any:
             raise RuntimeError("no ground to stand on")
 
-    with pytest.raises(ValueError, match="cannot be reset: RuntimeError: no ground to stand on"):
+    with pytest.raises(ValueError, match="no ground to stand on"):
         from_env(lambda size: Never(), vary={"size": Uniform(0, 1)}, steps=5)
 
 
@@ -149,11 +133,11 @@ def test_nothing_heavy_is_imported() -> None:
 def test_what_a_users_module_or_constructor_raises_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "module_that_raises.py").write_text("raise RuntimeError('no licence')")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ValueError, match="cannot import 'module_that_raises': RuntimeError: no licence"):
+    with pytest.raises(ValueError, match=r"module_that_raises.*no licence"):
         from_env("module_that_raises:A-v0", levels=range(3))
 
     def refuse(size: float) -> Any:
         raise RuntimeError("no licence")
 
-    with pytest.raises(ValueError, match=r"cannot make refuse with .*: RuntimeError: no licence"):
+    with pytest.raises(ValueError, match=r"refuse.*no licence"):
         from_env(refuse, vary={"size": "1..2"}, steps=9)

@@ -1,7 +1,5 @@
 """The image cue: what is shown when, what pays, batched equal to single, pictures that can be told apart."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The pendulum with a goal: Gymnasium's own steps, batched equal to single, every goal can be held."""
 
-from __future__ import annotations
-
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -45,26 +43,6 @@ def test_a_goal_turns_the_reward_alone() -> None:
             _, here, *_ = up.step(torque)
             _, there, *_ = turned.step(torque)
             assert there == pytest.approx(here, rel=1e-9)
-
-
-def test_many_rows_equal_single_environments() -> None:
-    """Whole arrays give the same bits as one state at a time."""
-    family = PendulumGoal(max_steps=60)
-    rng = np.random.default_rng(2)
-    tasks = family.sample_batch(rng, 67)
-    batched = family.batched(67)
-    batched.start(tasks, rng)
-    envs = [family.make({k: v[i] for k, v in tasks.items()}) for i in range(67)]
-    for env, state in zip(envs, batched.state_dict()["state"].T, strict=True):
-        env.reset(seed=0)
-        env._state = state
-    for _ in range(59):
-        actions = rng.uniform(-1, 1, (67, 1)).astype(np.float32)
-        obs, rewards, done = batched.step(actions, rng)
-        singles = [env.step(action) for env, action in zip(envs, actions, strict=True)]
-        assert not done.any()
-        assert np.array_equal(obs, [s[0] for s in singles])
-        assert np.array_equal(rewards, [s[1] for s in singles])
 
 
 def test_every_goal_can_be_held() -> None:

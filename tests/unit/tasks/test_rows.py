@@ -1,7 +1,5 @@
 """Rows of any family as a batch: equal to single trial environments, element for element."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -92,14 +90,6 @@ def test_reset_cuts_trials_under_way() -> None:
             obs, *_ = env.step(np.ones(3, int))
             runs[-1].append(obs["obs"])
     assert all(np.array_equal(a, b) for a, b in zip(*runs, strict=False))
-
-
-def test_arrays_of_steps_are_fresh_to_the_outside() -> None:
-    env = TrialVectorEnv(Walk(), 2)
-    first, _ = env.reset(seed=0)
-    kept = [first, *(env.step(np.array([0, 1]))[0] for _ in range(30))]
-    arrays = [v for obs in kept for v in obs.values()]
-    assert not any(np.shares_memory(a, b) for i, a in enumerate(arrays) for b in arrays[:i])
 
 
 def test_an_error_tells_row_task_and_seed(plan: list[list[tuple[dict[str, Any], int]]]) -> None:

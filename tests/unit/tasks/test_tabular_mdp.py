@@ -1,12 +1,9 @@
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from scipy import stats
 
 from metarl.envs.tabular_mdp import TabularMDP
 from metarl.tasks.family.distribution import Task
-from metarl.tasks.family.priors import TabularPrior
 from metarl.tasks.trial.env import TrialEnv
 from metarl.tasks.vector.env import TrialVectorEnv
 
@@ -90,12 +87,6 @@ def test_steps_follow_the_task(kind: str) -> None:
     expected = n * task["transitions"][0, action].astype(float)
     assert stats.chisquare(np.bincount(states, minlength=4), expected / expected.sum() * n).pvalue > 0.01
     assert stats.kstest(rewards, stats.norm(task["rewards"][0, action], 0.5).cdf).pvalue > 0.01
-
-
-def test_the_prior_carries_the_options() -> None:
-    family = TabularMDP(states=6, actions=3, horizon=7, episodes=2, noise=0.3)
-    assert family.prior == TabularPrior(states=6, actions=3, horizon=7, episodes=2, noise=0.3, reward_mean=1.0)
-    assert (family.trial_steps, family.trial_episodes) == (14, None)
 
 
 def test_transitions_must_sum_to_one() -> None:

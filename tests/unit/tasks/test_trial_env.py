@@ -1,7 +1,5 @@
 """A tiny numbered family whose every observation and reward is unique, so that nothing can shift unseen."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,7 +22,7 @@ from metarl.types import Array
 class NumberedEnv(gym.Env[Array, Any]):
     """Observation ``100 * episode + step`` (within the task), reward the same plus 0.5; ends after ``length`` steps."""
 
-    def __init__(self, family: Numbered) -> None:
+    def __init__(self, family: "Numbered") -> None:
         self.family, self.episode = family, -1
         self.observation_space, self.action_space = family.observation_space, family.action_space
 
@@ -50,21 +48,13 @@ class Numbered(TaskDistribution):
     truncates: bool = False
     family: ClassVar[str] = "Numbered"
 
+    observation_space = spaces.Box(0, 1000, (1,), np.float32)
+    action_space = spaces.Discrete(3)
+    task_space = spaces.Dict({"number": spaces.Box(0.0, 1.0, (), np.float64)})
+
     @property
     def trial_steps(self) -> int:
         return self.steps
-
-    @property
-    def observation_space(self) -> spaces.Box:
-        return spaces.Box(0, 1000, (1,), np.float32)
-
-    @property
-    def action_space(self) -> spaces.Discrete:
-        return spaces.Discrete(3)
-
-    @property
-    def task_space(self) -> spaces.Dict:
-        return spaces.Dict({"number": spaces.Box(0.0, 1.0, (), np.float64)})
 
     def sample_batch(self, rng: np.random.Generator, n: int) -> TaskBatch:
         return {"number": rng.random(n)}
@@ -200,26 +190,21 @@ def test_a_pinned_task_is_played_and_the_next_is_drawn() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("options", "named"),
     [
-        ({"tasks": 1}, "the only reset option is"),
-        ({"task": {"rates": [0.1, 0.2]}}, "the only reset option is"),
-        ({"task": Task("Other", ())}, "belongs to 'Other', but this environment plays 'BernoulliBandit'"),
-        ({"task": Task("BernoulliBandit", ())}, "expected the keys"),
-        ({"task": Task("BernoulliBandit", (("rates", (0.1,)),))}, r"expected \(1, 2\)"),
-        ({"task": Task("BernoulliBandit", (("rates", (0.1, 1.5)),))}, "lies outside"),
-        ({"task": Task("BernoulliBandit", (("rates", (0.1, "x")),))}, "is not an array of float32"),
+        ({"options": {"tasks": 1}}, "reset option"),
+        ({"options": {"task": {"rates": [0.1, 0.2]}}}, "reset option"),
+        ({"options": {"task": Task("Other", ())}}, "'Other'.*'BernoulliBandit'"),
+        ({"options": {"task": Task("BernoulliBandit", ())}}, "keys"),
+        ({"options": {"task": Task("BernoulliBandit", (("rates", (0.1,)),))}}, r"\(1, 2\)"),
+        ({"options": {"task": Task("BernoulliBandit", (("rates", (0.1, 1.5)),))}}, "outside"),
+        ({"options": {"task": Task("BernoulliBandit", (("rates", (0.1, "x")),))}}, "float32"),
+        *(({"seed": seed}, "seed") for seed in (-1, 1.5, "a")),
     ],
 )
-def test_bad_reset_options(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        TrialEnv(BernoulliBandit(arms=2)).reset(options=options)
-
-
-@pytest.mark.parametrize("seed", [-1, 1.5, "a"])
-def test_bad_seeds(seed: Any) -> None:
-    with pytest.raises(ValueError, match="a seed is an integer of at least 0"):
-        TrialEnv(BernoulliBandit()).reset(seed=seed)
+def test_bad_resets(options: dict[str, Any], named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        TrialEnv(BernoulliBandit(arms=2)).reset(**options)
 
 
 def test_steps_outside_a_trial_are_refused() -> None:
@@ -240,5 +225,5 @@ def test_make_trial_sorts_options_from_inputs() -> None:
 
 
 def test_make_trial_names_the_valid_options() -> None:
-    with pytest.raises(ValueError, match=r"no option 'armz', .*prev_action.* did you mean 'arms'"):
+    with pytest.raises(ValueError, match=r"'armz'.*prev_action.*'arms'"):
         make_trial("metarl.envs.bernoulli_bandit:BernoulliBandit", armz=3)

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from gymnasium import spaces
@@ -40,18 +38,13 @@ def test_no_previous_action_differs_from_action_zero() -> None:
     assert after_zero["prev_action"].tolist() == [[1, 0, 0]]
 
 
-@pytest.mark.parametrize("off", FEEDBACK_KEYS)
-def test_a_part_switched_off_shrinks_the_space(off: str) -> None:
+@pytest.mark.parametrize("off", [{key} for key in FEEDBACK_KEYS] + [set(FEEDBACK_KEYS)])
+def test_parts_switched_off_shrink_the_space(off: set[str]) -> None:
     family = BernoulliBandit(arms=3, pulls=5)
-    layout = TrialLayout(family, TrialInputs(**{off: False}))
-    full = set(TrialLayout(family).observation_space.spaces)
-    assert full - set(layout.observation_space.spaces) == {off}
-    assert set(layout.observe(np.zeros(2, int), 0)) == full - {off}
-
-
-def test_all_parts_off_leave_the_observation() -> None:
-    layout = TrialLayout(BernoulliBandit(), TrialInputs(*[False] * 4))
-    assert set(layout.observation_space.spaces) == {"obs"}
+    layout = TrialLayout(family, TrialInputs(**dict.fromkeys(off, False)))
+    left = {"obs", *FEEDBACK_KEYS} - off
+    assert set(layout.observation_space.spaces) == left
+    assert set(layout.observe(np.zeros(2, int), 0)) == left
 
 
 def test_discrete_start_is_honoured() -> None:
@@ -122,45 +115,40 @@ def test_reveal_refuses_a_part_of_the_same_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("observation", "action", "message"),
+    ("observation", "action", "named"),
     [
-        (spaces.Text(3), spaces.Discrete(2), "obs has the space Text"),
-        (spaces.Tuple([BOX]), spaces.Discrete(2), "obs has the space Tuple"),
-        (spaces.Dict({"a": spaces.Dict({"b": BOX})}), spaces.Discrete(2), r"obs\.a has the space Dict"),
-        (BOX, spaces.MultiBinary(2), "the action space MultiBinary"),
-        (spaces.Dict({"a": BOX, "action_mask": spaces.MultiBinary(3)}), spaces.Discrete(2), "of 2 numbers, one for"),
-        (spaces.Dict({"a": BOX, "action_mask": spaces.MultiBinary(1)}), BOX, "action_mask is for discrete actions"),
-        (spaces.Dict({"action_mask": spaces.MultiBinary(2)}), spaces.Discrete(2), "nothing but a mask"),
+        (spaces.Text(3), spaces.Discrete(2), "obs .*Text"),
+        (spaces.Tuple([BOX]), spaces.Discrete(2), "obs .*Tuple"),
+        (spaces.Dict({"a": spaces.Dict({"b": BOX})}), spaces.Discrete(2), r"obs\.a .*Dict"),
+        (BOX, spaces.MultiBinary(2), "action space MultiBinary"),
+        (spaces.Dict({"a": BOX, "action_mask": spaces.MultiBinary(3)}), spaces.Discrete(2), "action_mask.* of 2"),
+        (spaces.Dict({"a": BOX, "action_mask": spaces.MultiBinary(1)}), BOX, "action_mask"),
+        (spaces.Dict({"action_mask": spaces.MultiBinary(2)}), spaces.Discrete(2), "mask"),
     ],
 )
-def test_unsupported_spaces_are_named(observation: spaces.Space, action: spaces.Space, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+def test_unsupported_spaces_are_named(observation: spaces.Space, action: spaces.Space, named: str) -> None:
+    with pytest.raises(ValueError, match=named):
         layout_of(observation, action)
 
 
 @pytest.mark.parametrize(
-    ("actions", "error", "message"),
+    ("space", "actions", "error", "named"),
     [
-        (np.array([0, 3]), ValueError, r"action 3 of row 1 lies outside Discrete\(3\)"),
-        (np.array([-1, 0]), ValueError, "action -1 of row 0"),
-        (np.array([0]), ValueError, r"expected actions of shape \(2,\), got \(1,\)"),
-        (np.array([0.0, 1.0]), TypeError, "expected integer actions"),
+        (spaces.Discrete(3), np.array([0, 3]), ValueError, "action 3 of row 1"),
+        (spaces.Discrete(3), np.array([-1, 0]), ValueError, "action -1 of row 0"),
+        (spaces.Discrete(3), np.array([0]), ValueError, r"\(2,\).*\(1,\)"),
+        (spaces.Discrete(3), np.array([0.0, 1.0]), TypeError, "float64"),
+        (BOX, np.array([[0.0, 0.0], [0.0, np.nan]]), ValueError, "of row 1"),
     ],
 )
-def test_bad_discrete_actions(actions: np.ndarray, error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
-        TrialLayout(BernoulliBandit(arms=3)).check_actions(actions, 2)
-
-
-def test_bad_box_actions() -> None:
-    layout = layout_of(spaces.Discrete(1), BOX)
-    with pytest.raises(ValueError, match="of row 1 lies outside"):
-        layout.check_actions(np.array([[0.0, 0.0], [0.0, np.nan]]), 2)
+def test_bad_actions(space: spaces.Space, actions: np.ndarray, error: type[Exception], named: str) -> None:
+    with pytest.raises(error, match=named):
+        layout_of(spaces.Discrete(1), space).check_actions(actions, 2)
 
 
 def test_wrong_observation_shape_is_named() -> None:
     layout = layout_of(BOX, spaces.Discrete(2))
-    with pytest.raises(ValueError, match=r"obs has the shape \(3,\), but its space says \(2,\)"):
+    with pytest.raises(ValueError, match=r"obs .*\(3,\).*\(2,\)"):
         layout.observe(np.zeros((1, 3)), 0)
 
 
@@ -195,7 +183,7 @@ def test_pictures_stay_pictures_and_a_task_goes_beside_them() -> None:
     assert np.array_equal(rows["obs"], picture)
     assert rows["obs.task"].tolist() == [[0, 0, 1]]
     assert contained(layout, rows)
-    with pytest.raises(ValueError, match="its space says uint8"):
+    with pytest.raises(ValueError, match="uint8"):
         layout.observe(picture.astype(np.float32), 0)
 
 

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from functools import partial
 from typing import Any
 
@@ -11,6 +9,7 @@ from stable_baselines3.common.env_util import is_wrapped
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
+from vector_toys import Constant
 
 from metarl.envs.bernoulli_bandit import BernoulliBandit
 from metarl.tasks.trial.env import TrialEnv
@@ -130,10 +129,6 @@ def test_mixed_splits_are_refused() -> None:
 
 
 def test_evaluate_policy_reads_whole_trials(env: TrialVecEnv) -> None:
-    class Constant:
-        def predict(self, obs: dict, state: None = None, **_: object) -> tuple[np.ndarray, None]:
-            return np.zeros(len(obs["obs"]), int), None
-
     env.seed(0)
     returns, lengths = evaluate_policy(Constant(), env, n_eval_episodes=9, return_episode_rewards=True)  # type: ignore[arg-type]
     assert lengths == [5] * 9
@@ -153,28 +148,23 @@ def test_state_goes_on_with_its_running_returns() -> None:
 
 
 def test_environments_without_a_state_say_so() -> None:
-    env = as_vec_env(sync(2))
-    assert isinstance(env, TrialVecEnv)
-    with pytest.raises(TypeError, match="only native"):
-        env.state_dict()
-    with pytest.raises(TypeError, match="only native"):
-        env.load_state_dict({})
+    env: Any = as_vec_env(sync(2))
+    for call in (env.state_dict, lambda: env.load_state_dict({})):
+        with pytest.raises(TypeError, match="native"):
+            call()
 
 
-def test_an_unknown_autoreset_mode_is_refused() -> None:
-    env = sync(2)
-    env.metadata = {"autoreset_mode": "sometimes"}
-    with pytest.raises(ValueError, match="'sometimes'"):
-        as_vec_env(env)
-
-
-def test_other_observations_are_refused_with_the_way_out() -> None:
+def test_other_environments_are_refused() -> None:
     cart = SyncVectorEnv([lambda: gym.make("CartPole-v1")], autoreset_mode=AutoresetMode.SAME_STEP)
     for env in (cart, DummyVecEnv([lambda: gym.make("CartPole-v1")])):
-        with pytest.raises(ValueError, match=r"environments made as metarl\.TrialEnv\(family\)"):
+        with pytest.raises(ValueError, match="TrialEnv"):
             as_vec_env(env)
-    with pytest.raises(TypeError, match=r"expected an id, a task distribution, .* got dict"):
+    with pytest.raises(TypeError, match="dict"):
         as_vec_env({})
+    unknown = sync(2)
+    unknown.metadata = {"autoreset_mode": "sometimes"}
+    with pytest.raises(ValueError, match="'sometimes'"):
+        as_vec_env(unknown)
 
 
 @pytest.mark.parametrize(
@@ -201,8 +191,3 @@ def test_anything_that_plays_trials_becomes_a_vec_env(env: Any, rows: int) -> No
     assert done.all()
     assert all("episode" in info for info in infos)
     assert rewards.shape == (rows,)
-
-
-def test_a_vec_env_of_trials_passes_through() -> None:
-    env = DummyVecEnv([lambda: TrialEnv(FAMILY)])
-    assert as_vec_env(env) is env

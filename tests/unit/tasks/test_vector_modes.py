@@ -1,7 +1,5 @@
 """Trap 7: one trajectory in every autoreset mode and kind of vector environment, and none of it lost or invented."""
 
-from __future__ import annotations
-
 import multiprocessing
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +14,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv
-from vector_toys import Failing, Walk
+from vector_toys import Constant, Failing, Walk
 
 from metarl.agents.rl2 import RL2PPO
 from metarl.memory.options import MemoryOptions
@@ -108,13 +106,9 @@ def test_sb3s_processes_pass_through(reference: Any) -> None:
         got = until_without_episode(played(as_vec_env(env)))
     finally:
         env.close()
-    expected = until_without_episode(reference)
-    assert all(
-        np.array_equal(x, y)
-        for r, e in zip(got, expected, strict=True)
-        for a, b in zip(r, e, strict=True)
-        for x, y in zip(a, b, strict=True)
-    )
+    for row, expected in zip(got, until_without_episode(reference), strict=True):
+        for a, b in zip(row, expected, strict=True):
+            assert all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
 
 
 def until_without_episode(rows: list[list[list[Any]]]) -> list[list[list[Any]]]:
@@ -170,8 +164,7 @@ def test_rollouts_are_equal_after_masking() -> None:
             begins = (got.boundary[kept, i] == Boundary.TRIAL).nonzero()
             whole = int(begins[-1])  # the last trial is cut by the end of the rollout
             assert len(begins) > 3
-            parts = {"obs", "boundary", "actions", "log_probs", "values", "advantages", "returns"}
-            for name in parts - {"obs"}:
+            for name in ("boundary", "actions", "log_probs", "values", "advantages", "returns"):
                 a, b = getattr(got, name)[kept, i][:whole], getattr(expected, name)[:whole, i]
                 assert torch.equal(a, b), name
             for key in expected.obs:
@@ -180,10 +173,6 @@ def test_rollouts_are_equal_after_masking() -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_evaluate_policy_counts_every_trial_once(mode: Any) -> None:
-    class Constant:
-        def predict(self, obs: Any, state: None = None, **_: object) -> tuple[np.ndarray, None]:
-            return np.zeros(len(obs["obs"]), int), None
-
     results = []
     for one in (AutoresetMode.SAME_STEP, mode):
         with vec_env(SyncVectorEnv, one) as env:

@@ -1,7 +1,5 @@
 """Rows in worker processes: the same trials for any number of them, and what happens where one fails."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import pickle
@@ -64,25 +62,19 @@ def test_dicts_of_observations_travel_too() -> None:
 
 
 PUSH = {"push": np.array([0.5, 0.25, 0.75, 0.5])}  # row 1 fails, and with it worker 0, which has rows 0 and 1
-WHAT = {
-    "raise": r"worker 0 \(rows 0 to 1\) raised an error:\n(.|\n)*in step\n(.|\n)*the wheel came off at 100%\n"
-    r"in row 1, task \{push=0\.25\}, seed \d+",
-    "hang": r"worker 0 \(rows 0 to 1\) gave no answer for 1 s\nit was playing\n"
-    r"  row 0: task \{push=0\.5\}, seed \d+\n  row 1: task \{push=0\.25\}, seed \d+",
-    "die": r"worker 0 \(rows 0 to 1\) died with exit code 3\nit was playing\n"
-    r"  row 0: task \{push=0\.5\}, seed \d+\n  row 1: task \{push=0\.25\}, seed \d+",
-}
+WHAT = {"raise": "in step(.|\n)*the wheel came off at 100%", "hang": "no answer for 1 s", "die": "exit code 3"}
 
 
 @pytest.mark.parametrize("how", WHAT)
 def test_a_worker_that_fails_is_replaced_and_its_trials_are_void(how: str) -> None:
+    said = rf"worker 0 \(rows 0 to 1\) (.|\n)*{WHAT[how]}(.|\n)*row 1(.|\n)*push=0\.25\}}, seed \d+(.|\n)*1 of 10"
     env = TrialVectorEnv(Failing(how=how), 4, workers=2, worker_timeout=1.0 if how == "hang" else 30.0)
     try:
         env.reset(seed=0, options={"tasks": PUSH})
         for _ in range(6):
             last, _, ended, _, info = env.step(np.zeros(4, int))
             assert info == {}
-        with pytest.warns(RuntimeWarning, match=WHAT[how] + r"(.|\n)*\(restart 1 of 10\)"):
+        with pytest.warns(RuntimeWarning, match=said):
             obs, rewards, ended, _, info = env.step(np.zeros(4, int))
         assert ended.tolist() == info["void"].tolist() == [True, True, False, False]
         assert rewards[:2].tolist() == [0, 0]
@@ -237,7 +229,7 @@ def test_bad_numbers(options: dict[str, Any], key: str) -> None:
 
 
 def test_a_batched_family_needs_no_workers() -> None:
-    with pytest.raises(ValueError, match=r"BernoulliBandit is stepped as arrays, which is faster in one process"):
+    with pytest.raises(ValueError, match="BernoulliBandit"):
         TrialVectorEnv(BernoulliBandit(), 4, workers=2)
 
 
@@ -249,7 +241,7 @@ class Stubborn(Walk):
 
 
 def test_a_family_that_cannot_travel_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"Walk cannot be sent to worker processes \(never\)"):
+    with pytest.raises(ValueError, match=r"Walk .*never"):
         WorkerRows(Stubborn(), 2, 1)
 
 

@@ -1,7 +1,5 @@
 """Families for the tests of vectors and workers: episodes of random lengths, and environments that fail."""
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Mapping
@@ -45,6 +43,10 @@ class Walk(TaskDistribution):
     steps: int = 25
     family: ClassVar[str] = "Walk"
 
+    observation_space = WALK_SPACE
+    action_space = spaces.Discrete(2)
+    task_space = spaces.Dict({"push": spaces.Box(0.0, 1.0, (), np.float64)})
+
     @property
     def trial_steps(self) -> int:
         return self.steps
@@ -52,18 +54,6 @@ class Walk(TaskDistribution):
     @property
     def trial_episodes(self) -> int:
         return self.episodes
-
-    @property
-    def observation_space(self) -> spaces.Box:
-        return WALK_SPACE
-
-    @property
-    def action_space(self) -> spaces.Discrete:
-        return spaces.Discrete(2)
-
-    @property
-    def task_space(self) -> spaces.Dict:
-        return spaces.Dict({"push": spaces.Box(0.0, 1.0, (), np.float64)})
 
     def sample_batch(self, rng: np.random.Generator, n: int) -> TaskBatch:
         return {"push": rng.random(n)}
@@ -133,9 +123,7 @@ class Furnished(Walk):
 
     family: ClassVar[str] = "Furnished"
 
-    @property
-    def observation_space(self) -> spaces.Dict:  # type: ignore[override]
-        return spaces.Dict({"place": WALK_SPACE, "room": spaces.Discrete(4)})
+    observation_space = spaces.Dict({"place": WALK_SPACE, "room": spaces.Discrete(4)})
 
     def make(self, task: Mapping[str, Array]) -> gym.Env[Any, Any]:
         def seen(x: Any) -> dict[str, Any]:
@@ -155,3 +143,14 @@ class Registered(Walk):
 
 
 gym.register("ToyWalk-v0", entry_point=f"{__name__}:WalkEnv")
+
+
+class Constant:
+    """A policy that always takes the first action."""
+
+    def predict(self, obs: Any, state: None = None, **_: object) -> tuple[np.ndarray, None]:
+        return np.zeros(len(obs["obs"]), int), None
+
+
+def same(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray]) -> bool:
+    return set(a) == set(b) and all(a[k].dtype == b[k].dtype and np.array_equal(a[k], b[k]) for k in a)
