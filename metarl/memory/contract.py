@@ -19,7 +19,16 @@ from metarl.memory.options import MemoryOptions
 from metarl.types import Boundary, CoreInput, Read
 
 
-class Controller(nn.Module, ABC):
+class Part(nn.Module, ABC):
+    """What a core is made of; it shows its options, if it keeps them."""
+
+    def extra_repr(self) -> str:
+        """Its options."""
+        options = getattr(self, "options", None)
+        return "" if options is None else ", ".join(f"{name}={value!r}" for name, value in vars(options).items())
+
+
+class Controller(Part):
     """Working memory: maps inputs to outputs, with a state of its own or none."""
 
     output_size: int
@@ -27,10 +36,6 @@ class Controller(nn.Module, ABC):
     accepts_reinstatement: ClassVar[bool] = False
     resets_inside: ClassVar[bool] = False
     """Whether :meth:`unroll` can start again within a sequence, as controllers that are parallel over time do."""
-
-    def extra_repr(self) -> str:
-        """Its width."""
-        return f"output_size={self.output_size}"
 
     @abstractmethod
     def initial_state(self, batch_size: int) -> State:
@@ -60,19 +65,17 @@ class Controller(nn.Module, ABC):
         )
 
 
-class Store(nn.Module, ABC):
+class Store(Part):
     """Where a memory keeps what it has seen.
 
     A store has slots, which any access can read, if it defines :meth:`content`; it has a native way of reading if it
-    defines :meth:`read`; it outlives trials if it defines :meth:`consolidate`. All else has a default.
+    defines :meth:`read`; it is lifelong, so that it outlives trials, if it defines :meth:`consolidate`. All else has a
+    default.
     """
 
     has_slots: ClassVar[bool]
-    """Whether :meth:`content` is defined."""
     has_native: ClassVar[bool]
-    """Whether :meth:`read` is defined."""
     lifelong: ClassVar[bool]
-    """Whether :meth:`consolidate` is defined."""
     writable: bool = True
     """Whether anything is ever written."""
     key_size: int
@@ -221,7 +224,7 @@ class Store(nn.Module, ABC):
         return value
 
 
-class Access(nn.Module, ABC):
+class Access(Part):
     """How a store with slots is read."""
 
     separate_learned: ClassVar[bool] = False
@@ -230,11 +233,6 @@ class Access(nn.Module, ABC):
     """Whether what is read is the sum of the slots' values by the weights of the read."""
     control_size: int = 0
     """How many numbers control each read beside the query: raw outputs of a linear map, of any size."""
-
-    def extra_repr(self) -> str:
-        """Its options, if it keeps them."""
-        options = getattr(self, "options", None)
-        return "" if options is None else ", ".join(f"{name}={value!r}" for name, value in vars(options).items())
 
     def start_control(self) -> Tensor:
         """``[control_size]``: the control with which an untrained memory reads sensibly."""

@@ -55,7 +55,7 @@ STORES = {
     "lifelong": own("stores.lifelong", "Lifelong", "LifelongOptions", "slots for life: average hits, replace oldest"),
     "ntm": own("stores.ntm", "NTM", "NTMOptions", "Neural Turing Machine: address by content and location"),
     "lrua": own("stores.lrua", "LRUA", "LRUAOptions", "MANN: write where least was used of late"),
-    "dnc": own("stores.dnc", "DNC", "DNCOptions", "Differentiable Neural Computer: allocation, temporal links"),
+    "dnc": own("stores.dnc", "DNC", "ExternalOptions", "Differentiable Neural Computer: allocation, temporal links"),
     "delta": own("stores.delta", "DeltaRule", "DeltaRuleOptions", "fast weights by the gated delta rule"),
     "neural": own("stores.neural", "NeuralMemory", "NeuralOptions", "a network that learns while the trial runs"),
 }

@@ -33,10 +33,9 @@ class DeltaRuleOptions:
 
 
 class DeltaRuleState(NamedTuple):
-    """The fast weights of every row."""
+    """The fast weights of every row ``[B, heads, K / heads, V / heads]``, whose dtype writes are computed in."""
 
     memory: Tensor
-    """``[B, heads, K / heads, V / heads]``; its dtype is the one that writes are computed in."""
 
 
 class DeltaRule(Store):
@@ -53,12 +52,8 @@ class DeltaRule(Store):
         super().__init__()
         check_heads(options.heads, key_size=key_size, value_size=value_size)
         self.key_size, self.value_size, self.read_size = key_size, value_size, value_size
-        self.heads = options.heads
+        self.options, self.heads = options, options.heads
         self.control_size = 2 * options.heads
-
-    def extra_repr(self) -> str:
-        """Its sizes."""
-        return f"key_size={self.key_size}, value_size={self.value_size}, heads={self.heads}"
 
     def initial_state(self, batch_size: int) -> DeltaRuleState:
         """See :meth:`metarl.memory.contract.Store.initial_state`."""
