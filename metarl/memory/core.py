@@ -61,20 +61,21 @@ class ControllerCore(MemoryCore):
 
 
 class CoreState(NamedTuple):
-    """The state of a controller with a memory."""
+    """The state of a controller with a memory.
+
+    ``previous`` ``[B, D]`` is o_{t-1}, the first half of the transition that the next input completes, and
+    ``has_previous`` ``[B]`` (bool) whether there is one. ``steps`` ``[B]`` are the inputs of the trial so far and
+    ``held`` ``[B, R]`` is what was read last, both ``[B, 0]`` where every step reads. ``output`` ``[B, O]`` is the
+    controller's last one, ``[B, 0]`` where nothing is emitted from it.
+    """
 
     controller: State
     store: State
     previous: Tensor
-    """``[B, D]`` o_{t-1}, the first half of the transition that the next input completes."""
     has_previous: Tensor
-    """``[B]`` bool: whether there is an o_{t-1}."""
     steps: Tensor
-    """``[B]`` inputs of the trial so far; ``[B, 0]`` where every step reads."""
     held: Tensor
-    """``[B, R]`` what was read last; ``[B, 0]`` where every step reads."""
     output: Tensor
-    """``[B, O]`` the controller's last output; ``[B, 0]`` where nothing is emitted from it."""
 
 
 class StoreCore(ControllerCore):
@@ -90,17 +91,10 @@ class StoreCore(ControllerCore):
     ) -> None:
         super().__init__(controller, options)
         self.memory, self.now_size = memory, now_size
-        self.gate = nn.Parameter(torch.zeros(memory.read_size)) if options.gate and not options.reinstate else None
-
-    @property
-    def memory_first(self) -> bool:
+        self.lifelong = memory.store.lifelong
+        self.memory_first = memory.value is not None and options.emit == "input"
         """Whether the memory is run over a whole stream before the controller: it depends on the inputs alone."""
-        return self.memory.value is not None and self.options.emit == "input"
-
-    @property
-    def lifelong(self) -> bool:
-        """See :meth:`metarl.memory.contract.MemoryCore.lifelong`."""
-        return self.memory.store.lifelong
+        self.gate = nn.Parameter(torch.zeros(memory.read_size)) if options.gate and not options.reinstate else None
 
     def initial_state(self, batch_size: int) -> CoreState:
         """See :meth:`metarl.memory.contract.MemoryCore.initial_state`."""

@@ -188,18 +188,9 @@ class Memory(nn.Module):
         if one := query.dim() == 3:
             key_query = key_query[:, :, None]
             read_control = None if read_control is None else read_control[:, :, None]
-        ops = MemoryOps(
-            reset,
-            write_mask,
-            query_mask,
-            at,
-            self._key(address),
-            self._value(content),
-            self._controls(self.write_control, address, content),
-            when,
-            key_query,
-            read_control,
-        )
+        key, value = self._key(address), self._value(content)
+        control = self._controls(self.write_control, address, content)
+        ops = MemoryOps(reset, write_mask, query_mask, at, key, value, control, when, key_query, read_control)
         reads, state = self.store.unroll(state, ops, self.access)
         if self.reads_disabled:
             reads = torch.zeros_like(reads)

@@ -16,16 +16,16 @@ State = Any
 
 
 class Content(NamedTuple):
-    """What a store shows to an access."""
+    """What a store shows to an access: slots with keys ``[B, N, K]`` and values ``[B, N, V]``.
+
+    Those that have been written are ``valid`` ``[B, N]`` (bool). ``learned`` are keys ``[L, K]`` and values ``[L, V]``
+    that all rows have before these slots, where they are kept separate.
+    """
 
     keys: Tensor
-    """``[B, N, K]``"""
     values: Tensor
-    """``[B, N, V]``"""
     valid: Tensor
-    """``[B, N]`` bool: slots that have been written."""
     learned: tuple[Tensor, Tensor] | None = None
-    """Keys ``[L, K]`` and values ``[L, V]`` that all rows have before these slots, where they are kept separate."""
 
 
 class Query(NamedTuple):

@@ -114,8 +114,16 @@ def why_not(store: str, access: str) -> str | None:
     """Why ``access`` can't read ``store``, with the way out; None if it can."""
     kind = STORES[store].load()[0]
     if access == NATIVE:
-        return None if kind.has_native else f"{store} is slots and no way of reading them; use {', '.join(ACCESSES)}"
-    return None if kind.has_slots else f"{store} is a network without slots: reading is evaluating it; use {NATIVE}"
+        return (
+            None
+            if kind.read is not Store.read
+            else f"{store} is slots and no way of reading them; use {', '.join(ACCESSES)}"
+        )
+    return (
+        None
+        if kind.content is not Store.content
+        else f"{store} is a network without slots: reading is evaluating it; use {NATIVE}"
+    )
 
 
 def build_memory(
@@ -167,15 +175,14 @@ def build_memory(
         value_size = cell_size
     try:
         store = make(key_size, value_size, trial_steps, own)
-        if access == NATIVE:
-            if options.access_options:
-                expected = f"none for the native access of {options.store!r}"
-                raise ConfigError(key=f"{where}.access_options", given=options.access_options, expected=expected)
-            reader = None
-        else:
+        reader = None
+        if access != NATIVE:
             read_kind, read_options = ACCESSES[access].load()
             reads = build(read_options, options.access_options, f"{where}.access_options")
             reader = read_kind(key_size, value_size, reads)
+        elif options.access_options:
+            expected = f"none for the native access of {options.store!r}"
+            raise ConfigError(key=f"{where}.access_options", given=options.access_options, expected=expected)
     except ValueError as error:
         raise ConfigError.of(error) from None
     given = None if holds_state or not project else content_size

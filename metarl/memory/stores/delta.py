@@ -48,6 +48,8 @@ class DeltaRule(Store):
         ConfigError: sizes of keys or values that the heads don't divide.
     """
 
+    parallel = True
+
     def __init__(self, key_size: int, value_size: int, trial_steps: int | None, options: DeltaRuleOptions) -> None:
         super().__init__()
         check_heads(options.heads, key_size=key_size, value_size=value_size)
@@ -57,9 +59,8 @@ class DeltaRule(Store):
 
     def initial_state(self, batch_size: int) -> DeltaRuleState:
         """See :meth:`metarl.memory.contract.Store.initial_state`."""
-        return DeltaRuleState(
-            torch.zeros(batch_size, self.heads, self.key_size // self.heads, self.value_size // self.heads)
-        )
+        key, value = self.key_size // self.heads, self.value_size // self.heads
+        return DeltaRuleState(torch.zeros(batch_size, self.heads, key, value))
 
     def write(self, state: DeltaRuleState, item: Write, donate: bool = False) -> DeltaRuleState:
         """See :meth:`metarl.memory.contract.Store.write`."""
@@ -75,11 +76,6 @@ class DeltaRule(Store):
         queries = unit(query.to(state.memory.dtype).unflatten(-1, (self.heads, -1))).transpose(1, 2)
         value = (queries @ state.memory).transpose(1, 2).flatten(2)
         return Read(value.to(query.dtype), None), state
-
-    @property
-    def parallel(self) -> bool:
-        """See :meth:`metarl.memory.contract.Store.parallel`."""
-        return True
 
     def unroll(self, state: DeltaRuleState, ops: MemoryOps, access: Access | None) -> tuple[Tensor, DeltaRuleState]:
         """See :meth:`metarl.memory.contract.Store.unroll`; several queries a step are read step by step."""

@@ -59,11 +59,7 @@ class Episodic(Store):
             )
         self.key_size, self.value_size, self.capacity = key_size, value_size, capacity
         self.options = replace(options, capacity=capacity)
-
-    @property
-    def parallel(self) -> bool:
-        """Whether what is visible at each step of an unroll is known without stepping through it."""
-        return self.options.replace == "oldest" and self.options.holds == "transition"
+        self.parallel = options.replace == "oldest" and options.holds == "transition"  # so each step's sight is known
 
     def write_mask(self, boundary: Tensor, has_previous: Tensor) -> Tensor:
         """See :meth:`metarl.memory.contract.Store.write_mask`: each transition, or the last one of each episode."""
@@ -89,7 +85,7 @@ class Episodic(Store):
 
     def reset(self, state: EpisodicState, rows: Tensor, donate: bool = False) -> EpisodicState:
         """See :meth:`metarl.memory.contract.Store.reset`: old slots are no longer valid, so nothing need be erased."""
-        usage = state.usage.masked_fill(rows[:, None], 0.0) if state.usage.shape[1] else state.usage
+        usage = state.usage.masked_fill(rows[:, None], 0.0)
         return state._replace(writes=state.writes.masked_fill(rows, 0), usage=usage)
 
     def write(self, state: EpisodicState, item: Write, donate: bool = False) -> EpisodicState:
@@ -99,12 +95,13 @@ class Episodic(Store):
         batch = torch.arange(key.shape[0], device=key.device)
         if rows is not None:
             batch, key, value = batch[rows], key[rows], value[rows]
-        slot = self._slot_to_write(state)[batch]
+        slot, usage = state.writes % self.capacity, state.usage
+        if self.options.replace == "least_used":
+            slot = torch.where(state.writes < self.capacity, state.writes, usage.argmin(1))
+            usage = usage.index_put((batch, slot[batch]), usage.new_ones(()))
+        slot = slot[batch]
         put = Tensor.index_put_ if donate else Tensor.index_put
         writes = state.writes + (1 if rows is None else rows.long())
-        usage = state.usage
-        if self.options.replace == "least_used":
-            usage = usage.index_put((batch, slot), usage.new_ones(()))
         keys, values = put(state.keys, (batch, slot), key), put(state.values, (batch, slot), value)
         return EpisodicState(keys, values, writes, usage)
 
@@ -165,11 +162,6 @@ class Episodic(Store):
             torch.cat([old.valid, torch.ones_like(written[at].t())], 1),
         )
         return after, slots, torch.cat([sees_old, sees_new], 2)
-
-    def _slot_to_write(self, state: EpisodicState) -> Tensor:
-        if self.options.replace == "oldest":
-            return state.writes % self.capacity
-        return torch.where(state.writes < self.capacity, state.writes, state.usage.argmin(1))
 
     def content(self, state: EpisodicState) -> Content:
         """The written slots, as few as hold those of the fullest row."""
