@@ -199,8 +199,10 @@ class WindowTransformer(Controller):
             values.append(value)
         length = (cached + steps - begin[-1]).clamp(max=cached)
         emptied = None if cleared is None else cleared.any(0).nonzero()[:, 0]
-        kept = (shift(old, new, length, emptied) for old, new in ((state.keys, keys), (state.values, values)))
-        return self.norm(y).transpose(0, 1), WindowState(*kept, length)
+        state = WindowState(
+            shift(state.keys, keys, length, emptied), shift(state.values, values, length, emptied), length
+        )
+        return self.norm(y).transpose(0, 1), state
 
 
 def shift(cache: Tensor, new: list[Tensor], length: Tensor, emptied: Tensor | None) -> Tensor:
