@@ -61,11 +61,12 @@ def adapt(
         raise ValueError(
             f"lr is given for {sorted(lr)}, params are {sorted(params)}; give one for each, or one for all"
         )
+    rates = lr if isinstance(lr, Mapping) else dict.fromkeys(params, lr)
     if torch.is_inference_mode_enabled():  # its tensors can't be differentiated: take copies outside
         with torch.inference_mode(False), torch.no_grad():
-            params, lr = _copies(params), _copies(lr) if isinstance(lr, Mapping) else lr
+            params, rates = _copies(params), _copies(rates)
             data, weights = (data[0].clone(), data[1].clone()), None if weights is None else weights.clone()
-            return adapt(fn, params, data, weights, steps=steps, lr=lr, second_order=second_order, loss=loss)
+            return adapt(fn, params, data, weights, steps=steps, lr=rates, second_order=second_order, loss=loss)
     recording = torch.is_grad_enabled()
     kept = second_order and recording
     if not kept:
@@ -88,11 +89,11 @@ def adapt(
         if kept and not transformed:
             _check_twice(gradients)
         for (name, p), gradient in zip(adapted.items(), gradients, strict=True):
-            size = lr[name] if isinstance(lr, Mapping) else lr
-            if isinstance(size, Tensor):
-                adapted[name] = torch.addcmul(p, size, gradient, value=-1)
+            rate = rates[name]
+            if isinstance(rate, Tensor):
+                adapted[name] = torch.addcmul(p, rate, gradient, value=-1)
             else:
-                adapted[name] = torch.sub(p, gradient, alpha=size)
+                adapted[name] = torch.sub(p, gradient, alpha=rate)
     return adapted if recording else {name: p.detach() for name, p in adapted.items()}
 
 

@@ -7,7 +7,7 @@ buffers of the state that it is given, which the caller then no longer owns; oth
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -60,35 +60,44 @@ class Controller(nn.Module, ABC):
         )
 
 
-class Store(nn.Module, ABC):
+class Part(nn.Module, ABC):
+    """What a memory is made of, a store or an access: it may ask for controls."""
+
+    control_size: int = 0
+    """How many numbers control each write (store) or read (access): raw outputs of a linear map, of any size."""
+
+    def extra_repr(self) -> str:
+        """Its options, if it keeps them."""
+        options = getattr(self, "options", None)
+        return "" if options is None else ", ".join(f"{name}={value!r}" for name, value in vars(options).items())
+
+    def start_control(self) -> Tensor:
+        """``[control_size]``: the control with which an untrained memory writes or reads sensibly."""
+        return torch.zeros(self.control_size)
+
+
+class Store(Part):
     """Where a memory keeps what it has seen.
 
     A store has slots, which any access can read, if it defines :meth:`content`; it has a native way of reading if it
     defines :meth:`read`; it outlives trials if it defines :meth:`consolidate`. All else has a default.
     """
 
-    has_slots: ClassVar[bool]
-    """Whether :meth:`content` is defined."""
-    has_native: ClassVar[bool]
-    """Whether :meth:`read` is defined."""
-    lifelong: ClassVar[bool]
-    """Whether :meth:`consolidate` is defined."""
+    parallel: bool = False
+    """Whether :meth:`unroll` makes all reads of a stream at once instead of stepping."""
     writable: bool = True
     """Whether anything is ever written."""
     key_size: int
     value_size: int
     read_size: int
     """Width of what a native read returns."""
-    control_size: int = 0
-    """How many numbers control each write beside key and value: raw outputs of a linear map, of any size."""
     read_control_size: int = 0
     """How many numbers control each native read beside the query."""
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        cls.has_slots = cls.content is not Store.content
-        cls.has_native = cls.read is not Store.read
-        cls.lifelong = cls.consolidate is not Store.consolidate
+    @property
+    def lifelong(self) -> bool:
+        """Whether :meth:`consolidate` keeps anything."""
+        return type(self).consolidate is not Store.consolidate
 
     @abstractmethod
     def initial_state(self, batch_size: int) -> State:
@@ -135,11 +144,6 @@ class Store(nn.Module, ABC):
         for item in by_step(*items):
             state = self.write(state, Write(*item))
         return state
-
-    @property
-    def parallel(self) -> bool:
-        """Whether :meth:`unroll` makes all reads of a stream at once instead of stepping."""
-        return False
 
     def content(self, state: State) -> Content:
         """The slots as they stand, which an access reads."""
@@ -204,10 +208,6 @@ class Store(nn.Module, ABC):
         """Keep items ``[M, K]``, ``[M, V]`` beyond their trial, after learning from them; by default nothing is."""
         return
 
-    def start_control(self) -> Tensor:
-        """``[control_size]``: the control with which an untrained memory writes sensibly."""
-        return torch.zeros(self.control_size)
-
     def start_read_control(self) -> Tensor:
         """``[read_control_size]``: the control with which an untrained memory reads sensibly."""
         return torch.zeros(self.read_control_size)
@@ -221,24 +221,13 @@ class Store(nn.Module, ABC):
         return value
 
 
-class Access(nn.Module, ABC):
+class Access(Part):
     """How a store with slots is read."""
 
     separate_learned: ClassVar[bool] = False
     """Whether a single query can be given content whose learned slots are separate, so that nothing is copied."""
     sums: ClassVar[bool] = True
     """Whether what is read is the sum of the slots' values by the weights of the read."""
-    control_size: int = 0
-    """How many numbers control each read beside the query: raw outputs of a linear map, of any size."""
-
-    def extra_repr(self) -> str:
-        """Its options, if it keeps them."""
-        options = getattr(self, "options", None)
-        return "" if options is None else ", ".join(f"{name}={value!r}" for name, value in vars(options).items())
-
-    def start_control(self) -> Tensor:
-        """``[control_size]``: the control with which an untrained memory reads sensibly."""
-        return torch.zeros(self.control_size)
 
     def weigh(self, query: Query, content: Content) -> Read:
         """As :meth:`forward`, but the read always has weights ``[B, Q, N]``."""
@@ -344,6 +333,8 @@ class MemoryCore(nn.Module, ABC):
 
     output_size: int
     options: MemoryOptions
+    lifelong: bool = False
+    """Whether :meth:`consolidate` keeps anything."""
 
     def extra_repr(self) -> str:
         """The names of its parts, and options that are not the default ones."""
@@ -351,11 +342,6 @@ class MemoryCore(nn.Module, ABC):
         names = ("controller", "store", "access")
         changed = [n for n in vars(o) if n not in names and getattr(o, n) != getattr(plain, n)]
         return ", ".join(f"{name}={getattr(o, name)!r}" for name in (*names, *changed))
-
-    @property
-    def lifelong(self) -> bool:
-        """Whether :meth:`consolidate` keeps anything."""
-        return False
 
     @abstractmethod
     def initial_state(self, batch_size: int) -> State:

@@ -8,7 +8,7 @@ runs.
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,7 @@ from metarl.types import Boundary, CoreInput
 
 
 class ControllerCore(MemoryCore):
-    """A controller alone: plain RL² (Duan et al. 2016) where it is recurrent."""
+    """A controller, here alone: plain RL² (Duan et al. 2016) where it is recurrent."""
 
     def __init__(self, controller: Controller, options: MemoryOptions) -> None:
         super().__init__()
@@ -34,9 +34,11 @@ class ControllerCore(MemoryCore):
         """See :meth:`metarl.memory.contract.MemoryCore.initial_state`."""
         return cast_like(next(self.parameters()), self.controller.initial_state(batch_size))
 
+    @in_own_precision
     def forward(self, x: CoreInput, state: State, boundary: Tensor, *, donate: bool = False) -> tuple[Tensor, State]:
         """See :meth:`metarl.memory.contract.MemoryCore.forward`."""
-        y, state = self.unroll(CoreInput(x.now[None], x.feedback[None]), state, boundary[None])
+        check_stream(x, state, boundary)
+        y, state = self._segment(CoreInput(x.now[None], x.feedback[None]), state, boundary[None], donate)
         return y[0], state
 
     @in_own_precision
@@ -45,29 +47,38 @@ class ControllerCore(MemoryCore):
         check_stream(x, state, boundary)
         if not len(boundary):
             return x.now.new_zeros(*boundary.shape, self.output_size), state
+        return self._stream(x, state, boundary)
+
+    def _stream(self, x: CoreInput, state: Any, boundary: Tensor) -> tuple[Tensor, State]:
+        """Inputs ``[T, B, D]``, T >= 1."""
+        return self._segment(x, state, boundary)
+
+    def _segment(self, x: CoreInput, state: Any, boundary: Tensor, donate: bool = False) -> tuple[Tensor, State]:
+        """Inputs ``[T, B, D]`` over which the memory does not change but at the first."""
         _, cleared = effective_boundaries(boundary, self.options)
         inputs = torch.cat([x.now, zero_feedback_where(cleared, x.feedback)], -1)
         return run_controller(self.controller, inputs, state, cleared)
 
 
 class CoreState(NamedTuple):
-    """The state of a controller with a memory."""
+    """The state of a controller with a memory.
+
+    ``previous`` ``[B, D]`` is o_{t-1}, the first half of the transition that the next input completes, and
+    ``has_previous`` ``[B]`` (bool) whether there is one. ``steps`` ``[B]`` are the inputs of the trial so far and
+    ``held`` ``[B, R]`` is what was read last, both ``[B, 0]`` where every step reads. ``output`` ``[B, O]`` is the
+    controller's last one, ``[B, 0]`` where nothing is emitted from it.
+    """
 
     controller: State
     store: State
     previous: Tensor
-    """``[B, D]`` o_{t-1}, the first half of the transition that the next input completes."""
     has_previous: Tensor
-    """``[B]`` bool: whether there is an o_{t-1}."""
     steps: Tensor
-    """``[B]`` inputs of the trial so far; ``[B, 0]`` where every step reads."""
     held: Tensor
-    """``[B, R]`` what was read last; ``[B, 0]`` where every step reads."""
     output: Tensor
-    """``[B, O]`` the controller's last output; ``[B, 0]`` where nothing is emitted from it."""
 
 
-class StoreCore(MemoryCore):
+class StoreCore(ControllerCore):
     """A controller that reads a memory of completed transitions.
 
     What is written at t has its key from o_{t-1} and its value from (o_{t-1}, feedback_t, o_t), or it is the
@@ -78,21 +89,12 @@ class StoreCore(MemoryCore):
     def __init__(
         self, controller: Controller, memory: Memory, now_size: int, feedback_size: int, options: MemoryOptions
     ) -> None:
-        super().__init__()
-        self.controller, self.memory, self.options = controller, memory, options
-        self.output_size = controller.output_size
-        self.now_size = now_size
-        self.gate = nn.Parameter(torch.zeros(memory.read_size)) if options.gate and not options.reinstate else None
-
-    @property
-    def memory_first(self) -> bool:
+        super().__init__(controller, options)
+        self.memory, self.now_size = memory, now_size
+        self.lifelong = memory.store.lifelong
+        self.memory_first = memory.value is not None and options.emit == "input"
         """Whether the memory is run over a whole stream before the controller: it depends on the inputs alone."""
-        return self.memory.value is not None and self.options.emit == "input"
-
-    @property
-    def lifelong(self) -> bool:
-        """See :meth:`metarl.memory.contract.MemoryCore.lifelong`."""
-        return self.memory.store.lifelong
+        self.gate = nn.Parameter(torch.zeros(memory.read_size)) if options.gate and not options.reinstate else None
 
     def initial_state(self, batch_size: int) -> CoreState:
         """See :meth:`metarl.memory.contract.MemoryCore.initial_state`."""
@@ -109,21 +111,7 @@ class StoreCore(MemoryCore):
         )
         return cast_like(next(self.parameters()), state)
 
-    @in_own_precision
-    def forward(
-        self, x: CoreInput, state: CoreState, boundary: Tensor, *, donate: bool = False
-    ) -> tuple[Tensor, CoreState]:
-        """See :meth:`metarl.memory.contract.MemoryCore.forward`."""
-        check_stream(x, state, boundary)
-        y, state = self._segment(CoreInput(x.now[None], x.feedback[None]), state, boundary[None], donate)
-        return y[0], state
-
-    @in_own_precision
-    def unroll(self, x: CoreInput, state: CoreState, boundary: Tensor) -> tuple[Tensor, CoreState]:
-        """See :meth:`metarl.memory.contract.MemoryCore.unroll`."""
-        check_stream(x, state, boundary)
-        if not len(boundary):
-            return x.now.new_zeros(*boundary.shape, self.output_size), state
+    def _stream(self, x: CoreInput, state: CoreState, boundary: Tensor) -> tuple[Tensor, CoreState]:
         if self.memory_first:
             return self._unroll_memory_first(x, state, boundary)
         starts = self._changes(effective_boundaries(boundary, self.options)[0])

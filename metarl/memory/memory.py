@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from metarl.memory.boundaries import check_batch
 from metarl.memory.contract import Access, Content, MemoryOps, Query, State, Store, Write, read_once, with_learned
+from metarl.memory.ops import only_rows
 from metarl.memory.precision import cast_like, in_own_precision
 from metarl.types import Read
 
@@ -78,8 +79,7 @@ class Memory(nn.Module):
             ValueError: batch sizes of state and address that differ.
         """
         check_batch(state, len(address), "the write")
-        if rows is not None:
-            address, content = _only(rows, address), _only(rows, content)
+        address, content = only_rows(rows, address), only_rows(rows, content)
         control = self._controls(self.write_control, address, content)
         return self.store.write(state, Write(self._key(address), self._value(content), control, rows), donate)
 
@@ -104,7 +104,7 @@ class Memory(nn.Module):
         if not address.shape[1]:
             return state
         if mask is not None:
-            address, content, mask = _only(mask, address), _only(mask, content), mask.t()
+            address, content, mask = only_rows(mask, address), only_rows(mask, content), mask.t()
         address, content = address.transpose(0, 1), content.transpose(0, 1)
         control = self._controls(self.write_control, address, content)
         return self.store.write_all(state, Write(self._key(address), self._value(content), control, mask))
@@ -183,23 +183,14 @@ class Memory(nn.Module):
                 query = query[when]
         rows = _steps(write_mask, at)
         if not rows.all():
-            address, content = _only(rows, address), _only(rows, content)
+            address, content = only_rows(rows, address), only_rows(rows, content)
         key_query, read_control = self._query(query), self._controls(self.read_control, query)
         if one := query.dim() == 3:
             key_query = key_query[:, :, None]
             read_control = None if read_control is None else read_control[:, :, None]
-        ops = MemoryOps(
-            reset,
-            write_mask,
-            query_mask,
-            at,
-            self._key(address),
-            self._value(content),
-            self._controls(self.write_control, address, content),
-            when,
-            key_query,
-            read_control,
-        )
+        key, value = self._key(address), self._value(content)
+        control = self._controls(self.write_control, address, content)
+        ops = MemoryOps(reset, write_mask, query_mask, at, key, value, control, when, key_query, read_control)
         reads, state = self.store.unroll(state, ops, self.access)
         if self.reads_disabled:
             reads = torch.zeros_like(reads)
@@ -248,11 +239,6 @@ def _control(inputs: int, start: Tensor) -> nn.Linear | None:
     with torch.no_grad():
         control.bias.copy_(start)
     return control
-
-
-def _only(mask: Tensor, x: Tensor) -> Tensor:
-    """``x`` ``[..., D]`` with zeros outside of ``mask``: whatever stands there, also NaN, has no gradient."""
-    return x.masked_fill(~mask[..., None], 0.0)
 
 
 def _steps(x: Tensor, at: Tensor) -> Tensor:

@@ -9,21 +9,23 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from metarl import tree
+
 State = Any
 """A nested NamedTuple of tensors with the batch first in every leaf."""
 
 
 class Content(NamedTuple):
-    """What a store shows to an access."""
+    """What a store shows to an access: slots with keys ``[B, N, K]`` and values ``[B, N, V]``.
+
+    Those that have been written are ``valid`` ``[B, N]`` (bool). ``learned`` are keys ``[L, K]`` and values ``[L, V]``
+    that all rows have before these slots, where they are kept separate.
+    """
 
     keys: Tensor
-    """``[B, N, K]``"""
     values: Tensor
-    """``[B, N, V]``"""
     valid: Tensor
-    """``[B, N]`` bool: slots that have been written."""
     learned: tuple[Tensor, Tensor] | None = None
-    """Keys ``[L, K]`` and values ``[L, V]`` that all rows have before these slots, where they are kept separate."""
 
 
 class Query(NamedTuple):
@@ -41,16 +43,16 @@ class Query(NamedTuple):
 
 
 class Write(NamedTuple):
-    """One write per row, or ``S`` of them with a first axis ``[S, ...]`` in every part."""
+    """One write per row, or ``S`` of them with a first axis ``[S, ...]`` in every part.
+
+    Key ``[B, K]``, value ``[B, V]``, the store's control ``[B, control_size]``, and the rows ``[B]`` (bool) that are
+    written, None: all.
+    """
 
     key: Tensor
-    """``[B, K]``"""
     value: Tensor
-    """``[B, V]``"""
     control: Tensor | None = None
-    """``[B, control_size]`` of the store."""
     rows: Tensor | None = None
-    """``[B]`` bool: the rows that are written; None: all."""
 
 
 class MemoryOps(NamedTuple):
@@ -58,28 +60,23 @@ class MemoryOps(NamedTuple):
 
     Where a parallel store is read by an access, keys and queries are given for the steps alone at which some row writes
     or reads; everywhere else for all steps, so that ``write_steps`` and ``query_steps`` are ``0 .. T-1``.
+
+    The masks ``[T, B]`` (bool) are the rows that are emptied, written and read; all are read where ``query_mask`` is
+    None, and what is read in other rows is never used. The steps ``[W]`` and ``[R]`` are in order, and what belongs to
+    them is keys ``[W, B, K]``, values ``[W, B, V]``, write controls ``[W, B, control_size]``, queries ``[R, B, Q, K]``
+    and read controls ``[R, B, Q, read_control_size]``.
     """
 
     reset: Tensor
-    """``[T, B]`` bool: rows that are emptied."""
     write_mask: Tensor
-    """``[T, B]`` bool: rows that are written."""
     query_mask: Tensor | None
-    """``[T, B]`` bool: rows that are read; None: all. What is read elsewhere is never used."""
     write_steps: Tensor
-    """``[W]`` the steps that keys, values and write controls belong to, in order."""
     key: Tensor
-    """``[W, B, K]``"""
     value: Tensor
-    """``[W, B, V]``"""
     write_control: Tensor | None
-    """``[W, B, control_size]``"""
     query_steps: Tensor
-    """``[R]`` the steps that queries and read controls belong to, in order."""
     query: Tensor
-    """``[R, B, Q, K]``"""
     read_control: Tensor | None
-    """``[R, B, Q, read_control_size]``"""
 
 
 def visible(query: Query, content: Content) -> Tensor:
@@ -89,6 +86,25 @@ def visible(query: Query, content: Content) -> Tensor:
     if query.causal:
         seen = seen & torch.ones(queries, slots, dtype=torch.bool, device=seen.device).tril(slots - queries)
     return seen if query.mask is None else seen & query.mask
+
+
+def only_rows(rows: Tensor | None, x: Tensor) -> Tensor:
+    """``x`` ``[..., D]`` with zeros outside of ``rows`` ``[...]`` (bool; None: all).
+
+    Whatever stands there, also NaN, has no gradient.
+    """
+    return x if rows is None else x.masked_fill(~rows[..., None], 0.0)
+
+
+def in_rows(rows: Tensor | None, new: State, old: State) -> State:
+    """One state or another, row by row.
+
+    Args:
+        rows: ``[B]`` bool: where it is ``new``; None: everywhere.
+        new: leaves ``[B, ...]``.
+        old: leaves ``[B, ...]``.
+    """
+    return new if rows is None else tree.where(rows, new, old)
 
 
 def by_step(*parts: Tensor | None) -> Iterator[tuple[Any, ...]]:

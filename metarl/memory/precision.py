@@ -34,9 +34,8 @@ def in_own_precision(method: Method) -> Method:
             return method(self, *args, **kwargs)
         dtype = next((p.dtype for p in self.parameters()), torch.float32)
         with torch.autocast(device, enabled=False):
-            return method(
-                self, *(_cast(part, dtype) for part in args), **{name: _cast(p, dtype) for name, p in kwargs.items()}
-            )
+            own = (_cast(part, dtype) for part in args)
+            return method(self, *own, **{name: _cast(part, dtype) for name, part in kwargs.items()})
 
     return cast(Method, run)
 

@@ -55,7 +55,7 @@ STORES = {
     "lifelong": own("stores.lifelong", "Lifelong", "LifelongOptions", "slots for life: average hits, replace oldest"),
     "ntm": own("stores.ntm", "NTM", "NTMOptions", "Neural Turing Machine: address by content and location"),
     "lrua": own("stores.lrua", "LRUA", "LRUAOptions", "MANN: write where least was used of late"),
-    "dnc": own("stores.dnc", "DNC", "DNCOptions", "Differentiable Neural Computer: allocation, temporal links"),
+    "dnc": own("stores.dnc", "DNC", "ExternalOptions", "Differentiable Neural Computer: allocation, temporal links"),
     "delta": own("stores.delta", "DeltaRule", "DeltaRuleOptions", "fast weights by the gated delta rule"),
     "neural": own("stores.neural", "NeuralMemory", "NeuralOptions", "a network that learns while the trial runs"),
 }
@@ -114,8 +114,16 @@ def why_not(store: str, access: str) -> str | None:
     """Why ``access`` can't read ``store``, with the way out; None if it can."""
     kind = STORES[store].load()[0]
     if access == NATIVE:
-        return None if kind.has_native else f"{store} is slots and no way of reading them; use {', '.join(ACCESSES)}"
-    return None if kind.has_slots else f"{store} is a network without slots: reading is evaluating it; use {NATIVE}"
+        return (
+            None
+            if kind.read is not Store.read
+            else f"{store} is slots and no way of reading them; use {', '.join(ACCESSES)}"
+        )
+    return (
+        None
+        if kind.content is not Store.content
+        else f"{store} is a network without slots: reading is evaluating it; use {NATIVE}"
+    )
 
 
 def build_memory(
@@ -145,7 +153,7 @@ def build_memory(
     """
     from metarl.memory.memory import Memory
 
-    make, kind = STORES[choice(options.store, [*STORES, "none"], f"{where}.store")].load()
+    make, kind = STORES[choice(options.store, STORES, f"{where}.store")].load()
     access = choice(options.access, [*ACCESSES, NATIVE], f"{where}.access")
     own = build(kind, options.store_options, f"{where}.store_options")
     reason = why_not(options.store, access)
@@ -167,15 +175,14 @@ def build_memory(
         value_size = cell_size
     try:
         store = make(key_size, value_size, trial_steps, own)
-        if access == NATIVE:
-            if options.access_options:
-                expected = f"none for the native access of {options.store!r}"
-                raise ConfigError(key=f"{where}.access_options", given=options.access_options, expected=expected)
-            reader = None
-        else:
+        reader = None
+        if access != NATIVE:
             read_kind, read_options = ACCESSES[access].load()
             reads = build(read_options, options.access_options, f"{where}.access_options")
             reader = read_kind(key_size, value_size, reads)
+        elif options.access_options:
+            expected = f"none for the native access of {options.store!r}"
+            raise ConfigError(key=f"{where}.access_options", given=options.access_options, expected=expected)
     except ValueError as error:
         raise ConfigError.of(error) from None
     given = None if holds_state or not project else content_size
@@ -202,7 +209,7 @@ def build_core(
     make, kind = CONTROLLERS[choice(options.controller, CONTROLLERS, f"{where}.controller")].load()
     own = build(kind, options.controller_options, f"{where}.controller_options")
     try:
-        if options.store == "none":
+        if choice(options.store, [*STORES, "none"], f"{where}.store") == "none":
             check_alone(options, where)
             return ControllerCore(make(now_size + feedback_size, own), options)
         output = own.hidden_size if options.emit == "controller" else 0

@@ -29,10 +29,9 @@ class MinGRUOptions:
 
 
 class MinGRUState(NamedTuple):
-    """The state of a minGRU."""
+    """The state of a minGRU: h ``[B, L, H]``, the first layer first."""
 
     h: Tensor
-    """``[B, L, H]``, the first layer first."""
 
 
 class Layer(nn.Module):

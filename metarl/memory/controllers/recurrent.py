@@ -26,10 +26,9 @@ def weights(rnn: nn.RNNBase) -> list[nn.Parameter]:
 
 
 class GRUState(NamedTuple):
-    """The state of a GRU."""
+    """The state of a GRU: h ``[B, H]``."""
 
     h: Tensor
-    """``[B, H]``"""
 
 
 class GRU(Controller):
@@ -59,12 +58,10 @@ class GRU(Controller):
 
 
 class LSTMState(NamedTuple):
-    """The state of an LSTM."""
+    """The state of an LSTM: h and c, each ``[B, H]``."""
 
     h: Tensor
-    """``[B, H]``"""
     c: Tensor
-    """``[B, H]``"""
 
 
 class LSTM(Controller):

@@ -37,30 +37,29 @@ class WindowOptions:
 class WindowState(NamedTuple):
     """The cache: what each layer made of the last window - 1 inputs, the oldest first and the newest in the last place.
 
-    Places of inputs that were never read, or were read before the state was cleared, hold zeros.
+    Keys and values are ``[B, L, W - 1, H]``, and ``length`` ``[B]`` says how many places are valid: those of inputs
+    that were never read, or were read before the state was cleared, hold zeros.
     """
 
     keys: Tensor
-    """``[B, L, W - 1, H]``"""
     values: Tensor
-    """``[B, L, W - 1, H]``"""
     length: Tensor
-    """``[B]`` int64: how many places are valid."""
 
 
 class Sight(NamedTuple):
-    """What a chunk of queries sees. Places are counted along the cache and on along the sequence, from 0."""
+    """What a chunk of queries sees. Places are counted along the cache and on along the sequence, from 0.
+
+    ``queries`` are where the chunk lies in the sequence. ``first`` is the first place that any of them sees; the last
+    one is that of the last query. ``distance`` ``[C, S]`` is how far back each place lies, and 0 for those ``outside``
+    ``[C, S]`` (bool) of the query's window. ``cleared`` ``[B, 1, C, S]`` (bool) are the places in which nothing valid
+    stands for the row, None where there are none.
+    """
 
     queries: slice
-    """The chunk, along the sequence."""
     first: int
-    """The first place that any of its queries sees; the last one is that of its last query."""
     outside: Tensor
-    """``[C, S]`` bool: places that don't lie in the query's window."""
     distance: Tensor
-    """``[C, S]`` int64: how far back each place lies, and 0 for those outside."""
     cleared: Tensor | None
-    """``[B, 1, C, S]`` bool: places in which nothing valid stands for the row; None where there are none."""
 
 
 def sights(begin: Tensor, window: int) -> Iterator[Sight]:

@@ -33,10 +33,9 @@ class DeltaRuleOptions:
 
 
 class DeltaRuleState(NamedTuple):
-    """The fast weights of every row."""
+    """The fast weights of every row ``[B, heads, K / heads, V / heads]``, whose dtype writes are computed in."""
 
     memory: Tensor
-    """``[B, heads, K / heads, V / heads]``; its dtype is the one that writes are computed in."""
 
 
 class DeltaRule(Store):
@@ -49,22 +48,19 @@ class DeltaRule(Store):
         ConfigError: sizes of keys or values that the heads don't divide.
     """
 
+    parallel = True
+
     def __init__(self, key_size: int, value_size: int, trial_steps: int | None, options: DeltaRuleOptions) -> None:
         super().__init__()
         check_heads(options.heads, key_size=key_size, value_size=value_size)
         self.key_size, self.value_size, self.read_size = key_size, value_size, value_size
-        self.heads = options.heads
+        self.options, self.heads = options, options.heads
         self.control_size = 2 * options.heads
-
-    def extra_repr(self) -> str:
-        """Its sizes."""
-        return f"key_size={self.key_size}, value_size={self.value_size}, heads={self.heads}"
 
     def initial_state(self, batch_size: int) -> DeltaRuleState:
         """See :meth:`metarl.memory.contract.Store.initial_state`."""
-        return DeltaRuleState(
-            torch.zeros(batch_size, self.heads, self.key_size // self.heads, self.value_size // self.heads)
-        )
+        key, value = self.key_size // self.heads, self.value_size // self.heads
+        return DeltaRuleState(torch.zeros(batch_size, self.heads, key, value))
 
     def write(self, state: DeltaRuleState, item: Write, donate: bool = False) -> DeltaRuleState:
         """See :meth:`metarl.memory.contract.Store.write`."""
@@ -80,11 +76,6 @@ class DeltaRule(Store):
         queries = unit(query.to(state.memory.dtype).unflatten(-1, (self.heads, -1))).transpose(1, 2)
         value = (queries @ state.memory).transpose(1, 2).flatten(2)
         return Read(value.to(query.dtype), None), state
-
-    @property
-    def parallel(self) -> bool:
-        """See :meth:`metarl.memory.contract.Store.parallel`."""
-        return True
 
     def unroll(self, state: DeltaRuleState, ops: MemoryOps, access: Access | None) -> tuple[Tensor, DeltaRuleState]:
         """See :meth:`metarl.memory.contract.Store.unroll`; several queries a step are read step by step."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal, NamedTuple
 
 import torch
@@ -34,16 +34,16 @@ class EpisodicOptions:
 
 
 class EpisodicState(NamedTuple):
-    """Slots of every row; those not yet written hold what was there before and are not valid."""
+    """Slots of every row; those not yet written hold what was there before and are not valid.
+
+    Keys ``[B, N, K]``, values ``[B, N, V]``, the number of writes ``[B]`` since the trial began, and the usage
+    ``[B, N]``: how much each slot was read of late (``[B, 0]`` where the oldest slot is replaced).
+    """
 
     keys: Tensor
-    """``[B, N, K]``"""
     values: Tensor
-    """``[B, N, V]``"""
     writes: Tensor
-    """``[B]`` writes since the trial began."""
     usage: Tensor
-    """``[B, N]`` how much each slot was read of late; ``[B, 0]`` where the oldest slot is replaced."""
 
 
 class Episodic(Store):
@@ -57,19 +57,9 @@ class Episodic(Store):
                 key="memory.store_options.capacity",
                 expected="a number of slots, as the length of a trial is not known",
             )
-        self.key_size, self.value_size, self.capacity, self.options = key_size, value_size, capacity, options
-
-    def extra_repr(self) -> str:
-        """Its slots and options."""
-        o = self.options
-        return (
-            f"capacity={self.capacity}, write={o.write!r}, holds={o.holds!r}, replace={o.replace!r}, detach={o.detach}"
-        )
-
-    @property
-    def parallel(self) -> bool:
-        """Whether what is visible at each step of an unroll is known without stepping through it."""
-        return self.options.replace == "oldest" and self.options.holds == "transition"
+        self.key_size, self.value_size, self.capacity = key_size, value_size, capacity
+        self.options = replace(options, capacity=capacity)
+        self.parallel = options.replace == "oldest" and options.holds == "transition"  # so each step's sight is known
 
     def write_mask(self, boundary: Tensor, has_previous: Tensor) -> Tensor:
         """See :meth:`metarl.memory.contract.Store.write_mask`: each transition, or the last one of each episode."""
@@ -95,7 +85,7 @@ class Episodic(Store):
 
     def reset(self, state: EpisodicState, rows: Tensor, donate: bool = False) -> EpisodicState:
         """See :meth:`metarl.memory.contract.Store.reset`: old slots are no longer valid, so nothing need be erased."""
-        usage = state.usage.masked_fill(rows[:, None], 0.0) if state.usage.shape[1] else state.usage
+        usage = state.usage.masked_fill(rows[:, None], 0.0)
         return state._replace(writes=state.writes.masked_fill(rows, 0), usage=usage)
 
     def write(self, state: EpisodicState, item: Write, donate: bool = False) -> EpisodicState:
@@ -105,15 +95,15 @@ class Episodic(Store):
         batch = torch.arange(key.shape[0], device=key.device)
         if rows is not None:
             batch, key, value = batch[rows], key[rows], value[rows]
-        slot = self._slot_to_write(state)[batch]
+        slot, usage = state.writes % self.capacity, state.usage
+        if self.options.replace == "least_used":
+            slot = torch.where(state.writes < self.capacity, state.writes, usage.argmin(1))
+            usage = usage.index_put((batch, slot[batch]), usage.new_ones(()))
+        slot = slot[batch]
         put = Tensor.index_put_ if donate else Tensor.index_put
         writes = state.writes + (1 if rows is None else rows.long())
-        usage = state.usage
-        if self.options.replace == "least_used":
-            usage = usage.index_put((batch, slot), usage.new_ones(()))
-        return EpisodicState(
-            put(state.keys, (batch, slot), key), put(state.values, (batch, slot), value), writes, usage
-        )
+        keys, values = put(state.keys, (batch, slot), key), put(state.values, (batch, slot), value)
+        return EpisodicState(keys, values, writes, usage)
 
     def write_all(self, state: EpisodicState, items: Write) -> EpisodicState:
         """See :meth:`metarl.memory.contract.Store.write_all`."""
@@ -122,7 +112,8 @@ class Episodic(Store):
         key, value, _, rows = items
         written = torch.ones(key.shape[:2], dtype=torch.bool, device=key.device) if rows is None else rows
         rank = torch.where(written, written.long().cumsum(0) + state.writes, 0).t()
-        return self._append(state, key.transpose(0, 1), value.transpose(0, 1), rank, state.writes)
+        keys, values = self._detached(key.transpose(0, 1), value.transpose(0, 1))
+        return self._append(state, keys, values, rank, state.writes)
 
     def unroll(self, state: EpisodicState, ops: MemoryOps, access: Access | None) -> tuple[Tensor, EpisodicState]:
         """See :meth:`metarl.memory.contract.Store.unroll`.
@@ -131,14 +122,13 @@ class Episodic(Store):
         """
         if access is None or not self.parallel:
             return super().unroll(state, ops, access)
-        keys, values = ops.key.transpose(0, 1), ops.value.transpose(0, 1)
+        keys, values = self._detached(ops.key.transpose(0, 1), ops.value.transpose(0, 1))
         steps, batch = ops.reset.shape
         one_trial = bool(ops.reset[0].all()) and not bool(ops.reset[1:].any()) and bool(ops.write_mask[1:].all())
         if one_trial and ops.query.shape[0] == steps and ops.query.shape[2] == 1 and self.capacity >= steps - 1:
             after = self._filled(state, keys, values)
             valid = torch.ones(batch, steps - 1, dtype=torch.bool, device=keys.device)
-            slots = Content(*self._detached(keys, values), valid)
-            return read_together(self, access, ops, slots, None, causal=True), after
+            return read_together(self, access, ops, Content(keys, values, valid), None, causal=True), after
         after, slots, mask = self._masked(state, ops, keys, values)
         return read_together(self, access, ops, slots, mask), after
 
@@ -154,7 +144,6 @@ class Episodic(Store):
         last = torch.where(written & (segment == segment[-1]), rank, 0)[at].t()
         start = torch.where(segment[-1] == 0, state.writes, 0)
         after = self._append(state, keys, values, last, start)
-        keys, values = self._detached(keys, values)
         old = self.content(state)
         place = torch.arange(old.keys.shape[1], device=keys.device)
         count = state.writes[:, None]
@@ -173,11 +162,6 @@ class Episodic(Store):
             torch.cat([old.valid, torch.ones_like(written[at].t())], 1),
         )
         return after, slots, torch.cat([sees_old, sees_new], 2)
-
-    def _slot_to_write(self, state: EpisodicState) -> Tensor:
-        if self.options.replace == "oldest":
-            return state.writes % self.capacity
-        return torch.where(state.writes < self.capacity, state.writes, state.usage.argmin(1))
 
     def content(self, state: EpisodicState) -> Content:
         """The written slots, as few as hold those of the fullest row."""
@@ -200,7 +184,6 @@ class Episodic(Store):
 
     def _filled(self, state: EpisodicState, keys: Tensor, values: Tensor) -> EpisodicState:
         """The state after a trial that began afresh and wrote ``keys`` ``[B, N, K]`` and ``values``, N <= capacity."""
-        keys, values = self._detached(keys, values)
         count = keys.shape[1]
         return state._replace(
             keys=torch.cat([keys, state.keys[:, count:]], 1),
@@ -219,7 +202,6 @@ class Episodic(Store):
                 trial's beginning; 0 where it wrote none or where the slot belongs to a trial that has ended.
             start: ``[B]`` writes that still counted before them (0 where a trial began since).
         """
-        keys, values = self._detached(keys, values)
         writes = torch.maximum(rank.amax(1), start) if rank.shape[1] else start
         kept = (rank > 0) & (rank > writes[:, None] - self.capacity)
         batch, slot = kept.nonzero(as_tuple=True)

@@ -7,18 +7,19 @@ come from the core, and the head emits the rest.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import torch
 from annotated_types import Ge
 from torch import Tensor
 from torch.nn import functional as F
 
-from metarl import tree
+from metarl.functional import external as fx
 from metarl.functional import kernels
 from metarl.memory.contract import Access, Content, MemoryOps, State, Store, Write
-from metarl.memory.ops import by_step
+from metarl.memory.ops import by_step, only_rows
 from metarl.types import Read
 
 WORD_LIMIT = 1e4
@@ -42,12 +43,10 @@ Parts = dict[str, Tensor]
 
 
 class Matrix(NamedTuple):
-    """The memory itself."""
+    """The words ``[B, N, W]``, and the sum ``[B, N]`` of the weights that each was written with, without gradient."""
 
     words: Tensor
-    """``[B, N, W]``"""
     write_weight: Tensor
-    """``[B, N]`` sum of the weights with which each slot was written, without gradient."""
 
     def overwritten(self, words: Tensor, weights: Tensor) -> Matrix:
         """The matrix with new words ``[B, N, W]``, after a write with ``weights`` ``[B, N]``."""
@@ -55,22 +54,20 @@ class Matrix(NamedTuple):
 
 
 class Layout:
-    """The named parts of a control and how wide each is, in order."""
+    """The named parts of a control, in order: how wide each is, and the numbers with which it starts."""
 
-    def __init__(self, **widths: int) -> None:
-        self.widths = widths
-        self.size = sum(widths.values())
+    def __init__(self, **parts: tuple[int, float | list[float]]) -> None:
+        self.parts = parts
+        self.widths = [width for width, _ in parts.values()]
+        self.size = sum(self.widths)
 
     def split(self, control: Tensor) -> Parts:
         """The parts ``[..., width]`` of a control ``[..., size]``."""
-        return dict(zip(self.widths, control.split(list(self.widths.values()), -1), strict=True))
+        return dict(zip(self.parts, control.split(self.widths, -1), strict=True))
 
-    def start(self, **values: float | list[float]) -> Tensor:
-        """A control ``[size]`` whose named parts have these values and whose others are zero."""
-        control = torch.zeros(self.size)
-        for name, part in self.split(control).items():
-            part.copy_(torch.as_tensor(values.get(name, 0.0)))
-        return control
+    def start(self) -> Tensor:
+        """The control ``[size]`` of the start."""
+        return torch.cat([torch.as_tensor(start).expand(width) for width, start in self.parts.values()])
 
 
 class External(Store):
@@ -83,18 +80,23 @@ class External(Store):
     and say what a head does with it.
     """
 
+    ranges: ClassVar[dict[str, Callable[[Tensor], Tensor]]] = {
+        "key": lambda x: x,
+        "strength": lambda x: fx.bounded(x, fx.STRENGTH_LIMIT),
+        "sharpness": lambda x: 1.0 + fx.bounded(x, fx.SHARPNESS_LIMIT),
+        "shift": lambda x: torch.softmax(x, -1),
+        "mode": lambda x: torch.softmax(x, -1),
+    }
+    """What brings a part of a control into its range; all others are gates, by a sigmoid."""
+
     def __init__(self, key_size: int, value_size: int, options: ExternalOptions, write: Layout, read: Layout) -> None:
         super().__init__()
-        self.key_size, self.value_size = key_size, value_size
+        self.key_size, self.value_size, self.options = key_size, value_size, options
         self.word_size = key_size + value_size
         self.slots, self.heads = options.slots, options.read_heads
         self.read_size = self.heads * self.word_size
         self.write_layout, self.read_layout = write, read
         self.control_size, self.read_control_size = write.size, self.heads * read.size
-
-    @abstractmethod
-    def _squash(self, parts: Parts) -> Parts:
-        """The parts of a write's or a read's control, brought into their ranges."""
 
     @abstractmethod
     def _put(self, state: Any, head: Parts, rows: Tensor | None, in_place: bool) -> State:
@@ -107,13 +109,17 @@ class External(Store):
     def _look(self, state: Any, head: Parts) -> Tensor:
         """Weights ``[B, Q H, N]`` of Q queries by H heads; ``head`` holds keys and controls ``[B, Q H, ...]``."""
 
-    @abstractmethod
     def _after_read(self, state: Any, weights: Tensor) -> State:
         """The state after one read with weights ``[B, H, N]``."""
+        return state._replace(read_weights=weights)
 
-    def extra_repr(self) -> str:
-        """Its sizes."""
-        return f"slots={self.slots}, word_size={self.word_size}, read_heads={self.heads}"
+    def start_control(self) -> Tensor:
+        """See :meth:`metarl.memory.contract.Store.start_control`."""
+        return self.write_layout.start()
+
+    def start_read_control(self) -> Tensor:
+        """See :meth:`metarl.memory.contract.Store.start_read_control`."""
+        return self.read_layout.start().repeat(self.heads)
 
     def empty(self, batch_size: int) -> Matrix:
         """A matrix of zeros: nothing is written."""
@@ -159,48 +165,32 @@ class External(Store):
             state = self._after_read(state, weights)
         return torch.stack(values).flatten(2)[:, :, None], state
 
-    def _lookup(self, address: Tensor) -> Tensor:
-        """The word ``[..., W]`` that looks for an address ``[..., K]`` whatever its value."""
-        return F.pad(address, (0, self.value_size))
+    def _parts(self, layout: Layout, control: Tensor) -> Parts:
+        """The parts of a control, each in its range."""
+        return {name: self.ranges.get(name, torch.sigmoid)(part) for name, part in layout.split(control).items()}
 
     def _write_head(self, item: Write) -> Parts:
         """What :meth:`_put` takes, from a write of one step or of many."""
         key, value, control, rows = item
         if control is None:
             control = self.start_control().to(key).expand(*key.shape[:-1], -1)
-        head = self._squash(self.write_layout.split(control[..., None, :]))
+        head = self._parts(self.write_layout, control[..., None, :])
         word = torch.cat([key, value], -1)
         word = word * (WORD_LIMIT / word.detach().abs().amax(-1, keepdim=True).clamp_min(WORD_LIMIT))
-        head["word"] = word if rows is None else word.masked_fill(~rows[..., None], 0.0)
-        head["key"] = kernels.unit(self._lookup(key))[..., None, :]
+        head["word"] = only_rows(rows, word)
+        head["key"] = kernels.unit(F.pad(key, (0, self.value_size)))[..., None, :]
         return head
 
     def _read_head(self, query: Tensor, control: Tensor | None) -> Parts:
         """What :meth:`_look` takes, from queries ``[..., Q, K]`` and controls of one step or of many."""
         if control is None:
             control = self.start_read_control().to(query).expand(*query.shape[:-1], -1)
-        head = self._squash(self.read_layout.split(control.unflatten(-1, (self.heads, -1)).flatten(-3, -2)))
-        words = self._lookup(query)
+        head = self._parts(self.read_layout, control.unflatten(-1, (self.heads, -1)).flatten(-3, -2))
+        words = F.pad(query, (0, self.value_size))
         if self.heads > 1:
             words = words.repeat_interleave(self.heads, -2)
         head["key"] = kernels.unit(words + head["key"])
         return head
-
-
-def in_rows(rows: Tensor | None, new: Tensor, old: Tensor) -> Tensor:
-    """``new`` ``[B, ...]`` in some rows, ``old`` in the others.
-
-    Args:
-        rows: ``[B]`` bool; None: all.
-        new: ``[B, ...]``
-        old: ``[B, ...]``
-    """
-    return new if rows is None else torch.where(tree.rows_like(rows, new), new, old)
-
-
-def only_rows(rows: Tensor | None, weights: Tensor) -> Tensor:
-    """Weights ``[B, N]`` of zero outside of ``rows``, where a write then changes nothing."""
-    return weights if rows is None else weights.masked_fill(~rows[:, None], 0.0)
 
 
 def _steps(parts: Parts) -> list[Parts]:

@@ -50,10 +50,6 @@ class KeyValue(Episodic):
         self.keys = nn.Parameter(torch.randn(options.learned, key_size))
         self.values = nn.Parameter(torch.randn(options.learned, value_size) / value_size**0.5)
 
-    def extra_repr(self) -> str:
-        """Its slots and options."""
-        return f"learned={len(self.keys)}, writable={self.writable}, {super().extra_repr()}"
-
     def transform_key(self, address: Tensor) -> Tensor:
         """See :meth:`metarl.memory.contract.Store.transform_key`."""
         return self.key_transform(address)

@@ -12,6 +12,7 @@ from torch import Tensor
 from metarl import tree
 from metarl.functional.kernels import unit
 from metarl.memory.contract import Content, Store, Write
+from metarl.memory.ops import in_rows
 
 
 @dataclass(frozen=True)
@@ -25,14 +26,15 @@ class LifelongOptions:
 
 
 class LifelongState(NamedTuple):
-    """What a row knows: what was kept for life when its trial began, and what it has written since."""
+    """What a row knows: what was kept for life when its trial began, and what it has written since.
+
+    Keys ``[B, N, K]``, values ``[B, N, V]``, and the age ``[B, N]`` of each slot: the writes since it was written or
+    hit, -1 where it never was.
+    """
 
     keys: Tensor
-    """``[B, N, K]``"""
     values: Tensor
-    """``[B, N, V]``"""
     age: Tensor
-    """``[B, N]`` writes since the slot was written or hit; -1 where it never was."""
 
 
 class Lifelong(Store):
@@ -56,10 +58,6 @@ class Lifelong(Store):
         self.register_buffer("values", torch.zeros(options.slots, value_size))
         self.register_buffer("age", torch.full((options.slots,), -1))
 
-    def extra_repr(self) -> str:
-        """Its slots and options."""
-        return f"slots={self.options.slots}, hit={self.options.hit}"
-
     def initial_state(self, batch_size: int) -> LifelongState:
         """See :meth:`metarl.memory.contract.Store.initial_state`; what is kept for life, for each row."""
         return tree.map_tensors(
@@ -72,7 +70,7 @@ class Lifelong(Store):
 
     def write(self, state: LifelongState, item: Write, donate: bool = False) -> LifelongState:
         """See :meth:`metarl.memory.contract.Store.write`."""
-        key, value, rows = item.key.detach(), item.value.detach(), item.rows
+        key, value = item.key.detach(), item.value.detach()
         batch = torch.arange(len(key), device=key.device)
         slot, hit = self._hit(state.keys, state.values, state.age, key, value)
         fresh = torch.where(state.age < 0, torch.iinfo(state.age.dtype).max, state.age).argmax(1)
@@ -81,10 +79,8 @@ class Lifelong(Store):
         key = torch.where(hit[:, None], (old_key + key) / 2, key)
         value = torch.where(hit[:, None], (old_value + value) / 2, value)
         age = torch.where(state.age < 0, state.age, state.age + 1).index_put((batch, slot), state.age.new_zeros(()))
-        after = LifelongState(
-            state.keys.index_put((batch, slot), key), state.values.index_put((batch, slot), value), age
-        )
-        return after if rows is None else tree.where(rows, after, state)
+        keys, values = state.keys.index_put((batch, slot), key), state.values.index_put((batch, slot), value)
+        return in_rows(item.rows, LifelongState(keys, values, age), state)
 
     def content(self, state: LifelongState) -> Content:
         """See :meth:`metarl.memory.contract.Store.content`."""

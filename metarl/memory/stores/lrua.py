@@ -10,7 +10,8 @@ from annotated_types import Ge, Lt
 from torch import Tensor
 
 from metarl.functional import external as fx
-from metarl.memory.stores.external import External, ExternalOptions, Layout, Matrix, Parts, in_rows, only_rows
+from metarl.memory.ops import in_rows, only_rows
+from metarl.memory.stores.external import External, ExternalOptions, Layout, Matrix, Parts
 
 
 @dataclass(frozen=True)
@@ -22,13 +23,15 @@ class LRUAOptions(ExternalOptions):
 
 
 class LRUAState(NamedTuple):
-    """The memory and how it was used."""
+    """The memory and how it was used.
+
+    Usage ``[B, N]`` is the decayed sum of read and write weights, without gradient; ``read_weights`` ``[B, H, N]`` are
+    those of the last read.
+    """
 
     matrix: Matrix
     usage: Tensor
-    """``[B, N]`` decayed sum of read and write weights, without gradient."""
     read_weights: Tensor
-    """``[B, H, N]`` of the last read."""
 
 
 class LRUA(External):
@@ -43,27 +46,14 @@ class LRUA(External):
     """
 
     def __init__(self, key_size: int, value_size: int, trial_steps: int | None, options: LRUAOptions) -> None:
-        read = Layout(key=key_size + value_size, strength=1)
-        super().__init__(key_size, value_size, options, Layout(alpha=1), read)
+        read = Layout(key=(key_size + value_size, 0.0), strength=(1, 10.0))
+        super().__init__(key_size, value_size, options, Layout(alpha=(1, -5.0)), read)
         self.decay = options.decay
 
     def initial_state(self, batch_size: int) -> LRUAState:
         """See :meth:`metarl.memory.contract.Store.initial_state`."""
         used, read = torch.zeros(batch_size, self.slots), torch.zeros(batch_size, self.heads, self.slots)
         return LRUAState(self.empty(batch_size), used, read)
-
-    def start_control(self) -> Tensor:
-        """See :meth:`metarl.memory.contract.Store.start_control`."""
-        return self.write_layout.start(alpha=-5.0)
-
-    def start_read_control(self) -> Tensor:
-        """See :meth:`metarl.memory.contract.Store.start_read_control`."""
-        return self.read_layout.start(strength=10.0).repeat(self.heads)
-
-    def _squash(self, parts: Parts) -> Parts:
-        if "alpha" in parts:
-            return parts | {"alpha": torch.sigmoid(parts["alpha"])}
-        return parts | {"strength": fx.bounded(parts["strength"], fx.STRENGTH_LIMIT)}
 
     def _put(self, state: LRUAState, head: Parts, rows: Tensor | None, in_place: bool) -> LRUAState:
         least = fx.least_used(state.usage)

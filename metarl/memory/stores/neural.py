@@ -26,16 +26,15 @@ class NeuralOptions:
 
 
 class NeuralState(NamedTuple):
-    """Each row's network, as what it differs from the initial one by, and its momentum; all zero to begin with."""
+    """Each row's network, as what it differs from the initial one by, and its momentum; all zero to begin with.
+
+    The inner layer ``[B, K, H]`` leads from keys to hidden units, the outer one ``[B, H, V]`` on to values.
+    """
 
     inner: Tensor
-    """``[B, K, H]`` from keys to hidden units."""
     outer: Tensor
-    """``[B, H, V]`` from hidden units to values."""
     inner_momentum: Tensor
-    """``[B, K, H]``"""
     outer_momentum: Tensor
-    """``[B, H, V]``"""
 
 
 class NeuralMemory(Store):
@@ -60,16 +59,12 @@ class NeuralMemory(Store):
 
     def __init__(self, key_size: int, value_size: int, trial_steps: int | None, options: NeuralOptions) -> None:
         super().__init__()
-        self.key_size, self.value_size, self.read_size = key_size, value_size, value_size
+        self.key_size, self.value_size, self.read_size, self.options = key_size, value_size, value_size, options
         # Orthogonal and odd: keys that have nothing in common share no features either, so pairs disturb each other
         # little before any training. The zeros make an empty memory read nothing.
         inner = nn.init.orthogonal_(torch.empty(key_size, options.hidden_size))
         self.inner = nn.Parameter(inner * max(key_size, options.hidden_size) ** 0.5)
         self.outer = nn.Parameter(torch.zeros(options.hidden_size, value_size))
-
-    def extra_repr(self) -> str:
-        """Its sizes."""
-        return f"key_size={self.key_size}, value_size={self.value_size}, hidden_size={self.inner.shape[1]}"
 
     def initial_state(self, batch_size: int) -> NeuralState:
         """See :meth:`metarl.memory.contract.Store.initial_state`."""

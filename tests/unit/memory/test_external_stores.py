@@ -11,14 +11,14 @@ from torch import Tensor
 from metarl import tree
 from metarl.functional.kernels import unit
 from metarl.memory.contract import Write
-from metarl.memory.stores.dnc import DNC, DNCOptions
-from metarl.memory.stores.external import External
+from metarl.memory.stores.dnc import DNC
+from metarl.memory.stores.external import External, ExternalOptions
 from metarl.memory.stores.lrua import LRUA, LRUAOptions
 from metarl.memory.stores.ntm import NTM, NTMOptions
 from metarl.types import Read
 
 BATCH, KEY, VALUE, SLOTS = 4, 3, 2, 6
-KINDS: dict[str, Any] = {"ntm": (NTM, NTMOptions), "lrua": (LRUA, LRUAOptions), "dnc": (DNC, DNCOptions)}
+KINDS: dict[str, Any] = {"ntm": (NTM, NTMOptions), "lrua": (LRUA, LRUAOptions), "dnc": (DNC, ExternalOptions)}
 EVERY = pytest.mark.parametrize("kind", KINDS)
 HEADS = pytest.mark.parametrize("heads", [1, 2])
 
