@@ -21,12 +21,14 @@ class GaussianBandit(Bandit):
 
     A trial is ``pulls`` pulls of one bandit, every one an inner episode of its own; the observation is a constant.
 
+    Args:
+        noise: standard deviation of a reward around its mean.
+
     Raises:
         ValueError: fewer than 2 arms or than 1 pull, or a negative ``noise``.
     """
 
     noise: float = 1.0
-    """Standard deviation of a reward around its mean."""
 
     family: ClassVar[str] = "GaussianBandit"
     worth: ClassVar[str] = "means"

@@ -23,6 +23,9 @@ class TabularMDP(TaskDistribution):
     The mean reward of a state and action is drawn from N(1, 1), where the action leads from Dirichlet(1, ..., 1);
     rewards are their mean plus N(0, ``noise``²). A trial is ``episodes`` episodes of one MDP.
 
+    Args:
+        noise: standard deviation of a reward around its mean.
+
     Raises:
         ValueError: a count below its least value, or a negative ``noise``.
     """
@@ -32,7 +35,6 @@ class TabularMDP(TaskDistribution):
     horizon: int = 10
     episodes: int = 10
     noise: float = 1.0
-    """Standard deviation of a reward around its mean."""
 
     family: ClassVar[str] = "TabularMDP"
     counts: ClassVar[Mapping[str, int]] = {"states": 2, "actions": 2, "horizon": 1, "episodes": 1}

@@ -27,22 +27,24 @@ class Distortion:
 
     The augmentation of Santoro et al. 2016 (section 4.1) is ``law="uniform"`` with ``rotation=11.25`` and a ``shift``.
 
+    Args:
+        rotation: spread of the rotation, in degrees.
+        scale: spread of the logarithm of the size along each axis.
+        shear: spread of the shear: pixels to the side for each pixel up.
+        shift: spread of the position along each axis, in pixels.
+        mirror: share of images that are mirrored, left for right.
+        law: whether a spread is the standard deviation of a normal distribution or the bound of a uniform one around 0.
+
     Raises:
         ConfigError: a number out of its bounds or not finite, or an unknown ``law``.
     """
 
     rotation: Annotated[float, Ge(0)] = 0.0
-    """Spread of the rotation, in degrees."""
     scale: Annotated[float, Ge(0)] = 0.0
-    """Spread of the logarithm of the size along each axis."""
     shear: Annotated[float, Ge(0)] = 0.0
-    """Spread of the shear: pixels to the side for each pixel up."""
     shift: Annotated[float, Ge(0)] = 0.0
-    """Spread of the position along each axis, in pixels."""
     mirror: Annotated[float, Ge(0), Le(1)] = 0.0
-    """Share of images that are mirrored, left for right."""
     law: Literal["normal", "uniform"] = "normal"
-    """Whether a spread is the standard deviation of a normal distribution or the bound of a uniform one around 0."""
 
     def __post_init__(self) -> None:
         check_bounds(self)

@@ -25,22 +25,24 @@ _CURVED = np.array([[(1 - t) ** 2, 2 * t * (1 - t), t**2] for t in np.linspace(0
 class GlyphOptions:
     """How glyphs look; lengths are in halves of the image's side.
 
+    Args:
+        min_strokes: fewest strokes of a glyph.
+        max_strokes: most strokes of a glyph.
+        wobble: standard deviation of each control point from drawing to drawing.
+        rotation: standard deviation of the rotation, in radians.
+        stretch: standard deviation of the logarithm of the size along each axis, and of the shear.
+        shift: standard deviation of the position along each axis.
+
     Raises:
         InputError: numbers of strokes that do not fit.
     """
 
     min_strokes: Annotated[int, Ge(1)] = 2
-    """Fewest strokes of a glyph."""
     max_strokes: Annotated[int, Ge(1)] = 4
-    """Most strokes of a glyph."""
     wobble: Annotated[float, Ge(0)] = 0.05
-    """Standard deviation of each control point from drawing to drawing."""
     rotation: Annotated[float, Ge(0)] = 0.12
-    """Standard deviation of the rotation, in radians."""
     stretch: Annotated[float, Ge(0)] = 0.08
-    """Standard deviation of the logarithm of the size along each axis, and of the shear."""
     shift: Annotated[float, Ge(0)] = 0.05
-    """Standard deviation of the position along each axis."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.min_strokes <= self.max_strokes:

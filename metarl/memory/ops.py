@@ -29,17 +29,20 @@ class Content(NamedTuple):
 
 
 class Query(NamedTuple):
-    """What an access is asked: ``Q`` queries side by side, and which slots each of them may see."""
+    """What an access is asked: ``Q`` queries side by side, and which slots each of them may see.
+
+    Args:
+        key: ``[B, Q, K]``, which has gone through the ``prepare`` of the access.
+        mask: ``[B, Q, N]`` bool: which slots each query may see; None: all that are valid.
+        control: ``[B, Q, control_size]`` of the access.
+        causal: stands for the mask in which the last query sees every slot and each query before it one slot less,
+            counted from the end (query i sees slots j with j <= i + N - Q), without building it.
+    """
 
     key: Tensor
-    """``[B, Q, K]``, which has gone through the ``prepare`` of the access."""
     mask: Tensor | None = None
-    """``[B, Q, N]`` bool: which slots each query may see; None: all that are valid."""
     control: Tensor | None = None
-    """``[B, Q, control_size]`` of the access."""
     causal: bool = False
-    """Stands for the mask in which the last query sees every slot and each query before it one slot less, counted from
-    the end (query i sees slots j with j <= i + N - Q), without building it."""
 
 
 class Write(NamedTuple):

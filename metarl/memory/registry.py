@@ -18,10 +18,13 @@ DEFAULT_VALUE_SIZE = 64
 
 
 class Entry(NamedTuple):
-    """A part of a memory."""
+    """A part of a memory.
+
+    Args:
+        load: returns the class of the part and that of its options; imports them when they are used.
+    """
 
     load: Callable[[], tuple[Any, Any]]
-    """Returns the class of the part and that of its options; imports them when they are used."""
     about: str
 
 

@@ -26,30 +26,34 @@ Precision = Literal["float32", "bfloat16"]
 
 @dataclass(frozen=True)
 class EncoderOptions:
-    """How examples become vectors; vectors as examples only use ``embedding_size``."""
+    """How examples become vectors; vectors as examples only use ``embedding_size``.
+
+    Args:
+        net: four blocks that halve the sides: 3 by 3 convolutions of stride 2 (``strided``, Finn et al. 2017, section
+            5.2), or of stride 1 before max-pooling (``pooled``, Vinyals et al. 2016, section 4.1); or one of these of
+            half the width and three residual blocks, the second twice and the third four times as wide as the first
+            (``residual``); or no net: the pixels as they are (``flat``).
+        width: channels of the blocks; for ``residual``, of the first residual one.
+        norm: statistics over groups of channels of one image (``group``, Wu & He 2018); over the support of the image's
+            episode (``batch``); or over the whole batch in training, and their running averages afterwards
+            (``running``).
+        embedding_size: width of the vectors, after a last linear map and layer norm; 0: the last features as they are.
+        average: whether the last features are averaged over their positions.
+        dropout: share of the last features that are dropped in training.
+        views: whether, outside training, vectors are means over five views of an image: itself, larger, smaller,
+            rotated left and right (:data:`VIEWS`).
+        precision: of convolutions; ``bfloat16`` is up to twice as fast on processors that compute in it. Parameters and
+            vectors keep their type.
+    """
 
     net: Net = "strided"
-    """Four blocks that halve the sides: 3 by 3 convolutions of stride 2 (``strided``, Finn et al. 2017, section 5.2),
-    or of stride 1 before max-pooling (``pooled``, Vinyals et al. 2016, section 4.1); or one of these of half the width
-    and three residual blocks, the second twice and the third four times as wide as the first (``residual``); or no net:
-    the pixels as they are (``flat``)."""
     width: Annotated[int, Ge(2)] = 64
-    """Channels of the blocks; for ``residual``, of the first residual one."""
     norm: Norm = "group"
-    """Statistics over groups of channels of one image (``group``, Wu & He 2018); over the support of the image's
-    episode (``batch``); or over the whole batch in training, and their running averages afterwards (``running``)."""
     embedding_size: Annotated[int, Ge(0)] = 64
-    """Width of the vectors, after a last linear map and layer norm; 0: the last features as they are."""
     average: bool = False
-    """Whether the last features are averaged over their positions."""
     dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
-    """Share of the last features that are dropped in training."""
     views: bool = False
-    """Whether, outside training, vectors are means over five views of an image: itself, larger, smaller, rotated left
-    and right (:data:`VIEWS`)."""
     precision: Precision = "float32"
-    """Of convolutions; ``bfloat16`` is up to twice as fast on processors that compute in it. Parameters and vectors
-    keep their type."""
 
 
 def image_axes(shape: tuple[int, ...]) -> tuple[int, int, int]:

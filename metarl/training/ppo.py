@@ -20,39 +20,42 @@ from metarl.training.optim import optimizer_step
 
 @dataclass(frozen=True)
 class PPOOptions:
-    """Options of proximal policy optimisation; names follow stable-baselines3."""
+    """Options of proximal policy optimisation; names follow stable-baselines3.
+
+    Args:
+        learning_rate: Adam's step size at the beginning.
+        learning_rate_end: its value when the schedule ends; linear in between.
+        gamma: discount per step of the trial at the beginning; a lower one is easier to learn with.
+        gamma_end: its value when the schedule ends, linear in between; None: as at the beginning.
+        gae_lambda: lambda of the advantage estimates.
+        gae_horizon: where advantage estimates end: with the "trial", as in RL², so that exploring pays off in later
+            episodes; or with the inner "episode", for tasks with a reward for each step survived.
+        n_epochs: passes over each rollout.
+        n_minibatches: parts that a rollout is split into, by whole sequences.
+        clip_range: probability ratios are clipped to 1 ± this (epsilon of Schulman et al. 2017, eq. 7).
+        ent_coef: weight of the entropy bonus at the beginning.
+        ent_coef_end: its value when the schedule ends; linear in between.
+        vf_coef: weight of the value loss.
+        max_grad_norm: gradients are scaled down to this norm.
+        target_kl: an update ends early once the policy has moved this far (approximate KL); None: never.
+        reward_scale: a fixed factor on the reward in the loss; observed and reported rewards are not scaled.
+    """
 
     learning_rate: Annotated[float, Ge(0)] = 2e-3
-    """Adam's step size at the beginning."""
     learning_rate_end: Annotated[float, Ge(0)] = 0.0
-    """Its value when the schedule ends; linear in between."""
     gamma: Annotated[float, Ge(0), Le(1)] = 0.99
-    """Discount per step of the trial at the beginning; a lower one is easier to learn with."""
     gamma_end: Annotated[float, Ge(0), Le(1)] | None = None
-    """Its value when the schedule ends, linear in between; None: as at the beginning."""
     gae_lambda: Annotated[float, Ge(0), Le(1)] = 0.8
-    """Lambda of the advantage estimates."""
     gae_horizon: GaeHorizon = "trial"
-    """Where advantage estimates end: with the "trial", as in RL², so that exploring pays off in later episodes; or with
-    the inner "episode", for tasks with a reward for each step survived."""
     n_epochs: Annotated[int, Ge(1)] = 4
-    """Passes over each rollout."""
     n_minibatches: Annotated[int, Ge(1)] = 16
-    """Parts that a rollout is split into, by whole sequences."""
     clip_range: Annotated[float, Gt(0)] = 0.2
-    """Probability ratios are clipped to 1 ± this (epsilon of Schulman et al. 2017, eq. 7)."""
     ent_coef: Annotated[float, Ge(0)] = 0.03
-    """Weight of the entropy bonus at the beginning."""
     ent_coef_end: Annotated[float, Ge(0)] = 0.0
-    """Its value when the schedule ends; linear in between."""
     vf_coef: Annotated[float, Ge(0)] = 0.5
-    """Weight of the value loss."""
     max_grad_norm: Annotated[float, Gt(0)] = 0.5
-    """Gradients are scaled down to this norm."""
     target_kl: Annotated[float, Gt(0)] | None = None
-    """An update ends early once the policy has moved this far (approximate KL); None: never."""
     reward_scale: Annotated[float, Gt(0)] = 1.0
-    """A fixed factor on the reward in the loss; observed and reported rewards are not scaled."""
 
     def at(self, progress: float) -> tuple[float, float]:
         """Learning rate and entropy weight at ``progress``, a fraction of the schedule from 0 to 1."""

@@ -23,33 +23,37 @@ Batch = TypeVar("Batch")
 
 @dataclass(frozen=True)
 class SupervisedOptions:
-    """Options of supervised training by Adam; at least one of ``updates`` and ``seconds`` must be given."""
+    """Options of supervised training by Adam; at least one of ``updates`` and ``seconds`` must be given.
+
+    Args:
+        updates: maximum number of updates; a training is only reproducible without ``seconds``.
+        seconds: maximum time, with validation; an update or validation that has begun is finished.
+        learning_rate: Adam's step size.
+        learning_rate_end: its value when the budget is used up; None: constant.
+        schedule: see :mod:`metarl.functional.schedules`.
+        warmup: updates over which the step size grows linearly from zero.
+        max_grad_norm: gradients are scaled down to this norm.
+        validate_every: updates between validations.
+        target: training ends early once a validation reaches this accuracy; None: never.
+        patience: training ends early after this many validations in a row without a better accuracy. Whenever it ends,
+            the best parameters are then restored; None: never, and the last parameters are kept.
+        average: decay of a moving average of parameters and buffers, which is validated and kept in their place; 0:
+            none.
+        weight_decay: decoupled from the gradient, times the step size (Loshchilov & Hutter 2019).
+    """
 
     updates: Annotated[int, Ge(1)] | None = None
-    """Maximum number of updates; a training is only reproducible without ``seconds``."""
     seconds: Annotated[float, Gt(0)] | None = None
-    """Maximum time, with validation; an update or validation that has begun is finished."""
     learning_rate: Annotated[float, Ge(0)] = 1e-3
-    """Adam's step size."""
     learning_rate_end: Annotated[float, Ge(0)] | None = None
-    """Its value when the budget is used up; None: constant."""
     schedule: Literal["linear", "cosine"] = "linear"
-    """See :mod:`metarl.functional.schedules`."""
     warmup: Annotated[int, Ge(0)] = 0
-    """Updates over which the step size grows linearly from zero."""
     max_grad_norm: Annotated[float, Gt(0)] = 1.0
-    """Gradients are scaled down to this norm."""
     validate_every: Annotated[int, Ge(1)] = 100
-    """Updates between validations."""
     target: float | None = None
-    """Training ends early once a validation reaches this accuracy; None: never."""
     patience: Annotated[int, Ge(1)] | None = None
-    """Training ends early after this many validations in a row without a better accuracy. Whenever it ends, the best
-    parameters are then restored; None: never, and the last parameters are kept."""
     average: Annotated[float, Ge(0), Lt(1)] = 0.0
-    """Decay of a moving average of parameters and buffers, which is validated and kept in their place; 0: none."""
     weight_decay: Annotated[float, Ge(0)] = 0.0
-    """Decoupled from the gradient, times the step size (Loshchilov & Hutter 2019)."""
 
     def __post_init__(self) -> None:
         if self.updates is None and self.seconds is None:

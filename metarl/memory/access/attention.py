@@ -22,23 +22,26 @@ from metarl.types import Read
 
 @dataclass(frozen=True)
 class AttentionOptions:
-    """Options of the attention access."""
+    """Options of the attention access.
+
+    Args:
+        kernel: how a key answers a query.
+        heads: keys, queries and values are split into as many heads, each with weights of its own.
+        split_keys: False: every head compares whole keys, in coordinates that it scales by factors of its own (learned,
+            from one), and reads its own part of the values.
+        top_k: read only the k best slots of each head, and those that tie with the last of them; None reads all.
+        temperature: divides the logits: small is sharp.
+        learned_temperature: learn a positive temperature for each head, starting at ``temperature``.
+        empty_slot: one more slot of logit 0 that holds nothing, so that a query that nothing answers reads nothing.
+    """
 
     kernel: Kernel = "dot"
-    """How a key answers a query."""
     heads: Annotated[int, Ge(1)] = 1
-    """Keys, queries and values are split into as many heads, each with weights of its own."""
     split_keys: bool = True
-    """False: every head compares whole keys, in coordinates that it scales by factors of its own (learned, from one),
-    and reads its own part of the values."""
     top_k: Annotated[int, Ge(1)] | None = None
-    """Read only the k best slots of each head, and those that tie with the last of them; None reads all."""
     temperature: Annotated[float, Gt(0)] = 1.0
-    """Divides the logits: small is sharp."""
     learned_temperature: bool = False
-    """Learn a positive temperature for each head, starting at ``temperature``."""
     empty_slot: bool = True
-    """One more slot of logit 0 that holds nothing, so that a query that nothing answers reads nothing."""
 
 
 class Attention(Access):

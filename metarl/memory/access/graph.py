@@ -23,23 +23,28 @@ WEIGHT_FLOOR = 1e-12
 
 @dataclass(frozen=True)
 class GraphSearchOptions:
-    """Options of the graph access."""
+    """Options of the graph access.
+
+    Args:
+        hops: the longest walk; each query may stop earlier.
+        edges: what joins slot i to slot j: a learned map of i's value that meets j's key, or the similarity of their
+            keys.
+        neighbours: keep only the k strongest edges of each slot among those that the query sees; None keeps all, and is
+            many times faster.
+        kernel: how a key answers a query, where the walk begins.
+        temperature: divides the logits of the beginning: small is sharp.
+        edge_temperature: divides the cosine that is the strength of an edge; no less than 0.05, so that its exponential
+            is safe.
+        empty_slot: one more slot of logit 0 that holds nothing, in the beginning and after every hop.
+    """
 
     hops: Annotated[int, Ge(1)] = 2
-    """The longest walk; each query may stop earlier."""
     edges: Literal["learned", "nearest"] = "learned"
-    """What joins slot i to slot j: a learned map of i's value that meets j's key, or the similarity of their keys."""
     neighbours: Annotated[int, Ge(1)] | None = None
-    """Keep only the k strongest edges of each slot among those that the query sees; None keeps all, and is
-    many times faster."""
     kernel: Kernel = "cosine"
-    """How a key answers a query, where the walk begins."""
     temperature: Annotated[float, Gt(0)] = 0.1
-    """Divides the logits of the beginning: small is sharp."""
     edge_temperature: Annotated[float, Ge(0.05)] = 0.1
-    """Divides the cosine that is the strength of an edge; no less than 0.05, so that its exponential is safe."""
     empty_slot: bool = True
-    """One more slot of logit 0 that holds nothing, in the beginning and after every hop."""
 
 
 class GraphSearch(Access):

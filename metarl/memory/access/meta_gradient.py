@@ -22,24 +22,27 @@ from metarl.types import Read
 
 @dataclass(frozen=True)
 class MetaGradientOptions:
-    """Options of the meta-gradient access."""
+    """Options of the meta-gradient access.
+
+    Args:
+        steps: gradient steps at every read.
+        neighbours: fit to the k best slots, and those that tie with the last of them.
+        width: the map sees keys through a learned projection to this width; the cost of a read grows with it.
+        hidden_size: hidden units of the map; None: it is linear.
+        second_order: differentiate through the steps.
+        kernel: how a key answers a query.
+        temperature: divides the logits: small is sharp.
+        empty_slot: one more slot of logit 0 that holds nothing: the map moves less, the less the query finds.
+    """
 
     steps: Annotated[int, Ge(1)] = 1
-    """Gradient steps at every read."""
     neighbours: Annotated[int, Ge(1)] = 8
-    """Fit to the k best slots, and those that tie with the last of them."""
     width: Annotated[int, Ge(1)] = 16
-    """The map sees keys through a learned projection to this width; the cost of a read grows with it."""
     hidden_size: Annotated[int, Ge(1)] | None = None
-    """Hidden units of the map; None: it is linear."""
     second_order: bool = False
-    """Differentiate through the steps."""
     kernel: Kernel = "cosine"
-    """How a key answers a query."""
     temperature: Annotated[float, Gt(0)] = 0.1
-    """Divides the logits: small is sharp."""
     empty_slot: bool = True
-    """One more slot of logit 0 that holds nothing: the map moves less, the less the query finds."""
 
 
 class MetaGradient(Access):

@@ -13,14 +13,17 @@ from metarl.memory.contract import Controller
 
 @dataclass(frozen=True)
 class FeedForwardOptions:
-    """Options of the feed-forward controller."""
+    """Options of the feed-forward controller.
+
+    Args:
+        hidden_size: width of the residual stream and of the output.
+        layers: number of residual blocks.
+        expansion: units inside a block, as a multiple of the width.
+    """
 
     hidden_size: Annotated[int, Ge(1)] = 64
-    """Width of the residual stream and of the output."""
     layers: Annotated[int, Ge(1)] = 1
-    """Number of residual blocks."""
     expansion: Annotated[int, Ge(1)] = 2
-    """Units inside a block, as a multiple of the width."""
 
 
 class NoState(NamedTuple):

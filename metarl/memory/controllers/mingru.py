@@ -19,13 +19,16 @@ SHORTEST, LONGEST = 2.0, 100.0
 
 @dataclass(frozen=True)
 class MinGRUOptions:
-    """Options of the minGRU controller."""
+    """Options of the minGRU controller.
+
+    Args:
+        hidden_size: units of each layer, and width of the output.
+        layers: number of layers. Within one, what a unit does with its memory depends on the present input alone; what
+            depends on the past as well, such as finding the value that stood beside a key, takes two.
+    """
 
     hidden_size: Annotated[int, Ge(1)] = 64
-    """Units of each layer, and width of the output."""
     layers: Annotated[int, Ge(1)] = 1
-    """Number of layers. Within one, what a unit does with its memory depends on the present input alone; what depends
-    on the past as well, such as finding the value that stood beside a key, takes two."""
 
 
 class MinGRUState(NamedTuple):

@@ -14,10 +14,13 @@ from metarl.memory.contract import Controller
 
 @dataclass(frozen=True)
 class RecurrentOptions:
-    """Options of the recurrent controllers."""
+    """Options of the recurrent controllers.
+
+    Args:
+        hidden_size: units of the cell.
+    """
 
     hidden_size: Annotated[int, Ge(1)] = 128
-    """Units of the cell."""
 
 
 def weights(rnn: nn.RNNBase) -> list[nn.Parameter]:

@@ -20,18 +20,21 @@ CHUNK = 32
 
 @dataclass(frozen=True)
 class WindowOptions:
-    """Options of the sliding-window Transformer."""
+    """Options of the sliding-window Transformer.
+
+    Args:
+        hidden_size: width of the residual stream and of the output; a multiple of the heads.
+        heads: attention heads of each layer.
+        layers: number of layers; L of them reach L (window - 1) inputs back.
+        window: inputs that each layer sees, the present one included.
+        expansion: units of the feed-forward part of a layer, as a multiple of the width.
+    """
 
     hidden_size: Annotated[int, Ge(1)] = 64
-    """Width of the residual stream and of the output; a multiple of the heads."""
     heads: Annotated[int, Ge(1)] = 4
-    """Attention heads of each layer."""
     layers: Annotated[int, Ge(1)] = 1
-    """Number of layers; L of them reach L (window - 1) inputs back."""
     window: Annotated[int, Ge(1)] = 64
-    """Inputs that each layer sees, the present one included."""
     expansion: Annotated[int, Ge(1)] = 2
-    """Units of the feed-forward part of a layer, as a multiple of the width."""
 
 
 class WindowState(NamedTuple):

@@ -26,10 +26,13 @@ LEAST_LOG_DECAY = -30.0
 
 @dataclass(frozen=True)
 class DeltaRuleOptions:
-    """Options of the delta-rule store."""
+    """Options of the delta-rule store.
+
+    Args:
+        heads: matrices; keys, queries and values are split among them.
+    """
 
     heads: Annotated[int, Ge(1)] = 1
-    """Matrices; keys, queries and values are split among them."""
 
 
 class DeltaRuleState(NamedTuple):

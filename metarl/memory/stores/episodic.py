@@ -19,18 +19,21 @@ USAGE_DECAY = 0.95
 
 @dataclass(frozen=True)
 class EpisodicOptions:
-    """Options of the episodic store."""
+    """Options of the episodic store.
+
+    Args:
+        capacity: slots; None has room for a whole trial.
+        write: when a slot is written: with every completed transition, or with the last one of each episode.
+        holds: what a slot's value is: an embedding of the transition, or the controller's cell state after it.
+        replace: which slot gives way when the store is full.
+        detach: write without gradient: learning then shapes how the store is read, not what is written.
+    """
 
     capacity: Annotated[int, Ge(1)] | None = None
-    """Slots; None has room for a whole trial."""
     write: Literal["step", "episode"] = "step"
-    """When a slot is written: with every completed transition, or with the last one of each episode."""
     holds: Literal["transition", "state"] = "transition"
-    """What a slot's value is: an embedding of the transition, or the controller's cell state after it."""
     replace: Literal["oldest", "least_used"] = "oldest"
-    """Which slot gives way when the store is full."""
     detach: bool = False
-    """Write without gradient: learning then shapes how the store is read, not what is written."""
 
 
 class EpisodicState(NamedTuple):

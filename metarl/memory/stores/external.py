@@ -30,12 +30,15 @@ NOTICED = 0.05
 
 @dataclass(frozen=True)
 class ExternalOptions:
-    """Options that all external memories have."""
+    """Options that all external memories have.
+
+    Args:
+        slots: slots of the memory, each of which holds a word: a key and a value.
+        read_heads: heads that read side by side; what they read is put one behind the other.
+    """
 
     slots: Annotated[int, Ge(1)] = 32
-    """Slots of the memory, each of which holds a word: a key and a value."""
     read_heads: Annotated[int, Ge(1)] = 1
-    """Heads that read side by side; what they read is put one behind the other."""
 
 
 Parts = dict[str, Tensor]

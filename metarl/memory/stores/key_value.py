@@ -17,16 +17,20 @@ Transform = Literal["none", "linear", "mlp"]
 
 @dataclass(frozen=True)
 class KeyValueOptions(EpisodicOptions):
-    """Options of the key-value store; those of written slots are the episodic store's."""
+    """Options of the key-value store; those of written slots are the episodic store's.
+
+    Args:
+        learned: slots whose keys and values are parameters: the same in every trial, never replaced.
+        learned_only: nothing is written: the classic layer of trainable keys and values.
+        key_transform: what becomes of keys and queries alike before they are compared, so that it changes what is
+            found.
+        value_transform: what becomes of every value before the weighted sum.
+    """
 
     learned: Annotated[int, Ge(0)] = 32
-    """Slots whose keys and values are parameters: the same in every trial, never replaced."""
     learned_only: bool = False
-    """Nothing is written: the classic layer of trainable keys and values."""
     key_transform: Transform = "none"
-    """What becomes of keys and queries alike before they are compared, so that it changes what is found."""
     value_transform: Transform = "none"
-    """What becomes of every value before the weighted sum."""
 
 
 class KeyValue(Episodic):

@@ -17,12 +17,15 @@ from metarl.memory.ops import in_rows
 
 @dataclass(frozen=True)
 class LifelongOptions:
-    """Options of the life-long store."""
+    """Options of the life-long store.
+
+    Args:
+        slots: slots, the same ones for all rows and trials.
+        hit: a write whose key and value both have at least this cosine with a slot's is a hit.
+    """
 
     slots: Annotated[int, Ge(1)] = 128
-    """Slots, the same ones for all rows and trials."""
     hit: Annotated[float, Gt(0), Le(1)] = 0.9
-    """A write whose key and value both have at least this cosine with a slot's is a hit."""
 
 
 class LifelongState(NamedTuple):

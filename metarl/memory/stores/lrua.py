@@ -16,10 +16,13 @@ from metarl.memory.stores.external import External, ExternalOptions, Layout, Mat
 
 @dataclass(frozen=True)
 class LRUAOptions(ExternalOptions):
-    """Options of the LRUA store."""
+    """Options of the LRUA store.
+
+    Args:
+        decay: gamma: how much of each slot's usage is left after one more write.
+    """
 
     decay: Annotated[float, Ge(0), Lt(1)] = 0.95
-    """gamma: how much of each slot's usage is left after one more write."""
 
 
 class LRUAState(NamedTuple):

@@ -19,10 +19,13 @@ START_CONTROL = (2.2, -2.2, -7.0)
 
 @dataclass(frozen=True)
 class NeuralOptions:
-    """Options of the neural memory."""
+    """Options of the neural memory.
+
+    Args:
+        hidden_size: hidden units of each row's network.
+    """
 
     hidden_size: Annotated[int, Ge(1)] = 32
-    """Hidden units of each row's network."""
 
 
 class NeuralState(NamedTuple):

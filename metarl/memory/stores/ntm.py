@@ -16,10 +16,13 @@ from metarl.memory.stores.external import External, ExternalOptions, Layout, Mat
 
 @dataclass(frozen=True)
 class NTMOptions(ExternalOptions):
-    """Options of the NTM store."""
+    """Options of the NTM store.
+
+    Args:
+        shifts: how far a head may move in one step, back and forth.
+    """
 
     shifts: Annotated[int, Ge(1)] = 1
-    """How far a head may move in one step, back and forth."""
 
 
 class NTMState(NamedTuple):

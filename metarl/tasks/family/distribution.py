@@ -123,12 +123,15 @@ class TaskDistribution(ABC):
 
     A continuous prior is split by seed streams: train, validation and test draw from the same prior with
     generators that never meet.
+
+    Args:
+        split: the split that tasks are drawn from.
+        reveal: append the task's parameters to ``obs``: for an informed reference net alone, never for a learner under
+            test.
     """
 
     split: Split = "train"
-    """The split that tasks are drawn from."""
     reveal: bool = False
-    """Append the task's parameters to ``obs``: for an informed reference net alone, never for a learner under test."""
 
     family: ClassVar[str]
     counts: ClassVar[Mapping[str, int]] = {}

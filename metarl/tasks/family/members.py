@@ -23,14 +23,17 @@ Make = Callable[..., InnerEnv]
 
 @dataclass(frozen=True)
 class EnvFactory:
-    """Makes environments of one id, or of one function, and puts values into them."""
+    """Makes environments of one id, or of one function, and puts values into them.
+
+    Args:
+        arguments: the varied values that the constructor takes.
+        attributes: the varied values that are set on the unwrapped environment.
+    """
 
     name: str
     make: Make
     arguments: tuple[str, ...]
-    """The varied values that the constructor takes."""
     attributes: tuple[str, ...]
-    """The varied values that are set on the unwrapped environment."""
 
     def put(self, env: InnerEnv, values: Mapping[str, Any]) -> None:
         """Set the attributes.

@@ -34,14 +34,18 @@ WIDEST = 4096
 
 @dataclass(frozen=True)
 class TrialInputs:
-    """Which parts travel beside the inner observation; a part that is off is missing from the space."""
+    """Which parts travel beside the inner observation; a part that is off is missing from the space.
+
+    Args:
+        prev_reward_scale: a fixed factor on the reward that is seen, for families whose rewards are large; never on the
+            one returned.
+    """
 
     prev_action: bool = True
     prev_reward: bool = True
     prev_done: bool = True
     time: bool = True
     prev_reward_scale: float = 1.0
-    """A fixed factor on the reward that is seen, for families whose rewards are large; never on the one returned."""
 
     def __post_init__(self) -> None:
         for name in FEEDBACK_KEYS:
