@@ -1,8 +1,5 @@
-import json
 import os
 import subprocess
-import sys
-import time
 from datetime import datetime
 from pathlib import Path
 
@@ -145,27 +142,6 @@ def test_a_file_of_another_kind_is_named(tmp_path: Path) -> None:
     assert (caught.value.key, caught.value.given) == (str(path), [1])
     with pytest.raises(FileNotFoundError):
         read_json(tmp_path / "none.json")
-
-
-def test_a_kill_during_writes_leaves_a_whole_file(tmp_path: Path) -> None:
-    path = tmp_path / "a.json"
-    code = (
-        "import sys, itertools; from metarl.files import write_json\n"
-        "for n in itertools.count(): write_json(sys.argv[1], {'n': n, 'end': ['x' * 1000] * 50, 'same': n})"
-    )
-    for _ in range(3):
-        process = subprocess.Popen([sys.executable, "-c", code, str(path)], cwd=ROOT)
-        try:
-            deadline = time.monotonic() + 30
-            while not path.exists() and process.poll() is None and time.monotonic() < deadline:
-                time.sleep(0.01)
-            time.sleep(0.05)
-        finally:
-            process.kill()
-            process.wait()
-        data = json.loads(path.read_text())
-        assert data["n"] == data["same"]
-        path.unlink()
 
 
 def test_secrets_are_taken_off_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -20,13 +19,6 @@ WAYS, SHOTS, QUERIES, BATCH, SIZE, WIDTH = 4, 2, 3, 3, 5, 8
 COSINE = {"kernel": "cosine", "temperature": 0.1, "empty_slot": False}
 EUCLIDEAN = {"kernel": "euclidean", "temperature": 1 / (2 * WIDTH**0.5), "empty_slot": False}
 GRAPH = {"store": "episodic", "access": "graph", "access_options": {"empty_slot": False}}
-
-
-@pytest.fixture(autouse=True)
-def _weights_from_a_seed() -> Iterator[None]:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
 
 
 def make(access_options: dict[str, Any] | None = None, **settings: Any) -> FewShotClassifier:

@@ -12,18 +12,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.vector import AutoresetMode
-from rl2_toys import (
-    FAMILY,
-    MEMORY,
-    ROLLOUT,
-    ROWS,
-    STEPS,
-    make,
-    parameters,
-    same,
-    trials,
-    vector,
-)
+from rl2_toys import FAMILY, MEMORY, ROLLOUT, ROWS, STEPS, make, parameters, same, trials, vector
 from stable_baselines3.common.callbacks import BaseCallback, CheckpointCallback, EvalCallback
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.utils import LinearSchedule

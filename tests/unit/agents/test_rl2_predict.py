@@ -8,18 +8,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from rl2_toys import (
-    ALONE,
-    FAMILY,
-    MEMORY,
-    ROLLOUT,
-    STEPS,
-    make,
-    same,
-    trial_boundaries,
-    trials,
-    vector,
-)
+from rl2_toys import ALONE, FAMILY, MEMORY, ROLLOUT, STEPS, make, same, trial_boundaries, trials, vector
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 
 from metarl import tree

@@ -8,18 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from rl2_toys import (
-    ALONE,
-    MEMORY,
-    ROLLOUT,
-    ROWS,
-    STEPS,
-    make,
-    parameters,
-    same,
-    trials,
-    vector,
-)
+from rl2_toys import ALONE, MEMORY, ROLLOUT, ROWS, STEPS, make, parameters, same, trials, vector
 
 from metarl.agents.rl2 import RL2PPO
 from metarl.envs import distribution

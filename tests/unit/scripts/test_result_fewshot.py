@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from results.fewshot import COMMAND, NAME, fewshot_rows, is_accuracy, markdown
+from results.fewshot import COMMAND, NAME, fewshot_rows, markdown
 from results.pages import BEGIN, END, render_omniglot, write_markdown
-from results.pages import markdown as all_rows
-from results.rows import Row, read, upsert
+from results.rows import Row, upsert
 
 from metarl.evaluation.results import FewShotEvaluation
 
@@ -105,13 +104,6 @@ def test_what_is_no_result_is_refused() -> None:
         rows(evaluation(), evaluation())
 
 
-def test_rows_survive_their_file(tmp_path: Path) -> None:
-    made = rows(evaluation(), mann())
-    for row in made:
-        upsert(tmp_path / "a.json", row)
-    assert read(tmp_path / "a.json") == made
-
-
 def test_one_table_has_methods_by_ways_and_shots() -> None:
     made = rows(evaluation(train_seed=1), evaluation(train_seed=2), goals={(5, 1): (99.2, None), (5, 5): (99.5, None)})
     lines = markdown([*made, *rows(evaluation(data="drawn glyphs, not Omniglot", first_order=True))]).splitlines()
@@ -131,18 +123,6 @@ def test_one_table_has_methods_by_ways_and_shots() -> None:
     assert not any("instance" in line for line in lines)
 
 
-def test_streams_have_a_table_of_their_own() -> None:
-    text = markdown(rows(mann(), goals={("stream", 2): (82.8, None)}))
-    assert "| method | tested on | 1st | 2nd | 3rd | 4th | 5th | 10th |" in text
-    assert "| Omniglot, 5 classes, one-hot labels, upright | 35.00 ± 1.00 (36.4) | **82.00 ± 1.00** (82.8) |" in text
-    assert "raw pixels" not in text
-
-
-def test_cells_that_were_not_measured_stay_empty() -> None:
-    text = markdown(rows(evaluation(cells=evaluation().cells[:1]), evaluation(preset="graph", learner="graph")))
-    assert "| prototypical | Omniglot, upright | 99.00 ± 0.10 (98.8) | – | – | – |" in text
-
-
 def test_the_page_has_accuracies_then_the_rest(tmp_path: Path) -> None:
     for name in ("results.md", "omniglot.md"):
         (tmp_path / name).write_text(f"# {name}\n\n{BEGIN}\n{END}\n\nBy hand.\n")
@@ -160,9 +140,3 @@ def test_the_page_has_accuracies_then_the_rest(tmp_path: Path) -> None:
     results = (tmp_path / "results.md").read_text()
     assert "| Omniglot 5-way 1-shot, upright; not transductive, running norm | prototypical |" in results
     assert "| 1,800 episodes, 731 s, 111,936 parameters |" in results
-
-
-def test_rows_of_other_kinds_are_as_before() -> None:
-    assert not is_accuracy(SPEED)
-    assert all(map(is_accuracy, rows(evaluation(), mann())))
-    assert "steps" in all_rows([replace(SPEED, train_steps=5, train_seconds=1)])
