@@ -78,10 +78,6 @@ def spans(page: str) -> list[str]:
     return re.findall(r"`([^`\n]+)`", prose(page))
 
 
-def with_language(language: str) -> list[str]:
-    return [page for page in WRITTEN if blocks(page, language)]
-
-
 @pytest.fixture(autouse=True)
 def nothing_stays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """Pages write files and add modules, ids and parts; all are gone afterwards."""
@@ -153,6 +149,18 @@ def test_extending_runs_and_what_it_adds_keeps_the_contracts(run: Run) -> None:
         check_env(gym.make("metarl/TwoArms-v0", reveal=reveal).unwrapped)
 
     unrolled_as_it_steps(MemoryOptions(access="linear", gate=False))
+    single_and_batched_agree(names["family"])
+
+
+def single_and_batched_agree(family: Any) -> None:
+    tasks = family.sample_batch(np.random.default_rng(0), 1)
+    single, many, rng = family.make({"means": tasks["means"][0]}), family.batched(1), np.random.default_rng(1)
+    single.reset(seed=0)
+    many.start(tasks, rng)
+    for arm, mean in enumerate(tasks["means"][0]):
+        one = np.mean([single.step(arm)[1] for _ in range(2000)])
+        other = np.mean([many.step(np.array([arm]), rng)[1][0] for _ in range(2000)])
+        assert (one, other) == pytest.approx((mean, mean), abs=5 * family.noise / 2000**0.5)
 
 
 def unrolled_as_it_steps(options: MemoryOptions) -> None:
@@ -230,22 +238,6 @@ def test_the_matrix_is_that_of_the_registry() -> None:
     assert told == {(store, access): reason is None for store, access, reason in matrix()}
 
 
-def test_single_and_batched_dynamics_of_the_family_agree(run: Run) -> None:
-    family = run("extending.md")["family"]
-    tasks = family.sample_batch(np.random.default_rng(0), 1)
-    means = tasks["means"][0]
-    single = family.make({"means": means})
-    single.reset(seed=0)
-    many = family.batched(1)
-    rng = np.random.default_rng(1)
-    many.start(tasks, rng)
-    for arm in (0, 1):
-        one = np.mean([single.step(arm)[1] for _ in range(2000)])
-        other = np.mean([many.step(np.array([arm]), rng)[1][0] for _ in range(2000)])
-        assert one == pytest.approx(means[arm], abs=5 * family.noise / 2000**0.5)
-        assert other == pytest.approx(means[arm], abs=5 * family.noise / 2000**0.5)
-
-
 def commands(page: str) -> list[list[str]]:
     """The commands of a page's shell blocks, and those in its text that have arguments."""
     lines = [line for block in blocks(page, "sh") for line in block.text.splitlines()]
@@ -276,6 +268,7 @@ def test_commands_are_such(page: str, run: Run, tmp_path: Path) -> None:
     for block in blocks(page, "toml"):
         assert block.file, "the first line of a preset names its file"
         (tmp_path / block.file).write_text(block.text)
+        assert configured(tmp_path / block.file).about
     targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     for words in commands(page):
         match [Path(words[0]).name, *words[1:]]:
@@ -324,15 +317,6 @@ def test_the_tutorial_is_the_scripts_code() -> None:
     shown = "".join(f"{block.text}\n" for block in blocks("omniglot.md", "python"))
     assert shown.strip().endswith(script[script.index("# 1. ") :].strip())
     assert all(block.text in script for block in blocks("omniglot.md", "python"))
-
-
-@pytest.mark.parametrize("page", with_language("toml"))
-def test_presets_are_whole(page: str, run: Run, tmp_path: Path) -> None:
-    run(page)
-    for block in blocks(page, "toml"):
-        path = tmp_path / str(block.file)
-        path.write_text(block.text)
-        assert configured(path).about
 
 
 @pytest.mark.parametrize("page", WRITTEN)

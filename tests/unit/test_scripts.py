@@ -23,7 +23,6 @@ from metarl.evaluation.recall import RecallCell, RecallResult
 from metarl.evaluation.results import ActorResult, AgentEvaluation, Difference, ReferenceResult, write_evaluation
 from metarl.experiments.presets import load_experiment, presets
 from metarl.experiments.recall.candidates import SUITE
-from metarl.memory.registry import matrix
 from metarl.training.checkpoint import read_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -280,20 +279,6 @@ def script(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
         (tmp_path / "docs" / "images").mkdir(parents=True, exist_ok=True)
         (tmp_path / "docs" / page).write_text(f"{BEGIN}\n{END}\n")
     return module
-
-
-def test_the_script_measures_what_the_goals_are_for(script: ModuleType) -> None:
-    parts = {name: part.cells() for name, part in script.PARTS.items()}
-    assert len(parts["suite"]) == len(RECALL_TASKS) * len(SUITE)
-    runnable = {f"{store}+{access}" for store, access, reason in matrix() if reason is None}
-    assert {cell.memory for cell in parts["cells"]} == runnable
-    assert all(cell.sizes["pairs"] == 8 and cell.settings.seconds == 300 for cell in parts["cells"])
-    assert all(cell.sizes["pairs"] == 16 and cell.settings.seconds == 600 for cell in parts["pairs16"])
-    graph, attention = parts["two_hop"]
-    assert (graph.memory, attention.memory) == ("episodic+graph", "episodic+attention")
-    assert graph.settings == attention.settings
-    assert (graph.sizes["pairs"], graph.settings.target) == (16, None)
-    assert script.PARTS["two_hop"].goals == {"episodic+graph": (0.95, None), "episodic+attention": (None, 0.4)}
 
 
 def test_the_script_writes_rows_page_and_picture(

@@ -158,19 +158,6 @@ def test_the_norm_takes_its_statistics_from_the_support_unless_transductive() ->
         assert torch.allclose(whole, parts, rtol=1e-4, atol=1e-5) is not classifier.transductive
 
 
-def test_a_short_training_tells_clusters_apart() -> None:
-    source, rng = Clusters(SIZE, noise=0.4), np.random.default_rng(0)
-    classifier = make(EUCLIDEAN, readout="mean_votes")
-    optimizer = torch.optim.Adam(classifier.parameters(), 3e-3)
-    fresh = source.sample(np.random.default_rng(1), 200, WAYS, 1, 2)
-    before = classifier.accuracy(fresh)
-    for _ in range(150):
-        optimizer.zero_grad()
-        classifier.loss(source.sample(rng, 16, WAYS, 1, 2)).backward()
-        optimizer.step()
-    assert classifier.accuracy(fresh) > before + 0.05
-
-
 def test_only_votes_have_weights_to_show() -> None:
     with pytest.raises(ValueError, match="readout is 'linear'"):
         make(readout="linear").recall(*episode())

@@ -55,12 +55,7 @@ def test_train_leaves_a_whole_run_folder(bandit: tuple[RunFolder, Ran]) -> None:
         *("config.json", "meta.json", "status.json", "metrics.jsonl", "checkpoint.zip", "evaluation.json"),
         *("trials.npz", *(f"figures/{name}.png" for name in IMAGES)),
     }
-    assert folder.status["status"] == "finished"
-    assert folder.config["seed"] == 3
     assert folder.config["env"] == {"id": "metarl/BernoulliBandit-v0", "arms": 7, "pulls": 60}
-    assert {"versions", "git", "command"} <= set(folder.meta)
-    steps = [row["env_steps"] for row in folder.metrics()]
-    assert steps == [240, 480]
     assert all(path.read_bytes().startswith(PNG) for path in folder.figures.iterdir())
 
 

@@ -97,11 +97,7 @@ def test_training_leaves_a_whole_run_folder_and_says_that_glyphs_are_none_of_omn
     assert lines[-3:] == [f"image:      {folder.figures / name}.png" for name in images]
     told = json.loads(folder.evaluation.read_text())
     assert (told["data"], told["real"], told["seed"]) == ("drawn glyphs, not Omniglot", False, 3)
-    assert (told["train_seed"], told["train_steps"]) == (3, 2)
-    assert told["train_seconds"] == folder.status["train_seconds"] > 0
-    assert (folder.status["status"], folder.config["seed"]) == ("finished", 3)
     assert folder.config["data"]["source"] == "glyphs", "and no longer auto: it says what it was"
-    assert [row["episodes"] for row in folder.metrics()] == [1, 2]
 
 
 def test_a_learner_of_streams_is_shown_by_instance(streams: tuple[RunFolder, Ran]) -> None:
@@ -112,16 +108,6 @@ def test_a_learner_of_streams_is_shown_by_instance(streams: tuple[RunFolder, Ran
     assert (told["cells"], told["learner"]) == ([], "mine")
     assert [len(stream["by_instance"]) for stream in told["streams"]] == [4]
     assert evaluation(folder.path) == told
-
-
-def test_eval_says_what_training_said_and_changes_nothing(sets: tuple[RunFolder, Ran]) -> None:
-    folder, ran = sets
-    before = files(folder.path)
-    assert evaluation(folder.path) == json.loads(folder.evaluation.read_text())
-    shown = run("eval", folder.path)
-    assert (shown.status, shown.err) == (0, "")
-    assert shown.out in ran.out
-    assert files(folder.path) == before
 
 
 def test_eval_takes_episodes_split_seed_and_rotations(sets: tuple[RunFolder, Ran]) -> None:

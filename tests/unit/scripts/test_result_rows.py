@@ -57,19 +57,6 @@ def test_a_page_edited_by_hand_is_found_and_made_anew(docs: Path) -> None:
     assert write_markdown(docs).read_text(encoding="utf-8") == text
 
 
-def test_short_rows_are_marked(docs: Path) -> None:
-    upsert(docs / "results" / "bandits.json", ROW)
-    upsert(docs / "results" / "bandits.json", replace(ROW, method="GRU", ours=82.4999))
-    upsert(docs / "results" / "barcode.json", replace(ROW, setting="a|b", goal=(None, None), se=None))
-    text = render(docs)
-    assert "3 results, 1 short of the goal." in text
-    assert text.index("## bandits") < text.index("## barcode")
-    (short,) = [line for line in text.splitlines() if line.endswith("| **short** |")]
-    assert "GRU" in short
-    assert "**82.5 ± 0.051**" in short
-    assert "a\\|b" in text
-
-
 @pytest.mark.parametrize(
     ("goal", "ours", "met"),
     [
