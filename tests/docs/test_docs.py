@@ -41,11 +41,13 @@ TOY = (
     (r"total_timesteps=[\d_]+", "total_timesteps=1"),
     (r"for update in range\(\d+\)", "for update in range(2)"),
     (r'total_timesteps": [\d_]+', 'total_timesteps": 1'),
-    (r'"eval.trials": \d+', '"eval.trials": 9, "eval.tuning_trials": 5'),
+    (r'"eval.trials": \d+', '"eval.trials": 9, "eval.tuning_trials": 5, "train.n_envs": 8, "env.pulls": 10'),
+    (r"num_envs=256", "num_envs=8"),
+    (r"trials=1000\)", "trials=20, tuning_trials=9)"),
     (r'"fit.updates": \d+', '"fit.updates": 100'),
     (r"SupervisedOptions\(updates=\d+\)", "SupervisedOptions(updates=30)"),
 )
-"""Training is cut to single rollouts."""
+"""Training is cut to single rollouts, and tests to a few trials."""
 
 
 Run = Callable[[str], dict[str, Any]]

@@ -78,7 +78,7 @@ def test_a_run_that_did_not_start(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["missing", "a file", "no config", "cut", "not an object", "binary"])
-def test_what_is_no_run_is_named_in_one_line(tmp_path: Path, damage: str) -> None:
+def test_what_is_no_run_is_named(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "run"
     if damage == "a file":
         path.touch()
@@ -93,7 +93,6 @@ def test_what_is_no_run_is_named_in_one_line(tmp_path: Path, damage: str) -> Non
         RunFolder.open(path)
     assert str(path) in str(caught.value.key)
     assert "metarl train" in str(caught.value.expected) or "JSON" in str(caught.value.expected)
-    assert "\n" not in str(caught.value)
 
 
 def test_metrics_survive_a_line_cut_short(tmp_path: Path) -> None:

@@ -87,7 +87,6 @@ def test_a_class_with_a_tiny_weight_still_has_a_gradient() -> None:
     result = votes(logs, labels)
     torch.testing.assert_close(result, logs)
     result[0, 0, 1].backward()
-    assert logs.grad is not None
     torch.testing.assert_close(logs.grad, torch.tensor([[[0.0, 1.0]]]))
 
 
@@ -98,7 +97,6 @@ def test_votes_stay_finite_where_no_slot_is_seen_or_labelled() -> None:
     result.logsumexp(-1).sum().backward()
     assert result.isfinite().all()
     assert (result[..., 2] == NEVER).all()
-    assert logs.grad is not None
     assert logs.grad.isfinite().all()
 
 
@@ -199,6 +197,5 @@ def test_weights_of_one_example_a_class_are_in_the_order_of_the_support() -> Non
     means, examples = make(EUCLIDEAN, readout="mean_votes"), make(EUCLIDEAN, readout="votes")
     examples.load_state_dict(means.state_dict())
     found, expected = means.weights(x, y, queries), examples.weights(x, y, queries)
-    assert found is not None
     torch.testing.assert_close(found, expected)
     assert make(readout="linear").weights(x, y, queries) is None

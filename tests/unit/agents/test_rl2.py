@@ -57,7 +57,6 @@ def test_it_learns_in_whatever_emits_trials_and_can_be_saved(env: Any, rows: int
     agent = make(env)
     before = parameters(agent)
     steps = agent.trial_steps
-    assert steps is not None
     assert agent.n_envs == rows
     assert agent.learn(rows * steps + 1) is agent
     assert agent.num_timesteps == 2 * rows * steps, "rounded up to whole rollouts"

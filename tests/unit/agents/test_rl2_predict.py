@@ -138,7 +138,6 @@ def test_predicting_collecting_and_playing_agree(off: str | None, memory: dict[s
     state = TrainingState.start(agent.policy, test.reset(seed=keep.seed)[0])
     certain = Certain(agent.policy)
     rollout = collect(certain, test, state, STEPS, generator=torch.Generator(), gamma=0.9, lam=0.9)  # type: ignore[arg-type]  # a stub
-    assert rollout is not None
     assert np.array_equal(rollout.actions.numpy(), played)
     assert np.array_equal(rollout.boundary.numpy(), trial_boundaries(6))
     again = agent.policy.evaluate(rollout.obs, rollout.state, rollout.boundary, rollout.actions)

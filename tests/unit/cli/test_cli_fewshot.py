@@ -178,8 +178,6 @@ def test_any_folder_of_class_folders_will_do(tmp_path: Path, monkeypatch: pytest
     told = json.loads(folder.evaluation.read_text())
     assert (told["data"], told["real"]) == ("images of pictures", True)
     sets = read_episodes(folder)
-    assert sets is not None
-    assert sets.episodes is not None
     assert sets.episodes.query_x.shape == (8, 2, 16, 16, *([3] if colour else []))
     assert (folder.figures / "drawings.png").read_bytes().startswith(PNG)
     assert evaluation(folder.path)["cells"] == told["cells"]

@@ -129,7 +129,6 @@ def test_exposures_count_how_often_a_context_was_met() -> None:
             met[context] = met.get(context, 0) + 1
             assert played.exposure[row, 3 * episode : 3 * episode + 3].tolist() == [met[context]] * 3
     by_exposure = played.by_exposure()
-    assert by_exposure is not None
     totals = played.by_episode()
     number = played.exposure[:, ::3]
     np.testing.assert_allclose(by_exposure, [totals[number == 1].mean(), totals[number == 2].mean()], rtol=1e-6)
