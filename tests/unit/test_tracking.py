@@ -223,8 +223,9 @@ def test_an_offline_run_has_our_step_as_axis(offline: tuple[RunFolder, str]) -> 
     assert ("*", "env_steps") in [(metric.glob_name, metric.step_metric) for metric in metrics]
 
 
-def test_an_offline_run_has_checkpoint_picture_and_status(offline: tuple[RunFolder, str]) -> None:
+def test_an_offline_run_has_checkpoint_picture_and_status_and_no_secret(offline: tuple[RunFolder, str]) -> None:
     folder, said = offline
+    assert not [path for path in folder.path.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
     artifacts = [r.request.log_artifact.artifact for r in records(folder) if r.request.HasField("log_artifact")]
     artifacts += [r.artifact for r in records(folder) if r.WhichOneof("record_type") == "artifact"]
     assert [(artifact.name, artifact.type) for artifact in artifacts] == [("checkpoint", "model")]

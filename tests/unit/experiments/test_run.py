@@ -92,7 +92,7 @@ def test_training_tasks_are_refused_in_an_evaluation(done: Run) -> None:
         done.evaluate(split="train", quiet=True)
 
 
-@pytest.mark.parametrize(("name", "number"), zip(TOYS, cycle([signal.SIGINT, signal.SIGTERM]), strict=False))
+@pytest.mark.parametrize(("name", "number"), list(zip(TOYS, cycle([signal.SIGINT, signal.SIGTERM]), strict=False)))
 def test_a_signal_ends_training_early_and_keeps_what_was_learned(
     name: str, number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
