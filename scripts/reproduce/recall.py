@@ -83,8 +83,7 @@ def main() -> None:
         part = PARTS[name]
         results = complete(part.cells(), args.out / name, jobs=args.jobs)
         made = rows(results, COMMAND, version, part.name, part.goals)
-        for row in made:
-            upsert(ROOT / "docs" / "results" / f"{NAME}.json", row)
+        upsert(ROOT / "docs" / "results" / f"{NAME}.json", *made)
         if part.name == FIRST_PART:
             draw_recall(results, ROOT / "docs" / IMAGE)
         write_markdown(ROOT / "docs")

@@ -41,11 +41,13 @@ TOY = (
     (r"total_timesteps=[\d_]+", "total_timesteps=1"),
     (r"for update in range\(\d+\)", "for update in range(2)"),
     (r'total_timesteps": [\d_]+', 'total_timesteps": 1'),
-    (r'"eval.trials": \d+', '"eval.trials": 9, "eval.tuning_trials": 5'),
+    (r'"eval.trials": \d+', '"eval.trials": 9, "eval.tuning_trials": 5, "train.n_envs": 8, "env.pulls": 10'),
+    (r"num_envs=256", "num_envs=8"),
+    (r"trials=1000\)", "trials=20, tuning_trials=9)"),
     (r'"fit.updates": \d+', '"fit.updates": 100'),
     (r"SupervisedOptions\(updates=\d+\)", "SupervisedOptions(updates=30)"),
 )
-"""Training is cut to single rollouts."""
+"""Training is cut to single rollouts, and tests to a few trials."""
 
 
 Run = Callable[[str], dict[str, Any]]
@@ -76,10 +78,6 @@ def prose(page: str) -> str:
 def spans(page: str) -> list[str]:
     """What stands in backquotes within the text."""
     return re.findall(r"`([^`\n]+)`", prose(page))
-
-
-def with_language(language: str) -> list[str]:
-    return [page for page in WRITTEN if blocks(page, language)]
 
 
 @pytest.fixture(autouse=True)
@@ -153,6 +151,18 @@ def test_extending_runs_and_what_it_adds_keeps_the_contracts(run: Run) -> None:
         check_env(gym.make("metarl/TwoArms-v0", reveal=reveal).unwrapped)
 
     unrolled_as_it_steps(MemoryOptions(access="linear", gate=False))
+    single_and_batched_agree(names["family"])
+
+
+def single_and_batched_agree(family: Any) -> None:
+    tasks = family.sample_batch(np.random.default_rng(0), 1)
+    single, many, rng = family.make({"means": tasks["means"][0]}), family.batched(1), np.random.default_rng(1)
+    single.reset(seed=0)
+    many.start(tasks, rng)
+    for arm, mean in enumerate(tasks["means"][0]):
+        one = np.mean([single.step(arm)[1] for _ in range(2000)])
+        other = np.mean([many.step(np.array([arm]), rng)[1][0] for _ in range(2000)])
+        assert (one, other) == pytest.approx((mean, mean), abs=5 * family.noise / 2000**0.5)
 
 
 def unrolled_as_it_steps(options: MemoryOptions) -> None:
@@ -230,22 +240,6 @@ def test_the_matrix_is_that_of_the_registry() -> None:
     assert told == {(store, access): reason is None for store, access, reason in matrix()}
 
 
-def test_single_and_batched_dynamics_of_the_family_agree(run: Run) -> None:
-    family = run("extending.md")["family"]
-    tasks = family.sample_batch(np.random.default_rng(0), 1)
-    means = tasks["means"][0]
-    single = family.make({"means": means})
-    single.reset(seed=0)
-    many = family.batched(1)
-    rng = np.random.default_rng(1)
-    many.start(tasks, rng)
-    for arm in (0, 1):
-        one = np.mean([single.step(arm)[1] for _ in range(2000)])
-        other = np.mean([many.step(np.array([arm]), rng)[1][0] for _ in range(2000)])
-        assert one == pytest.approx(means[arm], abs=5 * family.noise / 2000**0.5)
-        assert other == pytest.approx(means[arm], abs=5 * family.noise / 2000**0.5)
-
-
 def commands(page: str) -> list[list[str]]:
     """The commands of a page's shell blocks, and those in its text that have arguments."""
     lines = [line for block in blocks(page, "sh") for line in block.text.splitlines()]
@@ -276,6 +270,7 @@ def test_commands_are_such(page: str, run: Run, tmp_path: Path) -> None:
     for block in blocks(page, "toml"):
         assert block.file, "the first line of a preset names its file"
         (tmp_path / block.file).write_text(block.text)
+        assert configured(tmp_path / block.file).about
     targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     for words in commands(page):
         match [Path(words[0]).name, *words[1:]]:
@@ -324,15 +319,6 @@ def test_the_tutorial_is_the_scripts_code() -> None:
     shown = "".join(f"{block.text}\n" for block in blocks("omniglot.md", "python"))
     assert shown.strip().endswith(script[script.index("# 1. ") :].strip())
     assert all(block.text in script for block in blocks("omniglot.md", "python"))
-
-
-@pytest.mark.parametrize("page", with_language("toml"))
-def test_presets_are_whole(page: str, run: Run, tmp_path: Path) -> None:
-    run(page)
-    for block in blocks(page, "toml"):
-        path = tmp_path / str(block.file)
-        path.write_text(block.text)
-        assert configured(path).about
 
 
 @pytest.mark.parametrize("page", WRITTEN)

@@ -174,10 +174,6 @@ def test_only_what_is_close_is_suggested(given: str, valid: list[str], close: st
     assert caught.value.remedy == (close and f"did you mean {close!r}?")
 
 
-def test_a_choice_that_exists() -> None:
-    assert choice("dnc", {"dnc": 1}, "store") == "dnc"
-
-
 def test_a_long_value_is_cut_in_the_error() -> None:
     with pytest.raises(ConfigError) as caught:
         build(Run, {"name": "a", "env": {"arms": "x\n" * 1000}})
@@ -213,16 +209,10 @@ def test_assignments_that_cannot_be_read(text: str) -> None:
 
 
 def test_apply_copies() -> None:
-    data = {"env": {"arms": 10}, "name": "a"}
-    changed = apply(data, [(("env", "arms"), 7), (("train", "rate"), 0.1), (("env", "arms"), 8)])
-    assert changed == {"env": {"arms": 8}, "name": "a", "train": {"rate": 0.1}}
-    assert data == {"env": {"arms": 10}, "name": "a"}
-
-
-def test_apply_leaves_given_tables_alone() -> None:
-    table = {"arms": 3}
-    assert apply({}, [(("env",), table), (("env", "arms"), 4)]) == {"env": {"arms": 4}}
-    assert table == {"arms": 3}
+    data, table = {"env": {"arms": 10}, "name": "a"}, {"rate": 0.1}
+    changed = apply(data, [(("env", "arms"), 7), (("train",), table), (("train", "rate"), 0.2), (("env", "arms"), 8)])
+    assert changed == {"env": {"arms": 8}, "name": "a", "train": {"rate": 0.2}}
+    assert (data, table) == ({"env": {"arms": 10}, "name": "a"}, {"rate": 0.1})
 
 
 def test_apply_refuses_to_look_inside_a_value() -> None:

@@ -25,19 +25,6 @@ def test_the_estimate_runs_over_inner_ends_and_stops_at_trial_ends() -> None:
     assert cut_too_early[:, 0].tolist() == [1 + 1, 2, 4 + 4, 8, 16 + 16, 32, 64 + 64, 128]
 
 
-def test_values_by_hand() -> None:
-    """gamma = 0.5, lambda = 0.5, V = (2, 4), r = (1, 3), V after the last step 8."""
-    rewards, values = torch.tensor([[1.0], [3.0]]), torch.tensor([[2.0], [4.0]])
-    goes_on, ended = torch.tensor([[False], [False]]), torch.tensor([[False], [True]])
-    last = torch.tensor([8.0])
-    advantages, returns = gae(rewards, values, goes_on, last, 0.5, 0.5)
-    last_delta = 3 + 0.5 * 8 - 4
-    assert advantages[:, 0].tolist() == [1 + 0.5 * 4 - 2 + 0.25 * last_delta, last_delta]
-    assert torch.equal(returns, advantages + values)
-    advantages, _ = gae(rewards, values, ended, last, 0.5, 0.5)
-    assert advantages[:, 0].tolist() == [1 + 0.5 * 4 - 2 + 0.25 * (3 - 4), 3 - 4]
-
-
 def slow(rewards: Tensor, values: Tensor, ends: Tensor, last: Tensor, gamma: float, lam: float) -> Tensor:
     """The definition: A_t = sum over k of (gamma lambda)^k delta_{t+k}, up to the end of the trial."""
     steps, rows = rewards.shape

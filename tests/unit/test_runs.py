@@ -1,8 +1,5 @@
-import json
 import os
 import subprocess
-import sys
-import time
 from datetime import datetime
 from pathlib import Path
 
@@ -81,7 +78,7 @@ def test_a_run_that_did_not_start(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["missing", "a file", "no config", "cut", "not an object", "binary"])
-def test_what_is_no_run_is_named_in_one_line(tmp_path: Path, damage: str) -> None:
+def test_what_is_no_run_is_named(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "run"
     if damage == "a file":
         path.touch()
@@ -96,7 +93,6 @@ def test_what_is_no_run_is_named_in_one_line(tmp_path: Path, damage: str) -> Non
         RunFolder.open(path)
     assert str(path) in str(caught.value.key)
     assert "metarl train" in str(caught.value.expected) or "JSON" in str(caught.value.expected)
-    assert "\n" not in str(caught.value)
 
 
 def test_metrics_survive_a_line_cut_short(tmp_path: Path) -> None:
@@ -145,27 +141,6 @@ def test_a_file_of_another_kind_is_named(tmp_path: Path) -> None:
     assert (caught.value.key, caught.value.given) == (str(path), [1])
     with pytest.raises(FileNotFoundError):
         read_json(tmp_path / "none.json")
-
-
-def test_a_kill_during_writes_leaves_a_whole_file(tmp_path: Path) -> None:
-    path = tmp_path / "a.json"
-    code = (
-        "import sys, itertools; from metarl.files import write_json\n"
-        "for n in itertools.count(): write_json(sys.argv[1], {'n': n, 'end': ['x' * 1000] * 50, 'same': n})"
-    )
-    for _ in range(3):
-        process = subprocess.Popen([sys.executable, "-c", code, str(path)], cwd=ROOT)
-        try:
-            deadline = time.monotonic() + 30
-            while not path.exists() and process.poll() is None and time.monotonic() < deadline:
-                time.sleep(0.01)
-            time.sleep(0.05)
-        finally:
-            process.kill()
-            process.wait()
-        data = json.loads(path.read_text())
-        assert data["n"] == data["same"]
-        path.unlink()
 
 
 def test_secrets_are_taken_off_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,11 +1,10 @@
 import ast
 import importlib.util
-import os
 import re
 import runpy
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -24,12 +23,12 @@ from metarl.evaluation.recall import RecallCell, RecallResult
 from metarl.evaluation.results import ActorResult, AgentEvaluation, Difference, ReferenceResult, write_evaluation
 from metarl.experiments.presets import load_experiment, presets
 from metarl.experiments.recall.candidates import SUITE
-from metarl.memory.registry import matrix
 from metarl.training.checkpoint import read_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ROOT / "scripts"
 REPRODUCE = SCRIPTS / "reproduce"
+Page = Callable[..., str]
 WITH_OPTIONS = [SCRIPTS / "benchmark.py", SCRIPTS / "train_rl2.py", REPRODUCE / "bandits.py", REPRODUCE / "barcode.py"]
 WITH_OPTIONS += [SCRIPTS / "benchmark_cores.py", REPRODUCE / "recall.py", SCRIPTS / "train_omniglot.py"]
 
@@ -46,48 +45,47 @@ def load(path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
-def test_the_one_page_script_trains_plays_and_saves(tmp_path: Path) -> None:
+@pytest.fixture
+def page(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Page:
+    """Runs a script, in which warnings are errors; what it prints."""
+
+    def run(script: Path, numbers: dict[str, int], *more: str) -> str:
+        options = [f"--{name}={number}" for name, number in numbers.items()]
+        monkeypatch.setattr(sys, "argv", [str(script), *options, *more])
+        with torch.random.fork_rng():
+            runpy.run_path(str(script), run_name="__main__")
+        return capsys.readouterr().out
+
+    return run
+
+
+@pytest.mark.filterwarnings("ignore:rich is experimental")
+def test_the_one_page_script_trains_plays_and_saves(tmp_path: Path, page: Page) -> None:
     script = SCRIPTS / "train_rl2.py"
     assert len(script.read_text().splitlines()) <= 60
     numbers = {"steps": 400, "n-envs": 4, "trials": 20, "seed": 1}
-    options = [f"--{name}={number}" for name, number in numbers.items()] + ["--set", "pulls=10", "--set", "arms=3"]
-    done = subprocess.run(
-        [sys.executable, str(script), *options, "--save", "agent.zip"],
-        cwd=tmp_path,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "Warning" not in done.stderr
-    total = re.search(r"return per trial: ([\d.]+) ± [\d.]+ \(random actions ([\d.]+)\)", done.stdout)
+    printed = page(script, numbers, "--set", "pulls=10", "--set", "arms=3", "--save", str(tmp_path / "agent.zip"))
+    total = re.search(r"return per trial: ([\d.]+) ± [\d.]+ \(random actions ([\d.]+)\)", printed)
     assert total is not None
     assert 0 <= float(total[1]) <= 10
     assert 2 <= float(total[2]) <= 8
-    assert re.findall(r"episode +(\d+): mean return [01]\.\d{3}", done.stdout) == ["1", "2", "5", "10"]
+    assert re.findall(r"episode +(\d+): mean return [01]\.\d{3}", printed) == ["1", "2", "5", "10"]
     agent = RL2PPO.load(tmp_path / "agent.zip")
     assert (agent.num_timesteps, agent.seed, agent.trial_steps) == (400, 1, 10)
 
 
-def test_the_page_of_few_shot_learning_trains_tests_and_saves_without_omniglot(tmp_path: Path) -> None:
+def test_the_page_of_few_shot_learning_trains_tests_and_saves_without_omniglot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: Page
+) -> None:
     script = SCRIPTS / "train_omniglot.py"
     assert len(script.read_text().splitlines()) <= 60
     numbers = {"ways": 3, "shots": 2, "updates": 30, "episodes": 40, "seed": 1}
-    nowhere = {"METARL_DATA": "", "XDG_CACHE_HOME": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, str(script), *(f"--{name}={number}" for name, number in numbers.items()), "--save", "it.zip"],
-        cwd=tmp_path,
-        env={**os.environ, **nowhere, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "Warning" not in done.stderr
-    assert "images: generated glyphs, because Omniglot was not found" in done.stdout
-    assert re.search(r"updates=30, .*accuracy=0\.\d", done.stdout)
-    result = re.search(r"3-way 2-shot, 40 test episodes: ([\d.]+)% ± [\d.]+%", done.stdout)
+    monkeypatch.setenv("METARL_DATA", "")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    printed = page(script, numbers, "--save", str(tmp_path / "it.zip"))
+    assert "images: generated glyphs, because Omniglot was not found" in printed
+    assert re.search(r"updates=30, .*accuracy=0\.\d", printed)
+    result = re.search(r"3-way 2-shot, 40 test episodes: ([\d.]+)% ± [\d.]+%", printed)
     assert result is not None
     assert float(result[1]) > 50  # chance is a third
     meta, groups = read_checkpoint(tmp_path / "it.zip")
@@ -281,20 +279,6 @@ def script(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
         (tmp_path / "docs" / "images").mkdir(parents=True, exist_ok=True)
         (tmp_path / "docs" / page).write_text(f"{BEGIN}\n{END}\n")
     return module
-
-
-def test_the_script_measures_what_the_goals_are_for(script: ModuleType) -> None:
-    parts = {name: part.cells() for name, part in script.PARTS.items()}
-    assert len(parts["suite"]) == len(RECALL_TASKS) * len(SUITE)
-    runnable = {f"{store}+{access}" for store, access, reason in matrix() if reason is None}
-    assert {cell.memory for cell in parts["cells"]} == runnable
-    assert all(cell.sizes["pairs"] == 8 and cell.settings.seconds == 300 for cell in parts["cells"])
-    assert all(cell.sizes["pairs"] == 16 and cell.settings.seconds == 600 for cell in parts["pairs16"])
-    graph, attention = parts["two_hop"]
-    assert (graph.memory, attention.memory) == ("episodic+graph", "episodic+attention")
-    assert graph.settings == attention.settings
-    assert (graph.sizes["pairs"], graph.settings.target) == (16, None)
-    assert script.PARTS["two_hop"].goals == {"episodic+graph": (0.95, None), "episodic+attention": (None, 0.4)}
 
 
 def test_the_script_writes_rows_page_and_picture(

@@ -217,32 +217,15 @@ def history(folder: RunFolder) -> list[dict[str, Any]]:
     return [{name: value for name, value in row.items() if not name.startswith("_")} for row in logged]
 
 
-def test_an_offline_run_holds_the_metrics_of_the_local_file(offline: tuple[RunFolder, str]) -> None:
-    folder, _ = offline
-    metrics = folder.metrics()
-    assert len(metrics) == 400
-    assert set(metrics[0]) == {"env_steps", "time", "train/loss", "train/updates", "eval/split", "eval/none"}
-    assert [row for row in history(folder) if "train/loss" in row] == metrics
-
-
-def test_an_offline_run_holds_typed_nested_options(offline: tuple[RunFolder, str]) -> None:
-    logged: dict[str, Any] = {}
-    for record in records(offline[0]):
-        if record.WhichOneof("record_type") == "run":
-            assert (record.run.project, record.run.display_name, record.run.run_group) == ("metarl", "run", "a-group")
-            logged |= READER["items"](record.run.config.update)
-    assert {name: value for name, value in logged.items() if not name.startswith("_")} == CONFIG
-    assert type(logged["env"]["arms"]) is int
-
-
 def test_an_offline_run_has_our_step_as_axis(offline: tuple[RunFolder, str]) -> None:
     metrics = [r.metric for r in records(offline[0]) if r.WhichOneof("record_type") == "metric"]
     assert ("env_steps", "") in [(metric.name, metric.step_metric) for metric in metrics]
     assert ("*", "env_steps") in [(metric.glob_name, metric.step_metric) for metric in metrics]
 
 
-def test_an_offline_run_has_checkpoint_picture_and_status(offline: tuple[RunFolder, str]) -> None:
+def test_an_offline_run_has_checkpoint_picture_and_status_and_no_secret(offline: tuple[RunFolder, str]) -> None:
     folder, said = offline
+    assert not [path for path in folder.path.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
     artifacts = [r.request.log_artifact.artifact for r in records(folder) if r.request.HasField("log_artifact")]
     artifacts += [r.artifact for r in records(folder) if r.WhichOneof("record_type") == "artifact"]
     assert [(artifact.name, artifact.type) for artifact in artifacts] == [("checkpoint", "model")]
@@ -256,17 +239,6 @@ def test_an_offline_run_has_checkpoint_picture_and_status(offline: tuple[RunFold
     assert summary["status"] == "finished"
     assert summary["evaluation"] == {"return_mean": 1.5}
     assert said == ""
-
-
-def test_an_offline_run_holds_no_secret_and_nothing_gathered(offline: tuple[RunFolder, str]) -> None:
-    folder, _ = offline
-    files = [path for path in folder.path.rglob("*") if path.is_file()]
-    assert any(path.suffix == ".wandb" for path in files)
-    for path in files:
-        assert SECRET.encode() not in path.read_bytes(), path
-    assert not list(folder.path.rglob("requirements.txt"))
-    assert not list(folder.path.rglob("wandb-metadata.json"))
-    assert "<removed>" in folder.meta["command"]
 
 
 @pytest.mark.parametrize("key", [None, SECRET])

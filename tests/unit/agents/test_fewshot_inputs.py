@@ -1,67 +1,35 @@
-"""What every few-shot learner takes: arrays, devices, float types and modes of PyTorch; and what it refuses."""
+"""What every few-shot learner takes: arrays, devices, float types and modes of PyTorch; and what it keeps."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from fewshot_toys import (
+    BATCH,
+    LEARNERS,
+    NET,
+    SIDE,
+    SUPPORT,
+    WAYS,
+    classifier,
+    episodes,
+    every_learner,
+    gradient,
+    stream,
+)
 from torch import Tensor
 
-from metarl.agents.fewshot.ensemble import Ensemble
-from metarl.agents.fewshot.gradient import gradient_learner
 from metarl.agents.fewshot.learner import FewShotLearner
 from metarl.agents.fewshot.streams import StreamClassifier
-from metarl.data.episodes import Episodes, Streams
+from metarl.data.episodes import Streams
+from metarl.data.sources import Clusters
 from metarl.fewshot import FewShotClassifier
 from metarl.memory.options import MemoryOptions
-
-WAYS, SIDE, BATCH, SUPPORT, QUERIES = 3, 8, 2, 6, 4
-NET = {"width": 4, "embedding_size": 8}
-MEMORY = {"key_size": 4, "value_size": 4}
-CORE = {**MEMORY, "controller": "lstm", "controller_options": {"hidden_size": 4}}
-
-
-def classifier(**options: Any) -> FewShotClassifier:
-    return FewShotClassifier((SIDE, SIDE), WAYS, MEMORY, longest=SUPPORT, encoder=NET, **options)
-
-
-LEARNERS: dict[str, Callable[[], FewShotLearner]] = {
-    "classifier": classifier,
-    "means": lambda: classifier(readout="mean_votes", rotate_support=True),
-    "full context": lambda: classifier(context="full"),
-    "slots": lambda: classifier(context="slots", readout="votes"),
-    "pixels": lambda: FewShotClassifier(
-        (SIDE, SIDE), WAYS, MEMORY, readout="votes", encoder={"net": "flat", "embedding_size": 0}
-    ),
-    "ensemble": lambda: Ensemble([classifier(), classifier()]),
-    "stream": lambda: StreamClassifier((SIDE, SIDE), WAYS, CORE, longest=SUPPORT, encoder=NET, pairs=True),
-    **{
-        name: lambda name=name: gradient_learner(  # type: ignore[misc]  # its own default binds the name
-            (SIDE, SIDE), WAYS, {"algorithm": name.split("-")[0], "width": 4, "head": name.split("-")[1]}
-        )
-        for name in ("maml-each", "maml-one", "fomaml-prototypes", "anil-each", "reptile-each")
-    },
-}
-every_learner = pytest.mark.parametrize("make", LEARNERS.values(), ids=LEARNERS)
-NAMES = ("support_x", "support_y", "query_x", "query_y")
-
-
-@pytest.fixture(autouse=True)
-def _weights_from_a_seed() -> Iterator[None]:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
-
-
-def episodes() -> Episodes:
-    rng = np.random.default_rng(0)
-    labels = np.tile(np.arange(WAYS), (BATCH, 1))
-    x, queries = (rng.integers(0, 256, (BATCH, n, SIDE, SIDE), dtype=np.uint8) for n in (SUPPORT, WAYS))
-    return Episodes(x, np.tile(labels, 2), queries, labels)
 
 
 def outputs(learner: FewShotLearner) -> list[Tensor]:
@@ -148,67 +116,45 @@ def test_learners_of_another_float_type(make: Callable[[], FewShotLearner], dtyp
     torch.testing.assert_close(learner(*given[:3]).to(expected), expected, atol=0.3, rtol=0.1)
 
 
-FLOATS = torch.rand(BATCH, SUPPORT, SIDE, SIDE)
-REFUSED: dict[str, tuple[int, Any]] = {
-    "another shape": (0, torch.zeros(BATCH, SUPPORT, SIDE, SIDE + 1)),
-    "no batch": (0, torch.zeros(SUPPORT, SIDE, SIDE)),
-    "no example": (0, torch.zeros(BATCH, 0, SIDE, SIDE)),
-    "numbers up to 255": (0, 255 * FLOATS),
-    "integers that are not bytes": (0, (255 * FLOATS).long()),
-    "not a number": (0, FLOATS.masked_fill(FLOATS > 0.9, torch.nan)),
-    "infinity": (0, FLOATS.masked_fill(FLOATS > 0.9, torch.inf)),
-    "labels that are floats": (1, torch.zeros(BATCH, SUPPORT)),
-    "one-hot labels": (1, torch.zeros(BATCH, SUPPORT, WAYS, dtype=torch.long)),
-    "too few labels": (1, torch.zeros(BATCH, SUPPORT - 1, dtype=torch.long)),
-    "a label too large": (1, torch.full((BATCH, SUPPORT), WAYS)),
-    "a negative label": (1, torch.full((BATCH, SUPPORT), -1)),
-    "queries of another shape": (2, torch.zeros(BATCH, QUERIES)),
-    "no query": (2, torch.zeros(BATCH, 0, SIDE, SIDE)),
-    "another batch of queries": (2, torch.zeros(1, QUERIES, SIDE, SIDE)),
-    "queries up to 255": (2, 255 * FLOATS),
-    "an answer too large": (3, torch.full((BATCH, WAYS), WAYS)),
-    "too few answers": (3, torch.zeros(BATCH, 1, dtype=torch.long)),
-}
-
-
-@pytest.mark.parametrize("make", [LEARNERS[name] for name in ("classifier", "stream", "maml-each", "reptile-each")])
-@pytest.mark.parametrize(("part", "given"), REFUSED.values(), ids=REFUSED)
-def test_episodes_that_do_not_fit_are_refused(make: Callable[[], FewShotLearner], part: int, given: Tensor) -> None:
-    learner, parts = make(), list[Any](episodes())
-    parts[part] = given
-    if part < 3:
-        with pytest.raises(ValueError, match=NAMES[part].removesuffix("_y") if part != 1 else "_y") as caught:
-            learner(*parts[:3])
-        assert "\n" not in str(caught.value)
-        assert "expected" in str(caught.value)
-    if learner.protocol == "episodes":
-        with pytest.raises(ValueError, match=NAMES[part]):
-            learner.loss(Episodes(*parts))
-
-
-def test_embedded_episodes_that_do_not_fit_are_refused() -> None:
-    learner, given = classifier(), episodes()
-    support, queries = (torch.rand(BATCH, n, 8) for n in (SUPPORT, QUERIES))
-    assert learner.classify(support, given.support_y, queries.numpy()).shape == (BATCH, QUERIES, WAYS)
-    for bad in ((support, queries[:1]), (support[..., :7], queries), (support, queries[..., :7])):
-        with pytest.raises(ValueError, match="expected"):
-            learner.classify(bad[0], given.support_y, bad[1])
+@pytest.mark.parametrize("make", [classifier, stream, gradient])
+@pytest.mark.parametrize("shape", [(9, 8), (SIDE, SIDE, 3), (3, SIDE, SIDE)], ids=["grey", "channels last", "first"])
+def test_bytes_are_numbers_from_0_to_1(make: Callable[[Any], FewShotLearner], shape: tuple[int, ...]) -> None:
+    learner, (support, labels, queries, _) = make(shape), episodes(shape)
+    logits = learner(support, labels, queries)
+    assert logits.shape == (*queries.shape[:2], WAYS)
+    scaled = (torch.as_tensor(x) / 255 for x in (support, queries))
+    torch.testing.assert_close(learner(next(scaled), torch.as_tensor(labels), next(scaled)), logits)
 
 
 @every_learner
 def test_a_learner_says_what_it_is(make: Callable[[], FewShotLearner]) -> None:
     learner = make()
-    count = sum(p.numel() for p in learner.parameters())
     said = repr(learner)
     assert said.startswith(f"{type(learner).__name__}(")
-    assert f"parameters={count})" in said
+    assert f"parameters={sum(p.numel() for p in learner.parameters())})" in said
     assert "\n" not in said
 
 
-def test_the_memory_of_a_learner_is_its_options() -> None:
-    stream = LEARNERS["stream"]()
-    assert isinstance(stream, StreamClassifier)
-    for learner in (classifier(), stream):
-        assert isinstance(learner.memory, MemoryOptions)
-        assert learner.memory.key_size == 4
-        assert f"store={learner.memory.store!r}" in repr(learner)
+@pytest.mark.parametrize("make", [classifier, stream])
+def test_the_memory_of_a_learner_is_its_options(make: Callable[[], Any]) -> None:
+    learner = make()
+    assert isinstance(learner.memory, MemoryOptions)
+    assert learner.memory.key_size == 4
+    assert f"store={learner.memory.store!r}" in repr(learner)
+
+
+STORE = {"store": "lifelong", "store_options": {"slots": 64, "hit": 1.0}}
+LIFELONG = {"key_size": 8, "value_size": 8, "gate": False, **STORE}
+
+
+@pytest.mark.parametrize("kind", [FewShotClassifier, StreamClassifier])
+def test_a_lifelong_memory_keeps_what_it_is_told_to(kind: Any) -> None:
+    learner = kind((5,), WAYS, LIFELONG, longest=SUPPORT, encoder=NET)
+    shown, other = (Clusters(5).sample(np.random.default_rng(seed), BATCH, WAYS, 2, 1) for seed in (0, 1))
+    store = (learner.core if kind is StreamClassifier else learner.reader).memory.store
+    before = learner(*other[:3])
+    assert (store.age < 0).all(), "a forward pass keeps nothing"
+    streams = Streams(shown.support_x, shown.support_y[..., None])
+    learner.consolidate(streams if kind is StreamClassifier else shown)
+    assert int((store.age >= 0).sum()) == BATCH * SUPPORT
+    assert not torch.allclose(learner(*other[:3]), before)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -20,13 +19,6 @@ WAYS, SHOTS, QUERIES, BATCH, SIZE, WIDTH = 4, 2, 3, 3, 5, 8
 COSINE = {"kernel": "cosine", "temperature": 0.1, "empty_slot": False}
 EUCLIDEAN = {"kernel": "euclidean", "temperature": 1 / (2 * WIDTH**0.5), "empty_slot": False}
 GRAPH = {"store": "episodic", "access": "graph", "access_options": {"empty_slot": False}}
-
-
-@pytest.fixture(autouse=True)
-def _weights_from_a_seed() -> Iterator[None]:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
 
 
 def make(access_options: dict[str, Any] | None = None, **settings: Any) -> FewShotClassifier:
@@ -95,7 +87,6 @@ def test_a_class_with_a_tiny_weight_still_has_a_gradient() -> None:
     result = votes(logs, labels)
     torch.testing.assert_close(result, logs)
     result[0, 0, 1].backward()
-    assert logs.grad is not None
     torch.testing.assert_close(logs.grad, torch.tensor([[[0.0, 1.0]]]))
 
 
@@ -106,7 +97,6 @@ def test_votes_stay_finite_where_no_slot_is_seen_or_labelled() -> None:
     result.logsumexp(-1).sum().backward()
     assert result.isfinite().all()
     assert (result[..., 2] == NEVER).all()
-    assert logs.grad is not None
     assert logs.grad.isfinite().all()
 
 
@@ -166,19 +156,6 @@ def test_the_norm_takes_its_statistics_from_the_support_unless_transductive() ->
         assert torch.allclose(whole, parts, rtol=1e-4, atol=1e-5) is not classifier.transductive
 
 
-def test_a_short_training_tells_clusters_apart() -> None:
-    source, rng = Clusters(SIZE, noise=0.4), np.random.default_rng(0)
-    classifier = make(EUCLIDEAN, readout="mean_votes")
-    optimizer = torch.optim.Adam(classifier.parameters(), 3e-3)
-    fresh = source.sample(np.random.default_rng(1), 200, WAYS, 1, 2)
-    before = classifier.accuracy(fresh)
-    for _ in range(150):
-        optimizer.zero_grad()
-        classifier.loss(source.sample(rng, 16, WAYS, 1, 2)).backward()
-        optimizer.step()
-    assert classifier.accuracy(fresh) > before + 0.05
-
-
 def test_only_votes_have_weights_to_show() -> None:
     with pytest.raises(ValueError, match="readout is 'linear'"):
         make(readout="linear").recall(*episode())
@@ -220,6 +197,5 @@ def test_weights_of_one_example_a_class_are_in_the_order_of_the_support() -> Non
     means, examples = make(EUCLIDEAN, readout="mean_votes"), make(EUCLIDEAN, readout="votes")
     examples.load_state_dict(means.state_dict())
     found, expected = means.weights(x, y, queries), examples.weights(x, y, queries)
-    assert found is not None
     torch.testing.assert_close(found, expected)
     assert make(readout="linear").weights(x, y, queries) is None

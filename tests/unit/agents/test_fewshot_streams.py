@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,12 +10,10 @@ import torch
 from torch import Tensor
 
 from metarl.agents.fewshot.streams import StreamClassifier, first_guess
-from metarl.config import InputError
 from metarl.data.episodes import Streams, class_positions
 from metarl.data.pool import Pool
 from metarl.data.sources import Clusters, FewShotSource
 from metarl.memory.options import MemoryOptions
-from metarl.memory.stores.lifelong import Lifelong
 from metarl.training.supervised import SupervisedOptions, fit
 
 BATCH, STEPS, QUERIES, WAYS, SIZE = 3, 6, 4, 3, 5
@@ -34,13 +31,6 @@ MEMORIES: dict[str, dict[str, Any]] = {
 EVERY_MEMORY = pytest.mark.parametrize("memory", MEMORIES.values(), ids=MEMORIES)
 EITHER_WAY = pytest.mark.parametrize("pairs", [False, True], ids=["single", "pairs"])
 EVERY_LABELS = pytest.mark.parametrize("labels", ["one_hot", "letters"])
-
-
-@pytest.fixture(autouse=True)
-def _weights_from_a_seed() -> Iterator[None]:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
 
 
 def make(memory: MemoryOptions | dict[str, Any] = MANN, **settings: Any) -> StreamClassifier:
@@ -115,21 +105,10 @@ def test_what_is_learned_from_is_what_is_predicted() -> None:
     assert torch.equal(predicted, log_p.argmax(-1))
 
 
-def guesser(rng: np.random.Generator, ways: int, labels: int, streams: int) -> float:
-    """The accuracy on new classes of a guess among the labels that were not shown before."""
-    correct = 0
-    for _ in range(streams):
-        names = rng.permutation(labels)[:ways]
-        for known in range(ways):
-            correct += rng.choice(np.setdiff1d(np.arange(labels), names[:known])) == names[known]
-    return correct / (streams * ways)
-
-
 def test_the_best_guess_of_five_classes() -> None:
-    assert first_guess(5) == pytest.approx(0.457, abs=5e-4)
-    assert first_guess(5, 5**5) == pytest.approx(1 / 3123, rel=1e-3)
-    assert guesser(np.random.default_rng(0), 5, 5, 2000) == pytest.approx(first_guess(5), abs=0.015)
-    assert guesser(np.random.default_rng(0), 3, 7, 2000) == pytest.approx(first_guess(3, 7), abs=0.02)
+    """Among the labels that were not shown before."""
+    assert first_guess(5) == pytest.approx((1 / 5 + 1 / 4 + 1 / 3 + 1 / 2 + 1) / 5)
+    assert first_guess(3, 7) == pytest.approx((1 / 7 + 1 / 6 + 1 / 5) / 3)
 
 
 def by_instance(learner: StreamClassifier, streams: Streams) -> list[float]:
@@ -175,71 +154,3 @@ def test_labels_of_letters_are_recalled() -> None:
     first, second, *_ = by_instance(learner, clusters.sample_streams(np.random.default_rng(1), 500, 3, 4, "letters"))
     assert first <= 0.01
     assert second > 0.7
-
-
-@pytest.mark.parametrize("shape", [(9, 8), (9, 8, 3), (3, 9, 8)], ids=["grey", "channels last", "channels first"])
-def test_bytes_are_numbers_from_0_to_1(shape: tuple[int, ...]) -> None:
-    learner = make(observation=shape)
-    x, y = torch.randint(0, 256, (2, 4, *shape), dtype=torch.uint8), torch.randint(0, WAYS, (2, 4, 1))
-    torch.testing.assert_close(learner.stream_logits(x / 255, y), learner.stream_logits(x, y))
-
-
-@pytest.mark.parametrize(
-    ("settings", "key"),
-    [
-        ({"ways": 1}, "ways"),
-        ({"observation": (2, 3, 4, 5)}, "observation"),
-        ({"labels": "letter"}, "labels"),
-        ({"labels": "letters", "ways": 3126}, "ways"),
-        ({"encoder": {"norm": "batch"}}, "encoder.norm"),
-        ({"memory": {"store": "episodc"}}, "memory.store"),
-    ],
-)
-def test_what_does_not_make_a_learner_is_refused(settings: dict[str, Any], key: str) -> None:
-    with pytest.raises(InputError) as caught:
-        make(**settings)
-    assert caught.value.key == key
-
-
-@pytest.mark.parametrize(
-    ("x", "y", "key"),
-    [
-        ((BATCH, STEPS, SIZE + 1), (BATCH, STEPS, 1), "stream_x"),
-        ((BATCH, 9, SIZE), (BATCH, 9, 1), "stream_x"),
-        ((BATCH, STEPS, SIZE), (BATCH, STEPS), "stream_y"),
-        ((BATCH, STEPS, SIZE), (BATCH, STEPS, 5), "stream_y"),
-    ],
-)
-def test_streams_that_do_not_fit_are_refused(x: tuple[int, ...], y: tuple[int, ...], key: str) -> None:
-    with pytest.raises(InputError) as caught:
-        make().stream_logits(torch.zeros(x), torch.zeros(y, dtype=torch.long))
-    assert caught.value.key == key
-
-
-@pytest.mark.parametrize(("labels", "most"), [("one_hot", WAYS - 1), ("letters", 4)])
-def test_labels_out_of_range_are_refused(labels: str, most: int) -> None:
-    learner = make(labels=labels)
-    x, y = stream(learner)
-    with pytest.raises(ValueError, match=f"expected 0 to {most}"):
-        learner.loss(Streams(x.numpy(), torch.full_like(y, most + 1).numpy()))
-
-
-def test_a_set_that_does_not_fit_is_refused() -> None:
-    x, y = stream(make())
-    with pytest.raises(InputError, match="query_x has 2 episodes"):
-        make()(x, y[..., 0], x[:2])
-    with pytest.raises(InputError, match="labels is 'letters'"):
-        make(labels="letters")(x, y[..., 0], x)
-
-
-def test_a_lifelong_memory_keeps_streams() -> None:
-    memory = BUFFER | {"store": "lifelong", "store_options": {"slots": 64, "hit": 1.0}}
-    learner = make(memory)
-    store = learner.core.memory.store
-    assert isinstance(store, Lifelong)
-    x, y = stream(learner)
-    before = learner.stream_logits(x, y)
-    assert (store.age < 0).all(), "a forward pass keeps nothing"
-    learner.consolidate(Streams(x.numpy(), y.numpy()))
-    assert int((store.age >= 0).sum()) == BATCH * STEPS
-    assert not torch.allclose(learner.stream_logits(x, y), before)

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from command_line import AGENT, Ran, evaluation, files, run, settings
 
-from metarl.agents.rl2 import RL2PPO
 from metarl.cli import listing
 from metarl.envs.bandit import BatchedBandit
 from metarl.memory.ablation import ABLATIONS
@@ -56,12 +55,7 @@ def test_train_leaves_a_whole_run_folder(bandit: tuple[RunFolder, Ran]) -> None:
         *("config.json", "meta.json", "status.json", "metrics.jsonl", "checkpoint.zip", "evaluation.json"),
         *("trials.npz", *(f"figures/{name}.png" for name in IMAGES)),
     }
-    assert folder.status["status"] == "finished"
-    assert folder.config["seed"] == 3
     assert folder.config["env"] == {"id": "metarl/BernoulliBandit-v0", "arms": 7, "pulls": 60}
-    assert {"versions", "git", "command"} <= set(folder.meta)
-    steps = [row["env_steps"] for row in folder.metrics()]
-    assert steps == [240, 480]
     assert all(path.read_bytes().startswith(PNG) for path in folder.figures.iterdir())
 
 
@@ -85,23 +79,6 @@ def test_a_run_is_never_overwritten(bandit: tuple[RunFolder, Ran]) -> None:
     assert files(bandit[0].path) == before
 
 
-def test_without_out_each_run_gets_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert run("train", "bandit", *BANDIT, *settings("env.pulls=2", "train.total_timesteps=8")).status == 0
-    (folder,) = (tmp_path / "runs").iterdir()
-    assert folder.name.startswith("bandit-")
-    assert folder.name.endswith("-s0")
-
-
-def test_other_arms_and_pulls_train_and_evaluate_just_so(bandit: tuple[RunFolder, Ran]) -> None:
-    agent = RL2PPO.load(bandit[0].checkpoint)
-    assert (agent.action_space.n, agent.trial_steps) == (7, 60)  # type: ignore[attr-defined]
-    result = json.loads((bandit[0].path / "evaluation.json").read_text())
-    assert len(result["by_episode"]) == 60
-    assert all(len(entry["by_episode"]) == 60 for entry in result["references"].values())
-    assert result["env_options"] == {"arms": 7, "pulls": 60}
-
-
 def test_eval_json_is_one_object(bandit: tuple[RunFolder, Ran]) -> None:
     before = files(bandit[0].path)
     result = evaluation(bandit[0].path)
@@ -111,6 +88,8 @@ def test_eval_json_is_one_object(bandit: tuple[RunFolder, Ran]) -> None:
     assert set(result["ablations"]) == {"off"}
     assert result["return_mean"] == pytest.approx(sum(result["by_episode"]))
     assert result["return_se"] > 0
+    assert [len(entry["by_episode"]) for entry in (result, *result["references"].values())] == [60] * 7
+    assert result["env_options"] == {"arms": 7, "pulls": 60}
     assert json.loads((bandit[0].path / "evaluation.json").read_text()) == result
     assert (result["train_steps"], result["train_seed"]) == (480, 3)
     assert files(bandit[0].path) == before
@@ -228,31 +207,17 @@ WRONG = {
     "no preset": (["train"], "preset"),
     "preset": (["train", "bandti"], "barcode.*did you mean 'bandit'"),
     "preset file": (["train", "nowhere.toml"], "cannot read nowhere.toml: No such file"),
-    "section": (["train", "bandit", "--set", "trian.n_envs=4"], "unknown key trian, .* did you mean 'train'"),
     "key": (["train", "bandit", "--set", "train.n_env=4"], "unknown key train.n_env, .* did you mean 'n_envs'"),
-    "section as value": (["train", "bandit", "--set", "train=4"], "train is 4, expected a table"),
     "no equals sign": (["train", "bandit", "--set", "env.arms"], "'env.arms', expected key=value"),
-    "no key": (["train", "bandit", "--set", "=4"], "expected key=value"),
     "type": (["train", "bandit", "--set", "train.n_envs=four"], "train.n_envs is 'four', expected an integer"),
-    "fraction": (["train", "bandit", "--set", "train.n_envs=2.5"], "train.n_envs is 2.5, expected an integer"),
-    "boolean": (["train", "bandit", "--set", "ppo.gamma=true"], "ppo.gamma is True, expected a number"),
-    "no steps": (["train", "bandit", "--set", "train.total_timesteps=0"], "total_timesteps is 0, expected greater"),
-    "too large": (["train", "bandit", "--set", "ppo.gamma=1.5"], "ppo.gamma is 1.5, expected less than or equal to 1"),
-    "infinite": (["train", "bandit", "--set", "ppo.gamma=inf"], "ppo.gamma is inf, expected a finite number"),
-    "store": (["train", "bandit", "--set", "memory.store=epsodic"], "memory.store.*did you mean 'episodic'"),
     "access": (["train", "bandit", "--set", "memory.access=graf"], "memory.access is 'graf', .* did you mean 'graph'"),
-    "controller": (["train", "bandit", "--set", "memory.controller=rnn"], "expected one of feedforward, gru, lstm"),
-    "memory option": (["train", "bandit", "--set", "memory.store_options.size=4"], "unknown key size.*capacity"),
     "memory value": (["train", "bandit", "--set", "memory.access_options.heads=0"], "heads is 0, expected greater"),
     "memory parts": (["train", "bandit", "--set", "memory.reinstate=true"], "memory.reinstate is True"),
     "env id": (["train", "bandit", "--set", "env.id=metarl/BernouliBandit-v0"], "did you mean 'metarl/Bernoulli"),
-    "env id type": (["train", "bandit", "--set", "env.id=4"], "env.id is 4, expected one of metarl/Barcode"),
     "env option": (["train", "bandit", "--set", "env.arm=4"], "no option 'arm', .* did you mean 'arms'"),
-    "env value": (["train", "bandit", "--set", "env.arms=1"], "arms is 1, expected an integer of at least 2"),
     "env input": (["train", "bandit", "--set", "env.time=4"], "time is 4, expected true or false"),
     "too many arms": (["train", "bandit", "--set", "env.arms=1000000000000"], "prev_action would be .* at most 4096"),
     "training split": (["train", "bandit", "--set", "env.split=test"], "env.split.*--split"),
-    "seed": (["train", "bandit", "--seed", "abc"], "'abc' is not a whole number of at least 0"),
     "negative seed": (["train", "bandit", "--seed", "-1"], "'-1' is not a whole number of at least 0"),
     "wandb": (["train", "bandit", "--wandb", "maybe"], "'maybe'.*'offline', 'online', 'disabled'"),
     "option": (["train", "bandit", "--sede", "3"], "--sede"),
@@ -267,9 +232,7 @@ WRONG = {
     "nothing to time": (["list", "envs", "--timed"], "--timed is for list memories"),
     "list": (["list", "env"], "'env'.*'envs', 'memories', 'presets'"),
     "trials": (["eval", "nowhere", "--trials", "0"], "'0' is not a whole number of at least 1"),
-    "negative trials": (["eval", "nowhere", "--trials", "-3"], "'-3' is not a whole number of at least 1"),
     "evaluated split": (["eval", "nowhere", "--split", "train"], "'train'.*'validation', 'test'"),
-    "evaluated seed": (["eval", "nowhere", "--seed", "-1"], "'-1' is not a whole number of at least 0"),
 }
 
 
@@ -285,29 +248,6 @@ def test_what_is_wrong_is_said_in_one_line(
     assert ran.err.startswith("metarl")
     assert re.search(message, ran.err)
     assert not list((tmp_path / "here").iterdir())
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"about = = 3", "is not valid TOML: "),
-        (b"\xff\xfe", "is not valid TOML: "),
-        (b"about = 'nothing else'", "has no kind"),
-        (b"kind = 'rl2'", "env is missing"),
-        (b"kind = 'rl2'\n[env]\narms = 3\n[train]\ntotal_timesteps = 9", "env.id is missing"),
-        (b"kind = 'rl2'\n[env]\nid = 'metarl/BernoulliBandit-v0'", "train is missing"),
-    ],
-)
-def test_a_preset_that_is_none_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, message: str
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "mine.toml").write_bytes(content)
-    ran = run("train", "mine.toml")
-    assert (ran.status, ran.out, ran.err.count("\n")) == (2, "", 1)
-    assert "mine" in ran.err or "env.id" in ran.err
-    assert message in ran.err
-    assert files(tmp_path) == {"mine.toml": content}
 
 
 def test_a_run_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:

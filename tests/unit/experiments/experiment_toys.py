@@ -32,7 +32,7 @@ LEARNERS: dict[str, dict[str, Any]] = {
     "classifier": {"classifier": {"memory": {**MEMORY, "gate": False}, "encoder": {**ENCODER, "norm": "running"}}},
     "stream": {
         "stream": {"memory": {**MEMORY, "store": "lrua", "access": "native", "controller": "lstm"}, "encoder": ENCODER},
-        "train": {"ways": WAYS, "shots": 3, "batch": 2},
+        "train": {"ways": WAYS, "shots": 3, "batch": 2, "distortion": {"rotation": 10}},
         "eval": {**FEWSHOT["eval"], "streams": [WAYS, 3]},
     },
     "gradient": {"gradient": {"width": 8}},

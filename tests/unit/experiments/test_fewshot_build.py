@@ -120,10 +120,9 @@ def test_a_learner_hangs_on_its_seed_and_on_no_global_generator(kind: str) -> No
         ("stream", "stream.memory.controller=rnn", "expected one of feedforward, gru, lstm"),
     ],
 )
-def test_parts_that_do_not_fit_are_refused_in_one_line(kind: str, setting: str, message: str) -> None:
-    with pytest.raises(ConfigError, match=message) as error:
+def test_parts_that_do_not_fit_are_refused(kind: str, setting: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         make_learner(toy(kind, setting), seed=0)
-    assert "\n" not in str(error.value)
 
 
 def test_transduction_lets_queries_see_each_other() -> None:

@@ -20,46 +20,41 @@ def test_a_learner_is_made_for_the_most_classes_and_the_longest_support() -> Non
     assert toy("gradient", "eval.cells=[[9,1]]").ways == WAYS, "of a head that has as many"
 
 
-REFUSED = {
-    "learner": ("classifier", ["gradient.steps=2"]),
-    "classifier": ("classifier", ["classifier=0"]),
-    "transductive": ("stream", ["transductive=true"]),
-    "eval.streams": ("classifier", ["eval.streams=[3]"]),
-    "train.labels": ("gradient", ["train.labels=letters"]),
-    "eval.cells": ("classifier", ["eval.cells=[]"]),
-    "eval.cells.0.0": ("classifier", ["eval.cells=[[1,1]]"]),
-    "eval.cells.0.1": ("classifier", ["eval.cells=[[5,0]]"]),
-    "eval.cells.0": ("classifier", ["eval.cells=[5,1]"]),
-    "eval.episodes": ("classifier", ["eval.episodes=1"]),
-    "train.ways": ("classifier", ["train.ways=1"]),
-    "train.distortion.rotation": ("classifier", ["train.distortion.rotation=-1"]),
-    "data.folder": ("classifier", ["data.source=images"]),
-    "data.colour": ("classifier", ["data.colour=true"]),
-    "data.within_alphabet": ("classifier", ["data.within_alphabet=true"]),
-    "data.distinct_drawers": ("classifier", ["data.distinct_drawers=true"]),
-    "data.size": ("classifier", ["data.size=4"]),
-    "data.scheme": ("classifier", ["data.scheme=lake"]),
-    "fit.average": ("classifier", ["fit.average=1.0"]),
-    "fit.target": ("classifier", ["data.trainval=true", "fit.target=1"]),
-    "fit.patience": ("classifier", ["data.trainval=true", "fit.patience=1"]),
-    "gradient.algorithm": ("gradient", ["gradient.algorithm=mamal"]),
-    "classifier.encoder.net": ("classifier", ["classifier.encoder.net=big"]),
-    "classifier.readot": ("classifier", ["classifier.readot=votes"]),
-}
-
-
-@pytest.mark.parametrize(("key", "learner", "settings"), [(key, *given) for key, given in REFUSED.items()], ids=REFUSED)
-def test_options_that_do_not_fit_are_refused_in_one_line(key: str, learner: str, settings: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("learner", "key", "settings"),
+    [
+        ("classifier", "learner", ["gradient.steps=2"]),
+        ("classifier", "classifier", ["classifier=0"]),
+        ("stream", "transductive", ["transductive=true"]),
+        ("classifier", "eval.streams", ["eval.streams=[3]"]),
+        ("gradient", "train.labels", ["train.labels=letters"]),
+        ("classifier", "eval.cells", ["eval.cells=[]"]),
+        ("classifier", "eval.cells.0.0", ["eval.cells=[[1,1]]"]),
+        ("classifier", "eval.cells.0.1", ["eval.cells=[[5,0]]"]),
+        ("classifier", "eval.cells.0", ["eval.cells=[5,1]"]),
+        ("classifier", "eval.episodes", ["eval.episodes=1"]),
+        ("classifier", "train.ways", ["train.ways=1"]),
+        ("classifier", "train.distortion.rotation", ["train.distortion.rotation=-1"]),
+        ("classifier", "data.folder", ["data.source=images"]),
+        ("classifier", "data.colour", ["data.colour=true"]),
+        ("classifier", "data.within_alphabet", ["data.within_alphabet=true"]),
+        ("classifier", "data.distinct_drawers", ["data.distinct_drawers=true"]),
+        ("classifier", "data.size", ["data.size=4"]),
+        ("classifier", "data.scheme", ["data.scheme=lake"]),
+        ("classifier", "fit.average", ["fit.average=1.0"]),
+        ("classifier", "fit.target", ["data.trainval=true", "fit.target=1"]),
+        ("classifier", "fit.patience", ["data.trainval=true", "fit.patience=1"]),
+        ("gradient", "gradient.algorithm", ["gradient.algorithm=mamal"]),
+        ("classifier", "classifier.encoder.net", ["classifier.encoder.net=big"]),
+        ("classifier", "classifier.readot", ["classifier.readot=votes"]),
+        ("stream", "train.labels", ["train.labels=letters"]),
+        ("classifier", "data.folder", ["data.folder=somewhere"]),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(learner: str, key: str, settings: list[str]) -> None:
     with pytest.raises(ConfigError) as error:
         toy(learner, *settings)
     assert error.value.key == key
-    assert "\n" not in str(error.value)
-
-
-def test_letters_label_streams_alone() -> None:
-    with pytest.raises(ConfigError) as error:
-        toy("stream", "train.labels=letters")
-    assert error.value.key == "train.labels"
 
 
 def test_no_learner_at_all_is_refused() -> None:
@@ -84,9 +79,3 @@ def test_auto_is_omniglot_where_both_archives_are_and_glyphs_elsewhere(
     assert made.check().data.source == "glyphs"
     with pytest.raises(ConfigError, match="images_"):
         toy("classifier", "data.source=auto", f"data.folder={tmp_path}").check()
-
-
-def test_glyphs_lie_in_no_folder() -> None:
-    with pytest.raises(ConfigError) as error:
-        toy("classifier", "data.folder=somewhere")
-    assert error.value.given == "somewhere"

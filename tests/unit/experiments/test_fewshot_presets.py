@@ -37,7 +37,6 @@ def test_a_preset_trains_and_is_tested(preset: Run) -> None:
     assert [stream.ways for stream in evaluation.streams] == list(made.eval.streams)
     assert "drawn glyphs" in evaluation_table(evaluation)
     kept = read_episodes(preset.folder)
-    assert kept is not None
     assert (kept.episodes is not None, kept.streams is not None) == (bool(made.eval.cells), bool(made.eval.streams))
 
 

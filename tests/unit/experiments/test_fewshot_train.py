@@ -93,9 +93,8 @@ def test_a_classifier_learns_glyphs_and_beats_chance_on_classes_never_met(tmp_pa
     ],
 )
 def test_episodes_that_cannot_be_drawn_are_refused_before_training(learner: str, setting: str, message: str) -> None:
-    with pytest.raises(ConfigError, match=message) as error:
+    with pytest.raises(ConfigError, match=message):
         toy(learner, setting).check()
-    assert "\n" not in str(error.value)
 
 
 def test_rotations_are_classes_but_never_two_of_one_in_an_episode() -> None:

@@ -44,9 +44,8 @@ def test_settings_are_a_mapping_or_a_list() -> None:
 def test_a_preset_without_a_kind_is_told_what_to_add(tmp_path: Path) -> None:
     path = tmp_path / "old.toml"
     path.write_text("about = 'as it was'\n[env]\nid = 'metarl/BernoulliBandit-v0'\n[train]\ntotal_timesteps = 8\n")
-    with pytest.raises(ConfigError, match=r'old has no kind.*add kind = "rl2"') as error:
+    with pytest.raises(ConfigError, match=r'old has no kind.*add kind = "rl2"'):
         load_experiment(path)
-    assert "\n" not in str(error.value)
 
 
 def test_unknown_names_are_refused() -> None:

@@ -6,7 +6,8 @@ import json
 import shutil
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +28,6 @@ RECORDS = {"agent": {"trials.npz"}, "recall": set[str](), **{name: {"episodes.np
 STEPS = {"agent": [24, 48, 72, 96], "recall": [8, 16], **{name: [2, 4] for name in LEARNERS}}
 """The x-axis of the rows of metrics."""
 EVERY = pytest.mark.parametrize("name", TOYS)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("METARL_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 @pytest.fixture(scope="module", params=TOYS)
@@ -68,9 +62,15 @@ def test_the_evaluation_says_how_the_model_was_trained(done: Run) -> None:
     assert told["train_seconds"] == done.seconds
 
 
+def global_state() -> list[Any]:
+    return [torch.random.get_rng_state().tolist(), str(np.random.get_state(legacy=False)), torch.get_num_threads()]  # noqa: NPY002
+
+
 def test_the_same_seed_gives_the_same_and_another_seed_another_model(done: Run, tmp_path: Path) -> None:
     name = done.experiment.name
+    before = global_state()
     again, other = ran(tmp_path / "again", toy(name)), ran(tmp_path / "other", toy(name), seed=1)
+    assert global_state() == before
     assert same(weights(done), weights(again))
     assert not same(weights(done), weights(other))
     assert rows(done) == rows(again)
@@ -92,20 +92,7 @@ def test_training_tasks_are_refused_in_an_evaluation(done: Run) -> None:
         done.evaluate(split="train", quiet=True)
 
 
-@EVERY
-def test_no_global_state_is_touched(name: str, tmp_path: Path) -> None:
-    distorted = ["train.distortion.rotation=10"] if name in LEARNERS else []
-
-    def state() -> list[Any]:
-        return [torch.random.get_rng_state().tolist(), str(np.random.get_state(legacy=False)), torch.get_num_threads()]  # noqa: NPY002
-
-    before = state()
-    ran(tmp_path / "run", toy(name, *distorted))
-    assert state() == before
-
-
-@EVERY
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(("name", "number"), list(zip(TOYS, cycle([signal.SIGINT, signal.SIGTERM]), strict=False)))
 def test_a_signal_ends_training_early_and_keeps_what_was_learned(
     name: str, number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -147,35 +134,26 @@ def test_an_error_in_training_leaves_the_status_failed(
     assert not folder.checkpoint.exists()
 
 
-def replaced(old: str, new: str) -> Callable[[bytes], bytes]:
-    def damage(content: bytes) -> bytes:
-        assert old.encode() in content
-        return content.replace(old.encode(), new.encode())
-
-    return damage
-
-
 DAMAGE: dict[str, tuple[str, Callable[[bytes], bytes], str]] = {
     "cut config": ("config.json", lambda content: content[:40], "config.json is damaged"),
     "no object": ("config.json", lambda content: b"[]", "config.json is damaged"),
-    "no seed": ("config.json", replaced('"seed"', '"sede"'), "has no seed"),
-    "no kind": ("config.json", replaced('"kind"', '"kynd"'), "has no kind"),
-    "unknown kind": ("config.json", replaced('"kind": "', '"kind": "x'), "kind"),
-    "unknown key": ("config.json", replaced('"about"', '"abut"'), "unknown key abut"),
+    "no seed": ("config.json", lambda content: content.replace(b'"seed"', b'"sede"'), "has no seed"),
+    "no kind": ("config.json", lambda content: content.replace(b'"kind"', b'"kynd"'), "has no kind"),
+    "unknown kind": ("config.json", lambda content: content.replace(b'"kind": "', b'"kind": "x'), "kind"),
+    "unknown key": ("config.json", lambda content: content.replace(b'"about"', b'"abut"'), "unknown key abut"),
     "empty checkpoint": ("checkpoint.zip", lambda content: b"", "checkpoint.zip is damaged"),
     "cut checkpoint": ("checkpoint.zip", lambda content: content[: len(content) // 2], "checkpoint.zip is damaged"),
 }
 
 
 @pytest.mark.parametrize(("file", "damage", "message"), DAMAGE.values(), ids=DAMAGE)
-def test_a_damaged_folder_is_refused_in_one_line(
+def test_a_damaged_folder_is_refused(
     done: Run, tmp_path: Path, file: str, damage: Callable[[bytes], bytes], message: str
 ) -> None:
     copy = Path(shutil.copytree(done.folder.path, tmp_path / "run"))
     (copy / file).write_bytes(damage((copy / file).read_bytes()))
-    with pytest.raises(InputError, match=message) as error:
+    with pytest.raises(InputError, match=message):
         open_run(copy)
-    assert "\n" not in str(error.value)
 
 
 def test_a_checkpoint_of_another_model_is_refused(done: Run, tmp_path: Path) -> None:
@@ -210,9 +188,6 @@ def test_train_takes_a_preset_and_settings(tmp_path: Path, monkeypatch: pytest.M
     assert done.folder.path.name.endswith("-s2")
     assert done.folder.config["device"] == "cpu"
     assert metarl.open_run(done.folder.path).evaluation == done.evaluation
-    with pytest.raises(ConfigError) as error:
-        metarl.train("recall", settings={"fit.update": 2}, quiet=True)
-    assert error.value.key == "fit.update"
 
 
 # --- devices

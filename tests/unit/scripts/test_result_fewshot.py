@@ -4,21 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from results.fewshot import COMMAND, NAME, fewshot_rows, is_accuracy, markdown
-from results.pages import BEGIN, END, render_omniglot, write_markdown
-from results.pages import markdown as all_rows
-from results.rows import Row, read, upsert
+from results.fewshot import COMMAND, fewshot_rows
+from results.rows import Row
 
 from metarl.evaluation.results import FewShotEvaluation
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "report"))
 from report_fewshot_runs import evaluation, mann, stream
-
-SPEED = Row(
-    setting="60-way 1-shot 5-query conv-4", method="prototypical", metric="training images/s", ours=1300.0, se=None,
-    n_tasks=0, seeds=(0,), goal=(1200.0, None), references={}, command="a", train_seconds=0.0,
-    train_steps=0, commit="abc",
-)  # fmt: skip
 
 
 def rows(*evaluations: FewShotEvaluation, **goals: Any) -> list[Row]:
@@ -103,66 +95,3 @@ def test_what_is_no_result_is_refused() -> None:
         rows(evaluation(split="validation"))
     with pytest.raises(ValueError, match="prototypical was given twice"):
         rows(evaluation(), evaluation())
-
-
-def test_rows_survive_their_file(tmp_path: Path) -> None:
-    made = rows(evaluation(), mann())
-    for row in made:
-        upsert(tmp_path / "a.json", row)
-    assert read(tmp_path / "a.json") == made
-
-
-def test_one_table_has_methods_by_ways_and_shots() -> None:
-    made = rows(evaluation(train_seed=1), evaluation(train_seed=2), goals={(5, 1): (99.2, None), (5, 5): (99.5, None)})
-    lines = markdown([*made, *rows(evaluation(data="drawn glyphs, not Omniglot", first_order=True))]).splitlines()
-    table = [line for line in lines if line.startswith("|")]
-    assert table[0].startswith("| method | tested on | 5-way 1-shot | 5-way 5-shot | 20-way 1-shot | 20-way 5-shot |")
-    assert table[2] == (
-        "| prototypical | Omniglot, upright | **99.00 ± 0.10** (98.8) | 99.70 ± 0.10 (99.7) | 96.70 ± 0.10 (96.0) "
-        "| 99.10 ± 0.10 (98.9) | not transductive, running norm | 12.2 min, 1,800 episodes, 111,936 parameters "
-        f"| 1, 2 | `{COMMAND}` |"
-    )
-    assert "drawn glyphs, not Omniglot, upright" in table[3]
-    assert "first order" in table[3]
-    assert "(98.8)" not in table[3]
-    assert table[4].startswith("| cosine of raw pixels | Omniglot, rotations as classes | (41.7) | (63.2) |")
-    assert "(99.95)" in table[5]
-    assert len({line.count(" | ") for line in table}) == 1
-    assert not any("instance" in line for line in lines)
-
-
-def test_streams_have_a_table_of_their_own() -> None:
-    text = markdown(rows(mann(), goals={("stream", 2): (82.8, None)}))
-    assert "| method | tested on | 1st | 2nd | 3rd | 4th | 5th | 10th |" in text
-    assert "| Omniglot, 5 classes, one-hot labels, upright | 35.00 ± 1.00 (36.4) | **82.00 ± 1.00** (82.8) |" in text
-    assert "raw pixels" not in text
-
-
-def test_cells_that_were_not_measured_stay_empty() -> None:
-    text = markdown(rows(evaluation(cells=evaluation().cells[:1]), evaluation(preset="graph", learner="graph")))
-    assert "| prototypical | Omniglot, upright | 99.00 ± 0.10 (98.8) | – | – | – |" in text
-
-
-def test_the_page_has_accuracies_then_the_rest(tmp_path: Path) -> None:
-    for name in ("results.md", "omniglot.md"):
-        (tmp_path / name).write_text(f"# {name}\n\n{BEGIN}\n{END}\n\nBy hand.\n")
-    write_markdown(tmp_path)
-    assert f"Nothing was measured yet: `{COMMAND}` does." in (tmp_path / "omniglot.md").read_text()
-    for row in (SPEED, *rows(evaluation(), mann())):
-        upsert(tmp_path / "results" / f"{NAME}.json", row)
-    write_markdown(tmp_path)
-    page = (tmp_path / "omniglot.md").read_text()
-    assert page == render_omniglot(tmp_path)
-    assert page.endswith("\nBy hand.\n")
-    at = [page.index(text) for text in ("5-way 1-shot |", "by instance", "Other measurements:", "training images/s")]
-    assert at == sorted(at)
-    assert page.count("training images/s") == 1
-    results = (tmp_path / "results.md").read_text()
-    assert "| Omniglot 5-way 1-shot, upright; not transductive, running norm | prototypical |" in results
-    assert "| 1,800 episodes, 731 s, 111,936 parameters |" in results
-
-
-def test_rows_of_other_kinds_are_as_before() -> None:
-    assert not is_accuracy(SPEED)
-    assert all(map(is_accuracy, rows(evaluation(), mann())))
-    assert "steps" in all_rows([replace(SPEED, train_steps=5, train_seconds=1)])

@@ -1,25 +1,15 @@
 from typing import Any
 
 import pytest
-from results.recall import COMMAND, PUBLISHED, markdown, rows
-from results.rows import Row
+from results.recall import COMMAND, markdown, rows
 
 from metarl.evaluation.recall import RecallCell, RecallResult, RecallSettings
-
-MEMORIES = ("gru", "lstm", "dnc+native")
 
 
 def result(task: str, memory: str, accuracy: float, seed: int = 0, **settings: Any) -> RecallResult:
     cell = RecallCell(task, memory, seed, RecallSettings(**settings))
     chance = cell.make_task().chance
     return RecallResult(cell, accuracy, 0.002, 10_000, chance, accuracy, 40_012, 60, 3e-3, 1500, 12.3 + seed)
-
-
-@pytest.fixture
-def suite() -> list[Row]:
-    tasks = ("copy", "repeat_first", "repeat_previous", "count")
-    made = [result(task, memory, 0.3 + 0.1 * i) for task in tasks for i, memory in enumerate(MEMORIES)]
-    return rows(made, COMMAND, "abc1234")
 
 
 def test_rows_are_means_over_seeds() -> None:
@@ -44,19 +34,6 @@ def test_rows_are_means_over_seeds() -> None:
 def test_other_settings_are_other_rows() -> None:
     results = [result("copy", "gru", 0.4, updates=n) for n in (10, 20)]
     assert len({row.key for row in rows(results, COMMAND, "abc")}) == 2
-
-
-def test_the_page_says_what_is_measured_and_nothing_else(suite: list[Row]) -> None:
-    assert markdown([]) == f"Nothing was measured yet: `{COMMAND}` does.\n"
-    page = markdown(suite)
-    assert page.count("\n| gru |") == 1
-    assert "| chance | 6.2 % |" in page
-    assert "not the same measure" in page
-    for _, published in PUBLISHED.values():
-        assert published in page
-    assert "Short of the goal" not in page
-    alone = markdown([row for row in suite if row["task"] == "copy"])
-    assert "not the same measure" not in alone
 
 
 def test_a_part_with_goals_names_those_that_are_short() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -122,65 +122,48 @@ def test_the_scale_of_the_reward_reaches_the_estimates_and_not_the_input() -> No
     assert rollout.obs["prev_reward"][1:, 0, 0].tolist() == [2.0] * 3
 
 
-def test_the_state_of_a_sequence_is_the_one_before_its_first_input() -> None:
-    env = ToyEnv([4, 4])
-    policy = make_policy(env)
-    state = start(policy, env)
-    first = run(policy, env, state, 3)
-    assert all(not leaf.any() for leaf in first.state)
-    before = state.memory.h.clone()
-    second = run(policy, env, state, 3)
-    assert torch.equal(second.state.h, before)
-    assert before.any()
-
-
 class Broken(ToyEnv):
-    """Gives a number that is not finite in row 1 at one call."""
+    """Gives a number that is not finite in one row at one call."""
 
-    def __init__(self, key: str, at: int, bad: float) -> None:
-        super().__init__([6, 6])
-        self.key, self.at, self.bad = key, at, bad
+    def __init__(self, key: str, row: int, at: int, bad: float) -> None:
+        super().__init__([6, 6], cut=[True, True])
+        self.key, self.row, self.at, self.bad = key, row, at, bad
 
     def observe(self) -> Any:
         obs = super().observe()
         if self.calls == self.at and self.key in obs:
-            obs[self.key][:] = [[-self.bad], [self.bad]] if np.isinf(self.bad) else [[0.0], [self.bad]]
+            obs[self.key][self.row] = self.bad
         return obs
 
     def advance(self, actions: Any) -> StepResult:
         result = super().advance(actions)
         if self.calls == self.at and self.key == "reward":
-            result.reward[1] = self.bad
+            result.reward[self.row] = self.bad
+        if self.calls == self.at and self.key == "final":
+            result.final_obs["obs"][self.row] = self.bad  # type: ignore[index]  # a trial ends
         return result
 
 
-class Case(NamedTuple):
-    key: str
-    at: int
-    bad: float
-    row: int
-    step: int
-
-
 @pytest.mark.parametrize(
-    "case",
+    ("key", "row", "at", "bad", "step"),
     [
-        Case("obs", 3, np.nan, 1, 42),
-        Case("obs", 2, np.inf, 0, 41),
-        Case("reward", 3, np.nan, 1, 42),
-        Case("reward", 1, -np.inf, 1, 40),
-        Case("prev_reward", 0, np.nan, 1, 40),
+        ("obs", 1, 3, np.nan, 42),
+        ("obs", 0, 2, np.inf, 41),
+        ("reward", 1, 3, np.nan, 42),
+        ("reward", 1, 1, -np.inf, 40),
+        ("prev_reward", 1, 0, np.nan, 40),
+        ("final", 1, 6, np.nan, 45),
     ],
-    ids=str,
 )
-def test_numbers_that_are_not_finite_stop_with_environment_key_and_step(case: Case) -> None:
-    env = Broken(case.key, case.at, case.bad)
+def test_numbers_that_are_not_finite_stop_with_environment_key_and_step(
+    key: str, row: int, at: int, bad: float, step: int
+) -> None:
+    env = Broken(key, row, at, bad)
     policy = make_policy(env)
-    with pytest.raises(NonFiniteError, match=case.key) as caught:
-        run(policy, env, start(policy, env), 6, name="ToyBandit", first_step=40)
-    message = str(caught.value)
-    assert all(part in message for part in ("ToyBandit", f"environment {case.row} at step {case.step},"))
-    assert "\n" not in message
+    named = rf"Toy gave a {key.replace('final', 'obs')} .* environment {row} at step {step},"
+    with pytest.raises(NonFiniteError, match=named) as caught:
+        run(policy, env, start(policy, env), 6, name="Toy", first_step=40)
+    assert "\n" not in str(caught.value)
 
 
 def test_huge_but_finite_numbers_pass() -> None:
@@ -218,20 +201,6 @@ def test_a_rollout_shares_no_memory_with_what_comes_after() -> None:
     run(policy, env, state, 2)
     assert all(torch.equal(a, b) for a, b in zip((*first.state.store, *first.obs.values()), kept, strict=True))
     assert all(torch.equal(a, b) for a, b in zip(second.state.store, middle, strict=True))
-
-
-def test_a_last_observation_that_is_not_finite_is_named() -> None:
-    class BrokenAtTheEnd(ToyEnv):
-        def advance(self, actions: Any) -> StepResult:
-            result = super().advance(actions)
-            assert result.final_obs is not None
-            result.final_obs["obs"][result.ended] = np.nan
-            return result
-
-    env = BrokenAtTheEnd([6, 3], cut=[True, True])
-    policy = make_policy(env)
-    with pytest.raises(NonFiniteError, match=r"Toy .*obs .*environment 1 at step 9,"):
-        run(policy, env, start(policy, env), 6, name="Toy", first_step=7)
 
 
 def test_images_are_kept_as_bytes() -> None:
@@ -352,11 +321,9 @@ def test_a_void_trial_does_not_count_from_its_beginning() -> None:
         expected = torch.ones(first, 2, dtype=torch.bool)
         if first == 8:
             expected[4:6, 1] = False
-            assert rollout.valid is not None
             assert torch.equal(rollout.valid, expected)
         else:  # what was collected before is in another rollout
             assert rollout.valid is None
             later = run(policy, env, state, 5)
-            assert later.valid is not None
             assert later.valid[:, 0].all()
             assert later.valid[:, 1].tolist() == [False, True, True, True, True]
