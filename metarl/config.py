@@ -152,17 +152,13 @@ def to_plain(obj: Any) -> Any:
     Raises:
         TypeError: a value that JSON has no form for.
     """
-    if dataclasses.is_dataclass(obj) and not isinstance(obj, type):
-        return {field.name: to_plain(getattr(obj, field.name)) for field in dataclasses.fields(obj)}
-    if isinstance(obj, Mapping):
-        return {str(key): to_plain(value) for key, value in obj.items()}
-    if isinstance(obj, (list, tuple)):
-        return [to_plain(value) for value in obj]
-    if obj is None or isinstance(obj, (bool, int, float, str)):
-        return obj
-    raise TypeError(
-        f"an option is {_show(obj)}, expected numbers, strings, booleans, None, lists, tables or dataclasses"
-    )
+
+    def fields(part: Any) -> Any:
+        if dataclasses.is_dataclass(part) and not isinstance(part, type):
+            return {field.name: getattr(part, field.name) for field in dataclasses.fields(part)}
+        raise TypeError(f"an option is {_show(part)}, expected numbers, strings, booleans, None, lists, tables")
+
+    return json.loads(json.dumps(obj, default=fields))
 
 
 def load_toml(path: str | Path) -> Plain:

@@ -165,13 +165,7 @@ class WandbTracker(Tracker):
 
     def log_artifact(self, path: str | Path, name: str, kind: str) -> None:
         """Log the file as a versioned artifact; see :meth:`Tracker.log_artifact`."""
-
-        def send(run: Any) -> None:
-            artifact = self._wandb.Artifact(name, type=kind)
-            artifact.add_file(str(path))
-            run.log_artifact(artifact)
-
-        self._try(send)
+        self._try(lambda run: run.log_artifact(str(path), name=name, type=kind))
 
     def log_image(self, path: str | Path, name: str) -> None:
         """Log the image at the last step."""

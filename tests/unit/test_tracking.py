@@ -105,12 +105,7 @@ class FakeRun:
 
 
 def fake_wandb(monkeypatch: pytest.MonkeyPatch, init: Any) -> None:
-    module = SimpleNamespace(
-        init=init,
-        setup=lambda **_: None,
-        Settings=SimpleNamespace,
-        Artifact=lambda *_, **__: SimpleNamespace(add_file=lambda _: None),
-    )
+    module = SimpleNamespace(init=init, setup=lambda **_: None, Settings=SimpleNamespace)
     monkeypatch.setattr(tracking, "_import_wandb", lambda: module)
 
 
