@@ -155,10 +155,8 @@ def config_errors(where: str | None = None, *also: type[Exception]) -> Iterator[
         yield
     except ConfigError:
         raise
-    except Exception as error:
-        if isinstance(error, (ValueError, *also)):
-            raise ConfigError.of(error, where) from None
-        raise
+    except (ValueError, *also) as error:
+        raise ConfigError.of(error, where) from None
 
 
 @contextmanager

@@ -139,35 +139,31 @@ def _about(one: FewShotEvaluation) -> list[str]:
     return [fewshot.data_name(one), fewshot.classes_name(one), fewshot.flags(one), fewshot.training_time(one)]
 
 
-def _beside(ours: str, theirs: float | None) -> str:
-    return ours if theirs is None else f"{ours} ({fewshot.shown(theirs)})"
+def _beside(shares: fewshot.Shares, columns: Sequence[str]) -> Iterator[str]:
+    """Our share in each column, with the published one in brackets."""
+    for name in columns:
+        ours, theirs = shares.get(name, (fewshot.NOTHING, None))
+        yield ours if theirs is None else f"{ours} ({fewshot.shown(theirs)})"
 
 
 def _cells(known: Known) -> Iterator[str]:
     """Runs by ways and shots."""
-    columns = {(cell.ways, cell.shots): fewshot.cell_name(cell) for _, one in known for cell in one.cells}
-    rows = []
-    for name, one in known:
-        theirs = fewshot.known_cells(one).accuracy
-        own = {(c.ways, c.shots): fewshot.in_percent(c.accuracy, c.interval) for c in one.cells}
-        own = {cell: _beside(ours, theirs.get(cell)) for cell, ours in own.items()}
-        if own:
-            rows.append([name, *(own.get(cell, fewshot.NOTHING) for cell in sorted(columns)), *_about(one)])
+    cells = {(cell.ways, cell.shots): fewshot.cell_name(cell) for _, one in known for cell in one.cells}
+    columns = [cells[size] for size in sorted(cells)]
+    rows = [[name, *_beside(fewshot.by_cell(one), columns), *_about(one)] for name, one in known if one.cells]
     if rows:
         yield html.title("Accuracy in %")
-        yield html.table(["run", *(columns[cell] for cell in sorted(columns)), *_ABOUT], rows, words=True)
+        yield html.table(["run", *columns, *_ABOUT], rows, words=True)
 
 
 def _instances(known: Known) -> Iterator[str]:
     """Streams of runs by instance."""
+    columns = [str(n) for n in fewshot.INSTANCES]
     rows = []
     for name, one in known:
         for stream in one.streams:
-            theirs = fewshot.known_stream(one, stream).accuracy
-            pairs = enumerate(zip(stream.by_instance, stream.by_instance_interval, strict=True), start=1)
-            own = {n: _beside(fewshot.in_percent(*pair), theirs.get(n)) for n, pair in pairs}
-            shown = [own.get(n, fewshot.NOTHING) for n in fewshot.INSTANCES]
-            rows.append([name, fewshot.stream_name(stream), *shown, *_about(one)])
+            shares = _beside(fewshot.by_instance(one, stream), columns)
+            rows.append([name, fewshot.stream_name(stream), *shares, *_about(one)])
     if rows:
         yield html.title("Accuracy in % by instance")
-        yield html.table(["run", "streams", *map(str, fewshot.INSTANCES), *_ABOUT], rows, words=True)
+        yield html.table(["run", "streams", *columns, *_ABOUT], rows, words=True)

@@ -146,20 +146,6 @@ def options_of(cell: RecallCell) -> MemoryOptions:
         return sized(options, cell.make_task(), cell.settings.parameters, cell.memory)
 
 
-def training_options(settings: RecallSettings, rate: float) -> SupervisedOptions:
-    """Training with one learning rate, in its share of the budget."""
-    shares = len(settings.learning_rates)
-    return SupervisedOptions(
-        updates=None if settings.updates is None else settings.updates // shares,
-        seconds=None if settings.seconds is None else settings.seconds / shares,
-        learning_rate=rate,
-        learning_rate_end=rate / 10,
-        warmup=WARMUP,
-        validate_every=VALIDATE_EVERY,
-        target=settings.target,
-    )
-
-
 def train(
     model: RecallModel,
     cell: RecallCell,
@@ -179,8 +165,17 @@ def train(
     """
     task, settings, device = cell.make_task(), cell.settings, next(model.net.parameters()).device
     held = list(_batches(task, "validation", AT_ONCE, VALIDATION_SEQUENCES, cell.seed, device))
-    best, updates, seconds = -1.0, 0, 0.0
+    best, updates, seconds, shares = -1.0, 0, 0.0, len(settings.learning_rates)
     for rate in settings.learning_rates:
+        options = SupervisedOptions(
+            updates=None if settings.updates is None else settings.updates // shares,
+            seconds=None if settings.seconds is None else settings.seconds / shares,
+            learning_rate=rate,
+            learning_rate_end=rate / 10,
+            warmup=WARMUP,
+            validate_every=VALIDATE_EVERY,
+            target=settings.target,
+        )
         fresh = _batches(task, "train", settings.batch, None, cell.seed, device)
         with torch.random.fork_rng():
             net = _net(cell, model.options, device)
@@ -188,7 +183,7 @@ def train(
                 net,
                 _loss,
                 itertools.takewhile(lambda _: not stopped(), fresh),
-                training_options(settings, rate),
+                options,
                 validate=partial(_accuracy, held),
                 progress=lambda state, before=updates, rate=rate: progress(before + state.updates, rate, state),  # type: ignore[misc]
                 name=f"{cell.task} by {cell.memory}",
