@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
@@ -184,7 +183,7 @@ def train(
                 _loss,
                 itertools.takewhile(lambda _: not stopped(), fresh),
                 options,
-                validate=partial(_accuracy, held),
+                validate=lambda net: float(_correct(held, net).mean()),
                 progress=lambda state, before=updates, rate=rate: progress(before + state.updates, rate, state),  # type: ignore[misc]
                 name=f"{cell.task} by {cell.memory}",
             )
@@ -268,10 +267,6 @@ def _logits(net: SequenceClassifier, batch: Any) -> Tensor:
 
 def _loss(net: SequenceClassifier, batch: Any) -> Tensor:
     return query_loss(_logits(net, batch), batch.target, batch.query_mask)
-
-
-def _accuracy(batches: Iterable[Any], net: SequenceClassifier) -> float:
-    return float(_correct(batches, net).mean())
 
 
 def _correct(batches: Iterable[Any], net: SequenceClassifier) -> Floats:
