@@ -25,12 +25,7 @@ Outcome = RecallResult | FloatingPointError
 
 
 def complete(
-    cells: Sequence[RecallCell],
-    folder: str | Path,
-    *,
-    jobs: int = 1,
-    imports: Sequence[str] = (),
-    device: str = "cpu",
+    cells: Sequence[RecallCell], folder: str | Path, *, jobs: int = 1, imports: Sequence[str] = (), device: str = "cpu"
 ) -> list[RecallResult]:
     """Measure the cells that ``folder`` has no result for, and return the results of all, in their order.
 
