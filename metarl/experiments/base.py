@@ -151,11 +151,12 @@ def config_errors(where: str | None = None, *also: type[Exception]) -> Iterator[
     Raises:
         ConfigError: instead of any of these.
     """
+    converted: tuple[type[Exception], ...] = (ValueError, *also)
     try:
         yield
     except ConfigError:
         raise
-    except (ValueError, *also) as error:
+    except converted as error:
         raise ConfigError.of(error, where) from None
 
 
