@@ -20,6 +20,8 @@ from typing import Any, Self, TypeVar
 Options = TypeVar("Options")
 Key = tuple[str, ...]
 Plain = dict[str, Any]
+Assignment = tuple[Key, Any]
+"""A setting: the parts of its key, and its value."""
 
 _WORDS = {
     "a valid integer": "an integer",
@@ -108,7 +110,7 @@ def build(cls: type[Options], data: Mapping[str, Any], where: str = "options") -
         raise _explain(cls, error.errors(), data, where) from None
 
 
-def parse_assignment(text: str) -> tuple[Key, Any]:
+def parse_assignment(text: str) -> Assignment:
     """Read ``section.key=value``; the value is TOML, or a string without quotes where it is not.
 
     Raises:
@@ -128,7 +130,7 @@ def parse_assignment(text: str) -> tuple[Key, Any]:
     return key, parsed["value"] if len(parsed) == 1 else value.strip()
 
 
-def apply(data: Mapping[str, Any], assignments: Iterable[tuple[Key, Any]]) -> Plain:
+def apply(data: Mapping[str, Any], assignments: Iterable[Assignment]) -> Plain:
     """A copy of the nested tables ``data`` with each ``(key, value)`` set in turn; missing tables are made.
 
     Raises:
@@ -152,17 +154,13 @@ def to_plain(obj: Any) -> Any:
     Raises:
         TypeError: a value that JSON has no form for.
     """
-    if dataclasses.is_dataclass(obj) and not isinstance(obj, type):
-        return {field.name: to_plain(getattr(obj, field.name)) for field in dataclasses.fields(obj)}
-    if isinstance(obj, Mapping):
-        return {str(key): to_plain(value) for key, value in obj.items()}
-    if isinstance(obj, (list, tuple)):
-        return [to_plain(value) for value in obj]
-    if obj is None or isinstance(obj, (bool, int, float, str)):
-        return obj
-    raise TypeError(
-        f"an option is {_show(obj)}, expected numbers, strings, booleans, None, lists, tables or dataclasses"
-    )
+
+    def fields(part: Any) -> Any:
+        if dataclasses.is_dataclass(part) and not isinstance(part, type):
+            return {field.name: getattr(part, field.name) for field in dataclasses.fields(part)}
+        raise TypeError(f"an option is {_show(part)}, expected numbers, strings, booleans, None, lists, tables")
+
+    return json.loads(json.dumps(obj, default=fields))
 
 
 def load_toml(path: str | Path) -> Plain:

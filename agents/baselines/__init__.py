@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from types import ModuleType
 
 from metarl.agents.baselines import bandit, barcode, gaussian, mdp
 from metarl.agents.baselines.barcode import episode_value, exposure_values
@@ -20,17 +20,13 @@ from metarl.types import Actor
 __all__ = ["Random", "ceilings", "episode_value", "exposure_values", "known_mdp_value", "references", "tune"]
 
 
-class _Kind(NamedTuple):
-    strategies: Callable[[Any], Mapping[str, Strategy]]
-    ceilings: Callable[[Any], dict[str, float]]
-
-
-_KINDS: dict[type[Prior], _Kind] = {
-    BernoulliPrior: _Kind(bandit.strategies, bandit.ceilings),
-    GaussianPrior: _Kind(gaussian.strategies, gaussian.ceilings),
-    BarcodePrior: _Kind(barcode.strategies, barcode.ceilings),
-    TabularPrior: _Kind(mdp.strategies, mdp.ceilings),
+_MODULES: dict[type[Prior], ModuleType] = {
+    BernoulliPrior: bandit,
+    GaussianPrior: gaussian,
+    BarcodePrior: barcode,
+    TabularPrior: mdp,
 }
+"""Each has the functions ``strategies`` and ``ceilings`` of a prior."""
 
 
 def references(prior: Prior, tuned: Mapping[str, float] | None = None) -> dict[str, Callable[[], Actor]]:
@@ -44,7 +40,7 @@ def references(prior: Prior, tuned: Mapping[str, float] | None = None) -> dict[s
         ValueError: ``tuned`` names what cannot be tuned for this prior.
     """
     tuned = tuned or {}
-    strategies = _KINDS[type(prior)].strategies(prior)
+    strategies: Mapping[str, Strategy] = _MODULES[type(prior)].strategies(prior)
     tunable = [name for name, entry in strategies.items() if isinstance(entry, Tunable)]
     if unknown := sorted(set(tuned) - set(tunable)):
         raise ValueError(f"{', '.join(unknown)} cannot be tuned; what can is {', '.join(tunable) or 'nothing'}")
@@ -62,7 +58,7 @@ def tune(prior: Prior, evaluate: Callable[[Actor], float]) -> dict[str, float]:
         evaluate: the mean return of an actor, on the same validation tasks each time.
     """
     best: dict[str, float] = {}
-    for name, entry in _KINDS[type(prior)].strategies(prior).items():
+    for name, entry in _MODULES[type(prior)].strategies(prior).items():
         if isinstance(entry, Tunable):
             returns = [evaluate(entry.make(value)) for value in entry.grid]
             best[name] = entry.grid[returns.index(max(returns))]
@@ -77,4 +73,4 @@ def ceilings(prior: Prior) -> dict[str, float]:
     Raises:
         ValueError: a barcode bandit with ``each_arm_best_once``, for which no ceiling is known.
     """
-    return _KINDS[type(prior)].ceilings(prior)
+    return _MODULES[type(prior)].ceilings(prior)

@@ -147,12 +147,7 @@ class GradientLearner(FewShotLearner):
         return params | prototypes(features(), labels, ways) if self.options.head == "prototypes" else params
 
     def _adapt(
-        self,
-        fn: Callable[[Params, Tensor], Tensor],
-        params: dict[str, Tensor],
-        support: Tensor,
-        labels: Tensor,
-        steps: int,
+        self, fn: Net, params: dict[str, Tensor], support: Tensor, labels: Tensor, steps: int
     ) -> dict[str, Tensor]:
         """The parameters of ``fn`` after ``steps`` from ``params``."""
         lr = {name: self.step_sizes[name] for name in params} if self.options.learned_lr else self.options.inner_lr

@@ -31,11 +31,7 @@ class ExampleLearner(FewShotLearner):
     """
 
     def __init__(
-        self,
-        observation: tuple[int, ...],
-        ways: int,
-        encoder: EncoderOptions | Mapping[str, Any] | None,
-        longest: int,
+        self, observation: tuple[int, ...], ways: int, encoder: EncoderOptions | Mapping[str, Any] | None, longest: int
     ) -> None:
         super().__init__()
         if ways < 2:

@@ -99,17 +99,6 @@ class FewShotLearner(nn.Module, ABC):
         return self(support_x, support_y, query_x).argmax(-1)
 
     @torch.no_grad()
-    def predict_embedded(self, support: Examples, support_y: Examples, queries: Examples) -> Tensor:
-        """The most probable class of each embedded query, ``[B, Q]``; arguments as in :meth:`classify`.
-
-        Args:
-            support: ``[B, S, E]``
-            support_y: ``[B, S]``
-            queries: ``[B, Q, E]``
-        """
-        return self.classify(support, support_y, queries).argmax(-1)
-
-    @torch.no_grad()
     def weights(self, support_x: Examples, support_y: Examples, query_x: Examples) -> Tensor | None:
         """How much each query reads of each support example, or of each class if N is the number of classes.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
@@ -16,21 +16,41 @@ NEVER = -1e4
 """The logit of a label that was not among those of the support."""
 
 
-class Reader(Protocol):
-    """Writes a support and reads queries; embeddings are ``[B, S, E]``, one-hot labels ``[B, S, ways]``."""
+class Reader(nn.Module, ABC):
+    """Writes a support and reads queries; embeddings are ``[B, S, E]``, one-hot labels ``[B, S, ways]``.
 
-    memory: Memory
+    Args:
+        memory: what it writes to.
+    """
 
-    def __call__(self, support: Tensor, labels: Tensor, queries: Tensor) -> Tensor:
-        """The logits ``[B, Q, ways]`` of the queries ``[B, Q, E]``; no query sees another."""
-        ...
+    def __init__(self, memory: Memory) -> None:
+        super().__init__()
+        self.memory = memory
+
+    @abstractmethod
+    def forward(self, support: Tensor, labels: Tensor, queries: Tensor) -> Tensor:
+        """The logits of the queries; no query sees another.
+
+        Args:
+            support: ``[B, S, E]``
+            labels: one-hot ``[B, S, ways]``.
+            queries: ``[B, Q, E]``
+
+        Returns:
+            ``[B, Q, ways]``
+        """
 
     def consolidate(self, support: Tensor, labels: Tensor) -> None:
         """Store a support ``[B, S, E]`` and its labels ``[B, S, ways]`` for all later episodes, if the memory can."""
-        ...
+        every = torch.ones(support.shape[1::-1], dtype=torch.bool, device=support.device)
+        self.memory.consolidate(support.transpose(0, 1), self._values(labels).transpose(0, 1), every)
+
+    def _values(self, labels: Tensor) -> Tensor:
+        """What is written for labels ``[B, S, ways]``."""
+        return labels
 
 
-class SetReader(nn.Module):
+class SetReader(Reader):
     """Writes labels under the embeddings of their examples, then reads all queries in parallel.
 
     Keys, values and queries go through learned maps; another one maps reads to logits.
@@ -46,22 +66,19 @@ class SetReader(nn.Module):
     """
 
     def __init__(self, options: MemoryOptions, embedding_size: int, ways: int, longest: int) -> None:
-        super().__init__()
-        self.memory = _memory(options, embedding_size, ways, longest, project=True)
+        super().__init__(_memory(options, embedding_size, ways, longest, project=True))
         self.head = nn.Linear(self.memory.read_size, ways)
 
     def forward(self, support: Tensor, labels: Tensor, queries: Tensor) -> Tensor:
-        """See :meth:`Reader.__call__`."""
-        memory = self.memory
-        state = memory.write_all(support, labels * labels.shape[-1] ** 0.5)
-        return self.head(memory.read(state, queries)[0])
+        """See :meth:`Reader.forward`."""
+        state = self.memory.write_all(support, self._values(labels))
+        return self.head(self.memory.read(state, queries)[0])
 
-    def consolidate(self, support: Tensor, labels: Tensor) -> None:
-        """See :meth:`Reader.consolidate`."""
-        _consolidate(self.memory, support, labels * labels.shape[-1] ** 0.5)
+    def _values(self, labels: Tensor) -> Tensor:
+        return labels * labels.shape[-1] ** 0.5
 
 
-class VotingReader(nn.Module):
+class VotingReader(Reader):
     """Slots vote for their labels with the weights that a query gives them: p(y | q) = sum_i w_i(q) y_i.
 
     With attention over slots this is a matching network (Vinyals et al. 2016, eq. 1); with one averaged key for each
@@ -82,8 +99,7 @@ class VotingReader(nn.Module):
     def __init__(
         self, options: MemoryOptions, embedding_size: int, ways: int, longest: int, *, averaged: bool = False
     ) -> None:
-        super().__init__()
-        self.memory = _memory(options, embedding_size, ways, ways if averaged else longest, project=False)
+        super().__init__(_memory(options, embedding_size, ways, ways if averaged else longest, project=False))
         self.averaged = averaged
         access = self.memory.access
         if access is None or not access.sums:
@@ -99,7 +115,7 @@ class VotingReader(nn.Module):
             )
 
     def forward(self, support: Tensor, labels: Tensor, queries: Tensor) -> Tensor:
-        """See :meth:`Reader.__call__`; the logits are log probabilities, :data:`NEVER` for labels that no slot has."""
+        """See :meth:`Reader.forward`; the logits are log probabilities, :data:`NEVER` for labels that no slot has."""
         return self.recall(support, labels, queries)[0]
 
     def recall(self, support: Tensor, labels: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
@@ -126,10 +142,6 @@ class VotingReader(nn.Module):
             return read.log_weights.clamp_min(NEVER), read.log_weights
         return votes(read.log_weights, slots.values), read.log_weights
 
-    def consolidate(self, support: Tensor, labels: Tensor) -> None:
-        """See :meth:`Reader.consolidate`."""
-        _consolidate(self.memory, support, labels)
-
 
 def votes(log_weights: Tensor, labels: Tensor) -> Tensor:
     """Log sum_n w_n y_n, at least :data:`NEVER` (Vinyals et al. 2016, eq. 1).
@@ -146,11 +158,6 @@ def votes(log_weights: Tensor, labels: Tensor) -> Tensor:
     each = log_weights.clamp_min(NEVER)[..., None] + labels.clamp_min(0).log()[:, None]
     none = (labels <= 0).all(1)[:, None]
     return torch.logsumexp(each.masked_fill(none[:, :, None], 0.0), 2).masked_fill(none, NEVER)
-
-
-def _consolidate(memory: Memory, support: Tensor, labels: Tensor) -> None:
-    every = torch.ones(support.shape[1::-1], dtype=torch.bool, device=support.device)
-    memory.consolidate(support.transpose(0, 1), labels.transpose(0, 1), every)
 
 
 def _memory(options: MemoryOptions, embedding_size: int, ways: int, longest: int, *, project: bool) -> Memory:

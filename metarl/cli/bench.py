@@ -28,10 +28,7 @@ def add_bench(commands: Any) -> None:
     )
     bench.add_argument("--jobs", type=at_least(1), default=1, help="trainings at a time, one thread each (default 1)")
     bench.add_argument(
-        "--out",
-        type=Path,
-        default=Path("runs/recall"),
-        help="folder for results; those in it are kept (runs/recall)",
+        "--out", type=Path, default=Path("runs/recall"), help="folder for results; those in it are kept (runs/recall)"
     )
     add_device(bench, "cpu")
     add_import(bench)

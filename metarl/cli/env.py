@@ -9,7 +9,8 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from metarl.cli.terminal import FAILED, OK, Assignment, at_least, checked, print_table, refuse
+from metarl.cli.terminal import FAILED, OK, at_least, checked, print_table, refuse
+from metarl.config import Assignment
 
 CHECKED_LEVELS = "0..99"
 """The levels that are checked where nothing varies."""

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from metarl.cli.env import add_import, add_tasks, env_settings, look_here
-from metarl.cli.terminal import OK, Assignment, add_device, at_least, checked, refuse, tell
-from metarl.config import parse_assignment
+from metarl.cli.terminal import OK, add_device, at_least, checked, refuse, tell
+from metarl.config import Assignment, parse_assignment
 
 TASK_OPTIONS = ("env", "vary", "levels", "episodes", "steps")
 
@@ -44,10 +44,7 @@ def add_experiments(commands: Any) -> None:
     train.add_argument("--seed", type=at_least(0), default=0, help="random seed (default 0)")
     train.add_argument("--out", type=Path, help="run folder to create (default runs/PRESET-TIME-sSEED)")
     train.add_argument(
-        "--wandb",
-        choices=["offline", "online", "disabled"],
-        default="disabled",
-        help="log to Weights & Biases",
+        "--wandb", choices=["offline", "online", "disabled"], default="disabled", help="log to Weights & Biases"
     )
     add_device(train, None)
     train.set_defaults(act=run_train)

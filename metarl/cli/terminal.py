@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 OK, FAILED, WRONG = 0, 1, 2
-Assignment = tuple[tuple[str, ...], Any]
 Rows = list[dict[str, Any]]
 
 

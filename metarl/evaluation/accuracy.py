@@ -44,6 +44,7 @@ def prepared(learner: FewShotLearner, pool: Pool, examples: int) -> tuple[Pool, 
     return pool.replaced(np.concatenate(each)), lambda episodes: correct(learner, episodes, embedded=True)
 
 
+@torch.no_grad()
 def correct(learner: FewShotLearner, episodes: Episodes, *, embedded: bool = False) -> Bools:
     """Which queries ``[B, Q]`` are classified correctly.
 
@@ -53,7 +54,7 @@ def correct(learner: FewShotLearner, episodes: Episodes, *, embedded: bool = Fal
         embedded: whether they hold embeddings instead of examples.
     """
     size = max(1, IMAGES // (episodes.support_y.shape[1] + episodes.query_y.shape[1]))
-    answer = learner.predict_embedded if embedded else learner.predict
+    answer = (lambda *part: learner.classify(*part).argmax(-1)) if embedded else learner.predict
     found = [answer(*part[:3]).cpu().numpy() == part.query_y for part in parts(episodes, size)]
     return np.concatenate(found)
 

@@ -6,7 +6,6 @@ Every number of an evaluation is written by :func:`write_evaluation` and read by
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,15 +13,14 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, MinLen
 
-from metarl.config import ConfigError, build, choice, to_plain
+from metarl.config import ConfigError, InputError, build, choice, to_plain
+from metarl.data.episodes import Labels
 from metarl.evaluation.recall import RecallResult
-from metarl.files import write_json
+from metarl.files import read_json, write_json
 from metarl.runs.folder import RunError, RunFolder
 
 Interval = tuple[float, float]
 Means = tuple[float, ...]
-Labels = Literal["one_hot", "letters"]
-"""How classes of a stream are labelled: by one digit, or by five letters."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,21 +191,6 @@ KINDS: Mapping[str, type[Evaluation]] = {
 """The class of each ``kind``."""
 
 
-def evaluation_from(data: Mapping[str, Any], where: str = "evaluation") -> Evaluation:
-    """The evaluation that plain data hold, as :func:`metarl.config.to_plain` made it.
-
-    Args:
-        data: the fields by name, ``kind`` among them.
-        where: what the data came from, named first in an error.
-
-    Raises:
-        ConfigError: an unknown kind, or a field that is missing, unknown or of another form.
-    """
-    if not isinstance(data, Mapping) or "kind" not in data:
-        raise ConfigError(f"{where} has no kind, expected {', '.join(KINDS)}")
-    return build(KINDS[choice(data["kind"], KINDS, f"{where}: kind")], data, where)
-
-
 def read_evaluation(source: RunFolder | str | Path) -> Evaluation | None:
     """The evaluation of a run, or in a file; None where there is none yet.
 
@@ -218,9 +201,10 @@ def read_evaluation(source: RunFolder | str | Path) -> Evaluation | None:
     if not path.is_file():
         return None
     try:
-        return evaluation_from(json.loads(path.read_text(encoding="utf-8")))
-    except ValueError as error:
-        reason = str(error) if isinstance(error, ConfigError) else "it is no JSON"
+        data = read_json(path)
+        return build(KINDS[choice(data.get("kind"), KINDS, "evaluation: kind")], data, "evaluation")
+    except InputError as error:
+        reason = str(error) if isinstance(error, ConfigError) else "it is no JSON object"
         raise RunError(f"{path} is damaged ({reason}); remove it and run `metarl eval {path.parent}`") from None
 
 

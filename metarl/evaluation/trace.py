@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from metarl.evaluation.play import rollout_trials
 from metarl.memory.contract import MemoryCore
 from metarl.memory.memory import Memory
-from metarl.types import Actor, Array, Floats, Ints, Read, TrialObservation, is_obs_key
+from metarl.types import Actor, Array, Ints, Read, TrialObservation, is_obs_key
 
 STEPS = 5_000
 """Steps that are kept of a trial."""
@@ -46,10 +48,10 @@ class RecordingActor:
 
 
 @contextmanager
-def recorded_reads(core: MemoryCore) -> Iterator[list[Floats | None]]:
+def recorded_reads(core: MemoryCore) -> Iterator[list[Tensor | None]]:
     """Within, the list gets the weights ``[N_t]`` of the first row at each read of ``core``; none without a store."""
     memory: Memory | None = getattr(core, "memory", None)
-    weights: list[Floats | None] = []
+    weights: list[Tensor | None] = []
     if memory is None or memory.access is None:
         yield weights
         return
@@ -57,7 +59,7 @@ def recorded_reads(core: MemoryCore) -> Iterator[list[Floats | None]]:
     def keep(access: nn.Module, args: Any, read: Read) -> None:
         if len(weights) < READS:  # acting asks one query at a time, which is answered with weights
             known = read.log_weights
-            weights.append(None if known is None else known[0, -1].detach().exp().cpu().numpy())
+            weights.append(None if known is None else known[0, -1].detach().exp().cpu())
 
     hook = memory.access.register_forward_hook(keep)
     try:
@@ -102,16 +104,8 @@ def record(
     first = reads[: int(kept["lengths"][0])]
     weights = [row for row in first if row is not None]
     if len(weights) == len(first) and any(map(len, weights)):
-        kept["weights"] = pad_ragged(weights)
+        kept["weights"] = pad_sequence(weights, batch_first=True, padding_value=math.nan).numpy().astype(np.float16)
     return kept
-
-
-def pad_ragged(rows: list[Floats]) -> Floats:
-    """Rows ``[N_t]`` of growing width as one array ``[R, N]``, with nan to the right of each."""
-    out = np.full((len(rows), max(map(len, rows))), np.nan, np.float16)
-    for row, values in zip(out, rows, strict=True):
-        row[: len(values)] = values
-    return out
 
 
 def downsample(part: Array) -> Array:

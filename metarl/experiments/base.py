@@ -151,14 +151,13 @@ def config_errors(where: str | None = None, *also: type[Exception]) -> Iterator[
     Raises:
         ConfigError: instead of any of these.
     """
+    converted: tuple[type[Exception], ...] = (ValueError, *also)
     try:
         yield
     except ConfigError:
         raise
-    except Exception as error:
-        if isinstance(error, (ValueError, *also)):
-            raise ConfigError.of(error, where) from None
-        raise
+    except converted as error:
+        raise ConfigError.of(error, where) from None
 
 
 @contextmanager

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib import import_module, resources
+from importlib import resources
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
-from metarl.config import ConfigError, apply, build, choice, load_toml
+from metarl.config import Assignment, ConfigError, apply, build, choice, load_toml
 from metarl.experiments.base import Experiment, pick_device
 
 KINDS = {
@@ -16,8 +17,6 @@ KINDS = {
     "recall": "metarl.experiments.recall.experiment:RecallExperiment",
 }
 """The class of each kind, imported when first used."""
-Assignment = tuple[tuple[str, ...], Any]
-"""A setting: the parts of its key, and its value."""
 
 
 def presets() -> dict[str, Path]:
@@ -92,7 +91,5 @@ def from_config(config: Mapping[str, Any], where: str) -> Experiment:
     Raises:
         ConfigError: the kind is missing or unknown, or an option doesn't fit.
     """
-    module, name = KINDS[kind_of(config, where)].split(":")
-    options = {key: value for key, value in config.items() if key != "kind"}
-    experiment: Experiment = build(getattr(import_module(module), name), options, where)
-    return experiment
+    kind: type[Experiment] = resolve_name(KINDS[kind_of(config, where)])
+    return build(kind, {key: value for key, value in config.items() if key != "kind"}, where)

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from metarl.config import apply, to_plain
+from metarl.config import Assignment, apply, to_plain
 from metarl.evaluation.records import write_record
 from metarl.evaluation.results import Evaluation, read_evaluation, write_evaluation
 from metarl.experiments.base import Experiment, pick_device, torch_threads
-from metarl.experiments.presets import Assignment, from_config, load_experiment
+from metarl.experiments.presets import from_config, load_experiment
 from metarl.report.draw import draw_run
 from metarl.runs.folder import RunError, RunFolder
 from metarl.runs.session import training_session

@@ -62,7 +62,7 @@ class Setting:
     @property
     def evaluated(self) -> list[AgentEvaluation]:
         """The evaluations of those members that have one."""
-        return evaluations(self.members)
+        return [member.evaluation for member in self.members if isinstance(member.evaluation, AgentEvaluation)]
 
     @property
     def name(self) -> str:
@@ -83,11 +83,6 @@ def members_of(runs: Sequence[RunFolder]) -> list[Member]:
     members = [Member(run, run.config, read_evaluation(run), run.metrics()) for run in runs]
     _check_equal(members, lambda member: member.kind, "they are of the kinds", "give runs of one kind")
     return members
-
-
-def evaluations(members: Sequence[Member]) -> list[AgentEvaluation]:
-    """The evaluations of those agents that have one."""
-    return [member.evaluation for member in members if isinstance(member.evaluation, AgentEvaluation)]
 
 
 def gather(members: Sequence[Member]) -> list[Setting]:

@@ -27,6 +27,8 @@ FRAMES = 6
 """Images that are shown of an episode."""
 PULLS = 3
 """Trials that are shown of a bandit."""
+Part = tuple[str, slice]
+"""The name of an episode, and its steps."""
 
 
 def episodes(trials: Sequence[Trial], path: str | Path) -> Path:
@@ -51,12 +53,16 @@ def episodes(trials: Sequence[Trial], path: str | Path) -> Path:
     trial = trials[0]
     if trial.ends.all() and trial.actions.ndim == 1 and trial.actions.dtype.kind in "iu":
         return _pulls(trials[:PULLS], path)
-    if any(_is_image(part) for part in trial.observations.values()):
-        return _filmstrip(trial, path)
-    return _traces(trial, path)
+    parts = compared(trial)
+    images = [part for part in trial.observations.values() if _is_image(part)]
+    figure, tops = _filmstrip(trial, images[0], parts) if images else _traces(trial, parts)
+    for (name, steps), axes in zip(parts, tops, strict=True):
+        canvas.subtitle(axes, f"{name}: return {trial.rewards[steps].sum():.4g}")
+    canvas.heading(figure, tops[0], f"One trial: {'first and last' if len(parts) > 1 else 'its only'} episode")
+    return canvas.save(figure, path)
 
 
-def compared(trial: Trial) -> list[tuple[str, slice]]:
+def compared(trial: Trial) -> list[Part]:
     """The first episode and the last whole one, with their names; only one where there are no two whole ones."""
     parts = trial.episodes()
     whole = [number for number, part in enumerate(parts) if trial.ends[part.stop - 1]]
@@ -95,8 +101,8 @@ def _pulls(trials: Sequence[Trial], path: str | Path) -> Path:
     return canvas.save(figure, path)
 
 
-def _traces(trial: Trial, path: str | Path) -> Path:
-    parts = compared(trial)
+def _traces(trial: Trial, parts: Sequence[Part]) -> tuple[Figure, Sequence[Axes]]:
+    """The figure, and its axes below the title of each part."""
     rows = [(name, part) for name, part in trial.observations.items() if _shows(part)]
     rows += [("action", trial.actions.reshape(len(trial.actions), -1)), ("reward", trial.rewards[:, None])]
     figure, grid = canvas.panels(
@@ -106,14 +112,11 @@ def _traces(trial: Trial, path: str | Path) -> Path:
         for (_, steps), axes in zip(parts, line, strict=True):
             _trace(axes, name, values.reshape(len(values), -1), steps, axes is line[-1])
         line[0].set_ylabel(canvas.plain(name.removeprefix("obs.")) if name != "obs" else "observation")
-    for (name, steps), axes in zip(parts, grid[0], strict=True):
-        canvas.subtitle(axes, f"{name}: return {trial.rewards[steps].sum():.4g}")
     for axes in grid[-1]:
         axes.set_xlabel("step of the episode")
         canvas.whole_ticks(axes.xaxis)
     figure.align_ylabels(grid[:, 0])
-    _headline(figure, grid[0, 0], parts)
-    return canvas.save(figure, path)
+    return figure, grid[0]
 
 
 def _trace(axes: Axes, name: str, values: Array, steps: slice, last: bool) -> None:
@@ -145,28 +148,20 @@ def _trace(axes: Axes, name: str, values: Array, steps: slice, last: bool) -> No
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), **look)
 
 
-def _filmstrip(trial: Trial, path: str | Path) -> Path:
-    parts = compared(trial)
-    images = next(part for part in trial.observations.values() if _is_image(part))
+def _filmstrip(trial: Trial, images: Array, parts: Sequence[Part]) -> tuple[Figure, Sequence[Axes]]:
+    """The figure, and its axes below the title of each part."""
     chosen = [_spread(steps, FRAMES) for _, steps in parts]
     figure, grid = canvas.panels(7.6, 0.6 + 2.0 * len(parts), len(parts), max(map(len, chosen)), squeeze=False)
     for axes in np.ravel(grid):
         axes.set_axis_off()
-    for (name, steps), frames, line in zip(parts, chosen, grid, strict=True):
+    for (_, steps), frames, line in zip(parts, chosen, grid, strict=True):
         for step, axes in zip(frames, line, strict=False):
             axes.imshow(_visible(images[step]), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             did = " ".join(f"{value:.2g}" for value in np.ravel(trial.actions[step]))
             which = f"step {step - steps.start + 1}\naction {textwrap.shorten(did, 14)}"
             text = f"{which}\nreward {trial.rewards[step]:.3g}"
             axes.text(0.5, -0.04, text, transform=axes.transAxes, ha="center", va="top", fontsize=8, color=SOFT)
-        canvas.subtitle(line[0], f"{name}: return {trial.rewards[steps].sum():.4g}")
-    _headline(figure, grid[0, 0], parts)
-    return canvas.save(figure, path)
-
-
-def _headline(figure: Figure, axes: Axes, parts: list[tuple[str, slice]]) -> None:
-    which = "first and last episode" if len(parts) > 1 else "its only episode"
-    canvas.heading(figure, axes, f"One trial: {which}")
+    return figure, grid[:, 0]
 
 
 def _visible(image: Array) -> Array:

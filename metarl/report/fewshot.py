@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from metarl.evaluation.results import CellResult, FewShotEvaluation, Interval, StreamResult
-from metarl.report.published import Published, PublishedStream, of_learner, of_stream
+from metarl.report.published import UNPUBLISHED, Published, of_learner, of_stream
 
 LABELS = {"one_hot": "one-hot labels", "letters": "labels of five letters"}
 CHANCE = {"one_hot": lambda ways: 1 / ways, "letters": lambda ways: 5.0**-5}
@@ -15,6 +15,8 @@ STANDARD = "Omniglot (standard split)"
 NOTHING = "–"
 INSTANCES = (1, 2, 3, 4, 5, 10)
 """Those that papers report; tables have a column for each."""
+Shares = dict[str, tuple[str, float | None]]
+"""By name: our share with its interval, and the published one."""
 
 
 def data_name(evaluation: FewShotEvaluation) -> str:
@@ -32,13 +34,13 @@ def comparable(evaluation: FewShotEvaluation) -> bool:
 def known_cells(evaluation: FewShotEvaluation) -> Published:
     """What was published of this learner under this protocol; without accuracies where nothing was."""
     names = (evaluation.preset, evaluation.learner) if comparable(evaluation) else ()
-    return of_learner(*names, transductive=evaluation.transductive) or Published("", {})
+    return of_learner(*names, transductive=evaluation.transductive) or UNPUBLISHED
 
 
-def known_stream(evaluation: FewShotEvaluation, stream: StreamResult) -> PublishedStream:
+def known_stream(evaluation: FewShotEvaluation, stream: StreamResult) -> Published:
     """What was published of this learner on such streams; without accuracies where nothing was."""
     names = (evaluation.preset, evaluation.learner) if comparable(evaluation) else ()
-    return of_stream(*names, labels=stream.labels, ways=stream.ways) or PublishedStream("", "", {})
+    return of_stream(*names, labels=stream.labels, ways=stream.ways) or UNPUBLISHED
 
 
 def classes_name(evaluation: FewShotEvaluation) -> str:
@@ -84,6 +86,20 @@ def shown(value: float | None) -> str:
     if value is None:
         return NOTHING
     return f"{value:.1f}" if round(value, 1) == value else f"{value:g}"
+
+
+def by_cell(evaluation: FewShotEvaluation) -> Shares:
+    """Accuracy by ways and shots, such as ``5-way 1-shot``."""
+    theirs = known_cells(evaluation).accuracy
+    cells = evaluation.cells
+    return {cell_name(c): (in_percent(c.accuracy, c.interval), theirs.get((c.ways, c.shots))) for c in cells}
+
+
+def by_instance(evaluation: FewShotEvaluation, stream: StreamResult) -> Shares:
+    """Accuracy along streams, by the number of the instance."""
+    theirs = known_stream(evaluation, stream).accuracy
+    pairs = enumerate(zip(stream.by_instance, stream.by_instance_interval, strict=True), start=1)
+    return {str(n): (in_percent(*pair), theirs.get(n)) for n, pair in pairs}
 
 
 def training_time(evaluation: FewShotEvaluation) -> str:

@@ -8,7 +8,7 @@ the papers' own figures, where no other source is named.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 Cell = tuple[int, int]
 """Ways and shots."""
@@ -18,19 +18,15 @@ CELLS: tuple[Cell, ...] = ((5, 1), (5, 5), (20, 1), (20, 5))
 
 
 class Published(NamedTuple):
-    """What was published of a learner."""
+    """What was published of a learner on episodes, by ways and shots, or on streams, by instance from 1."""
 
     source: str
-    accuracy: Mapping[Cell, float]
+    accuracy: Mapping[Any, float]
+    name: str = ""
+    """Of a learner of streams."""
 
 
-class PublishedStream(NamedTuple):
-    """What was published of a learner on streams."""
-
-    name: str
-    source: str
-    accuracy: Mapping[int, float]
-    """By instance, from 1."""
+UNPUBLISHED = Published("", {})
 
 
 def _cells(source: str, *values: float | None) -> Published:
@@ -63,20 +59,11 @@ TRANSDUCTIVE: Mapping[str, Published] = {
 }
 """The same, where queries are answered together."""
 
-_FIVE_CLASSES = ("one_hot", 5)
-STREAMS: Mapping[str, Mapping[tuple[str, int], PublishedStream]] = {
-    "mann": {
-        _FIVE_CLASSES: PublishedStream(
-            "MANN", "Santoro et al. 2016", {1: 36.4, 2: 82.8, 3: 91.0, 4: 92.6, 5: 94.9, 10: 98.1}
-        )
-    },
-    "lstm": {
-        _FIVE_CLASSES: PublishedStream(
-            "LSTM", "Santoro et al. 2016", {1: 24.4, 2: 49.5, 3: 55.3, 4: 61.0, 5: 63.6, 10: 62.5}
-        )
-    },
+_STREAMS: Mapping[str, Published] = {
+    "mann": Published("Santoro et al. 2016", {1: 36.4, 2: 82.8, 3: 91.0, 4: 92.6, 5: 94.9, 10: 98.1}, "MANN"),
+    "lstm": Published("Santoro et al. 2016", {1: 24.4, 2: 49.5, 3: 55.3, 4: 61.0, 5: 63.6, 10: 62.5}, "LSTM"),
 }
-"""Of streams by learner, then by kind and number of labels."""
+"""Of streams of five classes with one-hot labels, by learner."""
 
 
 def of_learner(*names: str, transductive: bool = False) -> Published | None:
@@ -86,11 +73,10 @@ def of_learner(*names: str, transductive: bool = False) -> Published | None:
         names: of the preset or learner; the first one that is known counts.
         transductive: whether queries are answered together.
     """
-    known = {**LEARNERS, **TRANSDUCTIVE} if transductive else LEARNERS
-    return next((known[name] for name in _shortened(names) if name in known), None)
+    return _found({**LEARNERS, **TRANSDUCTIVE} if transductive else LEARNERS, names)
 
 
-def of_stream(*names: str, labels: str, ways: int) -> PublishedStream | None:
+def of_stream(*names: str, labels: str, ways: int) -> Published | None:
     """What was published of a learner on streams.
 
     Args:
@@ -98,18 +84,16 @@ def of_stream(*names: str, labels: str, ways: int) -> PublishedStream | None:
         labels: ``one_hot`` or ``letters``.
         ways: classes of a stream.
     """
-    for name in _shortened(names):
-        if name in STREAMS:
-            return STREAMS[name].get((labels, ways))
-    return None
+    return _found(_STREAMS, names) if (labels, ways) == ("one_hot", 5) else None
 
 
-def streams(labels: str, ways: int) -> list[PublishedStream]:
+def streams(labels: str, ways: int) -> list[Published]:
     """All that was published on such streams."""
-    return [known[labels, ways] for known in STREAMS.values() if (labels, ways) in known]
+    return list(_STREAMS.values()) if (labels, ways) == ("one_hot", 5) else []
 
 
-def _shortened(names: tuple[str, ...]) -> list[str]:
-    """The names without their last words, one after another; words end at hyphens and underscores."""
+def _found(known: Mapping[str, Published], names: tuple[str, ...]) -> Published | None:
+    """What is known by the first name that is, whole or without its last words, which hyphens and underscores end."""
     split = [name.lower().replace("_", "-").split("-") for name in names]
-    return ["-".join(words[:count]) for words in split for count in range(len(words), 0, -1)]
+    shortened = ("-".join(words[:count]) for words in split for count in range(len(words), 0, -1))
+    return next((known[name] for name in shortened if name in known), None)

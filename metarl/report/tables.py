@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from metarl.evaluation.results import (
-    ActorResult,
-    AgentEvaluation,
-    Evaluation,
-    FewShotEvaluation,
-    Interval,
-    RecallEvaluation,
-)
+from metarl.evaluation.results import ActorResult, AgentEvaluation, Evaluation, FewShotEvaluation, RecallEvaluation
 from metarl.report import agent, fewshot, recall
 from metarl.report.canvas import counted
 
@@ -105,20 +98,15 @@ def _agent(evaluation: AgentEvaluation) -> Table:
 
 def _fewshot(evaluation: FewShotEvaluation) -> Table:
     """Accuracy by ways and shots, and by instance of streams, beside what was published."""
-    theirs = fewshot.known_cells(evaluation).accuracy
-    cells = [(fewshot.cell_name(c), c.accuracy, c.interval, theirs.get((c.ways, c.shots))) for c in evaluation.cells]
+    cells = fewshot.by_cell(evaluation)
     parts = [_shares("", cells)] if cells else []
     for stream in evaluation.streams:
-        published = fewshot.known_stream(evaluation, stream).accuracy
-        shares = enumerate(zip(stream.by_instance, stream.by_instance_interval, strict=True), start=1)
-        rows = [(f"instance {n}", *share, published.get(n)) for n, share in shares]
-        parts.append(_shares(fewshot.stream_name(stream), rows))
+        parts.append(_shares(fewshot.stream_name(stream), fewshot.by_instance(evaluation, stream), "instance "))
     return Table(fewshot.headline(evaluation), ("", "accuracy %", "paper"), parts, list(_fewshot_notes(evaluation)))
 
 
-def _shares(name: str, rows: Iterable[tuple[str, float, Interval, float | None]]) -> Part:
-    """Rows of a name, our share with its interval, and the published one."""
-    return Part(name, [(row, fewshot.in_percent(mean, wide), fewshot.shown(known)) for row, mean, wide, known in rows])
+def _shares(name: str, shares: fewshot.Shares, before: str = "") -> Part:
+    return Part(name, [(f"{before}{row}", ours, fewshot.shown(known)) for row, (ours, known) in shares.items()])
 
 
 def _fewshot_notes(evaluation: FewShotEvaluation) -> Iterator[str]:

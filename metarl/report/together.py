@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,23 +46,21 @@ def together(members: Sequence[Member], stem: str) -> Together:
     return (_agents if members[0].kind == "rl2" else _fewshot)(members, stem)
 
 
-def _drawn(makers: Mapping[str, Callable[[str], Path]], stem: str) -> dict[str, Path]:
-    return {name: make(f"{stem}{name}.png") for name, make in makers.items()}
-
-
-def _learned(members: Sequence[Member]) -> bool:
-    return any(len(main_series(member.metrics, member.kind)[1][0]) for member in members)
+def _learned(groups: Sequence[tuple[str, Sequence[Member]]], stem: str) -> dict[str, Path]:
+    """How named groups of runs of one kind learned; nothing where none has."""
+    kind = groups[0][1][0].kind
+    runs = [(name, [member.metrics for member in members]) for name, members in groups]
+    if not any(len(main_series(metrics, kind)[1][0]) for _, group in runs for metrics in group):
+        return {}
+    return {"learning": learning_overlay(runs, kind, f"{stem}learning.png")}
 
 
 def _agents(members: Sequence[Member], stem: str) -> Together:
     settings = gather(members)
-    makers: dict[str, Callable[[str], Path]] = {}
+    images = {}
     if any(setting.evaluated for setting in settings):
-        makers["adaptation"] = lambda path: adaptation_overlay(settings, path)
-    if _learned(members):
-        groups = [(setting.name, [member.metrics for member in setting.members]) for setting in settings]
-        makers["learning"] = lambda path: learning_overlay(groups, "rl2", path)
-    images = _drawn(makers, stem)
+        images["adaptation"] = adaptation_overlay(settings, f"{stem}adaptation.png")
+    images |= _learned([(setting.name, setting.members) for setting in settings], stem)
     named = [
         (f"{member.run.path.resolve().name} (seed {member.seed})", member)
         for setting in settings
@@ -105,13 +103,10 @@ def _returns(settings: Sequence[Setting]) -> Iterator[str]:
 def _fewshot(members: Sequence[Member], stem: str) -> Together:
     named = list(zip(names(members), members, strict=True))
     known = [(name, m.evaluation) for name, m in named if isinstance(m.evaluation, FewShotEvaluation)]
-    makers: dict[str, Callable[[str], Path]] = {}
+    images = {}
     if entries := [Stream(name, stream) for name, one in known for stream in one.streams]:
-        makers["instances"] = lambda path: instances(entries, path, f"{len(members)} runs")
-    if _learned(members):
-        groups = [(name, [member.metrics]) for name, member in named]
-        makers["learning"] = lambda path: learning_overlay(groups, "fewshot", path)
-    images = _drawn(makers, stem)
+        images["instances"] = instances(entries, f"{stem}instances.png", f"{len(members)} runs")
+    images |= _learned([(name, [member]) for name, member in named], stem)
     parts = [part for make in (_cells, _instances) for part in make(known)]
     if known:
         parts.append(html.paragraph("±: half the width of the 95 % interval over episodes; in brackets: the paper's"))
@@ -144,35 +139,31 @@ def _about(one: FewShotEvaluation) -> list[str]:
     return [fewshot.data_name(one), fewshot.classes_name(one), fewshot.flags(one), fewshot.training_time(one)]
 
 
-def _beside(ours: str, theirs: float | None) -> str:
-    return ours if theirs is None else f"{ours} ({fewshot.shown(theirs)})"
+def _beside(shares: fewshot.Shares, columns: Sequence[str]) -> Iterator[str]:
+    """Our share in each column, with the published one in brackets."""
+    for name in columns:
+        ours, theirs = shares.get(name, (fewshot.NOTHING, None))
+        yield ours if theirs is None else f"{ours} ({fewshot.shown(theirs)})"
 
 
 def _cells(known: Known) -> Iterator[str]:
     """Runs by ways and shots."""
-    columns = {(cell.ways, cell.shots): fewshot.cell_name(cell) for _, one in known for cell in one.cells}
-    rows = []
-    for name, one in known:
-        theirs = fewshot.known_cells(one).accuracy
-        own = {(c.ways, c.shots): fewshot.in_percent(c.accuracy, c.interval) for c in one.cells}
-        own = {cell: _beside(ours, theirs.get(cell)) for cell, ours in own.items()}
-        if own:
-            rows.append([name, *(own.get(cell, fewshot.NOTHING) for cell in sorted(columns)), *_about(one)])
+    cells = {(cell.ways, cell.shots): fewshot.cell_name(cell) for _, one in known for cell in one.cells}
+    columns = [cells[size] for size in sorted(cells)]
+    rows = [[name, *_beside(fewshot.by_cell(one), columns), *_about(one)] for name, one in known if one.cells]
     if rows:
         yield html.title("Accuracy in %")
-        yield html.table(["run", *(columns[cell] for cell in sorted(columns)), *_ABOUT], rows, words=True)
+        yield html.table(["run", *columns, *_ABOUT], rows, words=True)
 
 
 def _instances(known: Known) -> Iterator[str]:
     """Streams of runs by instance."""
+    columns = [str(n) for n in fewshot.INSTANCES]
     rows = []
     for name, one in known:
         for stream in one.streams:
-            theirs = fewshot.known_stream(one, stream).accuracy
-            pairs = enumerate(zip(stream.by_instance, stream.by_instance_interval, strict=True), start=1)
-            own = {n: _beside(fewshot.in_percent(*pair), theirs.get(n)) for n, pair in pairs}
-            shown = [own.get(n, fewshot.NOTHING) for n in fewshot.INSTANCES]
-            rows.append([name, fewshot.stream_name(stream), *shown, *_about(one)])
+            shares = _beside(fewshot.by_instance(one, stream), columns)
+            rows.append([name, fewshot.stream_name(stream), *shares, *_about(one)])
     if rows:
         yield html.title("Accuracy in % by instance")
-        yield html.table(["run", "streams", *map(str, fewshot.INSTANCES), *_ABOUT], rows, words=True)
+        yield html.table(["run", "streams", *columns, *_ABOUT], rows, words=True)

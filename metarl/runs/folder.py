@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -57,12 +58,10 @@ class RunFolder:
         number = 1
         while True:
             path = Path(root) / (stem if number == 1 else f"{stem}-{number}")
-            try:
-                path.mkdir(parents=True)  # fails where another process was first
-            except FileExistsError:
-                number += 1
-            else:
+            with suppress(FileExistsError):  # another process was first
+                path.mkdir(parents=True)
                 return cls(path)
+            number += 1
 
     @classmethod
     def create_at(cls, path: str | Path) -> RunFolder:

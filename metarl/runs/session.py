@@ -12,7 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from metarl.runs.folder import RunFolder, Status
-from metarl.runs.tracking import STEP, Trackers, WandbMode, make_tracker
+from metarl.runs.tracking import STEP, Tracker, WandbMode
 
 
 @dataclass
@@ -21,7 +21,7 @@ class Session:
 
     folder: RunFolder
     """``folder.checkpoint`` is where ``learn`` saves the model."""
-    tracker: Trackers
+    tracker: Tracker
     seed: int
     quiet: bool = False
     status: Status = "failed"
@@ -89,7 +89,7 @@ def training_session(
         quiet: no progress bar.
     """
     folder.start(config)
-    tracker = make_tracker(folder.path, wandb, config, group=group, axis=axis)
+    tracker = Tracker(folder.path, wandb, config, group=group, axis=axis)
     session = Session(folder, tracker, seed, quiet)
     try:
         yield session

@@ -13,7 +13,7 @@ import pytest
 from metarl.config import ConfigError, InputError
 from metarl.runs import tracking
 from metarl.runs.folder import RunFolder
-from metarl.runs.tracking import JsonlTracker, Trackers, WandbTracker, make_tracker
+from metarl.runs.tracking import Tracker
 
 ROOT = Path(__file__).resolve().parents[2]
 READER = runpy.run_path(str(ROOT / "tests" / "wandb_reader.py"))
@@ -26,11 +26,14 @@ def rows(path: Path) -> list[dict[str, Any]]:
 
 
 def test_jsonl_writes_a_line_at_once(tmp_path: Path) -> None:
-    tracker = JsonlTracker(tmp_path / "metrics.jsonl")
+    tracker = Tracker(tmp_path)
     tracker.log({"loss": 0.5, "split": "train", "none": None}, step=0)
     tracker.log({"loss": np.float32(0.25), "count": np.int64(3)}, step=10)
     tracker.log({"a": float("nan"), "b": float("inf"), "c": np.float32("-inf")}, step=10)
-    assert rows(tmp_path / "metrics.jsonl") == [
+    written = rows(tmp_path / "metrics.jsonl")
+    times = [row.pop("time") for row in written]
+    assert 0 <= times[0] <= times[1] <= times[2] < 60
+    assert written == [
         {"env_steps": 0, "loss": 0.5, "split": "train", "none": None},
         {"env_steps": 10, "loss": 0.25, "count": 3},
         {"env_steps": 10, "a": None, "b": None, "c": None},
@@ -40,7 +43,7 @@ def test_jsonl_writes_a_line_at_once(tmp_path: Path) -> None:
 
 
 def test_jsonl_refuses_what_makes_no_row(tmp_path: Path) -> None:
-    tracker = JsonlTracker(tmp_path / "metrics.jsonl")
+    tracker = Tracker(tmp_path)
     tracker.log({"a": 1}, step=10)
     tracker.log({"a": 2}, step=10)
     with pytest.raises(InputError) as caught:
@@ -53,13 +56,13 @@ def test_jsonl_refuses_what_makes_no_row(tmp_path: Path) -> None:
     tracker.finish("finished")
     assert [row["a"] for row in rows(tmp_path / "metrics.jsonl")] == [1, 2]
     with pytest.raises(FileExistsError, match="another run"):
-        JsonlTracker(tmp_path / "metrics.jsonl")
+        Tracker(tmp_path)
 
 
 def test_the_axis_is_called_as_a_run_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = FakeRun()
     fake_wandb(monkeypatch, lambda **_: run)
-    tracker = make_tracker(tmp_path, "offline", CONFIG, axis="episodes")
+    tracker = Tracker(tmp_path, "offline", CONFIG, axis="episodes")
     tracker.log({"loss": 0.5, "env_steps": 3}, step=60)
     for metrics, step in (({"episodes": 3}, 61), ({"loss": 0.4}, 59)):
         with pytest.raises(InputError) as caught:
@@ -72,20 +75,18 @@ def test_the_axis_is_called_as_a_run_says(tmp_path: Path, monkeypatch: pytest.Mo
     assert run.metrics == [(("episodes",), {}), (("*",), {"step_metric": "episodes"})]
 
 
-def test_make_tracker_without_wandb_never_imports_it(tmp_path: Path) -> None:
+def test_a_run_without_wandb_never_imports_it(tmp_path: Path) -> None:
     code = (
-        "import sys; from metarl.runs.tracking import make_tracker\n"
-        "tracker = make_tracker(sys.argv[1], 'disabled', {}); tracker.log({'a': 1}, step=1)\n"
+        "import sys; from metarl.runs.tracking import Tracker\n"
+        "tracker = Tracker(sys.argv[1]); tracker.log({'a': 1}, step=1)\n"
         "tracker.finish('finished')\n"
         "assert 'wandb' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, cwd=ROOT, timeout=60)
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
     with pytest.raises(ConfigError) as caught:
-        make_tracker(tmp_path, "auto", {})  # type: ignore[arg-type]
+        Tracker(tmp_path, "auto", {})  # type: ignore[arg-type]
     assert (caught.value.given, caught.value.expected) == ("auto", "one of disabled, offline, online")
-    with pytest.raises(ConfigError):
-        WandbTracker("disabled", {}, tmp_path)  # type: ignore[arg-type]
 
 
 class FakeRun:
@@ -105,12 +106,7 @@ class FakeRun:
 
 
 def fake_wandb(monkeypatch: pytest.MonkeyPatch, init: Any) -> None:
-    module = SimpleNamespace(
-        init=init,
-        setup=lambda **_: None,
-        Settings=SimpleNamespace,
-        Artifact=lambda *_, **__: SimpleNamespace(add_file=lambda _: None),
-    )
+    module = SimpleNamespace(init=init, setup=lambda **_: None, Settings=SimpleNamespace)
     monkeypatch.setattr(tracking, "_import_wandb", lambda: module)
 
 
@@ -121,7 +117,7 @@ def test_wandb_failing_is_said_once_and_stops_nothing(
     fake_wandb(monkeypatch, lambda **_: FakeRun(fail))
     if fail == "import":
         monkeypatch.setattr(tracking, "_import_wandb", FakeRun("import_").import_)
-    tracker = make_tracker(tmp_path, "offline", CONFIG)
+    tracker = Tracker(tmp_path, "offline", CONFIG)
     for step in range(3):
         tracker.log({"a": step}, step=step)
     tracker.log_artifact(tmp_path / "metrics.jsonl", "metrics", "log")
@@ -140,34 +136,21 @@ def test_init_always_gets_a_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         return FakeRun()
 
     fake_wandb(monkeypatch, init)
-    WandbTracker("online", CONFIG, tmp_path)
-    WandbTracker("offline", CONFIG, tmp_path)
+    for name in ("online", "offline"):
+        Tracker(RunFolder.create_at(tmp_path / name).path, name, CONFIG).finish("finished")  # type: ignore[arg-type]
     assert modes == ["online", "offline", "offline"]
-
-
-def test_trackers_give_every_tracker_the_same_row(tmp_path: Path) -> None:
-    paths = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
-    both = Trackers([JsonlTracker(path) for path in paths])
-    both.log({"x": 1.5}, step=3)
-    both.log({"x": 2.5}, step=4)
-    both.finish("finished")
-    assert repr(both) == f"Trackers(JsonlTracker({str(paths[0])!r}), JsonlTracker({str(paths[1])!r}))"
-    assert rows(paths[0]) == rows(paths[1])
-    assert 0 <= rows(paths[0])[0]["time"] <= rows(paths[0])[1]["time"] < 60
 
 
 TRAIN = """
 import sys
 from pathlib import Path
 from metarl.runs.folder import RunFolder
-from metarl.runs.tracking import JsonlTracker, Trackers, WandbTracker
+from metarl.runs import tracking
 path, mode, config = sys.argv[1], sys.argv[2], CONFIG
 folder = RunFolder.create_at(path)
 folder.start(config)
-tracker = Trackers([
-    JsonlTracker(folder.path / "metrics.jsonl"),
-    WandbTracker(mode, config, folder.path, group="a-group", timeout=2.0),
-])
+tracking.TIMEOUT = 2.0
+tracker = tracking.Tracker(folder.path, mode, config, group="a-group")
 for update in range(400):
     tracker.log(
         {"train/loss": 1 / (update + 3), "train/updates": update, "eval/split": "test", "eval/none": float("nan")},

@@ -131,7 +131,7 @@ def cell_result(shape: EpisodeShape, shares: Array) -> CellResult:
         episodes=len(shares),
         accuracy=interval.mean,
         se=standard_error(shares),
-        interval=(interval.low, interval.high),
+        interval=interval[1:],
     )
 
 
@@ -149,7 +149,7 @@ def stream_result(shape: EpisodeShape, shares: Array, labels: Labels) -> StreamR
         labels=labels,
         episodes=len(shares),
         by_instance=tuple(interval.mean for interval in intervals),
-        by_instance_interval=tuple((interval.low, interval.high) for interval in intervals),
+        by_instance_interval=tuple(interval[1:] for interval in intervals),
     )
 
 

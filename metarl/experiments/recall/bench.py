@@ -25,12 +25,7 @@ Outcome = RecallResult | FloatingPointError
 
 
 def complete(
-    cells: Sequence[RecallCell],
-    folder: str | Path,
-    *,
-    jobs: int = 1,
-    imports: Sequence[str] = (),
-    device: str = "cpu",
+    cells: Sequence[RecallCell], folder: str | Path, *, jobs: int = 1, imports: Sequence[str] = (), device: str = "cpu"
 ) -> list[RecallResult]:
     """Measure the cells that ``folder`` has no result for, and return the results of all, in their order.
 
@@ -89,21 +84,17 @@ def run(
         for cell in cells:
             yield cell, attempt(cell)
         return
-    others = {process.pid for process in multiprocessing.active_children()}
+    others = multiprocessing.active_children()
     context = multiprocessing.get_context("spawn")  # a fork would share the threads of torch
     pool = ProcessPoolExecutor(min(jobs, len(cells)), context, _prepare, (tuple(imports),))
     try:
         waiting = {pool.submit(attempt, cell): cell for cell in cells}
         for future in as_completed(waiting):
             yield waiting[future], future.result()
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in multiprocessing.active_children():
-            if process.pid not in others:
-                process.terminate()
-        raise
     finally:
-        pool.shutdown()
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in set(multiprocessing.active_children()).difference(others):
+            process.terminate()  # those of cells under way, where the generator is closed early
 
 
 def described(result: RecallResult) -> str:

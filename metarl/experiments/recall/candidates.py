@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import replace
 
 from metarl.data.sequences import RecallTask
@@ -81,11 +82,8 @@ def sized(options: MemoryOptions, task: RecallTask, wanted: int, name: str) -> M
     high = 1
     while count(high) < wanted:
         high *= 2
-    low = high // 2 + 1
-    while low < high:  # the least that has as many or more
-        middle = (low + high) // 2
-        low, high = (middle + 1, high) if count(middle) < wanted else (low, middle)
-    best = min((units for units in (low - 1, low) if units), key=lambda units: abs(count(units) - wanted))
+    enough = bisect_left(range(high), wanted, high // 2 + 1, key=count)  # the least that has as many or more
+    best = min((units for units in (enough - 1, enough) if units), key=lambda units: abs(count(units) - wanted))
     if abs(count(best) - wanted) > TOLERANCE * wanted:
         raise ValueError(
             f"{name} can't have {wanted:,} ± {TOLERANCE:.0%} parameters on {type(task).__name__}: the nearest is "

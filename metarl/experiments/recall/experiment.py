@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
@@ -146,20 +145,6 @@ def options_of(cell: RecallCell) -> MemoryOptions:
         return sized(options, cell.make_task(), cell.settings.parameters, cell.memory)
 
 
-def training_options(settings: RecallSettings, rate: float) -> SupervisedOptions:
-    """Training with one learning rate, in its share of the budget."""
-    shares = len(settings.learning_rates)
-    return SupervisedOptions(
-        updates=None if settings.updates is None else settings.updates // shares,
-        seconds=None if settings.seconds is None else settings.seconds / shares,
-        learning_rate=rate,
-        learning_rate_end=rate / 10,
-        warmup=WARMUP,
-        validate_every=VALIDATE_EVERY,
-        target=settings.target,
-    )
-
-
 def train(
     model: RecallModel,
     cell: RecallCell,
@@ -179,8 +164,17 @@ def train(
     """
     task, settings, device = cell.make_task(), cell.settings, next(model.net.parameters()).device
     held = list(_batches(task, "validation", AT_ONCE, VALIDATION_SEQUENCES, cell.seed, device))
-    best, updates, seconds = -1.0, 0, 0.0
+    best, updates, seconds, shares = -1.0, 0, 0.0, len(settings.learning_rates)
     for rate in settings.learning_rates:
+        options = SupervisedOptions(
+            updates=None if settings.updates is None else settings.updates // shares,
+            seconds=None if settings.seconds is None else settings.seconds / shares,
+            learning_rate=rate,
+            learning_rate_end=rate / 10,
+            warmup=WARMUP,
+            validate_every=VALIDATE_EVERY,
+            target=settings.target,
+        )
         fresh = _batches(task, "train", settings.batch, None, cell.seed, device)
         with torch.random.fork_rng():
             net = _net(cell, model.options, device)
@@ -188,8 +182,8 @@ def train(
                 net,
                 _loss,
                 itertools.takewhile(lambda _: not stopped(), fresh),
-                training_options(settings, rate),
-                validate=partial(_accuracy, held),
+                options,
+                validate=lambda net: float(_correct(held, net).mean()),
                 progress=lambda state, before=updates, rate=rate: progress(before + state.updates, rate, state),  # type: ignore[misc]
                 name=f"{cell.task} by {cell.memory}",
             )
@@ -273,10 +267,6 @@ def _logits(net: SequenceClassifier, batch: Any) -> Tensor:
 
 def _loss(net: SequenceClassifier, batch: Any) -> Tensor:
     return query_loss(_logits(net, batch), batch.target, batch.query_mask)
-
-
-def _accuracy(batches: Iterable[Any], net: SequenceClassifier) -> float:
-    return float(_correct(batches, net).mean())
 
 
 def _correct(batches: Iterable[Any], net: SequenceClassifier) -> Floats:

@@ -17,7 +17,6 @@ from metarl.evaluation.results import ActorResult, AgentEvaluation, Difference, 
 from metarl.functional.stats import bootstrap_mean, standard_error
 from metarl.memory.ablation import ABLATIONS, Ablation, ablated
 from metarl.tasks.family.distribution import TaskDistribution
-from metarl.tasks.family.priors import Prior
 from metarl.tasks.trial.layout import TrialInputs
 from metarl.tasks.vector.env import TrialVectorEnv
 from metarl.types import Actor, Split
@@ -71,7 +70,12 @@ def evaluate(
             "that it was trained with"
         )
     prior = None if family.reveal else family.prior
-    tuned = tune(prior, lambda n: make_env("validation", n), tuning_trials, seed) if prior else {}
+
+    def validated(actor: Actor) -> float:
+        played = rollout_trials(actor, partial(make_env, "validation"), tuning_trials, seed=seed)
+        return float(played.returns.mean())
+
+    tuned = baselines.tune(prior, validated) if prior else {}
     references: dict[str, Callable[[], Actor]] = {}
     if not family.reveal:
         references["random"] = partial(baselines.Random, family.action_space)
@@ -87,8 +91,9 @@ def evaluate(
             def on_batch(done: int) -> None:
                 bar.update(start + done - bar.n)
 
-            make = partial(make_env, split)
-            return rollout_trials(actor, make, trials, seed=seed, rows=min(rows, trials), on_batch=on_batch)
+            return rollout_trials(
+                actor, partial(make_env, split), trials, seed=seed, rows=min(rows, trials), on_batch=on_batch
+            )
 
         sampled = run("agent", agent.actor())
         greedy = run("agent, greedy", agent.actor(deterministic=True))
@@ -130,7 +135,7 @@ def summary(played: TrialBatch) -> dict[str, Any]:
     return {
         "return_mean": interval.mean,
         "return_se": standard_error(returns),
-        "return_interval": (interval.low, interval.high),
+        "return_interval": interval[1:],
         "by_episode": tuple(np.nanmean(episodes, 0).tolist()),
         "by_episode_se": tuple((np.nanstd(episodes, 0) / np.sqrt(count)).tolist()),
         "steps_to_adapt": steps_to_adapt(played.rewards) if played.equal_lengths else None,
@@ -141,19 +146,7 @@ def summary(played: TrialBatch) -> dict[str, Any]:
 def difference(agent: TrialBatch, reference: TrialBatch) -> Difference:
     """The agent's return minus the reference's, task by task."""
     interval = bootstrap_mean(agent.returns - reference.returns)
-    return Difference(interval.mean, (interval.low, interval.high))
-
-
-def tune(prior: Prior, make_env: Callable[[int], TrialVectorEnv], trials: int, seed: int) -> dict[str, float]:
-    """The parameters of the references that do best on validation tasks, by name.
-
-    Args:
-        prior: of the family's tasks.
-        make_env: makes a vector environment of validation tasks with a number of rows.
-        trials: to play with each candidate.
-        seed: of the tasks.
-    """
-    return baselines.tune(prior, lambda actor: float(rollout_trials(actor, make_env, trials, seed=seed).returns.mean()))
+    return Difference(interval.mean, interval[1:])
 
 
 def ablations(agent: RL2PPO, family: TaskDistribution) -> list[Ablation]:
