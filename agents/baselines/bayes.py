@@ -25,14 +25,17 @@ _Layer = dict[int, Ints]
 
 
 class _Link(NamedTuple):
-    """One move from all states with ``source`` touched arms: pull arm ``column``, with or without success."""
+    """One move from all states with ``source`` touched arms: pull arm ``column``, with or without success.
+
+    Args:
+        place: the resulting state's place among those with ``target`` touched arms, ``[n]``.
+    """
 
     source: int
     column: int
     success: bool
     target: int
     place: Ints
-    """The resulting state's place among those with ``target`` touched arms, ``[n]``."""
 
 
 @cache

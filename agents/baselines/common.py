@@ -17,13 +17,16 @@ TENTHS = tuple(i / 10 for i in range(11))
 
 
 class Tunable(NamedTuple):
-    """A strategy with a parameter."""
+    """A strategy with a parameter.
+
+    Args:
+        grid: the values that are tried in tuning.
+        untuned: the value where nothing was tuned.
+    """
 
     make: Callable[[float], Actor]
     grid: tuple[float, ...]
-    """The values that are tried in tuning."""
     untuned: float
-    """The value where nothing was tuned."""
 
 
 Strategy = Callable[[], Actor] | Tunable

@@ -29,11 +29,14 @@ _CHUNK = 32
 
 @dataclass(frozen=True)
 class GittinsTable:
-    """The indices of all arm states of a trial of ``horizon`` pulls."""
+    """The indices of all arm states of a trial of ``horizon`` pulls.
+
+    Args:
+        values: flat, float32: a triangle for each number of pulls left (see :func:`_triangle`), from 1 to ``horizon``.
+    """
 
     horizon: int
     values: Floats
-    """Flat, float32: a triangle for each number of pulls left (see :func:`_triangle`), from 1 to ``horizon``."""
 
     def index(self, successes: Ints, failures: Ints, left: Ints) -> Floats:
         """The indices in [0, 1] of some arms.

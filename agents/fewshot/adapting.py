@@ -27,29 +27,34 @@ Net = Callable[[Params, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class GradientOptions:
-    """How a learner adapts by gradient descent, and how it is trained."""
+    """How a learner adapts by gradient descent, and how it is trained.
+
+    Args:
+        algorithm: the meta-gradient goes through the whole adaptation (``maml``), only through its end (``fomaml``;
+            Finn et al. 2017, section 5.2), through that of the head alone (``anil``), or is the change of the
+            parameters (``reptile``).
+        steps: steps of an adaptation in training.
+        eval_steps: steps of an adaptation in prediction.
+        inner_lr: step size of an adaptation; its initial value with ``learned_lr``.
+        learned_lr: whether each adapted number has its own step size, which is learned (Meta-SGD, Li et al. 2017).
+        head: the head before adaptation: weights for each class; the same weights for all classes (Ye & Chao 2022,
+            section 5); or those of a nearest-mean classifier of the support (Proto-MAML, Triantafillou et al. 2020,
+            section 3). The last two take any number of classes.
+        batch: examples of one step of ``reptile`` in training, taken in turn from those of an episode; None: all of
+            them.
+        width: channels of the net.
+        precision: of the net's convolutions; ``bfloat16`` is faster on processors that compute in it.
+    """
 
     algorithm: Algorithm = "maml"
-    """The meta-gradient goes through the whole adaptation (``maml``), only through its end (``fomaml``; Finn et al.
-    2017, section 5.2), through that of the head alone (``anil``), or is the change of the parameters (``reptile``)."""
     steps: Annotated[int, Ge(1)] = 1
-    """Steps of an adaptation in training."""
     eval_steps: Annotated[int, Ge(0)] = 3
-    """Steps of an adaptation in prediction."""
     inner_lr: Annotated[float, Gt(0)] = 0.4
-    """Step size of an adaptation; its initial value with ``learned_lr``."""
     learned_lr: bool = False
-    """Whether each adapted number has its own step size, which is learned (Meta-SGD, Li et al. 2017)."""
     head: Literal["each", "one", "prototypes"] = "each"
-    """The head before adaptation: weights for each class; the same weights for all classes (Ye & Chao 2022, section 5);
-    or those of a nearest-mean classifier of the support (Proto-MAML, Triantafillou et al. 2020, section 3). The last
-    two take any number of classes."""
     batch: Annotated[int, Ge(1)] | None = None
-    """Examples of one step of ``reptile`` in training, taken in turn from those of an episode; None: all of them."""
     width: Annotated[int, Ge(1)] = 64
-    """Channels of the net."""
     precision: Precision = "float32"
-    """Of the net's convolutions; ``bfloat16`` is faster on processors that compute in it."""
 
     def __post_init__(self) -> None:
         if self.algorithm == "reptile" and self.learned_lr:

@@ -14,16 +14,20 @@ from metarl.types import Actor, Bools, Boundary, Floats, Ints, TrialObservation,
 
 
 class TrialBatch(NamedTuple):
-    """Trials as they went; after its last step a trial has rewards of 0, no ends and exposures of 0."""
+    """Trials as they went; after its last step a trial has rewards of 0, no ends and exposures of 0.
+
+    Args:
+        rewards: ``[n, T]``
+        ends: ``[n, T]``: an inner episode ended with this step.
+        exposure: ``[n, T]``: how often the trial had shown this episode's first observation when the step was made,
+            from 1.
+        lengths: ``[n]`` steps of each trial.
+    """
 
     rewards: Floats
-    """``[n, T]``"""
     ends: Bools
-    """``[n, T]``: an inner episode ended with this step."""
     exposure: Ints
-    """``[n, T]``: how often the trial had shown this episode's first observation when the step was made, from 1."""
     lengths: Ints
-    """``[n]`` steps of each trial."""
 
     @property
     def equal_lengths(self) -> bool:

@@ -15,25 +15,27 @@ from metarl.data.sequences import RecallTask
 class RecallSettings:
     """What all memories are given alike.
 
+    Args:
+        updates: most updates in all; None: as many as there is time for.
+        seconds: longest training in all.
+        batch: fresh sequences in each update.
+        parameters: of the whole model, within 10 %.
+        key_size: width of keys and of values.
+        learning_rates: Adam's step sizes, each tried anew with an equal part of the budget, over which it falls to a
+            tenth; what did best on validation sequences is tested.
+        target: training ends early at this accuracy on validation sequences, without further step sizes; None: never.
+
     Raises:
         ValueError: the budget has no end, or no learning rate has a part of it.
     """
 
     updates: Annotated[int, Ge(1)] | None = 3000
-    """Most updates in all; None: as many as there is time for."""
     seconds: Annotated[float, Gt(0)] | None = None
-    """Longest training in all."""
     batch: Annotated[int, Ge(1)] = 64
-    """Fresh sequences in each update."""
     parameters: Annotated[int, Ge(1)] = 40_000
-    """Of the whole model, within 10 %."""
     key_size: Annotated[int, Ge(1)] = 32
-    """Width of keys and of values."""
     learning_rates: tuple[Annotated[float, Gt(0)], ...] = (3e-3, 1e-2)
-    """Adam's step sizes, each tried anew with an equal part of the budget, over which it falls to a tenth; what did
-    best on validation sequences is tested."""
     target: float | None = 0.999
-    """Training ends early at this accuracy on validation sequences, without further step sizes; None: never."""
 
     def __post_init__(self) -> None:
         if self.updates is None and self.seconds is None:
@@ -50,18 +52,20 @@ class RecallSettings:
 class RecallCell:
     """One memory on one task.
 
+    Args:
+        task: the name of a task.
+        memory: the name of a candidate.
+        sizes: all fields of the task; those left out are filled in with its defaults.
+
     Raises:
         ValueError: there is no such task, or its sizes are out of range.
     """
 
     task: str
-    """The name of a task."""
     memory: str
-    """The name of a candidate."""
     seed: Annotated[int, Ge(0)] = 0
     settings: RecallSettings = field(default_factory=RecallSettings)
     sizes: dict[str, int] = field(default_factory=dict)
-    """All fields of the task; those left out are filled in with its defaults."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sizes", dict(vars(self.make_task())))  # so that equal cells compare equal
@@ -75,25 +79,28 @@ class RecallCell:
 
 @dataclass(frozen=True)
 class RecallResult:
-    """What was measured in a cell."""
+    """What was measured in a cell.
+
+    Args:
+        accuracy: the share of correct answers on the test sequences.
+        se: its standard error over sequences.
+        sequences: test sequences.
+        chance: the best accuracy without a memory.
+        validation: accuracy on validation sequences when its training ended.
+        hidden_size: units of the controller, chosen to reach that number of parameters.
+        learning_rate: the one that did best on validation sequences.
+        updates: updates in all, with every learning rate that was tried.
+        seconds: of training with every learning rate that was tried, validation included.
+    """
 
     cell: RecallCell
     accuracy: float
-    """The share of correct answers on the test sequences."""
     se: float
-    """Its standard error over sequences."""
     sequences: int
-    """Test sequences."""
     chance: float
-    """The best accuracy without a memory."""
     validation: float
-    """Accuracy on validation sequences when its training ended."""
     parameters: int
     hidden_size: int
-    """Units of the controller, chosen to reach that number of parameters."""
     learning_rate: float
-    """The one that did best on validation sequences."""
     updates: int
-    """Updates in all, with every learning rate that was tried."""
     seconds: float
-    """Of training with every learning rate that was tried, validation included."""

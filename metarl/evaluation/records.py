@@ -21,18 +21,22 @@ Record = TypeVar("Record")
 
 @dataclass(frozen=True)
 class Trial:
-    """One trial of ``T`` steps."""
+    """One trial of ``T`` steps.
+
+    Args:
+        observations: ``obs`` (or ``obs.NAME``) ``[T, ...]``: float vectors, or uint8 where it is an image.
+        actions: ``[T, ...]``
+        rewards: ``[T]``
+        ends: ``[T]``: an inner episode ended with this step.
+        weights: ``[R, N]``: how much of each slot was read at the first ``R`` steps; nan where there was no such slot
+            yet.
+    """
 
     observations: dict[str, Array]
-    """``obs`` (or ``obs.NAME``) ``[T, ...]``: float vectors, or uint8 where it is an image."""
     actions: Array
-    """``[T, ...]``"""
     rewards: Floats
-    """``[T]``"""
     ends: Bools
-    """``[T]``: an inner episode ended with this step."""
     weights: Floats | None = None
-    """``[R, N]``: how much of each slot was read at the first ``R`` steps; nan where there was no such slot yet."""
 
     def episodes(self) -> list[slice]:
         """The steps of each inner episode; the last one may have been cut short by the end of the trial."""
@@ -44,21 +48,24 @@ class Trial:
 
 @dataclass(frozen=True)
 class EpisodeRecord:
-    """``n`` few-shot episodes of a support and its queries."""
+    """``n`` few-shot episodes of a support and its queries.
+
+    Args:
+        support_x: ``[n, S, ...]`` uint8
+        support_y: ``[n, S]``
+        query_x: ``[n, Q, ...]`` uint8
+        query_y: ``[n, Q]``
+        predicted: ``[n, Q]``
+        weights: ``[n, Q, N]`` what each query read of the support in its order (N = S), or else of the classes; None
+            where the learner doesn't show it.
+    """
 
     support_x: Array
-    """``[n, S, ...]`` uint8"""
     support_y: Ints
-    """``[n, S]``"""
     query_x: Array
-    """``[n, Q, ...]`` uint8"""
     query_y: Ints
-    """``[n, Q]``"""
     predicted: Ints
-    """``[n, Q]``"""
     weights: Floats | None = None
-    """``[n, Q, N]`` what each query read of the support in its order (N = S), or else of the classes; None where the
-    learner doesn't show it."""
 
     @property
     def correct(self) -> Bools:
@@ -77,14 +84,17 @@ class EpisodeRecord:
 
 @dataclass(frozen=True)
 class StreamRecord:
-    """``n`` streams of ``T`` examples with labels of ``L`` digits."""
+    """``n`` streams of ``T`` examples with labels of ``L`` digits.
+
+    Args:
+        x: ``[n, T, ...]`` uint8
+        y: ``[n, T, L]``
+        predicted: ``[n, T, L]``
+    """
 
     x: Array
-    """``[n, T, ...]`` uint8"""
     y: Ints
-    """``[n, T, L]``"""
     predicted: Ints
-    """``[n, T, L]``"""
 
     @property
     def correct(self) -> Bools:

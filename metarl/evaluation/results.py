@@ -25,32 +25,39 @@ Means = tuple[float, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """The training before an evaluation; None where it isn't known."""
+    """The training before an evaluation; None where it isn't known.
+
+    Args:
+        train_steps: environment steps of an agent, episodes of a few-shot learner, sequences of the recall benchmark.
+    """
 
     train_seconds: float | None = None
     train_steps: int | None = None
-    """Environment steps of an agent, episodes of a few-shot learner, sequences of the recall benchmark."""
     train_seed: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class ActorResult:
-    """What an actor reached on the tasks of an evaluation."""
+    """What an actor reached on the tasks of an evaluation.
+
+    Args:
+        return_mean: mean over tasks of the total reward of a trial.
+        return_se: its standard error over tasks.
+        by_episode: mean return of each inner episode of a trial.
+        by_episode_se: its standard error over tasks.
+        steps_to_adapt: the first step, from 1, at which the mean reward reaches 90 % of its final rate; None where
+            trials differ in length or the final rate is not positive.
+        by_exposure: mean return of an episode by how often its context had been met; None where no context is met
+            again.
+    """
 
     return_mean: float
-    """Mean over tasks of the total reward of a trial."""
     return_se: Annotated[float, Ge(0)]
-    """Its standard error over tasks."""
     return_interval: Interval
     by_episode: Annotated[Means, MinLen(1)]
-    """Mean return of each inner episode of a trial."""
     by_episode_se: Means
-    """Its standard error over tasks."""
     steps_to_adapt: int | None = None
-    """The first step, from 1, at which the mean reward reaches 90 % of its final rate; None where trials differ in
-    length or the final rate is not positive."""
     by_exposure: Means | None = None
-    """Mean return of an episode by how often its context had been met; None where no context is met again."""
 
     def __post_init__(self) -> None:
         if len(self.by_episode) != len(self.by_episode_se):
@@ -67,64 +74,76 @@ class Difference:
 
 @dataclass(frozen=True, kw_only=True)
 class ReferenceResult(ActorResult):
-    """What a reference reached on the same tasks as the agent."""
+    """What a reference reached on the same tasks as the agent.
+
+    Args:
+        agent_minus: the agent's return minus the reference's, paired by task.
+    """
 
     agent_minus: Difference
-    """The agent's return minus the reference's, paired by task."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AgentEvaluation(Trained, ActorResult):
-    """An agent on held-out tasks: its own result, sampling actions, beside its ablations and the references."""
+    """An agent on held-out tasks: its own result, sampling actions, beside its ablations and the references.
+
+    Args:
+        env: the id of the environment.
+        split: the split that the tasks are from.
+        in_distribution: whether there are too few tasks to hold any out, so that those of training were played.
+        trials: one a task.
+        seed: of the tasks.
+        steps_per_trial: the most where trials end by themselves.
+        greedy: the agent taking the most probable action.
+        tuned: parameters of references that did best on validation tasks.
+        ceilings: values that are known of the family.
+        ablations: the agent with part of its memory disabled, by the name of the ablation.
+    """
 
     kind: Literal["rl2"] = "rl2"
     env: str
-    """The id of the environment."""
     env_options: dict[str, Any] = field(default_factory=dict)
     split: str
-    """The split that the tasks are from."""
     in_distribution: bool = False
-    """Whether there are too few tasks to hold any out, so that those of training were played."""
     trials: Annotated[int, Ge(1)]
-    """One a task."""
     seed: int
-    """Of the tasks."""
     steps_per_trial: Annotated[int, Ge(1)]
-    """The most where trials end by themselves."""
     greedy: ActorResult | None = None
-    """The agent taking the most probable action."""
     references: dict[str, ReferenceResult] = field(default_factory=dict)
     tuned: dict[str, float] = field(default_factory=dict)
-    """Parameters of references that did best on validation tasks."""
     ceilings: dict[str, float] = field(default_factory=dict)
-    """Values that are known of the family."""
     ablations: dict[str, ActorResult] = field(default_factory=dict)
-    """The agent with part of its memory disabled, by the name of the ablation."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CellResult:
-    """The accuracy on episodes of some ways and shots."""
+    """The accuracy on episodes of some ways and shots.
+
+    Args:
+        queries: of each class.
+        se: standard error over episodes.
+    """
 
     ways: Annotated[int, Ge(1)]
     shots: Annotated[int, Ge(1)]
     queries: Annotated[int, Ge(1)]
-    """Of each class."""
     episodes: Annotated[int, Ge(1)]
     accuracy: float
     se: Annotated[float, Ge(0)]
-    """Standard error over episodes."""
     interval: Interval
 
 
 @dataclass(frozen=True, kw_only=True)
 class StreamResult:
-    """The accuracy along streams, by instance: the position of an example among those of its class, from 1."""
+    """The accuracy along streams, by instance: the position of an example among those of its class, from 1.
+
+    Args:
+        episodes: streams.
+    """
 
     ways: Annotated[int, Ge(1)]
     labels: Labels
     episodes: Annotated[int, Ge(1)]
-    """Streams."""
     by_instance: Annotated[Means, MinLen(1)]
     by_instance_interval: tuple[Interval, ...]
 
@@ -138,6 +157,17 @@ class StreamResult:
 class FewShotEvaluation(Trained):
     """A few-shot learner on held-out classes.
 
+    Args:
+        data: what the examples are.
+        real: whether they are anything but drawings made by the program.
+        transductive: whether queries are answered together.
+        rotations: whether the rotations of a class are classes of their own.
+        trainval: whether validation classes were trained on as well.
+        within_alphabet: whether all classes of an episode are of one alphabet.
+        distinct_drawers: whether support and queries are by different drawers.
+        seed: of the episodes.
+        first_order: whether gradients of gradients are left out; None where there are none.
+
     Raises:
         ValueError: nothing was measured.
     """
@@ -146,26 +176,17 @@ class FewShotEvaluation(Trained):
     learner: str
     preset: str
     data: str
-    """What the examples are."""
     real: bool
-    """Whether they are anything but drawings made by the program."""
     split: str
     transductive: bool
-    """Whether queries are answered together."""
     norm: str
     rotations: bool
-    """Whether the rotations of a class are classes of their own."""
     trainval: bool = False
-    """Whether validation classes were trained on as well."""
     within_alphabet: bool = False
-    """Whether all classes of an episode are of one alphabet."""
     distinct_drawers: bool = False
-    """Whether support and queries are by different drawers."""
     seed: int
-    """Of the episodes."""
     parameters: int
     first_order: bool | None = None
-    """Whether gradients of gradients are left out; None where there are none."""
     cells: tuple[CellResult, ...] = ()
     streams: tuple[StreamResult, ...] = ()
 

@@ -26,6 +26,12 @@ class Experiment(ABC):
 
     A subclass is a frozen dataclass whose fields are the tables of its presets. Its models are of any type: an agent,
     a few-shot learner, a sequence classifier.
+
+    Args:
+        name: of the preset.
+        about: what the preset is for and what to expect of it.
+        device: the torch device: cpu, cuda, cuda:1, ...; auto: CUDA where there is any.
+        threads: threads of torch; left out: as many as torch chooses. Equal results need equal threads.
     """
 
     kind: ClassVar[str]
@@ -38,13 +44,9 @@ class Experiment(ABC):
     """The file that :meth:`record` fills."""
 
     name: str = ""
-    """Of the preset."""
     about: str = ""
-    """What the preset is for and what to expect of it."""
     device: str = "auto"
-    """The torch device: cpu, cuda, cuda:1, ...; auto: CUDA where there is any."""
     threads: Annotated[int, Ge(1)] | None = None
-    """Threads of torch; left out: as many as torch chooses. Equal results need equal threads."""
 
     @property
     def group(self) -> str:

@@ -22,22 +22,25 @@ from metarl.types import Split
 
 @dataclass
 class Run:
-    """A trained model with its experiment and its folder."""
+    """A trained model with its experiment and its folder.
+
+    Args:
+        model: an :class:`metarl.agents.rl2.RL2PPO`, a :class:`metarl.agents.fewshot.learner.FewShotLearner` in
+            evaluation mode, or a :class:`metarl.nets.sequence.SequenceClassifier`.
+        evaluation: on test tasks; None where training was interrupted.
+        images: paths of the images drawn, by name.
+        missing: images that could not be drawn, and why.
+        signal: the signal that ended training early, or None.
+    """
 
     experiment: Experiment
     seed: int
     folder: RunFolder
     model: Any
-    """An :class:`metarl.agents.rl2.RL2PPO`, a :class:`metarl.agents.fewshot.learner.FewShotLearner` in evaluation mode,
-    or a :class:`metarl.nets.sequence.SequenceClassifier`."""
     evaluation: Evaluation | None = None
-    """On test tasks; None where training was interrupted."""
     images: dict[str, Path] = field(default_factory=dict)
-    """Paths of the images drawn, by name."""
     missing: list[str] = field(default_factory=list)
-    """Images that could not be drawn, and why."""
     signal: int | None = None
-    """The signal that ended training early, or None."""
 
     @property
     def steps(self) -> int:

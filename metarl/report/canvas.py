@@ -28,13 +28,16 @@ _TITLE: dict[str, Any] = {"fontsize": 11.5, "fontweight": "bold", "color": INK}
 
 
 class Line(NamedTuple):
-    """How a line is drawn; the name of a thick one is written in bold."""
+    """How a line is drawn; the name of a thick one is written in bold.
+
+    Args:
+        dash: a line style of matplotlib.
+        width: in points.
+    """
 
     color: str
     dash: str | tuple[float, tuple[float, ...]] = "-"
-    """A line style of matplotlib."""
     width: float = 1.2
-    """In points."""
 
 
 _DASHES: tuple[str | tuple[float, tuple[float, ...]], ...] = ("-", (0, (5, 2)), (0, (1, 1.5)))

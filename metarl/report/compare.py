@@ -51,12 +51,15 @@ class Member:
 
 @dataclass(frozen=True)
 class Setting:
-    """Runs that differ in their seeds alone."""
+    """Runs that differ in their seeds alone.
+
+    Args:
+        label: in what it differs from the other settings.
+        options: the same, by option.
+    """
 
     label: str
-    """In what it differs from the other settings."""
     options: dict[str, str]
-    """The same, by option."""
     members: list[Member]
 
     @property

@@ -39,28 +39,34 @@ Images = Iterator[tuple[str, Callable[[Path], Path]]]
 
 
 class Drawn(NamedTuple):
-    """What was drawn of a run."""
+    """What was drawn of a run.
+
+    Args:
+        images: paths by what they show, a key of :data:`SHOWS`.
+        missing: a line for each image that could not be drawn: what it lacks and how that is made.
+    """
 
     images: dict[str, Path]
-    """Paths by what they show, a key of :data:`SHOWS`."""
     missing: list[str]
-    """A line for each image that could not be drawn: what it lacks and how that is made."""
 
 
 class Kind(NamedTuple):
-    """How the runs of a kind are drawn."""
+    """How the runs of a kind are drawn.
+
+    Args:
+        evaluated: what an evaluation shows.
+        recorded: what the records of single tasks show; empty where there are none.
+        read: reads the records.
+        images: those of evaluation and records.
+        unlearned: why there may be no learning curve, and what to do.
+    """
 
     evaluated: str
-    """What an evaluation shows."""
     recorded: str
-    """What the records of single tasks show; empty where there are none."""
     file: str
     read: Callable[[RunFolder], Any]
-    """Reads the records."""
     images: Callable[[Member, Any], Images]
-    """Those of evaluation and records."""
     unlearned: str
-    """Why there may be no learning curve, and what to do."""
 
 
 def draw_run(run: RunFolder) -> Drawn:

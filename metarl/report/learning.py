@@ -22,7 +22,11 @@ Series = tuple[Floats, Floats]
 
 
 class Measure(NamedTuple):
-    """A number of the metrics, and how it is drawn."""
+    """A number of the metrics, and how it is drawn.
+
+    Args:
+        dots: up to this many values are marked by dots.
+    """
 
     key: str
     label: str
@@ -31,7 +35,6 @@ class Measure(NamedTuple):
     scale: float = 1.0
     smoothed: bool = False
     dots: int = 1
-    """Up to this many values are marked by dots."""
 
     @property
     def name(self) -> str:
@@ -44,15 +47,18 @@ class Measure(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """What the learning curve of a kind of run shows."""
+    """What the learning curve of a kind of run shows.
+
+    Args:
+        axis: the key of the x-axis.
+        main: alternatives: the one that has most values is drawn.
+        side: drawn together below it.
+    """
 
     axis: str
-    """The key of the x-axis."""
     axis_name: str
     main: tuple[Measure, ...]
-    """Alternatives: the one that has most values is drawn."""
     side: tuple[Measure, ...]
-    """Drawn together below it."""
 
 
 _BLUE, _VERMILLION, _GREEN = COLORS[:3]

@@ -18,12 +18,15 @@ CELLS: tuple[Cell, ...] = ((5, 1), (5, 5), (20, 1), (20, 5))
 
 
 class Published(NamedTuple):
-    """What was published of a learner on episodes, by ways and shots, or on streams, by instance from 1."""
+    """What was published of a learner on episodes, by ways and shots, or on streams, by instance from 1.
+
+    Args:
+        name: of a learner of streams.
+    """
 
     source: str
     accuracy: Mapping[Any, float]
     name: str = ""
-    """Of a learner of streams."""
 
 
 UNPUBLISHED = Published("", {})

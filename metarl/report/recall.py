@@ -26,14 +26,17 @@ class Mean(NamedTuple):
 
 
 class Grid(NamedTuple):
-    """Memories by tasks, in the order of their first appearance."""
+    """Memories by tasks, in the order of their first appearance.
+
+    Args:
+        chance: of each task.
+        cells: by memory and task.
+    """
 
     memories: list[str]
     tasks: list[str]
     chance: list[float]
-    """Of each task."""
     cells: dict[tuple[str, str], Mean]
-    """By memory and task."""
 
 
 def grid(results: Sequence[RecallResult]) -> Grid:

@@ -18,11 +18,14 @@ from metarl.report.learning import learning_overlay, main_series
 
 
 class Together(NamedTuple):
-    """What a page shows of several runs before it shows each of them."""
+    """What a page shows of several runs before it shows each of them.
+
+    Args:
+        named: the runs in the order of the page, and what each is called.
+    """
 
     heading: str
     named: list[tuple[str, Member]]
-    """The runs in the order of the page, and what each is called."""
     images: dict[str, Path]
     parts: list[str]
 

@@ -25,12 +25,15 @@ _SECRET_VALUE = re.compile(r"(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z0-9]{32,}|wand
 
 @dataclass(frozen=True)
 class Commit:
-    """A commit of the source code; printed short, with ``+dirty`` where the code differed from it."""
+    """A commit of the source code; printed short, with ``+dirty`` where the code differed from it.
+
+    Args:
+        commit: the full hash.
+        dirty: whether files of the checkout differ from the commit.
+    """
 
     commit: str
-    """The full hash."""
     dirty: bool
-    """Whether files of the checkout differ from the commit."""
 
     def __str__(self) -> str:
         return self.commit[:7] + "+dirty" * self.dirty

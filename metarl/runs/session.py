@@ -17,17 +17,20 @@ from metarl.runs.tracking import STEP, Tracker, WandbMode
 
 @dataclass
 class Session:
-    """A training under way: what an experiment's ``learn`` is given."""
+    """A training under way: what an experiment's ``learn`` is given.
+
+    Args:
+        folder: ``folder.checkpoint`` is where ``learn`` saves the model.
+        status: what is written at the end; :meth:`complete` changes it.
+        signals: the signals that arrived, in order.
+    """
 
     folder: RunFolder
-    """``folder.checkpoint`` is where ``learn`` saves the model."""
     tracker: Tracker
     seed: int
     quiet: bool = False
     status: Status = "failed"
-    """What is written at the end; :meth:`complete` changes it."""
     signals: list[int] = field(default_factory=list)
-    """The signals that arrived, in order."""
 
     @property
     def stopped(self) -> bool:

@@ -40,7 +40,14 @@ LEARNERS = ("classifier", "stream", "gradient")
 
 @dataclass(frozen=True, kw_only=True)
 class FewShotExperiment(Experiment):
-    """A few-shot learner trained on many episodes."""
+    """A few-shot learner trained on many episodes.
+
+    Args:
+        classifier: a learner by a memory; exactly one of these three is given.
+        stream: a learner of streams by a memory core.
+        gradient: a learner by gradient descent.
+        transductive: whether batch norm may use the statistics of the queries of a test.
+    """
 
     kind: ClassVar[str] = "fewshot"
     axis: ClassVar[str] = "episodes"
@@ -50,13 +57,9 @@ class FewShotExperiment(Experiment):
     fit: SupervisedOptions
     data: DataOptions = field(default_factory=DataOptions)
     classifier: ClassifierOptions | None = None
-    """A learner by a memory; exactly one of these three is given."""
     stream: StreamOptions | None = None
-    """A learner of streams by a memory core."""
     gradient: GradientOptions | None = None
-    """A learner by gradient descent."""
     transductive: bool = False
-    """Whether batch norm may use the statistics of the queries of a test."""
     train: EpisodeOptions = field(default_factory=EpisodeOptions)
     eval: FewShotEvalOptions = field(default_factory=FewShotEvalOptions)
 

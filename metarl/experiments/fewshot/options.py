@@ -26,14 +26,17 @@ ONLY_OF = {"colour": "images", "scheme": "omniglot", "within_alphabet": "omniglo
 
 
 class EpisodeShape(NamedTuple):
-    """The size of episodes, or of streams."""
+    """The size of episodes, or of streams.
+
+    Args:
+        ways: classes.
+        shots: support examples of each class; of a stream: examples of each class.
+        queries: of each class; 0 for streams.
+    """
 
     ways: int
-    """Classes."""
     shots: int
-    """Support examples of each class; of a stream: examples of each class."""
     queries: int
-    """Of each class; 0 for streams."""
 
     @property
     def images(self) -> int:
@@ -72,30 +75,32 @@ class EpisodeShape(NamedTuple):
 class DataOptions:
     """Where images come from.
 
+    Args:
+        source: Omniglot; glyphs that a generator draws; any folder of class folders of images; or, with ``auto``,
+            Omniglot where its archives are found and glyphs where not.
+        folder: of Omniglot's archives (None: ``METARL_DATA``, or the user's cache), or of images.
+        size: pixels along a side of an image.
+        colour: whether images of a folder keep their colours.
+        scheme: the split of Omniglot: 1028, 172 and 423 characters, or Lake's 30 and 20 alphabets.
+        rotations: whether the rotations of a class by 90, 180 and 270 degrees are separate classes in training.
+        trainval: whether to train on validation classes too, as papers do for their final figures. Training can then
+            not be stopped early, and the accuracy shown meanwhile is that on training classes.
+        within_alphabet: whether all classes of an episode come from one alphabet.
+        distinct_drawers: whether support and queries of an episode are drawn by different people.
+
     Raises:
         ConfigError: options that don't go together.
     """
 
     source: Source = "auto"
-    """Omniglot; glyphs that a generator draws; any folder of class folders of images; or, with ``auto``, Omniglot where
-    its archives are found and glyphs where not."""
     folder: str | None = None
-    """Of Omniglot's archives (None: ``METARL_DATA``, or the user's cache), or of images."""
     size: Annotated[int, Ge(8), Le(256)] = 28
-    """Pixels along a side of an image."""
     colour: bool = False
-    """Whether images of a folder keep their colours."""
     scheme: Scheme = "standard"
-    """The split of Omniglot: 1028, 172 and 423 characters, or Lake's 30 and 20 alphabets."""
     rotations: bool = True
-    """Whether the rotations of a class by 90, 180 and 270 degrees are separate classes in training."""
     trainval: bool = False
-    """Whether to train on validation classes too, as papers do for their final figures. Training can then not be
-    stopped early, and the accuracy shown meanwhile is that on training classes."""
     within_alphabet: bool = False
-    """Whether all classes of an episode come from one alphabet."""
     distinct_drawers: bool = False
-    """Whether support and queries of an episode are drawn by different people."""
 
     def __post_init__(self) -> None:
         if self.source == "images" and self.folder is None:
@@ -116,7 +121,11 @@ class DataOptions:
 
 @dataclass(frozen=True)
 class ClassifierOptions:
-    """A classifier by a memory: see :class:`metarl.agents.fewshot.classifier.FewShotClassifier`."""
+    """A classifier by a memory: see :class:`metarl.agents.fewshot.classifier.FewShotClassifier`.
+
+    Args:
+        members: classifiers with these options, trained separately on the same episodes; their answers are averaged.
+    """
 
     memory: MemoryOptions = field(default_factory=MemoryOptions)
     readout: Readout = "linear"
@@ -124,7 +133,6 @@ class ClassifierOptions:
     rotate_support: bool = False
     encoder: EncoderOptions = field(default_factory=EncoderOptions)
     members: Annotated[int, Ge(1)] = 1
-    """Classifiers with these options, trained separately on the same episodes; their answers are averaged."""
 
 
 @dataclass(frozen=True)
@@ -138,39 +146,45 @@ class StreamOptions:
 
 @dataclass(frozen=True)
 class EpisodeOptions:
-    """The episodes of training."""
+    """The episodes of training.
+
+    Args:
+        ways: classes of an episode.
+        shots: support examples of each class; the examples of a class, for learners of streams.
+        queries: queries of each class; not for learners of streams.
+        batch: episodes of an update.
+        labels: how a stream labels its classes.
+        distortion: random distortions of every image; None: none.
+        class_distortion: random distortions shared by all images of a class in an episode, applied first; None: none.
+    """
 
     ways: Annotated[int, Ge(2)] = 5
-    """Classes of an episode."""
     shots: Annotated[int, Ge(1)] = 1
-    """Support examples of each class; the examples of a class, for learners of streams."""
     queries: Annotated[int, Ge(1)] = 5
-    """Queries of each class; not for learners of streams."""
     batch: Annotated[int, Ge(1)] = 1
-    """Episodes of an update."""
     labels: Labels = "one_hot"
-    """How a stream labels its classes."""
     distortion: Distortion | None = None
-    """Random distortions of every image; None: none."""
     class_distortion: Distortion | None = None
-    """Random distortions shared by all images of a class in an episode, applied first; None: none."""
 
 
 @dataclass(frozen=True)
 class FewShotEvalOptions:
-    """How the learner is validated and tested."""
+    """How the learner is validated and tested.
+
+    Args:
+        cells: ways and shots of test episodes.
+        streams: classes of test streams, for learners of streams.
+        episodes: test episodes, or streams, of each setting.
+        queries: queries of each class in a test.
+        rotations: whether rotations are separate classes in tests too.
+        validation: ways and shots of validation episodes.
+        validation_episodes: validation episodes, the same ones every time.
+    """
 
     cells: tuple[Setting, ...] = ((5, 1), (5, 5), (20, 1), (20, 5))
-    """Ways and shots of test episodes."""
     streams: tuple[Annotated[int, Ge(2)], ...] = ()
-    """Classes of test streams, for learners of streams."""
     episodes: Annotated[int, Ge(2)] = 1000
-    """Test episodes, or streams, of each setting."""
     queries: Annotated[int, Ge(1)] = 5
-    """Queries of each class in a test."""
     rotations: bool = False
-    """Whether rotations are separate classes in tests too."""
     validation: Setting = (20, 1)
-    """Ways and shots of validation episodes."""
     validation_episodes: Annotated[int, Ge(1)] = 100
-    """Validation episodes, the same ones every time."""

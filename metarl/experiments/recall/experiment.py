@@ -39,32 +39,38 @@ AT_ONCE = 500
 
 @dataclass
 class RecallModel:
-    """A memory core as a classifier of sequences, and how it was trained."""
+    """A memory core as a classifier of sequences, and how it was trained.
+
+    Args:
+        options: with the size of the controller that gives it the wanted number of parameters.
+        training: ``learning_rate``, ``validation``, ``updates`` and ``seconds`` of :class:`RecallResult`.
+    """
 
     net: SequenceClassifier
     options: MemoryOptions
-    """With the size of the controller that gives it the wanted number of parameters."""
     training: dict[str, float] = field(default_factory=dict)
-    """``learning_rate``, ``validation``, ``updates`` and ``seconds`` of :class:`RecallResult`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecallExperiment(Experiment):
-    """A memory that is trained and tested on a recall task."""
+    """A memory that is trained and tested on a recall task.
+
+    Args:
+        task: the name of a task of :data:`metarl.data.recall.RECALL_TASKS`.
+        memory: a controller, or STORE+ACCESS; see ``metarl list memories``.
+        sizes: fields of the task; those left out take its defaults.
+        sequences: test sequences.
+    """
 
     kind: ClassVar[str] = "recall"
     axis: ClassVar[str] = "sequences"
     unit: ClassVar[str] = "sequences"
 
     task: str = "associative"
-    """The name of a task of :data:`metarl.data.recall.RECALL_TASKS`."""
     memory: str = "episodic+attention"
-    """A controller, or STORE+ACCESS; see ``metarl list memories``."""
     sizes: dict[str, int] = field(default_factory=dict)
-    """Fields of the task; those left out take its defaults."""
     fit: RecallSettings = field(default_factory=RecallSettings)
     sequences: Annotated[int, Ge(1)] = TEST_SEQUENCES
-    """Test sequences."""
     threads: Annotated[int, Ge(1)] | None = 1
 
     def cell(self, seed: int) -> RecallCell:

@@ -39,34 +39,46 @@ RECORDED = 4
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """How much is trained."""
+    """How much is trained.
+
+    Args:
+        total_timesteps: environment steps over all environments, rounded up to whole rollouts.
+        n_envs: trials played side by side.
+        n_steps: steps of each environment per rollout; left out: a whole trial.
+        workers: processes that step the environments, for families that are slow to step; 0: none. The tasks do not
+            depend on it.
+    """
 
     total_timesteps: Annotated[int, Ge(1)]
-    """Environment steps over all environments, rounded up to whole rollouts."""
     n_envs: Annotated[int, Ge(1)] = 256
-    """Trials played side by side."""
     n_steps: Annotated[int, Ge(1)] | None = None
-    """Steps of each environment per rollout; left out: a whole trial."""
     workers: Annotated[int, Ge(0)] = 0
-    """Processes that step the environments, for families that are slow to step; 0: none. The tasks do not depend on
-    it."""
 
 
 @dataclass(frozen=True)
 class EvalOptions:
-    """How the agent is evaluated."""
+    """How the agent is evaluated.
+
+    Args:
+        trials: held-out tasks, the same for every actor.
+        tuning_trials: validation tasks on which the references' parameters are chosen.
+        rows: trials played side by side.
+    """
 
     trials: Annotated[int, Ge(1)] = 10_000
-    """Held-out tasks, the same for every actor."""
     tuning_trials: Annotated[int, Ge(1)] = 2_000
-    """Validation tasks on which the references' parameters are chosen."""
     rows: Annotated[int, Ge(1)] = 500
-    """Trials played side by side."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RL2Experiment(Experiment):
-    """An RL² agent trained on a family of tasks."""
+    """An RL² agent trained on a family of tasks.
+
+    Args:
+        env: ``id`` and the options of the family and of :class:`metarl.tasks.trial.layout.TrialInputs`. The id is one
+            of this package's families, or one or several of Gymnasium's with the options of
+            :class:`metarl.tasks.family.env_family.EnvFamily`; ``import`` names modules that register ids.
+    """
 
     kind: ClassVar[str] = "rl2"
     axis: ClassVar[str] = "env_steps"
@@ -74,10 +86,6 @@ class RL2Experiment(Experiment):
     records: ClassVar[str | None] = TRIALS
 
     env: dict[str, Any]
-    """``id`` and the options of the family and of :class:`metarl.tasks.trial.layout.TrialInputs`.
-
-    The id is one of this package's families, or one or several of Gymnasium's with the options of
-    :class:`metarl.tasks.family.env_family.EnvFamily`; ``import`` names modules that register ids."""
     train: TrainOptions
     memory: MemoryOptions = field(default_factory=MemoryOptions)
     ppo: PPOOptions = field(default_factory=PPOOptions)
