@@ -1,7 +1,5 @@
 """Layers: imports go down only, and heavy libraries are imported where they belong."""
 
-from __future__ import annotations
-
 import ast
 import re
 import subprocess

@@ -1,7 +1,5 @@
 """The pages say what is so: their Python runs, their commands parse, their names and links lead somewhere."""
 
-from __future__ import annotations
-
 import contextlib
 import importlib
 import io

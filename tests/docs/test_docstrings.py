@@ -1,7 +1,5 @@
 """Public functions of several arguments say what each of them is."""
 
-from __future__ import annotations
-
 import ast
 from collections.abc import Iterator
 from pathlib import Path

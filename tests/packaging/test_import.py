@@ -1,7 +1,5 @@
 """What importing costs, and what it names."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

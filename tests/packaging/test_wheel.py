@@ -1,7 +1,5 @@
 """The wheel: one top-level name, and everything below it."""
 
-from __future__ import annotations
-
 import importlib.util
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """From logits to weights over slots."""
 
-from __future__ import annotations
-
 import torch
 
 from metarl.functional.addressing import keep_top, log_weights

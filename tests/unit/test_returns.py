@@ -1,7 +1,5 @@
 """Advantages by hand, and against the double sum of their definition."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import Tensor

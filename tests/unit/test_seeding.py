@@ -1,7 +1,5 @@
 """Named streams from one seed."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -1,7 +1,5 @@
 """Means with intervals."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

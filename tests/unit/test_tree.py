@@ -1,7 +1,5 @@
 """Nested NamedTuples of tensors."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import pytest

@@ -1,7 +1,5 @@
 """Few-shot learners of every kind, and episodes for them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

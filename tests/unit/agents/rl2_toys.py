@@ -1,7 +1,5 @@
 """A small family and agents for the tests of RL2PPO."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

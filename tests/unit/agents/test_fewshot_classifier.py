@@ -1,7 +1,5 @@
 """The few-shot classifier: what goes in, what comes out, and what it may know when."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Ensembles: members learn independently and classify together."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

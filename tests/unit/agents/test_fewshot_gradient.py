@@ -1,7 +1,5 @@
 """Learners of gradient descent: by hand, by finite differences, and what an adaptation may see and leave behind."""
 
-from __future__ import annotations
-
 import gc
 from typing import Any, get_args
 

@@ -1,7 +1,5 @@
 """What every few-shot learner takes: arrays, devices, float types and modes of PyTorch; and what it keeps."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any

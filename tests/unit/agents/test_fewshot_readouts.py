@@ -1,7 +1,5 @@
 """Votes of slots and of class means, contexts and norms, against the equations of the networks they make."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What makes no few-shot learner, and which episodes and streams a learner refuses."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Streams of examples with late labels: what a step may know, the best guess, and kinds of labels."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """RL2PPO: what it can be built from, seeds, and Stable-Baselines3's tools."""
 
-from __future__ import annotations
-
 import random
 import warnings
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """RL2PPO as Stable-Baselines3 asks it, one step at a time."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import gymnasium as gym

@@ -1,7 +1,5 @@
 """RL2PPO in files, and training that goes on from them."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Commands of the command line, run in the process of the tests."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import json

@@ -1,7 +1,5 @@
 """``metarl bench``."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

@@ -1,7 +1,5 @@
 """``metarl train --env`` and ``metarl check-env``: environments that are no preset's."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

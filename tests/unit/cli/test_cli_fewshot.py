@@ -1,7 +1,5 @@
 """``metarl train`` and ``eval`` of few-shot learners, and how they end when something is wrong."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,7 +1,5 @@
 """``metarl`` as a process: help, signals, a closed pipe, and what Weights & Biases is told."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

@@ -1,7 +1,5 @@
 """Experiments of every kind, so small that one takes a second."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

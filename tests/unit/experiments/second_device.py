@@ -5,9 +5,7 @@ single numbers apart. A storage is marked when a tensor is moved or made there, 
 without elements have no storage, so what is computed from them alone may be mixed with anything.
 """
 
-from __future__ import annotations
-
-from typing import Any
+from typing import Any, Self
 
 import pytest
 import torch
@@ -81,7 +79,7 @@ class SecondDevice(TorchFunctionMode):
 class Generator(torch.Generator):
     """A generator of any device, which draws on the CPU."""
 
-    def __new__(cls, device: Any = None) -> Generator:
+    def __new__(cls, device: Any = None) -> Self:
         """Make it on the CPU."""
         return super().__new__(cls)
 

@@ -1,7 +1,5 @@
 """Sources and learners from their options: what a picture is, which classes there are, what is refused."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Any

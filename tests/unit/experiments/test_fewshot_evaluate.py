@@ -1,7 +1,5 @@
 """Evaluation of few-shot learners: what it counts, which classes and episodes it takes, and what it leaves alone."""
 
-from __future__ import annotations
-
 import json
 from typing import Any, ClassVar
 

@@ -1,7 +1,5 @@
 """What a few-shot run is made from: how presets, files and settings become an experiment, and what is refused."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """Every few-shot preset at toy size: it trains, is tested, comes back from its run folder, and keeps the rules."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Training of few-shot learners: what classes it sees, which parameters stay, and what is refused."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Presets: each can be loaded, by name or as a file, and says its kind."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

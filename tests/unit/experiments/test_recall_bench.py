@@ -1,7 +1,5 @@
 """The recall benchmark: who is compared, one cell, and many cells side by side."""
 
-from __future__ import annotations
-
 import multiprocessing
 import time
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Agents as experiments: which tasks they meet, what they are compared with, and what is refused."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """What every kind of experiment does: from a preset to a run folder, back from it, and how it ends."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import signal

@@ -1,7 +1,5 @@
 """Checkpoints: whole, without pickle, and refused in one line where they are damaged."""
 
-from __future__ import annotations
-
 import inspect
 import json
 import pickle

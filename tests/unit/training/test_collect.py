@@ -1,7 +1,5 @@
 """Collecting: what reaches the memory and the estimates, step by step."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Playing held-out tasks, and what is made of it."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The update: its minibatches, its schedules, and what it does with numbers that are not finite."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from itertools import chain
 from typing import Any

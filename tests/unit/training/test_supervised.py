@@ -1,7 +1,5 @@
 """Supervised training: its budget, its schedule, its record, and what it does with numbers that are not finite."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import count

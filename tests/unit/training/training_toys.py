@@ -1,7 +1,5 @@
 """Small policies and environments for the tests of training."""
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import numpy as np
