@@ -1,7 +1,8 @@
-"""Public functions of several arguments say what each of them is."""
+"""Public functions of several arguments say what each of them is, and classes of data what their fields are."""
 
 import ast
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,20 @@ def public_functions(tree: ast.AST) -> Iterator[ast.FunctionDef]:
                 yield from public_functions(node)
 
 
+def hidden(source: str) -> list[str]:
+    """Dataclasses and tuples with a text below a field, which ``help`` doesn't show; it belongs to the class's own."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ClassDef):
+            kinds = " ".join(map(ast.unparse, (*node.decorator_list, *node.bases)))
+            below = [
+                b for a, b in pairwise(node.body) if isinstance(a, ast.AnnAssign) and "ClassVar" not in ast.unparse(a)
+            ]
+            if ("dataclass" in kinds or "NamedTuple" in kinds) and any(isinstance(b, ast.Expr) for b in below):
+                found.append(node.name)
+    return found
+
+
 def undocumented(source: str) -> list[str]:
     """Public functions of three or more arguments without a section on them; overrides may point to what they do."""
     found = []
@@ -33,9 +48,11 @@ def undocumented(source: str) -> list[str]:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_arguments_are_documented(path: Path) -> None:
-    assert undocumented(path.read_text(encoding="utf-8")) == []
+    source = path.read_text(encoding="utf-8")
+    assert (undocumented(source), hidden(source)) == ([], [])
 
 
 def test_an_undocumented_argument_is_seen() -> None:
     assert undocumented('class A:\n    def f(self, a, b, c):\n        """Does."""') == ["f"]
+    assert hidden('@dataclass\nclass A:\n    x: int\n    """A number."""') == ["A"]
     assert undocumented('def f(a, b, c):\n    """See :func:`g`."""') == []
