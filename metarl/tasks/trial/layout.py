@@ -191,8 +191,8 @@ class TrialLayout:
         self._parts: dict[str, tuple[str, _Flat | _Image]] = {}
         for name, space in parts.items():
             key = f"{OBS_KEY}.{name}" if isinstance(inner, spaces.Dict) else OBS_KEY
-            image = isinstance(space, spaces.Box) and is_image(space)
-            self._parts[key] = name, _Image(key, space) if image else _Flat(key, space)
+            image = _Image(key, space) if isinstance(space, spaces.Box) and is_image(space) else None
+            self._parts[key] = name, image or _Flat(key, space)
         shown = distribution.task_space.spaces if distribution.reveal else {}
         self._task = [(name, _Unit(f"task.{name}", space)) for name, space in shown.items()]
         if self._task and REVEALED in self._parts:
