@@ -1,6 +1,5 @@
 import json
 import os
-import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import wandb_reader
 
 from metarl.config import ConfigError, InputError
 from metarl.runs import tracking
@@ -16,7 +16,6 @@ from metarl.runs.folder import RunFolder
 from metarl.runs.tracking import Tracker
 
 ROOT = Path(__file__).resolve().parents[2]
-READER = runpy.run_path(str(ROOT / "tests" / "wandb_reader.py"))
 SECRET = "0123456789abcdef" * 2 + "fakefake"
 CONFIG = {"env": {"arms": 7, "prior": [1.0, 2.0]}, "train": {"rate": 0.001, "compile": False}, "limit": None}
 
@@ -192,11 +191,11 @@ def offline(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, str]:
 
 def records(folder: RunFolder) -> list[Any]:
     (path,) = folder.path.glob("wandb/offline-run-*/run-*.wandb")
-    return list(READER["records"](path))
+    return list(wandb_reader.records(path))
 
 
 def history(folder: RunFolder) -> list[dict[str, Any]]:
-    logged = [READER["items"](r.history.item) for r in records(folder) if r.WhichOneof("record_type") == "history"]
+    logged = [wandb_reader.items(r.history.item) for r in records(folder) if r.WhichOneof("record_type") == "history"]
     return [{name: value for name, value in row.items() if not name.startswith("_")} for row in logged]
 
 
@@ -218,7 +217,7 @@ def test_an_offline_run_has_checkpoint_picture_and_status_and_no_secret(offline:
     assert picture["env_steps"] == 39900
     summary = {}
     for record in records(folder):
-        summary |= READER["items"](record.summary.update)
+        summary |= wandb_reader.items(record.summary.update)
     assert summary["status"] == "finished"
     assert summary["evaluation"] == {"return_mean": 1.5}
     assert said == ""

@@ -159,10 +159,7 @@ def test_eval_looks_for_modules_of_a_run_only_where_it_is_told_to(here: str, tmp
 VARY = ["--vary", "length=0.3..1.0"]
 WRONG = {
     "neither": (["train"], "train needs a preset .*or an environment: --env ID"),
-    "unknown id": (
-        ["train", "--env", "CartPol-v1", *VARY],
-        "env: unknown environment id .* did you mean",
-    ),
+    "unknown id": (["train", "--env", "CartPol-v1", *VARY], "env: unknown environment id .* did you mean"),
     "family id": (
         ["train", "--env", "metarl/BernouliBandit-v0"],
         "env.id is .*did you mean 'metarl/BernoulliBandit-v0'",

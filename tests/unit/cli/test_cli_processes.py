@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import runpy
 import signal
 import subprocess
 import sys
@@ -12,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import wandb_reader
 from command_line import AGENT, Ran, files, run, settings
 
 from metarl.agents.rl2 import RL2PPO
 from metarl.runs.folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[3]
-READER = runpy.run_path(str(ROOT / "tests" / "wandb_reader.py"))
 SECRET = "0123456789abcdef" * 2 + "fakefake"
 IMAGES = {"adaptation", "learning", "memory", "episodes"}
 BANDIT = settings(*AGENT, "env.arms=7", "env.pulls=60", "train.total_timesteps=480")
@@ -130,7 +129,7 @@ def own(row: dict[str, Any]) -> dict[str, Any]:
 
 def records(folder: RunFolder, kind: str) -> list[Any]:
     (path,) = folder.path.glob("wandb/offline-run-*/run-*.wandb")
-    return [getattr(record, kind) for record in READER["records"](path) if record.HasField(kind)]
+    return [getattr(record, kind) for record in wandb_reader.records(path) if record.HasField(kind)]
 
 
 @needs_proc
@@ -154,16 +153,16 @@ def test_wandb_holds_the_evaluation_and_the_pictures_of_a_run_that_finished(tmp_
     assert done.returncode == 0, done.stderr
     summary: dict[str, Any] = {}
     for record in records(folder, "summary"):
-        summary |= READER["items"](record.update)
+        summary |= wandb_reader.items(record.update)
     kept = json.loads(folder.evaluation.read_text())
     assert summary["evaluation"]["return_mean"] == kept["return_mean"]
     assert summary["evaluation"]["ablations"] == kept["ablations"]
-    history = [READER["items"](row.item) for row in records(folder, "history")]
+    history = [wandb_reader.items(row.item) for row in records(folder, "history")]
     shown = {name.removeprefix("figures/").partition("/")[0] for row in history for name in row if "figures/" in name}
     assert shown == IMAGES
     runs = records(folder, "run")
     assert {record.run_group for record in runs} == {"metarl/BernoulliBandit-v0"}
-    config = {name: value for record in runs for name, value in READER["items"](record.config.update).items()}
+    config = {name: value for record in runs for name, value in wandb_reader.items(record.config.update).items()}
     assert own(config) == folder.config
     assert [own(row) for row in history if "train/learning_rate" in row] == folder.metrics()
     artifacts = records(folder, "artifact")
