@@ -35,3 +35,35 @@ def records(path: Path) -> Iterator[Any]:
 def items(entries: Any) -> dict[str, Any]:
     """Key and value of history rows, configurations or summaries; nested keys are joined by a slash."""
     return {"/".join(entry.nested_key) or entry.key: json.loads(entry.value_json) for entry in entries}
+
+
+def own(row: dict[str, Any]) -> dict[str, Any]:
+    """Without what W&B adds."""
+    return {name: value for name, value in row.items() if not name.startswith("_")}
+
+
+def logged(folder: Path, kind: str) -> list[Any]:
+    """The records of a kind in the only offline run of a run folder."""
+    (path,) = folder.glob("wandb/offline-run-*/run-*.wandb")
+    return [getattr(record, kind) for record in records(path) if record.HasField(kind)]
+
+
+def history(folder: Path) -> list[dict[str, Any]]:
+    return [own(items(row.item)) for row in logged(folder, "history")]
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for record in logged(folder, "summary"):
+        found |= items(record.update)
+    return found
+
+
+def artifacts(folder: Path) -> list[Any]:
+    asked = [r.log_artifact.artifact for r in logged(folder, "request") if r.HasField("log_artifact")]
+    return asked + logged(folder, "artifact")
+
+
+def at_home(base: Path) -> dict[str, str]:
+    """The environment in which W&B keeps its own files below a folder."""
+    return {"HOME": str(base), "WANDB_DATA_DIR": str(base / "data"), "WANDB_CACHE_DIR": str(base / "cache")}

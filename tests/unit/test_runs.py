@@ -26,14 +26,11 @@ def test_an_automatic_name_is_numbered_never_reused(tmp_path: Path, monkeypatch:
     assert made == [f"bandit-20300102-120000-s0{end}" for end in ("", "-2", "-3")]
 
 
-@pytest.mark.parametrize("name", ["", "a/b", "../a"])
-def test_a_name_is_one_folder(tmp_path: Path, name: str) -> None:
-    with pytest.raises(RunError) as caught:
-        RunFolder.create(tmp_path, name, seed=0)
-    assert caught.value.given == name
-
-
-def test_a_root_that_is_a_file_is_an_error(tmp_path: Path) -> None:
+def test_a_name_is_one_folder_under_a_folder(tmp_path: Path) -> None:
+    for name in ("", "a/b", "../a"):
+        with pytest.raises(RunError) as caught:
+            RunFolder.create(tmp_path, name, seed=0)
+        assert caught.value.given == name
     (tmp_path / "root").touch()
     with pytest.raises(OSError, match="root"):
         RunFolder.create(tmp_path / "root", "a", seed=0)
@@ -64,6 +61,8 @@ def test_a_run_is_found_again(tmp_path: Path) -> None:
     assert set(meta["versions"]) == {"metarl", "python", *PACKAGES}
     assert meta["cpus"] == os.cpu_count()
     assert datetime.fromisoformat(meta["started"]).tzinfo is not None
+    own = commit(ROOT)
+    assert meta["git"] == (own and {"commit": own.commit, "dirty": own.dirty})
 
     folder.set_status("failed", env_steps=100)
     assert folder.status | {"since": None} == {"status": "failed", "since": None, "env_steps": 100}
@@ -195,10 +194,3 @@ def test_the_commit_of_the_checkout_and_of_nothing_else(tmp_path: Path) -> None:
     assert str(commit(tmp_path)) == f"{head[:7]}+dirty"
     assert str(commit(tmp_path, exclude=["sub"])) == head[:7]
     assert commit(tmp_path / "sub") is None  # a package installed inside somebody's repository
-
-
-def test_a_run_knows_the_commit_of_this_checkout(tmp_path: Path) -> None:
-    folder = RunFolder.create_at(tmp_path / "run")
-    folder.start({}, argv=["metarl"])
-    own = commit(ROOT)
-    assert folder.meta["git"] == (own and {"commit": own.commit, "dirty": own.dirty})

@@ -1,6 +1,5 @@
 import json
 import os
-import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import wandb_reader
 
 from metarl.config import ConfigError, InputError
 from metarl.runs import tracking
@@ -16,7 +16,6 @@ from metarl.runs.folder import RunFolder
 from metarl.runs.tracking import Tracker
 
 ROOT = Path(__file__).resolve().parents[2]
-READER = runpy.run_path(str(ROOT / "tests" / "wandb_reader.py"))
 SECRET = "0123456789abcdef" * 2 + "fakefake"
 CONFIG = {"env": {"arms": 7, "prior": [1.0, 2.0]}, "train": {"rate": 0.001, "compile": False}, "limit": None}
 
@@ -171,10 +170,9 @@ folder.set_status("finished")
 def train(base: Path, mode: str, **environment: str) -> tuple[RunFolder, subprocess.CompletedProcess[str]]:
     """Track a run in a process of its own, so that what wandb starts and sets ends with it."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
-    own = {"WANDB_DATA_DIR": str(base / "data"), "WANDB_CACHE_DIR": str(base / "cache"), "HOME": str(base)}
     done = subprocess.run(
         [sys.executable, "-c", TRAIN.replace("CONFIG", repr(CONFIG)), str(base / "run"), mode, "--token", SECRET],
-        env=inherited | own | environment,
+        env=inherited | wandb_reader.at_home(base) | environment,
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -184,44 +182,21 @@ def train(base: Path, mode: str, **environment: str) -> tuple[RunFolder, subproc
     return RunFolder.open(base / "run"), done
 
 
-@pytest.fixture(scope="module")
-def offline(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, str]:
-    folder, done = train(tmp_path_factory.mktemp("offline"), "offline", WANDB_API_KEY=SECRET, A_TOKEN="token-" + SECRET)
-    return folder, done.stdout + done.stderr
-
-
-def records(folder: RunFolder) -> list[Any]:
-    (path,) = folder.path.glob("wandb/offline-run-*/run-*.wandb")
-    return list(READER["records"](path))
-
-
-def history(folder: RunFolder) -> list[dict[str, Any]]:
-    logged = [READER["items"](r.history.item) for r in records(folder) if r.WhichOneof("record_type") == "history"]
-    return [{name: value for name, value in row.items() if not name.startswith("_")} for row in logged]
-
-
-def test_an_offline_run_has_our_step_as_axis(offline: tuple[RunFolder, str]) -> None:
-    metrics = [r.metric for r in records(offline[0]) if r.WhichOneof("record_type") == "metric"]
+def test_an_offline_run_has_our_step_checkpoint_picture_and_status_and_no_secret(tmp_path: Path) -> None:
+    folder, done = train(tmp_path, "offline", WANDB_API_KEY=SECRET, A_TOKEN="token-" + SECRET)
+    assert done.stdout + done.stderr == ""
+    metrics = wandb_reader.logged(folder.path, "metric")
     assert ("env_steps", "") in [(metric.name, metric.step_metric) for metric in metrics]
     assert ("*", "env_steps") in [(metric.glob_name, metric.step_metric) for metric in metrics]
-
-
-def test_an_offline_run_has_checkpoint_picture_and_status_and_no_secret(offline: tuple[RunFolder, str]) -> None:
-    folder, said = offline
     assert not [path for path in folder.path.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
-    artifacts = [r.request.log_artifact.artifact for r in records(folder) if r.request.HasField("log_artifact")]
-    artifacts += [r.artifact for r in records(folder) if r.WhichOneof("record_type") == "artifact"]
-    assert [(artifact.name, artifact.type) for artifact in artifacts] == [("checkpoint", "model")]
-    (entry,) = artifacts[0].manifest.contents
+    (artifact,) = wandb_reader.artifacts(folder.path)
+    assert (artifact.name, artifact.type) == ("checkpoint", "model")
+    (entry,) = artifact.manifest.contents
     assert (entry.path, entry.size) == ("checkpoint.zip", len(b"weights"))
-    (picture,) = [row for row in history(folder) if "adaptation/path" in row or "adaptation" in row]
+    (picture,) = [row for row in wandb_reader.history(folder.path) if "adaptation/path" in row or "adaptation" in row]
     assert picture["env_steps"] == 39900
-    summary = {}
-    for record in records(folder):
-        summary |= READER["items"](record.summary.update)
-    assert summary["status"] == "finished"
-    assert summary["evaluation"] == {"return_mean": 1.5}
-    assert said == ""
+    summary = wandb_reader.summary(folder.path)
+    assert (summary["status"], summary["evaluation"]) == ("finished", {"return_mean": 1.5})
 
 
 @pytest.mark.parametrize("key", [None, SECRET])
@@ -232,5 +207,5 @@ def test_an_online_run_out_of_reach_goes_on_offline(tmp_path: Path, key: str | N
     assert line.startswith("metarl: Weights & Biases is out of reach (")
     assert line.endswith(f"; logging offline to {folder.path}/wandb")
     assert len(folder.metrics()) == 400
-    assert [row for row in history(folder) if "train/loss" in row] == folder.metrics()
+    assert [row for row in wandb_reader.history(folder.path) if "train/loss" in row] == folder.metrics()
     assert folder.status["status"] == "finished"

@@ -8,10 +8,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import gymnasium as gym
 import pytest
-from command_line import NET, run
+from command_line import NET, run, settings
 
 from metarl.cli.env import env_settings
 from metarl.cli.main import parser
@@ -49,20 +50,16 @@ class Grows(Doors):
 for made in (Doors, Loud, Grows):
     gym.register(f"NAME{made.__name__}-v0", entry_point=f"NAME:{made.__name__}", max_episode_steps=1)
 """
-TINY = [*NET, "train.total_timesteps=64", "train.n_envs=4", "train.n_steps=8", "eval.trials=20", "eval.rows=20"]
-SET = [word for setting in TINY for word in ("--set", setting)]
+TINY = ["train.total_timesteps=64", "train.n_envs=4", "train.n_steps=8", "eval.trials=20", "eval.rows=20"]
+SET = settings(*NET, *TINY)
 
 
 @pytest.fixture(autouse=True)
 def nothing_stays(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Ids, families and the search path are as before afterwards."""
     monkeypatch.setattr(sys, "path", list(sys.path))
-    tables: tuple[dict[str, Any], ...] = (FAMILIES, gym.registry)
-    kept = [dict(table) for table in tables]
-    yield
-    for table, before in zip(tables, kept, strict=True):
-        table.clear()
-        table.update(before)
+    with patch.dict(FAMILIES), patch.dict(gym.registry):
+        yield
 
 
 @pytest.fixture
@@ -121,15 +118,15 @@ def test_a_preset_may_name_any_environment(here: str, tmp_path: Path) -> None:
     }
 
 
-def settings(*arguments: str) -> Any:
+def env_options(*arguments: str) -> Any:
     made: Any = load_experiment("general", env_settings(parser().parse_args(["train", *arguments])))
     return made.env
 
 
 def test_options_become_settings_of_the_section_env() -> None:
-    assert settings()["id"] == "CartPole-v1"
-    assert settings("--steps", "300")["steps"] == 300
-    made = settings("--env", "CartPole-v1", "--levels", "0..99", "--episodes", "3", "--import", "json")
+    assert env_options()["id"] == "CartPole-v1"
+    assert env_options("--steps", "300")["steps"] == 300
+    made = env_options("--env", "CartPole-v1", "--levels", "0..99", "--episodes", "3", "--import", "json")
     assert made == {"id": "CartPole-v1", "levels": "0..99", "episodes": 3, "import": ["json"]}
     both = ["--env", "A-v0", "--env", "B-v0", "--vary", "length=1..2", "--vary", "gravity=9,10"]
     made = apply({}, env_settings(parser().parse_args(["train", *both])))["env"]
@@ -159,23 +156,14 @@ def test_eval_looks_for_modules_of_a_run_only_where_it_is_told_to(here: str, tmp
 VARY = ["--vary", "length=0.3..1.0"]
 WRONG = {
     "neither": (["train"], "train needs a preset .*or an environment: --env ID"),
-    "unknown id": (
-        ["train", "--env", "CartPol-v1", *VARY],
-        "env: unknown environment id .* did you mean",
-    ),
-    "family id": (
-        ["train", "--env", "metarl/BernouliBandit-v0"],
-        "env.id is .*did you mean 'metarl/BernoulliBandit-v0'",
-    ),
+    "unknown id": (["train", "--env", "CartPol-v1", *VARY], "env: unknown environment id .* did you mean"),
+    "family id": (["train", "--env", "metarl/BernouliBandit-v0"], "env.id is .*did you mean 'metarl/BernoulliBandit"),
     "import": (["train", "--env", "CartPole-v1", *VARY, "--import", "nowhere"], "cannot import 'nowhere'"),
     "nothing varies": (["train", "--env", "CartPole-v1"], "nothing varies.*--vary name=low..high"),
     "name": (["train", "--env", "CartPole-v1", "--vary", "lenght=1..2"], "'lenght', .*gravity.* did you mean 'length'"),
     "twice": (["train", "--env", "CartPole-v1", *VARY, *VARY], "--vary length is given twice"),
     "levels": (["train", "--env", "CartPole-v1", "--levels", "9..0"], "levels is '9..0', expected"),
-    "episodes": (
-        ["train", "--env", "CartPole-v1", *VARY, "--episodes", "0"],
-        "'0' is not a whole number of at least 1",
-    ),
+    "episodes": (["train", "--env", "CartPole-v1", *VARY, "--episodes", "0"], "'0' is not a whole number of at least"),
     "no time limit": (["train", "--env", "Blackjack-v1", "--levels", "0..9"], "env: Blackjack-v1 has no time limit"),
     "space": (["train", "--env", "Blackjack-v1", "--levels", "0..9", "--steps", "9"], "which a trial cannot show"),
     "a bandit does not vary": (["train", "bandit", *VARY], "BernoulliBandit has no option 'vary'"),
@@ -205,6 +193,7 @@ def test_check_env_is_content(here: str) -> None:
     assert lines[0].split() == ["rule", "kept", "found"]
     assert len(lines) == 13
     assert all(re.search(r"  yes( |$)", one) for one in lines[1:])
+    assert run("check-env", "metarl/BernoulliBandit-v0").status == 0
 
 
 def test_check_env_takes_levels_where_nothing_is_said_to_vary() -> None:
@@ -213,7 +202,6 @@ def test_check_env_takes_levels_where_nothing_is_said_to_vary() -> None:
     rows = {row["name"]: row for row in json.loads(ran.out)}
     assert all(row["ok"] for row in rows.values())
     assert rows["splits"]["message"] == "100 different tasks"
-    assert run("check-env", "metarl/BernoulliBandit-v0").status == 0
 
 
 def test_check_env_says_what_is_wrong(here: str) -> None:

@@ -137,7 +137,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "data set": (["data", "omniglott"], "'omniglott'.*'omniglot'"),
     "data set not there": (
         ["data", "omniglot", "--no-download", "--data", "../empty"],
-        r"there is no images_background.zip of Omniglot in \.\./empty, ",
+        r"no images_.* in \.\./empty, ",
     ),
 }
 
@@ -202,9 +202,7 @@ def test_ctrl_c_saves_and_eval_goes_on_from_there(tmp_path: Path, monkeypatch: p
     assert set(files(folder.path)) == WRITTEN - {"evaluation.json", "episodes.npz"}
     assert folder.config["fit"]["updates"] == 1_000_000
     assert run("eval", folder.path, "--episodes", "2", "--json").status == 0
-    assert set(files(folder.path)) == WRITTEN - {"evaluation.json", "episodes.npz"}, (
-        "a test of another kind is not kept"
-    )
+    assert set(files(folder.path)) == WRITTEN - {"evaluation.json", "episodes.npz"}  # another test is not kept
     told = evaluation(folder.path)
     assert (told["train_steps"], told["train_seed"]) == (3, 0)
     assert set(files(folder.path)) == WRITTEN

@@ -3,22 +3,19 @@
 import contextlib
 import json
 import os
-import runpy
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
+import wandb_reader
 from command_line import AGENT, Ran, files, run, settings
 
 from metarl.agents.rl2 import RL2PPO
 from metarl.runs.folder import RunFolder
 
-ROOT = Path(__file__).resolve().parents[3]
-READER = runpy.run_path(str(ROOT / "tests" / "wandb_reader.py"))
 SECRET = "0123456789abcdef" * 2 + "fakefake"
 IMAGES = {"adaptation", "learning", "memory", "episodes"}
 BANDIT = settings(*AGENT, "env.arms=7", "env.pulls=60", "train.total_timesteps=480")
@@ -109,9 +106,7 @@ def test_sigterm_saves_and_ends_cleanly(tmp_path: Path) -> None:
 def tracked(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, Ran, list[int]]:
     """A run with W&B offline, secrets in the environment, ended by Ctrl-C."""
     base = tmp_path_factory.mktemp("wandb")
-    own = {"HOME": base, "WANDB_DATA_DIR": base / "data", "WANDB_CACHE_DIR": base / "cache"}
-    secrets = {"WANDB_API_KEY": SECRET, "A_TOKEN": f"token-{SECRET}"}
-    env = {name: str(value) for name, value in own.items()} | secrets
+    env = wandb_reader.at_home(base) | {"WANDB_API_KEY": SECRET, "A_TOKEN": f"token-{SECRET}"}
     return RunFolder(base / "run"), *interrupt(base / "run", signal.SIGINT, "--wandb", "offline", **env)
 
 
@@ -123,16 +118,6 @@ def test_ctrl_c_saves_and_ends_cleanly(tracked: tuple[RunFolder, Ran, list[int]]
     assert RL2PPO.load(folder.checkpoint).num_timesteps > 0
 
 
-def own(row: dict[str, Any]) -> dict[str, Any]:
-    """Without what W&B adds."""
-    return {name: value for name, value in row.items() if not name.startswith("_")}
-
-
-def records(folder: RunFolder, kind: str) -> list[Any]:
-    (path,) = folder.path.glob("wandb/offline-run-*/run-*.wandb")
-    return [getattr(record, kind) for record in READER["records"](path) if record.HasField(kind)]
-
-
 @needs_proc
 def test_no_secret_of_the_environment_is_kept(tracked: tuple[RunFolder, Ran, list[int]]) -> None:
     kept = files(tracked[0].path)
@@ -142,30 +127,23 @@ def test_no_secret_of_the_environment_is_kept(tracked: tuple[RunFolder, Ran, lis
 
 
 def test_wandb_holds_the_evaluation_and_the_pictures_of_a_run_that_finished(tmp_path: Path) -> None:
-    home = {"HOME": tmp_path, "WANDB_DATA_DIR": tmp_path / "data", "WANDB_CACHE_DIR": tmp_path / "cache"}
     folder = RunFolder(tmp_path / "run")
     done = subprocess.run(
         command("train", "bandit", *BANDIT, "--wandb", "offline", "--out", folder.path),
-        env=environment(**{name: str(value) for name, value in home.items()}),
+        env=environment(**wandb_reader.at_home(tmp_path)),
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    summary: dict[str, Any] = {}
-    for record in records(folder, "summary"):
-        summary |= READER["items"](record.update)
-    kept = json.loads(folder.evaluation.read_text())
-    assert summary["evaluation"]["return_mean"] == kept["return_mean"]
-    assert summary["evaluation"]["ablations"] == kept["ablations"]
-    history = [READER["items"](row.item) for row in records(folder, "history")]
+    told, kept = wandb_reader.summary(folder.path)["evaluation"], json.loads(folder.evaluation.read_text())
+    assert (told["return_mean"], told["ablations"]) == (kept["return_mean"], kept["ablations"])
+    history = wandb_reader.history(folder.path)
     shown = {name.removeprefix("figures/").partition("/")[0] for row in history for name in row if "figures/" in name}
     assert shown == IMAGES
-    runs = records(folder, "run")
+    runs = wandb_reader.logged(folder.path, "run")
     assert {record.run_group for record in runs} == {"metarl/BernoulliBandit-v0"}
-    config = {name: value for record in runs for name, value in READER["items"](record.config.update).items()}
-    assert own(config) == folder.config
-    assert [own(row) for row in history if "train/learning_rate" in row] == folder.metrics()
-    artifacts = records(folder, "artifact")
-    artifacts += [r.log_artifact.artifact for r in records(folder, "request") if r.HasField("log_artifact")]
-    assert [(one.name, one.type) for one in artifacts] == [("checkpoint", "model")]
+    config = {name: value for record in runs for name, value in wandb_reader.items(record.config.update).items()}
+    assert wandb_reader.own(config) == folder.config
+    assert [row for row in history if "train/learning_rate" in row] == folder.metrics()
+    assert [(one.name, one.type) for one in wandb_reader.artifacts(folder.path)] == [("checkpoint", "model")]

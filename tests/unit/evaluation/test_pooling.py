@@ -1,14 +1,9 @@
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
+from report_runs import bandit, barcode
 from scipy.stats import t
 
 from metarl.evaluation.pooling import mean_over_seeds, pooled
-
-sys.path.append(str(Path(__file__).resolve().parents[1] / "report"))
-from report_runs import bandit, barcode
 
 
 def test_one_run_has_the_interval_over_its_tasks() -> None:

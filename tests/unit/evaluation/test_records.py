@@ -1,9 +1,10 @@
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from report_fewshot_runs import sets, streams
+from report_trials import arrays, lower
 
 from metarl.evaluation.records import (
     EPISODES,
@@ -16,10 +17,6 @@ from metarl.evaluation.records import (
     write_record,
 )
 from metarl.runs.folder import RunError, RunFolder
-
-sys.path.append(str(Path(__file__).resolve().parents[1] / "report"))
-from report_fewshot_runs import sets, streams
-from report_trials import arrays, lower
 
 
 def kept(path: Path, **change: Any) -> list[Trial]:

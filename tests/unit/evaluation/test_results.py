@@ -1,20 +1,17 @@
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from report_fewshot_runs import evaluation as few_shot
+from report_fewshot_runs import mann
+from report_runs import bandit, barcode
 
 from metarl.config import to_plain
 from metarl.evaluation.recall import RecallCell, RecallResult, RecallSettings
 from metarl.evaluation.results import Evaluation, RecallEvaluation, read_evaluation, write_evaluation
 from metarl.runs.folder import RunError, RunFolder
-
-sys.path.append(str(Path(__file__).resolve().parents[1] / "report"))
-from report_fewshot_runs import evaluation as few_shot
-from report_fewshot_runs import mann
-from report_runs import bandit, barcode
 
 CELL = RecallCell("associative", "gru", sizes={"pairs": 4})
 RECALL = RecallEvaluation(results=(RecallResult(CELL, 0.5, 0.1, 100, 0.1, 0.6, 40_000, 60, 0.003, 200, 1.5),))

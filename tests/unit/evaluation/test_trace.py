@@ -18,13 +18,7 @@ from metarl.tasks.vector.env import TrialVectorEnv
 from metarl.training.actor import PolicyActor
 
 SMALL = {"key_size": 4, "value_size": 4, "controller_options": {"hidden_size": 4}}
-NO_STORE = {
-    "store": "none",
-    "access": "none",
-    "controller": "gru",
-    "key_size": 4,
-    "controller_options": {"hidden_size": 4},
-}
+NO_STORE = {"store": "none", "access": "none", "controller": "gru", "key_size": 4}
 
 
 class Setup:

@@ -68,16 +68,10 @@ def ran(path: Path, experiment: Experiment, seed: int = 0) -> Run:
     return run(experiment, path, seed=seed, quiet=True)
 
 
-def module_of(model: Any) -> torch.nn.Module:
-    """The part of a model that has parameters."""
-    module = getattr(model, "policy", None) or getattr(model, "net", None) or model
-    assert isinstance(module, torch.nn.Module)
-    return module
-
-
 def weights(done: Run) -> dict[str, Tensor]:
     """The parameters and buffers of a run's model."""
-    return module_of(done.model).state_dict()
+    module: Any = getattr(done.model, "policy", None) or getattr(done.model, "net", None) or done.model
+    return module.state_dict()
 
 
 def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:

@@ -108,9 +108,8 @@ def test_a_head_that_all_classes_share_takes_episodes_of_any_number_of_them(tmp_
 
 
 def test_streams_with_labels_of_letters(tmp_path: Path) -> None:
-    done: Any = ran(
-        tmp_path / "run", toy("stream", "train.labels=letters", "eval.cells=[]", "eval.streams=[6]").check()
-    )
+    made = toy("stream", "train.labels=letters", "eval.cells=[]", "eval.streams=[6]").check()
+    done: Any = ran(tmp_path / "run", made)
     assert done.evaluation.cells == ()
     (told,) = done.evaluation.streams
     assert (told.ways, told.labels, len(told.by_instance)) == (6, "letters", 3)

@@ -43,59 +43,49 @@ def test_every_listed_memory_trains_is_evaluated_and_recorded(memory: Any) -> No
     assert made.record(agent, 0)["rewards"].shape[-1] == PULLS
 
 
-class Tasks:
+@pytest.fixture
+def tasks(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Array]]:
     """The tasks that every reset drew, by split."""
+    drawn: dict[str, list[Array]] = {}
+    reset = TrialVectorEnv.reset
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.drawn: list[tuple[str, Array]] = []
-        reset = TrialVectorEnv.reset
+    def recorded(env: TrialVectorEnv, **options: Any) -> Any:
+        obs, info = reset(env, **options)
+        drawn.setdefault(env.split, []).append(info["task"]["rates"].copy())
+        return obs, info
 
-        def recorded(env: TrialVectorEnv, **options: Any) -> Any:
-            obs, info = reset(env, **options)
-            self.drawn.append((env.split, info["task"]["rates"].copy()))
-            return obs, info
-
-        monkeypatch.setattr(TrialVectorEnv, "reset", recorded)
-
-    def of(self, split: str) -> list[Array]:
-        return [rates for name, rates in self.drawn if name == split]
+    monkeypatch.setattr(TrialVectorEnv, "reset", recorded)
+    return drawn
 
 
-def test_all_actors_meet_the_same_held_out_tasks(done: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    tasks = Tasks(monkeypatch)
+def test_all_actors_meet_the_same_held_out_tasks(done: Run, tasks: dict[str, list[Array]]) -> None:
     result = evaluated(done, seed=5)
-    assert {split for split, _ in tasks.drawn} == {"validation", "test"}
+    assert set(tasks) == {"validation", "test"}
+    tuned, played = tasks["validation"], tasks["test"]
     actors = 2 + len(result.references) + len(result.ablations)
-    played = tasks.of("test")
     assert len(played) == 2 * actors  # 12 trials in batches of 8 and 4
     assert all(np.array_equal(one, played[i % 2]) for i, one in enumerate(played))
-    tuned = tasks.of("validation")
     assert all(np.array_equal(one, tuned[0]) for one in tuned)
     assert not set(np.concatenate(tuned).ravel()) & set(np.concatenate(played).ravel())
 
 
-def test_training_tasks_are_neither_test_nor_validation_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tasks = Tasks(monkeypatch)
+def test_training_tasks_are_neither_test_nor_validation_tasks(tmp_path: Path, tasks: dict[str, list[Array]]) -> None:
     ran(tmp_path / "run", toy("agent"))
-    rates = {split: set(np.concatenate(tasks.of(split)).ravel()) for split in ("train", "validation", "test")}
-    assert all(rates.values())
+    rates = {split: set(np.concatenate(drawn).ravel()) for split, drawn in tasks.items()}
+    assert set(rates) == {"train", "validation", "test"}
     assert not rates["train"] & (rates["validation"] | rates["test"])
 
 
-def test_an_evaluation_leaves_the_agent_as_it_was(done: Run) -> None:
+def test_an_evaluation_is_paired_and_leaves_the_agent_as_it_was(done: Run) -> None:
     before = {name: part.clone() for name, part in done.model.policy.state_dict().items()}
     first = evaluated(done, seed=1)
     assert evaluated(done, seed=1) == first
     assert evaluated(done, seed=2).references != first.references
     assert all(torch.equal(part, before[name]) for name, part in done.model.policy.state_dict().items())
-
-
-def test_differences_are_paired(done: Run) -> None:
-    result = evaluated(done)
-    for entry in result.references.values():
+    for entry in first.references.values():
         low, high = entry.agent_minus.interval
         assert low <= entry.agent_minus.mean <= high
-        assert entry.agent_minus.mean == pytest.approx(result.return_mean - entry.return_mean)
+        assert entry.agent_minus.mean == pytest.approx(first.return_mean - entry.return_mean)
 
 
 def test_an_agent_is_evaluated_on_a_family_or_an_id(done: Run) -> None:
@@ -104,14 +94,12 @@ def test_an_agent_is_evaluated_on_a_family_or_an_id(done: Run) -> None:
     told = metarl.evaluate(done.model, family, **options)
     kept = evaluated(done)
     assert told.env_options["arms"] == 3
-    assert replace(kept, env=told.env, env_options=told.env_options, **TRAINED) == told
+    untrained: dict[str, Any] = {"train_seconds": None, "train_steps": None, "train_seed": None}
+    assert replace(kept, env=told.env, env_options=told.env_options, **untrained) == told
     with pytest.raises(ValueError, match="the agent observes"):
         metarl.evaluate(done.model, "metarl/BernoulliBandit-v0", **options)
     with pytest.raises(ValueError, match="at least 1"):
         metarl.evaluate(done.model, family, **{**options, "trials": 0})
-
-
-TRAINED: dict[str, Any] = {"train_seconds": None, "train_steps": None, "train_seed": None}
 
 
 def test_an_informed_agent_has_no_references(tmp_path: Path) -> None:

@@ -51,9 +51,6 @@ def test_a_run_leaves_a_whole_folder(done: Run) -> None:
     assert [row[done.experiment.axis] for row in done.folder.metrics()] == STEPS[name]
     assert done.steps == STEPS[name][-1]
     assert 0 < done.seconds < 60
-
-
-def test_the_evaluation_says_how_the_model_was_trained(done: Run) -> None:
     told = json.loads(done.folder.evaluation.read_text())
     assert told["kind"] == done.experiment.kind
     assert (told["train_steps"], told["train_seed"]) == (done.steps, 0)
@@ -83,9 +80,6 @@ def test_a_run_comes_back_from_its_folder(done: Run) -> None:
     assert back.evaluate(quiet=True) == done.evaluation
     assert back.evaluate(quiet=True, seed=1) != done.evaluation
     assert back.evaluate(quiet=True, split="validation") != done.evaluation
-
-
-def test_training_tasks_are_refused_in_an_evaluation(done: Run) -> None:
     with pytest.raises(ValueError, match="train"):
         done.evaluate(split="train", quiet=True)
 

@@ -1,26 +1,9 @@
 """Looking at figures: what is written on them, and whether it can be read."""
 
 from itertools import combinations
-from pathlib import Path
 
-import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-
-from metarl.report import canvas
-
-
-def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures that are saved from now on."""
-    seen: list[Figure] = []
-    save = canvas.save
-
-    def look_and_save(figure: Figure, path: Path) -> Path:
-        seen.append(figure)
-        return save(figure, path)
-
-    monkeypatch.setattr(canvas, "save", look_and_save)
-    return seen
 
 
 def texts(figure: Figure) -> list[Text]:

@@ -18,15 +18,11 @@ LONG = {
 }
 
 
-def lines(told: FewShotEvaluation, start: str) -> list[str]:
-    return [line for line in evaluation_table(told).splitlines() if line.startswith(start)]
-
-
 def test_the_table_has_ours_with_its_interval_beside_the_published_figure() -> None:
-    assert lines(evaluation(), "20-way 1-shot") == ["20-way 1-shot   96.70 ± 0.10    96.0"]
     text = evaluation_table(evaluation())
+    assert "\n20-way 1-shot   96.70 ± 0.10    96.0\n" in text
     assert text.startswith("prototypical on Omniglot (standard split), test classes\n")
-    assert "paper: Snell et al. 2017; with the rotations of characters as further classes" in text
+    assert "paper: Snell et al. 2017" in text
     assert "trained on 1,800 episodes in 12.2 min" in text
     assert "\nOmniglot, upright, not transductive, running norm\n" in text
 

@@ -57,10 +57,7 @@ def looked_through(path: Path) -> Page:
     assert not {"script", "link", "iframe", "object", "a", "base"} & set(page.seen)
     assert all(source.startswith("data:image/png;base64,") for source in page.sources)
     bare = re.sub(r"data:image/png;base64,[A-Za-z0-9+/=]+", "", text)
-    assert "http" not in bare
-    assert "url(" not in bare
-    assert "@import" not in bare
-    assert not re.search(r"[\x00-\x08\x0b-\x1f]", bare)
+    assert not re.search(r"http|url\(|@import|[\x00-\x08\x0b-\x1f]", bare)
     return page
 
 
@@ -94,10 +91,8 @@ def test_several_runs_become_one_page(tmp_path: Path) -> None:
     runs = [made(tmp_path / "a"), made(tmp_path / "b", 1), made(tmp_path / "c", memory={"store": "none"}, played=False)]
     report = build_report(runs)
     assert report.page == runs[0].path / "report.html"
-    assert [str(path.relative_to(tmp_path)) for path in report.images[-2:]] == [
-        "a/figures/compared-adaptation.png",
-        "a/figures/compared-learning.png",
-    ]
+    common = [runs[0].figures / f"compared-{name}.png" for name in ("adaptation", "learning")]
+    assert report.images[-2:] == common
     page = looked_through(report.page)
     assert len(page.sources) == 2 + 4 + 4 + 2
     assert {"store=episodic", "store=none", "0, 1", "85.7 %", "b (seed 1)"} <= set(page.words)
@@ -134,12 +129,9 @@ def test_what_can_be_drawn_is_drawn_and_the_rest_is_told(tmp_path: Path) -> None
     unlearned = draw_run(made(tmp_path / "b", learned=False))
     assert set(unlearned.images) == {"adaptation", "memory", "episodes"}
     assert [line.partition(":")[0] for line in unlearned.missing] == ["learning curve"]
-
-
-def test_a_run_with_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="nothing"):
-        build_report([made(tmp_path / "a", evaluated=False, played=False, learned=False)])
-    assert not (tmp_path / "a" / "report.html").exists()
+        build_report([made(tmp_path / "c", evaluated=False, played=False, learned=False)])
+    assert not (tmp_path / "c" / "report.html").exists()
 
 
 def test_a_run_without_meta_still_makes_a_page(tmp_path: Path) -> None:

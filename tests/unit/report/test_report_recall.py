@@ -3,7 +3,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from report_looks import is_readable, looked_at, texts, words
+from matplotlib.figure import Figure
+from report_looks import texts, words
 
 from metarl.data.recall import RECALL_TASKS
 from metarl.evaluation.recall import RecallCell, RecallResult, RecallSettings
@@ -43,18 +44,14 @@ def test_the_table_has_every_memory_and_chance(suite: list[RecallResult]) -> Non
     assert rows["chance"].split()[1:3] == ["6.2", "%"]
 
 
-def test_the_image_shows_every_number(
-    suite: list[RecallResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen = looked_at(monkeypatch)
+def test_the_image_shows_every_number(suite: list[RecallResult], tmp_path: Path, drawn: list[Figure]) -> None:
     run = RunFolder.create_at(tmp_path / "run")
     run.start({"kind": "recall"})
     write_evaluation(run, RecallEvaluation(results=tuple(suite)))
     report = build_report([run])
     assert [path.name for path in report.images] == ["memories.png"]
     assert "Recall" in report.page.read_text()
-    (figure,) = seen
-    assert is_readable(figure)
+    (figure,) = drawn
     assert {*SUITE, "copy\nchance 6.2", "count\nchance 22.5"} <= words(figure)
     numbers = [text for text in texts(figure) if text.get_text().replace(".", "").isdigit()]
     assert len(numbers) == len(SUITE) * len(RECALL_TASKS)
@@ -63,9 +60,7 @@ def test_the_image_shows_every_number(
     assert min(text.get_fontsize() for text in texts(figure)) >= 8
 
 
-def test_an_image_of_a_part_of_it(suite: list[RecallResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = looked_at(monkeypatch)
+def test_an_image_of_a_part_of_it(suite: list[RecallResult], tmp_path: Path, drawn: list[Figure]) -> None:
     some = [one for one in suite if one.cell.memory in ("gru", "dnc+native") and one.cell.task in ("copy", "two_hop")]
     draw_recall(some[:-1], tmp_path / "recall.png")
-    assert is_readable(seen[0])
-    assert "–" in words(seen[0])
+    assert "–" in words(drawn[0])

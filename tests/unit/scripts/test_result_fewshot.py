@@ -1,16 +1,12 @@
-import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
+from report_fewshot_runs import evaluation, mann, stream
 from results.fewshot import COMMAND, fewshot_rows
 from results.rows import Row
 
 from metarl.evaluation.results import FewShotEvaluation
-
-sys.path.append(str(Path(__file__).resolve().parents[1] / "report"))
-from report_fewshot_runs import evaluation, mann, stream
 
 
 def rows(*evaluations: FewShotEvaluation, **goals: Any) -> list[Row]:
