@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from store_toys import filled
+from store_toys import draw, filled
 
 from metarl.config import InputError
 from metarl.memory.contract import Write
@@ -16,10 +16,6 @@ K, V = 6, 4
 
 def store(slots: int = 4, hit: float = 0.9) -> Lifelong:
     return Lifelong(K, V, None, LifelongOptions(slots, hit))
-
-
-def draw(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def test_a_hit_averages_and_a_miss_takes_the_first_free_slot():

@@ -114,8 +114,7 @@ def test_pooling_before_relu_is_relu_before_pooling(net: Net, monkeypatch: pytes
     encoder, images = make((9, 8), net=net), torch.rand(2, 3, 9, 8)
     pooled_first = encoder(images)
     monkeypatch.setattr(
-        "metarl.nets.images._halved",
-        lambda x, pooled: F.max_pool2d(F.relu(x), 2) if pooled else F.relu(x),
+        "metarl.nets.images._halved", lambda x, pooled: F.max_pool2d(F.relu(x), 2) if pooled else F.relu(x)
     )
     assert torch.equal(encoder(images), pooled_first)
 

@@ -13,8 +13,6 @@ from metarl import Integers, TrialEnv, TrialVectorEnv, Uniform, from_env
 from metarl.tasks.family.env_family import SpacesError
 
 LINE = "family_toys:toys/Line-v0"
-
-
 SIZES: dict[str, Any] = {"size": "1..2"}
 
 
@@ -127,7 +125,7 @@ def test_nothing_heavy_is_imported() -> None:
         "TrialEnv(from_env('CartPole-v1', vary={'length': U(1, 2)})).reset(seed=0);"
         "print([m for m in ('torch', 'stable_baselines3', 'scipy', 'pydantic') if m in sys.modules])"
     )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"
 
 
 def test_what_a_users_module_or_constructor_raises_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,6 +36,8 @@ def test_no_previous_action_differs_from_action_zero() -> None:
     after_zero = layout.observe(np.zeros(1, int), 1, np.array([0]), np.zeros(1), np.zeros(1, bool))
     assert at_start["prev_action"].tolist() == [[0, 0, 0]]
     assert after_zero["prev_action"].tolist() == [[1, 0, 0]]
+    layout = layout_of(spaces.Discrete(1), spaces.Box(0.5, 1.0, (2,)))
+    assert contained(layout, layout.observe(np.zeros(1, int), 0)), "also where zero is no action"
 
 
 @pytest.mark.parametrize("off", [{key} for key in FEEDBACK_KEYS] + [set(FEEDBACK_KEYS)])
@@ -71,11 +73,6 @@ def test_box_and_dict_observations_with_box_actions() -> None:
     assert is_trial_space(layout.observation_space)
 
 
-def test_no_previous_box_action_lies_in_the_space() -> None:
-    layout = layout_of(spaces.Discrete(1), spaces.Box(0.5, 1.0, (2,)))
-    assert contained(layout, layout.observe(np.zeros(1, int), 0))
-
-
 def test_reveal_appends_the_task_vector() -> None:
     family = BarcodeBandit(arms=2, contexts=2, repeats=1, pulls=1, bits=3, reveal=True)
     layout = TrialLayout(family)
@@ -101,15 +98,12 @@ def test_a_revealed_number_between_bounds_is_scaled() -> None:
     assert contained(layout, layout.observe(np.zeros(1, int), 0, tasks=vector))
 
 
-def test_reveal_beside_a_dict_observation() -> None:
+def test_reveal_stands_beside_a_dict_observation_unless_a_part_has_its_name() -> None:
     inner = spaces.Dict({"room": spaces.Discrete(2)})
     layout = layout_of(inner, spaces.Discrete(2), goal=spaces.Discrete(3))
     rows = layout.observe({"room": np.array([1])}, 0, tasks=layout.task_vector({"goal": np.array([2])}))
     assert rows["obs.task"].tolist() == [[0, 0, 1]]
     assert contained(layout, rows)
-
-
-def test_reveal_refuses_a_part_of_the_same_name() -> None:
     with pytest.raises(ValueError, match=r"obs\.task"):
         layout_of(spaces.Dict({"task": spaces.Discrete(2)}), spaces.Discrete(2), goal=spaces.Discrete(3))
 

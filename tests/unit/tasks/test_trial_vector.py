@@ -133,19 +133,14 @@ def test_rows_and_workers_have_different_tasks() -> None:
         assert len({tuple(row) for row in rates}) == 8
 
 
-def test_a_state_of_another_environment_is_refused() -> None:
+def test_a_state_of_another_environment_and_use_before_reset_are_refused() -> None:
     env = TrialVectorEnv(FAMILIES[0], 3)
+    for use in (lambda: env.step(np.zeros(3, int)), env.state_dict):
+        with pytest.raises(gym.error.ResetNeeded):
+            use()
     env.reset(seed=0)
     with pytest.raises(ValueError, match="same options"):
         TrialVectorEnv(FAMILIES[0], 4).load_state_dict(env.state_dict())
-
-
-def test_use_before_reset_is_refused() -> None:
-    env = TrialVectorEnv(FAMILIES[0], 3)
-    with pytest.raises(gym.error.ResetNeeded):
-        env.step(np.zeros(3, int))
-    with pytest.raises(gym.error.ResetNeeded):
-        env.state_dict()
 
 
 @pytest.mark.parametrize(

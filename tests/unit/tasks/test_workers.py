@@ -14,7 +14,7 @@ import torch
 from vector_toys import Failing, FailingAtOnce, Fragile, Furnished, Registered, Walk
 
 from metarl.agents.rl2 import RL2PPO
-from metarl.config import ConfigError, InputError
+from metarl.config import ConfigError
 from metarl.envs.bernoulli_bandit import BernoulliBandit
 from metarl.experiments.presets import load_experiment
 from metarl.experiments.rl.experiment import RL2Experiment
@@ -210,22 +210,6 @@ def test_an_agent_trains_with_workers() -> None:
     agent.learn(4 * 25)
     assert agent.num_timesteps == 100
     env.close()
-
-
-@pytest.mark.parametrize(
-    ("options", "key"),
-    [
-        ({"workers": 4}, "workers"),  # for 3 rows
-        ({"workers": -1}, "workers"),
-        ({"workers": 1.5}, "workers"),
-        ({"workers": 1, "max_restarts": -1}, "max_restarts"),
-        ({"workers": 1, "worker_timeout": 0.0}, "worker_timeout"),
-    ],
-)
-def test_bad_numbers(options: dict[str, Any], key: str) -> None:
-    with pytest.raises(InputError) as error:
-        TrialVectorEnv(Walk(), 3, **options)
-    assert error.value.key == key
 
 
 def test_a_batched_family_needs_no_workers() -> None:
