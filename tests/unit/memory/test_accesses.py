@@ -177,9 +177,7 @@ def test_a_thousand_extreme_inputs_stay_finite(name, dtype):
 @EVERY
 def test_an_empty_store_reads_zeros(name):
     access = make(name)
-    query, _, _, control = problem(access, 0)
-    leaves = (query, torch.zeros(BATCH, 0, KEY), torch.zeros(BATCH, 0, VALUE), control)
-    assert torch.equal(ask(access, leaves).value, torch.zeros(BATCH, QUERIES, VALUE))
+    assert torch.equal(ask(access, problem(access, 0)).value, torch.zeros(BATCH, QUERIES, VALUE))
 
 
 @EVERY

@@ -140,12 +140,6 @@ def test_bad_actions(space: spaces.Space, actions: np.ndarray, error: type[Excep
         layout_of(spaces.Discrete(1), space).check_actions(actions, 2)
 
 
-def test_wrong_observation_shape_is_named() -> None:
-    layout = layout_of(BOX, spaces.Discrete(2))
-    with pytest.raises(ValueError, match=r"obs .*\(3,\).*\(2,\)"):
-        layout.observe(np.zeros((1, 3)), 0)
-
-
 def test_observations_share_no_memory() -> None:
     layout = layout_of(spaces.Box(0, 1, (2,), np.float32), spaces.Box(-1, 1, (2,), np.float32))
     obs, actions, rewards = (np.zeros((2, 2), np.float32), np.zeros((2, 2), np.float32), np.zeros(2, np.float32))
@@ -168,7 +162,7 @@ def test_what_is_no_trial_space(space: spaces.Space) -> None:
     assert not is_trial_space(space)
 
 
-def test_pictures_stay_pictures_and_a_task_goes_beside_them() -> None:
+def test_pictures_stay_pictures_a_task_goes_beside_them_and_other_shapes_and_types_are_refused() -> None:
     layout = layout_of(spaces.Box(0, 255, (4, 5, 1), np.uint8), spaces.Discrete(2), goal=spaces.Discrete(3))
     assert layout.observation_space["obs"] == spaces.Box(0, 255, (4, 5, 1), np.uint8)
     picture = np.arange(20, dtype=np.uint8).reshape(1, 4, 5, 1)
@@ -179,6 +173,8 @@ def test_pictures_stay_pictures_and_a_task_goes_beside_them() -> None:
     assert contained(layout, rows)
     with pytest.raises(ValueError, match="uint8"):
         layout.observe(picture.astype(np.float32), 0)
+    with pytest.raises(ValueError, match=r"obs .*\(3,\).*\(2,\)"):
+        layout_of(BOX, spaces.Discrete(2)).observe(np.zeros((1, 3)), 0)
 
 
 def test_multi_binary_masks_and_a_scaled_reward() -> None:
