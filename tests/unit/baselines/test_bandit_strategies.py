@@ -9,7 +9,7 @@ from gymnasium import spaces
 from metarl.agents.baselines.bandit import UCB1, EpsilonGreedy, FiniteHorizonGittins, Greedy, Thompson
 from metarl.agents.baselines.bayes import bayes_optimal_value
 from metarl.agents.baselines.common import Random, random_argmax
-from metarl.agents.baselines.gaussian import GaussianGreedy
+from metarl.agents.baselines.gaussian import GaussianGreedy, GaussianUCB
 from metarl.tasks.family.priors import BernoulliPrior, GaussianPrior
 from metarl.types import Actor, Boundary
 
@@ -76,6 +76,9 @@ def test_epsilon_zero_is_greedy_and_c_zero_too() -> None:
     assert (play_bandit(UCB1(prior, 0), prior, TASKS) == greedy).all()
     gain = play_bandit(EpsilonGreedy(prior, 0), prior, TASKS) - greedy  # draws more numbers, so breaks ties otherwise
     assert abs(gain.mean()) < 4 * gain.std() / TASKS**0.5
+    normal = GaussianPrior(4, 20, 1.0)
+    greedy = play_bandit(GaussianGreedy(normal), normal, 500)
+    assert (play_bandit(GaussianUCB(normal, 0), normal, 500) == greedy).all()
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
@@ -138,8 +141,9 @@ def test_bad_input() -> None:
     prior = BernoulliPrior(3, 2)
     with pytest.raises(ValueError, match=r"epsilon is 1\.5"):
         EpsilonGreedy(prior, 1.5)
-    with pytest.raises(ValueError, match=r"c is -1"):
-        UCB1(prior, -1)
+    for make in (lambda: UCB1(prior, -1), lambda: GaussianUCB(GaussianPrior(3, 2, 1.0), -1)):
+        with pytest.raises(ValueError, match=r"c is -1"):
+            make()
     greedy = Greedy(prior)
     obs, begin = feedback_of(3, np.zeros(4, int), np.ones(4), 4), np.full(4, Boundary.EPISODE)
     with pytest.raises(ValueError, match="reset"):

@@ -58,9 +58,6 @@ def test_values_by_exposure() -> None:
     assert values == pytest.approx(exact_exposures(PAPER), abs=0.015)  # 4 standard errors
     assert values[1:6] == pytest.approx([8.16, 8.83, 8.97, 8.99, 9.0], abs=0.02)
     assert values.mean() == pytest.approx(8.44, abs=0.01)
-
-
-def test_first_exposure_is_the_value_of_one_episode() -> None:
     assert exposure_values(SMALL)[0] == pytest.approx(episode_value(SMALL), abs=0.01)
     assert (np.diff(exposure_values(SMALL)) > 0).all()
 
@@ -71,21 +68,16 @@ def assert_mean(rewards: Floats, expected: Any, more: float = 0.0) -> None:
     assert (abs(rewards.mean(axis=(0, 1)) - expected) < 4 * errors + more).all()
 
 
-def test_ideal_memory_attains_the_values_by_exposure() -> None:
-    prior = replace(PAPER, repeats=4)
-    rewards = play_barcode(IdealMemory(prior), prior, 1000)
-    assert_mean(rewards, exact_exposures(prior))
-
-
-def test_within_episode_attains_the_value_of_one_episode_at_each_exposure() -> None:
-    prior = replace(PAPER, repeats=3)
-    rewards = play_barcode(WithinEpisode(prior), prior, 1000)
-    assert_mean(rewards, episode_value(prior))
-
-
-def test_other_rates() -> None:
-    rewards = play_barcode(IdealMemory(SMALL), SMALL, 4000)
-    assert_mean(rewards, exposure_values(SMALL), 0.01)
+@pytest.mark.parametrize(
+    ("actor", "prior", "n", "value", "more"),
+    [
+        (IdealMemory, replace(PAPER, repeats=4), 1000, exact_exposures, 0.0),
+        (WithinEpisode, replace(PAPER, repeats=3), 1000, episode_value, 0.0),
+        (IdealMemory, SMALL, 4000, exposure_values, 0.01),
+    ],
+)
+def test_an_actor_attains_its_value(actor: Any, prior: BarcodePrior, n: int, value: Any, more: float) -> None:
+    assert_mean(play_barcode(actor(prior), prior, n), value(prior), more)
 
 
 def test_trials_follow_one_another() -> None:

@@ -13,7 +13,7 @@ TASKS = 20_000
 
 
 @pytest.mark.parametrize("noise", [0.5, 1.0, 3.0])
-def test_posterior_is_bayes_rule_on_a_grid(noise: float) -> None:
+def test_posterior_is_bayes_rule_on_a_grid_and_certain_without_noise(noise: float) -> None:
     seen = np.array([0.3, 2.0, -0.4])
     x = np.linspace(-15, 15, 30_001)
     log_density = -((x - 1) ** 2) / 2 - ((seen[:, None] - x) ** 2).sum(0) / (2 * noise**2)
@@ -23,9 +23,6 @@ def test_posterior_is_bayes_rule_on_a_grid(noise: float) -> None:
     mean, sd = normal_posterior(np.array([seen.sum(), 0.0]), np.array([3.0, 0.0]), noise, mean=1.0)
     assert mean == pytest.approx([expected, 1.0])
     assert sd == pytest.approx([np.sqrt((density * (x - expected) ** 2).sum()), 1.0])
-
-
-def test_posterior_without_noise() -> None:
     mean, sd = normal_posterior(np.array([4.0, 0.0]), np.array([2.0, 0.0]), noise=0.0, mean=1.0)
     assert mean.tolist() == [2.0, 1.0]
     assert sd.tolist() == [0.0, 1.0]
@@ -54,14 +51,3 @@ def test_order_on_the_same_tasks() -> None:
     for better, worse in pairwise(returns):
         gain = better - worse
         assert gain.mean() > 3 * gain.std() / 2_000**0.5
-
-
-def test_c_zero_is_greedy() -> None:
-    prior = GaussianPrior(4, 20, 1.0)
-    greedy = play_bandit(GaussianGreedy(prior), prior, 500)
-    assert (play_bandit(GaussianUCB(prior, 0), prior, 500) == greedy).all()
-
-
-def test_bad_input() -> None:
-    with pytest.raises(ValueError, match=r"c is -1"):
-        GaussianUCB(GaussianPrior(3, 2, 1.0), -1)

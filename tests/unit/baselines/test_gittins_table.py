@@ -50,14 +50,11 @@ def test_agrees_with_bisection(s: int, f: int, left: int) -> None:
 
 
 @pytest.mark.parametrize("left", [1, 2, 7, 30, 59, 60])
-def test_lies_between_the_mean_and_one(left: int) -> None:
+def test_lies_between_the_mean_and_one_and_is_the_mean_for_the_last_pull(left: int) -> None:
     for s, f in states(left):
-        assert (1 + s) / (2 + s + f) - 1e-6 <= index(s, f, left) <= 1
-
-
-def test_is_the_mean_for_the_last_pull() -> None:
-    for s, f in states(left=1):
-        assert index(s, f, 1) == pytest.approx((1 + s) / (2 + s + f), abs=1e-5)
+        mean = (1 + s) / (2 + s + f)
+        assert mean - 1e-6 <= index(s, f, left) <= 1
+        assert left > 1 or index(s, f, left) == pytest.approx(mean, abs=1e-5)
 
 
 @pytest.mark.parametrize("left", [2, 7, 30])

@@ -84,30 +84,26 @@ def seen(states: list[int], actions: list[int], rewards: list[float]) -> TrialOb
     return {**obs, "obs": np.eye(SMALL.states, dtype=np.float32)[states]}
 
 
-def rows(actor: Any, n: int = 2) -> tuple[np.ndarray, np.ndarray]:
-    rewards, transitions = actor._model(np.arange(n))
-    return rewards, transitions
-
-
 def test_beliefs_are_exact_and_rows_are_apart() -> None:
     """Two rows: the first plays on, the second begins a new trial in its third input."""
     actor = PosteriorGreedy(SMALL)
     actor.reset(2, np.random.default_rng(0))
+    rows = np.arange(2)
     start, inside, episode = (np.full(2, b) for b in (Boundary.TRIAL, Boundary.INSIDE, Boundary.EPISODE))
     actor.act(seen([0, 0], [1, 1], [9.0, 9.0]), start)  # what a trial's first input carries is no evidence
-    rewards, transitions = rows(actor)
+    rewards, transitions = actor._model(rows)
     assert (rewards == 1).all()
     assert transitions == pytest.approx(1 / 3)
 
     actor.act(seen([2, 1], [1, 0], [3.0, -1.0]), inside)
-    rewards, transitions = rows(actor)
+    rewards, transitions = actor._model(rows)
     assert rewards[0, 0].tolist() == [1.0, 2.0]  # halfway from 1 to 3
     assert rewards[1, 0].tolist() == [0.0, 1.0]
     assert transitions[0, 0, 1] == pytest.approx([1 / 4, 1 / 4, 2 / 4])
     assert transitions[1, 0, 0] == pytest.approx([1 / 4, 2 / 4, 1 / 4])
 
     actor.act(seen([0, 0], [0, 1], [5.0, 5.0]), np.array([Boundary.EPISODE, Boundary.TRIAL]))
-    rewards, transitions = rows(actor)
+    rewards, transitions = actor._model(rows)
     assert rewards[0, 2].tolist() == [3.0, 1.0]  # an episode's last reward counts,
     assert transitions[0, 2] == pytest.approx(1 / 3)  # but state 0 does not follow on its last step
     assert (rewards[1] == 1).all()
@@ -115,7 +111,7 @@ def test_beliefs_are_exact_and_rows_are_apart() -> None:
 
     actor.act(seen([1, 1], [1, 1], [0.0, 0.0]), inside)
     actor.act(seen([0, 0], [1, 1], [0.0, 0.0]), episode)
-    rewards, transitions = rows(actor)
+    rewards, transitions = actor._model(rows)
     assert rewards[0, 0, 1] == pytest.approx((1 + 3 + 0) / 3)
     assert transitions[0, 0, 1] == pytest.approx([1 / 5, 2 / 5, 2 / 5])
     assert rewards[1, 0, 1] == 0.5

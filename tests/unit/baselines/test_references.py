@@ -26,7 +26,7 @@ def test_names_in_order() -> None:
     assert list(references(MDP)) == [*PLANNERS]
 
 
-def test_every_call_makes_a_new_actor_that_plays() -> None:
+def test_every_call_makes_a_new_actor_that_plays_whole_numbers() -> None:
     plays: tuple[tuple[Any, Any, int, int], ...] = (
         (BANDIT, play_bandit, 3, 9),
         (BARCODE, play_barcode, 1, 9),
@@ -37,9 +37,6 @@ def test_every_call_makes_a_new_actor_that_plays() -> None:
         for make in references(prior).values():
             assert make() is not make()
             assert low < play(make(), prior, 50).mean() < high
-
-
-def test_actions_are_whole_numbers() -> None:
     for make in references(BANDIT).values():
         actor = make()
         actor.reset(6, np.random.default_rng(0))

@@ -39,16 +39,13 @@ def test_a_line_across_the_middle() -> None:
     assert not image[16:].any()
 
 
-def test_many_images_are_drawn_as_few_are() -> None:
+def test_many_images_are_drawn_as_few_are_and_without_jitter_as_one() -> None:
     rng = np.random.default_rng(0)
     options = GlyphOptions()
     lines = draw_samples(draw_shape(rng, options), rng, 150, options)
     radius = np.ones(150, np.float32)
     assert np.array_equal(render(lines, radius)[100:103], render(lines[100:103], radius[:3]))
-
-
-def test_without_jitter_all_drawings_of_a_glyph_are_one() -> None:
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(0)  # without jitter all drawings of a glyph are one
     lines = draw_samples(draw_shape(rng, STILL), rng, 3, STILL)
     assert np.array_equal(lines[0], lines[1])
     there = lines[np.abs(lines) < 100]

@@ -37,6 +37,8 @@ def test_a_folder_of_classes_is_a_source(tmp_path: Path) -> None:
     assert train.left_out == 0
     assert np.array_equal(train.examples[1, 2], np.asarray(Image.open(tmp_path / train.names[1] / "2.png")))
     assert train.sample(np.random.default_rng(0), 4, 2, 1, 2).query_x.dtype == np.uint8
+    colours = make(tmp_path / "colours", colour=True)
+    assert Images("test", colours, 4, grey=False).examples.shape == (2, 3, 4, 4, 3)
 
 
 @pytest.mark.parametrize(("classes", "counts"), [(6, [2, 2, 2]), (10, [6, 2, 2]), (100, [70, 10, 20])])
@@ -69,11 +71,8 @@ def test_folders_of_splits_are_the_splits(tmp_path: Path, validation: str) -> No
     folders(tmp_path, "more/classes", *(f"{name}/{name}{i}" for name, count in counts.items() for i in range(count)))
     assert [len(class_folders(split, tmp_path)) for split in SPLITS] == [4, 2, 3]
     assert class_folders("validation", tmp_path)[0] == tmp_path / validation / f"{validation}0"
-
-
-def test_a_class_called_test_is_a_class(tmp_path: Path) -> None:
-    folders(tmp_path, "test", "a", "b", "c", "d", "e")
-    assert sum(len(class_folders(split, tmp_path)) for split in SPLITS) == 6
+    alone = folders(tmp_path / "alone", "test", "a", "b", "c", "d", "e")  # a class called test is a class
+    assert sum(len(class_folders(split, alone)) for split in SPLITS) == 6
 
 
 @pytest.mark.parametrize(
@@ -114,17 +113,24 @@ def test_images_shrink_by_area_and_are_not_inverted(tmp_path: Path) -> None:
     assert small.tolist() == [[17, 40], [200, 255]]
 
 
-def test_colours_are_kept_or_made_grey(tmp_path: Path) -> None:
-    path = save(tmp_path / "a.png", np.full((4, 4, 3), [255, 0, 100], np.uint8))
-    assert read_image(path, 2, grey=False).tolist() == [[[255, 0, 100]] * 2] * 2
-    luma = round(0.299 * 255 + 0.114 * 100)
-    assert read_image(path, 2, grey=True).tolist() == [[luma] * 2] * 2
-    grey = save(tmp_path / "b.png", np.full((4, 4), 7, np.uint8))
-    assert read_image(grey, 3, grey=False).tolist() == [[[7] * 3] * 3] * 3
+COLOURS = np.full((4, 4, 3), [255, 0, 100], np.uint8)
+INK = np.dstack([np.zeros((2, 2, 3), np.uint8), np.array([[255, 0], [0, 0]], np.uint8)])
+SIXTEEN = np.array([[0, 65535], [256 * 100, 65535]], np.uint16)
 
 
-def test_colour_images_are_a_source(tmp_path: Path) -> None:
-    assert Images("test", make(tmp_path, colour=True), 4, grey=False).examples.shape == (2, 3, 4, 4, 3)
+@pytest.mark.parametrize(
+    ("numbers", "size", "grey", "expected"),
+    [
+        (COLOURS, 2, False, [[[255, 0, 100]] * 2] * 2),
+        (COLOURS, 2, True, [[round(0.299 * 255 + 0.114 * 100)] * 2] * 2),
+        (np.full((4, 4), 7, np.uint8), 3, False, [[[7] * 3] * 3] * 3),
+        (INK, 2, True, [[0, 255], [255, 255]]),
+        (SIXTEEN, 2, True, [[0, 255], [100, 255]]),
+    ],
+    ids=["colours", "colours made grey", "grey made colours", "what is transparent becomes white", "sixteen bits"],
+)
+def test_kinds_of_images(tmp_path: Path, numbers: np.ndarray, size: int, grey: bool, expected: list[Any]) -> None:
+    assert read_image(save(tmp_path / "a.png", numbers), size, grey=grey).tolist() == expected
 
 
 @pytest.mark.parametrize("suffix", [suffix for suffixes in FORMATS.values() for suffix in suffixes])
@@ -136,18 +142,10 @@ def test_every_format_is_read(tmp_path: Path, suffix: str) -> None:
     assert images._images(tmp_path, tmp_path) == [path]
 
 
-def test_what_is_transparent_becomes_white(tmp_path: Path) -> None:
-    ink = np.zeros((2, 2, 4), np.uint8)
-    ink[0, 0, 3] = 255
-    assert read_image(save(tmp_path / "a.png", ink), 2, grey=True).tolist() == [[0, 255], [255, 255]]
+def test_a_transparent_colour_of_a_palette_becomes_white_and_numbers_with_a_point_are_refused(tmp_path: Path) -> None:
     palette = Image.fromarray(np.array([[0, 1], [1, 1]], np.uint8)).convert("P")
     palette.save(tmp_path / "b.png", transparency=1)
     assert read_image(tmp_path / "b.png", 2, grey=True).tolist() == [[0, 255], [255, 255]]
-
-
-def test_sixteen_bits_become_eight(tmp_path: Path) -> None:
-    path = save(tmp_path / "a.png", np.array([[0, 65535], [256 * 100, 65535]], np.uint16))
-    assert read_image(path, 2, grey=True).tolist() == [[0, 255], [100, 255]]
     floats = save(tmp_path / "a.tif", np.zeros((2, 2), np.float32))
     with pytest.raises(ImagesError, match=r"a\.tif .*type F"):
         read_image(floats, 2, grey=True)
@@ -186,8 +184,10 @@ def test_hidden_and_other_files_are_left_out(tmp_path: Path) -> None:
     assert [Images(split, tmp_path, 8).examples.shape[:2] for split in SPLITS] == [(2, 3)] * 3
 
 
-def test_a_link_out_of_the_folder_is_refused_and_one_inside_followed(tmp_path: Path) -> None:
+def test_a_link_out_of_the_folder_is_refused_and_one_inside_or_to_itself_followed(tmp_path: Path) -> None:
     folder = make(tmp_path / "data")
+    (tmp_path / "link").symlink_to(folder)
+    assert Images("train", tmp_path / "link", 8).classes == 2
     name = class_folders("train", folder)[0].name
     inside = folder / name / "link.png"
     inside.symlink_to("0.png")
@@ -202,12 +202,6 @@ def test_a_link_out_of_the_folder_is_refused_and_one_inside_followed(tmp_path: P
     (folder / "class9").symlink_to(tmp_path / "secret")
     with pytest.raises(ImagesError, match="class9 is a link out of"):
         Images("train", folder, 8)
-
-
-def test_a_link_to_the_folder_itself_is_followed(tmp_path: Path) -> None:
-    make(tmp_path / "data")
-    (tmp_path / "link").symlink_to(tmp_path / "data")
-    assert Images("train", tmp_path / "link", 8).classes == 2
 
 
 @pytest.mark.parametrize("damage", ["cut", "words", "empty", "script"])

@@ -105,6 +105,9 @@ def test_no_character_rotation_or_drawing_is_in_two_splits(drawn: Drawings, sche
     for split, count in zip(SPLITS, COUNTS[scheme], strict=True):
         source = Omniglot(split, scheme=scheme, rotations=rotations)
         assert source.examples.shape == (count * (4 if rotations else 1), 20, 4, 4)
+        assert source.examples.dtype == np.uint8
+        assert type(source.examples) is np.ndarray
+        assert not source.examples.flags.writeable
         assert source.classes == len(source.names) == len(source.alphabets) == len(source.examples)
         character, drawer, turn = who(source.examples)
         assert (drawer == np.arange(20)).all()
@@ -116,16 +119,9 @@ def test_no_character_rotation_or_drawing_is_in_two_splits(drawn: Drawings, sche
     assert len(set.union(*seen)) == sum(len(part) for part in seen) == 1623
 
 
-def test_it_holds_bytes(drawn: Drawings) -> None:
-    source = Omniglot("validation")
-    assert source.examples.dtype == np.uint8
-    assert type(source.examples) is np.ndarray
-    assert not source.examples.flags.writeable
-    assert source.sample(np.random.default_rng(0), 3, 5, 1, 5).support_x.dtype == np.uint8
-
-
 def test_two_rotations_of_a_character_are_never_in_one_episode(drawn: Drawings) -> None:
     episodes = Omniglot("validation", rotations=True).sample(np.random.default_rng(0), 200, 60, 1, 1)
+    assert episodes.support_x.dtype == np.uint8
     character, _, turn = who(episodes.support_x)
     assert all(len(set(row)) == 60 for row in character.tolist())
     assert set(np.unique(turn)) == {0, 1, 2, 3}
@@ -199,24 +195,15 @@ def test_real_no_two_drawings_are_equal_but_one_dot(real: None) -> None:
     assert equal == [["train Braille/character01 3", "train Braille/character01 19"]]
 
 
-def test_real_images_are_ink_on_paper(real: None) -> None:
-    source = Omniglot("train")
+def test_real_images_are_ink_on_paper_and_loaded_once(real: None) -> None:
+    _shared.cache_clear()
+    source, *_ = (Omniglot(split) for split in SPLITS)
+    assert (_shared.cache_info().misses, _shared.cache_info().hits) == (1, 2)
     assert source.examples.shape == (1028, 20, 28, 28)
     assert source.examples.max() == 255
     assert 0.05 < source.examples.mean() / 255 < 0.15
     assert (source.examples.max((2, 3)) > 60).all()
     turned = Omniglot("train", rotations=True)
     assert np.array_equal(turned.examples[1028:2056], np.rot90(source.examples, 1, (2, 3)))
-
-
-def test_real_splits_share_one_loaded_array(real: None) -> None:
-    _shared.cache_clear()
-    for split in SPLITS:
-        Omniglot(split)
-    assert (_shared.cache_info().misses, _shared.cache_info().hits) == (1, 2)
-
-
-def test_real_description(real: None) -> None:
-    text = describe()
-    assert "1623 characters of 50 alphabets, 20 drawings of each" in text
-    assert "images_background.zip" in text
+    assert "1623 characters of 50 alphabets, 20 drawings of each" in describe()
+    assert "images_background.zip" in describe()

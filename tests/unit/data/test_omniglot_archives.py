@@ -203,13 +203,12 @@ def test_archives_that_are_there_are_not_downloaded_again(
     assert load_drawings(tmp_path / "data").names == CHARACTERS
 
 
-def test_a_download_with_a_wrong_checksum_is_removed(published: Path, tmp_path: Path) -> None:
+def test_a_download_with_a_wrong_checksum_is_removed_and_one_without_network_or_disk_is_refused(
+    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     flip(published / "images_background.zip")
     refused(lambda: download(tmp_path / "data", progress=False), "hash")
     assert list((tmp_path / "data" / "omniglot").iterdir()) == []
-
-
-def test_without_a_network_or_a_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     closed = Archive("images_background.zip", "http://127.0.0.1:1/images_background.zip", "0" * 32, "0" * 64)
     monkeypatch.setattr(archives, "ARCHIVES", (closed,))
     refused(lambda: download(tmp_path / "data", progress=False), closed.url, "images_background.zip")

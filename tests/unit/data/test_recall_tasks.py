@@ -64,7 +64,7 @@ def answers(task: RecallTask, stream: list[tuple[int, int, bool]]) -> list[int]:
 
 
 @NAMES
-def test_a_sequence_has_the_shapes_it_says(name: str) -> None:
+def test_a_sequence_has_the_shapes_it_says_and_shows_each_item_once_in_its_own_episode(name: str) -> None:
     task = RECALL_TASKS[name]()
     drawn = task.sample(rng(), 7)
     steps, now, feedback, classes = task.sizes
@@ -76,12 +76,7 @@ def test_a_sequence_has_the_shapes_it_says(name: str) -> None:
     assert drawn.target[drawn.query_mask].min() >= 0
     assert drawn.target[drawn.query_mask].max() < classes
     assert (drawn.target[~drawn.query_mask] == NONE).all()
-
-
-@NAMES
-def test_each_item_is_shown_once_in_an_episode_of_its_own(name: str) -> None:
-    """One symbol in each ``now``; in ``feedback`` the item of the previous step, and the flag of a query."""
-    drawn = RECALL_TASKS[name]().sample(rng(), 5)
+    # One symbol in each ``now``; in ``feedback`` the item of the previous step, and the flag of a query.
     assert (drawn.now.sum(-1) == 1).all()
     assert (drawn.now.argmax(-1) == drawn.symbols).all()
     assert (drawn.feedback[..., -1] == drawn.query_mask).all()

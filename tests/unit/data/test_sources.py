@@ -25,11 +25,12 @@ def numbered(classes: int = CLASSES, **options: Any) -> Pool:
     return Pool(numbers.astype(np.uint8), **options)
 
 
-def sources() -> list[FewShotSource]:
-    return [Clusters(5), numbered(), Glyphs("train", 6, 7)]
+EVERY = pytest.mark.parametrize(
+    "source", [Clusters(5), numbered(), Glyphs("train", 6, 7)], ids=lambda source: type(source).__name__
+)
 
 
-@pytest.mark.parametrize("source", sources(), ids=lambda source: type(source).__name__)
+@EVERY
 def test_an_episode_has_the_shapes_it_says(source: FewShotSource) -> None:
     episodes = source.sample(rng(), 4, ways=3, shots=2, queries=5)
     assert episodes.support_x.shape == (4, 6, *source.shape)
@@ -40,7 +41,7 @@ def test_an_episode_has_the_shapes_it_says(source: FewShotSource) -> None:
         assert all(np.bincount(row).tolist() == [count] * 3 for row in y)
 
 
-@pytest.mark.parametrize("source", sources(), ids=lambda source: type(source).__name__)
+@EVERY
 def test_sampling_is_pure_in_the_generator(source: FewShotSource) -> None:
     first, again, other = (source.sample(rng(seed), 2, 3, 1, 1) for seed in (0, 0, 1))
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))

@@ -110,7 +110,7 @@ def test_usage_grows_with_each_write_and_stays_within_one() -> None:
         usage = grown
 
 
-def test_allocation_is_the_formula_of_the_paper() -> None:
+def test_allocation_is_the_formula_of_the_paper_and_goes_to_free_slots_in_their_order_if_there_are_any() -> None:
     usage = draw(BATCH, SLOTS).sigmoid()
     expected = torch.zeros_like(usage)
     for row in range(BATCH):
@@ -119,9 +119,6 @@ def test_allocation_is_the_formula_of_the_paper() -> None:
             expected[row, slot] = (1 - usage[row, slot]) * before
             before *= float(usage[row, slot])
     torch.testing.assert_close(fx.allocation(usage), expected)
-
-
-def test_allocation_goes_to_free_slots_in_their_order_and_nowhere_when_there_are_none() -> None:
     usage = torch.tensor([[1.0, 0.0, 0.0, 0.5], [1.0, 1.0, 0.3, 1.0], [1.0, 1.0, 1.0, 1.0]])
     weights = fx.allocation(usage)
     torch.testing.assert_close(weights[0], torch.tensor([0.0, 1.0, 0.0, 0.0]))

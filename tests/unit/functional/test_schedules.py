@@ -1,5 +1,3 @@
-"""Schedules."""
-
 import pytest
 
 from metarl.functional import cosine, linear

@@ -1,5 +1,7 @@
 """Every access: stepped and unrolled alike, blind to what is masked, never NaN; and what each is there for."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -17,17 +19,12 @@ from metarl.types import Read
 
 KEY, VALUE, BATCH, QUERIES = 8, 6, 3, 7
 
+WHOLE_KEYS = AttentionOptions(heads=2, split_keys=False, learned_temperature=True)
 ACCESSES = {
     **{f"attention {kernel}": (Attention, AttentionOptions(kernel=kernel)) for kernel in KERNELS},
     "attention prototypes": (Attention, AttentionOptions(kernel="euclidean", empty_slot=False)),
     "attention heads": (Attention, AttentionOptions(kernel="cosine", heads=2, top_k=2)),
-    **{
-        f"attention whole keys {kernel}": (
-            Attention,
-            AttentionOptions(kernel=kernel, heads=2, split_keys=False, learned_temperature=True),
-        )
-        for kernel in KERNELS
-    },
+    **{f"attention whole keys {kernel}": (Attention, replace(WHOLE_KEYS, kernel=kernel)) for kernel in KERNELS},
     "graph": (GraphSearch, GraphSearchOptions()),
     "graph nearest": (GraphSearch, GraphSearchOptions(edges="nearest", kernel="dot", empty_slot=False)),
     "graph neighbours": (GraphSearch, GraphSearchOptions(neighbours=2, hops=3, edge_temperature=0.05)),
@@ -56,11 +53,19 @@ def problem(access: Access, slots: int, dtype: torch.dtype = torch.float32) -> t
     return tuple(torch.randn(BATCH, *s, generator=generator, dtype=dtype).requires_grad_() for s in sizes)
 
 
+def every(keys: Tensor) -> Tensor:
+    return torch.ones(keys.shape[:2], dtype=torch.bool)
+
+
 def ask(
-    access: Access, leaves: tuple[Tensor, ...], valid: Tensor, mask: Tensor | None = None, causal: bool = False
+    access: Access,
+    leaves: tuple[Tensor, ...],
+    valid: Tensor | None = None,
+    mask: Tensor | None = None,
+    causal: bool = False,
 ) -> Read:
     query, key, value, control = leaves
-    content = Content(access.prepare(key), value, valid)
+    content = Content(access.prepare(key), value, every(key) if valid is None else valid)
     return access(Query(access.prepare(query), mask, control if access.control_size else None, causal), content)
 
 
@@ -83,15 +88,14 @@ def test_a_causal_read_equals_its_mask_and_its_steps(name, slots):
     access = make(name, torch.float64)
     leaves = problem(access, slots, torch.float64)
     query, key, value, control = leaves
-    valid = torch.ones(BATCH, slots, dtype=torch.bool)
-    whole = ask(access, leaves, valid, causal=True).value
-    mask = visible(Query(query, causal=True), Content(key, value, valid))
-    check_same(access, leaves, whole, ask(access, leaves, valid, mask).value)
+    whole = ask(access, leaves, causal=True).value
+    mask = visible(Query(query, causal=True), Content(key, value, every(key)))
+    check_same(access, leaves, whole, ask(access, leaves, mask=mask).value)
     steps = []
     for at in range(QUERIES):
         seen = slots - QUERIES + at + 1
         one = (query[:, at : at + 1], key[:, :seen], value[:, :seen], control[:, at : at + 1])
-        steps.append(ask(access, one, valid[:, :seen]).value)
+        steps.append(ask(access, one).value)
     check_same(access, leaves, whole, torch.cat(steps, 1))
 
 
@@ -110,13 +114,8 @@ def test_masked_reads_equal_steps_over_what_is_visible(name):
     for row in range(BATCH):
         for at in range(QUERIES):
             seen = mask[row, at] & valid[row]
-            one = (
-                query[row, at][None, None],
-                key[row, seen][None],
-                value[row, seen][None],
-                control[row, at][None, None],
-            )
-            rows.append(ask(access, one, torch.ones(1, int(seen.sum()), dtype=torch.bool)).value[0, 0])
+            asked, told = query[row, at][None, None], control[row, at][None, None]
+            rows.append(ask(access, (asked, key[row, seen][None], value[row, seen][None], told)).value[0, 0])
     check_same(access, leaves, whole.value, torch.stack(rows).unflatten(0, (BATCH, QUERIES)))
     assert not whole.value[:, 0].any(), "the empty read"
     assert not whole.value[2].any(), "the empty read"
@@ -178,23 +177,18 @@ def test_a_thousand_extreme_inputs_stay_finite(name, dtype):
 @EVERY
 def test_an_empty_store_reads_zeros(name):
     access = make(name)
-    query, _, _, control = problem(access, 0)
-    leaves = (query, torch.zeros(BATCH, 0, KEY), torch.zeros(BATCH, 0, VALUE), control)
-    read = ask(access, leaves, torch.zeros(BATCH, 0, dtype=torch.bool))
-    assert torch.equal(read.value, torch.zeros(BATCH, QUERIES, VALUE))
+    assert torch.equal(ask(access, problem(access, 0)).value, torch.zeros(BATCH, QUERIES, VALUE))
 
 
 @EVERY
 def test_gradients_are_exact_where_they_are_promised(name):
     access = make(name, torch.float64)
     leaves = tuple(x[:1, :4].detach().requires_grad_() for x in problem(access, 4, torch.float64))
-    valid = torch.ones(1, 4, dtype=torch.bool)
-    exact = not isinstance(access, MetaGradient) or access.options.second_order
 
     def read(*leaves: Tensor) -> Tensor:
-        return ask(access, leaves, valid, causal=True).value
+        return ask(access, leaves, causal=True).value
 
-    if exact:
+    if not isinstance(access, MetaGradient) or access.options.second_order:
         assert torch.autograd.gradcheck(read, leaves)
     for grad in torch.autograd.grad(read(*leaves).square().sum(), leaves[:3]):
         assert grad.any()
@@ -203,24 +197,24 @@ def test_gradients_are_exact_where_they_are_promised(name):
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_split_or_whole_a_single_head_is_the_same(kernel):
     plain, whole = (Attention(KEY, VALUE, AttentionOptions(kernel=kernel, split_keys=s)) for s in (True, False))
-    leaves, valid = problem(plain, 6), torch.ones(BATCH, 6, dtype=torch.bool)
-    torch.testing.assert_close(ask(whole, leaves, valid).value, ask(plain, leaves, valid).value)
+    leaves = problem(plain, 6)
+    torch.testing.assert_close(ask(whole, leaves).value, ask(plain, leaves).value)
 
 
 def test_the_euclidean_kernel_classifies_by_distance_to_prototypes():
     access = Attention(KEY, 3, AttentionOptions(kernel="euclidean", empty_slot=False, temperature=0.5 / KEY**0.5))
     query, keys = torch.randn(BATCH, QUERIES, KEY), torch.randn(BATCH, 3, KEY)
-    read = access(Query(query), Content(keys, torch.eye(3).expand(BATCH, 3, 3), torch.ones(BATCH, 3, dtype=torch.bool)))
+    read = access(Query(query), Content(keys, torch.eye(3).expand(BATCH, 3, 3), every(keys)))
     torch.testing.assert_close(read.value, (-torch.cdist(query, keys).square()).softmax(-1))
 
 
 def test_a_learned_temperature_starts_where_it_is_told_and_learns():
     options = [AttentionOptions(temperature=0.3, learned_temperature=learned, heads=2) for learned in (False, True)]
     plain, learned = (Attention(KEY, VALUE, o) for o in options)
-    leaves, valid = problem(plain, 6), torch.ones(BATCH, 6, dtype=torch.bool)
+    leaves = problem(plain, 6)
     for part in (leaves, tuple(x[:, :1] if x.shape[1] == QUERIES else x for x in leaves)):
-        value = ask(learned, part, valid).value
-        torch.testing.assert_close(value, ask(plain, part, valid).value)
+        value = ask(learned, part).value
+        torch.testing.assert_close(value, ask(plain, part).value)
         assert torch.autograd.grad(value.square().sum(), learned.log_temperature)[0].all()
 
 
@@ -270,9 +264,7 @@ def test_one_step_from_the_start_fits_a_single_neighbour():
     for hidden, tolerance in ((None, 1e-3), (64, 0.7)):
         access = MetaGradient(KEY, VALUE, MetaGradientOptions(temperature=0.05, hidden_size=hidden))
         key, value = torch.randn(4, 1, KEY), torch.randn(4, 1, VALUE)
-        read = access(
-            Query(access.prepare(key)), Content(access.prepare(key), value, torch.ones(4, 1, dtype=torch.bool))
-        )
+        read = access(Query(access.prepare(key)), Content(access.prepare(key), value, every(key)))
         error = (read.value - value).norm(dim=-1) / value.norm(dim=-1)
         assert (error < tolerance).all(), hidden
 
@@ -284,8 +276,7 @@ def test_more_steps_fit_several_neighbours_better():
         options = MetaGradientOptions(steps=steps, temperature=1.0, neighbours=4, empty_slot=False)
         access = MetaGradient(KEY, VALUE, options)
         keys, values = torch.randn(4, 4, KEY), torch.randn(4, 4, VALUE)
-        valid = torch.ones(4, 4, dtype=torch.bool)
-        read = access(Query(access.prepare(keys)), Content(access.prepare(keys), values, valid))
+        read = access(Query(access.prepare(keys)), Content(access.prepare(keys), values, every(keys)))
         errors.append((read.value - values).square().mean().item())
     assert errors[1] < 0.7 * errors[0]
 
@@ -294,9 +285,9 @@ def test_in_first_order_keys_and_values_learn_as_in_attention():
     """The documented stand-in: the gradient of sum_k w_k v_k over the same neighbours."""
     access = MetaGradient(KEY, VALUE, MetaGradientOptions(neighbours=3))
     attention = Attention(KEY, VALUE, AttentionOptions(kernel="cosine", temperature=0.1, top_k=3))
-    leaves, valid = problem(access, 6), torch.ones(BATCH, 6, dtype=torch.bool)
+    leaves = problem(access, 6)
     found, expected = (
-        torch.autograd.grad(ask(a, leaves, valid, causal=True).value.sum(), leaves[1:3]) for a in (access, attention)
+        torch.autograd.grad(ask(a, leaves, causal=True).value.sum(), leaves[1:3]) for a in (access, attention)
     )
     torch.testing.assert_close(found, expected)
 
@@ -304,12 +295,12 @@ def test_in_first_order_keys_and_values_learn_as_in_attention():
 @pytest.mark.parametrize("name", ["meta-gradient", "meta-gradient twice", "meta-gradient mlp", "graph neighbours"])
 def test_chunks_over_queries_change_nothing(name, monkeypatch):
     access = make(name, torch.float64)
-    leaves, valid = problem(access, 6, torch.float64), torch.ones(BATCH, 6, dtype=torch.bool)
-    whole = ask(access, leaves, valid, causal=True).value
+    leaves = problem(access, 6, torch.float64)
+    whole = ask(access, leaves, causal=True).value
     monkeypatch.setattr(chunks, "LIMIT", 1)
-    check_same(access, leaves, whole, ask(access, leaves, valid, causal=True).value)
+    check_same(access, leaves, whole, ask(access, leaves, causal=True).value)
     with torch.no_grad():
-        torch.testing.assert_close(ask(access, leaves, valid, causal=True).value, whole)
+        torch.testing.assert_close(ask(access, leaves, causal=True).value, whole)
 
 
 def test_heads_must_divide_what_they_split():

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from store_toys import filled
+from store_toys import draw, filled
 from torch import Tensor
 
 from metarl import tree
@@ -28,10 +28,6 @@ def build(kind: str, key: int = KEY, value: int = VALUE, slots: int = SLOTS, hea
     return store(key, value, None, options(slots=slots, read_heads=heads))
 
 
-def draw(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
-
-
 def states(store: External, steps: int, batch: int = BATCH, spread: float = 1.0) -> Iterator[Any]:
     """After random resets, writes and reads, with controls around those of the start."""
     drawn = torch.rand(2, steps, batch, generator=torch.Generator().manual_seed(0))
@@ -45,16 +41,14 @@ def states(store: External, steps: int, batch: int = BATCH, spread: float = 1.0)
         yield state
 
 
-def written(store: External, steps: int = 4, batch: int = BATCH) -> Any:
-    """A state after some steps."""
-    return list(states(store, steps, batch))[-1]
+def written(store: External, batch: int = BATCH) -> Any:
+    return list(states(store, 4, batch))[-1]
 
 
 def control_of(store: External, reading: bool = False, **parts: float | list[float]) -> Tensor:
     """The control of the start with some parts set by hand, ``[1, ...]``."""
-    layout, start = (
-        (store.read_layout, store.start_read_control()) if reading else (store.write_layout, store.start_control())
-    )
+    layout = store.read_layout if reading else store.write_layout
+    start = store.start_read_control() if reading else store.start_control()
     for name, part in layout.split(start).items():
         if name in parts:
             part.copy_(torch.as_tensor(parts[name]))

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from store_toys import filled
+from store_toys import draw, filled
 from torch import nn
 
 from metarl.memory.access.attention import Attention, AttentionOptions
@@ -13,10 +13,6 @@ from metarl.memory.registry import build_memory
 from metarl.memory.stores.key_value import KeyValue, KeyValueOptions
 
 PLAIN = AttentionOptions(empty_slot=False)
-
-
-def draw(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def make(options: KeyValueOptions, access: AttentionOptions = PLAIN) -> Memory:
@@ -68,9 +64,8 @@ def test_an_untrained_transform_is_the_identity(kind):
     plain = make(KeyValueOptions(learned=3, learned_only=True))
     plain.store.load_state_dict({"keys": memory.store.keys, "values": memory.store.values})
     query = draw(1, 2, 4)
-    torch.testing.assert_close(
-        memory.read(memory.initial_state(1), query)[0], plain.read(plain.initial_state(1), query)[0]
-    )
+    found, expected = (one.read(one.initial_state(1), query)[0] for one in (memory, plain))
+    torch.testing.assert_close(found, expected)
 
 
 def test_values_may_be_labels():

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from store_toys import filled
+from store_toys import draw, filled
 
 from metarl.config import InputError
 from metarl.memory.contract import Write
@@ -18,10 +18,6 @@ def store(slots: int = 4, hit: float = 0.9) -> Lifelong:
     return Lifelong(K, V, None, LifelongOptions(slots, hit))
 
 
-def draw(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
 def test_a_hit_averages_and_a_miss_takes_the_first_free_slot():
     memory, keys, values = store(), torch.eye(K)[:3], torch.eye(V)[:3]
     state = filled(memory, keys[:, None], values[:, None])
@@ -32,10 +28,7 @@ def test_a_hit_averages_and_a_miss_takes_the_first_free_slot():
     torch.testing.assert_close(content.keys[0, 1], (keys[1] + near) / 2)
     torch.testing.assert_close(content.values[0, :3], values)
     assert state.age[0].tolist() == [3, 0, 1, -1], "a hit is as good as new"
-
-
-def test_an_equal_key_of_another_value_is_a_miss():
-    memory, key = store(), draw(1, 1, K)
+    key = draw(1, 1, K)  # an equal key of another value is a miss
     assert memory.content(filled(memory, key.expand(2, 1, K), torch.eye(V)[:2, None])).valid.sum() == 2
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from store_toys import draw
 from torch import Tensor
 
 from metarl import tree
@@ -26,22 +27,16 @@ def make(name: str, key_size: int = KEY, value_size: int = VALUE) -> Store:
         return DeltaRule(key_size, value_size, None, DeltaRuleOptions(heads=2 if name == "delta, 2 heads" else 1))
 
 
-EVERY = pytest.mark.parametrize("name", ["delta", "delta, 2 heads", "neural"])
-DELTA = pytest.mark.parametrize("name", ["delta", "delta, 2 heads"])
-
-
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+DELTA = ["delta", "delta, 2 heads"]
+EVERY = pytest.mark.parametrize("name", [*DELTA, "neural"])
 
 
 def filled(store: Store) -> Any:
     """A state that every leaf of holds something."""
     state = store.initial_state(BATCH)
     for t in range(3):
-        state = store.write(
-            state,
-            Write(draw(BATCH, KEY, seed=t), draw(BATCH, VALUE, seed=t + 10), draw(BATCH, store.control_size, seed=t)),
-        )
+        control = draw(BATCH, store.control_size, seed=t)
+        state = store.write(state, Write(draw(BATCH, KEY, seed=t), draw(BATCH, VALUE, seed=t + 10), control))
     return tree.map_tensors(torch.Tensor.detach, state)
 
 
@@ -75,7 +70,7 @@ def test_queries_side_by_side_and_rows_in_any_order(name: str) -> None:
         torch.testing.assert_close(alone.value[:, 0], together.value[:, i])
 
 
-@DELTA
+@pytest.mark.parametrize("name", DELTA)
 def test_a_key_holds_what_was_written_last(name: str) -> None:
     store = make(name)
     certain = torch.full((BATCH, store.control_size), BIG)
@@ -86,7 +81,7 @@ def test_a_key_holds_what_was_written_last(name: str) -> None:
         torch.testing.assert_close(store.read(state, key[:, None])[0].value[:, 0], value, atol=1e-5, rtol=1e-5)
 
 
-@DELTA
+@pytest.mark.parametrize("name", DELTA)
 def test_orthogonal_keys_leave_each_other_alone_and_forget_at_their_rate(name: str) -> None:
     store = make(name)
     state = store.initial_state(1)
@@ -119,9 +114,8 @@ def test_the_neural_memory_follows_its_equations() -> None:
         gradient = torch.autograd.grad(error.square().sum() / 2, weights)
         theta, eta, alpha = control.sigmoid()
         with torch.no_grad():
-            length = (
-                1 + (gradient[0].square().sum() / k.square().sum() + gradient[1].square().sum()) / error.square().sum()
-            )
+            steep = gradient[0].square().sum() / k.square().sum() + gradient[1].square().sum()
+            length = 1 + steep / error.square().sum()
             surprise = [eta * s - theta * g / length for s, g in zip(surprise, gradient, strict=True)]
             weights = [(1 - alpha) * w + s for w, s in zip(weights, surprise, strict=True)]
         weights = [w.requires_grad_() for w in weights]
@@ -187,9 +181,8 @@ def test_an_untrained_memory_recalls(name: str, width: int, pairs: int) -> None:
     for key, value in zip(keys, values, strict=True):
         state = store.write(state, Write(key, value, store.start_control().expand(batch, -1)))
     read = store.read(state, keys.transpose(0, 1))[0].value
-    nearest = torch.cdist(read, bounded(values.transpose(0, 1)) if name == "neural" else values.transpose(0, 1)).argmin(
-        -1
-    )
+    sought = values.transpose(0, 1)
+    nearest = torch.cdist(read, bounded(sought) if name == "neural" else sought).argmin(-1)
     assert (nearest == torch.arange(pairs)).double().mean() > (0.98 if pairs == 8 else 0.9)
 
 

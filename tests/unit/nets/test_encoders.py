@@ -87,7 +87,7 @@ def test_the_parts_stand_side_by_side_and_the_mask_in_none() -> None:
     assert torch.equal(masked.feedback, feedback)
 
 
-def test_leading_axes_of_observations_and_their_pictures_are_kept() -> None:
+def test_leading_axes_are_kept_also_without_pictures_or_feedback() -> None:
     encoder, obs = TrialEncoder(SEEN), drawn(4, 5)
     whole = encoder(obs)
     assert whole.now.shape == (4, 5, encoder.now_size)
@@ -96,9 +96,6 @@ def test_leading_axes_of_observations_and_their_pictures_are_kept() -> None:
         step = encoder({key: part[at] for key, part in obs.items()})
         torch.testing.assert_close(step.now, whole.now[at])
         assert torch.equal(step.feedback, whole.feedback[at])
-
-
-def test_without_feedback_there_is_an_empty_one() -> None:
     now, feedback = TrialEncoder(spaces.Dict({"obs": vector(2)}))({"obs": torch.ones(3, 4, 2)})
     assert torch.equal(now, torch.ones(3, 4, 2))
     assert feedback.shape == (3, 4, 0)

@@ -180,10 +180,6 @@ def test_rows_without_a_valid_action_are_found() -> None:
 # Gaussian
 
 
-def diagonal(head: GaussianHead, y: Tensor) -> Independent:
-    return Independent(Normal(head.linear(y), head.log_std.exp()), 1)
-
-
 @pytest.mark.parametrize("leading", [(6,), (7, 6)], ids=["B", "T, B"])
 def test_the_gaussian_agrees_with_torch(leading: tuple[int, ...]) -> None:
     head, y = make(BOX), inputs(*leading)
@@ -191,7 +187,7 @@ def test_the_gaussian_agrees_with_torch(leading: tuple[int, ...]) -> None:
     actions = head.sample(parameters, generator())
     assert actions.shape == (*leading, 4)
     assert actions.dtype == head.action_dtype
-    expected = diagonal(head, y)
+    expected = Independent(Normal(head.linear(y), head.log_std.exp()), 1)
     torch.testing.assert_close(head.log_prob(parameters, actions), expected.log_prob(actions))
     torch.testing.assert_close(head.entropy(parameters), expected.entropy())
     assert torch.equal(head.best(parameters), expected.mean)

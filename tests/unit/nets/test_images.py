@@ -29,16 +29,13 @@ def test_layouts_of_the_same_images_give_the_same_vectors(net: Net, norm: Norm) 
     torch.testing.assert_close(last(images.movedim(2, -1)), first(images))
 
 
-def test_grey_images_need_no_axis_of_channels() -> None:
+def test_grey_images_need_no_axis_of_channels_and_bytes_are_numbers_from_0_to_1() -> None:
     grey, one = make((9, 8)), make((1, 9, 8))
     one.load_state_dict(grey.state_dict())
     images = torch.rand(2, 5, 9, 8)
     torch.testing.assert_close(one(images[:, :, None]), grey(images))
-
-
-def test_bytes_are_numbers_from_0_to_1() -> None:
-    encoder, images = make((9, 8)), torch.randint(256, (1, 3, 9, 8), dtype=torch.uint8)
-    torch.testing.assert_close(encoder(images), encoder(images / 255))
+    images = torch.randint(256, (1, 3, 9, 8), dtype=torch.uint8)
+    torch.testing.assert_close(grey(images), grey(images / 255))
 
 
 @pytest.mark.parametrize("net", get_args(Net))
@@ -88,10 +85,14 @@ def test_an_encoder_of_another_type_takes_bytes_and_numbers(net: Net, dtype: tor
     torch.testing.assert_close(encoder(images / 255), vectors)
 
 
-def test_the_last_features_can_be_the_embedding() -> None:
+def test_the_last_features_or_their_means_over_places_can_be_the_embedding() -> None:
     assert make((28, 28), net="pooled", embedding_size=0).size == 8
-    assert make((28, 28), net="residual", embedding_size=0).size == 3 * 3 * 4 * 8
-    assert make((28, 28), net="residual", embedding_size=0)(torch.rand(1, 2, 28, 28)).shape == (1, 2, 288)
+    whole, averaged = (make((28, 28), net="residual", embedding_size=0, average=on) for on in (False, True))
+    averaged.load_state_dict(whole.state_dict())
+    assert (whole.size, averaged.size) == (3 * 3 * 4 * 8, 4 * 8)
+    vectors = whole(images := torch.rand(2, 3, 28, 28))
+    assert vectors.shape == (2, 3, 288)
+    torch.testing.assert_close(averaged(images), vectors.unflatten(2, (-1, 9)).mean(3))
 
 
 def test_no_net_is_the_pixels_one_by_one() -> None:
@@ -114,8 +115,7 @@ def test_pooling_before_relu_is_relu_before_pooling(net: Net, monkeypatch: pytes
     encoder, images = make((9, 8), net=net), torch.rand(2, 3, 9, 8)
     pooled_first = encoder(images)
     monkeypatch.setattr(
-        "metarl.nets.images._halved",
-        lambda x, pooled: F.max_pool2d(F.relu(x), 2) if pooled else F.relu(x),
+        "metarl.nets.images._halved", lambda x, pooled: F.max_pool2d(F.relu(x), 2) if pooled else F.relu(x)
     )
     assert torch.equal(encoder(images), pooled_first)
 
@@ -161,21 +161,15 @@ def test_other_axes_are_refused() -> None:
         ImageEncoder((5,))
 
 
-def test_averaged_features_are_the_mean_over_places() -> None:
-    whole, averaged = (make((28, 28), net="residual", embedding_size=0, average=on) for on in (False, True))
-    averaged.load_state_dict(whole.state_dict())
-    images = torch.rand(2, 3, 28, 28)
-    expected = whole(images).unflatten(2, (-1, 9)).mean(3)
-    torch.testing.assert_close(averaged(images), expected)
-    assert averaged.size == whole.size // 9
-
-
-def test_views_count_outside_training_alone() -> None:
+def test_vectors_are_means_over_views_outside_training_alone() -> None:
     plain, seen = make((9, 8)), make((9, 8), views=True)
     seen.load_state_dict(plain.state_dict())
     images = torch.rand(2, 4, 9, 8)
     torch.testing.assert_close(seen(images), plain(images))
-    assert not torch.allclose(seen.eval()(images), plain.eval()(images))
+    plain.eval()
+    means = sum(plain(affine(images.flatten(0, 1)[:, None], *view).view_as(images)) for view in VIEWS)
+    torch.testing.assert_close(seen.eval()(images), (plain(images) + means) / (1 + len(VIEWS)))
+    assert not torch.allclose(seen(images), plain(images))
 
 
 def test_views_are_the_image_larger_smaller_and_rotated() -> None:
@@ -191,11 +185,3 @@ def test_views_are_the_image_larger_smaller_and_rotated() -> None:
         far = 3 * scale
         assert place(affine(right, scale, degrees)) == pytest.approx((far * cos, far * sin), abs=0.05)
         assert place(affine(below, scale, degrees)) == pytest.approx((-far * sin, far * cos), abs=0.05)
-
-
-def test_vectors_are_means_over_views() -> None:
-    encoder, images = make((9, 8), views=True).eval(), torch.rand(1, 3, 9, 8)
-    plain = make((9, 8)).eval()
-    plain.load_state_dict(encoder.state_dict())
-    each = [plain(images)] + [plain(affine(images[0, :, None], *view)[None, :, 0]) for view in VIEWS]
-    torch.testing.assert_close(encoder(images), torch.stack(each).mean(0))

@@ -1,8 +1,10 @@
 """Options that a family or a trial refuses: the error names the option, what was given, and what is expected."""
 
+from functools import partial
 from typing import Any
 
 import pytest
+from vector_toys import Walk
 
 from metarl.config import InputError
 from metarl.envs.barcode_bandit import BarcodeBandit
@@ -14,6 +16,8 @@ from metarl.envs.pendulum_goal import PendulumGoal
 from metarl.envs.tabular_mdp import TabularMDP
 from metarl.tasks.trial.layout import TrialInputs
 from metarl.tasks.vector.env import TrialVectorEnv
+
+WALKS = partial(TrialVectorEnv, Walk(), 3)
 
 
 @pytest.mark.parametrize(
@@ -64,6 +68,11 @@ from metarl.tasks.vector.env import TrialVectorEnv
         (TabularMDP, {"noise": "1"}, "noise"),
         (BernoulliBandit, {"reveal": 1}, "reveal"),
         (TrialInputs, {"time": 1}, "time"),
+        (WALKS, {"workers": 4}, "workers"),  # for 3 rows
+        (WALKS, {"workers": -1}, "workers"),
+        (WALKS, {"workers": 1.5}, "workers"),
+        (WALKS, {"workers": 1, "max_restarts": -1}, "max_restarts"),
+        (WALKS, {"workers": 1, "worker_timeout": 0.0}, "worker_timeout"),
         *((TrialInputs, {"prev_reward_scale": x}, "prev_reward_scale") for x in (0, -1.0, True, "1", float("inf"))),
     ],
 )

@@ -1,9 +1,12 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from metarl.envs.barcode_bandit import BarcodeBandit
 from metarl.envs.bernoulli_bandit import BernoulliBandit
+from metarl.envs.gaussian_bandit import GaussianBandit
 from metarl.tasks.family.distribution import TaskDistribution
 from metarl.tasks.trial.env import TrialEnv
 from metarl.tasks.vector.env import TrialVectorEnv
@@ -39,11 +42,15 @@ def test_random_rewards_equal_in_distribution(family: TaskDistribution) -> None:
     assert stats.chi2_contingency(table).pvalue > 0.01
 
 
-def test_bernoulli_rates_are_independent_and_uniform() -> None:
-    rates = sample(BernoulliBandit(arms=3), 20_000)["rates"]
-    assert rates.dtype == np.float32
-    assert stats.kstest(rates.ravel(), "uniform").pvalue > 0.01
-    assert np.abs(np.corrcoef(rates.T) - np.eye(3)).max() < 0.03
+@pytest.mark.parametrize(
+    ("family", "part", "law"),
+    [(BernoulliBandit(arms=3), "rates", "uniform"), (GaussianBandit(arms=3), "means", "norm")],
+)
+def test_arms_are_independent_and_follow_their_prior(family: TaskDistribution, part: str, law: str) -> None:
+    drawn = sample(family, 20_000)[part]
+    assert drawn.dtype == np.float32
+    assert stats.kstest(drawn.ravel(), law).pvalue > 0.01
+    assert np.abs(np.corrcoef(drawn.T) - np.eye(3)).max() < 0.03
 
 
 def test_bernoulli_pays_at_the_rate_of_the_arm_pulled() -> None:
@@ -54,6 +61,32 @@ def test_bernoulli_pays_at_the_rate_of_the_arm_pulled() -> None:
     assert means[0] == 0
     assert abs(means[1] - 0.3) < 0.01
     assert means[2] == 1
+
+
+def test_gaussian_arms_without_noise_pay_their_means() -> None:
+    family = GaussianBandit(arms=3, pulls=3, noise=0.0)
+    tasks = sample(family, 4)
+    many = TrialVectorEnv(family, 4)
+    many.reset(seed=0, options={"tasks": tasks})
+    for arm in range(3):
+        obs, rewards, *_ = many.step(np.full(4, arm))
+        assert (rewards == tasks["means"][:, arm]).all()
+        assert (obs["prev_done"] == (arm < 2)).all()  # the third observation is the next trial's first
+
+
+@pytest.mark.parametrize("kind", ["single", "batched"])
+def test_gaussian_noise_is_normal(kind: str) -> None:
+    family, n = GaussianBandit(arms=2, pulls=1, noise=0.5), 10_000
+    means = np.array([-1.0, 2.0], np.float32)
+    if kind == "batched":
+        many = family.batched(n)
+        many.start({"means": np.tile(means, (n, 1))}, np.random.default_rng(0))
+        rewards = many.step(np.ones(n, int), np.random.default_rng(1))[1]
+    else:
+        env = family.make({"means": means})
+        env.reset(seed=0)
+        rewards = np.array([env.step(np.int64(1))[1] for _ in range(n)])
+    assert stats.kstest(rewards, stats.norm(2.0, 0.5).cdf).pvalue > 0.01
 
 
 @pytest.mark.parametrize(("contexts", "bits"), [(10, 20), (8, 3), (5, 3), (2, 62), (1, 1)])
@@ -78,16 +111,15 @@ def test_barcode_best_arms_are_uniform_and_independent() -> None:
     assert stats.chi2_contingency(pairs).pvalue > 0.01
 
 
-def test_barcode_each_arm_best_once() -> None:
-    best = sample(BarcodeBandit(arms=4, contexts=4, each_arm_best_once=True), 5_000)["best"]
-    assert (np.sort(best, axis=1) == np.arange(4)).all()
-    assert stats.chisquare(np.bincount(best[:, 0], minlength=4)).pvalue > 0.01
-
-
-def test_barcode_order_meets_each_context_equally_often() -> None:
-    order = sample(BarcodeBandit(contexts=4, repeats=3), 5_000)["order"]
-    assert (np.sort(order, axis=1) == np.repeat(np.arange(4), 3)).all()
-    assert stats.chisquare(np.bincount(order[:, 0], minlength=4)).pvalue > 0.01
+@pytest.mark.parametrize(
+    ("options", "part", "each"),
+    [({"arms": 4, "contexts": 4, "each_arm_best_once": True}, "best", 1), ({"contexts": 4, "repeats": 3}, "order", 3)],
+    ids=["each arm is best once", "the order meets each context"],
+)
+def test_barcode_numbers_come_equally_often(options: dict[str, Any], part: str, each: int) -> None:
+    drawn = sample(BarcodeBandit(**options), 5_000)[part]
+    assert (np.sort(drawn, axis=1) == np.repeat(np.arange(4), each)).all()
+    assert stats.chisquare(np.bincount(drawn[:, 0], minlength=4)).pvalue > 0.01
 
 
 def test_barcode_shows_the_context_at_every_pull_and_pays_its_best_arm() -> None:

@@ -1,5 +1,4 @@
 import re
-from dataclasses import dataclass
 from typing import Any
 
 import family_toys as toys
@@ -68,19 +67,16 @@ def test_a_broken_rule_does_not_break_the_others() -> None:
 # Families that break rules themselves
 
 
-@dataclass(frozen=True, kw_only=True)
 class SameTask(BernoulliBandit):
     def sample_batch(self, rng: np.random.Generator, n: int) -> TaskBatch:
         return {"rates": np.full((n, self.arms), 0.5, np.float32)}
 
 
-@dataclass(frozen=True, kw_only=True)
 class OwnGenerator(BernoulliBandit):
     def sample_batch(self, rng: np.random.Generator, n: int) -> TaskBatch:
         return super().sample_batch(np.random.default_rng(), n)
 
 
-@dataclass(frozen=True, kw_only=True)
 class OneStream(BernoulliBandit):
     """Draws for all splits alike."""
 
@@ -88,7 +84,6 @@ class OneStream(BernoulliBandit):
         return np.random.default_rng(seed)
 
 
-@dataclass(frozen=True, kw_only=True)
 class OutsideItsSpace(BernoulliBandit):
     def sample_batch(self, rng: np.random.Generator, n: int) -> TaskBatch:
         return {"rates": super().sample_batch(rng, n)["rates"] + np.float32(2)}
@@ -100,7 +95,6 @@ class Generous(BatchedBandit):
         return obs, rewards + 1, done
 
 
-@dataclass(frozen=True, kw_only=True)
 class OtherArrays(BernoulliBandit):
     def batched(self, n: int) -> Generous:
         return Generous(self, n)

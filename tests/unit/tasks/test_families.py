@@ -18,11 +18,7 @@ from metarl.tasks.family.distribution import Task, TaskDistribution
 from metarl.tasks.family.priors import BarcodePrior, BernoulliPrior, GaussianPrior, TabularPrior
 from metarl.tasks.vector.env import TrialVectorEnv
 
-SAME_DRAWS = [
-    CartPolePhysics(episodes=8, max_steps=40),
-    PendulumGoal(max_steps=20),
-    ImageCue(delay=2, episodes=3),
-]
+SAME_DRAWS = [CartPolePhysics(episodes=8, max_steps=40), PendulumGoal(max_steps=20), ImageCue(delay=2, episodes=3)]
 """Families whose single environments draw the same random numbers as one row of their arrays."""
 FAMILIES = [
     *SAME_DRAWS,

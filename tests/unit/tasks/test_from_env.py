@@ -64,11 +64,16 @@ def test_splits_share_tasks_only_where_it_is_said(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_options_rebuild_the_family_also_from_json(name: str) -> None:
+def test_options_json_and_pickle_rebuild_the_family(name: str) -> None:
     made = family(name, "test")
     assert EnvFamily(**made.options()) == made
     assert EnvFamily(**json.loads(json.dumps(made.options()))) == made
     assert made.with_split("validation") == family(name, "validation")
+    copied = pickle.loads(pickle.dumps(made))
+    assert copied == made
+    assert copied.trial_steps == made.trial_steps
+    first, second = (TrialEnv(one).reset(seed=0)[0] for one in (made, copied))
+    assert all(np.array_equal(first[k], second[k]) for k in first)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -79,16 +84,6 @@ def test_a_task_goes_through_json_and_is_played(name: str) -> None:
     assert again == task
     _, info = TrialEnv(made).reset(seed=0, options={"task": again})
     assert made.task({k: v[None] for k, v in info["task"].items()}, 0) == task
-
-
-@pytest.mark.parametrize("name", FAMILIES)
-def test_a_copy_through_pickle_plays_the_same(name: str) -> None:
-    made = family(name)
-    copied = pickle.loads(pickle.dumps(made))
-    assert copied == made
-    first, second = (TrialEnv(one).reset(seed=0) for one in (made, copied))
-    assert all(np.array_equal(first[0][k], second[0][k]) for k in first[0])
-    assert made.trial_steps == copied.trial_steps
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -131,33 +126,24 @@ def test_an_argument_goes_to_the_constructor() -> None:
     assert other is not env
     assert (other.unwrapped.size, other.unwrapped.twice) == (1.5, 3.0)
     assert made.family == "toys/Line-v0"
-
-
-def test_an_argument_that_only_the_parent_names_is_one() -> None:
-    made = from_env("toys/Child-v0", vary={"size": Uniform(1, 3), "colour": ["red", "blue"]})
-    env = inner(made, {"size": 2.5, "colour": 1})
+    child = from_env("toys/Child-v0", vary={"size": Uniform(1, 3), "colour": ["red", "blue"]})
+    env = inner(child, {"size": 2.5, "colour": 1})  # only the parent names the size
     assert (env.unwrapped.twice, env.unwrapped.colour) == (5.0, "blue")
 
 
-def test_an_attribute_is_set_on_the_environment_at_hand() -> None:
-    made = from_env("CartPole-v1", vary={"length": Uniform(0.3, 1.0)})
-    env = inner(made, {"length": 0.4})
-    other = made.remake(env, {"length": np.asarray(0.9)})
-    assert other is env
-    assert env.unwrapped.length == 0.9
-    assert env.unwrapped.polemass_length == pytest.approx(0.05)  # stale, as the docstring says
-    assert "polemass_length" in (EnvFamily.__doc__ or "")
+def right(env: Any, values: dict[str, Any]) -> None:
+    """Puts right what CartPole computes from its length."""
+    env.unwrapped.polemass_length = env.unwrapped.masspole * values["length"]
 
 
-def test_apply_puts_right_what_is_computed_and_gets_a_new_environment() -> None:
-    def right(env: Any, values: dict[str, Any]) -> None:
-        env.unwrapped.polemass_length = env.unwrapped.masspole * values["length"]
-
-    made = from_env("CartPole-v1", vary={"length": Uniform(0.3, 1.0)}, apply=right)
+@pytest.mark.parametrize(("apply", "product"), [(None, 0.05), (right, 0.09)], ids=["stale", "put right"])
+def test_an_attribute_is_set_on_the_environment_at_hand_and_apply_gets_a_new_one(apply: Any, product: float) -> None:
+    made = from_env("CartPole-v1", vary={"length": Uniform(0.3, 1.0)}, apply=apply)
     env = inner(made, {"length": 0.4})
     other: Any = made.remake(env, {"length": np.asarray(0.9)})
-    assert other is not env
-    assert (other.unwrapped.length, other.unwrapped.polemass_length) == (0.9, pytest.approx(0.09))
+    assert (other is env) == (apply is None)
+    assert (other.unwrapped.length, other.unwrapped.polemass_length) == (0.9, pytest.approx(product))
+    assert "polemass_length" in (EnvFamily.__doc__ or ""), "which says that it gets stale"
 
 
 def test_apply_may_take_names_that_nobody_else_knows() -> None:
@@ -185,22 +171,15 @@ def test_each_level_is_one_seed_in_every_episode() -> None:
     made = from_env(LINE, levels=[30, 50, 70], episodes=3)
     env = TrialEnv(made)
     obs, info = env.reset(seed=0)
-    starts = [obs["obs"].tolist()]
-    for _ in range(2):
-        obs, *_ = env.step(1)
-        starts.append(obs["obs"].tolist())
+    starts = [obs["obs"].tolist()] + [env.step(1)[0]["obs"].tolist() for _ in range(2)]
     assert starts[0] == starts[1] == starts[2]
     level = int(info["task"]["level"])
     assert starts[0] == gym.make("toys/Line-v0").reset(seed=[30, 50, 70][level])[0].tolist()
     starts_of = {tuple(env.reset(seed=s)[0]["obs"]) for s in range(20)}
     assert len(starts_of) == 3
-
-
-def test_one_seed_may_hold_while_something_else_varies() -> None:
-    made = from_env(LINE, vary={"size": "1..3"}, levels=[5])
-    assert set(made.task_space.spaces) == {"size"}
-    firsts = {tuple(TrialEnv(made).reset(seed=s)[0]["obs"]) for s in range(3)}
-    assert len(firsts) == 1
+    one = from_env(LINE, vary={"size": "1..3"}, levels=[5])  # one seed, while something else varies
+    assert set(one.task_space.spaces) == {"size"}
+    assert len({tuple(TrialEnv(one).reset(seed=s)[0]["obs"]) for s in range(3)}) == 1
 
 
 def test_several_ids_are_one_task_each() -> None:
@@ -218,12 +197,7 @@ def test_several_ids_are_one_task_each() -> None:
 
 @pytest.mark.parametrize(
     ("options", "steps", "episodes"),
-    [
-        ({}, 50, 5),
-        ({"episodes": 3}, 30, 3),
-        ({"steps": 40}, 40, None),
-        ({"episodes": 3, "steps": 12}, 12, 3),
-    ],
+    [({}, 50, 5), ({"episodes": 3}, 30, 3), ({"steps": 40}, 40, None), ({"episodes": 3, "steps": 12}, 12, 3)],
 )
 def test_trials_have_episodes_or_steps(options: dict[str, int], steps: int, episodes: int | None) -> None:
     made = from_env(LINE, vary={"size": "1..3"}, **options)  # type: ignore[arg-type]  # only these two
@@ -271,10 +245,7 @@ def test_finite_families_are_parted_alike_in_every_process() -> None:
         "f = from_env('CartPole-v1', levels=range(50), split='test');"
         "print(sorted(set(f.sample_batch(np.random.default_rng(), 500)['level'].tolist())))"
     )
-    shown = [
-        subprocess.run([sys.executable, "-c", code, seed], capture_output=True, text=True, check=True).stdout
-        for seed in "12"
-    ]
+    shown = [subprocess.check_output([sys.executable, "-c", code, seed], text=True) for seed in "12"]
     assert shown[0] == shown[1]
     assert len(json.loads(shown[0])) == 5
 

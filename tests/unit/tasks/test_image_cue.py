@@ -26,15 +26,10 @@ def play(family: ImageCue, n: int, actions: Any, seed: int = 0) -> tuple[list[An
     rng = np.random.default_rng(seed)
     tasks = family.sample_batch(rng, n)
     batched = family.batched(n)
-    seen: list[Any] = [batched.start(tasks, rng)]
-    rewards: list[Any] = []
-    dones: list[Any] = []
-    for t in range(family.trial_steps):
-        obs, reward, done = batched.step(actions(t, tasks), rng)
-        seen.append(obs)
-        rewards.append(reward)
-        dones.append(done)
-    return seen, rewards, dones, tasks
+    first = batched.start(tasks, rng)
+    steps = [batched.step(actions(t, tasks), rng) for t in range(family.trial_steps)]
+    seen, rewards, dones = (list(part) for part in zip(*steps, strict=True))
+    return [first, *seen], rewards, dones, tasks
 
 
 def test_the_cue_is_shown_once_and_the_frame_ends_every_episode() -> None:

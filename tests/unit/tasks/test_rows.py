@@ -45,8 +45,7 @@ def test_rows_equal_single_trials_element_for_element(plan: list[list[tuple[dict
     actions = np.random.default_rng(0).integers(2, size=(steps, n))
     vector = TrialVectorEnv(family, n)
     obs, _ = vector.reset(seed=0)
-    seen, ends, infos = [obs], [], []
-    rewards = []
+    seen, rewards, ends, infos = [obs], [], [], []
     for action in actions:
         obs, reward, terminated, truncated, info = vector.step(action)
         assert not truncated.any()

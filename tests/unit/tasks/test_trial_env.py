@@ -16,7 +16,7 @@ from metarl.envs.bernoulli_bandit import BernoulliBandit
 from metarl.tasks.family.distribution import Task, TaskBatch, TaskDistribution
 from metarl.tasks.trial.env import TrialEnv, make_trial
 from metarl.tasks.trial.layout import TrialInputs
-from metarl.types import Array
+from metarl.types import SPLITS, Array
 
 
 class NumberedEnv(gym.Env[Array, Any]):
@@ -84,11 +84,20 @@ def test_feedback_is_aligned_across_inner_episodes() -> None:
 
 
 @pytest.mark.parametrize("truncates", [False, True])
-def test_the_flag_marks_time_outs_too(truncates: bool) -> None:
+def test_every_step_tells_where_it_is(truncates: bool) -> None:
+    """No observation is shown twice or out of order, and the flag marks time-outs too."""
     seen, _, ends, infos = play(TrialEnv(Numbered(truncates=truncates)), [0] * 5)
+    assert [float(o["obs"][0]) for o in seen] == [0, 1, 100, 101, 200, 201]
     assert [float(o["prev_done"][0]) for o in seen] == [0, 0, 1, 0, 1, 0]
-    assert [i["episode_end"] for i in infos] == [False, False, True, False, True, False]
+    assert [float(o["time"][0]) for o in seen] == [np.float32(t / 5) for t in range(6)]
     assert ends == [False] * 4 + [True]
+    assert [i["episode_end"] for i in infos] == [False, False, True, False, True, False]
+    assert [i["episode_final_obs"].item() for i in infos if "episode_final_obs" in i] == [2, 102]
+    assert [i["step_in_trial"] for i in infos] == [0, 1, 2, 3, 4, 5]
+    assert [i["episode_in_trial"] for i in infos] == [0, 0, 1, 1, 2, 2]
+    assert [i["trial_start"] for i in infos] == [True] + [False] * 5
+    assert infos[0]["split"] == "train"
+    assert infos[2]["inner"] == 1
 
 
 def test_one_task_a_trial_and_another_the_next() -> None:
@@ -102,12 +111,6 @@ def test_one_task_a_trial_and_another_the_next() -> None:
     _, second = env.reset()
     assert first["task"]["number"] != second["task"]["number"]
     assert env._inner.env is not inner
-
-
-def test_every_observation_is_seen_once_in_order() -> None:
-    seen, _, _, infos = play(TrialEnv(Numbered()), [0] * 5)
-    assert [float(o["obs"][0]) for o in seen] == [0, 1, 100, 101, 200, 201]
-    assert [i["episode_final_obs"].item() for i in infos if "episode_final_obs" in i] == [2, 102]
 
 
 def test_same_step_plays_every_action() -> None:
@@ -125,16 +128,6 @@ def test_same_step_plays_every_action() -> None:
             assert [row["obs"].item() for row in info["final_obs"]] == [201, 201]
             assert [row["time"].item() for row in info["final_obs"]] == [1, 1]
     assert rewards == [0.5, 1.5, 100.5, 101.5, 200.5] * 2
-
-
-def test_info_counts_steps_and_episodes() -> None:
-    seen, _, _, infos = play(TrialEnv(Numbered()), [0] * 5)
-    assert [i["step_in_trial"] for i in infos] == [0, 1, 2, 3, 4, 5]
-    assert [i["episode_in_trial"] for i in infos] == [0, 0, 1, 1, 2, 2]
-    assert [i["trial_start"] for i in infos] == [True] + [False] * 5
-    assert [float(o["time"][0]) for o in seen] == [np.float32(t / 5) for t in range(6)]
-    assert infos[0]["split"] == "train"
-    assert infos[2]["inner"] == 1
 
 
 def test_seed_zero_is_reproducible_and_decides_the_task() -> None:
@@ -170,11 +163,8 @@ def test_unseeded_trials_differ_and_report_their_entropy() -> None:
 
 
 def test_splits_with_one_seed_have_different_tasks() -> None:
-    numbers = {
-        float(TrialEnv(Numbered(split=split)).reset(seed=0)[1]["task"]["number"])
-        for split in ("train", "validation", "test")
-    }
-    assert len(numbers) == 3
+    trials = [TrialEnv(Numbered(split=split)).reset(seed=0) for split in SPLITS]
+    assert len({float(info["task"]["number"]) for _, info in trials}) == 3
 
 
 def test_a_pinned_task_is_played_and_the_next_is_drawn() -> None:
@@ -217,13 +207,10 @@ def test_steps_outside_a_trial_are_refused() -> None:
         env.step(0)
 
 
-def test_make_trial_sorts_options_from_inputs() -> None:
+def test_make_trial_sorts_options_from_inputs_and_names_the_valid_ones() -> None:
     env = make_trial("metarl.envs.bernoulli_bandit:BernoulliBandit", arms=3, time=False, split="test", reveal=True)
     assert env.layout.inputs == TrialInputs(time=False)
     assert env.split == "test"
     assert env.reset(seed=0)[0]["obs"].shape == (4,)
-
-
-def test_make_trial_names_the_valid_options() -> None:
     with pytest.raises(ValueError, match=r"'armz'.*prev_action.*'arms'"):
         make_trial("metarl.envs.bernoulli_bandit:BernoulliBandit", armz=3)

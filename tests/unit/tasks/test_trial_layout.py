@@ -36,6 +36,8 @@ def test_no_previous_action_differs_from_action_zero() -> None:
     after_zero = layout.observe(np.zeros(1, int), 1, np.array([0]), np.zeros(1), np.zeros(1, bool))
     assert at_start["prev_action"].tolist() == [[0, 0, 0]]
     assert after_zero["prev_action"].tolist() == [[1, 0, 0]]
+    layout = layout_of(spaces.Discrete(1), spaces.Box(0.5, 1.0, (2,)))
+    assert contained(layout, layout.observe(np.zeros(1, int), 0)), "also where zero is no action"
 
 
 @pytest.mark.parametrize("off", [{key} for key in FEEDBACK_KEYS] + [set(FEEDBACK_KEYS)])
@@ -71,11 +73,6 @@ def test_box_and_dict_observations_with_box_actions() -> None:
     assert is_trial_space(layout.observation_space)
 
 
-def test_no_previous_box_action_lies_in_the_space() -> None:
-    layout = layout_of(spaces.Discrete(1), spaces.Box(0.5, 1.0, (2,)))
-    assert contained(layout, layout.observe(np.zeros(1, int), 0))
-
-
 def test_reveal_appends_the_task_vector() -> None:
     family = BarcodeBandit(arms=2, contexts=2, repeats=1, pulls=1, bits=3, reveal=True)
     layout = TrialLayout(family)
@@ -101,15 +98,12 @@ def test_a_revealed_number_between_bounds_is_scaled() -> None:
     assert contained(layout, layout.observe(np.zeros(1, int), 0, tasks=vector))
 
 
-def test_reveal_beside_a_dict_observation() -> None:
+def test_reveal_stands_beside_a_dict_observation_unless_a_part_has_its_name() -> None:
     inner = spaces.Dict({"room": spaces.Discrete(2)})
     layout = layout_of(inner, spaces.Discrete(2), goal=spaces.Discrete(3))
     rows = layout.observe({"room": np.array([1])}, 0, tasks=layout.task_vector({"goal": np.array([2])}))
     assert rows["obs.task"].tolist() == [[0, 0, 1]]
     assert contained(layout, rows)
-
-
-def test_reveal_refuses_a_part_of_the_same_name() -> None:
     with pytest.raises(ValueError, match=r"obs\.task"):
         layout_of(spaces.Dict({"task": spaces.Discrete(2)}), spaces.Discrete(2), goal=spaces.Discrete(3))
 
@@ -146,12 +140,6 @@ def test_bad_actions(space: spaces.Space, actions: np.ndarray, error: type[Excep
         layout_of(spaces.Discrete(1), space).check_actions(actions, 2)
 
 
-def test_wrong_observation_shape_is_named() -> None:
-    layout = layout_of(BOX, spaces.Discrete(2))
-    with pytest.raises(ValueError, match=r"obs .*\(3,\).*\(2,\)"):
-        layout.observe(np.zeros((1, 3)), 0)
-
-
 def test_observations_share_no_memory() -> None:
     layout = layout_of(spaces.Box(0, 1, (2,), np.float32), spaces.Box(-1, 1, (2,), np.float32))
     obs, actions, rewards = (np.zeros((2, 2), np.float32), np.zeros((2, 2), np.float32), np.zeros(2, np.float32))
@@ -174,7 +162,7 @@ def test_what_is_no_trial_space(space: spaces.Space) -> None:
     assert not is_trial_space(space)
 
 
-def test_pictures_stay_pictures_and_a_task_goes_beside_them() -> None:
+def test_pictures_stay_pictures_a_task_goes_beside_them_and_other_shapes_and_types_are_refused() -> None:
     layout = layout_of(spaces.Box(0, 255, (4, 5, 1), np.uint8), spaces.Discrete(2), goal=spaces.Discrete(3))
     assert layout.observation_space["obs"] == spaces.Box(0, 255, (4, 5, 1), np.uint8)
     picture = np.arange(20, dtype=np.uint8).reshape(1, 4, 5, 1)
@@ -185,6 +173,8 @@ def test_pictures_stay_pictures_and_a_task_goes_beside_them() -> None:
     assert contained(layout, rows)
     with pytest.raises(ValueError, match="uint8"):
         layout.observe(picture.astype(np.float32), 0)
+    with pytest.raises(ValueError, match=r"obs .*\(3,\).*\(2,\)"):
+        layout_of(BOX, spaces.Discrete(2)).observe(np.zeros((1, 3)), 0)
 
 
 def test_multi_binary_masks_and_a_scaled_reward() -> None:

@@ -121,13 +121,6 @@ def test_wrappers_are_reported() -> None:
     assert native.env_is_wrapped(Monitor) == [True, True]
 
 
-def test_mixed_splits_are_refused() -> None:
-    mixed = sync(2)
-    mixed.envs[1] = TrialEnv(BernoulliBandit(arms=3, pulls=5, split="test"))
-    with pytest.raises(ValueError, match="splits test, train"):
-        _ = as_trials(mixed).split
-
-
 def test_evaluate_policy_reads_whole_trials(env: TrialVecEnv) -> None:
     env.seed(0)
     returns, lengths = evaluate_policy(Constant(), env, n_eval_episodes=9, return_episode_rewards=True)  # type: ignore[arg-type]
@@ -135,7 +128,7 @@ def test_evaluate_policy_reads_whole_trials(env: TrialVecEnv) -> None:
     assert all(0 <= r <= 5 for r in returns)  # type: ignore[union-attr]
 
 
-def test_state_goes_on_with_its_running_returns() -> None:
+def test_state_goes_on_with_its_running_returns_where_there_is_one() -> None:
     envs = [as_vec_env(TrialVectorEnv(FAMILY, 2)) for _ in range(2)]
     envs[0].seed(0)
     envs[0].reset()
@@ -145,16 +138,13 @@ def test_state_goes_on_with_its_running_returns() -> None:
     ends = [[env.step(np.zeros(2, int)) for _ in range(2)][-1][3] for env in envs]
     assert [i["episode"]["r"] for i in ends[0]] == [i["episode"]["r"] for i in ends[1]]
     assert [i["episode"]["l"] for i in ends[1]] == [5, 5]
-
-
-def test_environments_without_a_state_say_so() -> None:
-    env: Any = as_vec_env(sync(2))
-    for call in (env.state_dict, lambda: env.load_state_dict({})):
+    stateless: Any = as_vec_env(sync(2))
+    for call in (stateless.state_dict, lambda: stateless.load_state_dict({})):
         with pytest.raises(TypeError, match="native"):
             call()
 
 
-def test_other_environments_are_refused() -> None:
+def test_other_environments_and_mixed_splits_are_refused() -> None:
     cart = SyncVectorEnv([lambda: gym.make("CartPole-v1")], autoreset_mode=AutoresetMode.SAME_STEP)
     for env in (cart, DummyVecEnv([lambda: gym.make("CartPole-v1")])):
         with pytest.raises(ValueError, match="TrialEnv"):
@@ -165,6 +155,10 @@ def test_other_environments_are_refused() -> None:
     unknown.metadata = {"autoreset_mode": "sometimes"}
     with pytest.raises(ValueError, match="'sometimes'"):
         as_vec_env(unknown)
+    mixed = sync(2)
+    mixed.envs[1] = TrialEnv(BernoulliBandit(arms=3, pulls=5, split="test"))
+    with pytest.raises(ValueError, match="splits test, train"):
+        _ = as_trials(mixed).split
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from vector_toys import Walk, same
 from metarl.envs.barcode_bandit import BarcodeBandit
 from metarl.envs.bernoulli_bandit import BernoulliBandit
 from metarl.envs.gaussian_bandit import GaussianBandit
-from metarl.tasks.family.distribution import BatchedEnv, TaskBatch, TaskDistribution
+from metarl.tasks.family.distribution import BatchedEnv, TaskDistribution
 from metarl.tasks.trial.env import TrialEnv
 from metarl.tasks.vector.env import TrialVectorEnv, make_trial_vector
 
@@ -21,18 +21,13 @@ FAMILIES = [
 ]
 
 
-def sure(family: TaskDistribution, n: int) -> tuple[TaskDistribution, TaskBatch]:
-    """The family with sure rewards, and ``n`` of its tasks."""
-    if isinstance(family, BarcodeBandit):
-        family = replace(family, high=1.0, low=0.0)
-    tasks = family.sample_batch(np.random.default_rng(3), n)
-    return family, {name: np.rint(part) if name == "rates" else part for name, part in tasks.items()}
-
-
 @pytest.mark.parametrize("family", [*FAMILIES, GaussianBandit(arms=3, pulls=3, noise=0.0)], ids=lambda f: f.family)
 def test_single_sync_and_native_agree_bit_for_bit(family: TaskDistribution) -> None:
     n = 4
-    family, tasks = sure(family, n)
+    if isinstance(family, BarcodeBandit):
+        family = replace(family, high=1.0, low=0.0)  # rewards are sure, and so are rates of 0 and 1 below
+    drawn = family.sample_batch(np.random.default_rng(3), n)
+    tasks = {name: np.rint(part) if name == "rates" else part for name, part in drawn.items()}
     native = TrialVectorEnv(family, n)
     sync = SyncVectorEnv([lambda: TrialEnv(family)] * n, autoreset_mode=AutoresetMode.SAME_STEP)
     singles = [TrialEnv(family) for _ in range(n)]
@@ -133,19 +128,14 @@ def test_rows_and_workers_have_different_tasks() -> None:
         assert len({tuple(row) for row in rates}) == 8
 
 
-def test_a_state_of_another_environment_is_refused() -> None:
+def test_a_state_of_another_environment_and_use_before_reset_are_refused() -> None:
     env = TrialVectorEnv(FAMILIES[0], 3)
+    for use in (lambda: env.step(np.zeros(3, int)), env.state_dict):
+        with pytest.raises(gym.error.ResetNeeded):
+            use()
     env.reset(seed=0)
     with pytest.raises(ValueError, match="same options"):
         TrialVectorEnv(FAMILIES[0], 4).load_state_dict(env.state_dict())
-
-
-def test_use_before_reset_is_refused() -> None:
-    env = TrialVectorEnv(FAMILIES[0], 3)
-    with pytest.raises(gym.error.ResetNeeded):
-        env.step(np.zeros(3, int))
-    with pytest.raises(gym.error.ResetNeeded):
-        env.state_dict()
 
 
 @pytest.mark.parametrize(

@@ -5,20 +5,9 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-import metarl
+from metarl import Choice, Integers, LogUniform, Normal, Uniform
 from metarl.tasks.family import splits as finite
-from metarl.tasks.family.ranges import (
-    Choice,
-    Integers,
-    LogUniform,
-    Normal,
-    Range,
-    Uniform,
-    as_range,
-    parse_levels,
-    parse_range,
-    parse_vary,
-)
+from metarl.tasks.family.ranges import Range, as_range, parse_levels, parse_range, parse_vary
 from metarl.types import SPLITS
 
 TEXTS = {
@@ -146,7 +135,3 @@ def test_parting_is_no_pattern_and_stays_as_it_is() -> None:
     assert np.bincount(test % 10, minlength=10) == pytest.approx(np.full(10, 100), abs=35)
     assert test[:6].tolist() == [6, 11, 24, 35, 48, 58]
     assert finite.members(np.array([2**60 // 10 - 1]), 2**60, "test")[0] < 2**60
-
-
-def test_ranges_are_public_names() -> None:
-    assert (metarl.Uniform, metarl.Choice, metarl.Integers) == (Uniform, Choice, Integers)

@@ -14,7 +14,7 @@ import torch
 from vector_toys import Failing, FailingAtOnce, Fragile, Furnished, Registered, Walk
 
 from metarl.agents.rl2 import RL2PPO
-from metarl.config import ConfigError, InputError
+from metarl.config import ConfigError
 from metarl.envs.bernoulli_bandit import BernoulliBandit
 from metarl.experiments.presets import load_experiment
 from metarl.experiments.rl.experiment import RL2Experiment
@@ -31,12 +31,12 @@ def no_child_is_left() -> Iterator[None]:
     assert multiprocessing.active_children() == []
 
 
-def run(env: TrialVectorEnv, steps: int = 60) -> list[Any]:
+def run(env: TrialVectorEnv) -> list[Any]:
     """All that an environment shows."""
     try:
         obs, info = env.reset(seed=4)
         out = [*obs.values(), info["task"]["push"]]
-        actions = np.random.default_rng(1).integers(2, size=(steps, env.num_envs))
+        actions = np.random.default_rng(1).integers(2, size=(60, env.num_envs))
         for action in actions:
             obs, rewards, ended, _, info = env.step(action)
             out += [*obs.values(), rewards, ended]
@@ -47,18 +47,12 @@ def run(env: TrialVectorEnv, steps: int = 60) -> list[Any]:
         env.close()
 
 
-def test_the_number_of_workers_changes_nothing() -> None:
-    """Through an id that only the user's own module registers, which every worker must import."""
-    expected = run(TrialVectorEnv(Registered(), 5))
-    for workers in (1, 2, 3):
-        got = run(TrialVectorEnv(Registered(), 5, workers=workers))
-        assert len(got) == len(expected)
+@pytest.mark.parametrize("family", [Registered(), Furnished()], ids=["an id of the user's module", "a Dict"])
+def test_the_number_of_workers_changes_nothing(family: Walk) -> None:
+    expected = run(TrialVectorEnv(family, 5))
+    for workers in (1, 2, 3) if isinstance(family, Registered) else (2,):
+        got = run(TrialVectorEnv(family, 5, workers=workers))
         assert all(a.dtype == b.dtype and np.array_equal(a, b) for a, b in zip(got, expected, strict=True))
-
-
-def test_dicts_of_observations_travel_too() -> None:
-    got = [run(TrialVectorEnv(Furnished(), 3, workers=workers), 20) for workers in (0, 2)]
-    assert all(np.array_equal(a, b) for a, b in zip(*got, strict=True))
 
 
 PUSH = {"push": np.array([0.5, 0.25, 0.75, 0.5])}  # row 1 fails, and with it worker 0, which has rows 0 and 1
@@ -158,21 +152,18 @@ def test_a_worker_that_fails_as_a_trial_begins_is_replaced_too(monkeypatch: pyte
         env.close()
 
 
-class Interrupted:
-    """Stands in for Ctrl-C while a worker is waited for."""
-
-    def __call__(self, *_: Any) -> Any:
-        raise KeyboardInterrupt
-
-
 def test_ctrl_c_leaves_no_child_and_training_can_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     env = TrialVectorEnv(Walk(), 2, workers=1)
     env.reset(seed=0)
     for child in multiprocessing.active_children():  # the terminal sends it to all
         os.kill(child.pid or 0, signal.SIGINT)
     assert "void" not in env.step(np.zeros(2, int))[-1]
+
+    def interrupted(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
     with monkeypatch.context() as patch:
-        patch.setattr("metarl.tasks.vector.process.WorkerProcess.answer", Interrupted())
+        patch.setattr("metarl.tasks.vector.process.WorkerProcess.answer", interrupted)
         with pytest.raises(KeyboardInterrupt):
             env.step(np.zeros(2, int))
     assert multiprocessing.active_children() == []
@@ -212,27 +203,6 @@ def test_an_agent_trains_with_workers() -> None:
     env.close()
 
 
-@pytest.mark.parametrize(
-    ("options", "key"),
-    [
-        ({"workers": 4}, "workers"),  # for 3 rows
-        ({"workers": -1}, "workers"),
-        ({"workers": 1.5}, "workers"),
-        ({"workers": 1, "max_restarts": -1}, "max_restarts"),
-        ({"workers": 1, "worker_timeout": 0.0}, "worker_timeout"),
-    ],
-)
-def test_bad_numbers(options: dict[str, Any], key: str) -> None:
-    with pytest.raises(InputError) as error:
-        TrialVectorEnv(Walk(), 3, **options)
-    assert error.value.key == key
-
-
-def test_a_batched_family_needs_no_workers() -> None:
-    with pytest.raises(ValueError, match="BernoulliBandit"):
-        TrialVectorEnv(BernoulliBandit(), 4, workers=2)
-
-
 class Stubborn(Walk):
     """Cannot be pickled."""
 
@@ -240,7 +210,9 @@ class Stubborn(Walk):
         raise pickle.PicklingError("never")
 
 
-def test_a_family_that_cannot_travel_is_refused() -> None:
+def test_a_family_that_cannot_travel_or_needs_no_workers_is_refused() -> None:
+    with pytest.raises(ValueError, match="BernoulliBandit"):
+        TrialVectorEnv(BernoulliBandit(), 4, workers=2)
     with pytest.raises(ValueError, match=r"Walk .*never"):
         WorkerRows(Stubborn(), 2, 1)
 

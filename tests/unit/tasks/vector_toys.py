@@ -93,7 +93,6 @@ class Failing(Walk):
         return FailingEnv(float(task["push"]), self.how)
 
 
-@dataclass(frozen=True, kw_only=True)
 class FailingAtOnce(Walk):
     """Cannot be made."""
 
@@ -117,7 +116,6 @@ class Fragile(Walk):
         return super().make(task)
 
 
-@dataclass(frozen=True, kw_only=True)
 class Furnished(Walk):
     """Walks seen as a Dict."""
 
@@ -132,7 +130,6 @@ class Furnished(Walk):
         return gym.wrappers.TransformObservation(super().make(task), seen, self.observation_space)
 
 
-@dataclass(frozen=True, kw_only=True)
 class Registered(Walk):
     """Walks made through an id of this module, as a user's own are."""
 
