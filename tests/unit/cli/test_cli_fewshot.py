@@ -123,10 +123,7 @@ def trained(*changed: str) -> list[str]:
 
 WRONG: dict[str, tuple[list[str], str]] = {
     "too many ways": (trained("train.ways=201"), "the train split: ways is 201"),
-    "nothing to train": (
-        trained("classifier.encoder.net=flat", "classifier.encoder.average=false"),
-        "nothing to train",
-    ),
+    "no parameters": (trained("classifier.encoder.net=flat", "classifier.encoder.average=false"), "nothing to train"),
     "no data": ([*TRAIN, *settings("data.source=omniglot")], "there is no images_background.zip of Omniglot"),
     "folder without data": ([*TRAIN, "--data", "../empty"], r"in \.\./empty, .*get it with `metarl data"),
     "folder without images": ([*TRAIN, "--images", "../empty"], "../empty has no folders"),
@@ -135,10 +132,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "data twice": ([*TRAIN, "--images", "../bare", "--data", "../empty"], "not allowed with argument --images"),
     "environment": ([*TRAIN, "--vary", "a=1..2"], "--vary is an option of rl2 .* kind fewshot"),
     "data set": (["data", "omniglott"], "'omniglott'.*'omniglot'"),
-    "data set not there": (
-        ["data", "omniglot", "--no-download", "--data", "../empty"],
-        r"no images_.* in \.\./empty, ",
-    ),
+    "data set not there": (["data", "omniglot", "--no-download", "--data", "../empty"], r"images_.* in \.\./empty, "),
 }
 
 

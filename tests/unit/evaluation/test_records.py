@@ -34,10 +34,7 @@ def test_trials_come_back_as_long_as_they_were(tmp_path: Path) -> None:
     np.testing.assert_array_equal(first.weights, lower(12))
     assert second.weights is None
     assert [path.name for path in tmp_path.iterdir()] == ["trials.npz"]
-
-
-def test_trials_without_a_store_have_no_weights(tmp_path: Path) -> None:
-    assert kept(tmp_path, weights=None)[0].weights is None
+    assert kept(tmp_path, weights=None)[0].weights is None, "without a store there are none"
 
 
 @pytest.mark.parametrize(

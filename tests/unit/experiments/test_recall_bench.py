@@ -31,9 +31,6 @@ def result(cell: RecallCell, accuracy: float = 0.5) -> RecallResult:
     return RecallResult(cell, accuracy, 0.01, 100, 0.25, accuracy, 5012, 12, 3e-3, 4, 0.1)
 
 
-# --- who takes part
-
-
 def test_candidates_are_all_controllers_and_all_pairs_that_go_together() -> None:
     pairs = {f"{store}+{access}" for store, access, reason in matrix() if reason is None}
     known = candidates()
@@ -65,9 +62,6 @@ def test_a_size_is_the_nearest() -> None:
     assert gap(units) <= min(gap(units - 1), gap(units + 1))
     heads = sized(candidates()["window"], task, 20_000, "window").controller_options["hidden_size"]
     assert heads % 4 == 0
-
-
-# --- one cell
 
 
 def test_a_memory_recalls_and_a_net_without_one_does_not() -> None:
@@ -108,9 +102,6 @@ def test_a_cell_can_be_measured_again_and_leaves_no_trace() -> None:
     assert torch.get_num_threads() == threads
     assert replace(first, seconds=0) == replace(second, seconds=0)
     assert other.validation != first.validation
-
-
-# --- many cells
 
 
 @pytest.fixture

@@ -166,11 +166,6 @@ def test_a_checkpoint_of_another_model_is_refused(done: Run, tmp_path: Path) -> 
         open_run(copy)
 
 
-def test_a_folder_is_never_overwritten(done: Run) -> None:
-    with pytest.raises(FileExistsError, match="is not empty"):
-        ran(done.folder.path, done.experiment)
-
-
 def test_train_takes_a_preset_and_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = {"fit.updates": 2, "fit.parameters": 5000, "fit.key_size": 8, "sequences": 20}
     monkeypatch.chdir(tmp_path)
@@ -180,9 +175,6 @@ def test_train_takes_a_preset_and_settings(tmp_path: Path, monkeypatch: pytest.M
     assert done.folder.path.name.endswith("-s2")
     assert done.folder.config["device"] == "cpu"
     assert metarl.open_run(done.folder.path).evaluation == done.evaluation
-
-
-# --- devices
 
 
 def test_auto_is_what_there_is_and_a_missing_device_is_refused() -> None:
