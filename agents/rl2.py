@@ -44,8 +44,8 @@ class RL2PPO(BaseAlgorithm):
         memory: :class:`metarl.memory.options.MemoryOptions` or a dict of its fields.
         n_envs: environments made for an id or a distribution.
         n_steps: steps of each environment per rollout; None means a whole trial.
-        schedule_steps: environment steps over which learning rate and entropy weight run to their ends; None takes
-            those of the first call of :meth:`learn`.
+        schedule_steps: environment steps over which learning rate and entropy weight run to their ends; None: all
+            steps up to the end of each call of :meth:`learn`, as in SB3.
         seed: of parameters, actions, minibatches and environments; no global generator is touched.
         tensorboard_log: folder for SB3's tensorboard output.
         verbose: 1 prints a table per rollout.
@@ -123,11 +123,7 @@ class RL2PPO(BaseAlgorithm):
 
     def _setup_model(self) -> None:
         assert self.seed is not None
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(torch_rng(self.seed, "init").initial_seed())
-            self.policy = MemoryPolicy(self.observation_space, self.action_space, self.memory, self.trial_steps)  # type: ignore[arg-type]
-        self.policy.to(self.device)
-        self.optimizer = torch.optim.Adam(self.policy.parameters(), lr=self.options.learning_rate, eps=1e-5)
+        self._build()
         self.generators = {
             "policy": torch_rng(self.seed, "policy", device=self.device),
             "minibatch": torch_rng(self.seed, "minibatch"),
@@ -135,6 +131,14 @@ class RL2PPO(BaseAlgorithm):
         }
         if self.env is not None:
             self.env.seed(self.seed)
+
+    def _build(self) -> None:
+        """Make policy and optimiser for trials of :attr:`trial_steps`."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(torch_rng(self.seed, "init").initial_seed())
+            self.policy = MemoryPolicy(self.observation_space, self.action_space, self.memory, self.trial_steps)  # type: ignore[arg-type]
+        self.policy.to(self.device)
+        self.optimizer = torch.optim.Adam(self.policy.parameters(), lr=self.options.learning_rate, eps=1e-5)
 
     def set_random_seed(self, seed: int | None = None) -> None:
         """Seed the environment's next reset; unlike SB3's, no global generator is touched."""
@@ -174,8 +178,13 @@ class RL2PPO(BaseAlgorithm):
         total_timesteps, callback = self._setup_learn(  # SB3's callbacks read this name
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
         )
-        if self.schedule_steps is None:
-            self.schedule_steps = total_timesteps
+        schedule = self.schedule_steps or total_timesteps
+        if self.num_timesteps >= schedule and self.options.learning_rate_end == 0:
+            warnings.warn(
+                f"the schedule of {schedule:,} steps has ended, where the learning rate is 0: nothing more is learned; "
+                "set learning_rate_end, or a larger schedule_steps (None: to the end of each call)",
+                stacklevel=2,
+            )
         if again or self._training_state is None:
             self._training_state = TrainingState.start(self.policy, self._last_obs)  # type: ignore[arg-type]  # SB3 types it as an array
         trials, infos = stepping(self.env)
@@ -196,7 +205,7 @@ class RL2PPO(BaseAlgorithm):
                 self._training_state,
                 steps,
                 generator=self.generators["policy"],
-                gamma=self.options.gamma_at(self.num_timesteps / self.schedule_steps),
+                gamma=self.options.gamma_at(self.num_timesteps / schedule),
                 lam=self.options.gae_lambda,
                 reward_scale=self.options.reward_scale,
                 gae_horizon=self.options.gae_horizon,
@@ -217,7 +226,7 @@ class RL2PPO(BaseAlgorithm):
                 self.optimizer,
                 rollout,
                 self.options,
-                progress=before / self.schedule_steps,
+                progress=before / schedule,
                 generator=self.generators["minibatch"],
                 name=describe(self.env),
                 step=self.num_timesteps,
@@ -369,7 +378,10 @@ class RL2PPO(BaseAlgorithm):
         return rl2_checkpoint.load(cls, path, env, device, force_reset)
 
     def set_env(self, env: Any, force_reset: bool = True) -> None:
-        """Train in another environment of the same spaces: anything that the constructor takes."""
+        """Train in another environment of the same spaces: anything that the constructor takes.
+
+        Where its trials have another length, the memory gets room for them, and a rollout is one of them.
+        """
         wrapped = as_vec_env(env, self.n_envs)
         check_split(wrapped)
         if wrapped.num_envs != self.n_envs:
@@ -378,3 +390,10 @@ class RL2PPO(BaseAlgorithm):
                 "load(path, env) changes that number"
             )
         super().set_env(wrapped, force_reset)
+        steps = attribute(wrapped, "trial_steps")
+        if "policy" in vars(self) and steps not in (None, self.trial_steps):
+            self.trial_steps, self._training_state, self._last_obs = steps, None, None
+            learned = self.policy.state_dict(), self.optimizer.state_dict()
+            self._build()
+            self.policy.load_state_dict(learned[0])
+            self.optimizer.load_state_dict(learned[1])

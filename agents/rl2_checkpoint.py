@@ -66,7 +66,9 @@ def load(kind: type[Agent], path: Any, env: Any, device: torch.device | str, for
             f"trained on {observation_space} and {action_space}; make the environment with the same options"
         )
     agent.observation_space, agent.action_space = observation_space, action_space
-    agent.trial_steps = settings["trial_steps"]
+    same_trials = agent.trial_steps in (None, settings["trial_steps"])
+    if same_trials:
+        agent.trial_steps = settings["trial_steps"]
     agent._setup_model()
     agent.policy.load_state_dict(groups["policy"])
     checkpoint.optimizer_from_tensors(agent.optimizer, groups["optimizer"])
@@ -77,7 +79,8 @@ def load(kind: type[Agent], path: Any, env: Any, device: torch.device | str, for
     if env is None:
         agent.n_envs = settings["n_envs"]
     state = checkpoint.join_arrays(meta["training_state"], groups["training_state"])
-    if not force_reset and agent.n_envs == settings["n_envs"] and "env" in state and resumable(agent.env):
+    same_rows = agent.n_envs == settings["n_envs"]
+    if not force_reset and same_rows and same_trials and "env" in state and resumable(agent.env):
         _resume(agent, state)
     return agent
 

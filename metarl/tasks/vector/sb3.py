@@ -11,12 +11,13 @@ import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 from stable_baselines3.common.env_util import is_wrapped
 from stable_baselines3.common.monitor import Monitor
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper, VecNormalize
 
+from metarl.config import InputError
 from metarl.tasks.family.distribution import TaskDistribution
 from metarl.tasks.vector.env import TrialVectorEnv
 from metarl.tasks.vector.foreign import EPISODE_END, as_trials, episode_ends, require_trials, rows_of, with_rows
-from metarl.types import PREV_DONE, Array, Bools, StepResult, TrialObservation, TrialVector
+from metarl.types import PREV_DONE, Array, Bools, StepResult, TrialObservation, TrialVector, is_obs_key
 
 Infos = list[dict[str, Any]]
 """A dict for each row."""
@@ -196,7 +197,7 @@ def as_vec_env(env: Any, n_envs: int = 256, worker_timeout: float = 60.0) -> Vec
 
     Raises:
         TypeError: none of these.
-        ValueError: no trial observations, or an unknown autoreset mode.
+        ValueError: no trial observations, an unknown autoreset mode, or a ``VecNormalize`` over flags or masks.
     """
     if isinstance(env, str):
         env = gym.make_vec(env, num_envs=n_envs)
@@ -209,6 +210,7 @@ def as_vec_env(env: Any, n_envs: int = 256, worker_timeout: float = 60.0) -> Vec
         env = DummyVecEnv([lambda: single])
     if isinstance(env, VecEnv):
         require_trials(env.observation_space)
+        check_normalised(env)
         return env
     if isinstance(env, VectorEnv):
         return TrialVecEnv(env, worker_timeout)
@@ -216,6 +218,23 @@ def as_vec_env(env: Any, n_envs: int = 256, worker_timeout: float = 60.0) -> Vec
         f"expected an id, a task distribution, an environment, a list of functions that make one each, a Gymnasium "
         f"VectorEnv or an SB3 VecEnv, got {type(env).__name__}; make one with gymnasium.make_vec(id, num_envs=...)"
     )
+
+
+def check_normalised(env: VecEnv) -> None:
+    """Refuse a ``VecNormalize`` of parts that are flags, one-hot or a mask, which it would make useless.
+
+    Raises:
+        InputError: it normalises more than what the inner environment shows.
+    """
+    wrapper: VecEnv | None = env
+    while isinstance(wrapper, VecEnvWrapper):
+        keys = (wrapper.norm_obs_keys or ()) if isinstance(wrapper, VecNormalize) and wrapper.norm_obs else ()
+        if wrong := [key for key in keys if not is_obs_key(key)]:
+            seen = [key for key in env.observation_space.spaces if is_obs_key(key)]  # type: ignore[attr-defined]  # a Dict
+            raise InputError(
+                key="norm_obs_keys", given=wrong, expected=f"of {seen}: the others are flags, one-hot or a mask"
+            )
+        wrapper = wrapper.venv
 
 
 class SB3Trials:
