@@ -9,8 +9,6 @@ One page, read from top to bottom; `metarl train` does the same with presets, ru
 import argparse
 import sys
 
-import numpy as np
-
 from metarl import RL2PPO, TrialVectorEnv
 from metarl.agents.baselines import Random
 from metarl.config import parse_assignment
@@ -55,6 +53,6 @@ actors = agent.actor(), Random(test.action_space)
 played, chance = (rollout_trials(actor, lambda n: TrialVectorEnv(test, n), args.trials) for actor in actors)
 result = bootstrap_mean(played.returns)
 print(f"return per trial: {result.mean:.2f} ± {result.half:.2f} (random actions {chance.returns.mean():.2f})")
-means = np.nanmean(played.by_episode(), 0)
+means = played.by_episode().mean(0)
 for episode in sorted({1, 2, 5, 10, 20, 50, len(means)} & set(range(1, len(means) + 1))):
     print(f"  episode {episode:>3}: mean return {means[episode - 1]:.3f}")

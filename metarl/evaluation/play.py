@@ -39,16 +39,23 @@ class TrialBatch(NamedTuple):
         """``[n]`` total reward of each trial."""
         return self.rewards.sum(1)
 
+    @property
+    def finished(self) -> Ints:
+        """``[n]`` inner episodes that each trial finished."""
+        return self.ends.sum(1)
+
+    @property
+    def cut(self) -> Bools:
+        """``[n]``: the trial's steps were over inside an episode, which counts in its return and in nothing else."""
+        return ~self.ends[np.arange(len(self.ends)), self.lengths - 1]
+
     def by_episode(self) -> Floats:
-        """``[n, E]`` return of each inner episode, nan where a trial had fewer."""
-        played = self.ends.sum(1)
-        episodes = int(played.max())
-        index = np.concatenate([np.zeros((len(self.ends), 1), int), self.ends[:, :-1].cumsum(1)], 1)
-        index = np.minimum(index, episodes - 1)  # what comes after a trial's last step is zero
-        flat = (np.arange(len(index))[:, None] * episodes + index).ravel()
-        total = np.bincount(flat, self.rewards.ravel(), len(index) * episodes).astype(float).reshape(-1, episodes)
-        total[np.arange(episodes) >= played[:, None]] = np.nan
-        return total
+        """``[n, E]`` return of each inner episode that all trials finished."""
+        episodes = int(self.finished.min())
+        index = np.minimum(self._episode, episodes)  # one more takes all that comes after them
+        flat = (np.arange(len(index))[:, None] * (episodes + 1) + index).ravel()
+        total = np.bincount(flat, self.rewards.ravel(), len(index) * (episodes + 1)).astype(float)
+        return total.reshape(-1, episodes + 1)[:, :episodes]
 
     def by_exposure(self) -> Floats | None:
         """``[X]`` mean return of an episode by how often its context had been met; None where none is met again.
@@ -56,10 +63,16 @@ class TrialBatch(NamedTuple):
         None as well where all episodes have one context, and exposure is no more than a count of episodes.
         """
         most = int(self.exposure.max())
-        if most == 1 or most == int(self.ends.sum(1).max()):
+        if most == 1 or most == int(self.finished.max()):
             return None
-        total = np.bincount(self.exposure.ravel(), self.rewards.ravel())[1:]
+        exposure = np.where(self._episode < self.finished[:, None], self.exposure, 0)
+        total = np.bincount(exposure.ravel(), self.rewards.ravel())[1:]
         return total / np.bincount(self.exposure[self.ends])[1:]
+
+    @property
+    def _episode(self) -> Ints:
+        """``[n, T]`` the number of the episode that each step belongs to, from 0."""
+        return np.concatenate([np.zeros((len(self.ends), 1), int), self.ends[:, :-1].cumsum(1)], 1)
 
 
 def rollout_trials(
@@ -115,8 +128,11 @@ def _rollout_batch(actor: Actor, env: TrialVector, obs: TrialObservation) -> Tri
         result = env.advance(actor.act(obs, boundary))
         obs, boundary = result.obs, result.boundary
         check_finite(obs, result.reward, "the environment", t)
+        if (result.void & under_way).any():
+            row = int((result.void & under_way).argmax())
+            raise RuntimeError(f"the environment of row {row} failed at step {t}; an evaluation needs whole trials")
         total[under_way, t] = result.reward[under_way]
-        ends[:, t] = (boundary > 0) & under_way
+        ends[:, t] = result.episode_ended & under_way
         lengths += under_way
         under_way = under_way & ~result.ended
         if not under_way.any():
@@ -155,8 +171,8 @@ def steps_to_adapt(rewards: Floats, share: float = 0.9) -> int | None:
         share: of the final rate.
 
     Returns:
-        A step counted from 1, the last one where the rate is reached nowhere; None where the final rate is not
-        positive, because a share of a cost says nothing.
+        A step counted from 1, the last one where the rate is reached nowhere; None where the first step reaches it, so
+        that nothing is adapted to, and where the final rate is not positive, because a share of a cost says nothing.
     """
     curve = rewards.mean(0)
     final = curve[-max(1, len(curve) // 10) :].mean()
@@ -166,4 +182,4 @@ def steps_to_adapt(rewards: Floats, share: float = 0.9) -> int | None:
     padded = np.pad(curve, reach, mode="edge")
     smooth = np.convolve(padded, np.full(2 * reach + 1, 1 / (2 * reach + 1)), "valid")
     reached = np.flatnonzero(smooth >= share * final)
-    return int(reached[0]) + 1 if len(reached) else len(curve)
+    return None if len(reached) and reached[0] == 0 else int(reached[0]) + 1 if len(reached) else len(curve)

@@ -59,7 +59,8 @@ def mean_over_seeds(means: Floats, errors: Floats, shared: bool) -> tuple[Floats
 
 
 def pooled(
-    evaluations: Sequence[AgentEvaluation], field: Literal["return_mean", "by_episode", "by_exposure"]
+    evaluations: Sequence[AgentEvaluation],
+    field: Literal["return_mean", "episode_mean", "by_episode", "by_exposure"],
 ) -> tuple[Floats, Floats] | None:
     """:func:`mean_over_seeds` of a field of several evaluations.
 
@@ -68,14 +69,15 @@ def pooled(
         field: what is averaged; ``by_exposure`` has no errors over tasks.
 
     Returns:
-        Mean and half width, each ``[n]``, as far as all runs go (``[1]`` of ``return_mean``); None where one of the
+        Mean and half width, each ``[n]``, as far as all runs go (``[1]`` of a single mean); None where one of the
         evaluations lacks the field.
     """
     values = [getattr(one, field) for one in evaluations]
     if not values or any(value is None for value in values):
         return None
     means = [np.atleast_1d(np.asarray(value, dtype=np.float64)) for value in values]
-    name = {"return_mean": "return_se", "by_episode": "by_episode_se"}.get(field)
+    errors_of = {"return_mean": "return_se", "episode_mean": "episode_se", "by_episode": "by_episode_se"}
+    name = errors_of.get(field)
     errors = [
         np.atleast_1d(getattr(one, name)) if name else np.zeros(len(mean))
         for one, mean in zip(evaluations, means, strict=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, MinLen
+from annotated_types import Ge, Le, MinLen
 
 from metarl.config import ConfigError, InputError, build, choice, to_plain
 from metarl.data.episodes import Labels
@@ -43,10 +43,15 @@ class ActorResult:
     Args:
         return_mean: mean over tasks of the total reward of a trial.
         return_se: its standard error over tasks.
-        by_episode: mean return of each inner episode of a trial.
+        by_episode: mean return of each inner episode that all trials finished.
         by_episode_se: its standard error over tasks.
+        episode_mean: mean over tasks of the mean return of a finished episode; None where trials differ in how many
+            they finish, or finish none, so that episodes can't be compared.
+        episode_se: its standard error over tasks.
+        episode_interval: its interval.
+        cut: the share of trials whose steps were over inside an episode, which is left out of means by episode.
         steps_to_adapt: the first step, from 1, at which the mean reward reaches 90 % of its final rate; None where
-            trials differ in length or the final rate is not positive.
+            trials differ in length, the first step reaches it, or the final rate is not positive.
         by_exposure: mean return of an episode by how often its context had been met; None where no context is met
             again.
     """
@@ -54,8 +59,12 @@ class ActorResult:
     return_mean: float
     return_se: Annotated[float, Ge(0)]
     return_interval: Interval
-    by_episode: Annotated[Means, MinLen(1)]
+    by_episode: Means
     by_episode_se: Means
+    episode_mean: float | None = None
+    episode_se: float | None = None
+    episode_interval: Interval | None = None
+    cut: Annotated[float, Ge(0), Le(1)] = 0.0
     steps_to_adapt: int | None = None
     by_exposure: Means | None = None
 

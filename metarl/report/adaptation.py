@@ -188,7 +188,7 @@ def _curves(evaluation: AgentEvaluation, along: Along) -> list[Curve]:
     curves = []
     for name, result, line in ours:
         half = NORMAL95 * np.array(result.by_episode_se) if along == "by_episode" else None
-        if (values := getattr(result, along)) is not None:
+        if values := getattr(result, along):
             curves.append(Curve(name, np.array(values), half, line))
     return curves + _references(evaluation, along)
 
@@ -198,7 +198,7 @@ def _references(evaluation: AgentEvaluation, along: Along) -> list[Curve]:
     return [
         Curve(name, np.array(values), None, _REFERENCES.get(name, _OTHERS[index % len(_OTHERS)]))
         for index, (name, result) in enumerate(evaluation.references.items())
-        if (values := getattr(result, along)) is not None
+        if (values := getattr(result, along))
     ]
 
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Literal
+
 from metarl.evaluation.results import ActorResult, AgentEvaluation
+
+Unit = Literal["trial", "episode"]
 
 ABLATIONS = {
     "off": "memory off",
@@ -24,9 +29,18 @@ def step_word(evaluation: AgentEvaluation) -> str:
     return "pull" if "bandit" in evaluation.env.lower() else "step"
 
 
-def return_unit(evaluation: AgentEvaluation) -> tuple[str, float]:
-    """What returns are given per, and how many of these a trial has: the trial itself, or its longer episodes."""
-    return ("trial", 1.0) if one_step_episodes(evaluation) else ("episode", float(len(evaluation.by_episode)))
+def return_unit(evaluations: Iterable[AgentEvaluation]) -> Unit:
+    """What returns are given per: the episode, where there are longer ones and all actors finish as many of them."""
+    for one in evaluations:
+        results = [one, *filter(None, [one.greedy]), *one.ablations.values(), *one.references.values()]
+        if one_step_episodes(one) or any(result.episode_mean is None for result in results):
+            return "trial"
+    return "episode"
+
+
+def mean_return(result: ActorResult, unit: Unit) -> float:
+    """The mean return of a trial, or of an episode where these can be compared."""
+    return result.return_mean if unit == "trial" or result.episode_mean is None else result.episode_mean
 
 
 def env_name(env: str, options: dict[str, object]) -> str:
@@ -56,12 +70,12 @@ def best_reference(evaluation: AgentEvaluation) -> str | None:
     return max(references, key=lambda name: references[name].return_mean, default=None)
 
 
-def ends_of_scale(evaluation: AgentEvaluation) -> tuple[float, float] | None:
-    """The returns of random actions and of the best reference; None where either is unknown."""
+def ends_of_scale(evaluation: AgentEvaluation, unit: Unit) -> tuple[float, float] | None:
+    """The returns of random actions and of the best reference per ``unit``; None where either is unknown."""
     best = best_reference(evaluation)
     if best is None or "random" not in evaluation.references:
         return None
-    return evaluation.references["random"].return_mean, evaluation.references[best].return_mean
+    return mean_return(evaluation.references["random"], unit), mean_return(evaluation.references[best], unit)
 
 
 def share(mean: float, ends: tuple[float, float] | None) -> str:
@@ -71,7 +85,7 @@ def share(mean: float, ends: tuple[float, float] | None) -> str:
     return f"{100 * (mean - ends[0]) / (ends[1] - ends[0]):.1f} %"
 
 
-def mean_and_half(result: ActorResult, per: float) -> str:
+def mean_and_half(result: ActorResult, unit: Unit) -> str:
     """``82.61 ± 0.17``: a return with half the width of its 95 % interval."""
-    low, high = result.return_interval
-    return f"{result.return_mean / per:.2f} ± {(high - low) / 2 / per:.2f}"
+    low, high = (unit == "episode" and result.episode_interval) or result.return_interval
+    return f"{mean_return(result, unit):.2f} ± {(high - low) / 2:.2f}"

@@ -89,6 +89,8 @@ def draw_member(member: Member) -> Drawn:
         raise RunError(f"{run.path} has nothing to draw: {nothing}{told}; train or evaluate first")
     again = f"make it with metarl eval {run.path}"
     missing = [] if member.evaluation else [f"{kind.evaluated}: {run.path} has no evaluation.json; {again}"]
+    if isinstance(member.evaluation, AgentEvaluation) and not member.evaluation.by_episode:
+        missing.append(f"adaptation curve: no episode was finished in all trials of {run.path}; give trials more steps")
     makers = dict(kind.images(member, record))
     if has_learned:
         makers["learning"] = partial(learning_curve, member.metrics, member.kind)
@@ -102,7 +104,7 @@ def draw_member(member: Member) -> Drawn:
 
 
 def _agent(member: Member, trials: list[Trial]) -> Images:
-    if isinstance(member.evaluation, AgentEvaluation):
+    if isinstance(member.evaluation, AgentEvaluation) and member.evaluation.by_episode:
         yield "adaptation", partial(adaptation_curve, member.evaluation)
     if trials and trials[0].weights is not None:  # an agent without a store has none, and lacks nothing
         yield "memory", partial(memory_reads, trials[0])

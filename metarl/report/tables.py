@@ -66,14 +66,14 @@ def _wrapped(text: str) -> list[str]:
 
 def _agent(evaluation: AgentEvaluation) -> Table:
     """Return, share of the way from random to the best reference, and steps until it has adapted."""
-    unit, per = agent.return_unit(evaluation)
-    best, ends = agent.best_reference(evaluation), agent.ends_of_scale(evaluation)
+    unit = agent.return_unit([evaluation])
+    best, ends = agent.best_reference(evaluation), agent.ends_of_scale(evaluation, unit)
     step = agent.step_word(evaluation)
 
     def cells(name: str, result: ActorResult) -> Cells:
         adapted = "-" if result.steps_to_adapt is None else str(result.steps_to_adapt)
         short = textwrap.shorten(name, _NAME_WIDTH, placeholder="...")
-        return short, agent.mean_and_half(result, per), agent.share(result.return_mean, ends), adapted
+        return short, agent.mean_and_half(result, unit), agent.share(agent.mean_return(result, unit), ends), adapted
 
     ours: list[tuple[str, ActorResult]] = [("agent (sampled actions)", evaluation)]
     ours += [("agent (greedy actions)", evaluation.greedy)] if evaluation.greedy else []
@@ -83,8 +83,11 @@ def _agent(evaluation: AgentEvaluation) -> Table:
     notes += [f"random to {best}: share of the way from random actions to {best}"] if best else []
     meaning = "until the mean reward reaches 90 % of its final rate"
     if evaluation.steps_to_adapt is None:
-        meaning = "n/a: trials differ in length, or the final rate is not positive"
+        meaning = "n/a: the first reaches it, trials differ in length, or the final rate is not positive"
     notes.append(f"{step}s to 90 %: {meaning}")
+    if evaluation.cut:
+        left_out = " and left out" if unit == "episode" else ""
+        notes.append(f"{evaluation.cut:.0%} of the agent's trials ended inside an episode, which is cut{left_out}")
     if evaluation.ceilings:
         values = ", ".join(f"{name} {value:.2f}" for name, value in evaluation.ceilings.items())
         notes.append(f"known values per {unit}: {values}")

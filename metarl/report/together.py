@@ -86,16 +86,16 @@ def _agent_parts(settings: Sequence[Setting], images: Mapping[str, Path]) -> Ite
 
 def _returns(settings: Sequence[Setting]) -> Iterator[str]:
     rows = []
+    unit = return_unit(one for setting in settings for one in setting.evaluated)
     for setting in settings:
-        mean = pooled(setting.evaluated, "return_mean")
+        mean = pooled(setting.evaluated, "return_mean" if unit == "trial" else "episode_mean")
         assert mean is not None
-        (value, half), per = (float(part[0]) for part in mean), return_unit(setting.evaluated[0])[1]
-        ways = [ends for one in setting.evaluated if (ends := ends_of_scale(one)) is not None]
+        value, half = (float(part[0]) for part in mean)
+        ways = [ends for one in setting.evaluated if (ends := ends_of_scale(one, unit)) is not None]
         known = len(ways) == len(setting.evaluated)
         ends = (sum(way[0] for way in ways) / len(ways), sum(way[1] for way in ways) / len(ways)) if known else None
         seeds = ", ".join(str(member.seed) for member in setting.members if member.evaluation)
-        rows.append((setting.label, seeds, f"{value / per:.2f} ± {half / per:.2f}", share(value, ends)))
-    unit = return_unit(settings[0].evaluated[0])[0]
+        rows.append((setting.label, seeds, f"{value:.2f} ± {half:.2f}", share(value, ends)))
     yield html.table(("setting", "seeds", f"reward per {unit}", "random to best reference"), rows)
     yield html.paragraph(
         "±: half the width of the 95 % interval over tasks and seeds (Student's t over the runs of a setting; over "

@@ -128,16 +128,19 @@ def evaluate(
 
 def summary(played: TrialBatch) -> dict[str, Any]:
     """The fields of an actor's result."""
-    returns, episodes = played.returns, played.by_episode()
-    interval = bootstrap_mean(returns)
-    count = np.sum(~np.isnan(episodes), 0)
-    exposures = played.by_exposure()
-    return {
+    returns, episodes, finished = played.returns, played.by_episode(), played.finished
+    interval, exposures, each = bootstrap_mean(returns), played.by_exposure(), {}
+    if 0 < finished.min() == finished.max():
+        means = episodes.mean(1)
+        mean = bootstrap_mean(means)
+        each = {"episode_mean": mean.mean, "episode_se": standard_error(means), "episode_interval": mean[1:]}
+    return each | {
         "return_mean": interval.mean,
         "return_se": standard_error(returns),
         "return_interval": interval[1:],
-        "by_episode": tuple(np.nanmean(episodes, 0).tolist()),
-        "by_episode_se": tuple((np.nanstd(episodes, 0) / np.sqrt(count)).tolist()),
+        "by_episode": tuple(episodes.mean(0).tolist()),
+        "by_episode_se": tuple((episodes.std(0) / np.sqrt(len(episodes))).tolist()),
+        "cut": float(played.cut.mean()),
         "steps_to_adapt": steps_to_adapt(played.rewards) if played.equal_lengths else None,
         "by_exposure": None if exposures is None else tuple(exposures.tolist()),
     }
