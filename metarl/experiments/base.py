@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
@@ -50,8 +52,9 @@ class Experiment(ABC):
 
     @property
     def group(self) -> str:
-        """The Weights & Biases group of its runs."""
-        return self.name
+        """The Weights & Biases group of its runs, which differ in nothing but their seed and where they were made."""
+        same = {key: value for key, value in self.config().items() if key not in ("about", "device")}
+        return f"{self.name or self.kind}-{sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()[:8]}"
 
     @abstractmethod
     def describe(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -64,7 +65,8 @@ class Session:
 
     def complete(self, **facts: Any) -> None:
         """Training ended and the checkpoint is written; ``facts`` go into the status."""
-        self.tracker.log_artifact(self.folder.checkpoint, "checkpoint", "model")
+        name = re.sub(r"[^\w.-]", "-", f"{self.folder.config.get('name') or 'model'}-{self.folder.path.resolve().name}")
+        self.tracker.log_artifact(self.folder.checkpoint, name, "model")
         self.status = "interrupted" if self.stopped else "finished"
         self.folder.set_status(self.status, **facts)
 

@@ -98,11 +98,6 @@ class RL2Experiment(Experiment):
         return given if isinstance(given, str) else ", ".join(given)
 
     @property
-    def group(self) -> str:
-        """See :class:`Experiment`."""
-        return self.env_name
-
-    @property
     def inputs(self) -> TrialInputs:
         """What the agent sees beside the observation."""
         return build(TrialInputs, {k: v for k, v in self.env.items() if k in INPUTS}, "env")

@@ -146,4 +146,4 @@ def test_wandb_holds_the_evaluation_and_the_pictures_of_a_run_that_finished(tmp_
     config = {name: value for record in runs for name, value in wandb_reader.items(record.config.update).items()}
     assert wandb_reader.own(config) == folder.config
     assert [row for row in history if "train/learning_rate" in row] == folder.metrics()
-    assert [(one.name, one.type) for one in wandb_reader.artifacts(folder.path)] == [("checkpoint", "model")]
+    assert [(one.name, one.type) for one in wandb_reader.artifacts(folder.path)] == [(f"bandit-{folder.path.name}", "model")]
