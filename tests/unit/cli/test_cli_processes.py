@@ -14,6 +14,7 @@ import wandb_reader
 from command_line import AGENT, Ran, files, run, settings
 
 from metarl.agents.rl2 import RL2PPO
+from metarl.experiments.presets import from_config
 from metarl.runs.folder import RunFolder
 
 SECRET = "0123456789abcdef" * 2 + "fakefake"
@@ -142,8 +143,11 @@ def test_wandb_holds_the_evaluation_and_the_pictures_of_a_run_that_finished(tmp_
     shown = {name.removeprefix("figures/").partition("/")[0] for row in history for name in row if "figures/" in name}
     assert shown == IMAGES
     runs = wandb_reader.logged(folder.path, "run")
-    assert {record.run_group for record in runs} == {"metarl/BernoulliBandit-v0"}
+    kept_config = {key: value for key, value in folder.config.items() if key != "seed"}
+    assert {record.run_group for record in runs} == {from_config(kept_config, "run").group}
     config = {name: value for record in runs for name, value in wandb_reader.items(record.config.update).items()}
     assert wandb_reader.own(config) == folder.config
     assert [row for row in history if "train/learning_rate" in row] == folder.metrics()
-    assert [(one.name, one.type) for one in wandb_reader.artifacts(folder.path)] == [(f"bandit-{folder.path.name}", "model")]
+    assert [(one.name, one.type) for one in wandb_reader.artifacts(folder.path)] == [
+        (f"bandit-{folder.path.name}", "model")
+    ]
