@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from metarl.experiments.base import Experiment, config_errors
 from metarl.experiments.rl.evaluate import evaluate
 from metarl.memory.options import MemoryOptions
 from metarl.runs.session import Session
+from metarl.tasks.check.effect import without_effect
 from metarl.tasks.family.distribution import TaskDistribution
 from metarl.tasks.family.members import import_modules
 from metarl.tasks.trial.env import build as build_family
@@ -150,6 +152,11 @@ class RL2Experiment(Experiment):
         """See :class:`Experiment`."""
         from metarl.agents.rl2_env import tracking_logger
 
+        for name in without_effect(self.make_distribution("train")):
+            warnings.warn(
+                f"{name} varies from task to task but changes nothing that is seen or paid; see metarl check-env",
+                stacklevel=2,
+            )
         model.set_logger(tracking_logger(session.tracker))
         total = self.train.total_timesteps
         with session.stoppable(model.interrupt), session.bar(total, "step") as bar:

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable
 from typing import NamedTuple
 
-from metarl.tasks.check import family_rules, rules
+from metarl.tasks.check import effect, family_rules, rules
 from metarl.tasks.check.recorder import BrokenRuleError
 from metarl.tasks.family.distribution import TaskDistribution
 from metarl.tasks.trial.layout import TrialInputs
@@ -21,6 +21,7 @@ RULES: dict[str, Rule] = {
     "ends of episodes": rules.boundaries,
     "one task a trial": rules.one_task,
     "drawing tasks": family_rules.sampling,
+    "what varies": effect.effect,
     "seeds": rules.seeds,
     "global generators": rules.global_generators,
     "splits": family_rules.splits,

@@ -115,7 +115,7 @@ def play(env: TrialEnv, seed: int | None, most: int = STEPS) -> Trial:
     actions.seed(0)
     trial = Trial([obs], [], [], info["task"], False)
     while len(trial.actions) < most:
-        action = actions.sample(**_allowed(env.action_space, trial.obs[-1]))
+        action = actions.sample(**allowed(env.action_space, trial.obs[-1]))
         obs, reward, over, _, _ = env.step(action)
         trial.obs.append(obs)
         trial.rewards.append(reward)
@@ -125,9 +125,9 @@ def play(env: TrialEnv, seed: int | None, most: int = STEPS) -> Trial:
     return trial
 
 
-def _allowed(space: gym.Space[Any], obs: TrialObservation) -> dict[str, Any]:
-    """What tells a space to sample allowed actions only."""
-    if MASK_KEY not in obs:
+def allowed(space: gym.Space[Any], obs: Any) -> dict[str, Any]:
+    """What tells a space to sample only actions that the mask in an observation, if there is one, allows."""
+    if not isinstance(obs, Mapping) or MASK_KEY not in obs:
         return {}
     mask = obs[MASK_KEY].astype(np.int8)
     if isinstance(space, gym.spaces.MultiDiscrete):

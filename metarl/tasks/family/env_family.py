@@ -173,6 +173,10 @@ class EnvFamily(TaskDistribution):
         finally:
             env.close()
 
+    def probe(self) -> dict[str, Array]:
+        """A task to try the environments with, a number for each name in :attr:`task_space`."""
+        return self._probes()[0]
+
     def _probes(self) -> list[dict[str, Array]]:
         """Tasks to try: with every choice (but one level), and with both ends of every range."""
         each = {name: part.probes[: 1 if name == LEVEL else None] for name, part in self._parts.items()}
