@@ -30,8 +30,7 @@ _DRAWN = (  # one shape a line, six rows each; strokes are wide, to stay clear b
 SHAPES: Floats = np.array([[[c == "#" for c in row] for row in shape.split()] for shape in _DRAWN], np.float64)
 """``[8, 6, 6]``: what can be shown; a family of ``cues`` uses the first ones."""
 SIDE = SHAPES.shape[-1]
-NOISE = 64
-"""Pixels are random below this, and :data:`INK` brighter where something is drawn."""
+NOISE = 64  # pixels are random below this, and :data:`INK` brighter where something is drawn
 INK = 255 - NOISE
 
 

@@ -20,8 +20,7 @@ from typing import Any, Self, TypeVar
 Options = TypeVar("Options")
 Key = tuple[str, ...]
 Plain = dict[str, Any]
-Assignment = tuple[Key, Any]
-"""A setting: the parts of its key, and its value."""
+Assignment = tuple[Key, Any]  # a setting: the parts of its key, and its value
 
 _WORDS = {
     "a valid integer": "an integer",

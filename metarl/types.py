@@ -20,16 +20,14 @@ Floats = npt.NDArray[np.floating]
 Ints = npt.NDArray[np.integer]
 Bools = npt.NDArray[np.bool_]
 Bytes = npt.NDArray[np.uint8]
-Observations = Array | dict[str, Array]
-"""Inner observations: an array, or a dict of arrays where the space is a Dict."""
+Observations = Array | dict[str, Array]  # inner observations: an array, or a dict of arrays where the space is a Dict
 TrialObservation = dict[str, npt.NDArray[Any]]
 """The flat observation of a trial ``{key: [n, ...]}``: ``obs`` (or ``obs.NAME``), and any of :data:`FEEDBACK_KEYS` and
 :data:`MASK_KEY`; float32 vectors, and uint8 where ``obs`` is an image ``[n, H, W, C]``."""
 OBS_KEY, PREV_ACTION, PREV_REWARD, PREV_DONE, TIME = "obs", "prev_action", "prev_reward", "prev_done", "time"
 FEEDBACK_KEYS = (PREV_ACTION, PREV_REWARD, PREV_DONE, TIME)
 """The keys of a trial observation that describe the previous step."""
-MASK_KEY = "action_mask"
-"""The key that says which actions are allowed (1) and which are not (0)."""
+MASK_KEY = "action_mask"  # the key that says which actions are allowed (1) and which are not (0)
 
 
 def is_obs_key(key: str) -> bool:

@@ -15,8 +15,7 @@ import numpy as np
 
 from metarl.types import Floats, Ints
 
-MOST_STATES = 3_000_000
-"""The largest number of states that is solved: a few seconds and 0.6 GB at most."""
+MOST_STATES = 3_000_000  # the largest number of states that is solved: a few seconds and 0.6 GB at most
 
 Chances = Callable[[Ints, Ints], Floats]
 """From successes and failures ``[n, touched]`` to success probabilities ``[n, touched + 1]``, the last of a new arm."""

@@ -12,8 +12,7 @@ from gymnasium import spaces
 from metarl.tasks.family.priors import BernoulliPrior, GaussianPrior
 from metarl.types import MASK_KEY, Actor, Array, Boundary, Floats, Ints, TrialObservation
 
-TENTHS = tuple(i / 10 for i in range(11))
-"""0, .1, ..., 1: the values that RL²'s baselines are tuned over."""
+TENTHS = tuple(i / 10 for i in range(11))  # 0, .1, ..., 1: the values that RL²'s baselines are tuned over
 
 
 class Tunable(NamedTuple):
@@ -29,8 +28,7 @@ class Tunable(NamedTuple):
     untuned: float
 
 
-Strategy = Callable[[], Actor] | Tunable
-"""What makes a new actor, by itself or from its parameter."""
+Strategy = Callable[[], Actor] | Tunable  # what makes a new actor, by itself or from its parameter
 
 
 def feedback(obs: TrialObservation, n: int, arms: int) -> tuple[Floats, Floats]:

@@ -20,8 +20,7 @@ import numpy as np
 from metarl.agents.baselines.cache import cached
 from metarl.types import Floats, Ints
 
-LONGEST = 500
-"""The longest horizon with a table: its 21 million indices take 84 MB, and the size grows with the cube."""
+LONGEST = 500  # the longest horizon with a table: its 21 million indices take 84 MB, and the size grows with the cube
 _VERSION = 1
 _GRID = 400
 _CHUNK = 32

@@ -21,8 +21,7 @@ from metarl.nets.adaptable import HEAD, AdaptableNet, Params
 from metarl.nets.images import Precision
 
 Algorithm = Literal["maml", "fomaml", "anil", "reptile"]
-Net = Callable[[Params, Tensor], Tensor]
-"""Parameters and examples to outputs."""
+Net = Callable[[Params, Tensor], Tensor]  # parameters and examples to outputs
 
 
 @dataclass(frozen=True)

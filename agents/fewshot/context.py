@@ -12,10 +12,8 @@ from metarl.memory.precision import cast_like, in_own_precision
 from metarl.memory.registry import build_memory
 
 Context = Literal["none", "full", "slots"]
-STEPS = 5
-"""How often each query reads the support."""
-SLOTS = 32
-"""Number of learned slots."""
+STEPS = 5  # how often each query reads the support
+SLOTS = 32  # number of learned slots
 
 
 class NoContext(nn.Module):

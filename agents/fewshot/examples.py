@@ -12,8 +12,7 @@ from metarl.agents.fewshot.learner import Examples, FewShotLearner
 from metarl.config import InputError, build
 from metarl.nets.images import EncoderOptions, ImageEncoder
 
-HIDDEN = 128
-"""Hidden units of the encoder of vectors."""
+HIDDEN = 128  # hidden units of the encoder of vectors
 
 
 class ExampleLearner(FewShotLearner):
@@ -69,8 +68,7 @@ class ExampleLearner(FewShotLearner):
         return {"observation": self.observation, "ways": self.ways, "encoder": encoder}
 
 
-LARGEST = 16.0
-"""Images with numbers above this are refused, as they can't be meant to be from 0 to 1."""
+LARGEST = 16.0  # images with numbers above this are refused, as they can't be meant to be from 0 to 1
 
 
 def examples(x: Examples, name: str, observation: tuple[int, ...], device: torch.device | None) -> Tensor:

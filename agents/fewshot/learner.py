@@ -13,8 +13,7 @@ from metarl.data.episodes import Episodes
 from metarl.types import Array
 
 Protocol = Literal["episodes", "streams"]
-Examples = Tensor | Array
-"""Examples or labels: a tensor on any device, or a NumPy array."""
+Examples = Tensor | Array  # examples or labels: a tensor on any device, or a NumPy array
 
 
 class FewShotLearner(nn.Module, ABC):

@@ -12,8 +12,7 @@ from metarl.memory.memory import Memory
 from metarl.memory.options import MemoryOptions
 from metarl.memory.registry import STORES, build_memory
 
-NEVER = -1e4
-"""The logit of a label that was not among those of the support."""
+NEVER = -1e4  # the logit of a label that was not among those of the support
 
 
 class Reader(nn.Module, ABC):

@@ -12,8 +12,7 @@ from typing import Any
 from metarl.cli.terminal import FAILED, OK, at_least, checked, print_table, refuse
 from metarl.config import Assignment
 
-CHECKED_LEVELS = "0..99"
-"""The levels that are checked where nothing varies."""
+CHECKED_LEVELS = "0..99"  # the levels that are checked where nothing varies
 
 
 def add_check(commands: Any) -> None:

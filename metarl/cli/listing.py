@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
 NOW_SIZE, FEEDBACK_SIZE, TRIAL_STEPS = 1, 23, 100
 """The sizes for which parameters and state are counted: a bandit of ten arms and a hundred pulls."""
-ROWS = 32
-"""Trials side by side for which costs are measured."""
+ROWS = 32  # trials side by side for which costs are measured
 
 
 def add_list(commands: Any) -> None:

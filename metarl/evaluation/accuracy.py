@@ -14,10 +14,8 @@ from metarl.data.pool import Pool
 from metarl.types import Bools
 
 Batch = TypeVar("Batch", Episodes, Streams)
-IMAGES = 3000
-"""Examples in a batch of validations and tests."""
-CHUNK = 250
-"""Examples that are embedded at once; with more, activations no longer fit the cache."""
+IMAGES = 3000  # examples in a batch of validations and tests
+CHUNK = 250  # examples that are embedded at once; with more, activations no longer fit the cache
 
 
 @torch.no_grad()

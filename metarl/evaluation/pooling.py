@@ -10,8 +10,7 @@ import numpy as np
 from metarl.evaluation.results import AgentEvaluation
 from metarl.types import Floats
 
-NORMAL95 = 1.96
-"""Standard errors in half a 95 % interval of a normal distribution."""
+NORMAL95 = 1.96  # standard errors in half a 95 % interval of a normal distribution
 
 
 def variance_over_seeds(means: Floats, errors: Floats, shared: bool) -> Floats:

@@ -16,12 +16,9 @@ from metarl.memory.contract import MemoryCore
 from metarl.memory.memory import Memory
 from metarl.types import Actor, Array, Ints, Read, TrialObservation, is_obs_key
 
-STEPS = 5_000
-"""Steps that are kept of a trial."""
-READS = 2_000
-"""Steps of the first trial whose reading weights are kept."""
-SIDE = 48
-"""Pixels that are kept of each side of an image."""
+STEPS = 5_000  # steps that are kept of a trial
+READS = 2_000  # steps of the first trial whose reading weights are kept
+SIDE = 48  # pixels that are kept of each side of an image
 
 
 class RecordingActor:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-TIE = 1e-3
-"""Logits that differ by no more, relative to their size where that exceeds one, count as equal."""
+TIE = 1e-3  # logits that differ by no more, relative to their size where that exceeds one, count as equal
 
 
 def keep_top(logits: Tensor, k: int) -> Tensor:

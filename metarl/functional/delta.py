@@ -20,10 +20,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-CHUNK = 25
-"""Steps solved at once: measured at widths of 64, forward and backward, and flat from 20 to 34."""
-LOG_NOTHING = -1e4
-"""The logarithm of a decay to nothing, as a reset is one: exp of it is 0, and so is its gradient."""
+CHUNK = 25  # steps solved at once: measured at widths of 64, forward and backward, and flat from 20 to 34
+LOG_NOTHING = -1e4  # the logarithm of a decay to nothing, as a reset is one: exp of it is 0, and so is its gradient
 
 
 def delta_step(

@@ -18,14 +18,10 @@ from torch.nn import functional as F
 
 FAINT = 1e-2
 """Added to a slot's squared length: what little leaks into an unused slot is not found like a word of its own."""
-STRENGTH_LIMIT = 50.0
-"""The greatest strength: a stronger one only rounds the weights to one and zero."""
-SHARPNESS_LIMIT = 20.0
-"""The greatest power of sharpening, above one."""
-SHARPENED_FLOOR = 1e-8
-"""Added to weights whose log is taken."""
-EQUAL_USE = 1e-3
-"""Usages that differ by less count as equal, so that rounding never decides which slot is written."""
+STRENGTH_LIMIT = 50.0  # the greatest strength: a stronger one only rounds the weights to one and zero
+SHARPNESS_LIMIT = 20.0  # the greatest power of sharpening, above one
+SHARPENED_FLOOR = 1e-8  # added to weights whose log is taken
+EQUAL_USE = 1e-3  # usages that differ by less count as equal, so that rounding never decides which slot is written
 
 
 def bounded(x: Tensor, limit: float) -> Tensor:

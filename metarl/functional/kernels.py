@@ -13,10 +13,8 @@ from torch import Tensor
 Kernel = Literal["dot", "cosine", "inverse_distance", "euclidean"]
 KERNELS: tuple[Kernel, ...] = get_args(Kernel)
 
-NORM_FLOOR = 1e-6
-"""Added to squared norms, so that a zero key is far from everything instead of undefined."""
-DISTANCE_FLOOR = 1e-3
-"""delta of the inverse-distance kernel (Pritzel et al. 2017, Neural Episodic Control)."""
+NORM_FLOOR = 1e-6  # added to squared norms, so that a zero key is far from everything instead of undefined
+DISTANCE_FLOOR = 1e-3  # delta of the inverse-distance kernel (Pritzel et al. 2017, Neural Episodic Control).
 
 
 def unit(x: Tensor) -> Tensor:

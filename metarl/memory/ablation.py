@@ -17,8 +17,7 @@ from metarl.types import Read
 Ablation = Literal["off", "shuffled", "episode", "step"]
 ABLATIONS: tuple[Ablation, ...] = get_args(Ablation)
 
-SAME_MARK = 1e-5
-"""Marks of equal keys differ by rounding at most."""
+SAME_MARK = 1e-5  # marks of equal keys differ by rounding at most
 
 
 class ShuffledKeys(Access):

@@ -15,8 +15,7 @@ from metarl.memory.ops import only_rows
 from metarl.memory.precision import cast_like, in_own_precision
 from metarl.types import Read
 
-CONTROL_SPREAD = 0.1
-"""Standard deviation of the controls of an untrained memory, in parts of a unit per unit of input."""
+CONTROL_SPREAD = 0.1  # standard deviation of the controls of an untrained memory, in parts of a unit per unit of input
 
 
 class Memory(nn.Module):

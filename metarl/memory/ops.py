@@ -11,8 +11,7 @@ from torch import Tensor
 
 from metarl import tree
 
-State = Any
-"""A nested NamedTuple of tensors with the batch first in every leaf."""
+State = Any  # a nested NamedTuple of tensors with the batch first in every leaf
 
 
 class Content(NamedTuple):

@@ -69,8 +69,7 @@ ACCESSES = {
         "access.meta_gradient", "MetaGradient", "MetaGradientOptions", "gradient steps on the nearest slots"
     ),
 }
-NATIVE = "native"
-"""The access of a store that reads in a way of its own."""
+NATIVE = "native"  # the access of a store that reads in a way of its own
 OWN = frozenset((*CONTROLLERS, *STORES, *ACCESSES, NATIVE, "none"))
 
 

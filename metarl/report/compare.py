@@ -16,8 +16,7 @@ _IDLE = ("kind", "name", "about", "seed", "eval", "device", "threads", "train.wo
 _DEFAULT = "default"  # of an option that was left out
 _WIDE = 70
 _FIRST = ("memory", "env", "ppo")
-_UNSEEN = (*INPUTS, "reveal")
-"""Options of a family that change what is seen of a task, and not the tasks."""
+_UNSEEN = (*INPUTS, "reveal")  # options of a family that change what is seen of a task, and not the tasks
 
 
 @dataclass(frozen=True)

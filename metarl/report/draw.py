@@ -34,8 +34,7 @@ SHOWS: Mapping[str, tuple[str, str]] = {
     "recall": ("What was recalled", "weights over the support for single queries"),
 }
 """Title and description of each image."""
-Images = Iterator[tuple[str, Callable[[Path], Path]]]
-"""Names and what draws to a path."""
+Images = Iterator[tuple[str, Callable[[Path], Path]]]  # names and what draws to a path
 
 
 class Drawn(NamedTuple):

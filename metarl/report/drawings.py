@@ -12,18 +12,12 @@ from metarl.report.canvas import SOFT
 from metarl.report.sheet import Sheet, wrong_of
 from metarl.types import Ints
 
-WIDTH = 14.0
-"""Of a sheet, in sides of an image."""
-EPISODES, STREAMS = 4, 2
-"""As many are shown; fewer episodes where supports take several rows."""
-QUERIES = 5
-"""Of an episode."""
-PAIR = 2.8
-"""Width of a query with its answer."""
-STEP = 1.075
-"""From one image of a row to the next."""
-STEPS = 4 * int(WIDTH / STEP)
-"""Of a stream."""
+WIDTH = 14.0  # of a sheet, in sides of an image
+EPISODES, STREAMS = 4, 2  # as many are shown; fewer episodes where supports take several rows
+QUERIES = 5  # of an episode
+PAIR = 2.8  # width of a query with its answer
+STEP = 1.075  # from one image of a row to the next
+STEPS = 4 * int(WIDTH / STEP)  # of a stream
 
 
 def drawings(record: EpisodeRecord, path: str | Path, what: str, ink: bool = True) -> Path:

@@ -19,16 +19,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LINES = 6
-"""At most this many numbers of an observation are drawn as lines; more are drawn as rows of a map."""
-ROWS = 64
-"""Numbers of an observation beyond which it is left out."""
-FRAMES = 6
-"""Images that are shown of an episode."""
-PULLS = 3
-"""Trials that are shown of a bandit."""
-Part = tuple[str, slice]
-"""The name of an episode, and its steps."""
+LINES = 6  # at most this many numbers of an observation are drawn as lines; more are drawn as rows of a map
+ROWS = 64  # numbers of an observation beyond which it is left out
+FRAMES = 6  # images that are shown of an episode
+PULLS = 3  # trials that are shown of a bandit
+Part = tuple[str, slice]  # the name of an episode, and its steps
 
 
 def episodes(trials: Sequence[Trial], path: str | Path) -> Path:

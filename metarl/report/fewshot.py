@@ -8,15 +8,11 @@ from metarl.report.published import UNPUBLISHED, Published, of_learner, of_strea
 LABELS = {"one_hot": "one-hot labels", "letters": "labels of five letters"}
 CHANCE = {"one_hot": lambda ways: 1 / ways, "letters": lambda ways: 5.0**-5}
 """How often a label is correct that was drawn blindly from all that there can be."""
-GLYPHS = "drawn glyphs"
-"""How the name of the generator's drawings begins."""
-STANDARD = "Omniglot (standard split)"
-"""What published figures can be set beside."""
+GLYPHS = "drawn glyphs"  # how the name of the generator's drawings begins
+STANDARD = "Omniglot (standard split)"  # what published figures can be set beside
 NOTHING = "–"
-INSTANCES = (1, 2, 3, 4, 5, 10)
-"""Those that papers report; tables have a column for each."""
-Shares = dict[str, tuple[str, float | None]]
-"""By name: our share with its interval, and the published one."""
+INSTANCES = (1, 2, 3, 4, 5, 10)  # those that papers report; tables have a column for each
+Shares = dict[str, tuple[str, float | None]]  # by name: our share with its interval, and the published one
 
 
 def data_name(evaluation: FewShotEvaluation) -> str:

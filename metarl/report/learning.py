@@ -15,10 +15,8 @@ from metarl.types import Floats
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Metrics = Sequence[Mapping[str, Any]]
-"""The rows of ``metrics.jsonl``; a row may lack any of the numbers."""
-Series = tuple[Floats, Floats]
-"""Where something was measured, and what: each ``[n]``."""
+Metrics = Sequence[Mapping[str, Any]]  # the rows of ``metrics.jsonl``; a row may lack any of the numbers
+Series = tuple[Floats, Floats]  # where something was measured, and what: each ``[n]``
 
 
 class Measure(NamedTuple):

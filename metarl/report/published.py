@@ -10,11 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-Cell = tuple[int, int]
-"""Ways and shots."""
+Cell = tuple[int, int]  # ways and shots
 
-CELLS: tuple[Cell, ...] = ((5, 1), (5, 5), (20, 1), (20, 5))
-"""What the papers measure."""
+CELLS: tuple[Cell, ...] = ((5, 1), (5, 5), (20, 1), (20, 5))  # what the papers measure
 
 
 class Published(NamedTuple):

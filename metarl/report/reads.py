@@ -12,10 +12,8 @@ from metarl.report import canvas
 from metarl.report.canvas import GRID, INK, SOFT
 from metarl.types import Floats
 
-CELLS = 350
-"""Cells of the image along either side; more steps and slots are put together."""
-MARKED = 20
-"""Episodes are separated by lines if there are fewer than this; more would hide what is below them."""
+CELLS = 350  # cells of the image along either side; more steps and slots are put together
+MARKED = 20  # episodes are separated by lines if there are fewer than this; more would hide what is below them
 
 
 def memory_reads(trial: Trial, path: str | Path) -> Path:

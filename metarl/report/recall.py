@@ -14,8 +14,7 @@ from metarl.report import canvas
 from metarl.report.canvas import COLORS, INK, SOFT
 
 PALE = "#F4F7FA"
-SAME = 5e-4
-"""Accuracies nearer than this to the best are as good: they look the same as numbers."""
+SAME = 5e-4  # accuracies nearer than this to the best are as good: they look the same as numbers
 
 
 class Mean(NamedTuple):

@@ -12,17 +12,12 @@ from metarl.report.canvas import COLORS, GRID, SOFT
 from metarl.report.sheet import Sheet
 from metarl.types import Array, Floats
 
-QUERIES = 8
-"""Shown on a sheet."""
-MOST = 25
-"""Examples of a support beside each other; of larger ones those that are recalled most."""
+QUERIES = 8  # shown on a sheet
+MOST = 25  # examples of a support beside each other; of larger ones those that are recalled most
 STEP = 1.08
-AHEAD = 1.6
-"""From the left edge of a query to its support."""
-BAR = 1.0
-"""Height of a weight of 1."""
-NARROW = 14.0
-"""Least width of a sheet, in sides of an image."""
+AHEAD = 1.6  # from the left edge of a query to its support
+BAR = 1.0  # height of a weight of 1
+NARROW = 14.0  # least width of a sheet, in sides of an image
 OWN, OTHER = COLORS[0], COLORS[1]
 
 

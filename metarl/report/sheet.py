@@ -11,12 +11,9 @@ from metarl.report import canvas
 from metarl.report.canvas import COLORS, GRID, INK
 from metarl.types import Array
 
-CORRECT, WRONG = COLORS[2], COLORS[1]
-"""Green and vermillion."""
-SIDE = 7.6
-"""Width of a sheet in inches."""
-HEADER = 0.65
-"""Height of its title, likewise."""
+CORRECT, WRONG = COLORS[2], COLORS[1]  # green and vermillion
+SIDE = 7.6  # width of a sheet in inches
+HEADER = 0.65  # height of its title, likewise
 
 
 class Sheet:

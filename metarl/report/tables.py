@@ -10,12 +10,10 @@ from metarl.evaluation.results import ActorResult, AgentEvaluation, Evaluation, 
 from metarl.report import agent, fewshot, recall
 from metarl.report.canvas import counted
 
-WIDTH = 100
-"""Columns of a terminal that tables keep to."""
+WIDTH = 100  # columns of a terminal that tables keep to
 _NAME_WIDTH = 40
 
-Cells = tuple[str, ...]
-"""A row: a name, then the values."""
+Cells = tuple[str, ...]  # a row: a name, then the values
 
 
 class Part(NamedTuple):

@@ -134,8 +134,7 @@ def names(members: Sequence[Member]) -> list[str]:
 
 
 _ABOUT = ("data", "classes", "learner", "training")
-Known = Sequence[tuple[str, FewShotEvaluation]]
-"""Names and evaluations of runs."""
+Known = Sequence[tuple[str, FewShotEvaluation]]  # names and evaluations of runs
 
 
 def _about(one: FewShotEvaluation) -> list[str]:

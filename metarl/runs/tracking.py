@@ -22,10 +22,8 @@ Metrics = Mapping[str, float | int | str | None]
 WandbMode = Literal["disabled", "offline", "online"]
 
 STEP = "env_steps"
-PROJECT = "metarl"
-"""The project of Weights & Biases."""
-TIMEOUT = 10.0
-"""Seconds to wait for its server at the start."""
+PROJECT = "metarl"  # the project of Weights & Biases
+TIMEOUT = 10.0  # seconds to wait for its server at the start
 
 
 class Tracker:

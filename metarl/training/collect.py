@@ -28,8 +28,7 @@ from metarl.types import (
     TrialVector,
 )
 
-GaeHorizon = Literal["trial", "episode"]
-"""Where the advantage estimate of an action ends at the latest."""
+GaeHorizon = Literal["trial", "episode"]  # where the advantage estimate of an action ends at the latest
 
 
 @dataclass

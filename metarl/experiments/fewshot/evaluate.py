@@ -24,8 +24,7 @@ from metarl.types import Array, Split
 if TYPE_CHECKING:
     from metarl.experiments.fewshot.experiment import FewShotExperiment
 
-RECORDED = 8
-"""Episodes, or streams, that are recorded whole."""
+RECORDED = 8  # episodes, or streams, that are recorded whole
 
 
 def evaluate(

@@ -34,8 +34,7 @@ from metarl.seeding import numpy_rng, sequence, split_key
 from metarl.training.supervised import SupervisedOptions, Validation, fit
 from metarl.types import Array, Split
 
-LEARNERS = ("classifier", "stream", "gradient")
-"""The tables of a preset that make a learner."""
+LEARNERS = ("classifier", "stream", "gradient")  # the tables of a preset that make a learner
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,8 +19,7 @@ from metarl.memory.options import MemoryOptions
 from metarl.nets.images import EncoderOptions
 
 Source = Literal["auto", "omniglot", "glyphs", "images"]
-Setting = tuple[Annotated[int, Ge(2)], Annotated[int, Ge(1)]]
-"""Ways and shots."""
+Setting = tuple[Annotated[int, Ge(2)], Annotated[int, Ge(1)]]  # ways and shots
 ONLY_OF = {"colour": "images", "scheme": "omniglot", "within_alphabet": "omniglot", "distinct_drawers": "omniglot"}
 """Options that one source alone has."""
 

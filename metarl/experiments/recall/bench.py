@@ -20,8 +20,7 @@ from metarl.experiments.recall.experiment import measure, options_of
 from metarl.runs.folder import RunError
 
 FILE = "recall.json"
-Outcome = RecallResult | FloatingPointError
-"""The result of a cell, or the error where a number was not finite."""
+Outcome = RecallResult | FloatingPointError  # the result of a cell, or the error where a number was not finite
 
 
 def complete(

@@ -27,8 +27,7 @@ SUITE = (
     "neural+native",
 )
 """The memories that the benchmark compares by default, in the order in which they are shown."""
-TOLERANCE = 0.1
-"""How far the parameters of a memory may be from the wanted number, as a share of it."""
+TOLERANCE = 0.1  # how far the parameters of a memory may be from the wanted number, as a share of it
 LAYERS = {"mingru": 2, "window": 2}
 """Controllers that need two layers to recall what belongs to a key, because it is shown one step later."""
 

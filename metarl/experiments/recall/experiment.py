@@ -29,12 +29,9 @@ from metarl.training.supervised import SupervisedOptions, Validation, fit
 from metarl.types import CoreInput, Floats, Split
 
 VALIDATION_SEQUENCES = 1000
-VALIDATE_EVERY = 50
-"""Updates between validations."""
-WARMUP = 20
-"""Updates over which a step size grows from zero."""
-AT_ONCE = 500
-"""Sequences that are tested side by side."""
+VALIDATE_EVERY = 50  # updates between validations
+WARMUP = 20  # updates over which a step size grows from zero
+AT_ONCE = 500  # sequences that are tested side by side
 
 
 @dataclass

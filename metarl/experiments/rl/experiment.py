@@ -35,8 +35,7 @@ if TYPE_CHECKING:
     from metarl.agents.rl2 import RL2PPO
 
 ENV_FAMILY = "metarl.tasks.family.env_family:EnvFamily"
-RECORDED = 4
-"""Trials that are recorded step by step."""
+RECORDED = 4  # trials that are recorded step by step
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,7 @@ from metarl.memory.contract import Access, Content
 from metarl.memory.ops import Query, visible
 from metarl.types import Read
 
-WEIGHT_FLOOR = 1e-12
-"""Weights of visible slots are taken for no less in their logarithm."""
+WEIGHT_FLOOR = 1e-12  # weights of visible slots are taken for no less in their logarithm
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,7 @@ from metarl.memory.contract import Controller
 from metarl.memory.controllers.feedforward import Block
 from metarl.memory.options import check_heads
 
-CHUNK = 32
-"""Queries that attend together along a sequence, so that memory grows linearly with its length."""
+CHUNK = 32  # queries that attend together along a sequence, so that memory grows linearly with its length
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,9 @@ from metarl.memory.contract import Access, MemoryOps, Store, Write
 from metarl.memory.options import check_heads
 from metarl.types import Read
 
-START_STRENGTH = 3.0
-"""b = sigmoid(3) = 0.95: what is held for a key gives way to the new value."""
-START_KEEP = 7.0
-"""a = sigmoid(7) = 0.999: little is forgotten."""
-LEAST_LOG_DECAY = -30.0
-"""a is at least exp(-30), which is nothing to a float."""
+START_STRENGTH = 3.0  # b = sigmoid(3) = 0.95: what is held for a key gives way to the new value
+START_KEEP = 7.0  # a = sigmoid(7) = 0.999: little is forgotten
+LEAST_LOG_DECAY = -30.0  # a is at least exp(-30), which is nothing to a float
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,7 @@ from metarl.config import ConfigError
 from metarl.memory.contract import Access, Content, MemoryOps, Store, Write, read_together
 from metarl.types import Boundary, Read
 
-USAGE_DECAY = 0.95
-"""gamma of the usage weights (Santoro et al. 2016, eq. 5)."""
+USAGE_DECAY = 0.95  # gamma of the usage weights (Santoro et al. 2016, eq. 5).
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,7 @@ from metarl.types import Read
 
 WORD_LIMIT = 1e4
 """The largest entry of a stored word; larger words are scaled down to it, or gradients through many writes overflow."""
-NOTICED = 0.05
-"""A slot counts as written once the weights of its writes sum to more."""
+NOTICED = 0.05  # a slot counts as written once the weights of its writes sum to more
 
 
 @dataclass(frozen=True)
@@ -41,8 +40,7 @@ class ExternalOptions:
     read_heads: Annotated[int, Ge(1)] = 1
 
 
-Parts = dict[str, Tensor]
-"""What controls a head: the named parts of its control, and the key that it looks for."""
+Parts = dict[str, Tensor]  # what controls a head: the named parts of its control, and the key that it looks for
 
 
 class Matrix(NamedTuple):

@@ -15,10 +15,8 @@ from metarl.tasks.family.env_family import EnvFamily
 from metarl.tasks.trial.layout import TrialInputs
 from metarl.types import Array
 
-STEPS = 200
-"""Steps that are compared at most."""
-SECONDS = 3.0
-"""Time after which two environments that were equal so far count as equal."""
+STEPS = 200  # steps that are compared at most
+SECONDS = 3.0  # time after which two environments that were equal so far count as equal
 
 
 def without_effect(family: TaskDistribution) -> list[str]:

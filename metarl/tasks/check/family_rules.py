@@ -16,8 +16,7 @@ from metarl.tasks.trial.layout import TrialInputs
 from metarl.tasks.vector.env import TrialVectorEnv
 from metarl.types import SPLITS, Floats, TrialObservation
 
-ROWS = 64
-"""The rows over which rewards of array dynamics are compared with those of single environments."""
+ROWS = 64  # the rows over which rewards of array dynamics are compared with those of single environments
 
 
 def sampling(family: TaskDistribution, inputs: TrialInputs) -> str:

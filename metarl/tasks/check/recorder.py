@@ -13,8 +13,7 @@ from metarl.tasks.family.distribution import TaskDistribution
 from metarl.tasks.trial.env import TrialEnv
 from metarl.types import MASK_KEY, Array, TrialObservation
 
-STEPS = 400
-"""The most steps that are played of a trial."""
+STEPS = 400  # the most steps that are played of a trial
 
 
 class BrokenRuleError(Exception):

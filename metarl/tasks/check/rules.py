@@ -15,8 +15,7 @@ from metarl.tasks.family.distribution import TaskDistribution
 from metarl.tasks.trial.env import TrialEnv, one_row
 from metarl.tasks.trial.layout import TrialInputs, TrialLayout
 
-CUT = 3
-"""Steps after which episodes are cut where time-outs are checked."""
+CUT = 3  # steps after which episodes are cut where time-outs are checked
 
 
 def supported(family: TaskDistribution, inputs: TrialInputs) -> str:

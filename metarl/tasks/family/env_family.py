@@ -30,10 +30,8 @@ from metarl.tasks.family.members import (
 from metarl.tasks.family.ranges import Choice, Finite, Range, as_range, parse_levels
 from metarl.types import Array, Ints, Split
 
-EPISODES = 5
-"""Inner episodes of a trial where nothing else is said."""
-WHICH, LEVEL = "env", "level"
-"""The task parameters that say which of several ids, and which of the levels."""
+EPISODES = 5  # inner episodes of a trial where nothing else is said
+WHICH, LEVEL = "env", "level"  # the task parameters that say which of several ids, and which of the levels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -335,5 +333,4 @@ class EnvFamily(TaskDistribution):
         return env
 
 
-from_env = EnvFamily
-"""The public name: ``metarl.from_env("CartPole-v1", {"length": Uniform(0.3, 1.0)})``."""
+from_env = EnvFamily  # the public name: ``metarl.from_env("CartPole-v1", {"length": Uniform(0.3, 1.0)})``

@@ -12,8 +12,7 @@ from metarl.types import Ints, Split
 BLOCK = 10
 _PLACES: dict[Split, tuple[int, int]] = {"train": (0, 8), "validation": (8, 1), "test": (9, 1)}
 """The first place of a split in a block of ten members, and its number of members there."""
-FEWEST = 20
-"""Families of fewer members are not split."""
+FEWEST = 20  # families of fewer members are not split
 
 
 def count(total: int, split: Split) -> int:

@@ -28,8 +28,7 @@ from metarl.types import (
 
 # Finite, because Gymnasium's checker warns of infinite bounds.
 LIMIT = np.finfo(np.float32).max
-WIDEST = 4096
-"""The most choices that are shown one-hot; their table takes 64 MB."""
+WIDEST = 4096  # the most choices that are shown one-hot; their table takes 64 MB
 
 
 @dataclass(frozen=True)
@@ -53,8 +52,7 @@ class TrialInputs:
         real_number("prev_reward_scale", self.prev_reward_scale, above=0)
 
 
-REVEALED = f"{OBS_KEY}.task"
-"""Where the parameters of a revealed task go that cannot be appended to ``obs``."""
+REVEALED = f"{OBS_KEY}.task"  # where the parameters of a revealed task go that cannot be appended to ``obs``
 INPUTS = tuple(f.name for f in fields(TrialInputs))
 
 

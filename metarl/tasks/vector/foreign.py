@@ -14,8 +14,7 @@ from metarl.tasks.vector.env import TrialVectorEnv
 from metarl.tasks.vector.watch import AsyncWatch
 from metarl.types import PREV_DONE, Bools, StepResult, TrialObservation, TrialVector
 
-EPISODE_END = "episode_end"
-"""The key of a trial environment's info: whether the step ended an inner episode."""
+EPISODE_END = "episode_end"  # the key of a trial environment's info: whether the step ended an inner episode
 
 
 class GymnasiumTrials:

@@ -19,8 +19,7 @@ from metarl.tasks.vector.env import TrialVectorEnv
 from metarl.tasks.vector.foreign import EPISODE_END, as_trials, episode_ends, require_trials, rows_of, with_rows
 from metarl.types import PREV_DONE, Array, Bools, StepResult, TrialObservation, TrialVector, is_obs_key
 
-Infos = list[dict[str, Any]]
-"""A dict for each row."""
+Infos = list[dict[str, Any]]  # a dict for each row
 
 
 class TrialVecEnv(VecEnv):
