@@ -35,7 +35,7 @@ def test_what_is_not_finite_is_not_written(tmp_path: Path) -> None:
     ("evaluation", "change", "told"),
     [
         (bandit(), {"kind": "trial"}, "kind"),
-        (bandit(), {"by_episode": []}, "by_episode"),
+        (bandit(), {"by_episode": []}, "episodes"),
         (bandit(), {"by_episode": ["x"]}, "by_episode"),
         (bandit(), {"by_episode": [0.5]}, "episodes"),
         (bandit(), {"return_mean": None}, "return_mean"),

@@ -23,14 +23,17 @@ CONFIG: dict[str, Any] = {
 
 def fields(by_episode: list[float], exposures: list[float] | None = None) -> dict[str, Any]:
     """Those of a result."""
-    mean = sum(by_episode)
+    mean, count = sum(by_episode), len(by_episode)
     return {
         "return_mean": mean,
         "return_se": 0.1,
         "return_interval": (mean - 0.2, mean + 0.2),
         "steps_to_adapt": 23,
         "by_episode": tuple(by_episode),
-        "by_episode_se": (0.004,) * len(by_episode),
+        "by_episode_se": (0.004,) * count,
+        "episode_mean": mean / count,
+        "episode_se": 0.1 / count,
+        "episode_interval": ((mean - 0.2) / count, (mean + 0.2) / count),
         "by_exposure": exposures and tuple(exposures),
     }
 
