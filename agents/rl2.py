@@ -61,6 +61,7 @@ class RL2PPO(BaseAlgorithm):
 
     policy_aliases: ClassVar[dict[str, Any]] = {"MemoryPolicy": MemoryPolicy}
     policy: MemoryPolicy  # type: ignore[assignment]
+    seed: int
 
     def __init__(
         self,
@@ -122,7 +123,6 @@ class RL2PPO(BaseAlgorithm):
         return as_vec_env(env)  # SB3 asks this of us; its own would refuse Gymnasium's vectors
 
     def _setup_model(self) -> None:
-        assert self.seed is not None
         self._build()
         self.generators = {
             "policy": torch_rng(self.seed, "policy", device=self.device),
