@@ -4,19 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from memory_cases import (
-    BATCH,
-    EPISODE,
-    EPISODIC,
-    FEEDBACK,
-    NOW,
-    REGISTERED,
-    STEPS,
-    TRIAL,
-    loop,
-    make,
-    stream,
-)
+from memory_cases import BATCH, EPISODE, EPISODIC, FEEDBACK, NOW, REGISTERED, STEPS, TRIAL, loop, make, stream
 
 from metarl import tree
 from metarl.config import ConfigError

@@ -22,8 +22,7 @@ from metarl.training.ppo import PPOOptions, minibatch, update
 BARCODE = "metarl/BarcodeBandit-v0"
 ROWS = 6
 EXACT = 1e-6
-STEPPED = 1e-5
-"""Gradient steps inside a read magnify rounding; the state of another row is wrong by 1e-3 and more."""
+STEPPED = 1e-5  # gradient steps inside a read magnify rounding; the state of another row is wrong by 1e-3 and more
 
 REGISTERED = {
     name: replace(options, controller_options={"hidden_size": 8}, key_size=4, store_options=few_slots(options))

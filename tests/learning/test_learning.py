@@ -8,8 +8,7 @@ from metarl.evaluation.play import rollout_trials
 from metarl.memory.ablation import ablated
 from metarl.tasks.vector.env import TrialVectorEnv
 
-WIN_STAY_LOSE_SHIFT = 59.1
-"""2 arms, 100 pulls: what one step of memory gives (random 50, greedy 63.9, optimum 64.9)."""
+WIN_STAY_LOSE_SHIFT = 59.1  # 2 arms, 100 pulls: what one step of memory gives (random 50, greedy 63.9, optimum 64.9)
 
 
 @pytest.mark.learning

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from results.pages import BEGIN, END
-from results.rows import Row, read
+from results.rows import read
 
 from metarl.agents.rl2 import RL2PPO
 from metarl.cli.main import parser
@@ -116,25 +116,6 @@ def test_help_says_what_a_script_does(
     shown = " ".join(capsys.readouterr().out.split())
     about = ast.get_docstring(ast.parse(path.read_text())) or ""
     assert about.split(":")[0].split("\n")[0] in shown
-
-
-def test_the_benchmark_knows_each_measure_that_it_names(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    benchmark = load(SCRIPTS / "benchmark.py", monkeypatch)
-    monkeypatch.setattr(benchmark, "RESULTS", tmp_path / "speed.json")
-    made = benchmark.row(setting="s", method="m", metric="steps/s", ours=12.5, goal=(10.0, None), command="c")
-    assert isinstance(made, Row)
-    monkeypatch.setattr(benchmark, "envs", lambda: made)
-    monkeypatch.setattr(sys, "argv", ["benchmark.py", "envs"])
-    benchmark.main()
-    assert read(tmp_path / "speed.json") == [made]
-    assert "12.5 steps/s" in capsys.readouterr().out
-    monkeypatch.setattr(sys, "argv", ["benchmark.py", "nothing"])
-    with pytest.raises(SystemExit) as end:
-        benchmark.main()
-    assert end.value.code == 2
-    assert benchmark.rate(lambda: None, 100, 0.0) > 0
 
 
 def toy(mean: float, error: float = 0.3) -> AgentEvaluation:

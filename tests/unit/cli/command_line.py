@@ -26,8 +26,7 @@ def run(*arguments: str | Path) -> Ran:
 
 
 NET = ["memory.key_size=8", "memory.value_size=8", "memory.controller_options.hidden_size=8", "threads=1"]
-AGENT = [*NET, "train.n_envs=4", "eval.trials=20", "eval.tuning_trials=5"]
-"""Settings of a small agent."""
+AGENT = [*NET, "train.n_envs=4", "eval.trials=20", "eval.tuning_trials=5"]  # settings of a small agent
 
 
 def settings(*assignments: str) -> list[str]:

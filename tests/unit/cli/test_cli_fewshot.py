@@ -214,5 +214,4 @@ def test_omniglot_is_taken_where_it_is(tmp_path: Path, monkeypatch: pytest.Monke
     assert (told["data"], told["real"]) == ("Omniglot (standard split)", True)
 
 
-REAL = {"METARL_DATA": os.environ.get("METARL_DATA", "")}
-"""What stood in the environment before the tests hid it."""
+REAL = {"METARL_DATA": os.environ.get("METARL_DATA", "")}  # what stood in the environment before the tests hid it

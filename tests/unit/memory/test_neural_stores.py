@@ -15,8 +15,7 @@ from metarl.memory.stores.delta import DeltaRule, DeltaRuleOptions
 from metarl.memory.stores.neural import NeuralMemory, NeuralOptions, bounded
 
 KEY, VALUE, BATCH = 4, 6, 5
-BIG = 100.0
-"""A control whose sigmoid is 1."""
+BIG = 100.0  # a control whose sigmoid is 1
 
 
 def make(name: str, key_size: int = KEY, value_size: int = VALUE) -> Store:

@@ -131,9 +131,6 @@ def test_an_uneven_remainder_is_spread(monkeypatch: pytest.MonkeyPatch) -> None:
     for epoch in (seen[:4], seen[4:]):
         assert sorted(chain.from_iterable(epoch)) == list(range(10)), "every sequence once an epoch"
     assert seen[:4] != seen[4:], "shuffled anew"
-
-
-def test_never_more_minibatches_than_sequences(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [len(part) for part in sizes(monkeypatch, 3, n_epochs=1, n_minibatches=16)] == [1, 1, 1]
 
 
@@ -154,12 +151,6 @@ def test_an_update_can_be_ended_after_any_minibatch() -> None:
     assert steps_taken(optimizer) == 3
 
 
-def test_the_discount_can_grow_along_the_schedule() -> None:
-    assert PPOOptions(gamma=0.9).gamma_at(0.7) == 0.9
-    growing = PPOOptions(gamma=0.9, gamma_end=1.0)
-    assert [growing.gamma_at(p) for p in (0.0, 0.5, 1.0, 2.0)] == pytest.approx([0.9, 0.95, 1.0, 1.0])
-
-
 def test_schedules_run_straight_to_their_ends_and_stay_there() -> None:
     options = PPOOptions(learning_rate=1e-2, learning_rate_end=2e-3, ent_coef=0.1, ent_coef_end=0.0)
     assert options.at(0.0) == (1e-2, 0.1)
@@ -169,6 +160,9 @@ def test_schedules_run_straight_to_their_ends_and_stay_there() -> None:
     report = update(policy, optimizer, rollout, options, progress=0.5, generator=generator())
     assert optimizer.param_groups[0]["lr"] == report["learning_rate"] == pytest.approx(6e-3)
     assert report["ent_coef"] == pytest.approx(0.05)
+    assert PPOOptions(gamma=0.9).gamma_at(0.7) == 0.9
+    growing = PPOOptions(gamma=0.9, gamma_end=1.0)
+    assert [growing.gamma_at(p) for p in (0.0, 0.5, 1.0, 2.0)] == pytest.approx([0.9, 0.95, 1.0, 1.0])
 
 
 def test_gradients_are_scaled_down_to_the_norm(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -129,14 +129,8 @@ def test_step_sizes_are_those_of_the_schedule() -> None:
     assert np.diff([*places, float(model.number.detach())]) == pytest.approx([0.5, 0.75, 0.5, 0.25], rel=1e-4)
 
 
-def test_a_cosine_falls_slowly_at_both_ends() -> None:
+def test_a_cosine_is_that_of_its_source() -> None:
     """Loshchilov & Hutter 2017, eq. 5: end + (start - end) (1 + cos(pi progress)) / 2."""
-    options = SupervisedOptions(updates=8, learning_rate=1.0, learning_rate_end=0.2, schedule="cosine")
-    rates = [options.learning_rate_at(i, i / 8) for i in range(9)]
-    assert rates == pytest.approx([0.2 + 0.8 * (1 + np.cos(np.pi * i / 8)) / 2 for i in range(9)])
-    assert rates[4] == pytest.approx(0.6)
-    assert rates[0] - rates[1] < rates[3] - rates[4]
-    assert options.learning_rate_at(12, 1.5) == pytest.approx(0.2), "and does not rise again"
     warm = SupervisedOptions(updates=8, learning_rate=1.0, learning_rate_end=0.0, schedule="cosine", warmup=4)
     assert warm.learning_rate_at(1, 1 / 8) == pytest.approx(0.5 * (1 + np.cos(np.pi / 8)) / 2)
     assert SupervisedOptions(updates=8, schedule="cosine").learning_rate_at(5, 5 / 8) == 1e-3, "no end, no fall"
