@@ -9,9 +9,10 @@ from memory_cases import BATCH, EPISODE, EPISODIC, FEEDBACK, NOW, REGISTERED, ST
 from metarl import tree
 from metarl.config import ConfigError
 from metarl.memory.ablation import shuffle_keys
+from metarl.memory.access.attention import Attention, AttentionOptions
 from metarl.memory.contract import Content
 from metarl.memory.options import MemoryOptions
-from metarl.memory.registry import build_core, parallel, runnable
+from metarl.memory.registry import build_core, parallel, register_access, runnable
 from metarl.types import CoreInput
 
 
@@ -66,6 +67,18 @@ def test_shuffled_keys_come_from_other_contexts():
         given = moved.keys[row][valid[row]]
         assert not (given == keys[row][valid[row]]).all(-1).any(), "no slot keeps its context"
         assert torch.equal(given.sort(0).values, keys[row][valid[row]].sort(0).values), "a permutation"
+
+
+def test_parts_that_cannot_be_registered_are_refused():
+    refused = [("dnc", Attention, AttentionOptions, ConfigError), ("mine", MemoryOptions, AttentionOptions, TypeError)]
+    for name, part, options, error in (*refused, ("mine", Attention, dict, TypeError)):
+        with pytest.raises(error):
+            register_access(name, part, options)
+
+
+def test_a_core_shows_its_parts_and_their_options():
+    said = repr(make(EPISODIC))
+    assert all(text in said for text in ("store='episodic'", "access='attention'", "capacity=", "empty_slot=True"))
 
 
 def test_a_state_of_another_core_is_refused():

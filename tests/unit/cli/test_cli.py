@@ -11,7 +11,8 @@ from command_line import AGENT, Ran, evaluation, files, run, settings
 from metarl.cli import listing
 from metarl.envs.bandit import BatchedBandit
 from metarl.memory.ablation import ABLATIONS
-from metarl.memory.registry import ACCESSES, CONTROLLERS, NATIVE, STORES
+from metarl.memory.options import MemoryOptions
+from metarl.memory.registry import ACCESSES, CONTROLLERS, NATIVE, STORES, build_core
 from metarl.runs.folder import RunFolder
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -161,6 +162,11 @@ def test_list_shows_the_same_as_text_and_as_json(what: str, monkeypatch: pytest.
     assert len(lines) == 1 + len(rows)
     for line, row in zip(lines[1:], rows, strict=True):
         assert line.startswith(str(next(iter(row.values()))))
+
+
+def test_costs_are_measured_where_they_are_asked_for() -> None:
+    core = build_core(MemoryOptions(), listing.NOW_SIZE, listing.FEEDBACK_SIZE, listing.TRIAL_STEPS)
+    assert all(cost > 0 for cost in listing.cost(core).values())
 
 
 def test_list_names_what_can_be_used() -> None:

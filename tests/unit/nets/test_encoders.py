@@ -49,9 +49,6 @@ def drawn(*leading: int, space: spaces.Dict = SEEN, seed: int = 0) -> dict[str, 
     }
 
 
-# Pictures
-
-
 @pytest.mark.parametrize("shape", [(9, 6, 3), (3, 9, 6), (64, 48, 1), (2, 2, 1), (4, 4, 4), (1, 5, 40)], ids=str)
 def test_pictures_of_any_size_become_vectors_of_unit_variance(shape: tuple[int, ...]) -> None:
     encoder = ObservationImageEncoder(shape, size=16)
@@ -68,9 +65,6 @@ def test_channels_may_be_last_or_first() -> None:
     first.load_state_dict(last.state_dict())
     given = drawn(5, space=spaces.Dict({"x": picture(9, 6, 3)}))["x"]
     assert torch.equal(last(given), first(given.permute(0, 3, 1, 2)))
-
-
-# Observations
 
 
 def test_the_parts_stand_side_by_side_and_the_mask_in_none() -> None:
@@ -148,9 +142,6 @@ def test_check_tells_the_leading_axes(leading: tuple[int, ...], kind: str) -> No
 def test_check_refuses_what_does_not_fit(change: dict[str, Any], error: type[Exception], named: str) -> None:
     with pytest.raises(error, match=named):
         TrialEncoder(SEEN).check({**drawn(5), **change})
-
-
-# Policy
 
 
 def test_the_mask_reaches_the_head_in_acting_and_in_evaluation() -> None:

@@ -52,9 +52,6 @@ def columns(head: CategoricalHead, actions: Tensor) -> list[Tensor]:
     return list(actions.unbind(-1)) if head.action_shape else [actions]
 
 
-# Categorical
-
-
 @EVERY
 @pytest.mark.parametrize("leading", [(6,), (7, 6)], ids=["B", "T, B"])
 def test_categorical_parts_agree_with_torch(space: Any, leading: tuple[int, ...]) -> None:
@@ -108,9 +105,6 @@ def test_actions_have_the_shape_type_and_start_of_their_space(space: Any) -> Non
     assert all(space.contains(action) for action in given)
     assert make(SHIFTED).to_env(np.array([0, 2, 1])).tolist() == [3, 5, 4]
     assert make(PARTS).to_env(np.array([[2, 0, 3], [0, 1, 0]])).tolist() == [[2, -1, 10], [0, 0, 7]]
-
-
-# Masks
 
 
 def some_mask(head: CategoricalHead, rows: int, seed: int = 0) -> Tensor:
@@ -177,9 +171,6 @@ def test_rows_without_a_valid_action_are_found() -> None:
     assert make(PARTS).no_valid_action(mask).tolist() == [True, False, True, False]
 
 
-# Gaussian
-
-
 @pytest.mark.parametrize("leading", [(6,), (7, 6)], ids=["B", "T, B"])
 def test_the_gaussian_agrees_with_torch(leading: tuple[int, ...]) -> None:
     head, y = make(BOX), inputs(*leading)
@@ -236,9 +227,6 @@ def test_every_sample_becomes_an_action_of_the_box(space: Any) -> None:
     assert actions.dtype == space.dtype
     assert np.isfinite(actions).all()
     assert ((actions >= space.low) & (actions <= space.high)).all()
-
-
-# Both
 
 
 @pytest.mark.parametrize("space", [DISCRETE, PARTS, BOX], ids=["Discrete", "MultiDiscrete", "Box"])
