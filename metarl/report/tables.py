@@ -79,7 +79,7 @@ def _agent(evaluation: AgentEvaluation) -> Table:
     parts = [Part("", [cells(*row) for row in ours]), Part("", [cells(*row) for row in evaluation.references.items()])]
     notes = ["±: half the width of the 95 % interval over tasks"]
     notes += [f"random to {best}: share of the way from random actions to {best}"] if best else []
-    meaning = "until the mean reward reaches 90 % of its final rate"
+    meaning = "until the mean reward reaches 90 % of its final rate; -: the first does already"
     if evaluation.steps_to_adapt is None:
         meaning = "n/a: the first reaches it, trials differ in length, or the final rate is not positive"
     notes.append(f"{step}s to 90 %: {meaning}")
