@@ -1,4 +1,4 @@
-"""Agents that learn, for a minute each, to a figure that memory alone can give."""
+"""Agents that learn, for half a minute each, to a figure that memory alone can give."""
 
 import pytest
 
@@ -27,7 +27,7 @@ def test_an_agent_learns_to_learn_a_bandit_of_two_arms(seed):
         reward_scale=0.15,
         seed=seed,
     )
-    agent.learn(2_048_000)
+    agent.learn(768_000)
 
     def score(actor) -> float:
         return float(
