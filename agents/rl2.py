@@ -136,7 +136,7 @@ class RL2PPO(BaseAlgorithm):
         """Make policy and optimiser for trials of :attr:`trial_steps`."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(torch_rng(self.seed, "init").initial_seed())
-            self.policy = MemoryPolicy(self.observation_space, self.action_space, self.memory, self.trial_steps)  # type: ignore[arg-type]
+            self.policy = MemoryPolicy(self.observation_space, self.action_space, self.memory, self.trial_steps)  # type: ignore[arg-type]  # a Dict
         self.policy.to(self.device)
         self.optimizer = torch.optim.Adam(self.policy.parameters(), lr=self.options.learning_rate, eps=1e-5)
 

@@ -182,4 +182,6 @@ def steps_to_adapt(rewards: Floats, share: float = 0.9) -> int | None:
     padded = np.pad(curve, reach, mode="edge")
     smooth = np.convolve(padded, np.full(2 * reach + 1, 1 / (2 * reach + 1)), "valid")
     reached = np.flatnonzero(smooth >= share * final)
-    return None if len(reached) and reached[0] == 0 else int(reached[0]) + 1 if len(reached) else len(curve)
+    if not len(reached):
+        return len(curve)
+    return int(reached[0]) + 1 if reached[0] else None

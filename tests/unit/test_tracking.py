@@ -84,7 +84,7 @@ def test_a_run_without_wandb_never_imports_it(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, cwd=ROOT, timeout=60)
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
     with pytest.raises(ConfigError) as caught:
-        Tracker(tmp_path, "auto", {})  # type: ignore[arg-type]
+        Tracker(tmp_path, "auto", {})  # type: ignore[arg-type]  # wrong on purpose
     assert (caught.value.given, caught.value.expected) == ("auto", "one of disabled, offline, online")
 
 
@@ -136,7 +136,7 @@ def test_init_always_gets_a_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     fake_wandb(monkeypatch, init)
     for name in ("online", "offline"):
-        Tracker(RunFolder.create_at(tmp_path / name).path, name, CONFIG).finish("finished")  # type: ignore[arg-type]
+        Tracker(RunFolder.create_at(tmp_path / name).path, name, CONFIG).finish("finished")  # type: ignore[arg-type]  # a plain str
     assert modes == ["online", "offline", "offline"]
 
 

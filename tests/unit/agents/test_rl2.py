@@ -114,7 +114,7 @@ def test_test_tasks_that_come_later_are_refused_too() -> None:
         ({"schedule_steps": 0}, "schedule_steps"),
         ({"memory": {"controler": "gru"}}, "controler"),
         ({"memory": {**MEMORY, "controller": "gruu"}}, "memory.controller"),
-        ({"memory": MemoryOptions(working_memory="week")}, "working_memory"),  # type: ignore[arg-type]
+        ({"memory": MemoryOptions(working_memory="week")}, "working_memory"),  # type: ignore[arg-type]  # wrong on purpose
         ({"batch_size": STEPS + 1}, "batch_size"),
         ({"batch_size": 3 * STEPS}, "batch_size"),  # of 4 sequences
         ({"batch_size": 0}, "batch_size"),
@@ -152,7 +152,7 @@ def test_an_agent_shows_what_it_is() -> None:
 
 
 def global_state() -> tuple[Any, ...]:
-    return torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
+    return torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002 (looked at, not drawn from)
 
 
 def test_the_seed_decides_and_no_global_generator_is_touched() -> None:

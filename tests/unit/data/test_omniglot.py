@@ -47,8 +47,8 @@ def test_splits_are_disjoint_and_have_all_1623_characters(scheme: Scheme) -> Non
 def test_the_standard_split_divides_one_alphabet_and_lakes_none() -> None:
     assert (shared_alphabets("standard"), shared_alphabets("lake")) == (["Gurmukhi"], [])
     for scheme, counts in (("standard", [33, 5, 13]), ("lake", [25, 5, 20])):
-        assert [len(alphabets(scheme, split)) for split in SPLITS] == counts  # type: ignore[arg-type]
-        assert sorted(alphabets(scheme, "validation")) == VALIDATION  # type: ignore[arg-type]
+        assert [len(alphabets(scheme, split)) for split in SPLITS] == counts  # type: ignore[arg-type]  # a plain str
+        assert sorted(alphabets(scheme, "validation")) == VALIDATION  # type: ignore[arg-type]  # a plain str
     test = [name for name in split_characters("standard", "test") if name.startswith("Gurmukhi")]
     assert test == [f"Gurmukhi/character{number}" for number in range(42, 46)]
 

@@ -278,7 +278,7 @@ def test_more_ways_than_groups_or_superclasses_allow_are_refused(
         (lambda: Clusters(noise=float("nan")), "noise"),
         (lambda: Pool(np.zeros(3)), "examples.shape"),
         (lambda: Glyphs("train", 0), "classes"),
-        (lambda: Glyphs("exam"), "the split"),  # type: ignore[arg-type]
+        (lambda: Glyphs("exam"), "the split"),  # type: ignore[arg-type]  # wrong on purpose
         (lambda: numbered().joined(Glyphs("train", 6, 7)), "other.shape"),
         (lambda: numbered().replaced(np.zeros((29, 3))), "len(examples)"),
     ],

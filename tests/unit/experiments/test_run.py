@@ -58,7 +58,7 @@ def test_a_run_leaves_a_whole_folder(done: Run) -> None:
 
 
 def global_state() -> list[Any]:
-    return [torch.random.get_rng_state().tolist(), str(np.random.get_state(legacy=False)), torch.get_num_threads()]  # noqa: NPY002
+    return [torch.random.get_rng_state().tolist(), str(np.random.get_state(legacy=False)), torch.get_num_threads()]  # noqa: NPY002 (looked at, not drawn from)
 
 
 def test_the_same_seed_gives_the_same_and_another_seed_another_model(done: Run, tmp_path: Path) -> None:

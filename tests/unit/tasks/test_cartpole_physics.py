@@ -88,7 +88,7 @@ def test_an_episode_is_truncated_and_begins_again() -> None:
 
 
 def test_tasks_follow_their_ranges() -> None:
-    family = CartPolePhysics(length=[0.4, 0.6], masspole=(1, 1), reverse_probability=0.25)  # type: ignore[arg-type]
+    family = CartPolePhysics(length=[0.4, 0.6], masspole=(1, 1), reverse_probability=0.25)  # type: ignore[arg-type]  # lists as from a file
     batch = family.sample_batch(np.random.default_rng(0), 4000)
     columns = dict(zip(PHYSICS, batch["physics"].T, strict=True))
     assert (columns["masspole"] == 1.0).all()

@@ -141,14 +141,14 @@ def test_seed_zero_is_reproducible_and_decides_the_task() -> None:
 
 
 def test_no_global_generator_is_touched() -> None:
-    numpy_state, python_state = np.random.get_state(legacy=False), random.getstate()  # noqa: NPY002
+    numpy_state, python_state = np.random.get_state(legacy=False), random.getstate()  # noqa: NPY002 (looked at, not drawn from)
     for family in (BernoulliBandit(pulls=5), BarcodeBandit(contexts=2, repeats=2, pulls=2)):
         env = TrialEnv(family)
         for seed in (0, None):
             env.reset(seed=seed)
             for _ in range(4):
                 env.step(0)
-    after = np.random.get_state(legacy=False)  # noqa: NPY002
+    after = np.random.get_state(legacy=False)  # noqa: NPY002 (looked at, not drawn from)
     assert np.array_equal(numpy_state["state"]["key"], after["state"]["key"])
     assert numpy_state["state"]["pos"] == after["state"]["pos"]
     assert python_state == random.getstate()
