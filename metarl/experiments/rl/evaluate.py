@@ -14,7 +14,7 @@ from metarl.agents import baselines
 from metarl.envs import distribution
 from metarl.evaluation.play import TrialBatch, rollout_trials, steps_to_adapt
 from metarl.evaluation.results import ActorResult, AgentEvaluation, Difference, ReferenceResult
-from metarl.functional.stats import bootstrap_mean, standard_error
+from metarl.functional.stats import Interval, bootstrap_mean, standard_error
 from metarl.memory.ablation import ABLATIONS, Ablation, ablated
 from metarl.tasks.family.distribution import TaskDistribution
 from metarl.tasks.trial.layout import TrialInputs
@@ -132,7 +132,8 @@ def summary(played: TrialBatch) -> dict[str, Any]:
     interval, exposures, each = bootstrap_mean(returns), played.by_exposure(), {}
     if 0 < finished.min() == finished.max():
         means = episodes.mean(1)
-        mean = bootstrap_mean(means)
+        whole = Interval(*(number / int(finished[0]) for number in interval))
+        mean = bootstrap_mean(means) if played.cut.any() else whole
         each = {"episode_mean": mean.mean, "episode_se": standard_error(means), "episode_interval": mean[1:]}
     return each | {
         "return_mean": interval.mean,
