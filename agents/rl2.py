@@ -17,16 +17,17 @@ from metarl import tree
 from metarl.agents import rl2_checkpoint
 from metarl.agents.rl2_env import attribute, check_split, describe, needs_episodes
 from metarl.agents.rl2_options import ppo_options
-from metarl.config import build, to_plain
+from metarl.config import InputError, build, to_plain
 from metarl.memory.contract import State
 from metarl.memory.options import MemoryOptions
+from metarl.nets.encoders import Normalise, OwnEncoder
 from metarl.nets.policy import MemoryPolicy
 from metarl.seeding import torch_rng
 from metarl.tasks.family.checks import whole_number
 from metarl.tasks.vector.foreign import seen_episode_ends
 from metarl.tasks.vector.sb3 import Infos, as_vec_env, stepping
 from metarl.training.actor import PolicyActor
-from metarl.training.collect import TrainingState, check_finite, check_masks, collect, no_valid_action, to_tensors
+from metarl.training.collect import TrainingState, check_finite, check_masks, collect, no_valid_action
 from metarl.training.ppo import update
 from metarl.types import PREV_ACTION, PREV_DONE, TIME, Array, Bools, Boundary, StepResult, TrialObservation, boundaries
 
@@ -47,6 +48,10 @@ class RL2PPO(BaseAlgorithm):
         schedule_steps: environment steps over which learning rate and entropy weight run to their ends; None: all
             steps up to the end of each call of :meth:`learn`, as in SB3.
         seed: of parameters, actions, minibatches and environments; no global generator is touched.
+        normalise: which numbers of the observation are scaled by a running mean and variance: "auto" (those with
+            bounds beyond -10 to 10), True (all but one-hot ones) or False. What was learned is frozen outside training.
+        encoder: a torch module of your own, or a function that makes one from the space of what the environment shows,
+            instead of the nets for pictures, symbols and numbers; see :class:`metarl.nets.encoders.TrialEncoder`.
         tensorboard_log: folder for SB3's tensorboard output.
         verbose: 1 prints a table per rollout.
         device: torch device.
@@ -73,6 +78,8 @@ class RL2PPO(BaseAlgorithm):
         n_steps: int | None = None,
         schedule_steps: int | None = None,
         seed: int = 0,
+        normalise: Normalise = "auto",
+        encoder: OwnEncoder | None = None,
         tensorboard_log: str | None = None,
         verbose: int = 0,
         device: torch.device | str = "auto",
@@ -81,6 +88,9 @@ class RL2PPO(BaseAlgorithm):
     ) -> None:
         given = to_plain(memory) if isinstance(memory, MemoryOptions) else memory
         self.memory = build(MemoryOptions, {} if given is None else given, "memory")
+        if normalise not in ("auto", True, False):
+            raise InputError(key="normalise", given=normalise, expected="'auto', True or False")
+        self.normalise, self.encoder = normalise, encoder
         for name, number in (("n_steps", n_steps), ("schedule_steps", schedule_steps)):
             if number is not None:
                 whole_number(name, number, at_least=1)
@@ -136,7 +146,14 @@ class RL2PPO(BaseAlgorithm):
         """Make policy and optimiser for trials of :attr:`trial_steps`."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(torch_rng(self.seed, "init").initial_seed())
-            self.policy = MemoryPolicy(self.observation_space, self.action_space, self.memory, self.trial_steps)  # type: ignore[arg-type]  # a Dict
+            self.policy = MemoryPolicy(
+                self.observation_space,  # type: ignore[arg-type]  # a Dict
+                self.action_space,
+                self.memory,
+                self.trial_steps,
+                self.normalise,
+                self.encoder,
+            )
         self.policy.to(self.device)
         self.optimizer = torch.optim.Adam(self.policy.parameters(), lr=self.options.learning_rate, eps=1e-5)
 
@@ -315,7 +332,7 @@ class RL2PPO(BaseAlgorithm):
             else:
                 tree.check_like(state, template, type(self.policy.core).__name__)
             step, state = self.policy(
-                to_tensors(obs, self.device),
+                self.policy.prepare(obs),
                 state,
                 torch.as_tensor(boundaries(start, seen_episode_ends(obs, rows)), device=self.device),
                 generator=self.generators["evaluation"],
@@ -361,7 +378,12 @@ class RL2PPO(BaseAlgorithm):
 
     @classmethod
     def load(  # type: ignore[override]
-        cls, path: Any, env: Any = None, device: torch.device | str = "auto", force_reset: bool = False
+        cls,
+        path: Any,
+        env: Any = None,
+        device: torch.device | str = "auto",
+        force_reset: bool = False,
+        encoder: OwnEncoder | None = None,
     ) -> Self:
         """The agent that :meth:`save` wrote.
 
@@ -370,12 +392,13 @@ class RL2PPO(BaseAlgorithm):
             env: to continue training in; must have the spaces of the saved one. Anything the constructor takes.
             device: torch device.
             force_reset: begin new trials in ``env`` instead of continuing where training stopped.
+            encoder: the one that the agent was made with, if it has one of its own: a file holds no code.
 
         Raises:
             CheckpointError: the file is missing, damaged or of another kind; nothing in it is ever unpickled.
             ValueError: ``env`` has other spaces.
         """
-        return rl2_checkpoint.load(cls, path, env, device, force_reset)
+        return rl2_checkpoint.load(cls, path, env, device, force_reset, encoder)
 
     def set_env(self, env: Any, force_reset: bool = True) -> None:
         """Train in another environment of the same spaces: anything that the constructor takes.

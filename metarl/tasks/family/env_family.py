@@ -27,6 +27,7 @@ from metarl.tasks.family.members import (
     says_masks,
     time_limit,
 )
+from metarl.tasks.family.plain import plain
 from metarl.tasks.family.ranges import Choice, Finite, Range, as_range, parse_levels
 from metarl.types import Array, Ints, Split
 
@@ -66,6 +67,8 @@ class EnvFamily(TaskDistribution):
             many as the episodes have with the environment's time limit.
         kwargs: arguments of the constructor that stay the same in all tasks.
         imports: modules to import first, because they register the ids.
+        observe: how parts of the observation are seen, by name (``obs`` where there is one only, ``a.b`` in nested
+            ones): one of :data:`metarl.tasks.family.plain.KINDS`.
 
     Raises:
         ValueError: nothing varies, no argument or attribute has a name, a range cannot be read, there is neither a
@@ -81,6 +84,7 @@ class EnvFamily(TaskDistribution):
     steps: int | None = None
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     imports: str | Sequence[str] = ()
+    observe: Mapping[str, str] = field(default_factory=dict)
 
     family: ClassVar[str] = "EnvFamily"
 
@@ -102,7 +106,7 @@ class EnvFamily(TaskDistribution):
         if not isinstance(env, str | tuple) and not callable(env):
             expected = "an id, several ids, or a function that makes an environment"
             raise InputError(key="env", given=env, expected=expected)
-        for name in ("vary", "kwargs"):
+        for name in ("vary", "kwargs", "observe"):
             if not isinstance(getattr(self, name), Mapping):
                 raise InputError(key=name, given=getattr(self, name), expected="a dict of names and values")
         if both := sorted(set(self.vary) & set(self.kwargs)):
@@ -311,7 +315,7 @@ class EnvFamily(TaskDistribution):
         one.put(env, values)
         if self.apply is not None:
             self.apply(env, values)
-        return env
+        return plain(env, self.observe)
 
     def _enter(self, env: TaskEnv, task: Mapping[str, Array]) -> TaskEnv:
         """Tell the environment its level, and make sure of its spaces."""
