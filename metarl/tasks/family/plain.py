@@ -148,6 +148,8 @@ def _plain(name: str, space: spaces.Space[Any], kind: str | None) -> tuple[space
         if kind == "numbers":
             return spaces.Box(low.astype(np.float32), high.astype(np.float32), dtype=np.float32), convert
         return Picture(low, high, dtype=space.dtype), convert
+    if isinstance(space, Picture):
+        return space, None
     if isinstance(space, spaces.Box) and space.dtype == np.uint8 and len(space.shape) in (2, 3, 4):
         first = len(space.shape) > 2 and channels_are_first(space.shape[-3:], name)
         if first or len(space.shape) != 3:
