@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
+from gymnasium import spaces
 
 from metarl.tasks.family.distribution import TaskDistribution
 from metarl.tasks.trial.env import TrialEnv
@@ -40,13 +42,20 @@ class Log:
         """One for each environment made, or changed into another task."""
         self.drifts: list[Mapping[str, Any]] = []
 
+    def played(self) -> list[Step]:
+        """The steps alone."""
+        return [step for step in self.steps if step.action is not None]
+
     def ends(self) -> list[bool]:
         """Which steps ended an episode."""
-        return [step.terminated or step.truncated for step in self.steps if step.action is not None]
+        return [step.terminated or step.truncated for step in self.played()]
 
 
 class Recorder(gym.Wrapper[Any, Any, Any, Any]):
-    """Records what an inner environment does; ends its episodes after ``cut`` steps, if given."""
+    """Records what an inner environment does; ends its episodes after ``cut`` steps, if given.
+
+    Refuses what no trial can show: see :func:`leaves`.
+    """
 
     def __init__(
         self, env: gym.Env[Any, Any], log: Log, cut: int | None, drift: Callable[[], Mapping[str, Any]]
@@ -56,19 +65,37 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode."""
-        obs, info = self.env.reset(seed=seed, options=options)
+        obs, info = _several("reset()", self.env.reset(seed=seed, options=options), "obs, info")
         self.count = 0
+        self._look(obs)
         self.log.steps.append(Step(copy.deepcopy(obs)))
         self.log.drifts += filter(None, [self.drift()])
         return obs, info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Play a step."""
-        obs, reward, terminated, truncated, info = self.env.step(action)
         self.count += 1
+        try:
+            returned = self.env.step(action)
+        except Exception as error:
+            error.add_note(f"in step {self.count} of an episode")
+            raise
+        obs, reward, terminated, truncated, info = _several(
+            "step()", returned, "obs, reward, terminated, truncated, info"
+        )
+        self._look(obs)
         truncated = bool(truncated) or self.count == self.cut
         self.log.steps.append(Step(copy.deepcopy(obs), reward, bool(terminated), truncated, copy.deepcopy(action)))
         return obs, reward, terminated, truncated, info
+
+    def _look(self, obs: Any) -> None:
+        for name, space, value in leaves(self.observation_space, obs):
+            whole = isinstance(space, spaces.Discrete | spaces.MultiDiscrete)
+            if whole and not space.contains(value):
+                raise BrokenRuleError(
+                    f"the {name} {value} ({kind(value)}) at step {self.count} of an episode does not lie in its space "
+                    f"{space}; change the space, or what the environment returns"
+                )
 
 
 def watched(family: TaskDistribution, cut: int | None = None) -> tuple[TaskDistribution, Log]:
@@ -98,21 +125,23 @@ class Trial(NamedTuple):
     rewards: list[float]
     actions: list[Any]
     task: Mapping[str, Array]
-    over: bool
+    late: bool = False
+    """Whether it was left because there was no more time."""
 
 
-def play(env: TrialEnv, seed: int | None, most: int = STEPS) -> Trial:
+def play(env: TrialEnv, seed: int | None, most: int = STEPS, until: float | None = None) -> Trial:
     """Play a trial, or its first steps, with random actions that are the same each time.
 
     Args:
         env: where to play.
         seed: of the reset; None continues with the generators at hand.
         most: steps after which to stop.
+        until: when to stop, as :func:`time.monotonic` tells it; one step is always played.
     """
     obs, info = env.reset(seed=seed)
     actions = copy.deepcopy(env.action_space)
     actions.seed(0)
-    trial = Trial([obs], [], [], info["task"], False)
+    trial = Trial([obs], [], [], info["task"])
     while len(trial.actions) < most:
         action = actions.sample(**allowed(env.action_space, trial.obs[-1]))
         obs, reward, over, _, _ = env.step(action)
@@ -120,7 +149,9 @@ def play(env: TrialEnv, seed: int | None, most: int = STEPS) -> Trial:
         trial.rewards.append(reward)
         trial.actions.append(action)
         if over:
-            return trial._replace(over=True)
+            break
+        if until is not None and time.monotonic() > until:
+            return trial._replace(late=True)
     return trial
 
 
@@ -134,6 +165,35 @@ def allowed(space: gym.Space[Any], obs: Any) -> dict[str, Any]:
     return {"mask": mask}
 
 
+def leaves(space: spaces.Space[Any], value: Any, name: str = "") -> Iterator[tuple[str, spaces.Space[Any], Any]]:
+    """The name, the space and the value of each part of an observation.
+
+    Raises:
+        BrokenRuleError: a part is missing, or has another shape than its space.
+    """
+    what = f"part {name!r} of the observation" if name else "observation"
+    if isinstance(space, spaces.Dict | spaces.Tuple):
+        inside = dict(space.spaces) if isinstance(space, spaces.Dict) else dict(enumerate(space.spaces))
+        if not isinstance(value, Mapping if isinstance(space, spaces.Dict) else tuple):
+            raise BrokenRuleError(f"the {what} is a {type(value).__name__}, but its space is a {type(space).__name__}")
+        has = value if isinstance(value, Mapping) else range(len(value))
+        for key, part in inside.items():
+            if key not in has:
+                raise BrokenRuleError(f"the {what} has no part {key!r} that its space has; add it, or change the space")
+            yield from leaves(part, value[key], f"{name}.{key}" if name else str(key))
+        return
+    if space.shape is not None and np.shape(value) != space.shape:
+        raise BrokenRuleError(
+            f"the {what} has the shape {np.shape(value)}, but its space is {space}; return what the space says"
+        )
+    yield what, space, value
+
+
+def kind(value: Any) -> str:
+    """The dtype of an array, or the type of anything else."""
+    return str(getattr(value, "dtype", type(value).__name__))
+
+
 def equal(a: Mapping[str, Array], b: Mapping[str, Array]) -> bool:
     """Whether two dicts have equal arrays ``[...]`` of the same names; NaN equals NaN."""
     return a.keys() == b.keys() and not _unlike(a, b)
@@ -145,15 +205,25 @@ def _unlike(a: Mapping[str, Array], b: Mapping[str, Array]) -> list[str]:
 
 
 def first_difference(a: Trial, b: Trial) -> str | None:
-    """Where two trials differ first; None: nowhere."""
+    """Where two trials differ first; None: nowhere in what was played of both."""
     if not equal(a.task, b.task):
         return "in their task"
     for t, (one, other) in enumerate(zip(a.obs, b.obs, strict=False)):
         if parts := _unlike(one, other):
             return f"in the observation at step {t} ({', '.join(parts)})"
-    return None if len(a.obs) == len(b.obs) else f"in their length ({len(a.obs) - 1} and {len(b.obs) - 1} steps)"
+    if len(a.obs) == len(b.obs) or a.late or b.late:
+        return None
+    return f"in their length ({len(a.obs) - 1} and {len(b.obs) - 1} steps)"
 
 
 def short(task: Mapping[str, Any]) -> str:
     """The values of a task, for messages."""
     return str({name: np.asarray(value).tolist() for name, value in task.items()})
+
+
+def _several(call: str, returned: Any, names: str) -> Any:
+    """What a call returned, if it is a tuple of as many things as it should be."""
+    if not isinstance(returned, tuple) or len(returned) != names.count(",") + 1:
+        had = f"{len(returned)} values" if isinstance(returned, tuple) else type(returned).__name__
+        raise BrokenRuleError(f"{call} returned {had}, expected ({names}); bring the environment to Gymnasium's API")
+    return returned
