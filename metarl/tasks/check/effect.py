@@ -47,7 +47,9 @@ def effect(subject: Subject) -> str:
             stacklevel=1,
         )
         return ""
-    return f"{', '.join(family.vary)} make a difference" if isinstance(family, EnvFamily) and family.vary else ""
+    return (
+        f"seen to change something: {', '.join(family.vary)}" if isinstance(family, EnvFamily) and family.vary else ""
+    )
 
 
 def _alike(family: EnvFamily, one: Mapping[str, Array], other: Mapping[str, Array]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
+from gymnasium import spaces
 
 from metarl.tasks.check.subject import Subject
 from metarl.tasks.trial.layout import LIMIT, is_image
@@ -28,8 +29,9 @@ def observations(subject: Subject) -> str:
                 f"symbols, not brightness: declare observe={{{name!r}: 'symbols'}} (--observe {name}=symbols)",
                 stacklevel=1,
             )
-        bounded = not is_image(space) and bool((np.maximum(-space.low, space.high) < LIMIT).all())
-        if bounded and most > WIDE:  # what is unbounded is normalised
+        assert isinstance(space, spaces.Box)  # all parts of a trial are
+        bounded = bool((np.maximum(-space.low, space.high) < LIMIT).all())  # what is not, is normalised
+        if not is_image(space) and bounded and most > WIDE:
             warnings.warn(
                 f"{name} has numbers up to {most:.3g}: scale them to about -1 to 1, or let them be normalised",
                 stacklevel=1,

@@ -65,7 +65,7 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode."""
-        obs, info = _several("reset()", self.env.reset(seed=seed, options=options), "obs, info")
+        obs, info = self.env.reset(seed=seed, options=options)
         self.count = 0
         self._look(obs)
         self.log.steps.append(Step(copy.deepcopy(obs)))
@@ -76,14 +76,11 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
         """Play a step."""
         self.count += 1
         try:
-            returned = self.env.step(action)
+            obs, reward, terminated, truncated, info = self.env.step(action)
+            self._look(obs)
         except Exception as error:
             error.add_note(f"in step {self.count} of an episode")
             raise
-        obs, reward, terminated, truncated, info = _several(
-            "step()", returned, "obs, reward, terminated, truncated, info"
-        )
-        self._look(obs)
         truncated = bool(truncated) or self.count == self.cut
         self.log.steps.append(Step(copy.deepcopy(obs), reward, bool(terminated), truncated, copy.deepcopy(action)))
         return obs, reward, terminated, truncated, info
@@ -93,8 +90,8 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
             whole = isinstance(space, spaces.Discrete | spaces.MultiDiscrete)
             if whole and not space.contains(value):
                 raise BrokenRuleError(
-                    f"the {name} {value} ({kind(value)}) at step {self.count} of an episode does not lie in its space "
-                    f"{space}; change the space, or what the environment returns"
+                    f"the {name} {value} ({kind(value)}) does not lie in its space {space}; change the space, or what "
+                    "the environment returns"
                 )
 
 
@@ -173,7 +170,7 @@ def leaves(space: spaces.Space[Any], value: Any, name: str = "") -> Iterator[tup
     """
     what = f"part {name!r} of the observation" if name else "observation"
     if isinstance(space, spaces.Dict | spaces.Tuple):
-        inside = dict(space.spaces) if isinstance(space, spaces.Dict) else dict(enumerate(space.spaces))
+        inside: Any = space.spaces if isinstance(space, spaces.Dict) else dict(enumerate(space.spaces))
         if not isinstance(value, Mapping if isinstance(space, spaces.Dict) else tuple):
             raise BrokenRuleError(f"the {what} is a {type(value).__name__}, but its space is a {type(space).__name__}")
         has = value if isinstance(value, Mapping) else range(len(value))
@@ -219,11 +216,3 @@ def first_difference(a: Trial, b: Trial) -> str | None:
 def short(task: Mapping[str, Any]) -> str:
     """The values of a task, for messages."""
     return str({name: np.asarray(value).tolist() for name, value in task.items()})
-
-
-def _several(call: str, returned: Any, names: str) -> Any:
-    """What a call returned, if it is a tuple of as many things as it should be."""
-    if not isinstance(returned, tuple) or len(returned) != names.count(",") + 1:
-        had = f"{len(returned)} values" if isinstance(returned, tuple) else type(returned).__name__
-        raise BrokenRuleError(f"{call} returned {had}, expected ({names}); bring the environment to Gymnasium's API")
-    return returned
