@@ -54,7 +54,7 @@ class Log:
 class Recorder(gym.Wrapper[Any, Any, Any, Any]):
     """Records what an inner environment does; ends its episodes after ``cut`` steps, if given.
 
-    Refuses what no trial can show: see :func:`leaves`.
+    Refuses what no trial can show: see :func:`parts`.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
         return obs, reward, terminated, truncated, info
 
     def _look(self, obs: Any) -> None:
-        for name, space, value in leaves(self.observation_space, obs):
+        for name, space, value in parts(self.observation_space, obs):
             whole = isinstance(space, spaces.Discrete | spaces.MultiDiscrete)
             if whole and not space.contains(value):
                 raise BrokenRuleError(
@@ -162,28 +162,25 @@ def allowed(space: gym.Space[Any], obs: Any) -> dict[str, Any]:
     return {"mask": mask}
 
 
-def leaves(space: spaces.Space[Any], value: Any, name: str = "") -> Iterator[tuple[str, spaces.Space[Any], Any]]:
+def parts(space: spaces.Space[Any], obs: Any) -> Iterator[tuple[str, spaces.Space[Any], Any]]:
     """The name, the space and the value of each part of an observation.
 
     Raises:
         BrokenRuleError: a part is missing, or has another shape than its space.
     """
-    what = f"part {name!r} of the observation" if name else "observation"
-    if isinstance(space, spaces.Dict | spaces.Tuple):
-        inside: Any = space.spaces if isinstance(space, spaces.Dict) else dict(enumerate(space.spaces))
-        if not isinstance(value, Mapping if isinstance(space, spaces.Dict) else tuple):
-            raise BrokenRuleError(f"the {what} is a {type(value).__name__}, but its space is a {type(space).__name__}")
-        has = value if isinstance(value, Mapping) else range(len(value))
-        for key, part in inside.items():
-            if key not in has:
-                raise BrokenRuleError(f"the {what} has no part {key!r} that its space has; add it, or change the space")
-            yield from leaves(part, value[key], f"{name}.{key}" if name else str(key))
-        return
-    if space.shape is not None and np.shape(value) != space.shape:
-        raise BrokenRuleError(
-            f"the {what} has the shape {np.shape(value)}, but its space is {space}; return what the space says"
-        )
-    yield what, space, value
+    inside = space.spaces if isinstance(space, spaces.Dict) else {"": space}
+    for name, part in inside.items():
+        what = f"part {name!r} of the observation" if name else "observation"
+        if name and (not isinstance(obs, Mapping) or name not in obs):
+            raise BrokenRuleError(
+                f"the observation has no part {name!r} that its space has; add it, or change the space"
+            )
+        value = obs[name] if name else obs
+        if np.shape(value) != part.shape:
+            raise BrokenRuleError(
+                f"the {what} has the shape {np.shape(value)}, but its space is {part}; return what the space says"
+            )
+        yield what, part, value
 
 
 def kind(value: Any) -> str:

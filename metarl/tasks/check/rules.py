@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from gymnasium.utils.env_checker import check_env as check_gymnasium
 
-from metarl.tasks.check.recorder import BrokenRuleError, Trial, equal, first_difference, kind, leaves, short, watched
+from metarl.tasks.check.recorder import BrokenRuleError, Trial, equal, first_difference, kind, parts, short, watched
 from metarl.tasks.check.subject import Subject
 from metarl.tasks.trial.env import TrialEnv, one_row
 from metarl.tasks.trial.layout import TrialLayout
@@ -41,7 +41,7 @@ def inner_spaces(subject: Subject) -> str:
     steps = subject.played.log.steps
     outside = {}
     for step in steps:
-        for what, space, value in leaves(family.observation_space, step.obs):
+        for what, space, value in parts(family.observation_space, step.obs):
             if what not in outside and not space.contains(value):
                 outside[what] = f"the {what} {_brief(value)} ({kind(value)}) does not lie in its space {space}"
     for problem in outside.values():
@@ -75,8 +75,8 @@ def finite_numbers(subject: Subject) -> str:
     steps, t = subject.played.log.steps, 0
     for step in steps:
         t = 0 if step.action is None else t + 1
-        parts = [(what, value) for what, _, value in leaves(subject.family.observation_space, step.obs)]
-        for what, value in [*parts, ("reward", step.reward)]:
+        seen = [(what, value) for what, _, value in parts(subject.family.observation_space, step.obs)]
+        for what, value in [*seen, ("reward", step.reward)]:
             numbers = np.asarray(value)
             if numbers.dtype.kind in "fc" and not np.isfinite(numbers).all():
                 raise BrokenRuleError(

@@ -54,9 +54,9 @@ class Subject:
 
     def late(self) -> bool:
         """Whether the rule at hand has used its time."""
-        if time.monotonic() > self._until:
-            self.stopped = True
-        return self.stopped
+        late = time.monotonic() > self._until
+        self.stopped |= late
+        return late
 
     def env(self) -> TrialEnv:
         """A new trial environment."""
