@@ -13,9 +13,10 @@ from gymnasium import spaces
 
 from metarl.tasks.family.distribution import TaskDistribution
 from metarl.tasks.trial.env import TrialEnv
-from metarl.types import MASK_KEY, Array, TrialObservation
+from metarl.types import MASK_KEY, Array, TrialObservation, is_obs_key
 
 STEPS = 400  # the most steps that are played of a trial
+SLIGHT = 0.05  # a difference, relative and absolute, that does not make another trial
 
 
 class BrokenRuleError(Exception):
@@ -208,6 +209,18 @@ def first_difference(a: Trial, b: Trial) -> str | None:
     if len(a.obs) == len(b.obs) or a.late or b.late:
         return None
     return f"in their length ({len(a.obs) - 1} and {len(b.obs) - 1} steps)"
+
+
+def slight(a: Trial, b: Trial) -> bool:
+    """Whether two trials show almost the same where they first differ, as of a physics engine that is not quite reset.
+
+    What was paid counts only where nothing else differs; it may be large against small differences.
+    """
+    for one, other in zip(a.obs, b.obs, strict=False):
+        if parts := _unlike(one, other):
+            seen = [key for key in parts if is_obs_key(key)] or parts
+            return all(np.allclose(one[key], other[key], rtol=SLIGHT, atol=SLIGHT) for key in seen)
+    return False
 
 
 def short(task: Mapping[str, Any]) -> str:

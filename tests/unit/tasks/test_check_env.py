@@ -71,6 +71,11 @@ def test_a_level_that_differs_each_time_is_no_task() -> None:
     assert set(told(check_env(from_env("toys/IgnoresSeeds-v0", levels=range(30))))) == {"seeds"}
 
 
+def test_what_is_left_of_another_trial_is_advice_only_where_it_is_little() -> None:
+    assert "seeds" in told(check_env(line(toys.NeverForgets, speed=Uniform(0, 1))))
+    assert "seeds" in told(check_env(line(toys.HardlyForgets, speed=Uniform(0, 1))), "advice")
+
+
 def test_a_broken_rule_does_not_break_the_others() -> None:
     findings = check_env(line(toys.Redraws, speed=Uniform(0, 1)))
     assert set(told(findings)) == {"one task a trial"}
@@ -177,7 +182,6 @@ class OtherArrays(BernoulliBandit):
         (line(toys.ChangesShape), "spaces", r"shape \(3,\).*step 1 of an episode"),
         (line(toys.Redraws, speed=Uniform(0, 1)), "one task a trial", "'speed' to 0.*{'speed': "),
         (line(toys.RedrawsArgument), "one task a trial", "'size' to 0"),
-        (line(toys.NeverForgets, speed=Uniform(0, 1)), "seeds", "has played before"),
         (line(toys.Raises), "spaces", r"the motor is off .*family_toys.py:\d+.*step 1 .*{size=0.*}, seed \d+"),
         (line(toys.ChangesSpaces), "spaces", "observation space .* changes between tasks"),
         (from_env("Blackjack-v1", levels=range(3), steps=5), "spaces", "Tuple"),
