@@ -184,7 +184,6 @@ class OtherArrays(BernoulliBandit):
         (line(toys.RedrawsArgument), "one task a trial", "'size' to 0"),
         (line(toys.Raises), "spaces", r"the motor is off .*family_toys.py:\d+.*step 1 .*{size=0.*}, seed \d+"),
         (line(toys.ChangesSpaces), "spaces", "observation space .* changes between tasks"),
-        (from_env("Blackjack-v1", levels=range(3), steps=5), "spaces", "Tuple"),
         (SameTask(arms=2), "one task a trial", "{'rates': .0.5, 0.5.}"),
         (OwnGenerator(arms=2), "drawing tasks", "equal generator"),
         (OneStream(arms=2), "splits", "for train and for validation"),
