@@ -7,12 +7,13 @@ import json
 import os
 import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from metarl.cli.terminal import FAILED, OK, at_least, checked, print_table, refuse
-from metarl.config import Assignment
+from metarl.config import Assignment, InputError
 
-CHECKED_LEVELS = "0..99"  # the levels that are checked where nothing varies
+if TYPE_CHECKING:
+    from metarl.tasks.check.check_env import Finding
 
 
 def add_check(commands: Any) -> None:
@@ -86,23 +87,40 @@ def run_check(args: argparse.Namespace) -> int:
     look_here()
     settings = checked(lambda: env_settings(args))
     from metarl.config import apply
-    from metarl.experiments.rl.experiment import is_family, make_family
+    from metarl.experiments.rl.experiment import make_family
     from metarl.tasks.check.check_env import Finding, check_env
     from metarl.tasks.family.env_family import SpacesError
 
-    env = apply({}, settings)["env"]
-    one = isinstance(env["id"], str) and not env.keys() & {"vary", "levels"}
-    if one and not checked(lambda: is_family(env)):
-        env["levels"] = CHECKED_LEVELS  # nothing else is said to vary
     try:
-        findings = check_env(make_family(env, "train"))
+        findings = check_env(make_family(apply({}, settings)["env"], "train"), quiet=args.json)
     except SpacesError as error:
-        findings = [Finding("spaces", False, str(error))]
+        findings = [Finding("spaces", "broken", str(error))]
     except ValueError as error:
         refuse(error)
-    rows = [finding._asdict() for finding in findings]
+    if all(finding.ok for finding in findings):
+        findings.append(_train_a_little(settings))
     if args.json:
-        print(json.dumps(rows, indent=2))
+        print(json.dumps([{**finding._asdict(), "ok": finding.ok} for finding in findings], indent=2))
     else:
-        print_table([{"rule": f.name, "kept": "yes" if f.ok else "NO", "found": f.message} for f in findings])
+        shown = {"kept": "yes", "advice": "advice", "broken": "NO"}
+        print_table([{"rule": f.name, "kept": shown[f.level], "found": f.message} for f in findings])
     return OK if all(finding.ok for finding in findings) else FAILED
+
+
+def _train_a_little(settings: list[Assignment]) -> Finding:
+    """Whether ``metarl train`` with these settings would take the environment."""
+    import torch
+
+    from metarl.experiments.presets import load_experiment
+    from metarl.tasks.check.check_env import Finding
+    from metarl.tasks.family.errors import told
+
+    train = {"total_timesteps": 16, "n_envs": 2, "n_steps": 8}
+    try:
+        experiment = load_experiment("general", [*settings, (("train",), train), (("ppo", "n_minibatches"), 1)])
+        agent = experiment.build(0, torch.device("cpu"))
+        agent.learn(train["total_timesteps"])
+        agent.env.close()
+    except Exception as error:  # whatever a user's environment may raise
+        return Finding("training", "broken", str(error) if isinstance(error, InputError) else told(error))
+    return Finding("training", "kept", f"{agent.num_timesteps} steps")

@@ -15,6 +15,7 @@ from gymnasium import spaces
 from gymnasium.envs.registration import load_env_creator
 
 from metarl.config import InputError, did_you_mean
+from metarl.tasks.family.errors import told
 from metarl.types import MASK_KEY, Array
 
 InnerEnv = gym.Env[Any, Any]
@@ -174,7 +175,7 @@ def env_factory(
     try:
         env = make(**values)
     except Exception as error:  # whatever a user's constructor may raise
-        raise ValueError(f"cannot make {name} with {values}: {type(error).__name__}: {error}") from error
+        raise ValueError(f"cannot make {name} with {values}: {told(error)}") from error
     if not isinstance(env, gym.Env):
         raise ValueError(f"{name} made {type(env).__name__}, expected a gymnasium.Env")
     has = env.unwrapped
@@ -202,7 +203,7 @@ def find(given: str | Make) -> tuple[str, Make, Any]:
     """The name, the function and the constructor behind an id, or a function.
 
     Raises:
-        ValueError: the id is unknown, or its module cannot be imported.
+        ValueError: the id is unknown, or its module, or what that needs, cannot be imported.
     """
     if not isinstance(given, str):
         return str(getattr(given, "__name__", type(given).__name__)), given, given
@@ -220,7 +221,14 @@ def find(given: str | Make) -> tuple[str, Make, Any]:
                 remedy=did_you_mean(name, gym.registry),
             ) from error
     entry = gym.spec(name).entry_point
-    creator = load_env_creator(entry) if isinstance(entry, str) else entry
+    try:
+        creator = load_env_creator(entry) if isinstance(entry, str) else entry
+    except ModuleNotFoundError as error:
+        missing = str(error.name).partition(".")[0]
+        problem, remedy = f"{name} needs {missing}, which is not installed", f"pip install {missing}"
+        raise InputError(problem, key="id", given=name, remedy=remedy) from error
+    except Exception as error:  # whatever the code of a module may raise
+        raise InputError(f"cannot load {name}: {told(error)}", key="id", given=name) from error
     return name, partial(gym.make, given, disable_env_checker=True), creator
 
 
