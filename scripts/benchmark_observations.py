@@ -1,7 +1,7 @@
 """Whether observations of other kinds are learned from: ``python scripts/benchmark_observations.py NAME``.
 
-NAME is symbols (a picture of whole numbers that name things), scale (one input of another size) or overhead. Each figure
-goes into docs/results/any_env.json with the command that gave it. Run overhead on an idle machine.
+NAME is symbols (a picture of whole numbers that name things), scale (one input of another size) or overhead, to be run
+on an idle machine. Each figure goes into docs/results/any_env.json with the command that gave it.
 """
 
 from __future__ import annotations
