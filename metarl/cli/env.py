@@ -57,7 +57,7 @@ def env_settings(args: argparse.Namespace) -> list[Assignment]:
     Raises:
         ValueError: a range or levels that cannot be read.
     """
-    from metarl.tasks.family.ranges import parse_levels, parse_vary
+    from metarl.tasks.family.reading import parse_levels, parse_vary
 
     settings: list[Assignment] = []
     if args.env:
@@ -74,7 +74,7 @@ def env_settings(args: argparse.Namespace) -> list[Assignment]:
 
 def look_here(modules: Iterable[str] = ()) -> None:
     """Import ``modules``; from now on, modules in the current folder are found, as with ``python -m metarl``."""
-    from metarl.tasks.family.members import import_modules
+    from metarl.tasks.family.code import import_modules
 
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())

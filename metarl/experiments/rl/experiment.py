@@ -22,8 +22,8 @@ from metarl.experiments.rl.evaluate import evaluate
 from metarl.memory.options import MemoryOptions
 from metarl.runs.session import Session
 from metarl.tasks.check.effect import without_effect
+from metarl.tasks.family.code import import_modules
 from metarl.tasks.family.distribution import TaskDistribution
-from metarl.tasks.family.members import import_modules
 from metarl.tasks.trial.env import build as build_family
 from metarl.tasks.trial.layout import INPUTS, TrialInputs
 from metarl.tasks.vector.env import TrialVectorEnv
