@@ -108,8 +108,8 @@ class EnvFamily(TaskDistribution):
         for one in self.env if isinstance(self.env, tuple) else (self.env,):
             find(one)
         object.__setattr__(self, "family", "+".join(one.name for one in self._factories))
-        _ = self._members, self.trial_steps  # the latter makes environments, and compares them
-        if not self._members.parts and all(isinstance(part, Sampler) for part in self._parts.values()):
+        _ = self.members, self.trial_steps  # the latter makes environments, and compares them
+        if not self.members.parts and all(isinstance(part, Sampler) for part in self.parts.values()):
             drawn = self.sample_batch(np.random.default_rng(0), DRAWN)
             if len({self.task(drawn, i) for i in range(DRAWN)}) < DRAWN:
                 raise InputError(
@@ -120,7 +120,7 @@ class EnvFamily(TaskDistribution):
                 )
 
     @cached_property
-    def _parts(self) -> dict[str, Range]:
+    def parts(self) -> dict[str, Range]:
         """All that varies."""
         named = varied(self.vary)
         parts: dict[str, Range] = {WHICH: Choice(self.env)} if isinstance(self.env, tuple) else {}
@@ -145,9 +145,9 @@ class EnvFamily(TaskDistribution):
         return self.episodes == 1 and not varies
 
     @cached_property
-    def _members(self) -> Members:
+    def members(self) -> Members:
         """What varies over countable values."""
-        finite = {name: part for name, part in self._parts.items() if isinstance(part, Finite)}
+        finite = {name: part for name, part in self.parts.items() if isinstance(part, Finite)}
         return Members(finite, self.hold_out, self.weights)
 
     @cached_property
@@ -183,7 +183,7 @@ class EnvFamily(TaskDistribution):
     def _probes(self) -> list[dict[str, Array]]:
         """Tasks to try: with every choice (but one level), and with both ends of every range."""
         seeds = LEVEL not in varied(self.vary)
-        each = {n: part.probes[: 1 if n == LEVEL and seeds else None] for n, part in self._parts.items()}
+        each = {n: part.probes[: 1 if n == LEVEL and seeds else None] for n, part in self.parts.items()}
         most = max(map(len, each.values()))
         return [{name: values[i % len(values)] for name, values in each.items()} for i in range(most)]
 
@@ -217,9 +217,14 @@ class EnvFamily(TaskDistribution):
 
         Nothing varies but fewer than 20 combinations, or :attr:`hold_out` doesn't name the split.
         """
-        held = self._members.held
+        held = self.members.held
         parted = held == HELD if self.split == "train" else self.split in held
-        return len(self._members.parts) == len(self._parts) and not parted
+        return self.finite and not parted
+
+    @property
+    def finite(self) -> bool:
+        """Whether all that varies has countable values."""
+        return len(self.members.parts) == len(self.parts)
 
     @property
     def observation_space(self) -> spaces.Space[Any]:
@@ -234,7 +239,7 @@ class EnvFamily(TaskDistribution):
     @property
     def task_space(self) -> spaces.Dict:
         """What varies: a number for each."""
-        return spaces.Dict({name: part.space for name, part in self._parts.items()})
+        return spaces.Dict({name: part.space for name, part in self.parts.items()})
 
     def with_split(self, split: Split) -> Self:
         """The same family, drawing from another split; no environment is made again."""
@@ -257,9 +262,9 @@ class EnvFamily(TaskDistribution):
         """
         other = copy.copy(self)
         object.__setattr__(other, "weights", {str(name): tuple(map(float, each)) for name, each in weights.items()})
-        object.__setattr__(other, "_members", Members(self._members.parts, self.hold_out, other.weights))
+        object.__setattr__(other, "members", Members(self.members.parts, self.hold_out, other.weights))
         if weights:
-            other._members.chances(self.split)
+            other.members.chances(self.split)
         return other
 
     def options(self) -> dict[str, Any]:
@@ -276,9 +281,9 @@ class EnvFamily(TaskDistribution):
 
     def sample_batch(self, rng: np.random.Generator, n: int) -> TaskBatch:
         """Arrays ``[n]``, one for each thing that varies, independent of each other."""
-        batch = self._members.draw(rng, n, self.split)
+        batch = self.members.draw(rng, n, self.split)
         batch |= self.vary.sample(rng, n) if isinstance(self.vary, Together) else {}
-        return {name: batch[name] if name in batch else part.sample(rng, n) for name, part in self._parts.items()}
+        return {name: batch[name] if name in batch else part.sample(rng, n) for name, part in self.parts.items()}
 
     def make(self, task: Mapping[str, Array]) -> InnerEnv:
         """A new environment in ``task``, a number for each name in :attr:`task_space`.
@@ -321,7 +326,7 @@ class EnvFamily(TaskDistribution):
 
     def _values(self, task: Mapping[str, Array]) -> dict[str, Any]:
         """What the environment gets."""
-        return {name: part.value(task[name]) for name, part in self._parts.items()}
+        return {name: part.value(task[name]) for name, part in self.parts.items()}
 
     def _which(self, task: Mapping[str, Array]) -> int:
         return int(task[WHICH]) if isinstance(self.env, tuple) else 0
@@ -367,6 +372,3 @@ class EnvFamily(TaskDistribution):
                 )
         env.known = shown
         return env
-
-
-from_env = EnvFamily  # the public name: ``metarl.from_env("CartPole-v1", {"length": Uniform(0.3, 1.0)})``

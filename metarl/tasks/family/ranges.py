@@ -188,7 +188,8 @@ class Integers(Finite):
 
     def find(self, value: Any) -> int | None:
         """Its distance from the lowest."""
-        return int(value) - self.low if self.low <= value <= self.high else None
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        return value - self.low if whole and self.low <= value <= self.high else None
 
     def __str__(self) -> str:
         return f"int:{self.low}..{self.high}"
@@ -213,7 +214,7 @@ class Choice(Finite):
                 f"Choice needs at least two values, not {list(self.values)}; what has one value doesn't vary: fix it "
                 "with kwargs={name: value} (--kwargs NAME=VALUE)"
             )
-        seen = [_key(v) for v in self.values]
+        seen = [key_of(v) for v in self.values]
         try:
             twice = len(set(seen)) < len(seen)
         except TypeError:  # what has no hash is compared one by one
@@ -242,11 +243,15 @@ class Choice(Finite):
 
     def find(self, value: Any) -> int | None:
         """Its index."""
-        return self._index.get(_key(value))
+        key = key_of(value)
+        try:
+            return self._index.get(key)
+        except TypeError:  # what has no hash is compared one by one
+            return next((i for i, one in enumerate(self.values) if key_of(one) == key), None)
 
     @cached_property
     def _index(self) -> dict[Hashable, int]:
-        return {_key(value): i for i, value in enumerate(self.values)}
+        return {key_of(value): i for i, value in enumerate(self.values)}
 
     def value(self, drawn: Any) -> Any:
         """The value with this index; a copy where an environment could change it."""
@@ -254,10 +259,10 @@ class Choice(Finite):
         return copy.deepcopy(value) if isinstance(value, np.ndarray | list | dict) else value
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Choice) and _key(self.values) == _key(other.values)
+        return isinstance(other, Choice) and key_of(self.values) == key_of(other.values)
 
     def __hash__(self) -> int:
-        return hash(_key(self.values))
+        return hash(key_of(self.values))
 
     def plain(self) -> list[Any]:
         """The values."""
@@ -267,15 +272,15 @@ class Choice(Finite):
         return ",".join(map(str, self.values))
 
 
-def _key(value: Any) -> Hashable:
+def key_of(value: Any) -> Hashable:
     """What equal values have in common: arrays are compared by value, and True and 1 are two values."""
     match value:
         case np.ndarray():
-            return np.ndarray, value.shape, _key(value.tolist())
+            return np.ndarray, value.shape, key_of(value.tolist())
         case list() | tuple():
-            return type(value), tuple(map(_key, value))
+            return type(value), tuple(map(key_of, value))
         case Mapping():
-            return Mapping, frozenset((name, _key(item)) for name, item in value.items())
+            return Mapping, frozenset((name, key_of(item)) for name, item in value.items())
     return type(value), value
 
 

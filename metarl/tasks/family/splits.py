@@ -117,6 +117,10 @@ class Members:
                 expected = f"{parts[name].size} finite numbers of at least 0, one for each value"
                 raise InputError(key=f"weights.{name}", given=given, expected=expected)
 
+    def count(self, split: Split) -> int:
+        """How many members a split has."""
+        return count(self.total, split, self.held)
+
     def draw(self, rng: np.random.Generator, n: int, split: Split) -> dict[str, Array]:
         """``n`` members of a split, arrays ``[n]`` by name.
 
@@ -128,7 +132,7 @@ class Members:
         if self.weights:
             index: Ints = np.searchsorted(self.chances(split), rng.random(n), side="right")
         else:
-            index = rng.integers(count(self.total, split, self.held), size=n)
+            index = rng.integers(self.count(split), size=n)
         return self.at(index, split)
 
     def at(self, index: Ints, split: Split) -> dict[str, Array]:
@@ -150,7 +154,7 @@ class Members:
             InputError: all have the weight 0, or there are too many members.
         """
         if split not in self._chances:
-            own = count(self.total, split, self.held)
+            own = self.count(split)
             if own > MOST_WEIGHED:
                 raise InputError(key="weights", given=self.total, expected=f"at most {MOST_WEIGHED:,} combinations")
             chosen = np.unravel_index(members(np.arange(own), self.total, split, self.held), self.sizes)
