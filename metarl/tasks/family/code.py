@@ -81,18 +81,27 @@ def not_imported(table: Mapping[str, Any]) -> list[str]:
     Besides the options that are code, any text in the table counts that reads like ``package.module:name`` or
     ``package.module.name`` of a package that could be imported: some environments import what their arguments name.
     """
-    return [name for name in dict.fromkeys(_named(table)) if name not in sys.modules]
+    named = [*named_modules(table), *_meant(table)]
+    return [name for name in dict.fromkeys(named) if name not in sys.modules]
 
 
-def _named(table: Mapping[str, Any]) -> Iterator[str]:
+def named_modules(table: Mapping[str, Any]) -> Iterator[str]:
+    """The modules that the options of an ``[env]`` table name which are code."""
     for key, value in table.items():
         if key in SPLITS and isinstance(value, Mapping):
-            yield from _named(value)
+            yield from named_modules(value)
         elif key in IMPORTS:
             yield from _texts(value)
         elif key in CODE:
             yield from filter(None, map(module_of, _texts(value)))
-        else:
+
+
+def _meant(table: Mapping[str, Any]) -> Iterator[str]:
+    """The packages that any other text may mean."""
+    for key, value in table.items():
+        if key in SPLITS and isinstance(value, Mapping):
+            yield from _meant(value)
+        elif key not in (*IMPORTS, *CODE):
             for text in _texts(list(value.values()) if isinstance(value, Mapping) else value):
                 yield from (_packages(text) if not (key == "vary" and text.startswith(RANGES)) else ())
 

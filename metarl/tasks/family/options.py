@@ -22,8 +22,8 @@ def read_options(given: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         InputError: one is none.
     """
-    env, several = given["env"], _several(given["env"])
-    if (isinstance(env, list | tuple) and len(env) < 2) or not all(isinstance(e, str) or callable(e) for e in several):
+    env, envs = given["env"], several(given["env"])
+    if (isinstance(env, list | tuple) and len(env) < 2) or not all(isinstance(e, str) or callable(e) for e in envs):
         expected = 'an id, a function that makes an environment, "module:function", or two or more of these in a list'
         raise InputError(key="env", given=env, expected=expected)
     if not isinstance(given["kwargs"], Mapping):
@@ -36,10 +36,10 @@ def read_options(given: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("episodes", "steps"):
         if given[name] is not None:
             whole_number(name, given[name], at_least=1)
-    hold_out = _several(given["hold_out"])
+    hold_out = several(given["hold_out"])
     if not set(hold_out) <= set(HELD):
         raise InputError(key="hold_out", given=given["hold_out"], expected=f"some of {list(HELD)}, or none")
-    wrap = _several(given["wrap"])
+    wrap = several(given["wrap"])
     for key, code in [*(("wrap", one) for one in wrap), *((("apply", given["apply"]),) if given["apply"] else ())]:
         as_callable(key, code)
     return {
@@ -49,7 +49,7 @@ def read_options(given: Mapping[str, Any]) -> dict[str, Any]:
         "episodes": EPISODES if given["episodes"] is None and given["steps"] is None else given["episodes"],
         "wrap": wrap,
         "kwargs": dict(given["kwargs"]),
-        "imports": _several(given["imports"]),
+        "imports": several(given["imports"]),
         "hold_out": tuple(split for split in HELD if split in hold_out),
         "weights": {str(name): tuple(each) for name, each in given["weights"].items()},
     }
@@ -61,5 +61,6 @@ def varied(vary: Any) -> Mapping[str, Range]:
     return parts
 
 
-def _several(given: Any) -> tuple[Any, ...]:
+def several(given: Any) -> tuple[Any, ...]:
+    """A list or one thing as a tuple."""
     return tuple(given) if isinstance(given, list | tuple) else (given,)

@@ -15,6 +15,7 @@ from metarl.tasks.family.checks import SpacesError
 from metarl.tasks.family.distribution import BatchedEnv, TaskBatch, TaskDistribution
 from metarl.tasks.family.env_family import LEVEL, WHICH, EnvFamily
 from metarl.tasks.family.members import InnerEnv
+from metarl.tasks.family.options import several
 from metarl.tasks.family.priors import Prior
 from metarl.tasks.family.ranges import key_of
 from metarl.tasks.family.splits import HELD
@@ -224,6 +225,7 @@ def from_env(
         ValueError: as :class:`EnvFamily` and :class:`SplitFamily` do.
     """
     given = {split: own for split, own in zip(SPLITS, (train, validation, test), strict=True) if own is not None}
+    _check_names(options)
     base = {"env": env, **({} if vary is None else {"vary": vary}), **options}
     if not given:
         return EnvFamily(**base)
@@ -250,11 +252,9 @@ def _own(base: Mapping[str, Any], split: Split, given: Any, held: Sequence[Split
         return given.with_split(split)
     table: Mapping[str, Any] = given if isinstance(given, Mapping) else {"levels": given}
     options = {NAMES.get(name, name): value for name, value in table.items()}
-    valid = [f.name for f in fields(EnvFamily) if f.name not in ("split", "reveal", "hold_out")]
-    for name in options:
-        if name not in valid:
-            key, near = f"{split}.{name}", did_you_mean(name, valid)
-            raise InputError(f"unknown option {key}", key=key, expected=one_of(valid), remedy=near)
+    _check_names(options, f"{split}.", ("split", "reveal", "hold_out"))
+    if "imports" in options:
+        options["imports"] = [*several(base.get("imports", ())), *several(options["imports"])]
     whole = bool(set(options) - LENGTHS)
     try:
         return EnvFamily(**{**base, **options}, hold_out=() if whole else held, split=split)
@@ -262,3 +262,12 @@ def _own(base: Mapping[str, Any], split: Split, given: Any, held: Sequence[Split
         raise
     except ValueError as error:
         raise InputError.of(error, split) from error
+
+
+def _check_names(options: Mapping[str, Any], before: str = "", without: Sequence[str] = ()) -> None:
+    """Refuse what is no option of :class:`EnvFamily`, or one of ``without``."""
+    valid = [f.name for f in fields(EnvFamily) if f.name not in without]
+    for name in options:
+        if name not in valid:
+            key, near = f"{before}{name}", did_you_mean(name, valid)
+            raise InputError(f"EnvFamily has no option {key}", key=key, expected=one_of(valid), remedy=near)
