@@ -62,6 +62,11 @@ def own_place(env: gym.Env[Any, Any], name: str) -> bool:
 def put(env: gym.Env[Any, Any], name: str, value: Any) -> None:
     """Put a value at a place; an array of the same shape is changed and stays the same object.
 
+    Args:
+        env: whose place it is.
+        name: of the place, such as ``model.opt.gravity[2]``.
+        value: what is put there.
+
     Raises:
         AttributeError: it can only be read.
     """
@@ -79,7 +84,13 @@ def put(env: gym.Env[Any, Any], name: str, value: Any) -> None:
 
 
 def shared(one: gym.Env[Any, Any], other: gym.Env[Any, Any], name: str) -> bool:
-    """Whether putting a value into one environment would change the other, because both hold the same object."""
+    """Whether putting a value into one environment would change the other, because both hold the same object.
+
+    Args:
+        one: an environment.
+        other: another of the same kind.
+        name: of the place.
+    """
     here, there, steps = one.unwrapped, other.unwrapped, steps_of(name)
     for step in steps[:-1]:
         here, there = _at(here, step), _at(there, step)

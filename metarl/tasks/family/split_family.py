@@ -202,10 +202,14 @@ def _fixed(family: EnvFamily) -> dict[str, Any]:
 def from_env(
     env: Any, vary: Any = ..., *, train: None = ..., validation: None = ..., test: None = ..., **options: Any
 ) -> EnvFamily: ...
+
+
 @overload
 def from_env(
     env: Any, vary: Any = ..., *, train: Any = ..., validation: Any = ..., test: Any = ..., **options: Any
 ) -> SplitFamily: ...
+
+
 def from_env(
     env: Any, vary: Any = None, *, train: Any = None, validation: Any = None, test: Any = None, **options: Any
 ) -> EnvFamily | SplitFamily:
