@@ -34,7 +34,7 @@ class SplitFamily(TaskDistribution):
         train: what is trained on.
         validation: what choices may be based on.
         test: what is tested.
-        shared: the splits whose families are one and the same, which parts its tasks among them.
+        shared: the splits that the tasks of one family are parted among.
 
     Raises:
         SpacesError: the families differ in their spaces.
@@ -55,7 +55,7 @@ class SplitFamily(TaskDistribution):
                 raise InputError(key=split, given=part, expected="a task distribution")
             object.__setattr__(self, split, part if part.split == split else part.with_split(split))
         parts = {split: getattr(self, split) for split in SPLITS}
-        object.__setattr__(self, "family", "+".join(dict.fromkeys(part.family for part in parts.values())))
+        self._name()
         object.__setattr__(self, "reveal", self.train.reveal)
         for split in HELD:
             part = parts[split]
@@ -156,7 +156,13 @@ class SplitFamily(TaskDistribution):
         other = copy.copy(self)
         object.__setattr__(other, name, value)
         TaskDistribution.__post_init__(other)
+        other._name()
         return other
+
+    def _name(self) -> None:
+        """Name the family at hand, so that no task is taken for one of another split: both may be called level 3."""
+        own = "" if self.split in self.shared else f" ({self.split})"
+        object.__setattr__(self, "family", f"{self.now.family}{own}")
 
     def options(self) -> dict[str, Any]:
         """The options of the three families by split."""
@@ -234,38 +240,41 @@ def from_env(
     if not given:
         return EnvFamily(**base)
     split = base.pop("split", "train")
-    shared = [one for one in SPLITS if one not in given]
-    held = [one for one in base.pop("hold_out", HELD) if one in shared]
-    if train is not None:  # no split of the rest is trained on: validation takes its tenth, testing all others
-        held = [one for one in shared if one == "validation" and len(shared) == 2]
-    parts: dict[str, Any] = {name: _own(base, name, own, held) for name, own in given.items()}
-    if shared:
+    tables = {name: _table(base, name, own) for name, own in given.items()}
+    shared = [name for name in SPLITS if name not in given or set(tables[name]) <= LENGTHS]
+    held = [name for name in base.pop("hold_out", HELD) if name in shared]
+    if "train" not in shared:  # nobody trains on the rest: validation takes its tenth, testing all others
+        held = ["validation"] if len(shared) == len(HELD) else []
+    parts: dict[str, Any] = {}
+    rest: EnvFamily | None = None
+    for name in SPLITS:
         try:
-            family = EnvFamily(**base, hold_out=held)
+            if isinstance(given.get(name), TaskDistribution):
+                parts[name] = given[name]
+            elif name not in given and rest is not None:
+                parts[name] = rest.with_split(name)  # whose environments were made and compared already
+            else:
+                options = {**base, **tables.get(name, {}), "hold_out": held if name in shared else (), "split": name}
+                parts[name] = EnvFamily(**options)
+                rest = rest if name in given else parts[name]
         except SpacesError:
             raise
         except ValueError as error:
-            raise InputError.of(error, f"{' and '.join(shared)}, for which no tasks of their own are given") from error
-        parts |= {name: family.with_split(name) for name in shared}
+            where = name if name in given else f"{name}, for which no tasks of their own are given"
+            raise InputError.of(error, where) from error
     return SplitFamily(**parts, shared=shared, split=split)
 
 
-def _own(base: Mapping[str, Any], split: Split, given: Any, held: Sequence[Split]) -> TaskDistribution:
-    """The family of a split with tasks of its own."""
+def _table(base: Mapping[str, Any], split: Split, given: Any) -> dict[str, Any]:
+    """The options that a split replaces."""
     if isinstance(given, TaskDistribution):
-        return given.with_split(split)
+        return {"family": given}
     table: Mapping[str, Any] = given if isinstance(given, Mapping) else {"levels": given}
     options = {NAMES.get(name, name): value for name, value in table.items()}
     _check_names(options, f"{split}.", ("split", "reveal", "hold_out"))
     if "imports" in options:
         options["imports"] = [*several(base.get("imports", ())), *several(options["imports"])]
-    whole = bool(set(options) - LENGTHS)
-    try:
-        return EnvFamily(**{**base, **options}, hold_out=() if whole else held, split=split)
-    except SpacesError:
-        raise
-    except ValueError as error:
-        raise InputError.of(error, split) from error
+    return options
 
 
 def _check_names(options: Mapping[str, Any], before: str = "", without: Sequence[str] = ()) -> None:
