@@ -161,7 +161,9 @@ def run_eval(args: argparse.Namespace) -> int:
     typed = [*tasks.pop("import", args.imports), *named_modules(tasks)]
     if typed:  # never what a run folder names: it may come from somebody else
         look_here(typed)
-    settings += [(("env", args.split), tasks)] if tasks else []
+    if tasks:  # what else is said of the run's own test tasks stays
+        own = config["env"].get(args.split) or {}
+        settings.append((("env", args.split), (own if isinstance(own, dict) else {"levels": own}) | tasks))
     done = open_run(args.run, settings, device=args.device)
     evaluation = done.evaluate(split=args.split, n=args.n, seed=args.seed, quiet=args.json)
     asked = (args.split, args.n, args.seed in (None, done.seed), args.rotations, bool(tasks))

@@ -16,6 +16,7 @@ from metarl.tasks.family.checks import SpacesError
 from metarl.tasks.family.code import as_callable, import_modules
 from metarl.tasks.family.distribution import TaskBatch, TaskDistribution
 from metarl.tasks.family.members import (
+    OWN_LIMITS,
     ActionMask,
     EnvFactory,
     InnerEnv,
@@ -191,8 +192,10 @@ class EnvFamily(TaskDistribution):
     def trial_steps(self) -> int:  # cached, as it makes environments
         """Steps in a trial, from the time limits of the environments; the most it can have where episodes end it."""
         limits: dict[Any, int | None] = {}
+        limiting = [name for name in self.parts if name.rpartition(".")[2] in OWN_LIMITS]  # may be attributes
         for task in self._probes():
-            if (made := self._made_from(task)) not in limits:
+            made = (*self._made_from(task), *(np.asarray(task[name]).tobytes() for name in limiting))
+            if made not in limits:
                 env = self.make(task)
                 limits[made] = time_limit(env)
                 env.close()

@@ -208,13 +208,14 @@ class Choice(Finite):
     def __post_init__(self) -> None:
         if isinstance(self.values, str) or not isinstance(self.values, Sequence | range | np.ndarray):
             raise ValueError(f"Choice needs a list of values, not {self.values!r}")
+        ordered = isinstance(self.values, range)  # which holds nothing twice
         object.__setattr__(self, "values", tuple(v.item() if isinstance(v, np.generic) else v for v in self.values))
         if len(self.values) < 2:
             raise ValueError(
                 f"Choice needs at least two values, not {list(self.values)}; what has one value doesn't vary: fix it "
                 "with kwargs={name: value} (--kwargs NAME=VALUE)"
             )
-        seen = [key_of(v) for v in self.values]
+        seen = [] if ordered else [key_of(v) for v in self.values]
         try:
             twice = len(set(seen)) < len(seen)
         except TypeError:  # what has no hash is compared one by one

@@ -81,7 +81,7 @@ def as_range(name: str, given: Any) -> Range:
                 raise InputError(key=name, given=given, expected="no tuple of two numbers", remedy=f"give {hint}")
             case list() | tuple() | range() | np.ndarray():
                 return Choice(tuple(given))
-            case _ if callable(given):
+            case _ if callable(given) and not isinstance(given, type):
                 return Sampler(given)
     except InputError as error:
         raise error if error.key == name else InputError.of(error, name) from None
@@ -100,7 +100,7 @@ def as_vary(given: Any) -> Mapping[str, Range]:
     Raises:
         InputError: it is neither, or a name is no name.
     """
-    if not isinstance(given, Mapping) and callable(given):
+    if not isinstance(given, Mapping | type) and callable(given):
         given = Together(given)
     if not isinstance(given, Mapping):
         raise InputError(key="vary", given=given, expected="a dict of names and ranges, or a function that draws them")

@@ -35,9 +35,13 @@ class Sampler(Range):
     def __post_init__(self) -> None:
         if not callable(self.function):
             raise InputError(key="the function of a Sampler", given=self.function, expected="rng -> number or array")
-        first, again = (
-            [_array(self.function(rng)) for _ in range(TRIED)] for rng in map(np.random.default_rng, (0, 0))
-        )
+        try:
+            drawn = [[self.function(rng) for _ in range(TRIED)] for rng in map(np.random.default_rng, (0, 0))]
+        except InputError:
+            raise
+        except Exception as error:  # whatever a user's function may raise
+            raise _cannot(self.function, error) from error
+        first, again = ([_array(one) for one in each] for each in drawn)
         if {one.shape for one in first} != {first[0].shape}:
             raise _unequal(sorted({one.shape for one in first}))
         if not all(map(np.array_equal, first, again)):
@@ -99,9 +103,23 @@ def _array(drawn: Any) -> Array:
     return array
 
 
+def _cannot(function: Draw, error: Exception) -> InputError:
+    problem = f"a function of vary cannot draw from a generator: {type(error).__name__}: {error}"
+    return InputError(problem, key="vary", given=function)
+
+
 def _unequal(found: list[Any]) -> InputError:
     problem = f"a function of vary draws what is not alike: {found}; give all draws one shape and one dtype"
     return InputError(problem, key="vary", given=found)
+
+
+class _Part(Sampler):
+    """One of several values that are drawn together."""
+
+    @property
+    def probes(self) -> Array:
+        """``[2, ...]``: those of the first two draws, so that they go with those of the other parts."""
+        return self._tried[:2]
 
 
 class Together(dict[str, Range]):
@@ -117,8 +135,13 @@ class Together(dict[str, Range]):
     def __init__(self, function: Draw) -> None:
         super().__init__()
         self.function = function
-        names = self._drawn(np.random.default_rng(0))
-        self.parts = {str(name): Sampler(partial(self._one, name)) for name in names}
+        try:
+            names = self._drawn(np.random.default_rng(0))
+        except InputError:
+            raise
+        except Exception as error:  # whatever a user's function may raise
+            raise _cannot(function, error) from error
+        self.parts = {str(name): _Part(partial(self._one, name)) for name in names}
 
     def sample(self, rng: np.random.Generator, n: int) -> dict[str, Array]:
         """``[n, ...]`` for each name."""

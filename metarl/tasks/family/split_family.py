@@ -8,7 +8,6 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Self, overload
 
 import numpy as np
-from gymnasium import spaces
 
 from metarl.config import InputError, did_you_mean, one_of
 from metarl.tasks.family.checks import SpacesError
@@ -16,7 +15,6 @@ from metarl.tasks.family.distribution import BatchedEnv, TaskBatch, TaskDistribu
 from metarl.tasks.family.env_family import LEVEL, WHICH, EnvFamily
 from metarl.tasks.family.members import InnerEnv
 from metarl.tasks.family.options import several
-from metarl.tasks.family.priors import Prior
 from metarl.tasks.family.ranges import key_of
 from metarl.tasks.family.splits import HELD
 from metarl.types import SPLITS, Array, Split
@@ -24,6 +22,10 @@ from metarl.types import SPLITS, Array, Split
 MOST_COMPARED = 10_000  # tasks of one split that are looked for in another
 LENGTHS = {"episodes", "steps"}  # options that say nothing of the tasks
 NAMES = {"id": "env", "import": "imports"}  # options that presets call otherwise
+
+
+def _of_now(name: str) -> Any:
+    return property(lambda family: getattr(family.now, name), doc=f"See :attr:`TaskDistribution.{name}`.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,36 +89,17 @@ class SplitFamily(TaskDistribution):
         return longest if all(part.trial_episodes for part in parts) else self.now.trial_steps
 
     @property
-    def trial_episodes(self) -> int | None:
-        """See :class:`TaskDistribution`."""
-        return self.now.trial_episodes
-
-    @property
     def in_distribution(self) -> bool:
         """Whether the split shares a family with training that is too small to part."""
         if self.split == "train":
             return any(self.with_split(split).in_distribution for split in HELD)
         return {"train", self.split} <= set(self.shared) and self.now.in_distribution
 
-    @property
-    def observation_space(self) -> spaces.Space[Any]:
-        """See :class:`TaskDistribution`."""
-        return self.now.observation_space
-
-    @property
-    def action_space(self) -> spaces.Space[Any]:
-        """See :class:`TaskDistribution`."""
-        return self.now.action_space
-
-    @property
-    def task_space(self) -> spaces.Dict:
-        """See :class:`TaskDistribution`."""
-        return self.now.task_space
-
-    @property
-    def prior(self) -> Prior | None:
-        """See :class:`TaskDistribution`."""
-        return self.now.prior
+    trial_episodes = _of_now("trial_episodes")
+    observation_space = _of_now("observation_space")
+    action_space = _of_now("action_space")
+    task_space = _of_now("task_space")
+    prior = _of_now("prior")
 
     def sample_batch(self, rng: np.random.Generator, n: int) -> TaskBatch:
         """See :class:`TaskDistribution`."""

@@ -171,6 +171,15 @@ def test_a_task_may_be_an_episode(tmp_path: Path) -> None:
     assert (told["in_distribution"], len(told["by_episode"])) == (False, 1)
 
 
+def test_eval_changes_no_more_of_the_runs_own_test_tasks_than_is_said(trained: Path) -> None:
+    before = renamed(trained, {"test": "1000..1024"})
+    try:
+        told = json.loads(run("eval", trained, "--steps", "5", "-n", "20", "--json").out)
+        assert told["env_options"]["test"] == {"levels": "1000..1024", "steps": 5}
+    finally:
+        (trained / "config.json").write_text(json.dumps(before))
+
+
 def test_eval_on_other_tasks(trained: Path) -> None:
     before = {path.name: path.read_bytes() for path in trained.iterdir() if path.is_file()}
     ran = run("eval", trained, "--vary", "length=2.0..3.0", "-n", "20")
@@ -180,5 +189,7 @@ def test_eval_on_other_tasks(trained: Path) -> None:
     assert told["env_options"]["test"] == {"levels": "1000..1024"}
     assert told["in_distribution"] is False
     assert {path.name: path.read_bytes() for path in trained.iterdir() if path.is_file()} == before
+    again = json.loads(run("eval", trained, "--steps", "5", "-n", "20", "--json").out)
+    assert (again["steps_per_trial"], again["env_options"]["test"]) == (5, {"steps": 5})
     other = run("eval", trained, "--env", "Acrobot-v1", "--levels", "0..9")
     assert (other.status, other.err.count("\n")) == (2, 1)

@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from metarl import Choice, InputError, Sampler, TrialEnv, TrialVectorEnv, Uniform, from_env
+from metarl import Choice, InputError, Integers, Sampler, TrialEnv, TrialVectorEnv, Uniform, from_env
 from metarl.tasks.check.check_env import check_env
 from metarl.tasks.check.effect import without_effect
 from metarl.tasks.family.env_family import EnvFamily
@@ -168,6 +168,9 @@ shapes = iter(range(1, 1000))
         lambda rng: float("nan"),
         lambda rng: rng.random() > 0.5,
         lambda rng: np.ones(next(shapes)),
+        lambda: 1.0,
+        lambda rng: 1 / 0,
+        Uniform,
     ],
 )
 def test_functions_that_draw_what_is_no_value(function: Any) -> None:
@@ -219,6 +222,27 @@ def test_functions_cannot_be_recorded() -> None:
     with pytest.raises(InputError) as error:
         load_experiment("general", {"env.vary": {"length": lambda rng: rng.uniform(1, 2)}})
     assert "a run records" in str(error.value)
+
+
+def needs(rng: Rng) -> dict[str, Any]:
+    """The second must be greater than the first, or the environment cannot be made."""
+    low = int(rng.integers(9))
+    return {"low": low, "high": float(low + rng.uniform(0.1, 1))}
+
+
+class Ordered(toys.Line):
+    def __init__(self, low: int = 0, high: float = 1.0) -> None:
+        assert low < high < low + 1.1
+        super().__init__()
+
+
+def test_values_that_depend_on_each_other_are_tried_together() -> None:
+    family = from_env(Ordered, needs, steps=5)
+    assert without_effect(family) == []
+    assert all(finding.ok for finding in check_env(family))
+    for wrong in (lambda: {"low": 1}, lambda rng: 3, lambda rng: {}, Uniform, lambda rng: {"a b": rng.random()}):
+        with pytest.raises(InputError):
+            from_env(Ordered, wrong, steps=5)
 
 
 @pytest.mark.parametrize("given", [(0.3, 1.0), (1, 5)])
@@ -328,6 +352,15 @@ def test_an_environment_may_know_its_own_limit(attributes: dict[str, Any], limit
     vars(env).update(attributes)
     assert time_limit(env) == limit
     assert time_limit(gym.wrappers.TimeLimit(env, 5)) == 5
+
+
+def test_a_limit_that_varies_is_looked_for_at_both_ends() -> None:
+    class Limited(toys.Line):
+        def __init__(self) -> None:
+            super().__init__()
+            self.max_steps = 5
+
+    assert from_env(Limited, {"max_steps": Integers(3, 30)}, episodes=2).trial_steps == 60
 
 
 def test_a_task_may_be_an_episode() -> None:
