@@ -100,6 +100,8 @@ class EnvFamily(TaskDistribution):
     weights: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     family: ClassVar[str] = "EnvFamily"
+    members: ClassVar[Members]
+    """What varies over countable values, of each family its own."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -109,7 +111,8 @@ class EnvFamily(TaskDistribution):
         for one in self.env if isinstance(self.env, tuple) else (self.env,):
             find(one)
         object.__setattr__(self, "family", "+".join(one.name for one in self._factories))
-        _ = self.members, self.trial_steps  # the latter makes environments, and compares them
+        self._weigh(self.weights)
+        _ = self.trial_steps  # makes environments, and compares them
         if not self.members.parts and all(isinstance(part, Sampler) for part in self.parts.values()):
             drawn = self.sample_batch(np.random.default_rng(0), DRAWN)
             if len({self.task(drawn, i) for i in range(DRAWN)}) < DRAWN:
@@ -144,12 +147,6 @@ class EnvFamily(TaskDistribution):
         """Whether a task is an episode."""
         varies = isinstance(self.env, tuple) or self.levels is not None or varied(self.vary)
         return self.episodes == 1 and not varies
-
-    @cached_property
-    def members(self) -> Members:
-        """What varies over countable values."""
-        finite = {name: part for name, part in self.parts.items() if isinstance(part, Finite)}
-        return Members(finite, self.hold_out, self.weights)
 
     @cached_property
     def _factories(self) -> list[EnvFactory]:
@@ -264,11 +261,16 @@ class EnvFamily(TaskDistribution):
                 no task is left.
         """
         other = copy.copy(self)
-        object.__setattr__(other, "weights", {str(name): tuple(map(float, each)) for name, each in weights.items()})
-        object.__setattr__(other, "members", Members(self.members.parts, self.hold_out, other.weights))
-        if weights:
-            other.members.chances(self.split)
+        other._weigh(weights)
         return other
+
+    def _weigh(self, weights: Mapping[str, Sequence[float]]) -> None:
+        finite = {name: part for name, part in self.parts.items() if isinstance(part, Finite)}
+        members = Members(finite, self.hold_out, weights)
+        if weights:
+            members.chances(self.split)  # refuses weights that leave no task
+        object.__setattr__(self, "members", members)
+        object.__setattr__(self, "weights", members.weights)
 
     def options(self) -> dict[str, Any]:
         """The options as plain data, where they can be."""

@@ -51,7 +51,6 @@ def read_options(given: Mapping[str, Any]) -> dict[str, Any]:
         "kwargs": dict(given["kwargs"]),
         "imports": several(given["imports"]),
         "hold_out": tuple(split for split in HELD if split in hold_out),
-        "weights": {str(name): tuple(each) for name, each in given["weights"].items()},
     }
 
 

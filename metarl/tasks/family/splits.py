@@ -100,7 +100,7 @@ class Members:
     def __init__(
         self, parts: Mapping[str, Finite], hold_out: Collection[Split], weights: Mapping[str, Sequence[float]]
     ) -> None:
-        self.parts, self.weights = dict(parts), weights
+        self.parts = dict(parts)
         self.sizes = [part.size for part in parts.values()]
         self.total = math.prod(self.sizes)
         self.held = tuple(hold_out) if self.total >= FEWEST else ()
@@ -108,14 +108,19 @@ class Members:
         if self.total > 2**62:
             problem = f"the integers and choices have {self.total:.1e} combinations; narrow them to 2^62"
             raise InputError(problem, key="vary", given=self.total)
+        self.weights: dict[str, tuple[float, ...]] = {}
         for name, given in weights.items():
             if name not in parts:
-                raise InputError(
-                    key="weights", given=name, expected=f"names of {sorted(parts)}, whose values can be counted"
-                )
-            if len(given) != parts[name].size or not all(0 <= one < math.inf for one in given):
+                expected = f"names of {sorted(parts)}, whose values can be counted"
+                raise InputError(key="weights", given=name, expected=expected)
+            try:
+                each = tuple(map(float, given))
+            except (TypeError, ValueError):
+                each = ()
+            if len(each) != parts[name].size or not all(0 <= one < math.inf for one in each):
                 expected = f"{parts[name].size} finite numbers of at least 0, one for each value"
                 raise InputError(key=f"weights.{name}", given=given, expected=expected)
+            self.weights[name] = each
 
     def count(self, split: Split) -> int:
         """How many members a split has."""

@@ -262,6 +262,8 @@ def test_weights_stay_within_the_split() -> None:
     ("weights", "key"),
     [
         ({"level": [1, 2]}, "weights.level"),
+        ({"level": ["a"] * 30}, "weights.level"),
+        ({"level": 3}, "weights.level"),
         ({"level": [1] * 29 + [-1]}, "weights.level"),
         ({"level": [1] * 29 + [float("nan")]}, "weights.level"),
         ({"level": [1] * 29 + [float("inf")]}, "weights.level"),
