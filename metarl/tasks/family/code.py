@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from metarl.config import InputError, did_you_mean
+from metarl.config import InputError
 from metarl.types import SPLITS
 
 CODE = ("id", "env", "wrap", "apply")  # options whose text is an id or code: "module:Id-v0", "module:function"
@@ -64,14 +64,9 @@ def as_callable(key: str, given: Any) -> Callable[..., Any]:
     Raises:
         InputError: it is neither, or the module has no callable of this name.
     """
-    if callable(given):
-        return given
-    found = lookup(given) if isinstance(given, str) and module_of(given) else None
-    if found is None:
-        near = None
-        if isinstance(given, str) and module_of(given):
-            near = did_you_mean(given.rpartition(":")[2], vars(sys.modules[module_of(given)]))
-        raise InputError(key=key, given=given, expected='a callable, or text "module:name" that names one', remedy=near)
+    found = lookup(given) if isinstance(given, str) else given
+    if not callable(found):
+        raise InputError(key=key, given=given, expected='a callable, or text "module:name" that names one')
     return found
 
 

@@ -48,7 +48,7 @@ class EnvFactory:
         for name in self.attributes:
             try:
                 put(env, name, values[name])
-            except AttributeError as error:
+            except (AttributeError, TypeError) as error:
                 raise ValueError(
                     f"the attribute {name!r} of {self.name} cannot be set ({error}); give apply=function(env, task)"
                 ) from None

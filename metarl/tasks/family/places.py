@@ -68,13 +68,21 @@ def put(env: gym.Env[Any, Any], name: str, value: Any) -> None:
         value: what is put there.
 
     Raises:
-        AttributeError: it can only be read.
+        AttributeError, TypeError: it can only be read.
+        InputError: a number would take the place of an array or the reverse, or a fraction that of whole numbers.
     """
     *path, last = steps_of(name)
     owner = env.unwrapped
     for step in path:
         owner = _at(owner, step)
     now = _at(owner, last)
+    array = now if isinstance(now, np.ndarray) else owner if isinstance(owner, np.ndarray) else None
+    number = isinstance(now, int | float | np.number) and not isinstance(now, bool)
+    if (number and np.ndim(value)) or (isinstance(now, np.ndarray) and now.ndim and not np.ndim(value)):
+        expected = "a number, as is there now" if number else f"an array such as is there now, {np.shape(now)}"
+        raise InputError(key=name, given=value, expected=expected)
+    if array is not None and not np.can_cast(np.asarray(value).dtype, array.dtype, "same_kind"):
+        raise InputError(key=name, given=value, expected=f"what an array of {array.dtype} can hold")
     if isinstance(now, np.ndarray) and now.shape == np.shape(value):
         now[...] = value
     elif isinstance(last, int):

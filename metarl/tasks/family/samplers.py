@@ -35,13 +35,8 @@ class Sampler(Range):
     def __post_init__(self) -> None:
         if not callable(self.function):
             raise InputError(key="the function of a Sampler", given=self.function, expected="rng -> number or array")
-        try:
-            drawn = [[self.function(rng) for _ in range(TRIED)] for rng in map(np.random.default_rng, (0, 0))]
-        except InputError:
-            raise
-        except Exception as error:  # whatever a user's function may raise
-            raise _cannot(self.function, error) from error
-        first, again = ([_array(one) for one in each] for each in drawn)
+        generators = map(np.random.default_rng, (0, 0))
+        first, again = ([_array(_call(self.function, rng)) for _ in range(TRIED)] for rng in generators)
         if {one.shape for one in first} != {first[0].shape}:
             raise _unequal(sorted({one.shape for one in first}))
         if not all(map(np.array_equal, first, again)):
@@ -68,7 +63,7 @@ class Sampler(Range):
 
     def sample(self, rng: np.random.Generator, n: int) -> Array:
         """``[n, ...]``, one call of the function each."""
-        return self.stack([self.function(rng) for _ in range(n)])
+        return self.stack([_call(self.function, rng) for _ in range(n)])
 
     def stack(self, drawn: Sequence[Any]) -> Array:
         """Draws as an array ``[n, ...]``.
@@ -103,9 +98,14 @@ def _array(drawn: Any) -> Array:
     return array
 
 
-def _cannot(function: Draw, error: Exception) -> InputError:
-    problem = f"a function of vary cannot draw from a generator: {type(error).__name__}: {error}"
-    return InputError(problem, key="vary", given=function)
+def _call(function: Draw, rng: np.random.Generator) -> Any:
+    try:
+        return function(rng)
+    except InputError:
+        raise
+    except Exception as error:  # whatever a user's function may raise
+        problem = f"a function of vary cannot draw from a generator: {type(error).__name__}: {error}"
+        raise InputError(problem, key="vary", given=function) from error
 
 
 def _unequal(found: list[Any]) -> InputError:
@@ -135,12 +135,7 @@ class Together(dict[str, Range]):
     def __init__(self, function: Draw) -> None:
         super().__init__()
         self.function = function
-        try:
-            names = self._drawn(np.random.default_rng(0))
-        except InputError:
-            raise
-        except Exception as error:  # whatever a user's function may raise
-            raise _cannot(function, error) from error
+        names = self._drawn(np.random.default_rng(0))
         self.parts = {str(name): _Part(partial(self._one, name)) for name in names}
 
     def sample(self, rng: np.random.Generator, n: int) -> dict[str, Array]:
@@ -157,7 +152,7 @@ class Together(dict[str, Range]):
         return self._drawn(rng)[name]
 
     def _drawn(self, rng: np.random.Generator) -> Mapping[str, Any]:
-        drawn, known = self.function(rng), getattr(self, "parts", None)
+        drawn, known = _call(self.function, rng), getattr(self, "parts", None)
         if not isinstance(drawn, Mapping) or not drawn or (known and known.keys() != drawn.keys()):
             expected = f"values of {sorted(known)}" if known else "a dict of names and values"
             raise InputError(key="what the function of vary draws", given=drawn, expected=expected)

@@ -83,10 +83,9 @@ class SplitFamily(TaskDistribution):
 
     @property
     def trial_steps(self) -> int:
-        """Steps in a trial; the most in any split where trials are a number of episodes."""
-        parts = (self.train, self.validation, self.test)
-        longest = max(part.trial_steps for part in parts)
-        return longest if all(part.trial_episodes for part in parts) else self.now.trial_steps
+        """Steps in a trial; the most in any split where the time limits of environments decide."""
+        by_limit = [part for part in (self.train, self.validation, self.test) if _ends_by_limit(part)]
+        return max(part.trial_steps for part in by_limit) if _ends_by_limit(self.now) else self.now.trial_steps
 
     @property
     def in_distribution(self) -> bool:
@@ -153,6 +152,10 @@ class SplitFamily(TaskDistribution):
         parts: dict[str, dict[str, Any]] = {split: getattr(self, split).options() for split in SPLITS}
         told = {split: {k: v for k, v in options.items() if k not in own} for split, options in parts.items()}
         return {"split": self.split, "reveal": self.reveal, **told}
+
+
+def _ends_by_limit(family: TaskDistribution) -> bool:
+    return isinstance(family, EnvFamily) and family.steps is None
 
 
 def common_task(one: TaskDistribution, other: TaskDistribution) -> dict[str, Any] | None:

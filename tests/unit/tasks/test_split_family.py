@@ -125,6 +125,8 @@ def test_other_ranges_ids_and_arguments() -> None:
     longer = from_env(LINE, levels=range(30), test={"episodes": 7})
     assert (len(played(longer, "test")), longer.trial_episodes, longer.trial_steps) == (3, 5, 70)
     assert longer.with_split("test").trial_episodes == 7
+    shorter = from_env(LINE, levels=range(30), test={"steps": 12})
+    assert (shorter.trial_steps, shorter.with_split("test").trial_steps) == (50, 12)
     given = from_env(LINE, levels=range(30), test=from_env("toys/Child-v0", {"size": "1..3"}))
     assert given.with_split("test").task_space["size"].shape == ()
 

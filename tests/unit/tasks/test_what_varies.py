@@ -28,6 +28,7 @@ class Body(toys.Line):
         super().__init__()
         opt = SimpleNamespace(gravity=np.array([0.0, 0.0, -9.8]), timestep=0.01)
         self.model = SimpleNamespace(opt=opt, mass=np.ones(2, np.float32), names=["a", "b"])
+        self.model.counts, self.model.pair = np.zeros(2, int), (1, 2)
         self.alias, self.goal = opt.gravity, np.zeros(2)
         self.asked: Any = None
 
@@ -92,6 +93,22 @@ def test_a_path_that_does_not_exist_is_refused_with_what_does(name: str, there: 
         bodies({name: "1..2"})
     assert error.value.key == name
     assert there in (error.value.expected or "")
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("model.opt.gravity", "-9..-5"),
+        ("model.opt.timestep", [[1.0, 2.0], [3.0, 4.0]]),
+        ("model.counts[0]", "0..1"),
+        ("model.counts", [[0.5, 1.5], [1.0, 2.5]]),
+        ("model.pair[0]", [3, 4]),
+    ],
+)
+def test_what_would_not_fit_is_refused(name: str, values: Any) -> None:
+    with pytest.raises(ValueError, match=name.partition("[")[0]) as error:
+        bodies({name: values})
+    assert "\n" not in str(error.value)
 
 
 def test_what_all_environments_share_is_not_changed() -> None:
