@@ -55,7 +55,7 @@ def add_experiments(commands: Any) -> None:
         dest="n",
         metavar="N",
         type=at_least(1),
-        help="number of trials, few-shot episodes or sequences (default: as the preset says)",
+        help="number of trials, few-shot episodes (there also --episodes) or sequences (default: as the preset says)",
     )
     evaluate.add_argument("--split", choices=["validation", "test"], default="test", help="which tasks (default test)")
     evaluate.add_argument("--seed", type=at_least(0), help="seed of the held-out tasks (default: that of the run)")
@@ -162,7 +162,7 @@ def run_eval(args: argparse.Namespace) -> int:
     if typed:  # never what a run folder names: it may come from somebody else
         look_here(typed)
     if tasks:  # what else is said of the run's own test tasks stays
-        own = config["env"].get(args.split) or {}
+        own = config.get("env", {}).get(args.split) or {}
         settings.append((("env", args.split), (own if isinstance(own, dict) else {"levels": own}) | tasks))
     done = open_run(args.run, settings, device=args.device)
     evaluation = done.evaluate(split=args.split, n=args.n, seed=args.seed, quiet=args.json)

@@ -174,7 +174,7 @@ def train(
 
 
 def open_run(
-    path: str | Path, settings: Sequence[Assignment] = (), *, device: str = "auto", imports: Sequence[str] = ()
+    path: str | Path, settings: Sequence[Assignment] = (), *, device: str = "auto", imports: str | Sequence[str] = ()
 ) -> Run:
     """The run in a folder, with its trained model.
 
@@ -190,7 +190,7 @@ def open_run(
         RunError, ConfigError, CheckpointError: the folder holds no run of this version, a file of it is damaged, or it
             names modules that are not imported.
     """
-    import_modules(imports)
+    import_modules([imports] if isinstance(imports, str) else imports)
     folder = RunFolder.open(path)
     config = dict(folder.config)
     try:

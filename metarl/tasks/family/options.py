@@ -12,6 +12,7 @@ from metarl.tasks.family.ranges import Range
 from metarl.tasks.family.reading import as_vary, parse_levels
 from metarl.tasks.family.samplers import Together
 from metarl.tasks.family.splits import HELD
+from metarl.types import Split
 
 EPISODES = 5  # inner episodes of a trial where nothing else is said
 
@@ -36,9 +37,6 @@ def read_options(given: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("episodes", "steps"):
         if given[name] is not None:
             whole_number(name, given[name], at_least=1)
-    hold_out = several(given["hold_out"])
-    if not set(hold_out) <= set(HELD):
-        raise InputError(key="hold_out", given=given["hold_out"], expected=f"some of {list(HELD)}, or none")
     wrap = several(given["wrap"])
     for key, code in [*(("wrap", one) for one in wrap), *((("apply", given["apply"]),) if given["apply"] else ())]:
         as_callable(key, code)
@@ -50,8 +48,20 @@ def read_options(given: Mapping[str, Any]) -> dict[str, Any]:
         "wrap": wrap,
         "kwargs": dict(given["kwargs"]),
         "imports": several(given["imports"]),
-        "hold_out": tuple(split for split in HELD if split in hold_out),
+        "hold_out": as_held(given["hold_out"]),
     }
+
+
+def as_held(given: Any) -> tuple[Split, ...]:
+    """The splits that members are held out for, in order.
+
+    Raises:
+        InputError: another is named.
+    """
+    hold_out = several(given)
+    if not set(hold_out) <= set(HELD):
+        raise InputError(key="hold_out", given=given, expected=f"some of {list(HELD)}, or none")
+    return tuple(split for split in HELD if split in hold_out)
 
 
 def varied(vary: Any) -> Mapping[str, Range]:

@@ -14,7 +14,7 @@ from metarl.tasks.family.checks import SpacesError
 from metarl.tasks.family.distribution import BatchedEnv, TaskBatch, TaskDistribution
 from metarl.tasks.family.env_family import LEVEL, WHICH, EnvFamily
 from metarl.tasks.family.members import InnerEnv
-from metarl.tasks.family.options import several
+from metarl.tasks.family.options import as_held, several
 from metarl.tasks.family.ranges import key_of
 from metarl.tasks.family.splits import HELD
 from metarl.types import SPLITS, Array, Split
@@ -61,13 +61,10 @@ class SplitFamily(TaskDistribution):
         object.__setattr__(self, "reveal", self.train.reveal)
         for split in HELD:
             part = parts[split]
-            kinds = ["observation_space", "action_space", *(["task_space"] if self.reveal or part.reveal else [])]
-            for kind in kinds:
-                here, there = getattr(self.train, kind), getattr(part, kind)
+            for kind in ("observation", "action", *(["task"] if self.reveal else [])):
+                here, there = (getattr(one, f"{kind}_space") for one in (self.train, part))
                 if here != there:
-                    told = (
-                        f"the {kind.replace('_', ' ')} of training tasks is {here}, but that of {split} tasks {there}"
-                    )
+                    told = f"the {kind} space of training tasks is {here}, but that of {split} tasks {there}"
                     raise SpacesError(f"{told}; make them alike with a wrapper")
         for i, one in enumerate(SPLITS):
             for other in SPLITS[i + 1 :]:
@@ -228,9 +225,9 @@ def from_env(
     split = base.pop("split", "train")
     tables = {name: _table(base, name, own) for name, own in given.items()}
     shared = [name for name in SPLITS if name not in given or set(tables[name]) <= LENGTHS]
-    held = [name for name in base.pop("hold_out", HELD) if name in shared]
+    held = tuple(name for name in as_held(base.pop("hold_out", HELD)) if name in shared)
     if "train" not in shared:  # nobody trains on the rest: validation takes its tenth, testing all others
-        held = ["validation"] if len(shared) == len(HELD) else []
+        held = ("validation",) if len(shared) == len(HELD) else ()
     parts: dict[str, Any] = {}
     rest: EnvFamily | None = None
     for name in SPLITS:

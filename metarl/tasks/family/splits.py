@@ -56,6 +56,8 @@ def members(index: Ints, total: int, split: Split, hold_out: Collection[Split] =
     Returns:
         Their numbers among all members, ``[n]``.
     """
+    if not hold_out:
+        return index
     own, blocks = places(split, hold_out), total // BLOCK
     block, place = np.divmod(np.asarray(index, np.int64), len(own))
     turned = (own[place] + _scramble(block) % BLOCK) % BLOCK

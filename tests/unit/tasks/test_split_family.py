@@ -173,6 +173,7 @@ def test_what_no_task_has_in_common_is_accepted() -> None:
         ({"test": 3}, InputError, "levels"),
         ({"test": {"vary": {"sise": "1..2"}}}, InputError, "sise"),
         ({"hold_out": ["train"]}, InputError, "hold_out"),
+        ({"hold_out": "tset", "test": [1, 2]}, InputError, "hold_out"),
         ({"lewels": 3, "test": [1, 2]}, InputError, "lewels"),
     ],
 )
