@@ -264,7 +264,10 @@ def find(given: str | Make) -> tuple[str, Make, Any]:
     entry = gym.spec(name).entry_point
     if entry in FAMILIES_BY:
         raise ValueError(f"{name} is a family of tasks already; metarl.envs.distribution(id) gives it")
-    creator = load_env_creator(entry) if isinstance(entry, str) else entry
+    try:
+        creator = load_env_creator(entry) if isinstance(entry, str) else entry
+    except Exception as error:  # most often a library that is not installed
+        raise ValueError(f"cannot load {name}: {type(error).__name__}: {error}") from error
     return name, partial(gym.make, given, disable_env_checker=True), creator
 
 
