@@ -353,8 +353,8 @@ class EnvFamily(TaskDistribution):
 
     def _reset_options(self, task: Mapping[str, Array]) -> dict[str, Any]:
         """What a task gives to every reset."""
-        values = self._values(task).items()
-        return {name.removeprefix(OPTIONS): value for name, value in values if name.startswith(OPTIONS)}
+        named = {name: part for name, part in self.parts.items() if name.startswith(OPTIONS)}
+        return {name.removeprefix(OPTIONS): part.value(task[name]) for name, part in named.items()}
 
     def _enter(self, env: TaskEnv, task: Mapping[str, Array]) -> TaskEnv:
         """Tell the environment its level, and make sure of its spaces."""
