@@ -13,8 +13,8 @@ from metarl.envs.bernoulli_bandit import BernoulliBandit
 from metarl.tasks.check.check_env import RULES, Finding, check_env
 from metarl.tasks.check.recorder import play, watched
 from metarl.tasks.family.distribution import TaskBatch, TaskDistribution
-from metarl.tasks.family.env_family import from_env
 from metarl.tasks.family.ranges import Uniform
+from metarl.tasks.family.split_family import from_env
 from metarl.tasks.trial.env import TrialEnv
 from metarl.tasks.trial.layout import TrialInputs, TrialLayout
 
