@@ -79,7 +79,8 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
         try:
             obs, reward, terminated, truncated, info = self.env.step(action)
             self._look(obs)
-            if np.asarray(reward).dtype.kind not in "fiub" or np.size(reward) != 1:
+            paid = np.asarray(reward)
+            if paid.dtype.kind not in "fiub" or paid.size != 1:
                 raise BrokenRuleError(f"the reward is {reward}, expected a number: there is one agent in a trial")
         except Exception as error:
             error.add_note(f"in step {self.count} of an episode")
