@@ -25,6 +25,7 @@ import json
 import multiprocessing
 import os
 import re
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -59,6 +60,7 @@ Record = dict[str, Any]
 def serve(module: str, pipe: Connection) -> None:
     """In a process of its own: say which ids there are, then try those that are asked for."""
     os.environ["SDL_VIDEODRIVER"] = "dummy"
+    os.chdir(tempfile.gettempdir())  # MuJoCo leaves a log where it runs
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 1)  # packages print much
     os.dup2(quiet, 2)

@@ -79,6 +79,9 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
         try:
             obs, reward, terminated, truncated, info = self.env.step(action)
             self._look(obs)
+            paid = np.asarray(reward)
+            if paid.dtype.kind not in "fiub" or paid.size != 1:
+                raise BrokenRuleError(f"the reward is {reward}, expected a number: there is one agent in a trial")
         except Exception as error:
             error.add_note(f"in step {self.count} of an episode")
             raise

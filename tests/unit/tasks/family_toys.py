@@ -68,6 +68,14 @@ class PaysNaN(Line):
         return obs, float("nan"), *rest  # type: ignore[return-value]
 
 
+class PaysTwo(Line):
+    """Two agents."""
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        obs, _, *rest = super().step(action)
+        return obs, (1.0, 2.0), *rest  # type: ignore[return-value]
+
+
 class LeavesSpace(Line):
     def look(self) -> Any:
         return super().look() + np.float32(1000)

@@ -179,6 +179,7 @@ class OtherArrays(BernoulliBandit):
         (line(toys.GivesNaN), "finite numbers", "observation is .nan, nan. at step 1"),
         (line(toys.PaysNaN), "finite numbers", "reward is nan at step 1"),
         (line(toys.LacksPart), "spaces", "no part 'b'.*step 1 of an episode.*{size="),
+        (line(toys.PaysTwo), "spaces", r"reward is \(1.0, 2.0\).*step 1 of an episode"),
         (line(toys.ChangesShape), "spaces", r"shape \(3,\).*step 1 of an episode"),
         (line(toys.Redraws, speed=Uniform(0, 1)), "one task a trial", "'speed' to 0.*{'speed': "),
         (line(toys.RedrawsArgument), "one task a trial", "'size' to 0"),
