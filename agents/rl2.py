@@ -9,13 +9,11 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.utils import safe_mean
 from stable_baselines3.common.vec_env import VecEnv
 
 from metarl import tree
-from metarl.agents import rl2_checkpoint
-from metarl.agents.rl2_env import attribute, check_split, describe, needs_episodes
+from metarl.agents import rl2_checkpoint, rl2_learn
+from metarl.agents.rl2_env import attribute, check_split, describe, needs_episodes, sizes
 from metarl.agents.rl2_options import ppo_options
 from metarl.config import build, to_plain
 from metarl.memory.contract import State
@@ -24,11 +22,11 @@ from metarl.nets.policy import MemoryPolicy
 from metarl.seeding import torch_rng
 from metarl.tasks.family.checks import whole_number
 from metarl.tasks.vector.foreign import seen_episode_ends
-from metarl.tasks.vector.sb3 import Infos, as_vec_env, stepping
+from metarl.tasks.vector.sb3 import as_vec_env, stepping
 from metarl.training.actor import PolicyActor
 from metarl.training.collect import TrainingState, check_finite, check_masks, collect, no_valid_action, to_tensors
 from metarl.training.ppo import update
-from metarl.types import PREV_ACTION, PREV_DONE, TIME, Array, Bools, Boundary, StepResult, TrialObservation, boundaries
+from metarl.types import PREV_ACTION, PREV_DONE, TIME, Array, Bools, Boundary, TrialObservation, boundaries
 
 
 class RL2PPO(BaseAlgorithm):
@@ -42,17 +40,19 @@ class RL2PPO(BaseAlgorithm):
         env: an environment id, a task distribution, a vector environment of trials (Gymnasium's in any autoreset
             mode, or SB3's), or a single trial environment; None only when loading.
         memory: :class:`metarl.memory.options.MemoryOptions` or a dict of its fields.
-        n_envs: environments made for an id or a distribution.
-        n_steps: steps of each environment per rollout; None means a whole trial.
+        n_envs: environments made for an id or a distribution; None: 64 for one of :func:`metarl.from_env`, else 256.
+        n_steps: steps of each environment per rollout; None: a whole trial, and for a distribution of
+            :func:`metarl.from_env` at most 250 steps. Both are what the preset ``general`` has.
         schedule_steps: environment steps over which learning rate and entropy weight run to their ends; None: all
             steps up to the end of each call of :meth:`learn`, as in SB3.
-        seed: of parameters, actions, minibatches and environments; no global generator is touched.
+        seed: of parameters, actions, minibatches and environments; None: one from the operating system, which
+            :attr:`seed` tells. No global generator is touched.
         tensorboard_log: folder for SB3's tensorboard output.
         verbose: 1 prints a table per rollout.
         device: torch device.
         ppo: fields of :class:`metarl.training.ppo.PPOOptions`, such as ``learning_rate`` or ``gamma``. As in SB3 there
             may be ``batch_size`` (environment steps, a whole number of sequences) instead of ``n_minibatches``, and
-            ``learning_rate`` may be a linear function of the progress remaining.
+            ``learning_rate``, ``clip_range`` and ``ent_coef`` may be linear functions of the progress remaining.
 
     Raises:
         ValueError: an environment without trial observations, one that draws test tasks, an unsupported space,
@@ -69,10 +69,10 @@ class RL2PPO(BaseAlgorithm):
         env: Any = None,
         *,
         memory: MemoryOptions | dict[str, Any] | None = None,
-        n_envs: int = 256,
+        n_envs: int | None = None,
         n_steps: int | None = None,
         schedule_steps: int | None = None,
-        seed: int = 0,
+        seed: int | None = 0,
         tensorboard_log: str | None = None,
         verbose: int = 0,
         device: torch.device | str = "auto",
@@ -81,9 +81,13 @@ class RL2PPO(BaseAlgorithm):
     ) -> None:
         given = to_plain(memory) if isinstance(memory, MemoryOptions) else memory
         self.memory = build(MemoryOptions, {} if given is None else given, "memory")
+        seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
+        whole_number("seed", seed, at_least=0)
         for name, number in (("n_steps", n_steps), ("schedule_steps", schedule_steps)):
             if number is not None:
                 whole_number(name, number, at_least=1)
+        n_envs, n_steps = sizes(env, n_envs, n_steps)
+        schedule_steps = schedule_steps and int(schedule_steps)
         vectors = None if env is None else as_vec_env(env, n_envs)
         trial_steps = None if vectors is None else attribute(vectors, "trial_steps")
         self.options = ppo_options(ppo, None if vectors is None else vectors.num_envs, n_steps or trial_steps)
@@ -95,7 +99,7 @@ class RL2PPO(BaseAlgorithm):
             verbose=verbose,
             device=device,
             support_multi_env=True,
-            seed=seed,
+            seed=int(seed),
         )
         self.n_steps, self.schedule_steps = n_steps, schedule_steps
         self.trial_steps: int | None = trial_steps
@@ -174,6 +178,8 @@ class RL2PPO(BaseAlgorithm):
         steps = self.n_steps or self.trial_steps
         if steps is None:
             raise ValueError("the environment does not say how long a trial is; give n_steps")
+        total_timesteps = int(total_timesteps)
+        rl2_learn.check_rollout(self, total_timesteps, steps)
         again = reset_num_timesteps or self._last_obs is None
         total_timesteps, callback = self._setup_learn(  # SB3's callbacks read this name
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
@@ -211,7 +217,9 @@ class RL2PPO(BaseAlgorithm):
                 gae_horizon=self.options.gae_horizon,
                 name=describe(self.env),
                 first_step=self.num_timesteps // self.n_envs,
-                on_step=lambda result: self._on_step(callback, result, infos(result)),
+                on_step=lambda result, taken: (
+                    rl2_learn.on_step(self, callback, result, taken, infos(result)) and not self._interrupted
+                ),
             )
             self._last_obs = self._training_state.obs
             self._last_episode_starts = self._training_state.boundary == Boundary.TRIAL
@@ -234,7 +242,7 @@ class RL2PPO(BaseAlgorithm):
             )
             self._n_updates += 1
             iteration += 1
-            self._record(report, rollout.boundary.numel(), began, collected)
+            rl2_learn.record(self, report, rollout.boundary.numel(), began, collected)
             if log_interval and iteration % log_interval == 0:
                 self.logger.dump(self.num_timesteps)
         self._interrupted = False
@@ -244,26 +252,6 @@ class RL2PPO(BaseAlgorithm):
     def interrupt(self) -> None:
         """End :meth:`learn` soon, within a step or a minibatch; for signal handlers and other threads."""
         self._interrupted = True
-
-    def _on_step(self, callback: BaseCallback, result: StepResult, infos: Infos) -> bool:
-        self.num_timesteps += self.n_envs
-        if result.final_obs is not None:
-            self._update_info_buffer(infos, result.ended)
-        rewards = result.reward.astype(np.float32)
-        callback.update_locals({"self": self, "rewards": rewards, "dones": result.ended, "infos": infos})
-        return callback.on_step() and not self._interrupted
-
-    def _record(self, report: dict[str, float], steps: int, began: float, collected: float) -> None:
-        for name, number in report.items():
-            self.logger.record(f"train/{name}", number)
-        for name, key in (("rew", "r"), ("len", "l")) if self.ep_info_buffer else ():
-            mean = safe_mean([info[key] for info in self.ep_info_buffer or ()])
-            self.logger.record(f"rollout/ep_{name}_mean", mean)
-        now = time.perf_counter()
-        self.logger.record("time/fps", steps / (now - began))
-        self.logger.record("time/rollout_seconds", collected - began)
-        self.logger.record("time/update_seconds", now - collected)
-        self.logger.record("time/total_timesteps", self.num_timesteps, exclude="tensorboard")
 
     def predict(  # type: ignore[override]
         self,

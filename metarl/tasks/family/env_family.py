@@ -14,7 +14,7 @@ from gymnasium import spaces
 
 from metarl.config import InputError
 from metarl.tasks.family import splits as finite
-from metarl.tasks.family.checks import SpacesError, whole_number
+from metarl.tasks.family.checks import SpacesError, info_names, whole_number
 from metarl.tasks.family.distribution import TaskBatch, TaskDistribution
 from metarl.tasks.family.members import (
     ActionMask,
@@ -66,6 +66,7 @@ class EnvFamily(TaskDistribution):
             many as the episodes have with the environment's time limit.
         kwargs: arguments of the constructor that stay the same in all tasks.
         imports: modules to import first, because they register the ids.
+        infos: keys of the environments' ``info`` whose numbers are reported, beside ``success`` and ``is_success``.
 
     Raises:
         ValueError: nothing varies, no argument or attribute has a name, a range cannot be read, there is neither a
@@ -81,6 +82,7 @@ class EnvFamily(TaskDistribution):
     steps: int | None = None
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     imports: str | Sequence[str] = ()
+    infos: Sequence[str] = ()
 
     family: ClassVar[str] = "EnvFamily"
 
@@ -121,6 +123,7 @@ class EnvFamily(TaskDistribution):
             "episodes": EPISODES if self.episodes is None and self.steps is None else self.episodes,
             "kwargs": dict(self.kwargs),
             "imports": imports,
+            "infos": info_names(self.infos),
         }
 
     @cached_property
@@ -242,6 +245,7 @@ class EnvFamily(TaskDistribution):
             "vary": {name: part.plain() for name, part in self.vary.items()},
             "levels": list(levels) if isinstance(levels, range | tuple) else levels,
             "imports": list(self.imports),
+            "infos": list(self.infos),
         }
 
     def sample_batch(self, rng: np.random.Generator, n: int) -> TaskBatch:

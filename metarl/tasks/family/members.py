@@ -15,6 +15,7 @@ from gymnasium import spaces
 from gymnasium.envs.registration import load_env_creator
 
 from metarl.config import InputError, did_you_mean
+from metarl.tasks.family.checks import check_reset
 from metarl.types import MASK_KEY, Array
 
 InnerEnv = gym.Env[Any, Any]
@@ -121,7 +122,7 @@ def says_masks(env: InnerEnv) -> bool:
     if callable(getattr(env.unwrapped, "action_masks", None)):
         return True
     try:
-        return MASK_KEY in env.reset(seed=0)[1]
+        return MASK_KEY in check_reset(env.reset(seed=0))[1]
     except Exception as error:  # whatever a user's environment may raise
         raise ValueError(f"{env.unwrapped} cannot be reset: {type(error).__name__}: {error}") from error
 

@@ -13,8 +13,9 @@ import numpy as np
 from metarl.config import InputError, did_you_mean, one_of
 from metarl.seeding import numpy_rng, split_key
 from metarl.tasks.family.distribution import Task, TaskBatch, TaskDistribution
-from metarl.tasks.trial.inner import InnerRow, inner_seeds
+from metarl.tasks.trial.inner import InnerRow, explained, inner_seeds
 from metarl.tasks.trial.layout import INPUTS, TrialInputs, TrialLayout
+from metarl.tasks.trial.told import INFOS, as_number, reported_names
 from metarl.types import Array, Observations, Split, TrialObservation
 
 
@@ -27,7 +28,9 @@ class TrialEnv(gym.Env[TrialObservation, Any]):
 
     ``info`` holds ``trial_start``, ``episode_in_trial`` and ``step_in_trial`` of the observation it comes with,
     ``episode_end`` (whether this step ended an inner episode; then ``episode_final_obs`` is its last inner
-    observation), and at ``reset`` also ``task`` (a dict of arrays) and ``split``.
+    observation), and at ``reset`` also ``task`` (a dict of arrays) and ``split``. The rest is the inner environment's.
+    Where an episode ends, the info of the next one's ``reset`` is in it too, but never in the place of ``success``,
+    ``is_success`` or what the family's ``infos`` name.
 
     Args:
         distribution: the family that tasks come from.
@@ -41,8 +44,10 @@ class TrialEnv(gym.Env[TrialObservation, Any]):
         self.layout = TrialLayout(distribution, inputs)
         self.observation_space: gym.Space[Any] = self.layout.observation_space
         self.action_space = self.layout.action_space
+        self.metadata = {"render_modes": [], INFOS: tuple(distribution.infos)}
         self._inner = InnerRow(distribution)
         self._tasks_rng: np.random.Generator | None = None
+        self._names = reported_names(distribution.infos)
         self._over = True
         self._step = self._episode = 0
 
@@ -103,7 +108,14 @@ class TrialEnv(gym.Env[TrialObservation, Any]):
         if self._over:
             raise gym.error.ResetNeeded("no trial is under way; call reset() first")
         actions = self.layout.check_actions(np.asarray(action)[None], 1)
+        with explained(self._inner):
+            return self._play(actions)
+
+    def _play(self, actions: Array) -> tuple[TrialObservation, float, bool, bool, dict[str, Any]]:
         obs, reward, terminated, truncated, info = self._inner.step(actions[0])
+        if named := [key for key in self.distribution.infos if key in info]:
+            told = {key: self._inner.noted(as_number, key, info[key]) for key in named}
+            info = {**info, **told}  # as floats, since vector environments take the type of a key from the first row
         done = bool(terminated or truncated)
         self._step += 1
         if done:
@@ -111,7 +123,8 @@ class TrialEnv(gym.Env[TrialObservation, Any]):
             final_obs = obs
             obs, begin_info = self._inner.reset()  # no seed: its own generator goes on
             # Not "final_obs": vector environments keep that name for the end of a trial.
-            info = {**info, **begin_info, "episode_final_obs": final_obs}
+            begin = {key: value for key, value in begin_info.items() if key not in self._names}
+            info = {**info, **begin, "episode_final_obs": final_obs}
         reward = float(reward)
         seen = self._observe(obs, actions, np.array([reward]), np.array([done]))
         self._over = self._step == self.trial_steps or self._episode == self.trial_episodes

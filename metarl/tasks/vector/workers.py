@@ -15,7 +15,7 @@ from metarl.tasks.family.checks import real_number, whole_number
 from metarl.tasks.family.distribution import BatchedEnv, TaskBatch, TaskDistribution
 from metarl.tasks.trial.inner import describe_trial, inner_seeds
 from metarl.tasks.vector.process import CLOSE_SECONDS, FailedError, WorkerProcess
-from metarl.types import Array, Bools, Ints, Observations
+from metarl.types import Array, Bools, Floats, Ints, Observations
 
 NAMED_ROWS = 8  # rows of a late process that are named with task and seed
 
@@ -107,13 +107,17 @@ class WorkerRows(BatchedEnv):
         at_work = [index for index, worker in enumerate(self._workers) if not worker.lost]
         for index in at_work:
             first, end = self._bounds[index]
-            self._workers[index].ask("step", actions[first:end], None)
+            self._workers[index].ask("step_told", actions[first:end])
         rewards, done = np.zeros(len(self._rows)), np.ones(len(self._rows), np.bool_)
         broken = np.ones(len(self._rows), np.bool_)
-        for index, (obs, got_rewards, got_done) in self._answers(at_work).items():
+        told: dict[str, Floats] = {}
+        for index, (obs, got_rewards, got_done, got_told) in self._answers(at_work).items():
             rows = slice(*self._bounds[index])
             _write(self._last, rows, obs)
             rewards[rows], done[rows], broken[rows] = got_rewards, got_done, False
+            for name, values in (got_told or {}).items():
+                told.setdefault(name, np.full(len(self._rows), np.nan))[rows] = values
+        self.told = told or None
         self.broken = broken if broken.any() else None
         return self._last, rewards, done
 

@@ -181,7 +181,7 @@ def test_voids_are_counted_and_trained_on_nowhere() -> None:
     state = TrainingState.start(policy, env.reset(seed=0, options={"tasks": PUSH})[0])
     counted: list[list[str]] = []
 
-    def on_step(result: StepResult) -> bool:
+    def on_step(result: StepResult, taken: object) -> bool:
         counted.append([",".join(sorted(info)) for info in face.infos(result)])
         return True
 
