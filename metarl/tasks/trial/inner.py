@@ -60,9 +60,12 @@ class InnerRow(gym.Env[Any, Any]):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin the next episode of the trial."""
-        env = self.env
-        assert env is not None
-        return self.noted(lambda: check_reset(env.reset(seed=seed, options=options)))
+        assert self.env is not None
+        try:
+            return check_reset(self.env.reset(seed=seed, options=options))
+        except Exception as error:
+            error.add_note(self._note())
+            raise
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Play a step."""
