@@ -32,19 +32,19 @@ class TrialEnv(gym.Env[TrialObservation, Any]):
     Where an episode ends, the info of the next one's ``reset`` is in it too, but never in the place of ``success``,
     ``is_success`` or what the family's ``infos`` name.
 
+    With a render mode in the family's ``kwargs`` it is rendered as the inner environment is.
+
     Args:
         distribution: the family that tasks come from.
         inputs: the parts that travel beside the inner observation.
     """
-
-    metadata = {"render_modes": []}  # noqa: RUF012 (Gymnasium's own declaration)
 
     def __init__(self, distribution: TaskDistribution, *, inputs: TrialInputs | None = None) -> None:
         self.distribution = distribution
         self.layout = TrialLayout(distribution, inputs)
         self.observation_space: gym.Space[Any] = self.layout.observation_space
         self.action_space = self.layout.action_space
-        self.metadata = {"render_modes": [], INFOS: tuple(distribution.infos)}
+        self.render_mode, self.metadata = shown(distribution)
         self._inner = InnerRow(distribution)
         self._tasks_rng: np.random.Generator | None = None
         self._names = reported_names(distribution.infos)
@@ -130,6 +130,15 @@ class TrialEnv(gym.Env[TrialObservation, Any]):
         self._over = self._step == self.trial_steps or self._episode == self.trial_episodes
         return seen, reward, self._over, False, {**info, **self._info(episode_end=done)}
 
+    def render(self) -> Any:
+        """The frame of the inner environment; with "human" it is shown.
+
+        Raises:
+            InputError: its environments have no render mode.
+            gymnasium.error.ResetNeeded: :meth:`reset` was never called.
+        """
+        return self._inner.render()
+
     def close(self) -> None:
         """Close the inner environment."""
         self._inner.close()
@@ -147,6 +156,22 @@ class TrialEnv(gym.Env[TrialObservation, Any]):
             "step_in_trial": self._step,
             "episode_end": episode_end,
         }
+
+
+def shown(distribution: TaskDistribution) -> tuple[str | None, dict[str, Any]]:
+    """The render mode of a family's environments, and the metadata of its trials.
+
+    Where the family's ``kwargs`` give a mode, an environment is made, which says how fast its frames follow each other.
+    """
+    metadata: dict[str, Any] = {"render_modes": [], INFOS: tuple(distribution.infos)}
+    if getattr(distribution, "kwargs", {}).get("render_mode") is None:
+        return None, metadata
+    tasks = distribution.sample_batch(distribution.task_rng(0), 1)
+    env = distribution.make({name: values[0] for name, values in tasks.items()})
+    mode, names = env.render_mode, ("render_modes", "render_fps")
+    metadata |= {name: env.metadata[name] for name in names if name in env.metadata}
+    env.close()
+    return mode, metadata
 
 
 def one_row(obs: Any) -> Observations:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import gymnasium as gym
 import numpy as np
 
+from metarl.config import InputError
 from metarl.tasks.family.checks import check_reset, check_shape, check_step
 from metarl.tasks.family.distribution import TaskDistribution
 from metarl.types import Array, Ints
@@ -96,6 +97,14 @@ class InnerRow(gym.Env[Any, Any]):
             error.add_note(self._note())
             raise
 
+    def render(self) -> Any:
+        """The frame of the environment."""
+        if self.env is None:
+            raise gym.error.ResetNeeded("no trial is under way; call reset() first")
+        if self.env.render_mode is None:
+            raise no_render_mode()
+        return self.env.render()
+
     def close(self) -> None:
         """Close the environment."""
         if self.env is not None:
@@ -103,6 +112,12 @@ class InnerRow(gym.Env[Any, Any]):
 
     def _note(self) -> str:
         return f"in {self._where}{describe_trial(self._task, self._seed)}, step {self._steps}"
+
+
+def no_render_mode(why: str = "the inner environments have no render mode") -> InputError:
+    """The error of whoever is asked for a frame and has none."""
+    remedy = 'give one to the family: metarl.from_env(id, ..., kwargs={"render_mode": "rgb_array"})'
+    return InputError(f"nothing can be rendered: {why}", key="render_mode", remedy=remedy)
 
 
 @contextmanager

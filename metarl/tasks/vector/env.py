@@ -12,9 +12,10 @@ from gymnasium.vector.utils import batch_space
 
 from metarl.tasks.family.checks import whole_number
 from metarl.tasks.family.distribution import BatchedEnv, TaskBatch, TaskDistribution
-from metarl.tasks.trial.env import build, pick_inputs, streams
+from metarl.tasks.trial.env import build, pick_inputs, shown, streams
+from metarl.tasks.trial.inner import no_render_mode
 from metarl.tasks.trial.layout import INPUTS, TrialInputs, TrialLayout
-from metarl.tasks.trial.told import INFOS, vector_info
+from metarl.tasks.trial.told import vector_info
 from metarl.tasks.vector.sync import SyncRows
 from metarl.tasks.vector.workers import WorkerRows
 from metarl.types import Array, Bools, Floats, Ints, Split, StepResult, TrialObservation
@@ -58,7 +59,8 @@ class TrialVectorEnv(VectorEnv[TrialObservation, Array, Array]):
         max_restarts: int = 10,
     ) -> None:
         whole_number("num_envs", num_envs, at_least=1)
-        self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": [], INFOS: distribution.infos}
+        self.render_mode, metadata = shown(distribution)
+        self.metadata = {**metadata, "autoreset_mode": AutoresetMode.SAME_STEP}
         self.distribution = distribution
         self.layout = TrialLayout(distribution, inputs)
         self.num_envs = int(num_envs)
@@ -114,6 +116,16 @@ class TrialVectorEnv(VectorEnv[TrialObservation, Array, Array]):
         self.info = self._begin_trials(self._tasks_rng, np.ones(self.num_envs, np.bool_), tasks)
         assert self._obs is not None
         return self._obs, self.info
+
+    def render(self) -> tuple[Any, ...]:
+        """A frame of each row, as Gymnasium's own vector environments give them.
+
+        Raises:
+            InputError: there is no render mode, or the rows are stepped as arrays or in other processes.
+        """
+        if not isinstance(self._batched, SyncRows):
+            raise no_render_mode("the rows are stepped as arrays or in other processes; use workers=0")
+        return self._batched.render()
 
     def close_extras(self, **kwargs: Any) -> None:
         """Close the inner environments."""

@@ -59,6 +59,8 @@ class TrialVecEnv(VecEnv):
         # One environment for all rows, or one a row.
         self._rows = env.unwrapped if isinstance(env.unwrapped, SyncVectorEnv | AsyncVectorEnv) else None
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
+        if "render_fps" in env.metadata:
+            self.metadata["render_fps"] = env.metadata["render_fps"]
         self._empty: Infos = [{} for _ in range(env.num_envs)]
         self._pending_seed: int | None = None
         self._pending_options: dict[str, Any] | None = None
@@ -134,6 +136,10 @@ class TrialVecEnv(VecEnv):
         for i in np.flatnonzero(result.void if next_step else ended).tolist():  # rows with a new trial's observation
             self.reset_infos[i] = _row(self.trials.info, i)
         return infos
+
+    def get_images(self) -> list[Any]:
+        """A frame of each row, which SB3 renders as one picture."""
+        return list(self.env.render() or ())
 
     def close(self) -> None:
         """Close the vector environment."""

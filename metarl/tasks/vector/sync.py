@@ -81,6 +81,10 @@ class SyncRows(BatchedEnv):
         """:meth:`step` and what it told."""
         return *self.step(actions, None), self.told
 
+    def render(self) -> tuple[Any, ...]:
+        """A frame of each row."""
+        return tuple(row.render() for row in self._inner)
+
     def close(self) -> None:
         """Close the environments."""
         self._envs.close()
