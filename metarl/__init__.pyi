@@ -33,6 +33,7 @@ from .tasks.family.ranges import Normal as Normal
 from .tasks.family.ranges import Uniform as Uniform
 from .tasks.trial.env import TrialEnv as TrialEnv
 from .tasks.vector.env import TrialVectorEnv as TrialVectorEnv
+from .tasks.vector.sb3 import as_vec_env as as_vec_env
 from .training.ppo import PPOOptions as PPOOptions
 from .training.supervised import SupervisedOptions as SupervisedOptions
 

@@ -111,7 +111,8 @@ class InnerRow(gym.Env[Any, Any]):
             self.env.close()
 
     def _note(self) -> str:
-        return f"in {self._where}{describe_trial(self._task, self._seed)}, step {self._steps} of {self._distribution.family}"
+        trial = describe_trial(self._task, self._seed)
+        return f"in {self._where}{trial}, step {self._steps} of {self._distribution.family}"
 
 
 def no_render_mode(why: str = "the inner environments have no render mode") -> InputError:
