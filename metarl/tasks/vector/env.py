@@ -16,6 +16,7 @@ from metarl.tasks.trial.env import build, pick_inputs, shown, streams
 from metarl.tasks.trial.inner import no_render_mode
 from metarl.tasks.trial.layout import INPUTS, TrialInputs, TrialLayout
 from metarl.tasks.trial.told import vector_info
+from metarl.tasks.vector.process import START_SECONDS
 from metarl.tasks.vector.sync import SyncRows
 from metarl.tasks.vector.workers import WorkerRows
 from metarl.types import Array, Bools, Floats, Ints, Split, StepResult, TrialObservation
@@ -42,6 +43,7 @@ class TrialVectorEnv(VectorEnv[TrialObservation, Array, Array]):
         inputs: the parts that travel beside the inner observation.
         workers: processes that the rows are spread over; 0: this one.
         worker_timeout: seconds in which a worker must answer.
+        start_timeout: seconds in which a new worker must have imported what it needs.
         max_restarts: workers that may be replaced before training ends in an error.
 
     Raises:
@@ -56,6 +58,7 @@ class TrialVectorEnv(VectorEnv[TrialObservation, Array, Array]):
         inputs: TrialInputs | None = None,
         workers: int = 0,
         worker_timeout: float = 60.0,
+        start_timeout: float = START_SECONDS,
         max_restarts: int = 10,
     ) -> None:
         whole_number("num_envs", num_envs, at_least=1)
@@ -78,7 +81,8 @@ class TrialVectorEnv(VectorEnv[TrialObservation, Array, Array]):
                 f"workers={workers}"
             )
         if workers:
-            batched = WorkerRows(distribution, self.num_envs, workers, worker_timeout, max_restarts)
+            limits = worker_timeout, max_restarts, start_timeout
+            batched = WorkerRows(distribution, self.num_envs, workers, *limits)
         self._batched: BatchedEnv = batched or SyncRows(distribution, self.num_envs)
         self._steps = np.zeros(self.num_envs, np.int64)
         self._episodes = np.zeros(self.num_envs, np.int64)
