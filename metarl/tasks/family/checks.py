@@ -26,10 +26,10 @@ def info_names(given: Any) -> tuple[str, ...]:
     Raises:
         InputError: it is no list of names, or a name has another meaning.
     """
-    names = (given,) if isinstance(given, str) else tuple(given)
+    names = tuple(given) if isinstance(given, list | tuple) else (given,)
     for name in names:
         if not isinstance(name, str) or name in (*TAKEN, "r", "l", "t") or name.startswith("_"):
-            raise InputError(key="infos", given=name, expected="the name of a number in info, such as 'success'")
+            raise InputError(key="infos", given=name, expected="the names of numbers in info, such as ['success']")
     return names
 
 

@@ -331,10 +331,11 @@ class SB3Trials:
 
     def infos(self, result: StepResult) -> Infos:
         """The infos of the step that was made last, with what was told by trial, as :class:`TrialVecEnv` has it."""
-        if not isinstance(self.env.unwrapped, TrialVecEnv):
-            self._told.step(result)
-            for i in np.flatnonzero(result.ended).tolist():
-                _tell(self._infos[i], self._told.take(i))
+        self._told.step(result)
+        for i in np.flatnonzero(result.ended).tolist():
+            means = self._told.take(i)
+            if not result.void[i]:
+                _tell(self._infos[i], means)
         return self._infos
 
     def _flags(self, name: str) -> Bools:

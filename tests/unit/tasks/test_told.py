@@ -9,14 +9,14 @@ import pytest
 from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from stable_baselines3.common.monitor import Monitor
-from stable_baselines3.common.vec_env import DummyVecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 
 from metarl import RL2PPO, TrialEnv, TrialVectorEnv, evaluate, from_env
 from metarl.config import InputError
 from metarl.envs.bernoulli_bandit import BernoulliBandit
 from metarl.report.tables import evaluation_table
 from metarl.tasks.family.env_family import EnvFamily
-from metarl.tasks.vector.sb3 import SB3Trials, as_vec_env
+from metarl.tasks.vector.sb3 import as_vec_env, stepping
 
 
 class Tells(gym.Env[Any, Any]):
@@ -59,21 +59,25 @@ def vector_of(kind: str) -> Any:
         return TrialVectorEnv(FAMILY, 2, workers=2 if kind == "workers" else 0)
     if kind == "SB3":
         return DummyVecEnv([lambda: Monitor(make())] * 2)
+    if kind == "VecMonitor":
+        return VecMonitor(as_vec_env(TrialVectorEnv(FAMILY, 2)))
     mode = AutoresetMode[kind.split()[1]]
     return (AsyncVectorEnv if "async" in kind else SyncVectorEnv)([make] * 2, autoreset_mode=mode)
 
 
 @pytest.mark.parametrize(
-    "kind", ["native", "workers", "sync SAME_STEP", "sync NEXT_STEP", "sync DISABLED", "async SAME_STEP", "SB3"]
+    "kind",
+    ["native", "workers", "sync SAME_STEP", "sync NEXT_STEP", "sync DISABLED", "async SAME_STEP", "SB3", "VecMonitor"],
 )
+@pytest.mark.filterwarnings("ignore:The environment is already wrapped with a `Monitor`")
 def test_numbers_reach_every_step_and_every_trial(kind: str) -> None:
     env = as_vec_env(vector_of(kind))
-    trials: Any = env.trials if hasattr(env, "trials") else SB3Trials(env)
+    trials, infos_of = stepping(env)
     trials.reset(seed=0)
     steps = []
     for actions in ACTIONS:
         result = trials.advance(actions)
-        infos = trials.infos(result) if kind == "SB3" else env.infos(result)  # type: ignore[attr-defined]
+        infos = infos_of(result)
         steps.append(result.told)
     env.close()
     assert [told and np.array(told["score"]).tolist() for told in steps] == [
@@ -125,7 +129,7 @@ def test_anything_but_a_number_is_refused(bad: Any, rows: int) -> None:
     assert "task {goal=" in error.value.__notes__[0]
 
 
-@pytest.mark.parametrize("bad", [("episode",), [3], ("_x",), ("task", "score")])
+@pytest.mark.parametrize("bad", [("episode",), [3], 3, ("_x",), ("task", "score")])
 def test_names_with_another_meaning_are_refused(bad: Any) -> None:
     with pytest.raises(InputError) as error:
         family(bad)
