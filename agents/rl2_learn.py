@@ -62,7 +62,7 @@ def rollout_bytes(agent: RL2PPO, steps: int) -> int:
 
 def available_bytes(device: torch.device) -> int | None:
     """The memory of ``device`` that is free; None where the system does not say."""
-    if device.type == "cuda":
+    if device.type == "cuda" and torch.cuda.is_initialized():
         kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0]) + kept
     try:
