@@ -136,9 +136,10 @@ def with_success(family: TaskDistribution, batches: Mapping[str, TrialBatch]) ->
 
     Keys that the family names and that never came are warned of.
     """
-    told = {name for batch in batches.values() for name in batch.told}
-    for key in sorted(set(reported_names(family.infos).values()) - told - {SUCCESS}):
-        warnings.warn(f"info never had the key {key!r} that infos names; its number is missing here", stacklevel=3)
+    told, names = {name for batch in batches.values() for name in batch.told}, reported_names(family.infos)
+    for key in family.infos:
+        if names[key] not in told:
+            warnings.warn(f"info never had the key {key!r} that infos names; its number is missing here", stacklevel=3)
     none = {SUCCESS} & told
     return {
         name: one._replace(told={**{k: np.zeros_like(one.rewards) for k in none}, **one.told})

@@ -60,13 +60,17 @@ def check_reset(result: Any) -> tuple[Any, dict[str, Any]]:
 
 
 def check_step(space: spaces.Space[Any], result: Any) -> None:
-    """Raise SpacesError if what ``step`` returned can't be an observation of ``space``, a number and the rest."""
+    """Raise SpacesError if what ``step`` returned can't be an observation of ``space``, a number and an info."""
     if not isinstance(result, tuple) or len(result) != 5:
         expected = "(obs, reward, terminated, truncated, info)"
         raise SpacesError(f"step() must return {expected}, it returned {_short(result)}")
     check_shape(space, result[0])
-    if np.size(result[1]) != 1 or np.asarray(result[1]).dtype.kind not in "biuf":
-        raise SpacesError(key="the reward", given=result[1], expected="one number")
+    try:
+        float(np.asarray(result[1]).item())
+    except (TypeError, ValueError):
+        raise SpacesError(key="the reward", given=result[1], expected="one number") from None
+    if not isinstance(result[4], Mapping):
+        raise SpacesError(key="the info", given=result[4], expected="a dict")
 
 
 def _short(value: Any) -> str:

@@ -123,11 +123,11 @@ def no_render_mode(why: str = "the inner environments have no render mode") -> I
 
 @contextmanager
 def explained(*rows: InnerRow) -> Iterator[None]:
-    """Where something fails that no environment raised itself, say which row returned what it must not."""
+    """Where something fails because a row returned what it must not, say which and what."""
     try:
         yield
-    except Exception as error:
-        for row in () if hasattr(error, "__notes__") else rows:  # an environment's own errors have notes
+    except Exception:
+        for row in rows:
             row.check_last()
         raise
 

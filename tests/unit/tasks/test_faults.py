@@ -42,6 +42,8 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "another shape": ({"step": ({**PARTS, "a": np.zeros(3, np.float32)}, *STEP[1:])}, r"part 'a' .*\(3,\)"),
     "two rewards": ({"step": (PARTS, np.ones(2), *STEP[2:])}, "reward"),
     "a word": ({"step": (PARTS, "much", *STEP[2:])}, "reward"),
+    "info is None": ({"step": (*STEP[:4], None)}, "info"),
+    "info is a list": ({"step": (*STEP[:4], [1])}, "info"),
     "the old step": ({"step": STEP[1:]}, r"step\(\) must return"),
     "the old reset": ({"reset": PARTS}, r"reset\(\) must return \(obs, info\)"),
     "no info": ({"reset": (PARTS, None)}, r"reset\(\) must return \(obs, info\)"),

@@ -1,6 +1,8 @@
 """What environments tell in ``info``: success and other numbers, wherever trials are stepped."""
 
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -14,6 +16,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 from metarl import RL2PPO, TrialEnv, TrialVectorEnv, evaluate, from_env
 from metarl.config import InputError
 from metarl.envs.bernoulli_bandit import BernoulliBandit
+from metarl.evaluation.results import read_evaluation, write_evaluation
+from metarl.experiments.rl.experiment import make_family
 from metarl.report.tables import evaluation_table
 from metarl.tasks.family.env_family import EnvFamily
 from metarl.tasks.vector.sb3 import as_vec_env, stepping
@@ -136,7 +140,13 @@ def test_names_with_another_meaning_are_refused(bad: Any) -> None:
     assert error.value.key == "infos"
 
 
-def test_an_agent_logs_them_and_an_evaluation_reports_them_by_episode() -> None:
+def test_presets_name_them_too() -> None:
+    env = {"id": "CartPole-v1", "vary": {"length": "0.3..1.0"}, "infos": ["score"]}
+    made = make_family(env, "train")
+    assert (made.infos, made.options()["infos"]) == (("score",), ["score"])
+
+
+def test_an_agent_logs_them_and_an_evaluation_reports_them_by_episode(tmp_path: Path) -> None:
     agent = RL2PPO("MemoryPolicy", FAMILY, n_envs=2, n_minibatches=1, n_epochs=1, device="cpu")
     agent.learn(12, log_interval=None)
     buffer, logged = agent.ep_info_buffer, agent.logger.name_to_value
@@ -149,6 +159,10 @@ def test_an_agent_logs_them_and_an_evaluation_reports_them_by_episode() -> None:
         assert one is not None
         assert one.infos["success"] == tuple(score - 0.5 for score in one.infos["score"])  # type: ignore[operator]
         assert len(one.infos["score"]) == len(one.infos_se["score"]) == 2
+    sparse = replace(result, infos={"score": (0.5, None)}, infos_se={"score": (0.1, None)})
+    write_evaluation(tmp_path / "evaluation.json", sparse)
+    assert read_evaluation(tmp_path / "evaluation.json") == sparse
+    assert "0.50 ± 0.20" in evaluation_table(sparse)
     table = evaluation_table(result)
     assert table.count("random") == 3
     assert "episode 2" in table
