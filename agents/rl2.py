@@ -9,15 +9,13 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.utils import safe_mean
 from stable_baselines3.common.vec_env import VecEnv
 
 from metarl import tree
-from metarl.agents import rl2_checkpoint
-from metarl.agents.rl2_env import attribute, check_split, describe, needs_episodes
+from metarl.agents import rl2_checkpoint, rl2_learn
+from metarl.agents.rl2_env import attribute, check_split, describe, needs_episodes, sizes
 from metarl.agents.rl2_options import ppo_options
-from metarl.config import InputError, build, to_plain
+from metarl.config import build, to_plain
 from metarl.memory.contract import State
 from metarl.memory.options import MemoryOptions
 from metarl.nets.encoders import Normalise, OwnEncoder
@@ -25,11 +23,11 @@ from metarl.nets.policy import MemoryPolicy
 from metarl.seeding import torch_rng
 from metarl.tasks.family.checks import whole_number
 from metarl.tasks.vector.foreign import seen_episode_ends
-from metarl.tasks.vector.sb3 import Infos, as_vec_env, stepping
+from metarl.tasks.vector.sb3 import as_vec_env, stepping
 from metarl.training.actor import PolicyActor
 from metarl.training.collect import TrainingState, check_finite, check_masks, collect, no_valid_action
 from metarl.training.ppo import update
-from metarl.types import PREV_ACTION, PREV_DONE, TIME, Array, Bools, Boundary, StepResult, TrialObservation, boundaries
+from metarl.types import PREV_ACTION, PREV_DONE, TIME, Array, Bools, Boundary, TrialObservation, boundaries
 
 
 class RL2PPO(BaseAlgorithm):
@@ -43,21 +41,22 @@ class RL2PPO(BaseAlgorithm):
         env: an environment id, a task distribution, a vector environment of trials (Gymnasium's in any autoreset
             mode, or SB3's), or a single trial environment; None only when loading.
         memory: :class:`metarl.memory.options.MemoryOptions` or a dict of its fields.
-        n_envs: environments made for an id or a distribution.
-        n_steps: steps of each environment per rollout; None means a whole trial.
+        n_envs: environments made for an id or a distribution; None: 64 for one of :func:`metarl.from_env`, else 256.
+        n_steps: steps of each environment per rollout; None: a whole trial, and for a distribution of
+            :func:`metarl.from_env` at most 250 steps. Both are what the preset ``general`` has.
         schedule_steps: environment steps over which learning rate and entropy weight run to their ends; None: all
             steps up to the end of each call of :meth:`learn`, as in SB3.
-        seed: of parameters, actions, minibatches and environments; no global generator is touched.
-        normalise: which numbers of the observation are scaled by a running mean and variance: "auto" (those with
-            bounds beyond -10 to 10), True (all but one-hot ones) or False. What was learned is frozen outside training.
-        encoder: a torch module of your own, or a function that makes one from the space of what the environment shows,
-            instead of the nets for pictures, symbols and numbers; see :class:`metarl.nets.encoders.TrialEncoder`.
+        seed: of parameters, actions, minibatches and environments; None: one from the operating system, which
+            :attr:`seed` tells. No global generator is touched.
+        normalise: which numbers of the observation are scaled by a running mean and variance, frozen outside training:
+            "auto" (those with bounds beyond -10 to 10), True (all but one-hot ones) or False.
+        encoder: of observations, your own: see :class:`metarl.nets.encoders.TrialEncoder`.
         tensorboard_log: folder for SB3's tensorboard output.
         verbose: 1 prints a table per rollout.
         device: torch device.
         ppo: fields of :class:`metarl.training.ppo.PPOOptions`, such as ``learning_rate`` or ``gamma``. As in SB3 there
             may be ``batch_size`` (environment steps, a whole number of sequences) instead of ``n_minibatches``, and
-            ``learning_rate`` may be a linear function of the progress remaining.
+            ``learning_rate``, ``clip_range`` and ``ent_coef`` may be linear functions of the progress remaining.
 
     Raises:
         ValueError: an environment without trial observations, one that draws test tasks, an unsupported space,
@@ -74,10 +73,10 @@ class RL2PPO(BaseAlgorithm):
         env: Any = None,
         *,
         memory: MemoryOptions | dict[str, Any] | None = None,
-        n_envs: int = 256,
+        n_envs: int | None = None,
         n_steps: int | None = None,
         schedule_steps: int | None = None,
-        seed: int = 0,
+        seed: int | None = 0,
         normalise: Normalise = "auto",
         encoder: OwnEncoder | None = None,
         tensorboard_log: str | None = None,
@@ -88,12 +87,14 @@ class RL2PPO(BaseAlgorithm):
     ) -> None:
         given = to_plain(memory) if isinstance(memory, MemoryOptions) else memory
         self.memory = build(MemoryOptions, {} if given is None else given, "memory")
-        if normalise not in ("auto", True, False):
-            raise InputError(key="normalise", given=normalise, expected="'auto', True or False")
         self.normalise, self.encoder = normalise, encoder
+        seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
+        whole_number("seed", seed, at_least=0)
         for name, number in (("n_steps", n_steps), ("schedule_steps", schedule_steps)):
             if number is not None:
                 whole_number(name, number, at_least=1)
+        n_envs, n_steps = sizes(env, n_envs, n_steps)
+        schedule_steps = schedule_steps and int(schedule_steps)
         vectors = None if env is None else as_vec_env(env, n_envs)
         trial_steps = None if vectors is None else attribute(vectors, "trial_steps")
         self.options = ppo_options(ppo, None if vectors is None else vectors.num_envs, n_steps or trial_steps)
@@ -105,7 +106,7 @@ class RL2PPO(BaseAlgorithm):
             verbose=verbose,
             device=device,
             support_multi_env=True,
-            seed=seed,
+            seed=int(seed),
         )
         self.n_steps, self.schedule_steps = n_steps, schedule_steps
         self.trial_steps: int | None = trial_steps
@@ -146,13 +147,9 @@ class RL2PPO(BaseAlgorithm):
         """Make policy and optimiser for trials of :attr:`trial_steps`."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(torch_rng(self.seed, "init").initial_seed())
+            seen: Any = self.observation_space  # a Dict
             self.policy = MemoryPolicy(
-                self.observation_space,  # type: ignore[arg-type]  # a Dict
-                self.action_space,
-                self.memory,
-                self.trial_steps,
-                self.normalise,
-                self.encoder,
+                seen, self.action_space, self.memory, self.trial_steps, self.normalise, self.encoder
             )
         self.policy.to(self.device)
         self.optimizer = torch.optim.Adam(self.policy.parameters(), lr=self.options.learning_rate, eps=1e-5)
@@ -191,17 +188,14 @@ class RL2PPO(BaseAlgorithm):
         steps = self.n_steps or self.trial_steps
         if steps is None:
             raise ValueError("the environment does not say how long a trial is; give n_steps")
+        total_timesteps = int(total_timesteps)
+        rl2_learn.check_rollout(self, total_timesteps, steps)
         again = reset_num_timesteps or self._last_obs is None
         total_timesteps, callback = self._setup_learn(  # SB3's callbacks read this name
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
         )
         schedule = self.schedule_steps or total_timesteps
-        if self.num_timesteps >= schedule and self.options.learning_rate_end == 0:
-            warnings.warn(
-                f"the schedule of {schedule:,} steps has ended, where the learning rate is 0: nothing more is learned; "
-                "set learning_rate_end, or a larger schedule_steps (None: to the end of each call)",
-                stacklevel=2,
-            )
+        rl2_learn.warn_of_schedule(self, schedule)
         if again or self._training_state is None:
             self._training_state = TrainingState.start(self.policy, self._last_obs)  # type: ignore[arg-type]  # SB3 types it as an array
         trials, infos = stepping(self.env)
@@ -228,12 +222,15 @@ class RL2PPO(BaseAlgorithm):
                 gae_horizon=self.options.gae_horizon,
                 name=describe(self.env),
                 first_step=self.num_timesteps // self.n_envs,
-                on_step=lambda result: self._on_step(callback, result, infos(result)),
+                on_step=lambda result, taken: (
+                    rl2_learn.on_step(self, callback, result, taken, infos(result)) and not self._interrupted
+                ),
             )
             self._last_obs = self._training_state.obs
             self._last_episode_starts = self._training_state.boundary == Boundary.TRIAL
             if rollout is None:
                 break
+            rl2_learn.warn_of_symbols(self, rollout.obs)
             callback.update_locals(locals())
             callback.on_rollout_end()
             self.policy.train(True)
@@ -251,7 +248,7 @@ class RL2PPO(BaseAlgorithm):
             )
             self._n_updates += 1
             iteration += 1
-            self._record(report, rollout.boundary.numel(), began, collected)
+            rl2_learn.record(self, report, rollout.boundary.numel(), began, collected)
             if log_interval and iteration % log_interval == 0:
                 self.logger.dump(self.num_timesteps)
         self._interrupted = False
@@ -261,26 +258,6 @@ class RL2PPO(BaseAlgorithm):
     def interrupt(self) -> None:
         """End :meth:`learn` soon, within a step or a minibatch; for signal handlers and other threads."""
         self._interrupted = True
-
-    def _on_step(self, callback: BaseCallback, result: StepResult, infos: Infos) -> bool:
-        self.num_timesteps += self.n_envs
-        if result.final_obs is not None:
-            self._update_info_buffer(infos, result.ended)
-        rewards = result.reward.astype(np.float32)
-        callback.update_locals({"self": self, "rewards": rewards, "dones": result.ended, "infos": infos})
-        return callback.on_step() and not self._interrupted
-
-    def _record(self, report: dict[str, float], steps: int, began: float, collected: float) -> None:
-        for name, number in report.items():
-            self.logger.record(f"train/{name}", number)
-        for name, key in (("rew", "r"), ("len", "l")) if self.ep_info_buffer else ():
-            mean = safe_mean([info[key] for info in self.ep_info_buffer or ()])
-            self.logger.record(f"rollout/ep_{name}_mean", mean)
-        now = time.perf_counter()
-        self.logger.record("time/fps", steps / (now - began))
-        self.logger.record("time/rollout_seconds", collected - began)
-        self.logger.record("time/update_seconds", now - collected)
-        self.logger.record("time/total_timesteps", self.num_timesteps, exclude="tensorboard")
 
     def predict(  # type: ignore[override]
         self,

@@ -82,6 +82,7 @@ def load(
             f"trained on {observation_space} and {action_space}; make the environment with the same options"
         )
     agent.observation_space, agent.action_space = observation_space, action_space
+    agent.n_steps = settings["n_steps"]  # None is a whole trial here
     same_trials = agent.trial_steps in (None, settings["trial_steps"])
     if same_trials:
         agent.trial_steps = settings["trial_steps"]

@@ -11,6 +11,10 @@ from stable_baselines3.common.vec_env import VecEnv
 from metarl.memory.options import MemoryOptions
 from metarl.runs.tracking import Tracker
 from metarl.tasks.family.distribution import TaskDistribution
+from metarl.tasks.family.env_family import EnvFamily
+from metarl.tasks.family.split_family import SplitFamily
+
+FOREIGN_ENVS, FOREIGN_STEPS = 64, 250  # as in presets/general.toml
 
 
 class TrackerWriter(KVWriter):
@@ -37,6 +41,23 @@ class TrackerWriter(KVWriter):
 def tracking_logger(tracker: Tracker) -> Logger:
     """A logger for :meth:`RL2PPO.set_logger` that writes to ``tracker`` alone."""
     return Logger(folder=None, output_formats=[TrackerWriter(tracker)])
+
+
+def sizes(env: Any, n_envs: int | None, n_steps: int | None) -> tuple[int, int | None]:
+    """The numbers of environments and of steps in a rollout, with defaults for what is left out.
+
+    Args:
+        env: what an agent is given.
+        n_envs: None: :data:`FOREIGN_ENVS` for a family of Gymnasium's environments, which are stepped one by one, else
+            256.
+        n_steps: None: :data:`FOREIGN_STEPS` for such a family with longer trials, else a whole trial.
+    """
+    foreign = isinstance(env, EnvFamily | SplitFamily)
+    if n_envs is None:
+        n_envs = FOREIGN_ENVS if foreign else 256
+    if n_steps is None and foreign and env.trial_steps > FOREIGN_STEPS:
+        n_steps = FOREIGN_STEPS
+    return n_envs, n_steps and int(n_steps)
 
 
 def attribute(env: VecEnv, name: str) -> Any:

@@ -10,12 +10,26 @@ from metarl.config import ConfigError, build
 from metarl.tasks.family.checks import whole_number
 from metarl.training.ppo import PPOOptions
 
+SCHEDULES = ("learning_rate", "clip_range", "ent_coef")
+INSTEAD = {
+    "net_arch": 'write memory={"controller": "gru", "controller_options": {"hidden_size": 128}}',
+    "lstm_hidden_size": 'write memory={"controller": "lstm", "controller_options": {"hidden_size": 128}}',
+    "n_lstm_layers": 'write memory={"controller": "lstm"}, which has one layer',
+    **dict.fromkeys(
+        ("features_extractor_class", "features_extractor_kwargs"),
+        "the encoder follows from the observation space; change what is seen with a gymnasium.ObservationWrapper",
+    ),
+    **dict.fromkeys(("optimizer_class", "optimizer_kwargs"), "the optimiser is Adam; give learning_rate"),
+}
+"""What to do instead of some of SB3's ``policy_kwargs``."""
+
 
 def ppo_options(given: Mapping[str, Any], sequences: int | None, steps: int | None) -> PPOOptions:
     """Options of PPO from keyword arguments.
 
     Beside the fields of :class:`metarl.training.ppo.PPOOptions` there may be ``batch_size``, environment steps in a
-    minibatch instead of ``n_minibatches``; and ``learning_rate`` may be a linear function of the progress remaining.
+    minibatch instead of ``n_minibatches``; and what has a value at its end (``learning_rate``, ``clip_range``,
+    ``ent_coef``) may be a linear function of the progress remaining.
 
     Args:
         given: the keyword arguments.
@@ -23,14 +37,15 @@ def ppo_options(given: Mapping[str, Any], sequences: int | None, steps: int | No
         steps: environment steps in a sequence; None where that is not known.
 
     Raises:
-        ConfigError: an unknown or bad option, a minibatch that is no whole number of sequences, or a schedule that is
-            not linear.
+        ConfigError: an unknown or bad option, a minibatch that is no whole number of sequences, a schedule that is
+            not linear, or SB3's ``policy_kwargs``.
     """
     options = dict(given)
     if "policy_kwargs" in options:
-        raise ConfigError("RL2PPO has no policy_kwargs", key="policy_kwargs", remedy="write memory=MemoryOptions(...)")
-    if callable(rate := options.get("learning_rate")):
-        options |= _linear(rate, options)
+        raise _no_policy_kwargs(options["policy_kwargs"])
+    for name in SCHEDULES:
+        if callable(options.get(name)):
+            options |= _linear(name, options)
     if (size := options.pop("batch_size", None)) is not None:
         if "n_minibatches" in options:
             raise ConfigError("batch_size and n_minibatches say the same", key="batch_size", remedy="leave one out")
@@ -44,10 +59,19 @@ def ppo_options(given: Mapping[str, Any], sequences: int | None, steps: int | No
     return build(PPOOptions, options, "ppo")
 
 
-def _linear(rate: Any, options: Mapping[str, Any]) -> dict[str, float]:
-    """The two ends of a schedule ``rate(progress_remaining)``, which falls from 1 to 0."""
-    first, middle, last = (float(rate(remaining)) for remaining in (1.0, 0.5, 0.0))
-    if "learning_rate_end" in options or not math.isclose(middle, (first + last) / 2, rel_tol=1e-9):
-        remedy = "write learning_rate=FIRST, learning_rate_end=LAST"
-        raise ConfigError(key="learning_rate", given=rate, expected="a number, or a linear schedule", remedy=remedy)
-    return {"learning_rate": first, "learning_rate_end": last}
+def _no_policy_kwargs(given: Any) -> ConfigError:
+    """What to write instead of the first of SB3's ``policy_kwargs``."""
+    key = next(iter(given), None) if isinstance(given, Mapping) else None
+    remedy = INSTEAD.get(str(key), "write memory=MemoryOptions(...)")
+    name = f"policy_kwargs[{key!r}]" if key else "policy_kwargs"
+    return ConfigError(f"RL2PPO has no {name}", key="policy_kwargs", given=given, remedy=remedy)
+
+
+def _linear(name: str, options: Mapping[str, Any]) -> dict[str, float]:
+    """The two ends of the schedule of an option, a function of the progress remaining, which falls from 1 to 0."""
+    schedule, end = options[name], f"{name}_end"
+    first, middle, last = (float(schedule(remaining)) for remaining in (1.0, 0.5, 0.0))
+    if end in options or not math.isclose(middle, (first + last) / 2, rel_tol=1e-6):
+        remedy = f"write {name}=FIRST, {end}=LAST"
+        raise ConfigError(key=name, given=schedule, expected="a number, or a linear schedule", remedy=remedy)
+    return {name: first, end: last}

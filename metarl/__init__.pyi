@@ -34,6 +34,7 @@ from .tasks.family.samplers import Sampler as Sampler
 from .tasks.family.split_family import from_env as from_env
 from .tasks.trial.env import TrialEnv as TrialEnv
 from .tasks.vector.env import TrialVectorEnv as TrialVectorEnv
+from .tasks.vector.sb3 import as_vec_env as as_vec_env
 from .training.ppo import PPOOptions as PPOOptions
 from .training.supervised import SupervisedOptions as SupervisedOptions
 

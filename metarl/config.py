@@ -12,10 +12,12 @@ import json
 import math
 import tomllib
 import typing
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
 from typing import Any, Self, TypeVar
+
+import numpy as np
 
 Options = TypeVar("Options")
 Key = tuple[str, ...]
@@ -104,7 +106,7 @@ def build(cls: type[Options], data: Mapping[str, Any], where: str = "options") -
     # that still takes tables for dataclasses and lists for tuples.
     adapter = pydantic.TypeAdapter(list[cls], config=pydantic.ConfigDict(extra="forbid", strict=True))  # type: ignore[valid-type]
     try:
-        return adapter.validate_json(json.dumps([data], default=_text))[0]
+        return adapter.validate_json(json.dumps([data], default=lambda value: _number(value, _text)))[0]
     except pydantic.ValidationError as error:
         raise _explain(cls, error.errors(), data, where) from None
 
@@ -159,7 +161,7 @@ def to_plain(obj: Any) -> Any:
             return {field.name: getattr(part, field.name) for field in dataclasses.fields(part)}
         raise TypeError(f"an option is {_show(part)}, expected numbers, strings, booleans, None, lists, tables")
 
-    return json.loads(json.dumps(obj, default=fields))
+    return json.loads(json.dumps(obj, default=lambda part: _number(part, fields)))
 
 
 def load_toml(path: str | Path) -> Plain:
@@ -248,8 +250,11 @@ def _explain(cls: type, errors: Sequence[Mapping[str, Any]], data: Any, where: s
         case "missing":
             return ConfigError(key=".".join((*path, str(first["loc"][-1]))), where=where)
         case "unexpected_keyword_argument":
-            valid = _keys(cls, path[:-1])
-            remedy = did_you_mean(path[-1], valid)
+            tables = _tables(cls, path[:-1])
+            valid = [field.name for table in tables for field in dataclasses.fields(table) if field.init]
+            elsewhere = {name: place for table in tables for name, place in getattr(table, "ELSEWHERE", {}).items()}
+            place = elsewhere.get(path[-1])
+            remedy = f"did you mean {place!r}?" if place else did_you_mean(path[-1], valid)
             return ConfigError(f"unknown key {key}", key=key, expected=one_of(valid), remedy=remedy, where=where)
         case "value_error":  # raised by the check of a dataclass itself
             return ConfigError.of(first["ctx"]["error"], ": ".join(filter(None, (where, key))))
@@ -269,14 +274,17 @@ def _locate(location: Sequence[str | int], data: Any) -> tuple[Key, Any]:
     return key, data
 
 
-def _keys(kind: Any, path: Key) -> list[str]:
-    """The keys that a table at ``path`` below the type ``kind`` may have."""
+def _tables(kind: Any, path: Key) -> list[Any]:
+    """The dataclasses that a table at ``path`` below the type ``kind`` may be."""
     if not dataclasses.is_dataclass(kind):
         inner = path if typing.get_origin(kind) in (typing.Union, UnionType) else path[1:]
-        return [name for part in typing.get_args(kind) for name in _keys(part, inner)]
-    if path:
-        return _keys(typing.get_type_hints(kind).get(path[0]), path[1:])
-    return [field.name for field in dataclasses.fields(kind) if field.init]
+        return [table for part in typing.get_args(kind) for table in _tables(part, inner)]
+    return _tables(typing.get_type_hints(kind).get(path[0]), path[1:]) if path else [kind]
+
+
+def _number(value: Any, otherwise: Callable[[Any], Any]) -> Any:
+    """A number of NumPy's as one of Python's, which JSON can hold; anything else as ``otherwise`` makes it."""
+    return value.item() if isinstance(value, np.generic) else otherwise(value)
 
 
 def _show(value: object) -> str:

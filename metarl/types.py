@@ -6,6 +6,7 @@ Axes, everywhere and in this order: ``T`` time, ``B`` batch (environments or few
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, get_args
 
@@ -76,6 +77,8 @@ class StepResult(NamedTuple):
             action, between two trials of Gymnasium's NEXT_STEP mode.
         final_obs: ``[n, ...]``, the last observations of the trials that ended, meaningless in other rows; None: no
             trial ended.
+        told: what environments told in ``info`` with this step, by name, ``[n]`` each; NaN in rows that told nothing;
+            None: no row told anything.
     """
 
     obs: TrialObservation
@@ -85,6 +88,7 @@ class StepResult(NamedTuple):
     truncated: Bools
     void: Bools
     final_obs: TrialObservation | None
+    told: Mapping[str, Floats] | None = None
 
     @property
     def boundary(self) -> Ints:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from metarl.seeding import numpy_rng, sequence
+from metarl.tasks.trial.told import SUCCESS, EpisodeInfos
 from metarl.tasks.vector.foreign import as_trials
 from metarl.training.collect import check_finite
 from metarl.types import Actor, Bools, Boundary, Floats, Ints, TrialObservation, TrialVector, is_obs_key
@@ -22,12 +24,15 @@ class TrialBatch(NamedTuple):
         exposure: ``[n, T]``: how often the trial had shown this episode's first observation when the step was made,
             from 1.
         lengths: ``[n]`` steps of each trial.
+        told: what environments told, by name, ``[n, T]``: at the end of each episode its number, see
+            :class:`metarl.tasks.trial.told.EpisodeInfos`; NaN elsewhere.
     """
 
     rewards: Floats
     ends: Bools
     exposure: Ints
     lengths: Ints
+    told: Mapping[str, Floats] = MappingProxyType({})
 
     @property
     def equal_lengths(self) -> bool:
@@ -56,6 +61,19 @@ class TrialBatch(NamedTuple):
         flat = (np.arange(len(index))[:, None] * (episodes + 1) + index).ravel()
         total = np.bincount(flat, self.rewards.ravel(), len(index) * (episodes + 1)).astype(float)
         return total.reshape(-1, episodes + 1)[:, :episodes]
+
+    def told_by_episode(self) -> dict[str, Floats]:
+        """``[n, E]`` what each of the episodes told that all trials finished; NaN where it told nothing.
+
+        Of a trial that finished none, the episode that it was cut in counts.
+        """
+        ends, none = self.ends.copy(), np.flatnonzero(self.finished == 0)
+        ends[none, self.lengths[none] - 1] = True
+        steps = np.argsort(~ends, axis=1, kind="stable")[:, : ends.sum(1).min()]
+        out = {name: np.take_along_axis(numbers, steps, 1) for name, numbers in self.told.items()}
+        if SUCCESS in out:  # what ended before it was first told was no success
+            out[SUCCESS] = np.nan_to_num(out[SUCCESS])
+        return out
 
     def by_exposure(self) -> Floats | None:
         """``[X]`` mean return of an episode by how often its context had been met; None where none is met again.
@@ -112,7 +130,17 @@ def rollout_trials(
         actor.reset(env.num_envs, numpy_rng(seed, "policy", batch))
         batches.append(_rollout_batch(actor, env, obs))
         on_batch(first + env.num_envs)
-    return TrialBatch(*(np.concatenate(parts) for parts in zip(*batches, strict=True)))
+    return _joined(batches)
+
+
+def _joined(batches: Sequence[TrialBatch]) -> TrialBatch:
+    """One batch of several; of a batch that told nothing of a name, all is NaN."""
+    told: dict[str, Floats] = {}
+    for name in sorted({name for batch in batches for name in batch.told}):
+        each = [batch.told.get(name, np.full(batch.rewards.shape, np.nan)) for batch in batches]
+        told[name] = np.concatenate(each)
+    rewards, ends, exposure, lengths = (np.concatenate(part) for part in zip(*(b[:4] for b in batches), strict=True))
+    return TrialBatch(rewards, ends, exposure, lengths, told)
 
 
 def _rollout_batch(actor: Actor, env: TrialVector, obs: TrialObservation) -> TrialBatch:
@@ -122,7 +150,8 @@ def _rollout_batch(actor: Actor, env: TrialVector, obs: TrialObservation) -> Tri
     ends, lengths = np.zeros((rows, steps), bool), np.zeros(rows, int)
     boundary = np.full(rows, Boundary.TRIAL)
     contexts = Contexts(rows, steps)
-    under_way = np.ones(rows, bool)
+    under_way, episodes = np.ones(rows, bool), EpisodeInfos(rows)
+    told: dict[str, Floats] = {}
     for t in range(steps):
         exposure[:, t] = contexts.met(obs, (boundary > 0) & under_way) * under_way
         result = env.advance(actor.act(obs, boundary))
@@ -133,11 +162,13 @@ def _rollout_batch(actor: Actor, env: TrialVector, obs: TrialObservation) -> Tri
             raise RuntimeError(f"the environment of row {row} failed at step {t}; an evaluation needs whole trials")
         total[under_way, t] = result.reward[under_way]
         ends[:, t] = result.episode_ended & under_way
+        for name, numbers in episodes.step(result).items():
+            told.setdefault(name, np.full((rows, steps), np.nan))[under_way, t] = numbers[under_way]
         lengths += under_way
         under_way = under_way & ~result.ended
         if not under_way.any():
             break
-    return TrialBatch(total, ends, exposure, lengths)
+    return TrialBatch(total, ends, exposure, lengths, told)
 
 
 class Contexts:

@@ -54,6 +54,10 @@ class ActorResult:
             trials differ in length, the first step reaches it, or the final rate is not positive.
         by_exposure: mean return of an episode by how often its context had been met; None where no context is met
             again.
+        infos: what environments told, by name: the mean of each inner episode that all trials finished, the first
+            alone where some finished none; None where no trial told it. ``success`` is the share in which it was true
+            at any step, others are means of the last number told.
+        infos_se: their standard errors over tasks.
     """
 
     return_mean: float
@@ -67,6 +71,8 @@ class ActorResult:
     cut: Annotated[float, Ge(0), Le(1)] = 0.0
     steps_to_adapt: int | None = None
     by_exposure: Means | None = None
+    infos: dict[str, tuple[float | None, ...]] = field(default_factory=dict)
+    infos_se: dict[str, tuple[float | None, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len(self.by_episode) != len(self.by_episode_se):

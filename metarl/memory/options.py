@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge
 
@@ -38,6 +39,14 @@ class MemoryOptions:
         horizon: how long the whole memory lives; "episode" and "step" empty everything that often: controls without
             recall.
     """
+
+    ELSEWHERE: ClassVar[Mapping[str, str]] = {
+        "hidden_size": "controller_options.hidden_size",
+        "capacity": "store_options.capacity",
+        "slots": "store_options.slots",
+        "top_k": "access_options.top_k",
+    }
+    """Options that are often looked for here, and where they are."""
 
     controller: str = "feedforward"
     store: str = "episodic"

@@ -43,6 +43,8 @@ class TrialEncoder(nn.Module):
 
     def __init__(self, space: spaces.Dict, normalise: Normalise = "auto", encoder: OwnEncoder | None = None) -> None:
         super().__init__()
+        if normalise not in ("auto", True, False):
+            raise InputError(key="normalise", given=normalise, expected="'auto', True or False")
         self.now_keys = [k for k in space.spaces if is_obs_key(k)]
         self.feedback_keys = [k for k in FEEDBACK_KEYS if k in space.spaces]
         keys = [*self.now_keys, *(k for k in (*FEEDBACK_KEYS, MASK_KEY) if k in space.spaces)]

@@ -85,6 +85,13 @@ def share(mean: float, ends: tuple[float, float] | None) -> str:
     return f"{100 * (mean - ends[0]) / (ends[1] - ends[0]):.1f} %"
 
 
+def ours(evaluation: AgentEvaluation) -> list[tuple[str, ActorResult]]:
+    """The agent and its ablations, each with its name."""
+    rows: list[tuple[str, ActorResult]] = [("agent (sampled actions)", evaluation)]
+    rows += [("agent (greedy actions)", evaluation.greedy)] if evaluation.greedy else []
+    return rows + [(name, evaluation.ablations[key]) for key, name in ABLATIONS.items() if key in evaluation.ablations]
+
+
 def mean_and_half(result: ActorResult, unit: Unit) -> str:
     """``82.61 ± 0.17``: a return with half the width of its 95 % interval."""
     low, high = (unit == "episode" and result.episode_interval) or result.return_interval

@@ -89,10 +89,10 @@ def _table(table: Table) -> Iterator[str]:
     """The parts of a table, those without a name as one."""
     if rows := [row for part in table.parts if not part.name for row in part.rows]:
         yield html.table(table.head, rows)
-    for name, rows in table.parts:
+    for name, rows, head in table.parts:
         if name:
             yield html.paragraph(name)
-            yield html.table(table.head, rows)
+            yield html.table(head or table.head, rows)
     yield html.paragraph(*table.notes)
 
 

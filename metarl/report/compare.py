@@ -11,12 +11,15 @@ from metarl.report.agent import one_step_episodes
 from metarl.runs.folder import RunError, RunFolder
 from metarl.tasks.trial.layout import INPUTS
 
-_IDLE = ("kind", "name", "about", "seed", "eval", "device", "threads", "train.workers", "env.import")
+_IDLE = (
+    *("kind", "name", "about", "seed", "eval", "device", "threads"),
+    *("train.workers", "train.worker_timeout", "train.start_timeout", "env.import", "env.infos"),
+)
 """What makes no other setting: which run it is, what is said of it, how it is tested and on what it runs."""
 _DEFAULT = "default"  # of an option that was left out
 _WIDE = 70
 _FIRST = ("memory", "env", "ppo")
-_UNSEEN = (*INPUTS, "reveal")  # options of a family that change what is seen of a task, and not the tasks
+_UNSEEN = (*INPUTS, "reveal", "infos")  # options of a family that change what is seen of a task, and not the tasks
 
 
 @dataclass(frozen=True)

@@ -6,21 +6,31 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
+from metarl.evaluation.pooling import NORMAL95
 from metarl.evaluation.results import ActorResult, AgentEvaluation, Evaluation, FewShotEvaluation, RecallEvaluation
 from metarl.report import agent, fewshot, recall
 from metarl.report.canvas import counted
+from metarl.tasks.trial.told import SUCCESS
 
 WIDTH = 100  # columns of a terminal that tables keep to
 _NAME_WIDTH = 40
+_EPISODES = 5  # the most columns of what was told by episode
 
 Cells = tuple[str, ...]  # a row: a name, then the values
 
 
 class Part(NamedTuple):
-    """Rows that belong together, under a name of their own where it isn't empty."""
+    """Rows that belong together, under a name of their own where it isn't empty.
+
+    Args:
+        head: of the columns, where they differ from those of the table.
+    """
 
     name: str
     rows: list[Cells]
+    head: Cells = ()
 
 
 class Table(NamedTuple):
@@ -35,12 +45,13 @@ class Table(NamedTuple):
 def evaluation_table(evaluation: Evaluation) -> str:
     """The results as plain text, one actor, cell or memory a row; at most :data:`WIDTH` columns, without colours."""
     table = table_of(evaluation)
-    body = aligned([table.head, *(row for part in table.parts for row in part.rows)])
-    rule = "-" * max(map(len, body))
+    body = aligned([table.head, *(row for part in table.parts if not part.head for row in part.rows)])
+    own = [aligned([part.head, *part.rows]) if part.head else [] for part in table.parts]
+    rule = "-" * max(map(len, [*body, *(line for lines in own for line in lines)]))
     text, start = [body[0]], 1
-    for name, rows in table.parts:
-        text += [rule, *[name] * bool(name), *body[start : start + len(rows)]]
-        start += len(rows)
+    for (name, rows, head), lines in zip(table.parts, own, strict=True):
+        text += [rule, *[name] * bool(name), *(lines or body[start : start + len(rows)])]
+        start += 0 if head else len(rows)
     return "\n".join([*_wrapped(table.title), "", *text, rule, *(line for n in table.notes for line in _wrapped(n))])
 
 
@@ -70,14 +81,19 @@ def _agent(evaluation: AgentEvaluation) -> Table:
 
     def cells(name: str, result: ActorResult) -> Cells:
         adapted = "-" if result.steps_to_adapt is None else str(result.steps_to_adapt)
-        short = textwrap.shorten(name, _NAME_WIDTH, placeholder="...")
-        return short, agent.mean_and_half(result, unit), agent.share(agent.mean_return(result, unit), ends), adapted
+        return (
+            _shortened(name),
+            agent.mean_and_half(result, unit),
+            agent.share(agent.mean_return(result, unit), ends),
+            adapted,
+        )
 
-    ours: list[tuple[str, ActorResult]] = [("agent (sampled actions)", evaluation)]
-    ours += [("agent (greedy actions)", evaluation.greedy)] if evaluation.greedy else []
-    ours += [(name, evaluation.ablations[key]) for key, name in agent.ABLATIONS.items() if key in evaluation.ablations]
-    parts = [Part("", [cells(*row) for row in ours]), Part("", [cells(*row) for row in evaluation.references.items()])]
+    ours, others = agent.ours(evaluation), list(evaluation.references.items())
+    parts = [Part("", [cells(*row) for row in ours]), Part("", [cells(*row) for row in others])]
+    told = dict.fromkeys(name for _, result in [*ours, *others] for name in result.infos)
+    parts += [_told(name, [*ours, *others]) for name in told]
     notes = ["±: half the width of the 95 % interval over tasks"]
+    notes += ["success: the share of episodes in which it was told at any step"] if SUCCESS in told else []
     notes += [f"random to {best}: share of the way from random actions to {best}"] if best else []
     meaning = "until the mean reward reaches 90 % of its final rate; -: the first does already"
     if evaluation.steps_to_adapt is None:
@@ -95,6 +111,28 @@ def _agent(evaluation: AgentEvaluation) -> Table:
         [part for part in parts if part.rows],
         notes,
     )
+
+
+def _told(name: str, results: Sequence[tuple[str, ActorResult]]) -> Part:
+    """What environments told, by episode; some in between are left out where there are more than there is room for."""
+    most = max(len(result.infos.get(name, ())) for _, result in results)
+
+    def cell(result: ActorResult, episode: int) -> str:
+        means, errors = result.infos.get(name, ()), result.infos_se.get(name, ())
+        mean, error = (one[episode] if episode < len(one) else None for one in (means, errors))
+        return "-" if mean is None else f"{mean:.2f} ± {NORMAL95 * (error or 0):.2f}"
+
+    for columns in range(min(most, _EPISODES), 0, -1):
+        shown = np.linspace(0, most - 1, columns).astype(int).tolist()
+        rows = [(_shortened(row), *(cell(result, i) for i in shown)) for row, result in results]
+        head = "", *(f"episode {i + 1}" for i in shown)
+        if len(aligned([head, *rows])[0]) <= WIDTH:
+            return Part(name, rows, head)
+    return Part(name, [])
+
+
+def _shortened(name: str) -> str:
+    return textwrap.shorten(name, _NAME_WIDTH, placeholder="...")
 
 
 def _fewshot(evaluation: FewShotEvaluation) -> Table:

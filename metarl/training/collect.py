@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -146,7 +146,7 @@ def collect(
     gae_horizon: GaeHorizon = "trial",
     name: str = "the environment",
     first_step: int = 0,
-    on_step: Callable[[StepResult], bool] = lambda result: True,
+    on_step: Callable[[StepResult, dict[str, Any]], bool] = lambda result, taken: True,
 ) -> Rollout | None:
     """Play ``steps`` steps of every environment, from ``training_state``, which is updated.
 
@@ -167,7 +167,9 @@ def collect(
             an action gets credit only for what follows in its own episode.
         name: the environment in messages.
         first_step: the number of the first step in messages.
-        on_step: is called with each step's result; when it returns False, collecting stops and returns None.
+        on_step: is called with each step's result and what the policy chose: ``actions`` as the environment takes them
+            (an array ``[B, ...]``), ``values`` and ``log_probs`` (tensors ``[B]``); when it returns False, collecting
+            stops and returns None.
 
     Returns:
         The rollout ``[T, B, ...]``; None if ``on_step`` stopped it.
@@ -197,7 +199,8 @@ def collect(
         obs = {k: v[t] for k, v in buffer.items()}
         step, memory = policy(obs, memory, boundary[t], generator=generator, donate=True)
         actions[t], log_probs[t], values[t] = step
-        result = env.advance(policy.head.to_env(step.action.cpu().numpy()))
+        played = policy.head.to_env(step.action.cpu().numpy())
+        result = env.advance(played)
         reward = result.reward.astype(np.float32)
         check_finite(result.obs, reward, name, first_step + t)
         rewards[t], ends[t] = torch.as_tensor(reward) * reward_scale, torch.as_tensor(result.ended)
@@ -215,7 +218,7 @@ def collect(
                 policy.prepare(final), tree.index(memory, timed_out), torch.as_tensor(at_end, device=device)
             )
         now.obs, now.boundary, now.memory = result.obs, result.boundary, memory
-        if not on_step(result):
+        if not on_step(result, {"actions": played, "values": step.value, "log_probs": step.log_prob}):
             return None
     following = torch.as_tensor(now.boundary, device=device)
     if bool((following == Boundary.TRIAL).all()):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import torch
@@ -32,7 +32,9 @@ class PPOOptions:
             episodes; or with the inner "episode", for tasks with a reward for each step survived.
         n_epochs: passes over each rollout.
         n_minibatches: parts that a rollout is split into, by whole sequences.
-        clip_range: probability ratios are clipped to 1 ± this (epsilon of Schulman et al. 2017, eq. 7).
+        clip_range: probability ratios are clipped to 1 ± this (epsilon of Schulman et al. 2017, eq. 7) at the
+            beginning.
+        clip_range_end: its value when the schedule ends, linear in between; None: as at the beginning.
         ent_coef: weight of the entropy bonus at the beginning.
         ent_coef_end: its value when the schedule ends; linear in between.
         vf_coef: weight of the value loss.
@@ -50,6 +52,7 @@ class PPOOptions:
     n_epochs: Annotated[int, Ge(1)] = 4
     n_minibatches: Annotated[int, Ge(1)] = 16
     clip_range: Annotated[float, Gt(0)] = 0.2
+    clip_range_end: Annotated[float, Ge(0)] | None = None
     ent_coef: Annotated[float, Ge(0)] = 0.03
     ent_coef_end: Annotated[float, Ge(0)] = 0.0
     vf_coef: Annotated[float, Ge(0)] = 0.5
@@ -61,6 +64,12 @@ class PPOOptions:
         """Learning rate and entropy weight at ``progress``, a fraction of the schedule from 0 to 1."""
         rate = linear(self.learning_rate, self.learning_rate_end, progress)
         return rate, linear(self.ent_coef, self.ent_coef_end, progress)
+
+    def clip_range_at(self, progress: float) -> float:
+        """The clip range at ``progress``, a fraction of the schedule from 0 to 1."""
+        return (
+            self.clip_range if self.clip_range_end is None else linear(self.clip_range, self.clip_range_end, progress)
+        )
 
     def gamma_at(self, progress: float) -> float:
         """The discount at ``progress``, a fraction of the schedule from 0 to 1."""
@@ -156,6 +165,7 @@ def update(
         NonFiniteError: a loss or gradient is not finite; the parameters are those before that minibatch.
     """
     rate, ent_coef = options.at(progress)
+    options = replace(options, clip_range=options.clip_range_at(progress))
     for group in optimizer.param_groups:
         group["lr"] = rate
     count = rollout.boundary.shape[1]

@@ -47,6 +47,7 @@ TOY = (
     (r"SupervisedOptions\(updates=\d+\)", "SupervisedOptions(updates=30)"),
 )
 """Training is cut to single rollouts, and tests to a few trials."""
+pytestmark = pytest.mark.filterwarnings("ignore:1 steps were asked for")
 
 
 Run = Callable[[str], dict[str, Any]]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from metarl.functional.stats import Interval, bootstrap_mean, standard_error
 from metarl.memory.ablation import ABLATIONS, Ablation, ablated
 from metarl.tasks.family.distribution import TaskDistribution
 from metarl.tasks.trial.layout import TrialInputs
+from metarl.tasks.trial.told import SUCCESS, reported_names
 from metarl.tasks.vector.env import TrialVectorEnv
 from metarl.types import Actor, Split
 
@@ -107,6 +109,8 @@ def evaluate(
             with ablated(agent.policy.core, name):
                 without[name] = run(name, agent.actor())
         played = {name: run(name, make()) for name, make in references.items()}
+    batches = {"agent": sampled, "greedy": greedy, **without, **{f"reference {k}": v for k, v in played.items()}}
+    done = {name: summary(one) for name, one in with_success(family, batches).items()}
     return AgentEvaluation(
         env=family.family,
         env_options={k: v if isinstance(v, Plain) else str(v) for k, v in family.options().items() if k != "split"},
@@ -115,15 +119,43 @@ def evaluate(
         trials=trials,
         seed=seed,
         steps_per_trial=family.trial_steps,
-        greedy=ActorResult(**summary(greedy)),
+        greedy=ActorResult(**done["greedy"]),
         references={
-            name: ReferenceResult(**summary(one), agent_minus=difference(sampled, one)) for name, one in played.items()
+            name: ReferenceResult(**done[f"reference {name}"], agent_minus=difference(sampled, one))
+            for name, one in played.items()
         },
         tuned=tuned,
         ceilings=ceilings(family),
-        ablations={name: ActorResult(**summary(one)) for name, one in without.items()},
-        **summary(sampled),
+        ablations={name: ActorResult(**done[name]) for name in without},
+        **done["agent"],
     )
+
+
+def with_success(family: TaskDistribution, batches: Mapping[str, TrialBatch]) -> dict[str, TrialBatch]:
+    """The batches; an actor that was told of no success had none, where others were told of some.
+
+    Keys that the family names and that never came are warned of.
+    """
+    told, names = {name for batch in batches.values() for name in batch.told}, reported_names(family.infos)
+    for key in family.infos:
+        if names[key] not in told:
+            warnings.warn(f"info never had the key {key!r} that infos names; its number is missing here", stacklevel=3)
+    none = {SUCCESS} & told
+    return {
+        name: one._replace(told={**{k: np.zeros_like(one.rewards) for k in none}, **one.told})
+        for name, one in batches.items()
+    }
+
+
+def told(played: TrialBatch) -> dict[str, Any]:
+    """The fields of an actor's result that hold what environments told."""
+    infos: dict[str, tuple[float | None, ...]] = {}
+    errors: dict[str, tuple[float | None, ...]] = {}
+    for name, numbers in played.told_by_episode().items():
+        known = [column[~np.isnan(column)] for column in numbers.T]
+        infos[name] = tuple(float(column.mean()) if len(column) else None for column in known)
+        errors[name] = tuple(float(standard_error(column)) if len(column) else None for column in known)
+    return {"infos": infos, "infos_se": errors}
 
 
 def summary(played: TrialBatch) -> dict[str, Any]:
@@ -135,16 +167,20 @@ def summary(played: TrialBatch) -> dict[str, Any]:
         whole = Interval(*(number / int(finished[0]) for number in interval))
         mean = bootstrap_mean(means) if played.cut.any() else whole
         each = {"episode_mean": mean.mean, "episode_se": standard_error(means), "episode_interval": mean[1:]}
-    return each | {
-        "return_mean": interval.mean,
-        "return_se": standard_error(returns),
-        "return_interval": interval[1:],
-        "by_episode": tuple(episodes.mean(0).tolist()),
-        "by_episode_se": tuple((episodes.std(0) / np.sqrt(len(episodes))).tolist()),
-        "cut": float(played.cut.mean()),
-        "steps_to_adapt": steps_to_adapt(played.rewards) if played.equal_lengths else None,
-        "by_exposure": None if exposures is None else tuple(exposures.tolist()),
-    }
+    return (
+        each
+        | told(played)
+        | {
+            "return_mean": interval.mean,
+            "return_se": standard_error(returns),
+            "return_interval": interval[1:],
+            "by_episode": tuple(episodes.mean(0).tolist()),
+            "by_episode_se": tuple((episodes.std(0) / np.sqrt(len(episodes))).tolist()),
+            "cut": float(played.cut.mean()),
+            "steps_to_adapt": steps_to_adapt(played.rewards) if played.equal_lengths else None,
+            "by_exposure": None if exposures is None else tuple(exposures.tolist()),
+        }
+    )
 
 
 def difference(agent: TrialBatch, reference: TrialBatch) -> Difference:

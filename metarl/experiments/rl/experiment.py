@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 import numpy as np
 import torch
-from annotated_types import Ge
+from annotated_types import Ge, Gt
 
 from metarl.config import ConfigError, build, choice, to_plain
 from metarl.envs import distribution, ids
@@ -28,6 +28,7 @@ from metarl.tasks.family.split_family import SplitFamily, from_env
 from metarl.tasks.trial.env import build as build_family
 from metarl.tasks.trial.layout import INPUTS, TrialInputs
 from metarl.tasks.vector.env import TrialVectorEnv
+from metarl.tasks.vector.process import START_SECONDS
 from metarl.training.checkpoint import CheckpointError
 from metarl.training.ppo import PPOOptions
 from metarl.types import SPLITS, Array, Split
@@ -49,12 +50,16 @@ class TrainOptions:
         n_steps: steps of each environment per rollout; left out: a whole trial.
         workers: processes that step the environments, for families that are slow to step; 0: none. The tasks do not
             depend on it.
+        worker_timeout: seconds in which a worker must answer.
+        start_timeout: seconds in which a new worker must have imported what it needs.
     """
 
     total_timesteps: Annotated[int, Ge(1)]
     n_envs: Annotated[int, Ge(1)] = 256
     n_steps: Annotated[int, Ge(1)] | None = None
     workers: Annotated[int, Ge(0)] = 0
+    worker_timeout: Annotated[float, Gt(0)] = 60.0
+    start_timeout: Annotated[float, Gt(0)] = START_SECONDS
 
 
 @dataclass(frozen=True)
@@ -125,7 +130,14 @@ class RL2Experiment(Experiment):
             rows: how many trials.
             workers: processes that step them; 0: none.
         """
-        return TrialVectorEnv(self.make_distribution(split), rows, inputs=self.inputs, workers=workers)
+        return TrialVectorEnv(
+            self.make_distribution(split),
+            rows,
+            inputs=self.inputs,
+            workers=workers,
+            worker_timeout=self.train.worker_timeout,
+            start_timeout=self.train.start_timeout,
+        )
 
     def check(self) -> Self:
         """See :class:`Experiment`."""

@@ -8,9 +8,9 @@ import numpy as np
 from gymnasium import spaces
 
 from metarl.tasks.check.subject import Subject
+from metarl.tasks.trial.parts import SYMBOLS, looks_like_symbols
 from metarl.types import OBS_KEY, is_obs_key
 
-SYMBOLS = 16  # images without larger numbers hold codes of things; brightness goes up to 255
 WIDE = 10.0  # larger numbers drown the others; where the bounds allow for them, they are normalised
 
 
@@ -24,11 +24,7 @@ def observations(subject: Subject) -> str:
         name, most = key.removeprefix(f"{OBS_KEY}."), max(float(np.abs(obs[key]).max(initial=0)) for obs in seen)
         image = space.dtype == np.uint8 and len(space.shape) == 3
         if image and 0 < most <= SYMBOLS:
-            warnings.warn(
-                f"the image {name} has no number above {most:.0f} in {len(seen)} observations, which looks like "
-                f"symbols, not brightness: declare observe={{{name!r}: 'symbols'}} (--observe {name}=symbols)",
-                stacklevel=1,
-            )
+            warnings.warn(looks_like_symbols(key, int(most)), stacklevel=1)
         bound = 255 if image else np.maximum(-space.low, space.high).max(initial=0)
         if most > WIDE >= bound:
             warnings.warn(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,29 @@ class SpacesError(InputError):
     """The spaces of an environment change from task to task, or what it shows does not fit them."""
 
 
+TAKEN = ("task", "void", "final_obs", "final_info", "terminal_observation", "TimeLimit.truncated", "episode")
+"""The keys of ``info`` that vector environments and SB3 have a meaning for; so have ``r``, ``l`` and ``t`` in SB3's."""
+
+
+def info_names(given: Any) -> tuple[str, ...]:
+    """The option ``infos``: keys of ``info`` whose numbers are reported.
+
+    Raises:
+        InputError: it is no list of names, or a name has another meaning.
+    """
+    names = tuple(given) if isinstance(given, list | tuple) else (given,)
+    for name in names:
+        if not isinstance(name, str) or name in (*TAKEN, "r", "l", "t") or name.startswith("_"):
+            raise InputError(key="infos", given=name, expected="the names of numbers in info, such as ['success']")
+    return names
+
+
 def check_shape(space: spaces.Space[Any], obs: Any) -> None:
     """Raise SpacesError if an observation does not have the shape of its space, part by part in a Dict."""
     parts = space.spaces if isinstance(space, spaces.Dict) else {"": space}
     for name, part in parts.items():
+        if name and not (isinstance(obs, Mapping) and name in obs):
+            raise SpacesError(f"the observation has no part {name!r} that its space has", given=_short(obs))
         shown = np.shape(obs[name] if name else obs)
         if shown != part.shape:
             what = f"part {name!r} of the observation" if name else "observation"
@@ -26,6 +46,36 @@ def check_shape(space: spaces.Space[Any], obs: Any) -> None:
                 f"the {what} has the shape {shown}, but the family's space is {part}; spaces must not change from task "
                 "to task: vary what keeps them, or make them alike with a wrapper"
             )
+
+
+def check_reset(result: Any) -> tuple[Any, dict[str, Any]]:
+    """What ``reset`` returned, observation and info.
+
+    Raises:
+        SpacesError: it is anything else.
+    """
+    if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[1], Mapping):
+        raise SpacesError(f"reset() must return (obs, info) with a dict as info, it returned {_short(result)}")
+    return result
+
+
+def check_step(space: spaces.Space[Any], result: Any) -> None:
+    """Raise SpacesError if what ``step`` returned can't be an observation of ``space``, a number and an info."""
+    if not isinstance(result, tuple) or len(result) != 5:
+        expected = "(obs, reward, terminated, truncated, info)"
+        raise SpacesError(f"step() must return {expected}, it returned {_short(result)}")
+    check_shape(space, result[0])
+    try:
+        float(np.asarray(result[1]).item())
+    except (TypeError, ValueError):
+        raise SpacesError(key="the reward", given=result[1], expected="one number") from None
+    if not isinstance(result[4], Mapping):
+        raise SpacesError(key="the info", given=result[4], expected="a dict")
+
+
+def _short(value: Any) -> str:
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def whole_number(name: str, value: Any, *, at_least: int) -> None:

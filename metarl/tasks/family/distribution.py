@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Self
 
@@ -16,7 +16,7 @@ from metarl.config import InputError, choice
 from metarl.seeding import numpy_rng, split_key
 from metarl.tasks.family.checks import limits, true_or_false, whole_number
 from metarl.tasks.family.priors import Prior
-from metarl.types import SPLITS, Array, Bools, Ints, Observations, Split
+from metarl.types import SPLITS, Array, Bools, Floats, Ints, Observations, Split
 
 TaskBatch = dict[str, Array]
 """``n`` tasks as arrays ``[n, ...]``, one entry per parameter of :attr:`TaskDistribution.task_space`."""
@@ -66,6 +66,9 @@ class BatchedEnv(ABC):
 
     broken: Bools | None = None
     """``[n]``: rows whose environment failed in the last step, so that their trial is void; None: no row."""
+    told: Mapping[str, Floats] | None = None
+    """What the last step told beside the reward, such as ``success``: ``[n]`` each, NaN in rows that did not; None:
+    nothing."""
     saved: ClassVar[tuple[str, ...]] = ()
     """The attributes that :meth:`step` reads and changes: arrays and plain numbers. With none, training in these
     environments cannot be resumed in the middle of a trial."""
@@ -152,6 +155,11 @@ class TaskDistribution(ABC):
     def trial_episodes(self) -> int | None:
         """Inner episodes after which a trial ends, if not by its steps before; None: trials have equal lengths."""
         return None
+
+    @property
+    def infos(self) -> Sequence[str]:
+        """The keys of the inner environments' ``info`` whose numbers are reported, beside those of success."""
+        return ()
 
     @property
     def in_distribution(self) -> bool:

@@ -83,6 +83,7 @@ class EnvFamily(TaskDistribution):
         hold_out: the splits that members of a finite family are held out for; the others play those of training. With
             none, all splits play all members.
         weights: see :meth:`with_weights`.
+        infos: keys of the environments' ``info`` whose numbers are reported, beside ``success`` and ``is_success``.
 
     Raises:
         ValueError: nothing varies, no argument or attribute has a name, a range cannot be read, there is neither a
@@ -102,6 +103,7 @@ class EnvFamily(TaskDistribution):
     observe: Mapping[str, str] = field(default_factory=dict)
     hold_out: Sequence[Split] = ("validation", "test")
     weights: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    infos: Sequence[str] = ()
 
     family: ClassVar[str] = "EnvFamily"
     members: ClassVar[Members]
@@ -285,7 +287,7 @@ class EnvFamily(TaskDistribution):
             "env": list(self.env) if isinstance(self.env, tuple) else self.env,
             "vary": vary.function if isinstance(vary, Together) else {n: part.plain() for n, part in vary.items()},
             "levels": list(levels) if isinstance(levels, range | tuple) else levels,
-            **{name: list(getattr(self, name)) for name in ("imports", "wrap", "hold_out")},
+            **{name: list(getattr(self, name)) for name in ("imports", "wrap", "hold_out", "infos")},
         }
 
     def sample_batch(self, rng: np.random.Generator, n: int) -> TaskBatch:

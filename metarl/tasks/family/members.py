@@ -15,6 +15,7 @@ from gymnasium import spaces
 from gymnasium.envs.registration import load_env_creator
 
 from metarl.config import InputError, did_you_mean
+from metarl.tasks.family.checks import check_reset
 from metarl.tasks.family.code import lookup, module_of
 from metarl.tasks.family.errors import told
 from metarl.tasks.family.places import OPTIONS, find_place, own_place, put, same, shared
@@ -129,7 +130,7 @@ def says_masks(env: InnerEnv, options: dict[str, Any] | None = None) -> bool:
     if callable(getattr(env.unwrapped, "action_masks", None)):
         return True
     try:
-        return MASK_KEY in env.reset(seed=0, options=options)[1]
+        return MASK_KEY in check_reset(env.reset(seed=0, options=options))[1]
     except Exception as error:  # whatever a user's environment may raise
         raise ValueError(f"{env.unwrapped} cannot be reset: {type(error).__name__}: {error}") from error
 

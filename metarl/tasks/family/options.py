@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from metarl.config import InputError
-from metarl.tasks.family.checks import whole_number
+from metarl.tasks.family.checks import info_names, whole_number
 from metarl.tasks.family.code import as_callable
 from metarl.tasks.family.ranges import Range
 from metarl.tasks.family.reading import as_vary, parse_levels
@@ -50,6 +50,7 @@ def read_options(given: Mapping[str, Any]) -> dict[str, Any]:
         "kwargs": dict(given["kwargs"]),
         "imports": several(given["imports"]),
         "hold_out": as_held(given["hold_out"]),
+        "infos": info_names(given["infos"]),
     }
 
 

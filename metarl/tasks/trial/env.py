@@ -13,8 +13,9 @@ import numpy as np
 from metarl.config import InputError, did_you_mean, one_of
 from metarl.seeding import numpy_rng, split_key
 from metarl.tasks.family.distribution import Task, TaskBatch, TaskDistribution
-from metarl.tasks.trial.inner import InnerRow, inner_seeds
+from metarl.tasks.trial.inner import InnerRow, explained, inner_seeds
 from metarl.tasks.trial.layout import INPUTS, TrialInputs, TrialLayout
+from metarl.tasks.trial.told import INFOS, as_number, reported_names
 from metarl.types import Array, Observations, Split, TrialObservation
 
 
@@ -27,22 +28,26 @@ class TrialEnv(gym.Env[TrialObservation, Any]):
 
     ``info`` holds ``trial_start``, ``episode_in_trial`` and ``step_in_trial`` of the observation it comes with,
     ``episode_end`` (whether this step ended an inner episode; then ``episode_final_obs`` is its last inner
-    observation), and at ``reset`` also ``task`` (a dict of arrays) and ``split``.
+    observation), and at ``reset`` also ``task`` (a dict of arrays) and ``split``. The rest is the inner environment's.
+    Where an episode ends, the info of the next one's ``reset`` is in it too, but never in the place of ``success``,
+    ``is_success`` or what the family's ``infos`` name.
+
+    With a render mode in the family's ``kwargs`` it is rendered as the inner environment is.
 
     Args:
         distribution: the family that tasks come from.
         inputs: the parts that travel beside the inner observation.
     """
 
-    metadata = {"render_modes": []}  # noqa: RUF012 (Gymnasium's own declaration)
-
     def __init__(self, distribution: TaskDistribution, *, inputs: TrialInputs | None = None) -> None:
         self.distribution = distribution
         self.layout = TrialLayout(distribution, inputs)
         self.observation_space: gym.Space[Any] = self.layout.observation_space
         self.action_space = self.layout.action_space
+        self.render_mode, self.metadata = shown(distribution)
         self._inner = InnerRow(distribution)
         self._tasks_rng: np.random.Generator | None = None
+        self._names = reported_names(distribution.infos)
         self._over = True
         self._step = self._episode = 0
 
@@ -103,7 +108,14 @@ class TrialEnv(gym.Env[TrialObservation, Any]):
         if self._over:
             raise gym.error.ResetNeeded("no trial is under way; call reset() first")
         actions = self.layout.check_actions(np.asarray(action)[None], 1)
+        with explained(self._inner):
+            return self._play(actions)
+
+    def _play(self, actions: Array) -> tuple[TrialObservation, float, bool, bool, dict[str, Any]]:
         obs, reward, terminated, truncated, info = self._inner.step(actions[0])
+        if named := [key for key in self.distribution.infos if key in info]:
+            told = {key: self._inner.noted(as_number, key, info[key]) for key in named}
+            info = {**info, **told}  # as floats, since vector environments take the type of a key from the first row
         done = bool(terminated or truncated)
         self._step += 1
         if done:
@@ -111,11 +123,21 @@ class TrialEnv(gym.Env[TrialObservation, Any]):
             final_obs = obs
             obs, begin_info = self._inner.reset()  # no seed: its own generator goes on
             # Not "final_obs": vector environments keep that name for the end of a trial.
-            info = {**info, **begin_info, "episode_final_obs": final_obs}
+            begin = {key: value for key, value in begin_info.items() if key not in self._names}
+            info = {**info, **begin, "episode_final_obs": final_obs}
         reward = float(reward)
         seen = self._observe(obs, actions, np.array([reward]), np.array([done]))
         self._over = self._step == self.trial_steps or self._episode == self.trial_episodes
         return seen, reward, self._over, False, {**info, **self._info(episode_end=done)}
+
+    def render(self) -> Any:
+        """The frame of the inner environment; with "human" it is shown.
+
+        Raises:
+            InputError: its environments have no render mode.
+            gymnasium.error.ResetNeeded: :meth:`reset` was never called.
+        """
+        return self._inner.render()
 
     def close(self) -> None:
         """Close the inner environment."""
@@ -134,6 +156,22 @@ class TrialEnv(gym.Env[TrialObservation, Any]):
             "step_in_trial": self._step,
             "episode_end": episode_end,
         }
+
+
+def shown(distribution: TaskDistribution) -> tuple[str | None, dict[str, Any]]:
+    """The render mode of a family's environments, and the metadata of its trials.
+
+    Where the family's ``kwargs`` give a mode, an environment is made, which says how fast its frames follow each other.
+    """
+    metadata: dict[str, Any] = {"render_modes": [], INFOS: tuple(distribution.infos)}
+    if getattr(distribution, "kwargs", {}).get("render_mode") is None:
+        return None, metadata
+    tasks = distribution.sample_batch(distribution.task_rng(0), 1)
+    env = distribution.make({name: values[0] for name, values in tasks.items()})
+    mode, names = env.render_mode, ("render_modes", "render_fps")
+    metadata |= {name: env.metadata[name] for name in names if name in env.metadata}
+    env.close()
+    return mode, metadata
 
 
 def one_row(obs: Any) -> Observations:

@@ -9,11 +9,12 @@ from gymnasium import spaces
 
 from metarl.config import InputError
 from metarl.tasks.family.plain import Picture, channels_are_first
-from metarl.types import Array, Floats
+from metarl.types import OBS_KEY, Array, Floats
 
 # Finite, because Gymnasium's checker warns of infinite bounds.
 LIMIT = np.finfo(np.float32).max
 WIDEST = 4096  # the most choices that are shown one-hot; their table takes 64 MB
+SYMBOLS = 16  # pictures without larger numbers hold codes of things; brightness goes up to 255
 FEWEST_PIXELS = 8  # rows and columns from which real numbers between the bounds of pixels are a picture
 
 
@@ -134,6 +135,15 @@ def make_part(name: str, space: spaces.Space[Any]) -> FlatPart | PicturePart | S
         PicturePart(name, space)
         if isinstance(space, spaces.Box) and looks_like_picture(space)
         else FlatPart(name, space)
+    )
+
+
+def looks_like_symbols(key: str, most: int) -> str:
+    """What to say of a picture of bytes with no number above ``most``."""
+    name = key.removeprefix(f"{OBS_KEY}.")
+    return (
+        f"the picture {name} has no number above {most}, which looks like symbols, not brightness: declare "
+        f"observe={{{name!r}: 'symbols'}} (--observe {name}=symbols)"
     )
 
 

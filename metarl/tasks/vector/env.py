@@ -12,8 +12,11 @@ from gymnasium.vector.utils import batch_space
 
 from metarl.tasks.family.checks import whole_number
 from metarl.tasks.family.distribution import BatchedEnv, TaskBatch, TaskDistribution
-from metarl.tasks.trial.env import build, pick_inputs, streams
+from metarl.tasks.trial.env import build, pick_inputs, shown, streams
+from metarl.tasks.trial.inner import no_render_mode
 from metarl.tasks.trial.layout import INPUTS, TrialInputs, TrialLayout
+from metarl.tasks.trial.told import vector_info
+from metarl.tasks.vector.process import START_SECONDS
 from metarl.tasks.vector.sync import SyncRows
 from metarl.tasks.vector.workers import WorkerRows
 from metarl.types import Array, Bools, Floats, Ints, Split, StepResult, TrialObservation
@@ -25,7 +28,8 @@ class TrialVectorEnv(VectorEnv[TrialObservation, Array, Array]):
     Where a trial is a number of steps, all rows end together; where it is a number of episodes, each ends by itself,
     with ``terminated=True``. The step that ends a trial returns the first observations of the next one (SAME_STEP);
     the true last ones are in ``info["final_obs"]`` (a dict of arrays ``[n, ...]``) and the new tasks in
-    ``info["task"]``, with the usual masks beside them. Inside a trial ``info`` is empty.
+    ``info["task"]``, with the usual masks beside them. Inside a trial ``info`` holds nothing but the numbers that inner
+    environments tell, by name, in steps that told some: ``success``, and those named by the family's ``infos``.
 
     A family with batched dynamics of its own is stepped by those, any other by Gymnasium's sync vector environment, in
     this process or in ``workers`` others. Where a worker fails, the trials of its rows end, marked in
@@ -39,6 +43,7 @@ class TrialVectorEnv(VectorEnv[TrialObservation, Array, Array]):
         inputs: the parts that travel beside the inner observation.
         workers: processes that the rows are spread over; 0: this one.
         worker_timeout: seconds in which a worker must answer.
+        start_timeout: seconds in which a new worker must have imported what it needs.
         max_restarts: workers that may be replaced before training ends in an error.
 
     Raises:
@@ -53,10 +58,12 @@ class TrialVectorEnv(VectorEnv[TrialObservation, Array, Array]):
         inputs: TrialInputs | None = None,
         workers: int = 0,
         worker_timeout: float = 60.0,
+        start_timeout: float = START_SECONDS,
         max_restarts: int = 10,
     ) -> None:
         whole_number("num_envs", num_envs, at_least=1)
-        self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": []}
+        self.render_mode, metadata = shown(distribution)
+        self.metadata = {**metadata, "autoreset_mode": AutoresetMode.SAME_STEP}
         self.distribution = distribution
         self.layout = TrialLayout(distribution, inputs)
         self.num_envs = int(num_envs)
@@ -74,7 +81,8 @@ class TrialVectorEnv(VectorEnv[TrialObservation, Array, Array]):
                 f"workers={workers}"
             )
         if workers:
-            batched = WorkerRows(distribution, self.num_envs, workers, worker_timeout, max_restarts)
+            limits = worker_timeout, max_restarts, start_timeout
+            batched = WorkerRows(distribution, self.num_envs, workers, *limits)
         self._batched: BatchedEnv = batched or SyncRows(distribution, self.num_envs)
         self._steps = np.zeros(self.num_envs, np.int64)
         self._episodes = np.zeros(self.num_envs, np.int64)
@@ -113,6 +121,16 @@ class TrialVectorEnv(VectorEnv[TrialObservation, Array, Array]):
         assert self._obs is not None
         return self._obs, self.info
 
+    def render(self) -> tuple[Any, ...]:
+        """A frame of each row, as Gymnasium's own vector environments give them.
+
+        Raises:
+            InputError: there is no render mode, or the rows are stepped as arrays or in other processes.
+        """
+        if not isinstance(self._batched, SyncRows):
+            raise no_render_mode("the rows are stepped as arrays or in other processes; use workers=0")
+        return self._batched.render()
+
     def close_extras(self, **kwargs: Any) -> None:
         """Close the inner environments."""
         self._batched.close()
@@ -148,14 +166,15 @@ class TrialVectorEnv(VectorEnv[TrialObservation, Array, Array]):
             ended |= broken
         self._obs = self.layout.observe(inner, self._steps, actions, rewards, done, self._vector)
         final_obs, never = None, np.zeros(self.num_envs, np.bool_)
-        self.info = {}
+        told = self._batched.told
+        self.info = {} if told is None else vector_info(told)
         if ended.any():
             final_obs = self._obs
-            self.info = {"final_obs": final_obs, "_final_obs": ended}
+            self.info |= {"final_obs": final_obs, "_final_obs": ended}
             self.info |= self._begin_trials(self._tasks_rng, ended)
             if broken is not None:
                 self.info |= {"void": broken, "_void": broken}
-        return StepResult(self._obs, rewards, done, ended, never, never if broken is None else broken, final_obs)
+        return StepResult(self._obs, rewards, done, ended, never, never if broken is None else broken, final_obs, told)
 
     def _begin_trials(
         self, tasks_rng: np.random.Generator, begins: Bools, tasks: TaskBatch | None = None

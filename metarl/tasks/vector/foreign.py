@@ -10,6 +10,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, Vecto
 
 from metarl.tasks.family.checks import real_number
 from metarl.tasks.trial.layout import is_trial_space
+from metarl.tasks.trial.told import names_of, reported_names, told_in
 from metarl.tasks.vector.env import TrialVectorEnv
 from metarl.tasks.vector.watch import AsyncWatch
 from metarl.types import PREV_DONE, Bools, StepResult, TrialObservation, TrialVector
@@ -45,6 +46,7 @@ class GymnasiumTrials:
         require_trials(env.single_observation_space)
         self.env, self.num_envs = env, env.num_envs
         self._watch = AsyncWatch(env.unwrapped, worker_timeout) if isinstance(env.unwrapped, AsyncVectorEnv) else None
+        self._names = reported_names(names_of(env.metadata))
         self._dead = np.zeros(env.num_envs, np.bool_)
         self._last: TrialObservation = {}
         self.info: dict[str, Any] = {}
@@ -98,17 +100,18 @@ class GymnasiumTrials:
         elif ended.any():
             rows = np.flatnonzero(dead).tolist()
             final_obs = with_rows(obs, {i: {k: v[i] for k, v in self._last.items()} for i in rows})
-        told = info.get(EPISODE_END)
-        if "final_info" in info and told is not None:
-            told = np.where(done, info["final_info"][EPISODE_END], told)
-        episode_ended = episode_ends(told, obs, done, final_obs)
+        end = info.get(EPISODE_END)
+        if "final_info" in info and end is not None:
+            end = np.where(done, info["final_info"][EPISODE_END], end)
+        episode_ended = episode_ends(end, obs, done, final_obs)
+        told = told_in(info, self._names, done, dead)
         if self.mode == AutoresetMode.DISABLED and done.any():
             obs, info = self._call(self.env.reset, options={"reset_mask": done.copy()})
         if self.mode == AutoresetMode.NEXT_STEP:
             self._dead, self._last = done, obs
         self.info = info
         void = dead | info["void"] if "void" in info else dead
-        return StepResult(obs, reward, episode_ended, ended, truncated & ~terminated, void, final_obs)
+        return StepResult(obs, reward, episode_ended, ended, truncated & ~terminated, void, final_obs, told)
 
     def close(self) -> None:
         """Close the vector environment."""

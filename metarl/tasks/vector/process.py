@@ -15,7 +15,7 @@ from typing import Any
 
 from metarl.tasks.vector.sync import SyncRows
 
-IMPORT_SECONDS = 60.0  # a new process may take this long to import what it needs
+START_SECONDS = 180.0  # a new process may take this long to import what it needs, on a machine that is busy
 CLOSE_SECONDS = 2.0  # processes that are busy for longer when all is closed are killed
 
 
@@ -23,16 +23,27 @@ class FailedError(Exception):
     """What happened to a worker: it raised, died, or gave no answer in time."""
 
 
-class WorkerProcess:
-    """One process, and the pipe to it."""
+class StartError(FailedError):
+    """It failed before it could play anything."""
 
-    def __init__(self, payload: bytes, first: int, n: int) -> None:
+
+class WorkerProcess:
+    """One process, and the pipe to it.
+
+    Args:
+        payload: the pickled family.
+        first: the number of its first row.
+        n: how many rows it has.
+        start_timeout: seconds in which it must have imported what it needs.
+    """
+
+    def __init__(self, payload: bytes, first: int, n: int, start_timeout: float = START_SECONDS) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs, payload, first, n), daemon=True)
         self.lost = True
         """Whether it has no environments yet: it takes no part in steps."""
-        self._ready = False
+        self._start_timeout, self._ready = start_timeout, False
         """Whether it has imported what it needs, and said so."""
         with _one_thread():
             self.process.start()
@@ -47,13 +58,21 @@ class WorkerProcess:
         """The answer to the request that was made at the time ``since``.
 
         Raises:
-            FailedError: there is none within ``seconds``.
+            FailedError: there is none within ``seconds``, which count from when it has started.
+            StartError: it did not start in time.
         """
         if not self._ready:
             self._ready = True
-            self.answer(time.monotonic(), IMPORT_SECONDS)
+            try:
+                self._next(self._start_timeout, self._start_timeout)
+            except FailedError as error:
+                raise StartError(f"{str(error).rstrip()}\nwhile it was starting (start_timeout)") from None
             since = time.monotonic()
-        if not self._pipe.poll(max(0.0, since + seconds - time.monotonic())):
+        return self._next(since + seconds - time.monotonic(), seconds)
+
+    def _next(self, left: float, seconds: float) -> Any:
+        """The next answer, for which ``left`` of all ``seconds`` are left."""
+        if not self._pipe.poll(max(0.0, left)):
             raise FailedError(f"gave no answer for {seconds:g} s")
         try:
             fine, result = self._pipe.recv()

@@ -15,6 +15,16 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper,
 
 from metarl.config import InputError
 from metarl.tasks.family.distribution import TaskDistribution
+from metarl.tasks.trial.told import (
+    IS_SUCCESS,
+    SUCCESS,
+    TrialInfos,
+    gather,
+    names_of,
+    numbers,
+    reported_names,
+    rows_told,
+)
 from metarl.tasks.vector.env import TrialVectorEnv
 from metarl.tasks.vector.foreign import EPISODE_END, as_trials, episode_ends, require_trials, rows_of, with_rows
 from metarl.types import PREV_DONE, Array, Bools, StepResult, TrialObservation, TrialVector, is_obs_key
@@ -26,9 +36,13 @@ class TrialVecEnv(VecEnv):
     """A Gymnasium vector environment of trials as a ``VecEnv``, for SB3's callbacks and ``evaluate_policy``.
 
     ``infos[i]`` is filled only where row ``i`` is done, with ``terminal_observation``, ``TimeLimit.truncated`` and
-    ``episode`` (``r``, ``l``, ``t``: return, steps, seconds); elsewhere it is one empty dict for all steps, not to be
-    changed. A void trial (:attr:`metarl.types.StepResult.void`) has ``void`` instead of ``episode``, so
-    that it is not counted. ``reset_infos[i]`` describes the trial under way in row ``i``.
+    ``episode`` (``r``, ``l``, ``t``: return, steps, seconds), and in steps that told something, with those numbers;
+    elsewhere it is one empty dict for all steps, not to be changed. A void trial
+    (:attr:`metarl.types.StepResult.void`) has ``void`` instead of ``episode``, so that it is not counted.
+    ``reset_infos[i]`` describes the trial under way in row ``i``.
+
+    Where a trial ends, ``episode`` also holds the mean over its episodes of each number told, as with ``Monitor``'s
+    ``info_keywords``, and ``is_success`` is the share of them that succeeded.
 
     Args:
         env: a vector environment with trial observations, in any autoreset mode.
@@ -45,6 +59,8 @@ class TrialVecEnv(VecEnv):
         # One environment for all rows, or one a row.
         self._rows = env.unwrapped if isinstance(env.unwrapped, SyncVectorEnv | AsyncVectorEnv) else None
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
+        if "render_fps" in env.metadata:
+            self.metadata["render_fps"] = env.metadata["render_fps"]
         self._empty: Infos = [{} for _ in range(env.num_envs)]
         self._pending_seed: int | None = None
         self._pending_options: dict[str, Any] | None = None
@@ -53,6 +69,7 @@ class TrialVecEnv(VecEnv):
         """What the last step gave; None before the first."""
         self._returns = np.zeros(env.num_envs)
         self._lengths = np.zeros(env.num_envs, np.int64)
+        self._told = TrialInfos(env.num_envs)
         self._start_time = time.perf_counter()
 
     def seed(self, seed: int | None = None) -> list[int | None]:
@@ -73,6 +90,7 @@ class TrialVecEnv(VecEnv):
         self.reset_infos = [_row(info, i) for i in range(self.num_envs)]
         self._returns[:] = 0
         self._lengths[:] = 0
+        self._told = TrialInfos(self.num_envs)
         observation: TrialObservation = obs
         return observation
 
@@ -93,25 +111,35 @@ class TrialVecEnv(VecEnv):
         """SB3's infos of a step that :attr:`trials` has just made; adds its rewards to the running returns."""
         self._returns += result.reward
         self._lengths += 1
-        if result.final_obs is None:
+        self._told.step(result)
+        if result.final_obs is None and result.told is None:
             return self._empty
-        infos, ended = list(self._empty), result.ended
+        infos: Infos = [*rows_told(result)] if result.told else list(self._empty)
+        ended = result.ended
         seconds = round(time.perf_counter() - self._start_time, 6)
         for i in np.flatnonzero(ended).tolist():
+            assert result.final_obs is not None
             infos[i] = {
+                **infos[i],
                 "terminal_observation": {k: v[i] for k, v in result.final_obs.items()},
                 "TimeLimit.truncated": bool(result.truncated[i]),
             }
+            means = self._told.take(i)
             if result.void[i]:
                 infos[i]["void"] = True
             else:
                 infos[i]["episode"] = {"r": float(self._returns[i]), "l": int(self._lengths[i]), "t": seconds}
+                _tell(infos[i], means)
         self._returns[ended] = 0
         self._lengths[ended] = 0
         next_step = self.env.metadata.get("autoreset_mode") == AutoresetMode.NEXT_STEP
         for i in np.flatnonzero(result.void if next_step else ended).tolist():  # rows with a new trial's observation
             self.reset_infos[i] = _row(self.trials.info, i)
         return infos
+
+    def get_images(self) -> list[Any]:
+        """A frame of each row, which SB3 renders as one picture."""
+        return list(self.env.render() or ())
 
     def close(self) -> None:
         """Close the vector environment."""
@@ -247,6 +275,8 @@ class SB3Trials:
 
     def __init__(self, env: VecEnv) -> None:
         self.env, self.num_envs = env, env.num_envs
+        self._names = reported_names(names_of(env.get_attr("metadata", [0])[0]))
+        self._told = TrialInfos(env.num_envs)
         self._infos: Infos = []
 
     @property
@@ -276,6 +306,7 @@ class SB3Trials:
             self.env.seed(seed)
         if options is not None:
             self.env.set_options(options)
+        self._told = TrialInfos(self.num_envs)
         obs: Any = self.env.reset()
         return obs, {}
 
@@ -290,13 +321,21 @@ class SB3Trials:
         truncated, void = (self._flags(name) & ended for name in ("TimeLimit.truncated", "void"))
         inner: Any = self.env.unwrapped
         if isinstance(inner, TrialVecEnv):  # whose infos are empty inside a trial
-            told: Any = inner.last.episode_ended if inner.last else None
+            ends: Any = inner.last.episode_ended if inner.last else None
+            told = inner.last.told if inner.last else None
         else:
-            told = self._flags(EPISODE_END) if all(EPISODE_END in info for info in self._infos) else None
-        return StepResult(obs, reward, episode_ends(told, obs, ended, final_obs), ended, truncated, void, final_obs)
+            ends = self._flags(EPISODE_END) if all(EPISODE_END in info for info in self._infos) else None
+            told = gather(enumerate(numbers(info, self._names) for info in self._infos), self.num_envs) or None
+        episode_ended = episode_ends(ends, obs, ended, final_obs)
+        return StepResult(obs, reward, episode_ended, ended, truncated, void, final_obs, told)
 
     def infos(self, result: StepResult) -> Infos:
-        """The infos of the step that was made last."""
+        """The infos of the step that was made last, with what was told by trial, as :class:`TrialVecEnv` has it."""
+        self._told.step(result)
+        for i in np.flatnonzero(result.ended).tolist():
+            means = self._told.take(i)
+            if not result.void[i]:
+                _tell(self._infos[i], means)
         return self._infos
 
     def _flags(self, name: str) -> Bools:
@@ -309,6 +348,14 @@ def stepping(env: VecEnv) -> tuple[TrialVector, Callable[[StepResult], Infos]]:
         return env.trials, env.infos
     trials = SB3Trials(env)
     return trials, trials.infos
+
+
+def _tell(info: dict[str, Any], means: Mapping[str, float]) -> None:
+    """Put what a trial told into the info of its last step."""
+    if "episode" in info:
+        info["episode"] = {**means, **info["episode"]}
+    if SUCCESS in means:
+        info[IS_SUCCESS] = means[SUCCESS]
 
 
 ENDED = ("final_obs", "final_info", "void")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,8 +11,9 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from metarl.tasks.family.distribution import BatchedEnv, TaskBatch, TaskDistribution
-from metarl.tasks.trial.inner import InnerRow, inner_seeds
-from metarl.types import Array, Bools, Ints, Observations
+from metarl.tasks.trial.inner import InnerRow, explained, inner_seeds
+from metarl.tasks.trial.told import gather, numbers, reported_names
+from metarl.types import Array, Bools, Floats, Ints, Observations
 
 
 class SyncRows(BatchedEnv):
@@ -30,7 +31,9 @@ class SyncRows(BatchedEnv):
     def __init__(self, distribution: TaskDistribution, n: int, first: int = 0) -> None:
         self._space = distribution.observation_space
         self._rows = np.arange(n)
-        self._inner = [InnerRow(distribution, first + row) for row in range(n)]
+        self._heard: list[tuple[int, dict[str, float]]] = []  # row and numbers that were told in the step under way
+        self._names = reported_names(distribution.infos)
+        self._inner = [InnerRow(distribution, first + row, partial(self._hear, row)) for row in range(n)]
         self._envs = SyncVectorEnv(
             [partial(self._inner.__getitem__, row) for row in range(n)],
             copy=False,
@@ -63,8 +66,24 @@ class SyncRows(BatchedEnv):
 
     def step(self, actions: Array, rng: np.random.Generator | None) -> tuple[Observations, Array, Bools]:
         """See :meth:`metarl.tasks.family.distribution.BatchedEnv.step`; each environment has its own generator."""
-        obs, rewards, terminated, truncated, _ = self._envs.step(actions)
+        self._heard.clear()
+        with explained(*self._inner):
+            obs, rewards, terminated, truncated, _ = self._envs.step(actions)
+        self.told = gather(self._heard, len(self._rows)) if self._heard else None
         return obs, rewards, terminated | truncated
+
+    def _hear(self, row: int, info: Mapping[str, Any]) -> None:
+        """Note what a row tells; the rest of its info, which could be anything, goes no further."""
+        if told := numbers(info, self._names):
+            self._heard.append((row, told))
+
+    def step_told(self, actions: Array) -> tuple[Observations, Array, Bools, Mapping[str, Floats] | None]:
+        """:meth:`step` and what it told."""
+        return *self.step(actions, None), self.told
+
+    def render(self) -> tuple[Any, ...]:
+        """A frame of each row."""
+        return tuple(row.render() for row in self._inner)
 
     def close(self) -> None:
         """Close the environments."""

@@ -14,8 +14,8 @@ from metarl.config import InputError
 from metarl.tasks.family.checks import real_number, whole_number
 from metarl.tasks.family.distribution import BatchedEnv, TaskBatch, TaskDistribution
 from metarl.tasks.trial.inner import describe_trial, inner_seeds
-from metarl.tasks.vector.process import CLOSE_SECONDS, FailedError, WorkerProcess
-from metarl.types import Array, Bools, Ints, Observations
+from metarl.tasks.vector.process import CLOSE_SECONDS, START_SECONDS, FailedError, StartError, WorkerProcess
+from metarl.types import Array, Bools, Floats, Ints, Observations
 
 NAMED_ROWS = 8  # rows of a late process that are named with task and seed
 
@@ -42,6 +42,7 @@ class WorkerRows(BatchedEnv):
         n: number of rows.
         workers: number of processes, at most ``n``.
         timeout: seconds in which a worker must answer.
+        start_timeout: seconds in which a new worker must have imported what it needs; until then nothing else counts.
         max_restarts: processes that may be replaced before :class:`WorkerError` is raised.
 
     Raises:
@@ -49,11 +50,18 @@ class WorkerRows(BatchedEnv):
     """
 
     def __init__(
-        self, distribution: TaskDistribution, n: int, workers: int, timeout: float = 60.0, max_restarts: int = 10
+        self,
+        distribution: TaskDistribution,
+        n: int,
+        workers: int,
+        timeout: float = 60.0,
+        max_restarts: int = 10,
+        start_timeout: float = START_SECONDS,
     ) -> None:
         whole_number("workers", workers, at_least=1)
         whole_number("max_restarts", max_restarts, at_least=0)
         real_number("worker_timeout", timeout, above=0)
+        self._start_timeout = real_number("start_timeout", start_timeout, above=0)
         if workers > n:
             raise InputError(key="workers", given=workers, expected=f"at most {n}, the number of rows")
         try:
@@ -107,13 +115,17 @@ class WorkerRows(BatchedEnv):
         at_work = [index for index, worker in enumerate(self._workers) if not worker.lost]
         for index in at_work:
             first, end = self._bounds[index]
-            self._workers[index].ask("step", actions[first:end], None)
+            self._workers[index].ask("step_told", actions[first:end])
         rewards, done = np.zeros(len(self._rows)), np.ones(len(self._rows), np.bool_)
         broken = np.ones(len(self._rows), np.bool_)
-        for index, (obs, got_rewards, got_done) in self._answers(at_work).items():
+        told: dict[str, Floats] = {}
+        for index, (obs, got_rewards, got_done, got_told) in self._answers(at_work).items():
             rows = slice(*self._bounds[index])
             _write(self._last, rows, obs)
             rewards[rows], done[rows], broken[rows] = got_rewards, got_done, False
+            for name, values in (got_told or {}).items():
+                told.setdefault(name, np.full(len(self._rows), np.nan))[rows] = values
+        self.told = told or None
         self.broken = broken if broken.any() else None
         return self._last, rewards, done
 
@@ -128,7 +140,7 @@ class WorkerRows(BatchedEnv):
 
     def _spawn(self, index: int) -> WorkerProcess:
         first, end = self._bounds[index]
-        return WorkerProcess(self._payload, first, end - first)
+        return WorkerProcess(self._payload, first, end - first, self._start_timeout)
 
     def _answers(self, asked: list[int]) -> dict[int, Any]:
         """What the workers ``asked`` answered, without those that failed and were replaced."""
@@ -137,17 +149,19 @@ class WorkerRows(BatchedEnv):
             try:
                 out[index] = self._workers[index].answer(since, self._timeout)
             except FailedError as error:
-                self._replace(index, str(error).rstrip())
+                self._replace(index, error)
             except BaseException:  # Ctrl-C: what was asked is never read, so these processes are of no more use
                 self.close()
                 raise
         return out
 
-    def _replace(self, index: int, problem: str) -> None:
+    def _replace(self, index: int, error: FailedError) -> None:
         """Put a new process in the place of one that failed, with a warning."""
         self._workers[index].kill()
         first, end = self._bounds[index]
-        what = f"worker {index} (rows {first} to {end - 1}) {problem}\nit was playing\n{self._playing(index)}"
+        what = f"worker {index} (rows {first} to {end - 1}) {str(error).rstrip()}"
+        if not isinstance(error, StartError):
+            what += f"\nit was playing\n{self._playing(index)}"
         if not self._proved or self._restarts == self._max_restarts:
             self.close()
             why = f"\nof {self._max_restarts} restarts (max_restarts) none is left" if self._proved else ""

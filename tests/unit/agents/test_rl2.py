@@ -286,5 +286,5 @@ def test_interrupt_ends_learning_within_a_step_and_once() -> None:
 
     agent.learn(10_000, callback=stop)
     assert agent.num_timesteps == agent.n_envs
-    agent.learn(1)
+    agent.learn(ROLLOUT)
     assert agent._n_updates == 1, "the next call learns again"

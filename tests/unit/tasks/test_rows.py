@@ -98,7 +98,7 @@ def test_an_error_tells_row_task_and_seed(plan: list[list[tuple[dict[str, Any], 
         env.step(np.zeros(4, int))
     with pytest.raises(RuntimeError, match="the wheel came off") as caught:
         env.step(np.zeros(4, int))
-    assert caught.value.__notes__ == [f"in row 2, task {{push=0.25}}, seed {plan[2][0][1]}"]
+    assert caught.value.__notes__ == [f"in row 2, task {{push=0.25}}, seed {plan[2][0][1]}, step 7 of Failing"]
 
 
 def test_an_error_of_a_single_trial_tells_task_and_seed() -> None:

@@ -125,6 +125,13 @@ def test_a_family_that_fails_at_once_is_told_at_once() -> None:
     assert "restart" not in str(caught.value)
 
 
+def test_a_worker_that_is_still_importing_plays_nothing_and_only_its_start_is_timed() -> None:
+    env = TrialVectorEnv(Walk(), 2, workers=1, worker_timeout=60, start_timeout=1e-3)
+    with pytest.raises(WorkerError, match=r"no answer for 0\.001 s(.|\n)*start_timeout") as caught:
+        env.reset(seed=0)
+    assert "push=" not in str(caught.value)
+
+
 def test_a_worker_that_fails_as_a_trial_begins_is_replaced_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """The trial that could not begin is void after one step, in all rows of the worker."""
     pushes = iter([[0.5, 0.5], [0.5, 0.1], [0.5, 0.75]])
@@ -181,7 +188,7 @@ def test_voids_are_counted_and_trained_on_nowhere() -> None:
     state = TrainingState.start(policy, env.reset(seed=0, options={"tasks": PUSH})[0])
     counted: list[list[str]] = []
 
-    def on_step(result: StepResult) -> bool:
+    def on_step(result: StepResult, taken: object) -> bool:
         counted.append([",".join(sorted(info)) for info in face.infos(result)])
         return True
 
@@ -223,3 +230,10 @@ def test_training_options_have_workers() -> None:
     experiment = load_experiment("bandit")
     assert isinstance(experiment, RL2Experiment)
     assert experiment.train.workers == 0
+    with pytest.raises(ConfigError) as error:
+        load_experiment("bandit", {"train.start_timeout": 0.0})
+    assert error.value.key == "train.start_timeout"
+    slow = load_experiment("general", {"train.start_timeout": 300.0, "train.worker_timeout": 5})
+    assert isinstance(slow, RL2Experiment)
+    rows = slow.make_env("train", 2, workers=1)._batched
+    assert (rows._start_timeout, rows._timeout) == (300.0, 5)  # type: ignore[attr-defined]

@@ -113,7 +113,7 @@ def test_the_scale_of_the_reward_reaches_the_estimates_and_not_the_input() -> No
     env, seen = ToyEnv([4], reward=2.0), []
     policy = Stub()
 
-    def on_step(result: StepResult) -> bool:
+    def on_step(result: StepResult, taken: object) -> bool:
         seen.append(float(result.reward[0]))
         return True
 
@@ -179,7 +179,7 @@ def test_on_step_stops_at_once_and_collecting_can_continue() -> None:
     state = start(policy, env)
     seen: list[list[float]] = []
 
-    def stop_after_two(result: StepResult) -> bool:
+    def stop_after_two(result: StepResult, taken: object) -> bool:
         seen.append(result.reward.tolist())
         return len(seen) < 2
 

@@ -1,0 +1,146 @@
+"""What :meth:`metarl.agents.rl2.RL2PPO.learn` checks before it collects, and what it tells callbacks and the logger."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+
+from metarl import tree
+from metarl.config import InputError
+from metarl.tasks.trial.parts import SYMBOLS, looks_like_symbols
+from metarl.tasks.trial.told import SUCCESS
+from metarl.tasks.vector.sb3 import Infos
+from metarl.types import StepResult
+
+if TYPE_CHECKING:
+    from metarl.agents.rl2 import RL2PPO
+
+BYTES_A_STEP = 40  # of a row: boundary, log probability, value, reward, advantage, return, and flags
+
+
+def check_rollout(agent: RL2PPO, total_timesteps: int, steps: int) -> None:
+    """Warn of a rollout larger than what was asked for, and refuse one that memory cannot hold.
+
+    Args:
+        agent: about to learn.
+        total_timesteps: what was asked for.
+        steps: of each environment in a rollout.
+
+    Raises:
+        InputError: a rollout takes more bytes than there are.
+    """
+    size = agent.n_envs * steps
+    if size > total_timesteps:
+        warnings.warn(
+            f"{total_timesteps:,} steps were asked for, but a rollout has {agent.n_envs} x {steps} = {size:,}, and no "
+            "less is played; give a smaller n_envs or n_steps",
+            stacklevel=3,
+        )
+    needed, free = rollout_bytes(agent, steps), available_bytes(agent.device)
+    if free is not None and needed > free:
+        given = f"{agent.n_envs} x {steps} steps, about {needed / 1e9:,.1f} GB"
+        expected = f"what fits into the {free / 1e9:,.1f} GB that are free"
+        remedy = "lower n_envs or n_steps, or make pictures smaller with a wrapper"
+        raise InputError(key="a rollout", given=given, expected=expected, remedy=remedy)
+
+
+def warn_of_schedule(agent: RL2PPO, schedule: int) -> None:
+    """Warn where a schedule of ``schedule`` steps has ended, and the learning rate with it."""
+    if agent.num_timesteps >= schedule and agent.options.learning_rate_end == 0:
+        warnings.warn(
+            f"the schedule of {schedule:,} steps has ended, where the learning rate is 0: nothing more is learned; "
+            "set learning_rate_end, or a larger schedule_steps (None: to the end of each call)",
+            stacklevel=3,
+        )
+
+
+def rollout_bytes(agent: RL2PPO, steps: int) -> int:
+    """What a rollout takes: observations and actions, and the memory twice, at its start and while acting."""
+    encoder = agent.policy.encoder
+    step = sum(math.prod(shape) * encoder.dtypes[key].itemsize for key, shape in encoder.shapes.items())
+    step += 4 * math.prod(agent.policy.head.action_shape) + BYTES_A_STEP
+    memory = sum(leaf.numel() * leaf.element_size() for leaf in tree.leaves(agent.policy.initial_state(1)))
+    return agent.n_envs * (steps * step + 2 * memory)
+
+
+def warn_of_symbols(agent: RL2PPO, obs: Mapping[str, torch.Tensor]) -> None:
+    """Warn, in the first rollout, of pictures ``[T, B, H, W, C]`` of bytes that look like symbols."""
+    for key in agent.policy.encoder.now_keys if agent._n_updates == 0 and agent.encoder is None else ():
+        most = int(obs[key].max()) if obs[key].dtype == torch.uint8 and obs[key].ndim == 5 else 0
+        space: Any = agent.observation_space[key]  # type: ignore[index]  # a Dict
+        if 0 < most <= SYMBOLS and isinstance(space, spaces.Box) and space.high.max() > SYMBOLS:
+            warnings.warn(looks_like_symbols(key, most), stacklevel=3)
+
+
+def available_bytes(device: torch.device) -> int | None:
+    """The memory of ``device`` that is free; None where the system does not say."""
+    if device.type == "cuda" and torch.cuda.is_initialized():
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + kept
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")), None)
+
+
+def on_step(agent: RL2PPO, callback: Any, result: StepResult, taken: Mapping[str, Any], infos: Infos) -> bool:
+    """Count a step and tell the callbacks of it, with the local variables that SB3's own loop has.
+
+    Args:
+        agent: that learns.
+        callback: of SB3.
+        result: of the step.
+        taken: what the policy chose: ``actions``, ``values`` and ``log_probs``.
+        infos: SB3's.
+
+    Returns:
+        Whether to go on.
+    """
+    agent.num_timesteps += agent.n_envs
+    if result.final_obs is not None:
+        agent._update_info_buffer(infos, result.ended)
+    rewards = result.reward.astype(np.float32)
+    told = {"new_obs": result.obs, "rewards": rewards, "dones": result.ended, "infos": infos}
+    callback.update_locals({"self": agent, **taken, **told})
+    return bool(callback.on_step())
+
+
+def record(agent: RL2PPO, report: Mapping[str, float], steps: int, began: float, collected: float) -> None:
+    """Log a rollout and its update.
+
+    Args:
+        agent: that learns.
+        report: of the update.
+        steps: environment steps in the rollout.
+        began: when collecting began, of :func:`time.perf_counter`.
+        collected: when it ended.
+    """
+    for name, number in report.items():
+        agent.logger.record(f"train/{name}", number)
+    episodes = list(agent.ep_info_buffer or ())
+    for name, key in (("rew", "r"), ("len", "l")) if episodes else ():
+        agent.logger.record(f"rollout/ep_{name}_mean", _mean([info[key] for info in episodes]))
+    if agent.ep_success_buffer:
+        agent.logger.record("rollout/success_rate", _mean(agent.ep_success_buffer))
+    for key in sorted({key for info in episodes for key in info} - {"r", "l", "t", SUCCESS}):
+        numbers = [info[key] for info in episodes if isinstance(info.get(key), int | float | np.number)]
+        if numbers:
+            agent.logger.record(f"rollout/{key}_mean", _mean(numbers))
+    now = time.perf_counter()
+    agent.logger.record("time/fps", steps / (now - began))
+    agent.logger.record("time/rollout_seconds", collected - began)
+    agent.logger.record("time/update_seconds", now - collected)
+    agent.logger.record("time/total_timesteps", agent.num_timesteps, exclude="tensorboard")
+
+
+def _mean(numbers: Iterable[float]) -> float:
+    return float(np.mean(list(numbers)))
