@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from metarl.tasks.check.check_env import Finding
 
 TASK_OPTIONS = ("env", "vary", "levels", "kwargs", "wrap", "apply", "episodes", "steps")
+SEEN_OPTIONS = ("observe", "drop", "info")
 ENV_HELP = "environment; module:ID imports the module first, module:function makes it with a function of the module"
 
 
@@ -24,6 +25,7 @@ def add_check(commands: Any) -> None:
     check = commands.add_parser("check-env", help="check that an environment can be trained on")
     check.add_argument("env", metavar="ID", nargs="+", help=ENV_HELP)
     add_tasks(check)
+    add_seen(check)
     check.add_argument("--json", action="store_true", help="print JSON instead of a table")
     check.set_defaults(act=run_check)
 
@@ -35,7 +37,7 @@ def add_tasks(command: argparse.ArgumentParser) -> None:
         metavar="NAME=RANGE",
         action="append",
         default=[],
-        help="what differs between tasks, such as length=0.3..1.0, size=int:1..5, map=4x4,8x8 or "
+        help="what differs between tasks, such as force_mag=5..15, size=int:1..5, map=4x4,8x8 or "
         "model.opt.gravity[2]=-15..-5 (repeatable)",
     )
     command.add_argument("--levels", metavar="A..B", help="seeds of the levels of an environment; each level is a task")
@@ -59,6 +61,23 @@ def add_tasks(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--steps", type=at_least(1), help="steps in a trial; with --episodes, at most this many")
     add_import(command)
+
+
+def add_seen(command: argparse.ArgumentParser) -> None:
+    """The options that say what is seen of an environment; see :data:`SEEN_OPTIONS`."""
+    command.add_argument(
+        "--observe",
+        metavar="PART=KIND",
+        action="append",
+        default=[],
+        help="a part of the observation is symbols, picture (channels last), picture-first or numbers (repeatable)",
+    )
+    command.add_argument(
+        "--drop", metavar="PART", action="append", default=[], help="leave out a part of the observation (repeatable)"
+    )
+    command.add_argument(
+        "--info", metavar="KEY", action="append", default=[], help="report this number of info too (repeatable)"
+    )
 
 
 def add_import(command: argparse.ArgumentParser) -> None:
@@ -94,6 +113,9 @@ def env_table(args: argparse.Namespace) -> dict[str, Any]:
         "steps": args.steps,
         "import": args.imports,
     }
+    if hasattr(args, "observe"):  # not where the agent is trained already
+        observe = [*map(_parse_part, args.observe), *((name, "dropped") for name in args.drop)]
+        table |= {"observe": _once("--observe", "one kind", observe), "infos": args.info}
     return {name: value for name, value in table.items() if value}
 
 
@@ -116,6 +138,13 @@ def _once(option: str, wanted: str, given: list[tuple[str, Any]]) -> dict[str, A
     if twice := [name for i, name in enumerate(names) if name in names[:i]]:
         raise ValueError(f"{option} {twice[0]} is given twice; give it {wanted.format(twice[0])}")
     return dict(given)
+
+
+def _parse_part(text: str) -> tuple[str, str]:
+    name, equals, kind = (part.strip() for part in text.partition("="))
+    if not equals or not name:
+        raise InputError(key="--observe", given=text, expected="PART=KIND such as image=symbols")
+    return name, kind
 
 
 def _parse_argument(text: str) -> tuple[str, Any]:

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from metarl.cli.env import ENV_HELP, TASK_OPTIONS, add_tasks, env_settings, env_table, look_here
+from metarl.cli.env import ENV_HELP, SEEN_OPTIONS, TASK_OPTIONS, add_seen, add_tasks, env_settings, env_table, look_here
 from metarl.cli.terminal import OK, add_device, at_least, checked, refuse, tell
 from metarl.config import Assignment, parse_assignment
 
@@ -28,6 +28,8 @@ def add_experiments(commands: Any) -> None:
         help=f"{ENV_HELP} (repeatable: each is a task)",
     )
     add_tasks(train)
+    add_seen(train)
+    train.add_argument("--encoder", metavar="MODULE:FUNCTION", help="a net of your own for what the environment shows")
     place = train.add_mutually_exclusive_group()
     place.add_argument("--data", metavar="DIR", help="few-shot: folder of Omniglot (default METARL_DATA or the cache)")
     place.add_argument("--images", metavar="DIR", help="few-shot: folder with a folder of images for each class")
@@ -110,10 +112,11 @@ def train_settings(args: argparse.Namespace, preset: str) -> list[Assignment]:
 
     kind = preset_kind(preset)
     place = {"--data": args.data, "--images": args.images}
-    tasks = {f"--{name}": getattr(args, name) for name in TASK_OPTIONS}
+    tasks = {f"--{name}": getattr(args, name) for name in (*TASK_OPTIONS, *SEEN_OPTIONS, "encoder")}
     require(kind, "fewshot", place)
     require(kind, "rl2", tasks)
     settings = env_settings(args) if kind == "rl2" else []
+    settings += [(("policy", "encoder"), args.encoder)] if args.encoder else []
     settings += [parse_assignment(text) for text in args.settings]
     for source, folder in zip(("omniglot", "images"), place.values(), strict=True):
         if folder is not None:
@@ -164,7 +167,7 @@ def run_eval(args: argparse.Namespace) -> int:
     if tasks:  # what else is said of the run's own test tasks stays
         own = config.get("env", {}).get(args.split) or {}
         settings.append((("env", args.split), (own if isinstance(own, dict) else {"levels": own}) | tasks))
-    done = open_run(args.run, settings, device=args.device)
+    done = open_run(args.run, settings, device=args.device, imports=typed)
     evaluation = done.evaluate(split=args.split, n=args.n, seed=args.seed, quiet=args.json)
     asked = (args.split, args.n, args.seed in (None, done.seed), args.rotations, bool(tasks))
     if asked == ("test", None, True, False, False):

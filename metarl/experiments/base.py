@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -56,8 +56,8 @@ class Experiment(ABC):
         same = {key: value for key, value in self.config().items() if key not in ("about", "device")}
         return f"{self.name or self.kind}-{sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()[:8]}"
 
-    def not_imported(self) -> list[str]:
-        """The modules that the options name and that are not imported."""
+    def not_allowed(self, allowed: Container[str]) -> list[str]:
+        """The modules of code that the options name, but for those that are ``allowed``; a file may name none."""
         return []
 
     @abstractmethod

@@ -184,11 +184,11 @@ def open_run(
         path: of the run folder.
         settings: options to change for the evaluation, such as where data are now.
         device: the torch device.
-        imports: modules that the run may use, which are imported.
+        imports: modules whose code the run may use; they are imported.
 
     Raises:
         RunError, ConfigError, CheckpointError: the folder holds no run of this version, a file of it is damaged, or it
-            names modules that are not imported.
+            names code of modules that are not allowed.
     """
     import_modules([imports] if isinstance(imports, str) else imports)
     folder = RunFolder.open(path)
@@ -198,9 +198,9 @@ def open_run(
     except (KeyError, TypeError, ValueError):
         raise RunError(f"{folder.path} has no seed in its config.json, so it is damaged or no run of metarl") from None
     experiment = from_config(apply(config, settings), f"{folder.path}: config")
-    if missing := experiment.not_imported():
+    if missing := experiment.not_allowed(imports):
         raise ConfigError(
-            f"{folder.path} names code of modules that are not imported: {', '.join(missing)}",
+            f"{folder.path} names code of modules that are not allowed: {', '.join(missing)}",
             key="imports",
             given=missing,
             remedy=f"if you trust it, give {' '.join(f'--import {name}' for name in missing)} (in Python: "

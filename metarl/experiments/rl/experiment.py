@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from metarl.experiments.rl.evaluate import evaluate
 from metarl.memory.options import MemoryOptions
 from metarl.runs.session import Session
 from metarl.tasks.check.effect import without_effect
-from metarl.tasks.family.code import import_modules, module_of, not_imported
+from metarl.tasks.family.code import as_callable, import_modules, module_of, not_allowed
 from metarl.tasks.family.distribution import TaskDistribution
 from metarl.tasks.family.split_family import SplitFamily, from_env
 from metarl.tasks.trial.env import build as build_family
@@ -63,6 +63,20 @@ class TrainOptions:
 
 
 @dataclass(frozen=True)
+class PolicyOptions:
+    """What the agent makes of observations.
+
+    Args:
+        normalise: which numbers are scaled by a running mean and variance: "auto", true or false; see
+            :class:`metarl.nets.encoders.TrialEncoder`.
+        encoder: of the user's own: ``"module:function"``, which makes a torch module from a space; left out: none.
+    """
+
+    normalise: bool | Literal["auto"] = "auto"
+    encoder: str | None = None
+
+
+@dataclass(frozen=True)
 class EvalOptions:
     """How the agent is evaluated.
 
@@ -97,6 +111,7 @@ class RL2Experiment(Experiment):
     train: TrainOptions
     memory: MemoryOptions = field(default_factory=MemoryOptions)
     ppo: PPOOptions = field(default_factory=PPOOptions)
+    policy: PolicyOptions = field(default_factory=PolicyOptions)
     eval: EvalOptions = field(default_factory=EvalOptions)
 
     @property
@@ -110,9 +125,10 @@ class RL2Experiment(Experiment):
         """What the agent sees beside the observation."""
         return build(TrialInputs, {k: v for k, v in self.env.items() if k in INPUTS}, "env")
 
-    def not_imported(self) -> list[str]:
+    def not_allowed(self, allowed: Container[str]) -> list[str]:
         """See :class:`Experiment`."""
-        return not_imported(self.env)
+        tables = self.env, to_plain(self.policy)
+        return list(dict.fromkeys(name for table in tables for name in not_allowed(table, allowed)))
 
     def describe(self) -> str:
         """See :class:`Experiment`."""
@@ -162,8 +178,14 @@ class RL2Experiment(Experiment):
             n_steps=self.train.n_steps,
             seed=seed,
             device=device,
+            normalise=self.policy.normalise,
+            encoder=self._encoder,
             **to_plain(self.ppo),
         )
+
+    @property
+    def _encoder(self) -> Callable[..., Any] | None:
+        return None if self.policy.encoder is None else as_callable("policy.encoder", self.policy.encoder)
 
     def learn(self, model: RL2PPO, session: Session) -> int:
         """See :class:`Experiment`."""
@@ -224,7 +246,7 @@ class RL2Experiment(Experiment):
         from metarl.agents.rl2 import RL2PPO
 
         self.check()
-        agent = RL2PPO.load(path, device=device)
+        agent = RL2PPO.load(path, device=device, encoder=self._encoder)
         layout = self.make_env("test", 1).layout
         if (agent.observation_space, agent.action_space) != (layout.observation_space, layout.action_space):
             raise CheckpointError(
@@ -255,11 +277,6 @@ def make_family(env: Mapping[str, Any], split: Split) -> TaskDistribution:
     own = {split: options.pop(split) for split in SPLITS if split in options}
     family = {"env": env["id"], "imports": modules, **options, "split": split}
     return from_env(**family, **own) if own else build_family(ENV_FAMILY, family, INPUTS)
-
-
-def is_family(env: Mapping[str, Any]) -> bool:
-    """Whether the id of an ``[env]`` table names a family, and not a single environment."""
-    return _imported(env)[0] in ids()
 
 
 def _imported(env: Mapping[str, Any]) -> tuple[Any, tuple[str, ...]]:

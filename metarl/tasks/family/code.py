@@ -1,7 +1,7 @@
 """Code that is named as text: modules that register environments, and what lies in a module.
 
 Whoever runs a command may name any code. A run folder may come from somebody else: what it names is used only where its
-module has been imported already, see :func:`not_imported`.
+module is allowed, see :func:`not_allowed`.
 """
 
 from __future__ import annotations
@@ -9,13 +9,21 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from typing import Any
+
+import gymnasium as gym
 
 from metarl.config import InputError
 from metarl.types import SPLITS
 
-CODE = ("id", "env", "wrap", "apply")  # options whose text is an id or code: "module:Id-v0", "module:function"
+CODE = (
+    "id",
+    "env",
+    "wrap",
+    "apply",
+    "encoder",
+)  # options whose text is an id or code: "module:Id-v0", "module:function"
 IMPORTS = ("import", "imports")
 RANGES = ("log:", "int:", "normal:")  # ranges that are written with a colon too
 
@@ -70,25 +78,43 @@ def as_callable(key: str, given: Any) -> Callable[..., Any]:
     return found
 
 
-def not_imported(table: Mapping[str, Any]) -> list[str]:
-    """The modules that an ``[env]`` table names and that are not imported yet; none is imported here.
+def not_allowed(table: Mapping[str, Any], allowed: Container[str] = ()) -> list[str]:
+    """The modules of code that an ``[env]`` or ``[policy]`` table of a run folder names, and that it may not use.
 
-    Besides the options that are code, any text in the table counts that reads like ``package.module:name`` or
-    ``package.module.name`` of a package that could be imported: some environments import what their arguments name.
+    Allowed are the modules in ``allowed``, and ids that modules imported before have registered: with other code of any
+    module, even one of Python's own, a file could do what it likes. Nothing is imported here. Besides the options that
+    are code, any text in the table counts that reads like ``package.module:name`` or ``package.module.name`` of a
+    package that could be imported: some environments import what their arguments name.
     """
-    named = [*named_modules(table), *_meant(table)]
-    return [name for name in dict.fromkeys(named) if name not in sys.modules]
+    named = []
+    for text in _code(table):
+        module, name = module_of(text), text.rpartition(":")[2]
+        if module and not (module in sys.modules and name in gym.registry):
+            named.append(module)
+    named += [*(name for name in _imports(table) if name not in sys.modules), *_meant(table)]
+    return [name for name in dict.fromkeys(named) if name not in allowed]
 
 
 def named_modules(table: Mapping[str, Any]) -> Iterator[str]:
-    """The modules that the options of an ``[env]`` table name which are code."""
+    """The modules that the options of an ``[env]`` or ``[policy]`` table name."""
+    yield from _imports(table)
+    yield from filter(None, map(module_of, _code(table)))
+
+
+def _code(table: Mapping[str, Any]) -> Iterator[str]:
     for key, value in table.items():
         if key in SPLITS and isinstance(value, Mapping):
-            yield from named_modules(value)
+            yield from _code(value)
+        elif key in CODE:
+            yield from _texts(value)
+
+
+def _imports(table: Mapping[str, Any]) -> Iterator[str]:
+    for key, value in table.items():
+        if key in SPLITS and isinstance(value, Mapping):
+            yield from _imports(value)
         elif key in IMPORTS:
             yield from _texts(value)
-        elif key in CODE:
-            yield from filter(None, map(module_of, _texts(value)))
 
 
 def _meant(table: Mapping[str, Any]) -> Iterator[str]:

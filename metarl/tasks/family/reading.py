@@ -120,7 +120,7 @@ def parse_vary(text: str) -> tuple[str, str]:
     name, equals, rest = (part.strip() for part in text.partition("="))
     if not equals or not is_place(name):
         raise InputError(
-            f"cannot read {text!r}; expected name=range such as length=0.3..1.0, the range being {FORMS}, and the name "
+            f"cannot read {text!r}; expected name=range such as force_mag=5..15, the range being {FORMS}, and the name "
             "perhaps a path such as model.opt.gravity[2]",
             key=name,
             given=text,

@@ -202,7 +202,7 @@ def from_env(
 def from_env(
     env: Any, vary: Any = None, *, train: Any = None, validation: Any = None, test: Any = None, **options: Any
 ) -> EnvFamily | SplitFamily:
-    """The tasks of any Gymnasium environment, such as ``from_env("CartPole-v1", {"length": Uniform(0.3, 1.0)})``.
+    """The tasks of any Gymnasium environment, such as ``from_env("CartPole-v1", {"force_mag": Uniform(5, 15)})``.
 
     Args:
         env: an id, a function that makes an environment, or several; see :class:`EnvFamily`.

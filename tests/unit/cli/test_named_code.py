@@ -13,7 +13,7 @@ from command_line import AGENT, run, settings
 
 from metarl.config import ConfigError
 from metarl.experiments.run import open_run
-from metarl.tasks.family.code import not_imported
+from metarl.tasks.family.code import not_allowed
 
 TINY = settings(*AGENT, "train.total_timesteps=64", "train.n_steps=8", "eval.rows=20")
 EVIL = """
@@ -112,14 +112,31 @@ def test_what_is_allowed_is_used(trained: Path, mark: Path) -> None:
     try:
         assert run("eval", trained, "--import", "evil", "-n", "20").status == 0
         assert mark.exists()
-        assert open_run(trained).experiment.not_imported() == []
+        with pytest.raises(ConfigError):  # being imported is not being allowed
+            open_run(trained)
+        open_run(trained, imports=["evil"])
+    finally:
+        (trained / "config.json").write_text(json.dumps(before))
+
+
+@pytest.mark.parametrize(
+    "table",
+    [{"id": "subprocess:run", "kwargs": {"args": ["touch", "mark"]}}, {"wrap": "os:system"}, {"apply": "os:system"}],
+)
+def test_code_of_pythons_own_is_not_used_either(trained: Path, mark: Path, table: dict[str, Any]) -> None:
+    before = renamed(trained, table)
+    try:
+        with pytest.raises(ConfigError) as error:
+            open_run(trained)
+        assert error.value.key == "imports"
+        assert not mark.exists()
     finally:
         (trained / "config.json").write_text(json.dumps(before))
 
 
 def test_ordinary_text_is_no_code() -> None:
     table = {"kwargs": {"xml_file": "ant.xml", "map": "4x4", "url": "http://a.b/c"}, "vary": {"x": "log:0.1..1"}}
-    assert not_imported({"id": "CartPole-v1", "levels": "0..9", **table}) == []
+    assert not_allowed({"id": "CartPole-v1", "levels": "0..9", **table}) == []
 
 
 def test_train_uses_what_is_typed_and_records_it_as_text(mark: Path, tmp_path: Path) -> None:
@@ -131,7 +148,7 @@ def test_train_uses_what_is_typed_and_records_it_as_text(mark: Path, tmp_path: P
     wrappers = ["evil:Wrapper", "gymnasium.wrappers:TimeAwareObservation"]
     assert recorded["id"] == "evil:make"
     assert (recorded["wrap"], recorded["apply"]) == (wrappers, "evil:change")
-    experiment: Any = open_run(tmp_path / "run").experiment
+    experiment: Any = open_run(tmp_path / "run", imports=["evil", "gymnasium.wrappers"]).experiment
     family = experiment.make_distribution("test")
     env = family.make(family.probe())
     assert env.unwrapped.masspole == 0.2
