@@ -16,7 +16,7 @@ from metarl.tasks.trial.told import SUCCESS
 
 WIDTH = 100  # columns of a terminal that tables keep to
 _NAME_WIDTH = 40
-_EPISODES = 4  # columns of what was told by episode
+_EPISODES = 5  # the most columns of what was told by episode
 
 Cells = tuple[str, ...]  # a row: a name, then the values
 
@@ -114,17 +114,21 @@ def _agent(evaluation: AgentEvaluation) -> Table:
 
 
 def _told(name: str, results: Sequence[tuple[str, ActorResult]]) -> Part:
-    """What environments told, by episode; some in between are left out where there are many."""
+    """What environments told, by episode; some in between are left out where there are more than there is room for."""
     most = max(len(result.infos.get(name, ())) for _, result in results)
-    shown = np.unique(np.linspace(0, most - 1, min(most, _EPISODES)).astype(int)).tolist()
 
     def cell(result: ActorResult, episode: int) -> str:
         means, errors = result.infos.get(name, ()), result.infos_se.get(name, ())
         mean, error = (one[episode] if episode < len(one) else None for one in (means, errors))
         return "-" if mean is None else f"{mean:.2f} ± {NORMAL95 * (error or 0):.2f}"
 
-    rows = [(_shortened(row), *(cell(result, i) for i in shown)) for row, result in results]
-    return Part(name, rows, ("", *(f"episode {i + 1}" for i in shown)))
+    for columns in range(min(most, _EPISODES), 0, -1):
+        shown = np.linspace(0, most - 1, columns).astype(int).tolist()
+        rows = [(_shortened(row), *(cell(result, i) for i in shown)) for row, result in results]
+        head = "", *(f"episode {i + 1}" for i in shown)
+        if len(aligned([head, *rows])[0]) <= WIDTH:
+            return Part(name, rows, head)
+    return Part(name, [])
 
 
 def _shortened(name: str) -> str:

@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -81,3 +82,22 @@ def test_trials_of_different_lengths_have_no_speed_of_adaptation() -> None:
 def test_tasks_that_training_draws_too_are_named_so() -> None:
     assert "in distribution" in evaluation_table(bandit(in_distribution=True))
     assert "in distribution" not in evaluation_table(bandit())
+
+
+def test_what_environments_told_is_shown_by_episode_for_every_actor() -> None:
+    def told(rise: float, episodes: int) -> dict[str, Any]:
+        means = tuple(rise * i for i in range(episodes))
+        return {"infos": {"success": means, "x" * 50: (None, *means[1:])}, "infos_se": {"success": (0.1,) * episodes}}
+
+    evaluation = bandit(**told(0.01, 100))
+    references = {name: replace(one, **told(0.005, 50)) for name, one in evaluation.references.items()}
+    table = evaluation_table(replace(evaluation, references={**references, "r" * 60: references["random"]}))
+    assert max(map(len, table.splitlines())) <= WIDTH
+    after = table.split("\nsuccess\n")[1]
+    lines = [re.split(r" {2,}", line.strip()) for line in after.splitlines()]
+    episodes = [int(cell.removeprefix("episode ")) for cell in lines[0]]
+    assert (episodes[0], episodes[-1]) == (1, 100)
+    assert lines[1] == ["agent (sampled actions)", *(f"{0.01 * (i - 1):.2f} ± 0.20" for i in episodes)]
+    assert lines[2] == ["agent (greedy actions)", *"-" * len(episodes)], "it was told nothing"
+    random = next(line for line in lines if line[0] == "random")
+    assert [cell == "-" for cell in random[1:]] == [i > 50 for i in episodes]
