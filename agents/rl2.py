@@ -83,11 +83,10 @@ class RL2PPO(BaseAlgorithm):
         self.memory = build(MemoryOptions, {} if given is None else given, "memory")
         seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
         whole_number("seed", seed, at_least=0)
-        for name, number in (("n_steps", n_steps), ("schedule_steps", schedule_steps)):
-            if number is not None:
-                whole_number(name, number, at_least=1)
         n_envs, n_steps = sizes(env, n_envs, n_steps)
-        schedule_steps = schedule_steps and int(schedule_steps)
+        if schedule_steps is not None:
+            whole_number("schedule_steps", schedule_steps, at_least=1)
+            schedule_steps = int(schedule_steps)
         vectors = None if env is None else as_vec_env(env, n_envs)
         trial_steps = None if vectors is None else attribute(vectors, "trial_steps")
         self.options = ppo_options(ppo, None if vectors is None else vectors.num_envs, n_steps or trial_steps)
@@ -185,20 +184,11 @@ class RL2PPO(BaseAlgorithm):
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
         )
         schedule = self.schedule_steps or total_timesteps
-        if self.num_timesteps >= schedule and self.options.learning_rate_end == 0:
-            warnings.warn(
-                f"the schedule of {schedule:,} steps has ended, where the learning rate is 0: nothing more is learned; "
-                "set learning_rate_end, or a larger schedule_steps (None: to the end of each call)",
-                stacklevel=2,
-            )
+        rl2_learn.check_schedule(self, schedule)
         if again or self._training_state is None:
             self._training_state = TrainingState.start(self.policy, self._last_obs)  # type: ignore[arg-type]  # SB3 types it as an array
         trials, infos = stepping(self.env)
-        if not trials.knows_episodes and (needs_episodes(self.memory) or self.options.gae_horizon == "episode"):
-            raise ValueError(
-                f"the agent must know where episodes end, but {describe(self.env)} has neither info['episode_end'] nor "
-                "prev_done: make its environments as metarl.TrialEnv(family)"
-            )
+        rl2_learn.check_episodes(self, trials)
         callback.on_training_start(locals(), globals())
         iteration = 0
         while not self._interrupted and self.num_timesteps < total_timesteps:

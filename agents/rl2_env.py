@@ -10,6 +10,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from metarl.memory.options import MemoryOptions
 from metarl.runs.tracking import Tracker
+from metarl.tasks.family.checks import whole_number
 from metarl.tasks.family.distribution import TaskDistribution
 from metarl.tasks.family.env_family import EnvFamily
 
@@ -50,7 +51,12 @@ def sizes(env: Any, n_envs: int | None, n_steps: int | None) -> tuple[int, int |
         n_envs: None: :data:`FOREIGN_ENVS` for a family of Gymnasium's environments, which are stepped one by one, else
             256.
         n_steps: None: :data:`FOREIGN_STEPS` for such a family with longer trials, else a whole trial.
+
+    Raises:
+        InputError: ``n_steps`` is no integer, or too small.
     """
+    if n_steps is not None:
+        whole_number("n_steps", n_steps, at_least=1)
     foreign = isinstance(env, EnvFamily)
     if n_envs is None:
         n_envs = FOREIGN_ENVS if foreign else 256

@@ -13,11 +13,12 @@ import numpy as np
 import torch
 
 from metarl import tree
+from metarl.agents.rl2_env import describe, needs_episodes
 from metarl.config import InputError
 from metarl.tasks.trial.layout import is_image
 from metarl.tasks.trial.told import SUCCESS
 from metarl.tasks.vector.sb3 import Infos
-from metarl.types import StepResult
+from metarl.types import StepResult, TrialVector
 
 if TYPE_CHECKING:
     from metarl.agents.rl2 import RL2PPO
@@ -49,6 +50,26 @@ def check_rollout(agent: RL2PPO, total_timesteps: int, steps: int) -> None:
         expected = f"what fits into the {free / 1e9:,.1f} GB that are free"
         remedy = "lower n_envs or n_steps, or make pictures smaller with a wrapper"
         raise InputError(key="a rollout", given=given, expected=expected, remedy=remedy)
+
+
+def check_schedule(agent: RL2PPO, schedule: int) -> None:
+    """Warn where the ``schedule``, in environment steps, has ended and nothing more is learned."""
+    if agent.num_timesteps >= schedule and agent.options.learning_rate_end == 0:
+        warnings.warn(
+            f"the schedule of {schedule:,} steps has ended, where the learning rate is 0: nothing more is learned; "
+            "set learning_rate_end, or a larger schedule_steps (None: to the end of each call)",
+            stacklevel=3,
+        )
+
+
+def check_episodes(agent: RL2PPO, trials: TrialVector) -> None:
+    """Raise ValueError where the agent must know where episodes end and ``trials`` do not say."""
+    if not trials.knows_episodes and (needs_episodes(agent.memory) or agent.options.gae_horizon == "episode"):
+        assert agent.env is not None
+        raise ValueError(
+            f"the agent must know where episodes end, but {describe(agent.env)} has neither info['episode_end'] nor "
+            "prev_done: make its environments as metarl.TrialEnv(family)"
+        )
 
 
 def rollout_bytes(agent: RL2PPO, steps: int) -> int:
