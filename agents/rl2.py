@@ -13,14 +13,13 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from metarl import tree
 from metarl.agents import rl2_checkpoint, rl2_learn
-from metarl.agents.rl2_env import attribute, check_split, describe, needs_episodes, sizes
+from metarl.agents.rl2_env import attribute, check_split, describe, fresh_seed, needs_episodes, sizes, whole
 from metarl.agents.rl2_options import ppo_options
 from metarl.config import build, to_plain
 from metarl.memory.contract import State
 from metarl.memory.options import MemoryOptions
 from metarl.nets.policy import MemoryPolicy
 from metarl.seeding import torch_rng
-from metarl.tasks.family.checks import whole_number
 from metarl.tasks.vector.foreign import seen_episode_ends
 from metarl.tasks.vector.sb3 import as_vec_env, stepping
 from metarl.training.actor import PolicyActor
@@ -32,8 +31,8 @@ from metarl.types import PREV_ACTION, PREV_DONE, TIME, Array, Bools, Boundary, T
 class RL2PPO(BaseAlgorithm):
     """RL² (Duan et al. 2016): PPO over whole trials, with a memory that lives exactly as long as a trial.
 
-    To stable-baselines3 a trial is the episode. A rollout is one whole trial of each environment where their length
-    is known, so every sequence starts from the empty memory.
+    To stable-baselines3 a trial is the episode. Unless ``n_steps`` says otherwise, a rollout is one whole trial of
+    each environment where their length is known, so that every sequence starts from the empty memory.
 
     Args:
         policy: "MemoryPolicy".
@@ -81,12 +80,9 @@ class RL2PPO(BaseAlgorithm):
     ) -> None:
         given = to_plain(memory) if isinstance(memory, MemoryOptions) else memory
         self.memory = build(MemoryOptions, {} if given is None else given, "memory")
-        seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
-        whole_number("seed", seed, at_least=0)
+        seed = fresh_seed() if seed is None else whole("seed", seed, at_least=0)
         n_envs, n_steps = sizes(env, n_envs, n_steps)
-        if schedule_steps is not None:
-            whole_number("schedule_steps", schedule_steps, at_least=1)
-            schedule_steps = int(schedule_steps)
+        schedule_steps = schedule_steps if schedule_steps is None else whole("schedule_steps", schedule_steps)
         vectors = None if env is None else as_vec_env(env, n_envs)
         trial_steps = None if vectors is None else attribute(vectors, "trial_steps")
         self.options = ppo_options(ppo, None if vectors is None else vectors.num_envs, n_steps or trial_steps)
@@ -98,7 +94,7 @@ class RL2PPO(BaseAlgorithm):
             verbose=verbose,
             device=device,
             support_multi_env=True,
-            seed=int(seed),
+            seed=seed,
         )
         self.n_steps, self.schedule_steps = n_steps, schedule_steps
         self.trial_steps: int | None = trial_steps

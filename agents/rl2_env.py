@@ -43,6 +43,26 @@ def tracking_logger(tracker: Tracker) -> Logger:
     return Logger(folder=None, output_formats=[TrackerWriter(tracker)])
 
 
+def whole(name: str, value: Any, at_least: int = 1) -> int:
+    """The option ``name`` as an integer of Python's.
+
+    Args:
+        name: for the error.
+        value: what was given for it.
+        at_least: the least value it may have.
+
+    Raises:
+        InputError: it is no integer, or smaller.
+    """
+    whole_number(name, value, at_least=at_least)
+    return int(value)
+
+
+def fresh_seed() -> int:
+    """A seed from the operating system."""
+    return int(np.random.SeedSequence().generate_state(1)[0])
+
+
 def sizes(env: Any, n_envs: int | None, n_steps: int | None) -> tuple[int, int | None]:
     """The numbers of environments and of steps in a rollout, with defaults for what is left out.
 
@@ -55,14 +75,12 @@ def sizes(env: Any, n_envs: int | None, n_steps: int | None) -> tuple[int, int |
     Raises:
         InputError: ``n_steps`` is no integer, or too small.
     """
-    if n_steps is not None:
-        whole_number("n_steps", n_steps, at_least=1)
     foreign = isinstance(env, EnvFamily)
     if n_envs is None:
         n_envs = FOREIGN_ENVS if foreign else 256
-    if n_steps is None and foreign and env.trial_steps > FOREIGN_STEPS:
-        n_steps = FOREIGN_STEPS
-    return n_envs, n_steps and int(n_steps)
+    if n_steps is None:
+        return n_envs, FOREIGN_STEPS if foreign and env.trial_steps > FOREIGN_STEPS else None
+    return n_envs, whole("n_steps", n_steps)
 
 
 def attribute(env: VecEnv, name: str) -> Any:

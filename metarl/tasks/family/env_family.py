@@ -209,6 +209,11 @@ class EnvFamily(TaskDistribution):
         return self.episodes
 
     @property
+    def render_mode(self) -> str | None:
+        """That of ``kwargs``."""
+        return self.kwargs.get("render_mode")
+
+    @property
     def in_distribution(self) -> bool:
         """Whether all splits play the same tasks: nothing varies but fewer than 20 combinations."""
         return len(self._finite) == len(self._parts) and self._total < finite.FEWEST
