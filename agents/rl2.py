@@ -13,17 +13,19 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from metarl import tree
 from metarl.agents import rl2_checkpoint, rl2_learn
-from metarl.agents.rl2_env import attribute, check_split, describe, fresh_seed, needs_episodes, sizes, whole
+from metarl.agents.rl2_env import attribute, check_split, describe, needs_episodes, sizes
 from metarl.agents.rl2_options import ppo_options
 from metarl.config import build, to_plain
 from metarl.memory.contract import State
 from metarl.memory.options import MemoryOptions
+from metarl.nets.encoders import Normalise, OwnEncoder
 from metarl.nets.policy import MemoryPolicy
 from metarl.seeding import torch_rng
+from metarl.tasks.family.checks import whole_number
 from metarl.tasks.vector.foreign import seen_episode_ends
 from metarl.tasks.vector.sb3 import as_vec_env, stepping
 from metarl.training.actor import PolicyActor
-from metarl.training.collect import TrainingState, check_finite, check_masks, collect, no_valid_action, to_tensors
+from metarl.training.collect import TrainingState, check_finite, check_masks, collect, no_valid_action
 from metarl.training.ppo import update
 from metarl.types import PREV_ACTION, PREV_DONE, TIME, Array, Bools, Boundary, TrialObservation, boundaries
 
@@ -46,6 +48,9 @@ class RL2PPO(BaseAlgorithm):
             steps up to the end of each call of :meth:`learn`, as in SB3.
         seed: of parameters, actions, minibatches and environments; None: one from the operating system, which
             :attr:`seed` tells. No global generator is touched.
+        normalise: which numbers of the observation are scaled by a running mean and variance, frozen outside training:
+            "auto" (those with bounds beyond -10 to 10), True (all but one-hot ones) or False.
+        encoder: of observations, your own: see :class:`metarl.nets.encoders.TrialEncoder`.
         tensorboard_log: folder for SB3's tensorboard output.
         verbose: 1 prints a table per rollout.
         device: torch device.
@@ -72,6 +77,8 @@ class RL2PPO(BaseAlgorithm):
         n_steps: int | None = None,
         schedule_steps: int | None = None,
         seed: int | None = 0,
+        normalise: Normalise = "auto",
+        encoder: OwnEncoder | None = None,
         tensorboard_log: str | None = None,
         verbose: int = 0,
         device: torch.device | str = "auto",
@@ -80,9 +87,14 @@ class RL2PPO(BaseAlgorithm):
     ) -> None:
         given = to_plain(memory) if isinstance(memory, MemoryOptions) else memory
         self.memory = build(MemoryOptions, {} if given is None else given, "memory")
-        seed = fresh_seed() if seed is None else whole("seed", seed, at_least=0)
+        self.normalise, self.encoder = normalise, encoder
+        seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
+        whole_number("seed", seed, at_least=0)
+        for name, number in (("n_steps", n_steps), ("schedule_steps", schedule_steps)):
+            if number is not None:
+                whole_number(name, number, at_least=1)
         n_envs, n_steps = sizes(env, n_envs, n_steps)
-        schedule_steps = schedule_steps if schedule_steps is None else whole("schedule_steps", schedule_steps)
+        schedule_steps = schedule_steps and int(schedule_steps)
         vectors = None if env is None else as_vec_env(env, n_envs)
         trial_steps = None if vectors is None else attribute(vectors, "trial_steps")
         self.options = ppo_options(ppo, None if vectors is None else vectors.num_envs, n_steps or trial_steps)
@@ -94,7 +106,7 @@ class RL2PPO(BaseAlgorithm):
             verbose=verbose,
             device=device,
             support_multi_env=True,
-            seed=seed,
+            seed=int(seed),
         )
         self.n_steps, self.schedule_steps = n_steps, schedule_steps
         self.trial_steps: int | None = trial_steps
@@ -135,7 +147,10 @@ class RL2PPO(BaseAlgorithm):
         """Make policy and optimiser for trials of :attr:`trial_steps`."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(torch_rng(self.seed, "init").initial_seed())
-            self.policy = MemoryPolicy(self.observation_space, self.action_space, self.memory, self.trial_steps)  # type: ignore[arg-type]  # a Dict
+            seen: Any = self.observation_space  # a Dict
+            self.policy = MemoryPolicy(
+                seen, self.action_space, self.memory, self.trial_steps, self.normalise, self.encoder
+            )
         self.policy.to(self.device)
         self.optimizer = torch.optim.Adam(self.policy.parameters(), lr=self.options.learning_rate, eps=1e-5)
 
@@ -180,11 +195,15 @@ class RL2PPO(BaseAlgorithm):
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
         )
         schedule = self.schedule_steps or total_timesteps
-        rl2_learn.check_schedule(self, schedule)
+        rl2_learn.warn_of_schedule(self, schedule)
         if again or self._training_state is None:
             self._training_state = TrainingState.start(self.policy, self._last_obs)  # type: ignore[arg-type]  # SB3 types it as an array
         trials, infos = stepping(self.env)
-        rl2_learn.check_episodes(self, trials)
+        if not trials.knows_episodes and (needs_episodes(self.memory) or self.options.gae_horizon == "episode"):
+            raise ValueError(
+                f"the agent must know where episodes end, but {describe(self.env)} has neither info['episode_end'] nor "
+                "prev_done: make its environments as metarl.TrialEnv(family)"
+            )
         callback.on_training_start(locals(), globals())
         iteration = 0
         while not self._interrupted and self.num_timesteps < total_timesteps:
@@ -211,6 +230,7 @@ class RL2PPO(BaseAlgorithm):
             self._last_episode_starts = self._training_state.boundary == Boundary.TRIAL
             if rollout is None:
                 break
+            rl2_learn.warn_of_symbols(self, rollout.obs)
             callback.update_locals(locals())
             callback.on_rollout_end()
             self.policy.train(True)
@@ -289,7 +309,7 @@ class RL2PPO(BaseAlgorithm):
             else:
                 tree.check_like(state, template, type(self.policy.core).__name__)
             step, state = self.policy(
-                to_tensors(obs, self.device),
+                self.policy.prepare(obs),
                 state,
                 torch.as_tensor(boundaries(start, seen_episode_ends(obs, rows)), device=self.device),
                 generator=self.generators["evaluation"],
@@ -335,7 +355,12 @@ class RL2PPO(BaseAlgorithm):
 
     @classmethod
     def load(  # type: ignore[override]
-        cls, path: Any, env: Any = None, device: torch.device | str = "auto", force_reset: bool = False
+        cls,
+        path: Any,
+        env: Any = None,
+        device: torch.device | str = "auto",
+        force_reset: bool = False,
+        encoder: OwnEncoder | None = None,
     ) -> Self:
         """The agent that :meth:`save` wrote.
 
@@ -344,12 +369,13 @@ class RL2PPO(BaseAlgorithm):
             env: to continue training in; must have the spaces of the saved one. Anything the constructor takes.
             device: torch device.
             force_reset: begin new trials in ``env`` instead of continuing where training stopped.
+            encoder: the one that the agent was made with, if it has one of its own: a file holds no code.
 
         Raises:
             CheckpointError: the file is missing, damaged or of another kind; nothing in it is ever unpickled.
             ValueError: ``env`` has other spaces.
         """
-        return rl2_checkpoint.load(cls, path, env, device, force_reset)
+        return rl2_checkpoint.load(cls, path, env, device, force_reset, encoder)
 
     def set_env(self, env: Any, force_reset: bool = True) -> None:
         """Train in another environment of the same spaces: anything that the constructor takes.

@@ -9,8 +9,9 @@ import torch
 
 from metarl import tree
 from metarl.agents.rl2_env import resumable
-from metarl.config import build, to_plain
+from metarl.config import InputError, build, to_plain
 from metarl.memory.options import MemoryOptions
+from metarl.nets.encoders import OwnEncoder
 from metarl.training import checkpoint
 from metarl.training.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
 from metarl.training.collect import TrainingState
@@ -33,6 +34,8 @@ def save(agent: RL2PPO, path: Any) -> None:
         "kind": KIND,
         "ppo": to_plain(agent.options),
         "memory": to_plain(agent.memory),
+        "normalise": agent.normalise,
+        "own_encoder": agent.encoder is not None,
         "settings": {name: getattr(agent, name) for name in (*ARGUMENTS, "trial_steps")},
         "counters": {"num_timesteps": agent.num_timesteps, "n_updates": agent._n_updates},
         "observation_space": checkpoint.space_to_json(agent.observation_space),
@@ -48,16 +51,29 @@ def save(agent: RL2PPO, path: Any) -> None:
     write_checkpoint(_with_suffix(path), meta, groups)
 
 
-def load(kind: type[Agent], path: Any, env: Any, device: torch.device | str, force_reset: bool) -> Agent:
+def load(
+    kind: type[Agent],
+    path: Any,
+    env: Any,
+    device: torch.device | str,
+    force_reset: bool,
+    encoder: OwnEncoder | None = None,
+) -> Agent:
     """See :meth:`metarl.agents.rl2.RL2PPO.load`."""
     path = _with_suffix(path)
     meta, groups = read_checkpoint(path)
     if meta.get("kind") != KIND:
         raise CheckpointError(f"{path} holds a {meta.get('kind')!r}, not an agent of {kind.__name__}")
+    if (has := bool(meta.get("own_encoder"))) != (encoder is not None):
+        remedy = f"load(path, encoder=...) with {'the one it was made with' if has else 'none'}"
+        raise InputError(f"{path} {'has' if has else 'has not'} an encoder of its own", key="encoder", remedy=remedy)
     settings = meta["settings"]
+    seen = {"normalise": meta.get("normalise", False), "encoder": encoder}
     own = {name: settings[name] for name in ARGUMENTS}
     memory = build(MemoryOptions, meta["memory"], f"{path}: memory")
-    agent = kind("MemoryPolicy", env, memory=memory, device=device, _init_setup_model=False, **own, **meta["ppo"])
+    agent = kind(
+        "MemoryPolicy", env, memory=memory, device=device, _init_setup_model=False, **own, **seen, **meta["ppo"]
+    )
     observation_space = checkpoint.space_from_json(meta["observation_space"])
     action_space = checkpoint.space_from_json(meta["action_space"])
     if env is not None and (agent.observation_space, agent.action_space) != (observation_space, action_space):

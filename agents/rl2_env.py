@@ -10,9 +10,9 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from metarl.memory.options import MemoryOptions
 from metarl.runs.tracking import Tracker
-from metarl.tasks.family.checks import whole_number
 from metarl.tasks.family.distribution import TaskDistribution
 from metarl.tasks.family.env_family import EnvFamily
+from metarl.tasks.family.split_family import SplitFamily
 
 FOREIGN_ENVS, FOREIGN_STEPS = 64, 250  # as in presets/general.toml
 
@@ -43,26 +43,6 @@ def tracking_logger(tracker: Tracker) -> Logger:
     return Logger(folder=None, output_formats=[TrackerWriter(tracker)])
 
 
-def whole(name: str, value: Any, at_least: int = 1) -> int:
-    """The option ``name`` as an integer of Python's.
-
-    Args:
-        name: for the error.
-        value: what was given for it.
-        at_least: the least value it may have.
-
-    Raises:
-        InputError: it is no integer, or smaller.
-    """
-    whole_number(name, value, at_least=at_least)
-    return int(value)
-
-
-def fresh_seed() -> int:
-    """A seed from the operating system."""
-    return int(np.random.SeedSequence().generate_state(1)[0])
-
-
 def sizes(env: Any, n_envs: int | None, n_steps: int | None) -> tuple[int, int | None]:
     """The numbers of environments and of steps in a rollout, with defaults for what is left out.
 
@@ -71,16 +51,13 @@ def sizes(env: Any, n_envs: int | None, n_steps: int | None) -> tuple[int, int |
         n_envs: None: :data:`FOREIGN_ENVS` for a family of Gymnasium's environments, which are stepped one by one, else
             256.
         n_steps: None: :data:`FOREIGN_STEPS` for such a family with longer trials, else a whole trial.
-
-    Raises:
-        InputError: ``n_steps`` is no integer, or too small.
     """
-    foreign = isinstance(env, EnvFamily)
+    foreign = isinstance(env, EnvFamily | SplitFamily)
     if n_envs is None:
         n_envs = FOREIGN_ENVS if foreign else 256
-    if n_steps is None:
-        return n_envs, FOREIGN_STEPS if foreign and env.trial_steps > FOREIGN_STEPS else None
-    return n_envs, whole("n_steps", n_steps)
+    if n_steps is None and foreign and env.trial_steps > FOREIGN_STEPS:
+        n_steps = FOREIGN_STEPS
+    return n_envs, n_steps and int(n_steps)
 
 
 def attribute(env: VecEnv, name: str) -> Any:

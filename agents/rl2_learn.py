@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from gymnasium import spaces
 
 from metarl import tree
-from metarl.agents.rl2_env import describe, needs_episodes
 from metarl.config import InputError
-from metarl.tasks.trial.layout import is_image
+from metarl.tasks.trial.parts import SYMBOLS, looks_like_symbols
 from metarl.tasks.trial.told import SUCCESS
 from metarl.tasks.vector.sb3 import Infos
-from metarl.types import StepResult, TrialVector
+from metarl.types import StepResult
 
 if TYPE_CHECKING:
     from metarl.agents.rl2 import RL2PPO
@@ -52,8 +52,8 @@ def check_rollout(agent: RL2PPO, total_timesteps: int, steps: int) -> None:
         raise InputError(key="a rollout", given=given, expected=expected, remedy=remedy)
 
 
-def check_schedule(agent: RL2PPO, schedule: int) -> None:
-    """Warn where the ``schedule``, in environment steps, has ended and nothing more is learned."""
+def warn_of_schedule(agent: RL2PPO, schedule: int) -> None:
+    """Warn where a schedule of ``schedule`` steps has ended, and the learning rate with it."""
     if agent.num_timesteps >= schedule and agent.options.learning_rate_end == 0:
         warnings.warn(
             f"the schedule of {schedule:,} steps has ended, where the learning rate is 0: nothing more is learned; "
@@ -62,23 +62,22 @@ def check_schedule(agent: RL2PPO, schedule: int) -> None:
         )
 
 
-def check_episodes(agent: RL2PPO, trials: TrialVector) -> None:
-    """Raise ValueError where the agent must know where episodes end and ``trials`` do not say."""
-    if not trials.knows_episodes and (needs_episodes(agent.memory) or agent.options.gae_horizon == "episode"):
-        assert agent.env is not None
-        raise ValueError(
-            f"the agent must know where episodes end, but {describe(agent.env)} has neither info['episode_end'] nor "
-            "prev_done: make its environments as metarl.TrialEnv(family)"
-        )
-
-
 def rollout_bytes(agent: RL2PPO, steps: int) -> int:
     """What a rollout takes: observations and actions, and the memory twice, at its start and while acting."""
-    spaces: Mapping[str, Any] = agent.observation_space.spaces  # type: ignore[attr-defined]  # a Dict
-    step = sum(math.prod(space.shape) * (1 if is_image(space) else 4) for space in spaces.values())
+    encoder = agent.policy.encoder
+    step = sum(math.prod(shape) * encoder.dtypes[key].itemsize for key, shape in encoder.shapes.items())
     step += 4 * math.prod(agent.policy.head.action_shape) + BYTES_A_STEP
     memory = sum(leaf.numel() * leaf.element_size() for leaf in tree.leaves(agent.policy.initial_state(1)))
     return agent.n_envs * (steps * step + 2 * memory)
+
+
+def warn_of_symbols(agent: RL2PPO, obs: Mapping[str, torch.Tensor]) -> None:
+    """Warn, in the first rollout, of pictures ``[T, B, H, W, C]`` of bytes that look like symbols."""
+    for key in agent.policy.encoder.now_keys if agent._n_updates == 0 and agent.encoder is None else ():
+        most = int(obs[key].max()) if obs[key].dtype == torch.uint8 and obs[key].ndim == 5 else 0
+        space: Any = agent.observation_space[key]  # type: ignore[index]  # a Dict
+        if 0 < most <= SYMBOLS and isinstance(space, spaces.Box) and space.high.max() > SYMBOLS:
+            warnings.warn(looks_like_symbols(key, most), stacklevel=3)
 
 
 def available_bytes(device: torch.device) -> int | None:

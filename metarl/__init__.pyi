@@ -25,12 +25,13 @@ from .memory.registry import register_controller as register_controller
 from .memory.registry import register_store as register_store
 from .tasks.check.check_env import check_env as check_env
 from .tasks.family.distribution import TaskDistribution as TaskDistribution
-from .tasks.family.env_family import from_env as from_env
 from .tasks.family.ranges import Choice as Choice
 from .tasks.family.ranges import Integers as Integers
 from .tasks.family.ranges import LogUniform as LogUniform
 from .tasks.family.ranges import Normal as Normal
 from .tasks.family.ranges import Uniform as Uniform
+from .tasks.family.samplers import Sampler as Sampler
+from .tasks.family.split_family import from_env as from_env
 from .tasks.trial.env import TrialEnv as TrialEnv
 from .tasks.vector.env import TrialVectorEnv as TrialVectorEnv
 from .tasks.vector.sb3 import as_vec_env as as_vec_env

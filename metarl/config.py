@@ -106,7 +106,7 @@ def build(cls: type[Options], data: Mapping[str, Any], where: str = "options") -
     # that still takes tables for dataclasses and lists for tuples.
     adapter = pydantic.TypeAdapter(list[cls], config=pydantic.ConfigDict(extra="forbid", strict=True))  # type: ignore[valid-type]
     try:
-        return adapter.validate_json(json.dumps([data], default=lambda value: _number(value, str)))[0]
+        return adapter.validate_json(json.dumps([data], default=lambda value: _number(value, _text)))[0]
     except pydantic.ValidationError as error:
         raise _explain(cls, error.errors(), data, where) from None
 
@@ -222,6 +222,14 @@ def did_you_mean(given: object, valid: Iterable[str]) -> str | None:
 def one_of(names: Sequence[str]) -> str:
     """The names as the ``expected`` of an error."""
     return f"one of {', '.join(names)}" if len(names) > 1 else "".join(names) or "nothing"
+
+
+def _text(value: Any) -> str:
+    """What JSON has no form for, such as a date of TOML, as text."""
+    if callable(value):
+        expected = 'numbers, text, lists and tables, as a run records its options; name code as text, "module:name"'
+        raise ConfigError(key="an option", given=value, expected=expected)
+    return str(value)
 
 
 def _values(data: Any, key: Key = ()) -> Iterator[tuple[Key, Any]]:

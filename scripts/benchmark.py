@@ -22,8 +22,8 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from results.rows import Row, commit, upsert
 
 import metarl  # noqa: F401  (registers the ids)
-from metarl.tasks.family.env_family import from_env
 from metarl.tasks.family.ranges import Uniform
+from metarl.tasks.family.split_family import from_env
 from metarl.tasks.trial.env import TrialEnv
 from metarl.tasks.vector.env import TrialVectorEnv
 

@@ -15,7 +15,7 @@ from metarl.config import parse_assignment
 from metarl.evaluation.play import rollout_trials
 from metarl.experiments.rl.experiment import make_family
 from metarl.functional.stats import bootstrap_mean
-from metarl.tasks.family.ranges import parse_vary
+from metarl.tasks.family.reading import parse_vary
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--env", default="metarl/BernoulliBandit-v0", help="a family of tasks, or module:ID of any kind")

@@ -7,34 +7,56 @@ import json
 import os
 import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from metarl.cli.terminal import FAILED, OK, at_least, checked, print_table, refuse
-from metarl.config import Assignment
+from metarl.config import Assignment, InputError, parse_assignment
 
-CHECKED_LEVELS = "0..99"  # the levels that are checked where nothing varies
+if TYPE_CHECKING:
+    from metarl.tasks.check.check_env import Finding
+
+TASK_OPTIONS = ("env", "vary", "levels", "kwargs", "wrap", "apply", "episodes", "steps")
+ENV_HELP = "environment; module:ID imports the module first, module:function makes it with a function of the module"
 
 
 def add_check(commands: Any) -> None:
     """``metarl check-env`` and its options."""
     check = commands.add_parser("check-env", help="check that an environment can be trained on")
-    check.add_argument("env", metavar="ID", nargs="+", help="environment; module:ID imports the module first")
+    check.add_argument("env", metavar="ID", nargs="+", help=ENV_HELP)
     add_tasks(check)
     check.add_argument("--json", action="store_true", help="print JSON instead of a table")
     check.set_defaults(act=run_check)
 
 
 def add_tasks(command: argparse.ArgumentParser) -> None:
-    """The options that say how tasks differ, and what a trial is."""
+    """The options that say how tasks differ, and what a trial is; see :data:`TASK_OPTIONS`."""
     command.add_argument(
         "--vary",
         metavar="NAME=RANGE",
         action="append",
         default=[],
-        help="what differs between tasks, such as length=0.3..1.0, size=int:1..5 or map=4x4,8x8 (repeatable)",
+        help="what differs between tasks, such as length=0.3..1.0, size=int:1..5, map=4x4,8x8 or "
+        "model.opt.gravity[2]=-15..-5 (repeatable)",
     )
     command.add_argument("--levels", metavar="A..B", help="seeds of the levels of an environment; each level is a task")
-    command.add_argument("--episodes", type=at_least(1), help="episodes in a trial (default 5)")
+    command.add_argument(
+        "--kwargs",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="an argument of the environment's constructor that stays the same, such as size=6 (repeatable)",
+    )
+    command.add_argument(
+        "--wrap",
+        metavar="MODULE:WRAPPER",
+        action="append",
+        default=[],
+        help="put a wrapper around the environment, the first innermost (repeatable)",
+    )
+    command.add_argument("--apply", metavar="MODULE:FUNCTION", help="function(env, values) that puts values into it")
+    command.add_argument(
+        "--episodes", type=at_least(1), help="episodes in a trial (default 5); 1: each episode may be a task"
+    )
     command.add_argument("--steps", type=at_least(1), help="steps in a trial; with --episodes, at most this many")
     add_import(command)
 
@@ -51,30 +73,61 @@ def add_import(command: argparse.ArgumentParser) -> None:
     )
 
 
-def env_settings(args: argparse.Namespace) -> list[Assignment]:
-    """The options ``--env``, ``--vary`` and so on, as settings of the section ``env``.
+def env_table(args: argparse.Namespace) -> dict[str, Any]:
+    """The options ``--env``, ``--vary`` and so on that were given, as an ``[env]`` table.
 
     Raises:
-        ValueError: a range or levels that cannot be read.
+        ValueError: a range, levels or an argument that cannot be read.
     """
-    from metarl.tasks.family.ranges import parse_levels, parse_vary
+    from metarl.tasks.family.reading import parse_levels, parse_vary
 
-    settings: list[Assignment] = []
-    if args.env:
-        settings.append((("env",), {"id": args.env[0] if len(args.env) == 1 else args.env}))
-    varied = [parse_vary(text) for text in args.vary]
-    if twice := [name for i, (name, _) in enumerate(varied) if name in dict(varied[:i])]:
-        raise ValueError(f"--vary {twice[0]} is given twice; give it one range, such as {twice[0]}=0.3..1.0")
-    settings += [(("env", "vary", name), given) for name, given in varied]
     if args.levels is not None:
         parse_levels(args.levels)
-    given = {"levels": args.levels, "episodes": args.episodes, "steps": args.steps, "import": args.imports or None}
-    return settings + [(("env", name), value) for name, value in given.items() if value is not None]
+    table = {
+        "id": args.env[0] if args.env and len(args.env) == 1 else args.env,
+        "vary": _once("--vary", "one range, such as {}=0.3..1.0", [parse_vary(text) for text in args.vary]),
+        "levels": args.levels,
+        "kwargs": _once("--kwargs", "one value", [_parse_argument(text) for text in args.kwargs]),
+        "wrap": args.wrap,
+        "apply": args.apply,
+        "episodes": args.episodes,
+        "steps": args.steps,
+        "import": args.imports,
+    }
+    return {name: value for name, value in table.items() if value}
+
+
+def env_settings(args: argparse.Namespace) -> list[Assignment]:
+    """:func:`env_table` as settings of the section ``env``: an environment replaces the section, others change it.
+
+    Raises:
+        ValueError: a range, levels or an argument that cannot be read.
+    """
+    table = env_table(args)
+    settings: list[Assignment] = [(("env",), {"id": table.pop("id")})] if "id" in table else []
+    for name, value in table.items():
+        settings += [(("env", name, key), v) for key, v in value.items()] if isinstance(value, dict) else []
+        settings += [] if isinstance(value, dict) else [(("env", name), value)]
+    return settings
+
+
+def _once(option: str, wanted: str, given: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = [name for name, _ in given]
+    if twice := [name for i, name in enumerate(names) if name in names[:i]]:
+        raise ValueError(f"{option} {twice[0]} is given twice; give it {wanted.format(twice[0])}")
+    return dict(given)
+
+
+def _parse_argument(text: str) -> tuple[str, Any]:
+    key, value = parse_assignment(text)
+    if len(key) > 1 or not key[0].isidentifier():
+        raise InputError(key="--kwargs", given=text, expected="NAME=VALUE such as size=6")
+    return key[0], value
 
 
 def look_here(modules: Iterable[str] = ()) -> None:
     """Import ``modules``; from now on, modules in the current folder are found, as with ``python -m metarl``."""
-    from metarl.tasks.family.members import import_modules
+    from metarl.tasks.family.code import import_modules
 
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
@@ -86,23 +139,40 @@ def run_check(args: argparse.Namespace) -> int:
     look_here()
     settings = checked(lambda: env_settings(args))
     from metarl.config import apply
-    from metarl.experiments.rl.experiment import is_family, make_family
+    from metarl.experiments.rl.experiment import make_family
     from metarl.tasks.check.check_env import Finding, check_env
     from metarl.tasks.family.env_family import SpacesError
 
-    env = apply({}, settings)["env"]
-    one = isinstance(env["id"], str) and not env.keys() & {"vary", "levels"}
-    if one and not checked(lambda: is_family(env)):
-        env["levels"] = CHECKED_LEVELS  # nothing else is said to vary
     try:
-        findings = check_env(make_family(env, "train"))
+        findings = check_env(make_family(apply({}, settings)["env"], "train"), quiet=args.json)
     except SpacesError as error:
-        findings = [Finding("spaces", False, str(error))]
+        findings = [Finding("spaces", "broken", str(error))]
     except ValueError as error:
         refuse(error)
-    rows = [finding._asdict() for finding in findings]
+    if all(finding.ok for finding in findings):
+        findings.append(_train_a_little(settings))
     if args.json:
-        print(json.dumps(rows, indent=2))
+        print(json.dumps([{**finding._asdict(), "ok": finding.ok} for finding in findings], indent=2))
     else:
-        print_table([{"rule": f.name, "kept": "yes" if f.ok else "NO", "found": f.message} for f in findings])
+        shown = {"kept": "yes", "advice": "advice", "broken": "NO"}
+        print_table([{"rule": f.name, "kept": shown[f.level], "found": f.message} for f in findings])
     return OK if all(finding.ok for finding in findings) else FAILED
+
+
+def _train_a_little(settings: list[Assignment]) -> Finding:
+    """Whether ``metarl train`` with these settings would take the environment."""
+    import torch
+
+    from metarl.experiments.presets import load_experiment
+    from metarl.tasks.check.check_env import Finding
+    from metarl.tasks.family.errors import told
+
+    train = {"total_timesteps": 16, "n_envs": 2, "n_steps": 8}
+    try:
+        experiment = load_experiment("general", [*settings, (("train",), train), (("ppo", "n_minibatches"), 1)])
+        agent = experiment.build(0, torch.device("cpu"))
+        agent.learn(train["total_timesteps"])
+        agent.env.close()
+    except Exception as error:  # whatever a user's environment may raise
+        return Finding("training", "broken", str(error) if isinstance(error, InputError) else told(error))
+    return Finding("training", "kept", f"{agent.num_timesteps} steps")

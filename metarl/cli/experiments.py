@@ -8,11 +8,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from metarl.cli.env import add_import, add_tasks, env_settings, look_here
+from metarl.cli.env import ENV_HELP, TASK_OPTIONS, add_tasks, env_settings, env_table, look_here
 from metarl.cli.terminal import OK, add_device, at_least, checked, refuse, tell
 from metarl.config import Assignment, parse_assignment
-
-TASK_OPTIONS = ("env", "vary", "levels", "episodes", "steps")
 
 
 def add_experiments(commands: Any) -> None:
@@ -27,7 +25,7 @@ def add_experiments(commands: Any) -> None:
         "--env",
         metavar="ID",
         action="append",
-        help="environment to train on; module:ID imports the module first (repeatable: each id is a task)",
+        help=f"{ENV_HELP} (repeatable: each is a task)",
     )
     add_tasks(train)
     place = train.add_mutually_exclusive_group()
@@ -54,11 +52,10 @@ def add_experiments(commands: Any) -> None:
     evaluate.add_argument(
         "-n",
         "--trials",
-        "--episodes",
         dest="n",
         metavar="N",
         type=at_least(1),
-        help="number of trials, episodes or sequences (default: as the preset says)",
+        help="number of trials, few-shot episodes (there also --episodes) or sequences (default: as the preset says)",
     )
     evaluate.add_argument("--split", choices=["validation", "test"], default="test", help="which tasks (default test)")
     evaluate.add_argument("--seed", type=at_least(0), help="seed of the held-out tasks (default: that of the run)")
@@ -66,7 +63,8 @@ def add_experiments(commands: Any) -> None:
     evaluate.add_argument("--data", metavar="DIR", help="few-shot: where Omniglot or the folder of images is now")
     evaluate.add_argument("--rotations", action="store_true", help="few-shot: count rotations as separate classes")
     add_device(evaluate, "auto")
-    add_import(evaluate)
+    evaluate.add_argument("--env", metavar="ID", action="append", help="other tasks: those of this environment")
+    add_tasks(evaluate)
     evaluate.set_defaults(act=run_eval)
 
     report = commands.add_parser("report", help="draw one run, or compare several, and write an HTML page")
@@ -149,17 +147,27 @@ def run_eval(args: argparse.Namespace) -> int:
     from metarl.experiments.run import open_run
     from metarl.report.tables import evaluation_table
     from metarl.runs.folder import RunFolder
+    from metarl.tasks.family.code import named_modules
 
-    if args.imports:  # never what a run folder names: it may come from somebody else
-        look_here(args.imports)
+    config = RunFolder.open(args.run).config
+    kind = kind_of(config, str(args.run))
+    if kind != "rl2" and args.n is None:
+        args.n, args.episodes = args.episodes, None
+    require(kind, "fewshot", {"--data": args.data, "--rotations": args.rotations})
+    require(kind, "rl2", {f"--{name}": getattr(args, name) for name in TASK_OPTIONS})
     settings: list[Assignment] = [(("data", "folder"), args.data)] if args.data else []
     settings += [(("eval", "rotations"), True)] if args.rotations else []
-    config = RunFolder.open(args.run).config
-    require(kind_of(config, str(args.run)), "fewshot", {"--data": args.data, "--rotations": args.rotations})
+    tasks = checked(lambda: env_table(args)) if kind == "rl2" else {}
+    typed = [*tasks.pop("import", args.imports), *named_modules(tasks)]
+    if typed:  # never what a run folder names: it may come from somebody else
+        look_here(typed)
+    if tasks:  # what else is said of the run's own test tasks stays
+        own = config.get("env", {}).get(args.split) or {}
+        settings.append((("env", args.split), (own if isinstance(own, dict) else {"levels": own}) | tasks))
     done = open_run(args.run, settings, device=args.device)
     evaluation = done.evaluate(split=args.split, n=args.n, seed=args.seed, quiet=args.json)
-    asked = (args.split, args.n, args.seed in (None, done.seed), args.rotations)
-    if asked == ("test", None, True, False):
+    asked = (args.split, args.n, args.seed in (None, done.seed), args.rotations, bool(tasks))
+    if asked == ("test", None, True, False, False):
         done.complete(evaluation)  # what an interrupted run lacks
     print(json.dumps(to_plain(evaluation)) if args.json else evaluation_table(evaluation))
     return OK

@@ -56,6 +56,10 @@ class Experiment(ABC):
         same = {key: value for key, value in self.config().items() if key not in ("about", "device")}
         return f"{self.name or self.kind}-{sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()[:8]}"
 
+    def not_imported(self) -> list[str]:
+        """The modules that the options name and that are not imported."""
+        return []
+
     @abstractmethod
     def describe(self) -> str:
         """One line or two for the user: what is trained on."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from metarl.config import Assignment, apply, to_plain
+from metarl.config import Assignment, ConfigError, apply, to_plain
 from metarl.evaluation.records import write_record
 from metarl.evaluation.results import Evaluation, read_evaluation, write_evaluation
 from metarl.experiments.base import Experiment, pick_device, torch_threads
@@ -17,6 +17,7 @@ from metarl.report.draw import draw_run
 from metarl.runs.folder import RunError, RunFolder
 from metarl.runs.session import training_session
 from metarl.runs.tracking import WandbMode
+from metarl.tasks.family.code import import_modules
 from metarl.types import Split
 
 
@@ -172,17 +173,24 @@ def train(
     return run(load_experiment(preset, {**(settings or {}), **own}), folder, seed=seed, wandb=wandb, quiet=quiet)
 
 
-def open_run(path: str | Path, settings: Sequence[Assignment] = (), *, device: str = "auto") -> Run:
+def open_run(
+    path: str | Path, settings: Sequence[Assignment] = (), *, device: str = "auto", imports: str | Sequence[str] = ()
+) -> Run:
     """The run in a folder, with its trained model.
+
+    A folder may come from somebody else, so no module is imported because a file in it names it.
 
     Args:
         path: of the run folder.
         settings: options to change for the evaluation, such as where data are now.
         device: the torch device.
+        imports: modules that the run may use, which are imported.
 
     Raises:
-        RunError, ConfigError, CheckpointError: the folder holds no run of this version, or a file of it is damaged.
+        RunError, ConfigError, CheckpointError: the folder holds no run of this version, a file of it is damaged, or it
+            names modules that are not imported.
     """
+    import_modules([imports] if isinstance(imports, str) else imports)
     folder = RunFolder.open(path)
     config = dict(folder.config)
     try:
@@ -190,5 +198,13 @@ def open_run(path: str | Path, settings: Sequence[Assignment] = (), *, device: s
     except (KeyError, TypeError, ValueError):
         raise RunError(f"{folder.path} has no seed in its config.json, so it is damaged or no run of metarl") from None
     experiment = from_config(apply(config, settings), f"{folder.path}: config")
+    if missing := experiment.not_imported():
+        raise ConfigError(
+            f"{folder.path} names code of modules that are not imported: {', '.join(missing)}",
+            key="imports",
+            given=missing,
+            remedy=f"if you trust it, give {' '.join(f'--import {name}' for name in missing)} (in Python: "
+            f"open_run(path, imports={missing}))",
+        )
     model = experiment.load(folder.checkpoint, pick_device(device))
     return Run(experiment, seed, folder, model, read_evaluation(folder))

@@ -1,4 +1,4 @@
-"""Convolutional nets from images to vectors: of few-shot examples, and of observations."""
+"""Convolutional nets from the images of few-shot examples to vectors."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ BLOCKS = 4
 GROUP = 8  # channels that are normalised together by ``group``, where they divide the width
 VIEWS = ((1.12, 0.0), (1 / 1.12, 0.0), (1.0, 8.6), (1.0, -8.6))
 """Scale and rotation in degrees of the views that are not the image itself."""
-OBSERVATION_WIDTHS = (16, 32)  # channels of the first convolution over observations, and of all later ones
-OBSERVATION_SIDE = 4  # observations are halved until no side is longer
 Net = Literal["strided", "pooled", "residual", "flat"]
 Norm = Literal["group", "batch", "running"]
 Precision = Literal["float32", "bfloat16"]
@@ -253,30 +251,3 @@ def _norm(kind: Norm, width: int) -> nn.Module:
 def _normed(norm: nn.Module, x: Tensor, episodes: int, support: int) -> Tensor:
     normed: Tensor = norm(x, episodes, support) if isinstance(norm, EpisodeNorm) else norm(x)
     return normed
-
-
-class ObservationImageEncoder(nn.Module):
-    """Halves an image by convolutions until it is at most 4 by 4, then maps it to a vector of unit variance.
-
-    Channels may be last, as in Gymnasium, or first, as Stable-Baselines3 may have put them: the shorter one of the
-    first and the last axis is taken for them.
-
-    Args:
-        shape: of one image, ``[H, W, C]`` or ``[C, H, W]``.
-        size: of the vector.
-    """
-
-    def __init__(self, shape: tuple[int, ...], size: int = 64) -> None:
-        super().__init__()
-        self.shape, self.size = shape, size
-        channels, height, width = image_axes(shape)
-        self.net = nn.Sequential()
-        while max(height, width) > OBSERVATION_SIDE:
-            out = OBSERVATION_WIDTHS[min(len(self.net) // 2, len(OBSERVATION_WIDTHS) - 1)]
-            self.net.extend([nn.Conv2d(channels, out, kernel_size=3, stride=2, padding=1), nn.ReLU()])
-            channels, height, width = out, (height + 1) // 2, (width + 1) // 2
-        self.net.extend([nn.Flatten(), nn.Linear(channels * height * width, size), nn.LayerNorm(size)])
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Images ``[..., *shape]`` of bytes (or numbers from 0 to 255), with any leading axes, to ``[..., size]``."""
-        return self.net(channels_first(images, self.shape).float() / 255).reshape(*images.shape[:-3], self.size)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from metarl.memory.contract import State
 from metarl.memory.options import MemoryOptions
 from metarl.memory.registry import build_core
-from metarl.nets.encoders import TrialEncoder
+from metarl.nets.encoders import Normalise, OwnEncoder, TrialEncoder
 from metarl.nets.heads import make_head, value_head
 from metarl.types import MASK_KEY
 
@@ -42,6 +42,14 @@ class MemoryPolicy(nn.Module):
     Where observations have an ``action_mask``, the choices that it forbids have probability 0, in acting and in
     :meth:`evaluate`.
 
+    Args:
+        observation_space: of trials.
+        action_space: of trials.
+        memory: which core.
+        trial_steps: steps in a trial, the most it can have; None where that is not known.
+        normalise: which numbers are normalised; see :class:`metarl.nets.encoders.TrialEncoder`.
+        encoder: of the user's own; see there.
+
     Raises:
         ValueError: a space that is not supported, or a mask that does not fit the actions.
     """
@@ -52,9 +60,11 @@ class MemoryPolicy(nn.Module):
         action_space: spaces.Space[Any],
         memory: MemoryOptions,
         trial_steps: int | None,
+        normalise: Normalise = "auto",
+        encoder: OwnEncoder | None = None,
     ) -> None:
         super().__init__()
-        self.encoder = TrialEncoder(observation_space)
+        self.encoder = TrialEncoder(observation_space, normalise, encoder)
         self.core = build_core(memory, self.encoder.now_size, self.encoder.feedback_size, trial_steps)
         self.head = make_head(self.core.output_size, action_space)
         self.critic = value_head(self.core.output_size)
@@ -69,6 +79,15 @@ class MemoryPolicy(nn.Module):
         """The memory before a first trial; every leaf is ``[batch_size, ...]``."""
         return self.core.initial_state(batch_size)
 
+    def prepare(self, obs: Mapping[str, Any], *, learn: bool = False) -> dict[str, Tensor]:
+        """Observations ``{key: [n, ...]}`` of the environment's as the tensors that all other methods take.
+
+        Args:
+            obs: as the environment gives them.
+            learn: normalisation learns from them.
+        """
+        return self.encoder.prepare(obs, next(self.critic.parameters()).device, learn=learn)
+
     def forward(
         self,
         obs: Mapping[str, Tensor],
@@ -82,7 +101,7 @@ class MemoryPolicy(nn.Module):
         """Act.
 
         Args:
-            obs: observations ``[B, d]`` (images ``[B, H, W, C]``) by key.
+            obs: observations ``[B, d]`` (pictures ``[B, H, W, C]``) by key, from :meth:`prepare`.
             state: of the memory, before this step.
             boundary: ``[B]`` of :class:`metarl.types.Boundary`.
             generator: draws the actions; None: torch's global one.

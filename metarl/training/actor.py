@@ -6,7 +6,6 @@ import numpy as np
 import torch
 
 from metarl.nets.policy import MemoryPolicy
-from metarl.training.collect import to_tensors
 from metarl.types import Array, Ints, TrialObservation
 
 
@@ -26,7 +25,7 @@ class PolicyActor:
     def act(self, obs: TrialObservation, boundary: Ints) -> Array:
         """See :class:`metarl.types.Actor`."""
         step, self.state = self.policy(
-            to_tensors(obs, self.device),
+            self.policy.prepare(obs),
             self.state,
             torch.as_tensor(boundary, device=self.device),
             generator=self.generator,

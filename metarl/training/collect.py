@@ -56,7 +56,7 @@ class Rollout(NamedTuple):
     """``T`` steps of ``B`` environments; what is not said is ``[T, B]``.
 
     Args:
-        obs: ``[T, B, d]``, images ``[T, B, H, W, C]`` uint8.
+        obs: ``[T, B, d]``, pictures ``[T, B, H, W, C]``, as :meth:`MemoryPolicy.prepare` made them.
         boundary: of :class:`Boundary`.
         state: the memory before the first step.
         actions: ``[T, B, ...]`` as the policy's head encodes them.
@@ -76,16 +76,6 @@ class Rollout(NamedTuple):
     advantages: Tensor
     returns: Tensor
     valid: Tensor | None = None
-
-
-def to_tensors(obs: Mapping[str, Array], device: torch.device) -> dict[str, Tensor]:
-    """Observations ``{key: [n, ...]}`` as tensors on ``device``: images as they are, the rest as float32."""
-    return {k: torch.as_tensor(np.asarray(v), dtype=kept_as(np.asarray(v)), device=device) for k, v in obs.items()}
-
-
-def kept_as(part: Array) -> torch.dtype:
-    """The type in which a part is stored: uint8 for images ``[n, H, W, C]``, which are large, otherwise float32."""
-    return torch.uint8 if part.dtype == np.uint8 and part.ndim == 4 else torch.float32
 
 
 def check_finite(
@@ -192,7 +182,7 @@ def collect(
     rows, now = env.num_envs, training_state
     initial = now.memory  # the update needs it as it was, so acting gets a copy
     memory = tree.map_tensors(Tensor.clone, initial)
-    buffer = {k: torch.empty(steps, *v.shape, dtype=kept_as(v), device=device) for k, v in now.obs.items()}
+    buffer = {k: v.new_empty(steps, *v.shape) for k, v in policy.prepare(now.obs).items()}
     boundary = torch.empty(steps, rows, dtype=torch.long, device=device)
     actions = torch.empty(steps, rows, *policy.head.action_shape, dtype=policy.head.action_dtype, device=device)
     log_probs, values, rewards = (torch.empty(steps, rows, device=device) for _ in range(3))
@@ -200,8 +190,8 @@ def collect(
     valid = torch.ones(steps, rows, dtype=torch.bool, device=device)
     check_finite(now.obs, None, name, first_step)
     for t in range(steps):
-        for key, part in now.obs.items():
-            buffer[key][t] = torch.as_tensor(part)
+        for key, part in policy.prepare(now.obs, learn=True).items():
+            buffer[key][t] = part
         boundary[t] = torch.as_tensor(now.boundary)
         blocked = no_valid_action(policy, now.obs)
         if blocked is not None:  # the first step of a trial may turn out to be void
@@ -225,7 +215,7 @@ def collect(
             check_finite(final, None, name, first_step + t, timed_out)
             at_end = np.where(result.episode_ended[timed_out], Boundary.EPISODE, Boundary.INSIDE)
             rewards[t, timed_out] += gamma * policy.value(
-                to_tensors(final, device), tree.index(memory, timed_out), torch.as_tensor(at_end, device=device)
+                policy.prepare(final), tree.index(memory, timed_out), torch.as_tensor(at_end, device=device)
             )
         now.obs, now.boundary, now.memory = result.obs, result.boundary, memory
         if not on_step(result, {"actions": played, "values": step.value, "log_probs": step.log_prob}):
@@ -234,7 +224,7 @@ def collect(
     if bool((following == Boundary.TRIAL).all()):
         last = torch.zeros(rows, device=device)
     else:
-        last = policy.value(to_tensors(now.obs, device), memory, following)
+        last = policy.value(policy.prepare(now.obs), memory, following)
     if gae_horizon == "episode":
         ends = torch.cat([boundary[1:], following[None]]) != Boundary.INSIDE
     advantages, returns = gae(rewards, values, ends, last, gamma, lam)

@@ -12,8 +12,10 @@ FILES = sorted(path for folder in ("metarl", "envs", "agents") for path in (ROOT
 
 
 def public_functions(tree: ast.AST) -> Iterator[ast.FunctionDef]:
-    """Functions and methods whose name, and whose class's name, has no leading underscore."""
+    """Functions and methods whose name, and whose class's name, has no leading underscore; overloads have no text."""
     for node in ast.iter_child_nodes(tree):
+        if any(ast.unparse(one) == "overload" for one in getattr(node, "decorator_list", [])):
+            continue
         if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_"):
             if isinstance(node, ast.FunctionDef):
                 yield node

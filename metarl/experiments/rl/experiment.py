@@ -22,15 +22,16 @@ from metarl.experiments.rl.evaluate import evaluate
 from metarl.memory.options import MemoryOptions
 from metarl.runs.session import Session
 from metarl.tasks.check.effect import without_effect
+from metarl.tasks.family.code import import_modules, module_of, not_imported
 from metarl.tasks.family.distribution import TaskDistribution
-from metarl.tasks.family.members import import_modules
+from metarl.tasks.family.split_family import SplitFamily, from_env
 from metarl.tasks.trial.env import build as build_family
 from metarl.tasks.trial.layout import INPUTS, TrialInputs
 from metarl.tasks.vector.env import TrialVectorEnv
 from metarl.tasks.vector.process import START_SECONDS
 from metarl.training.checkpoint import CheckpointError
 from metarl.training.ppo import PPOOptions
-from metarl.types import Array, Split
+from metarl.types import SPLITS, Array, Split
 
 if TYPE_CHECKING:
     from metarl.agents.rl2 import RL2PPO
@@ -83,7 +84,8 @@ class RL2Experiment(Experiment):
     Args:
         env: ``id`` and the options of the family and of :class:`metarl.tasks.trial.layout.TrialInputs`. The id is one
             of this package's families, or one or several of Gymnasium's with the options of
-            :class:`metarl.tasks.family.env_family.EnvFamily`; ``import`` names modules that register ids.
+            :class:`metarl.tasks.family.env_family.EnvFamily`; ``import`` names modules that register ids. The tables
+            ``train``, ``validation`` and ``test`` are those of :func:`metarl.tasks.family.split_family.from_env`.
     """
 
     kind: ClassVar[str] = "rl2"
@@ -107,6 +109,10 @@ class RL2Experiment(Experiment):
     def inputs(self) -> TrialInputs:
         """What the agent sees beside the observation."""
         return build(TrialInputs, {k: v for k, v in self.env.items() if k in INPUTS}, "env")
+
+    def not_imported(self) -> list[str]:
+        """See :class:`Experiment`."""
+        return not_imported(self.env)
 
     def describe(self) -> str:
         """See :class:`Experiment`."""
@@ -163,7 +169,8 @@ class RL2Experiment(Experiment):
         """See :class:`Experiment`."""
         from metarl.agents.rl2_env import tracking_logger
 
-        for name in without_effect(self.make_distribution("train")):
+        family = self.make_distribution("train")
+        for name in without_effect(family.now if isinstance(family, SplitFamily) else family):
             warnings.warn(
                 f"{name} varies from task to task but changes nothing that is seen or paid; see metarl check-env",
                 stacklevel=2,
@@ -245,7 +252,9 @@ def make_family(env: Mapping[str, Any], split: Split) -> TaskDistribution:
         return distribution(name, **options, split=split)
     if not isinstance(name, str | list | tuple) or str(name).startswith("metarl/"):
         choice(name, ids(), "env.id")
-    return build_family(ENV_FAMILY, {"env": env["id"], "imports": modules, **options, "split": split}, INPUTS)
+    own = {split: options.pop(split) for split in SPLITS if split in options}
+    family = {"env": env["id"], "imports": modules, **options, "split": split}
+    return from_env(**family, **own) if own else build_family(ENV_FAMILY, family, INPUTS)
 
 
 def is_family(env: Mapping[str, Any]) -> bool:
@@ -257,6 +266,6 @@ def _imported(env: Mapping[str, Any]) -> tuple[Any, tuple[str, ...]]:
     """The id without its module, and the modules of ``import``; all of them are imported."""
     given, modules = env["id"], env.get("import", ())
     modules = (modules,) if isinstance(modules, str) else tuple(modules)
-    module, _, name = given.rpartition(":") if isinstance(given, str) else ("", "", given)
-    import_modules((*modules, module) if module else modules)
-    return name, modules
+    texts = [one for one in (given if isinstance(given, list | tuple) else [given]) if isinstance(one, str)]
+    import_modules([*modules, *filter(None, map(module_of, texts))])
+    return given.rpartition(":")[2] if isinstance(given, str) else given, modules

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import copy
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from metarl.tasks.check.recorder import BrokenRuleError, allowed
+from metarl.tasks.check.recorder import allowed
+from metarl.tasks.check.subject import Subject
 from metarl.tasks.family.distribution import TaskDistribution
 from metarl.tasks.family.env_family import EnvFamily
-from metarl.tasks.trial.layout import TrialInputs
 from metarl.types import Array
 
 STEPS = 200  # steps that are compared at most
@@ -36,18 +37,19 @@ def without_effect(family: TaskDistribution) -> list[str]:
     return found
 
 
-def effect(family: TaskDistribution, inputs: TrialInputs) -> str:
-    """Every value that varies makes a difference.
-
-    Raises:
-        BrokenRuleError: one makes none.
-    """
+def effect(subject: Subject) -> str:
+    """Every value that varies makes a difference; training warns of one that makes none."""
+    family = subject.family
     if idle := without_effect(family):
-        raise BrokenRuleError(
+        warnings.warn(
             f"{', '.join(idle)} can be anything and changes nothing that is seen or paid in {STEPS} steps; give what "
-            "switches it on in kwargs, use apply=function(env, values) where it is computed from, or leave it out"
+            "switches it on in kwargs, use apply=function(env, values) where it is computed from, or leave it out",
+            stacklevel=1,
         )
-    return f"{', '.join(family.vary)} make a difference" if isinstance(family, EnvFamily) and family.vary else ""
+        return ""
+    return (
+        f"seen to change something: {', '.join(family.vary)}" if isinstance(family, EnvFamily) and family.vary else ""
+    )
 
 
 def _alike(family: EnvFamily, one: Mapping[str, Array], other: Mapping[str, Array]) -> bool:

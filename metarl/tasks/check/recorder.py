@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
+from gymnasium import spaces
 
 from metarl.tasks.family.distribution import TaskDistribution
 from metarl.tasks.trial.env import TrialEnv
-from metarl.types import MASK_KEY, Array, TrialObservation
+from metarl.types import MASK_KEY, Array, TrialObservation, is_obs_key
 
 STEPS = 400  # the most steps that are played of a trial
+SLIGHT = 0.05  # a difference, relative and absolute, that does not make another trial
 
 
 class BrokenRuleError(Exception):
@@ -40,13 +43,20 @@ class Log:
         """One for each environment made, or changed into another task."""
         self.drifts: list[Mapping[str, Any]] = []
 
+    def played(self) -> list[Step]:
+        """The steps alone."""
+        return [step for step in self.steps if step.action is not None]
+
     def ends(self) -> list[bool]:
         """Which steps ended an episode."""
-        return [step.terminated or step.truncated for step in self.steps if step.action is not None]
+        return [step.terminated or step.truncated for step in self.played()]
 
 
 class Recorder(gym.Wrapper[Any, Any, Any, Any]):
-    """Records what an inner environment does; ends its episodes after ``cut`` steps, if given."""
+    """Records what an inner environment does; ends its episodes after ``cut`` steps, if given.
+
+    Refuses what no trial can show: see :func:`parts`.
+    """
 
     def __init__(
         self, env: gym.Env[Any, Any], log: Log, cut: int | None, drift: Callable[[], Mapping[str, Any]]
@@ -58,17 +68,35 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
         """Begin an episode."""
         obs, info = self.env.reset(seed=seed, options=options)
         self.count = 0
+        self._look(obs)
         self.log.steps.append(Step(copy.deepcopy(obs)))
         self.log.drifts += filter(None, [self.drift()])
         return obs, info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Play a step."""
-        obs, reward, terminated, truncated, info = self.env.step(action)
         self.count += 1
+        try:
+            obs, reward, terminated, truncated, info = self.env.step(action)
+            self._look(obs)
+            paid = np.asarray(reward)
+            if paid.dtype.kind not in "fiub" or paid.size != 1:
+                raise BrokenRuleError(f"the reward is {reward}, expected a number: there is one agent in a trial")
+        except Exception as error:
+            error.add_note(f"in step {self.count} of an episode")
+            raise
         truncated = bool(truncated) or self.count == self.cut
         self.log.steps.append(Step(copy.deepcopy(obs), reward, bool(terminated), truncated, copy.deepcopy(action)))
         return obs, reward, terminated, truncated, info
+
+    def _look(self, obs: Any) -> None:
+        for name, space, value in parts(self.observation_space, obs):
+            whole = isinstance(space, spaces.Discrete | spaces.MultiDiscrete)
+            if whole and not space.contains(value):
+                raise BrokenRuleError(
+                    f"the {name} {value} ({kind(value)}) does not lie in its space {space}; change the space, or what "
+                    "the environment returns"
+                )
 
 
 def watched(family: TaskDistribution, cut: int | None = None) -> tuple[TaskDistribution, Log]:
@@ -98,21 +126,23 @@ class Trial(NamedTuple):
     rewards: list[float]
     actions: list[Any]
     task: Mapping[str, Array]
-    over: bool
+    late: bool = False
+    """Whether it was left because there was no more time."""
 
 
-def play(env: TrialEnv, seed: int | None, most: int = STEPS) -> Trial:
+def play(env: TrialEnv, seed: int | None, most: int = STEPS, until: float | None = None) -> Trial:
     """Play a trial, or its first steps, with random actions that are the same each time.
 
     Args:
         env: where to play.
         seed: of the reset; None continues with the generators at hand.
         most: steps after which to stop.
+        until: when to stop, as :func:`time.monotonic` tells it; one step is always played.
     """
     obs, info = env.reset(seed=seed)
     actions = copy.deepcopy(env.action_space)
     actions.seed(0)
-    trial = Trial([obs], [], [], info["task"], False)
+    trial = Trial([obs], [], [], info["task"])
     while len(trial.actions) < most:
         action = actions.sample(**allowed(env.action_space, trial.obs[-1]))
         obs, reward, over, _, _ = env.step(action)
@@ -120,7 +150,9 @@ def play(env: TrialEnv, seed: int | None, most: int = STEPS) -> Trial:
         trial.rewards.append(reward)
         trial.actions.append(action)
         if over:
-            return trial._replace(over=True)
+            break
+        if until is not None and time.monotonic() > until:
+            return trial._replace(late=True)
     return trial
 
 
@@ -134,6 +166,32 @@ def allowed(space: gym.Space[Any], obs: Any) -> dict[str, Any]:
     return {"mask": mask}
 
 
+def parts(space: spaces.Space[Any], obs: Any) -> Iterator[tuple[str, spaces.Space[Any], Any]]:
+    """The name, the space and the value of each part of an observation.
+
+    Raises:
+        BrokenRuleError: a part is missing, or has another shape than its space.
+    """
+    inside = space.spaces if isinstance(space, spaces.Dict) else {"": space}
+    for name, part in inside.items():
+        what = f"part {name!r} of the observation" if name else "observation"
+        if name and (not isinstance(obs, Mapping) or name not in obs):
+            raise BrokenRuleError(
+                f"the observation has no part {name!r} that its space has; add it, or change the space"
+            )
+        value = obs[name] if name else obs
+        if np.shape(value) != part.shape:
+            raise BrokenRuleError(
+                f"the {what} has the shape {np.shape(value)}, but its space is {part}; return what the space says"
+            )
+        yield what, part, value
+
+
+def kind(value: Any) -> str:
+    """The dtype of an array, or the type of anything else."""
+    return str(getattr(value, "dtype", type(value).__name__))
+
+
 def equal(a: Mapping[str, Array], b: Mapping[str, Array]) -> bool:
     """Whether two dicts have equal arrays ``[...]`` of the same names; NaN equals NaN."""
     return a.keys() == b.keys() and not _unlike(a, b)
@@ -145,13 +203,27 @@ def _unlike(a: Mapping[str, Array], b: Mapping[str, Array]) -> list[str]:
 
 
 def first_difference(a: Trial, b: Trial) -> str | None:
-    """Where two trials differ first; None: nowhere."""
+    """Where two trials differ first; None: nowhere in what was played of both."""
     if not equal(a.task, b.task):
         return "in their task"
     for t, (one, other) in enumerate(zip(a.obs, b.obs, strict=False)):
         if parts := _unlike(one, other):
             return f"in the observation at step {t} ({', '.join(parts)})"
-    return None if len(a.obs) == len(b.obs) else f"in their length ({len(a.obs) - 1} and {len(b.obs) - 1} steps)"
+    if len(a.obs) == len(b.obs) or a.late or b.late:
+        return None
+    return f"in their length ({len(a.obs) - 1} and {len(b.obs) - 1} steps)"
+
+
+def slight(a: Trial, b: Trial) -> bool:
+    """Whether two trials show almost the same where they first differ, as of a physics engine that is not quite reset.
+
+    What was paid counts only where nothing else differs; it may be large against small differences.
+    """
+    for one, other in zip(a.obs, b.obs, strict=False):
+        if parts := _unlike(one, other):
+            seen = [key for key in parts if is_obs_key(key)] or parts
+            return all(np.allclose(one[key], other[key], rtol=SLIGHT, atol=SLIGHT) for key in seen)
+    return False
 
 
 def short(task: Mapping[str, Any]) -> str:

@@ -1,21 +1,13 @@
-"""What may differ from task to task: ranges and choices that a parameter of an environment is drawn from.
-
-As text, for the command line and presets::
-
-    0.3..1.0       Uniform(0.3, 1.0): a real number, also where both ends are whole, as in 1..5
-    log:1e-3..1    LogUniform(1e-3, 1)
-    normal:0,1     Normal(0, 1): mean and standard deviation
-    int:1..5       Integers(1, 5): both ends included
-    a,b,c          Choice(("a", "b", "c")); numbers and true, false are read as such; in a preset a list does the same
-"""
+"""What may differ from task to task: ranges and choices that a parameter of an environment is drawn from."""
 
 from __future__ import annotations
 
+import copy
 import math
-import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -23,9 +15,6 @@ from gymnasium import spaces
 
 from metarl.tasks.family.checks import limits, real_number
 from metarl.types import Array, Ints
-
-MOST_LEVELS = 1_000_000
-FORMS = "0.3..1.0 (real numbers), int:1..5, log:1e-3..1, normal:0,1 (mean, standard deviation), or a,b,c (a choice)"
 
 
 class Range(ABC):
@@ -39,11 +28,11 @@ class Range(ABC):
     @property
     @abstractmethod
     def space(self) -> spaces.Space[Any]:
-        """The space of one draw: a number, of shape ``()``."""
+        """The space of one draw: a number, of shape ``()``, or an array."""
 
     @abstractmethod
     def sample(self, rng: np.random.Generator, n: int) -> Array:
-        """Draw ``[n]``; nothing else than ``rng`` decides them."""
+        """Draw ``[n]``, or ``[n, ...]`` where the space has a shape; nothing else than ``rng`` decides them."""
 
     @property
     def probes(self) -> Array:
@@ -55,7 +44,7 @@ class Range(ABC):
         return np.asarray(drawn).item()
 
     def plain(self) -> Any:
-        """The range as text or a list, from which :func:`as_range` makes it again."""
+        """The range as text or a list, from which :func:`metarl.tasks.family.reading.as_range` makes it again."""
         return str(self)
 
 
@@ -155,6 +144,10 @@ class Finite(Range):
     def at(self, index: Ints) -> Array:
         """What is drawn for the values numbered ``index`` ``[n]``."""
 
+    @abstractmethod
+    def find(self, value: Any) -> int | None:
+        """The number of what the environment gets; None where it is none of the values."""
+
     def sample(self, rng: np.random.Generator, n: int) -> Array:
         """``[n]``, each value as likely as any other."""
         return self.at(rng.integers(self.size, size=n))
@@ -193,13 +186,18 @@ class Integers(Finite):
         """The numbers ``[n]``."""
         return self.low + np.asarray(index, np.int64)
 
+    def find(self, value: Any) -> int | None:
+        """Its distance from the lowest."""
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        return value - self.low if whole and self.low <= value <= self.high else None
+
     def __str__(self) -> str:
         return f"int:{self.low}..{self.high}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Choice(Finite):
-    """One of some values: numbers, strings, or any objects. The index of the value is drawn and is part of the task.
+    """One of some values: numbers, strings, arrays, or any objects. Its index is drawn and is part of the task.
 
     Raises:
         ValueError: fewer than two values, or one of them twice.
@@ -210,13 +208,14 @@ class Choice(Finite):
     def __post_init__(self) -> None:
         if isinstance(self.values, str) or not isinstance(self.values, Sequence | range | np.ndarray):
             raise ValueError(f"Choice needs a list of values, not {self.values!r}")
+        ordered = isinstance(self.values, range)  # which holds nothing twice
         object.__setattr__(self, "values", tuple(v.item() if isinstance(v, np.generic) else v for v in self.values))
         if len(self.values) < 2:
             raise ValueError(
-                f"Choice needs at least two values, not {list(self.values)}; hold a value fixed in the environment's "
-                "constructor (kwargs)"
+                f"Choice needs at least two values, not {list(self.values)}; what has one value doesn't vary: fix it "
+                "with kwargs={name: value} (--kwargs NAME=VALUE)"
             )
-        seen = [(type(v), v) for v in self.values]  # True and 1 are two values
+        seen = [] if ordered else [key_of(v) for v in self.values]
         try:
             twice = len(set(seen)) < len(seen)
         except TypeError:  # what has no hash is compared one by one
@@ -243,9 +242,28 @@ class Choice(Finite):
         """The indices ``[n]`` themselves."""
         return np.asarray(index, np.int64)
 
+    def find(self, value: Any) -> int | None:
+        """Its index."""
+        key = key_of(value)
+        try:
+            return self._index.get(key)
+        except TypeError:  # what has no hash is compared one by one
+            return next((i for i, one in enumerate(self.values) if key_of(one) == key), None)
+
+    @cached_property
+    def _index(self) -> dict[Hashable, int]:
+        return {key_of(value): i for i, value in enumerate(self.values)}
+
     def value(self, drawn: Any) -> Any:
-        """The value with this index."""
-        return self.values[int(drawn)]
+        """The value with this index; a copy where an environment could change it."""
+        value = self.values[int(drawn)]
+        return copy.deepcopy(value) if isinstance(value, np.ndarray | list | dict) else value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Choice) and key_of(self.values) == key_of(other.values)
+
+    def __hash__(self) -> int:
+        return hash(key_of(self.values))
 
     def plain(self) -> list[Any]:
         """The values."""
@@ -253,6 +271,18 @@ class Choice(Finite):
 
     def __str__(self) -> str:
         return ",".join(map(str, self.values))
+
+
+def key_of(value: Any) -> Hashable:
+    """What equal values have in common: arrays are compared by value, and True and 1 are two values."""
+    match value:
+        case np.ndarray():
+            return np.ndarray, value.shape, key_of(value.tolist())
+        case list() | tuple():
+            return type(value), tuple(map(key_of, value))
+        case Mapping():
+            return Mapping, frozenset((name, key_of(item)) for name, item in value.items())
+    return type(value), value
 
 
 def _numbers(given: Uniform | Normal) -> None:
@@ -266,101 +296,3 @@ def _ordered(given: Uniform | Integers) -> None:
     low, high = astuple(given)
     if not low < high:
         raise ValueError(f"{type(given).__name__} needs low < high, not low={low}, high={high}")
-
-
-_KINDS: dict[str, tuple[Callable[..., Range], str, Callable[[str], float]]] = {
-    "uniform": (Uniform, "..", float),
-    "log": (LogUniform, "..", float),
-    "int": (Integers, "..", int),
-    "normal": (Normal, ",", float),
-}
-
-
-def parse_range(text: str) -> Range:
-    """The range that ``text`` means; the forms are listed at the top of this module.
-
-    >>> parse_range("0.3..1.0"), parse_range("int:1..5"), parse_range("small,large")
-    (Uniform(low=0.3, high=1.0), Integers(low=1, high=5), Choice(values=('small', 'large')))
-
-    Raises:
-        ValueError: the text is no range, or one without two values in order.
-    """
-    kind, colon, rest = (part.strip() for part in text.rpartition(":"))
-    try:
-        if not colon and ".." not in rest:
-            return Choice(tuple(_scalar(part.strip()) for part in rest.split(",")))
-        make, between, read = _KINDS[kind if colon else "uniform"]
-        first, _, second = rest.partition(between)
-        return make(read(first), read(second))
-    except (KeyError, ValueError) as error:
-        why = f"there is no kind {kind!r}" if isinstance(error, KeyError) else error
-        raise ValueError(f"cannot read the range {text!r}: {why}; a range is {FORMS}") from None
-
-
-def _scalar(text: str) -> Any:
-    """A number, a truth value, or the text itself."""
-    if not text:
-        raise ValueError("a value is missing")
-    if text in ("true", "false"):
-        return text == "true"
-    if re.fullmatch(r"[+-]?\d+", text):
-        return int(text)
-    return float(text) if re.fullmatch(r"[+-]?(\d+(\.\d+)?|\.\d+)([eE][+-]?\d+)?", text) else text
-
-
-def as_range(name: str, given: Any) -> Range:
-    """``given`` as a range: one already, its text, or a list to choose from.
-
-    Raises:
-        ValueError: it is none of these; the message names ``name``.
-    """
-    try:
-        match given:
-            case Range():
-                return given
-            case str():
-                return parse_range(given)
-            case list() | tuple() | range():
-                return Choice(given)
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from None
-    raise ValueError(f"{name}: cannot vary over {given!r}; give Uniform(low, high) or the like, or as text {FORMS}")
-
-
-def parse_vary(text: str) -> tuple[str, str]:
-    """Take ``name=range`` apart, and make sure that the range is one.
-
-    Raises:
-        ValueError: there is no name, or no range.
-    """
-    name, equals, rest = (part.strip() for part in text.partition("="))
-    if not equals or not name.isidentifier():
-        raise ValueError(f"cannot read {text!r}; expected name=range such as length=0.3..1.0, the range being {FORMS}")
-    as_range(name, rest)
-    return name, rest
-
-
-def parse_levels(given: Any) -> Sequence[int]:
-    """The seeds of levels: a range, a list of whole numbers, or text such as ``0..999`` (ends included) or ``3,7,9``.
-
-    Raises:
-        ValueError: not whole numbers of at least 0, each once.
-    """
-    levels = given
-    if isinstance(given, str):
-        ends = re.fullmatch(r"\s*(\d+)\s*\.\.\s*(\d+)\s*", given)
-        listed = re.fullmatch(r"\s*\d+(\s*,\s*\d+)*\s*", given)
-        levels = range(int(ends[1]), int(ends[2]) + 1) if ends else map(int, given.split(",")) if listed else ()
-    elif isinstance(given, Mapping) or not isinstance(given, Sequence | range | np.ndarray):
-        levels = ()
-    if not isinstance(levels, range):
-        levels = tuple(seed.item() if isinstance(seed, np.generic) else seed for seed in levels)
-    many = len(levels) > MOST_LEVELS
-    whole = not many and all(isinstance(seed, int) and not isinstance(seed, bool) for seed in levels)
-    if not levels or not whole or min(levels) < 0 or len(set(levels)) < len(levels):
-        shown = repr(given) if len(repr(given)) <= 60 else f"{repr(given)[:57]}..."
-        raise ValueError(
-            f"levels is {shown}, expected at most {MOST_LEVELS:,} different whole numbers of at least 0, such as "
-            "range(1000), or as text 0..999"
-        )
-    return levels

@@ -10,6 +10,7 @@ from gymnasium import spaces
 
 from metarl.tasks.family.checks import limits, real_number, true_or_false
 from metarl.tasks.family.distribution import TaskBatch, TaskDistribution
+from metarl.tasks.trial.parts import LIMIT, FlatPart, PicturePart, SymbolPart, UnitPart, make_part
 from metarl.types import (
     FEEDBACK_KEYS,
     MASK_KEY,
@@ -25,10 +26,6 @@ from metarl.types import (
     TrialObservation,
     is_obs_key,
 )
-
-# Finite, because Gymnasium's checker warns of infinite bounds.
-LIMIT = np.finfo(np.float32).max
-WIDEST = 4096  # the most choices that are shown one-hot; their table takes 64 MB
 
 
 @dataclass(frozen=True)
@@ -59,100 +56,28 @@ INPUTS = tuple(f.name for f in fields(TrialInputs))
 def is_trial_space(space: spaces.Space[Any]) -> bool:
     """Whether ``space`` is that of trial observations: a flat Dict with ``obs`` or ``obs.NAME``.
 
-    All parts are float32 vectors but images, which are uint8 with three axes.
+    All parts are float32 vectors, but those that are seen may be pictures ``[H, W, C]`` of float32 or uint8, and
+    symbols: a MultiDiscrete of one or three axes.
     """
     if not isinstance(space, spaces.Dict):
         return False
     seen = [key for key in space.spaces if is_obs_key(key)]
     rest = set(space.spaces) - set(seen)
-    flat = all(_is_vector(s) for s in space.values() if not is_image(s))
-    return bool(seen) and flat and rest <= {*FEEDBACK_KEYS, MASK_KEY} and not any(is_image(space[key]) for key in rest)
-
-
-def is_image(space: spaces.Space[Any]) -> bool:
-    """Whether ``space`` holds images: uint8 with three axes."""
-    return isinstance(space, spaces.Box) and space.dtype == np.uint8 and len(space.shape) == 3
+    fits = all(_is_vector(space[key]) or _is_picture(space[key]) or _is_symbols(space[key]) for key in seen)
+    fits = fits and all(_is_vector(space[key]) for key in rest)
+    return bool(seen) and fits and rest <= {*FEEDBACK_KEYS, MASK_KEY}
 
 
 def _is_vector(space: spaces.Space[Any]) -> bool:
     return isinstance(space, spaces.Box) and space.dtype == np.float32 and len(space.shape) == 1
 
 
-class _Image:
-    """Batches of images, unchanged; always fresh arrays."""
-
-    def __init__(self, name: str, space: spaces.Box) -> None:
-        self.name, self.space = name, space
-
-    def __call__(self, x: Any) -> Array:
-        """``[n, *shape]`` uint8."""
-        x = np.array(x)
-        if x.shape[1:] != self.space.shape or x.dtype != np.uint8:
-            raise ValueError(
-                f"{self.name} is {x.dtype} of shape {x.shape[1:]}, but its space says uint8 of {self.space.shape}"
-            )
-        return x
-
-    def box(self) -> spaces.Box:
-        """The space of one image."""
-        return spaces.Box(0, 255, self.space.shape, np.uint8)
+def _is_picture(space: spaces.Space[Any]) -> bool:
+    return isinstance(space, spaces.Box) and space.dtype in (np.uint8, np.float32) and len(space.shape) == 3
 
 
-class _Flat:
-    """Batches of one space as float32 vectors: one-hot where discrete, else flattened; always fresh arrays."""
-
-    def __init__(self, name: str, space: spaces.Space[Any]) -> None:
-        self.name = name
-        self.shape = space.shape
-        one_hot = isinstance(space, spaces.Discrete | spaces.MultiDiscrete)
-        if not one_hot and not isinstance(space, spaces.Box | spaces.MultiBinary):
-            raise ValueError(
-                f"{name} has the space {space}, which a trial cannot show; supported are Box, Discrete, MultiDiscrete "
-                "and MultiBinary, and for observations a flat Dict of those; convert the rest with a "
-                "gymnasium.ObservationWrapper"
-            )
-        self.size = spaces.flatdim(space)
-        if one_hot and self.size > WIDEST:
-            raise ValueError(
-                f"{name} would be a one-hot vector of {self.size} numbers, but a trial shows at most {WIDEST}: give "
-                "the environment fewer choices, or numbers in a Box"
-            )
-        flat: Any = spaces.flatten_space(space)
-        self.low, self.high = (np.clip(bound, -LIMIT, LIMIT).astype(np.float32) for bound in (flat.low, flat.high))
-        sizes: Any = space.nvec.ravel() if isinstance(space, spaces.MultiDiscrete) else [self.size]
-        self._eyes: list[Floats] = [np.eye(int(n), dtype=np.float32) for n in sizes] if one_hot else []
-        self._starts = np.ravel(getattr(space, "start", 0))
-
-    def __call__(self, x: Any) -> Floats:
-        """``[n, *shape]`` to ``[n, size]``."""
-        x = np.asarray(x)
-        if x.shape[1:] != self.shape:
-            raise ValueError(f"{self.name} has the shape {x.shape[1:]}, but its space says {self.shape}")
-        if len(self._eyes) == 1:
-            return self._eyes[0].take(x.ravel() - self._starts[0], axis=0)
-        if self._eyes:
-            columns = x.reshape(len(x), -1) - self._starts
-            return np.concatenate([eye[columns[:, j]] for j, eye in enumerate(self._eyes)], axis=1)
-        return np.array(x, dtype=np.float32).reshape(len(x), self.size)
-
-    def box(self) -> spaces.Box:
-        """The space of one flattened row."""
-        return spaces.Box(self.low, self.high, dtype=np.float32)
-
-
-class _Unit(_Flat):
-    """As :class:`_Flat`, with real numbers between finite bounds scaled to [-1, 1], so that none dominates."""
-
-    def __init__(self, name: str, space: spaces.Space[Any]) -> None:
-        super().__init__(name, space)
-        bounded = isinstance(space, spaces.Box) and space.dtype.kind == "f" and space.is_bounded()
-        self._middle = (self.high / 2 + self.low / 2) * bounded
-        self._reach = np.where(bounded & (self.high > self.low), self.high / 2 - self.low / 2, 1)
-        self.low, self.high = (((x - self._middle) / self._reach).astype(np.float32) for x in (self.low, self.high))
-
-    def __call__(self, x: Any) -> Floats:
-        """``[n, *shape]`` to ``[n, size]``."""
-        return np.clip((super().__call__(x) - self._middle) / self._reach, self.low, self.high).astype(np.float32)
+def _is_symbols(space: spaces.Space[Any]) -> bool:
+    return isinstance(space, spaces.MultiDiscrete) and len(space.shape) in (1, 3)
 
 
 class TrialLayout:
@@ -176,9 +101,9 @@ class TrialLayout:
         if not isinstance(self.action_space, spaces.Discrete | spaces.MultiDiscrete | spaces.Box):
             raise ValueError(
                 f"the action space {self.action_space} is not supported; a trial needs a Discrete, a MultiDiscrete or "
-                "a Box: convert it with a gymnasium.ActionWrapper"
+                "a Box: metarl.from_env converts others"
             )
-        self._action = _Flat(PREV_ACTION, self.action_space)
+        self._action = FlatPart(PREV_ACTION, self.action_space)
         # No previous action is all zeros, which the space must hold too.
         self._action.low, self._action.high = np.minimum(self._action.low, 0), np.maximum(self._action.high, 0)
         inner = distribution.observation_space
@@ -186,22 +111,21 @@ class TrialLayout:
         self._mask = self._masks(parts.pop(MASK_KEY)) if MASK_KEY in parts else None
         if not parts:
             raise ValueError(f"the observation space {inner} shows nothing but a mask")
-        self._parts: dict[str, tuple[str, _Flat | _Image]] = {}
+        self._parts: dict[str, tuple[str, FlatPart | PicturePart | SymbolPart]] = {}
         for name, space in parts.items():
             key = f"{OBS_KEY}.{name}" if isinstance(inner, spaces.Dict) else OBS_KEY
-            image = _Image(key, space) if isinstance(space, spaces.Box) and is_image(space) else None
-            self._parts[key] = name, image or _Flat(key, space)
+            self._parts[key] = name, make_part(key, space)
         shown = distribution.task_space.spaces if distribution.reveal else {}
-        self._task = [(name, _Unit(f"task.{name}", space)) for name, space in shown.items()]
+        self._task = [(name, UnitPart(f"task.{name}", space)) for name, space in shown.items()]
         if self._task and REVEALED in self._parts:
             raise ValueError(f"reveal=True adds the key {REVEALED!r}, which the inner observation already has")
         self.observation_space = spaces.Dict(self._boxes())
 
-    def _masks(self, space: spaces.Space[Any]) -> _Flat:
+    def _masks(self, space: spaces.Space[Any]) -> FlatPart:
         """What reads the masks of a family whose inner observations have them."""
         if isinstance(self.action_space, spaces.Box):
             raise ValueError(f"{MASK_KEY} is for discrete actions, not for {self.action_space}; leave it out")
-        flat = _Flat(MASK_KEY, space)
+        flat = FlatPart(MASK_KEY, space)
         if not isinstance(space, spaces.MultiBinary | spaces.Box) or flat.size != self._action.size:
             raise ValueError(
                 f"{MASK_KEY} has the space {space}, expected a MultiBinary or Box of {self._action.size} numbers, one "
@@ -215,7 +139,8 @@ class TrialLayout:
         if self._task:
             bounds: list[tuple[Any, Any]] = [(flat.low, flat.high) for _, flat in self._task]
             if self._appends_task:
-                bounds.insert(0, (boxes[OBS_KEY].low, boxes[OBS_KEY].high))
+                seen: Any = boxes[OBS_KEY]  # a Box, as its part is a vector
+                bounds.insert(0, (seen.low, seen.high))
             low, high = (np.concatenate(side) for side in zip(*bounds, strict=True))
             boxes[OBS_KEY if self._appends_task else REVEALED] = spaces.Box(low, high)
         if self._mask is not None:
@@ -231,7 +156,7 @@ class TrialLayout:
     @property
     def _appends_task(self) -> bool:
         """Whether a revealed task goes on the end of ``obs``; else it is ``obs.task``."""
-        return OBS_KEY in self._parts and isinstance(self._parts[OBS_KEY][1], _Flat)
+        return OBS_KEY in self._parts and isinstance(self._parts[OBS_KEY][1], FlatPart)
 
     def task_vector(self, tasks: TaskBatch) -> Floats | None:
         """The flattened tasks ``[n, V]`` that :meth:`observe` appends; None where the family reveals none.

@@ -18,7 +18,7 @@ from metarl.seeding import sequence
 from metarl.tasks.trial.env import TrialEnv
 from metarl.tasks.trial.layout import TrialInputs
 from metarl.tasks.vector.sb3 import as_vec_env, stepping
-from metarl.training.collect import TrainingState, collect, to_tensors
+from metarl.training.collect import TrainingState, collect
 from metarl.types import FEEDBACK_KEYS, Array, Boundary, Ints, NonFiniteError, TrialObservation
 
 
@@ -96,7 +96,7 @@ def test_predict_warns_once_where_the_memory_was_forgotten() -> None:
 def test_the_policy_depends_on_what_it_remembers() -> None:
     """Another first episode changes what is said in the last one, and no longer once memory is off."""
     agent = make().learn(2 * ROLLOUT)
-    seen = [to_tensors(o, agent.device) for o in trials(6)]
+    seen = [agent.policy.prepare(o) for o in trials(6)]
     obs = {k: torch.stack([o[k] for o in seen]) for k in seen[0]}
     moved = {k: v.clone() for k, v in obs.items()}
     moved["prev_action"][1] = moved["prev_action"][1].roll(1, -1)

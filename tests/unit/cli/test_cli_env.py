@@ -50,6 +50,7 @@ class Grows(Doors):
 
 for made in (Doors, Loud, Grows):
     gym.register(f"NAME{made.__name__}-v0", entry_point=f"NAME:{made.__name__}", max_episode_steps=1)
+gym.register("NAMENeeds-v0", entry_point="nowhere.at_all:Needs")
 """
 TINY = ["train.total_timesteps=64", "train.n_envs=4", "train.n_steps=8", "eval.trials=20", "eval.rows=20"]
 SET = settings(*NET, *TINY)
@@ -147,7 +148,7 @@ def test_eval_looks_for_modules_of_a_run_only_where_it_is_told_to(here: str, tmp
     (tmp_path / "run" / "config.json").write_text(json.dumps(config))
     ran = run("eval", "run")
     assert (ran.status, ran.out, ran.err.count("\n")) == (2, "", 1)
-    assert f"cannot import {here!r}" in ran.err
+    assert f"--import {here}" in ran.err
     assert here not in sys.modules
     ran = run("eval", "run", "--import", here)
     assert ran.status == 2
@@ -192,17 +193,25 @@ def test_check_env_is_content(here: str) -> None:
     assert (ran.status, ran.err) == (0, "")
     lines = ran.out.splitlines()
     assert lines[0].split() == ["rule", "kept", "found"]
-    assert len(lines) == 1 + len(RULES)
+    assert len(lines) == 1 + len(RULES) + 1, "and training"
     assert all(re.search(r"  yes( |$)", one) for one in lines[1:])
     assert run("check-env", "metarl/BernoulliBandit-v0").status == 0
 
 
-def test_check_env_takes_levels_where_nothing_is_said_to_vary() -> None:
-    ran = run("check-env", "CartPole-v1", "--json")
-    assert ran.status == 0
+@pytest.mark.parametrize(("env", "named"), [("CartPole-v1", "nothing varies"), ("NAME:NAMENeeds-v0", "nowhere")])
+def test_what_training_refuses_the_check_refuses(here: str, env: str, named: str) -> None:
+    for command in (["check-env"], ["train", "--env"]):
+        ran = run(*command, env.replace("NAME", here))
+        assert (ran.status, ran.out, ran.err.count("\n")) == (2, "", 1)
+        assert named in ran.err
+
+
+def test_check_env_tells_advice_from_what_is_broken(here: str) -> None:
+    ran = run("check-env", "Pendulum-v1", "--vary", "g=5..15", "--json")
     rows = {row["name"]: row for row in json.loads(ran.out)}
-    assert all(row["ok"] for row in rows.values())
-    assert rows["splits"]["message"] == "100 different tasks"
+    assert (ran.status, all(row["ok"] for row in rows.values())) == (0, True)
+    assert rows["Gymnasium's check_env"]["level"] == "advice"
+    assert rows["training"]["level"] == "kept"
 
 
 def test_check_env_says_what_is_wrong(here: str) -> None:
@@ -212,7 +221,7 @@ def test_check_env_says_what_is_wrong(here: str) -> None:
     told = run("check-env", "FrozenLake-v1", "--vary", "map_name=4x4,8x8", "--json")
     assert told.status == 1
     (row,) = json.loads(told.out)
-    assert (row["name"], row["ok"]) == ("spaces", False)
+    assert (row["name"], row["level"], row["ok"]) == ("spaces", "broken", False)
     assert "changes between tasks" in row["message"]
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from metarl.memory.options import MemoryOptions
 from metarl.nets.encoders import TrialEncoder
-from metarl.nets.images import ObservationImageEncoder
+from metarl.nets.observations import PictureEncoder
 from metarl.nets.policy import MemoryPolicy
 
 pytestmark = pytest.mark.usefixtures("weights_from_a_seed")
@@ -49,9 +49,9 @@ def drawn(*leading: int, space: spaces.Dict = SEEN, seed: int = 0) -> dict[str, 
     }
 
 
-@pytest.mark.parametrize("shape", [(9, 6, 3), (3, 9, 6), (64, 48, 1), (2, 2, 1), (4, 4, 4), (1, 5, 40)], ids=str)
+@pytest.mark.parametrize("shape", [(9, 6, 3), (64, 48, 1), (2, 2, 1), (4, 4, 4), (3, 10, 12)], ids=str)
 def test_pictures_of_any_size_become_vectors_of_unit_variance(shape: tuple[int, ...]) -> None:
-    encoder = ObservationImageEncoder(shape, size=16)
+    encoder = PictureEncoder(shape, size=16)
     given = drawn(7, space=spaces.Dict({"x": picture(*shape)}))["x"]
     out = encoder(given)
     assert out.shape == (7, 16)
@@ -60,16 +60,18 @@ def test_pictures_of_any_size_become_vectors_of_unit_variance(shape: tuple[int, 
     assert not torch.allclose(out[0], out[1]), "it tells pictures apart"
 
 
-def test_channels_may_be_last_or_first() -> None:
-    last, first = ObservationImageEncoder((9, 6, 3)), ObservationImageEncoder((3, 9, 6))
-    first.load_state_dict(last.state_dict())
-    given = drawn(5, space=spaces.Dict({"x": picture(9, 6, 3)}))["x"]
-    assert torch.equal(last(given), first(given.permute(0, 3, 1, 2)))
+def test_pixels_are_scaled_by_their_bounds() -> None:
+    bytes_, ten, centred = PictureEncoder((9, 6, 3)), PictureEncoder((9, 6, 3), 0, 10), PictureEncoder((9, 6, 3), -1, 1)
+    for other in (ten, centred):
+        other.load_state_dict(bytes_.state_dict())
+    given = drawn(5, space=spaces.Dict({"x": picture(9, 6, 3)}))["x"].float()
+    torch.testing.assert_close(ten(given / 25.5), bytes_(given))
+    torch.testing.assert_close(centred(given / 127.5 - 1), bytes_(given))
 
 
 def test_the_parts_stand_side_by_side_and_the_mask_in_none() -> None:
     encoder = TrialEncoder(SEEN)
-    (eye,) = encoder.pictures.values()
+    (eye,) = encoder.parts.values()
     assert (encoder.now_size, encoder.feedback_size) == (64 + 2, 3 + 1 + 1 + 3)
     obs = drawn(5)
     now, feedback = encoder(obs)
@@ -108,7 +110,7 @@ def test_gradients_reach_the_pictures_net() -> None:
         ({}, "no parts"),
         ({"obs": vector(2), "image": vector(2)}, "image, obs"),
         ({"prev_reward": vector(1)}, "not a trial observation"),
-        ({"obs": spaces.Box(0, 1, (4, 4, 3), np.float32)}, "obs: .*uint8"),
+        ({"obs": spaces.Box(0, 1, (4, 4), np.float32)}, "obs: .*picture"),
         ({"obs": spaces.Discrete(3)}, r"obs: Discrete\(3\)"),
         ({"obs": vector(2), "action_mask": picture(4, 4, 3)}, "action_mask: "),
     ],

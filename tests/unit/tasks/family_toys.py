@@ -68,6 +68,14 @@ class PaysNaN(Line):
         return obs, float("nan"), *rest  # type: ignore[return-value]
 
 
+class PaysTwo(Line):
+    """Two agents."""
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        obs, _, *rest = super().step(action)
+        return obs, (1.0, 2.0), *rest  # type: ignore[return-value]
+
+
 class LeavesSpace(Line):
     def look(self) -> Any:
         return super().look() + np.float32(1000)
@@ -105,9 +113,75 @@ class NeverForgets(Line):
         return np.full(2, self.count % 50, np.float32)
 
 
+class HardlyForgets(NeverForgets):
+    def look(self) -> Any:
+        return super().look() / np.float32(10_000)
+
+
 class Raises(Line):
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         raise RuntimeError("the motor is off")
+
+
+class EndsFirst(Line):
+    """Begins no episode inside another."""
+
+    steps = 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        if self.steps % 10:
+            raise RuntimeError("an episode is under way")
+        return super().reset(seed=seed)
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        obs, reward, terminated, *rest = super().step(action)
+        self.steps = 0 if terminated else self.steps + 1
+        return obs, reward, terminated, *rest  # type: ignore[return-value]
+
+
+class SharesInfo(Line):
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.info = {"shared": np.zeros(1)}
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        return super().reset(seed=seed)[0], self.info
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        return *super().step(action)[:4], self.info  # type: ignore[return-value]
+
+
+class ChangesShape(Line):
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        return np.zeros(3, np.float32), *super().step(action)[1:]
+
+
+class LacksPart(Line):
+    """Shows a part at the start of episodes only."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.part = self.observation_space
+        self.observation_space = spaces.Dict({"a": self.part, "b": self.part})
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        gym.Env.reset(self, seed=seed)
+        return {"a": self.part.sample(), "b": self.part.sample()}, {}
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        return {"a": self.part.sample()}, 0.0, False, False, {}
+
+
+class Shows(Line):
+    """Shows numbers up to a value."""
+
+    def __init__(self, space: spaces.Box, value: float, size: float) -> None:
+        super().__init__(size=size)
+        self.observation_space, self.value = space, value
+
+    def look(self) -> Any:
+        space: Any = self.observation_space
+        return self.np_random.uniform(0, self.value, space.shape).astype(space.dtype)
 
 
 class Masked(Line):
@@ -121,7 +195,7 @@ def make_line(size: float, **others: Any) -> gym.Env[Any, Any]:
     return gym.wrappers.TimeLimit(Line(size=size, **others), 10)
 
 
-for made in (Line, *Line.__subclasses__(), Redraws):
+for made in (Line, *Line.__subclasses__(), Redraws, HardlyForgets):
     if f"toys/{made.__name__}-v0" not in gym.registry:
         gym.register(f"toys/{made.__name__}-v0", entry_point=f"family_toys:{made.__name__}", max_episode_steps=10)
 if "toys/Endless-v0" not in gym.registry:

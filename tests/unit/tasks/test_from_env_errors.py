@@ -87,11 +87,6 @@ def test_an_observation_that_leaves_its_space_is_told_with_row_and_task() -> Non
         assert any("task {good=1}" in note for note in told.value.__notes__)
 
 
-def test_an_unsupported_space_is_the_layouts_to_tell() -> None:
-    with pytest.raises(ValueError, match="which a trial cannot show"):
-        TrialEnv(from_env("Blackjack-v1", levels=range(3), steps=5))
-
-
 def test_environments_made_to_look_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     open_now: list[toys.Line] = []
     monkeypatch.setattr(toys.Line, "close", lambda self: open_now.remove(self) if self in open_now else None)

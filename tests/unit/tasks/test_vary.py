@@ -7,7 +7,8 @@ from gymnasium import spaces
 
 from metarl import Choice, Integers, LogUniform, Normal, Uniform
 from metarl.tasks.family import splits as finite
-from metarl.tasks.family.ranges import Range, as_range, parse_levels, parse_range, parse_vary
+from metarl.tasks.family.ranges import Range
+from metarl.tasks.family.reading import as_range, parse_levels, parse_range, parse_vary
 from metarl.types import SPLITS
 
 TEXTS = {

@@ -58,6 +58,9 @@ class Stub(nn.Module):
         self.parameter = nn.Parameter(torch.zeros(1))
         self.valued: list[tuple[dict[str, Tensor], Counter, Tensor]] = []
 
+    def prepare(self, obs: Any, **_: Any) -> dict[str, Tensor]:
+        return {key: torch.as_tensor(part) for key, part in obs.items()}
+
     def initial_state(self, n: int) -> Counter:
         return Counter(torch.zeros(n))
 

@@ -134,7 +134,7 @@ class NextStepToy:
 def make_policy(env: ToyEnv, memory: MemoryOptions = PLAIN, seed: int = 0) -> MemoryPolicy:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return MemoryPolicy(env.observation_space, env.action_space, memory, trial_steps=8)
+        return MemoryPolicy(env.observation_space, env.action_space, memory, trial_steps=8, normalise=False)
 
 
 def counting_policy(env: ToyEnv) -> MemoryPolicy:
