@@ -33,8 +33,8 @@ from metarl.types import PREV_ACTION, PREV_DONE, TIME, Array, Bools, Boundary, T
 class RL2PPO(BaseAlgorithm):
     """RL² (Duan et al. 2016): PPO over whole trials, with a memory that lives exactly as long as a trial.
 
-    To stable-baselines3 a trial is the episode. A rollout is one whole trial of each environment where their length
-    is known, so every sequence starts from the empty memory.
+    To stable-baselines3 a trial is the episode. Unless ``n_steps`` says otherwise, a rollout is one whole trial of
+    each environment where their length is known, so that every sequence starts from the empty memory.
 
     Args:
         policy: "MemoryPolicy".

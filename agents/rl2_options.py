@@ -17,7 +17,7 @@ INSTEAD = {
     "n_lstm_layers": 'write memory={"controller": "lstm"}, which has one layer',
     **dict.fromkeys(
         ("features_extractor_class", "features_extractor_kwargs"),
-        "the encoder follows from the observation space; change what is seen with a gymnasium.ObservationWrapper",
+        "write encoder=MODULE, a torch module of your own or a function that makes one from a space",
     ),
     **dict.fromkeys(("optimizer_class", "optimizer_kwargs"), "the optimiser is Adam; give learning_rate"),
 }

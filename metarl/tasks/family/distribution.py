@@ -162,6 +162,11 @@ class TaskDistribution(ABC):
         return ()
 
     @property
+    def render_mode(self) -> str | None:
+        """How the inner environments are rendered, in Gymnasium's words; None: not at all."""
+        return None
+
+    @property
     def in_distribution(self) -> bool:
         """Whether all splits draw the same tasks, because there are too few to hold any out."""
         return False

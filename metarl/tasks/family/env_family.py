@@ -218,6 +218,11 @@ class EnvFamily(TaskDistribution):
         return self.episodes
 
     @property
+    def render_mode(self) -> str | None:
+        """That of ``kwargs``."""
+        return self.kwargs.get("render_mode")
+
+    @property
     def in_distribution(self) -> bool:
         """Whether the split shares its tasks with training, or training with others.
 

@@ -96,6 +96,8 @@ class SplitFamily(TaskDistribution):
     action_space = _of_now("action_space")
     task_space = _of_now("task_space")
     prior = _of_now("prior")
+    infos = _of_now("infos")
+    render_mode = _of_now("render_mode")
 
     def sample_batch(self, rng: np.random.Generator, n: int) -> TaskBatch:
         """See :class:`TaskDistribution`."""

@@ -161,10 +161,10 @@ class TrialEnv(gym.Env[TrialObservation, Any]):
 def shown(distribution: TaskDistribution) -> tuple[str | None, dict[str, Any]]:
     """The render mode of a family's environments, and the metadata of its trials.
 
-    Where the family's ``kwargs`` give a mode, an environment is made, which says how fast its frames follow each other.
+    Where the family has a mode, an environment is made, which says how fast its frames follow each other.
     """
     metadata: dict[str, Any] = {"render_modes": [], INFOS: tuple(distribution.infos)}
-    if getattr(distribution, "kwargs", {}).get("render_mode") is None:
+    if distribution.render_mode is None:
         return None, metadata
     tasks = distribution.sample_batch(distribution.task_rng(0), 1)
     env = distribution.make({name: values[0] for name, values in tasks.items()})

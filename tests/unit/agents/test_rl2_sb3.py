@@ -66,7 +66,7 @@ def test_the_clip_range_runs_to_its_end() -> None:
     ("kwargs", "word"),
     [
         ({"net_arch": [64]}, "hidden_size"),
-        ({"features_extractor_class": object}, "ObservationWrapper"),
+        ({"features_extractor_class": object}, "encoder="),
         ({"optimizer_class": torch.optim.SGD}, "learning_rate"),
         ({"anything": 1}, "MemoryOptions"),
     ],

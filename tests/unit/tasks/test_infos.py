@@ -121,6 +121,14 @@ def test_a_trial_that_is_cut_in_its_first_episode_counts() -> None:
     assert [info["is_success"] for info in infos] == [1, 0]
 
 
+def test_a_list_of_test_tasks_of_ones_own_keeps_them() -> None:
+    parted = from_env(Tells, levels=range(30), test=range(100, 120), infos=("score",), episodes=2, steps=6)
+    for split in ("train", "test"):
+        env = TrialVectorEnv(parted.with_split(split), 2)
+        env.reset(seed=0)
+        assert env.step(ACTIONS[0])[4]["score"].tolist() == [1, 0]
+
+
 @pytest.mark.parametrize("bad", ["much", np.zeros(2), np.inf, [1]])
 @pytest.mark.parametrize("rows", [0, 2])
 def test_anything_but_a_number_is_refused(bad: Any, rows: int) -> None:

@@ -77,6 +77,13 @@ def test_vectors_give_a_frame_for_each_row(kind: str) -> None:
         assert isinstance(vector.render(), tuple)
 
 
+def test_a_list_of_test_tasks_of_ones_own_is_rendered_too() -> None:
+    kwargs = {"render_mode": "rgb_array"}
+    env = TrialVectorEnv(from_env(Shown, levels=range(30), test=range(100, 120), episodes=2, steps=6, kwargs=kwargs), 2)
+    env.reset()
+    assert (env.render_mode, len(env.render())) == ("rgb_array", 2)
+
+
 def test_without_a_render_mode_it_is_said_how_to_give_one() -> None:
     for env in (TrialEnv(family(None)), TrialVectorEnv(family(None), 2), TrialVectorEnv(BernoulliBandit(), 2)):
         assert env.render_mode is None
