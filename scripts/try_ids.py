@@ -2,11 +2,11 @@
 
 An id passes if ``metarl.check_env`` finds nothing broken and an agent of the preset ``general`` trains on it for 1,000
 steps, with nothing said but levels 0..99, and 200 steps a trial where the environment has no time limit. Training stops
-sooner where that takes too long, after one rollout and update or more; the steps of such ids are counted. Left out are
+sooner where that takes too long, after one rollout and update or more; the steps of such ids are told. Left out are
 ids of which the registry has a newer version. Ids that ``gym.make`` alone can't make and reset count apart.
 
 Each id is tried in a process that is replaced if it crashes or hangs. What is done is kept in the file of ``--work``,
-so that the command goes on where it was ended; docs/results/any_env.json is made of it at the end.
+so that the command goes on where it was ended; docs/results/ids/any_env.json is made of it at the end, and its rows in docs/results/any_env.json.
 
 The packages were installed, beside metarl, by (Python 3.11; gymnasium-robotics needs MuJoCo 3, minigrid's wheel lacks
 the images of its WFC environments):
@@ -34,13 +34,16 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from results.rows import ROOT, commit
+from results.rows import ROOT, Row, commit, upsert
 from tqdm import tqdm
 
 from metarl.files import write_json
 from metarl.runs.provenance import versions
 
-RESULTS = ROOT / "docs" / "results" / "any_env.json"
+ROWS = ROOT / "docs" / "results" / "any_env.json"
+RESULTS = ROOT / "docs" / "results" / "ids" / "any_env.json"
+COMMAND = "python scripts/try_ids.py --work FILE --jobs 2"
+GOAL = 95.0  # per cent of the ids that can be made
 PACKAGES = {  # by module: what the package is called
     "gymnasium": "gymnasium",
     "minigrid": "minigrid",
@@ -51,7 +54,7 @@ PACKAGES = {  # by module: what the package is called
 ALSO = ("mujoco", "box2d", "pygame-ce")  # whose versions matter, too
 LEVELS, NO_LIMIT = "0..99", 200  # seeds, and steps of a trial where an environment sets no time limit
 STEPS, ENVS, ROLLOUT = 1000, 4, 25
-CHECK_SECONDS, TRAIN_SECONDS = 1.5, 40.0  # for a rule of the check, and for training
+CHECK_SECONDS, TRAIN_SECONDS = 1.5, 150.0  # for a rule of the check, and for training
 STARTING = 300.0  # seconds in which a process must be ready
 STAGES = ("make", "check", "train")
 Record = dict[str, Any]
@@ -269,7 +272,7 @@ def summary(work: Work) -> Record:
     installed = {name: version(name) for name in (*PACKAGES.values(), *ALSO)}
     return {
         "about": __doc__.split("\n\n")[1].replace("\n", " "),
-        "command": "python scripts/try_ids.py --work FILE --jobs 2",
+        "command": COMMAND,
         "commit": commit(),
         "versions": {**versions(), **installed},
         "seconds": round(sum(one["seconds"] for one in work.done.values())),
@@ -297,6 +300,41 @@ def package(work: Work, module: str) -> Record:
     }
 
 
+def rows(made: Record) -> list[Row]:
+    """The shares of ids that pass, of each package and of all."""
+    parts = {f"{name} {made['versions'][name]}": [part] for name, part in made["packages"].items()}
+    parts |= {"all five packages": list(made["packages"].values())}
+    out = []
+    for name, each in parts.items():
+        counts = {
+            key: sum(part[key] for part in each) for key in ("tried", "passed", "left_out", "not_made", "not_tried")
+        }
+        if counts["tried"]:
+            out.append(
+                Row(
+                    setting=f"ids of {name}, levels 0..99",
+                    method="check_env, and 1,000 steps of the preset general",
+                    metric="% of the ids that gym.make can make",
+                    ours=100 * counts["passed"] / counts["tried"],
+                    se=None,
+                    n_tasks=counts["tried"],
+                    seeds=(0,),
+                    goal=(GOAL if len(each) > 1 else None, None),
+                    references={
+                        "older versions, left out": counts["left_out"],
+                        "not made by gym.make": counts["not_made"],
+                        "not tried": counts["not_tried"],
+                        "with fewer steps": sum(len(part["with_fewer_steps"]) for part in each),
+                    },
+                    command=COMMAND,
+                    train_seconds=0,
+                    train_steps=STEPS,
+                    commit=made["commit"],
+                )
+            )
+    return out
+
+
 def version(name: str) -> str | None:
     try:
         return metadata.version(name)
@@ -312,7 +350,7 @@ def main() -> None:
     parser.add_argument("--match", default="", help="try only ids that this regular expression is found in")
     parser.add_argument("--jobs", type=int, default=1, help="processes at a time")
     parser.add_argument("--limit", type=float, default=float("inf"), help="seconds after which no other id is begun")
-    parser.add_argument("--id-limit", type=float, default=120.0, help="seconds that an id may take (default 120)")
+    parser.add_argument("--id-limit", type=float, default=300.0, help="seconds that an id may take (default 300)")
     parser.add_argument("--out", type=Path, default=RESULTS, help=f"the table (default {RESULTS.relative_to(ROOT)})")
     args = parser.parse_args()
     until, work = time.monotonic() + args.limit, Work(args.work)
@@ -325,8 +363,11 @@ def main() -> None:
             job.start()
         for job in jobs:
             job.join()
-    write_json(args.out, summary(work))
-    for name, part in summary(work)["packages"].items():
+    made = summary(work)
+    write_json(args.out, made)
+    if args.out == RESULTS:
+        upsert(ROWS, *rows(made), alone=True)
+    for name, part in made["packages"].items():
         print(f"{name}: {part['passed']} of {part['tried']} pass, {part['not_made']} can't be made, ", end="")
         print(f"{part['left_out']} have newer versions, {part['not_tried']} not tried")
 

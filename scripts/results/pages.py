@@ -13,7 +13,7 @@ from results.text import table
 
 BEGIN = "<!-- generated from docs/results/*.json by `make results`: do not edit below -->"
 END = "<!-- end of the generated part -->"
-OTHER = ("any_env",)  # files that hold no rows
+
 
 HEAD = ("row", "setting", "method", "metric", "ours ± SE", "goal", "references", "tasks", "seeds", "training", "commit")
 
@@ -36,8 +36,7 @@ def render(docs_dir: str | Path) -> str:
         ValueError: a file of rows is damaged, or ``results.md`` is missing or has lost a marker.
     """
     docs = Path(docs_dir)
-    paths = [path for path in sorted((docs / "results").glob("*.json")) if path.stem not in OTHER]
-    tables = [(path.stem, read(path)) for path in paths]
+    tables = [(path.stem, read(path)) for path in sorted((docs / "results").glob("*.json"))]
     parts = [f"## {name}\n\n{markdown(rows)}" for name, rows in tables if rows] or [
         "No results have been measured yet.\n"
     ]

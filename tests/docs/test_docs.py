@@ -11,6 +11,8 @@ import subprocess
 import sys
 import types
 from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
@@ -29,10 +31,13 @@ from metarl.experiments.base import Experiment
 from metarl.experiments.presets import Assignment, from_config, preset_path
 from metarl.memory.options import MemoryOptions
 from metarl.memory.registry import ACCESSES, NATIVE, STORES, build_core, matrix, parallel
-from metarl.types import Boundary, CoreInput
+from metarl.tasks.family.distribution import TaskDistribution
+from metarl.tasks.trial.env import TrialEnv
+from metarl.types import SPLITS, Boundary, CoreInput
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = {path.name: path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
+ENVIRONMENTS = "bring-your-environment.md"
 RESULTS = "results.md"  # generated from measured rows; its commands are longer than a page's
 WRITTEN = [name for name in PAGES if name != RESULTS]
 
@@ -49,6 +54,10 @@ TOY = (
 """Training is cut to single rollouts, and tests to a few trials."""
 pytestmark = pytest.mark.filterwarnings("ignore:1 steps were asked for")
 
+
+for package in ("minigrid", "popgym", "ale_py", "metaworld"):
+    if find_spec(package):  # registers its ids when it is imported first, and each test puts the registry back
+        import_module(package)
 
 Run = Callable[[str], dict[str, Any]]
 
@@ -110,6 +119,9 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
                 assert printed == block.text
                 continue
             code = block.text
+            needed = set(re.findall(r"^import (\w+)$", code, re.MULTILINE)) - sys.modules.keys()
+            if not all(map(find_spec, needed)):
+                continue  # a package is not installed
             for pattern, replacement in TOY:
                 code = re.sub(pattern, replacement, code)
             where = names
@@ -150,6 +162,19 @@ def test_extending_runs_and_what_it_adds_keeps_the_contracts(run: Run) -> None:
 
     unrolled_as_it_steps(MemoryOptions(access="linear", gate=False))
     single_and_batched_agree(names["family"])
+
+
+def test_every_environment_of_the_page_can_be_played(run: Run) -> None:
+    names = run(ENVIRONMENTS)
+    assert names["broken"] == []
+    families = {name: value for name, value in names.items() if isinstance(value, TaskDistribution)}
+    assert {"doors", "family", "wider", "grid", "rooms", "sizes", "recall"} <= set(families)  # what is always installed
+    for family in families.values():
+        for split in SPLITS:
+            env = TrialEnv(family.with_split(split))
+            env.reset(seed=0)
+            env.step(env.action_space.sample())
+            env.close()
 
 
 def single_and_batched_agree(family: Any) -> None:
@@ -263,7 +288,8 @@ def configured(preset: str | Path, settings: Sequence[Assignment] = ()) -> Exper
 
 @pytest.mark.parametrize("page", WRITTEN)
 def test_commands_are_such(page: str, run: Run, tmp_path: Path) -> None:
-    if blocks(page, "toml") or any("--import" in words for words in commands(page)):
+    named = {f"{word.partition(':')[0]}.py" for words in commands(page) for word in words}
+    if blocks(page, "toml") or any(block.file in named for block in blocks(page, "python")):
         run(page)  # its presets and commands use what it adds
     for block in blocks(page, "toml"):
         assert block.file, "the first line of a preset names its file"
@@ -288,7 +314,7 @@ def test_commands_are_such(page: str, run: Run, tmp_path: Path) -> None:
 
 
 def test_the_commands_for_an_environment_of_ones_own(tmp_path: Path) -> None:
-    module = next(block for block in blocks("extending.md", "python") if block.file == "doors.py")
+    module = next(block for block in blocks(ENVIRONMENTS, "python") if block.file == "doors.py")
     assert len(module.text.strip().splitlines()) - 1 <= 20  # without the line that names the file
     net = ["memory.key_size=8", "memory.controller_options.hidden_size=8", "threads=1"]
     settings = [*net, "train.total_timesteps=64", "train.n_envs=4", "train.n_steps=8", "eval.trials=20"]
@@ -297,7 +323,7 @@ def test_the_commands_for_an_environment_of_ones_own(tmp_path: Path) -> None:
         "train_rl2.py": ["--steps", "64", "--n-envs", "4", "--trials", "20"],
         "train": [word for setting in settings for word in ("--set", setting)],
     }
-    printed = run_commands("extending.md", "doors.py", toy)
+    printed = run_commands(ENVIRONMENTS, "doors.py", toy)
     assert re.search(r"return per trial: [\d.]+ ± [\d.]+ \(random actions", printed["train_rl2.py"])
     (run_folder,) = (tmp_path / "runs").iterdir()
     assert run_folder.name.startswith("Doors-v0-")
