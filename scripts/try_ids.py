@@ -6,7 +6,8 @@ sooner where that takes too long, after one rollout and update or more; the step
 ids of which the registry has a newer version. Ids that ``gym.make`` alone can't make and reset count apart.
 
 Each id is tried in a process that is replaced if it crashes or hangs. What is done is kept in the file of ``--work``,
-so that the command goes on where it was ended; docs/results/ids/any_env.json is made of it at the end, and its rows in docs/results/any_env.json.
+so that the command goes on where it was ended. At the end docs/results/ids/any_env.json is made of it, and the shares
+that pass go into docs/results/any_env.json.
 
 The packages were installed, beside metarl, by (Python 3.11; gymnasium-robotics needs MuJoCo 3, minigrid's wheel lacks
 the images of its WFC environments):
@@ -43,6 +44,7 @@ from metarl.runs.provenance import versions
 ROWS = ROOT / "docs" / "results" / "any_env.json"
 RESULTS = ROOT / "docs" / "results" / "ids" / "any_env.json"
 COMMAND = "python scripts/try_ids.py --work FILE --jobs 2"
+COUNTED = ("tried", "passed", "left_out", "not_made", "not_tried")
 GOAL = 95.0  # per cent of the ids that can be made
 PACKAGES = {  # by module: what the package is called
     "gymnasium": "gymnasium",
@@ -306,9 +308,7 @@ def rows(made: Record) -> list[Row]:
     parts |= {"all five packages": list(made["packages"].values())}
     out = []
     for name, each in parts.items():
-        counts = {
-            key: sum(part[key] for part in each) for key in ("tried", "passed", "left_out", "not_made", "not_tried")
-        }
+        counts = {key: sum(part[key] for part in each) for key in COUNTED}
         if counts["tried"]:
             out.append(
                 Row(
