@@ -201,6 +201,9 @@ class EnvFamily(TaskDistribution):
             if made not in limits:
                 env = self.make(task)
                 limits[made] = time_limit(env)
+                if self.steps is None and limits[made] is None:
+                    env.reset(seed=0)  # which may set it
+                    limits[made] = time_limit(env)
                 env.close()
         if self.steps is not None:
             return self.steps

@@ -93,6 +93,15 @@ def test_an_environment_may_know_its_own_limit(attributes: dict[str, Any], limit
     assert time_limit(gym.wrappers.TimeLimit(env, 5)) == 5
 
 
+def test_a_limit_may_be_set_by_reset() -> None:
+    class Late(toys.Line):
+        def reset(self, **options: Any) -> Any:
+            self.max_steps = 9
+            return super().reset(**options)
+
+    assert from_env(Late, levels=range(20), episodes=2).trial_steps == 18
+
+
 def test_a_limit_that_varies_is_looked_for_at_both_ends() -> None:
     class Limited(toys.Line):
         def __init__(self) -> None:
