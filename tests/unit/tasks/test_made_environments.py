@@ -1,7 +1,6 @@
 """How environments are named and wrapped, and how long a trial is where one says so itself."""
 
 from typing import Any
-from unittest.mock import patch
 
 import family_toys as toys
 import gymnasium as gym
@@ -28,14 +27,6 @@ def test_functions_classes_and_names_are_environments() -> None:
     with pytest.raises(InputError) as error:
         from_env([toys.Line, toys.Line()], {"size": Uniform(2, 3)}, steps=10)
     assert error.value.key == "env"
-
-
-def test_an_id_whose_code_is_missing_is_told_in_one_line() -> None:
-    with patch.dict(gym.registry):
-        gym.register("toys/Lost-v0", entry_point="nowhere_at_all:Lost")
-        with pytest.raises(ValueError, match=r"toys/Lost-v0: .*nowhere_at_all") as error:
-            from_env("toys/Lost-v0", levels=range(3))
-    assert "\n" not in str(error.value)
 
 
 def double(env: Any) -> Any:
