@@ -71,6 +71,12 @@ def evaluate(
             f"{family.family} have {layout.observation_space} and {layout.action_space}; give the family and inputs "
             "that it was trained with"
         )
+    if agent.trial_steps is not None and family.trial_steps > agent.trial_steps:
+        warnings.warn(
+            f"the trials of {family.family} have up to {family.trial_steps} steps, but the agent's memory was made for "
+            f"{agent.trial_steps}, so it may keep nothing of what came before",
+            stacklevel=2,
+        )
     prior = None if family.reveal else family.prior
 
     def validated(actor: Actor) -> float:
