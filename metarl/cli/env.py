@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+import warnings
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -200,7 +201,8 @@ def _train_a_little(settings: list[Assignment]) -> Finding:
     try:
         experiment = load_experiment("general", [*settings, (("train",), train), (("ppo", "n_minibatches"), 1)])
         agent = experiment.build(0, torch.device("cpu"))
-        agent.learn(train["total_timesteps"])
+        with warnings.catch_warnings(action="ignore"):  # what is worth a word has been told
+            agent.learn(train["total_timesteps"])
         agent.env.close()
     except Exception as error:  # whatever a user's environment may raise
         return Finding("training", "broken", str(error) if isinstance(error, InputError) else told(error))

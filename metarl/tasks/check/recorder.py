@@ -120,14 +120,17 @@ def watched(family: TaskDistribution, cut: int | None = None) -> tuple[TaskDistr
 
 
 class Trial(NamedTuple):
-    """A trial that was played with random actions."""
+    """A trial that was played with random actions.
+
+    Args:
+        late: whether it was left because there was no more time.
+    """
 
     obs: list[TrialObservation]
     rewards: list[float]
     actions: list[Any]
     task: Mapping[str, Array]
     late: bool = False
-    """Whether it was left because there was no more time."""
 
 
 def play(env: TrialEnv, seed: int | None, most: int = STEPS, until: float | None = None) -> Trial:

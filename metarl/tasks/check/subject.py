@@ -21,15 +21,18 @@ from metarl.tasks.trial.layout import TrialInputs, TrialLayout
 
 @dataclass
 class Played:
-    """Trials that were played with random actions, and what the inner environments did in them."""
+    """Trials that were played with random actions, and what the inner environments did in them.
+
+    Args:
+        shown: the spaces of observations and actions of the inner environment of each trial.
+        drawn_from: the global generators that playing drew from.
+    """
 
     layout: TrialLayout
     log: Log
     trials: list[Trial] = field(default_factory=list)
     shown: list[tuple[spaces.Space[Any], spaces.Space[Any]]] = field(default_factory=list)
-    """The spaces of observations and actions of the inner environment of each trial."""
     drawn_from: list[str] = field(default_factory=list)
-    """The global generators that playing drew from."""
 
 
 @dataclass
@@ -40,13 +43,13 @@ class Subject:
         family: any split of it.
         inputs: the parts that travel beside the inner observation.
         seconds: how long a rule may play.
+        stopped: whether the rule at hand had too little time.
     """
 
     family: TaskDistribution
     inputs: TrialInputs
     seconds: float
     stopped: bool = False
-    """Whether the rule at hand had too little time."""
 
     def start(self) -> None:
         """The next rule begins."""

@@ -167,7 +167,6 @@ WRONG = {
     "levels": (["train", "--env", "CartPole-v1", "--levels", "9..0"], "levels is '9..0', expected"),
     "episodes": (["train", "--env", "CartPole-v1", *VARY, "--episodes", "0"], "'0' is not a whole number of at least"),
     "no time limit": (["train", "--env", "Blackjack-v1", "--levels", "0..9"], "env: Blackjack-v1 has no time limit"),
-    "space": (["train", "--env", "Blackjack-v1", "--levels", "0..9", "--steps", "9"], "which a trial cannot show"),
     "a bandit does not vary": (["train", "bandit", *VARY], "BernoulliBandit has no option 'vary'"),
     "split": (["train", "--env", "CartPole-v1", *VARY, "--set", "env.split=test"], "env.split can't be set"),
     "checked id": (["check-env", "CartPol-v1"], "unknown environment id 'CartPol-v1', .* did you mean"),

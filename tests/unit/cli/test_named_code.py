@@ -96,12 +96,13 @@ def test_what_a_run_folder_names_is_not_imported(trained: Path, mark: Path, env:
         assert "--import evil" in ran.err
         with pytest.raises(ConfigError) as error:
             open_run(trained)
-        assert (error.value.key, error.value.given) == ("imports", ["evil"])
+        assert error.value.key == "imports"
+        assert "evil" in error.value.given
         run("report", trained)
         assert not mark.exists()
         with pytest.raises(ConfigError) as error:  # what is imported is allowed, and no more than that
             open_run(trained, imports=["json"])
-        assert error.value.given == ["evil"]
+        assert "evil" in error.value.given
         assert not mark.exists()
     finally:
         (trained / "config.json").write_text(json.dumps(before))
@@ -174,9 +175,19 @@ def test_what_names_nothing_is_one_line(mark: Path, options: list[str], named: s
 
 
 def test_arguments_of_the_constructor(mark: Path) -> None:
-    ran = run("check-env", "FrozenLake-v1", "--kwargs", "is_slippery=false", "--kwargs", "map_name=4x4", "--json")
+    ran = run(
+        "check-env",
+        "FrozenLake-v1",
+        "--kwargs",
+        "is_slippery=false",
+        "--kwargs",
+        "map_name=4x4",
+        "--episodes",
+        "1",
+        "--json",
+    )
     assert ran.status == 0, ran.out
-    wrong = run("check-env", "FrozenLake-v1", "--kwargs", "is_slipery=false")
+    wrong = run("check-env", "FrozenLake-v1", "--kwargs", "is_slipery=false", "--episodes", "1")
     assert wrong.status == 2
     assert "is_slipery" in wrong.err
 

@@ -134,7 +134,7 @@ def rollout(kind: Any, mode: Any) -> Rollout:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             memory = MemoryOptions(controller_options={"hidden_size": 8})
-            policy = Greedy(env.observation_space, env.action_space, memory, 25)  # type: ignore[arg-type]
+            policy = Greedy(env.observation_space, env.action_space, memory, 25, False)  # type: ignore[arg-type]  # a Dict; a mean that runs depends on the order
         env.seed(5)
         state = TrainingState.start(policy, env.reset())
         made = collect(policy, env.trials, state, 120, generator=torch.Generator(), gamma=0.9, lam=0.8)
