@@ -12,7 +12,7 @@ from metarl.cli.data import add_data
 from metarl.cli.env import add_check
 from metarl.cli.experiments import add_experiments
 from metarl.cli.listing import add_list
-from metarl.cli.terminal import FAILED, Parser, refuse
+from metarl.cli.terminal import FAILED, Parser, refuse, short_warnings
 from metarl.config import InputError
 from metarl.types import NonFiniteError
 
@@ -41,7 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     args = parser().parse_args(given)
     try:
-        status = int(args.act(args))
+        with short_warnings():
+            status = int(args.act(args))
         sys.stdout.flush()
         return status
     except NonFiniteError as error:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -35,6 +37,21 @@ def add_device(command: argparse.ArgumentParser, default: str | None) -> None:
     """The option that names the torch device; None: as the preset says."""
     shown = default or "as the preset says: auto"
     command.add_argument("--device", default=default, help=f"torch device: auto, cpu, cuda, cuda:1 (default {shown})")
+
+
+@contextmanager
+def short_warnings() -> Iterator[None]:
+    """Print warnings for users on one line, without the place in the code."""
+    whole = warnings.formatwarning
+
+    def short(message: Any, category: type[Warning], *place: Any, **line: Any) -> str:
+        return f"metarl: {message}\n" if category is UserWarning else whole(message, category, *place, **line)
+
+    warnings.formatwarning = short
+    try:
+        yield
+    finally:
+        warnings.formatwarning = whole
 
 
 def refuse(error: Exception) -> NoReturn:

@@ -105,7 +105,7 @@ class AgentEvaluation(Trained, ActorResult):
     Args:
         env: the id of the environment.
         split: the split that the tasks are from.
-        in_distribution: whether there are too few tasks to hold any out, so that those of training were played.
+        in_distribution: whether no tasks were held out, so that those of training were played.
         trials: one a task.
         seed: of the tasks.
         steps_per_trial: the most where trials end by themselves.

@@ -57,7 +57,7 @@ def headline(evaluation: AgentEvaluation) -> str:
 def held_out(evaluation: AgentEvaluation) -> str:
     """How many trials of which split, such as ``10,000 trials of test tasks``; or that none could be held out."""
     if evaluation.in_distribution:
-        return f"{evaluation.trials:,} trials in distribution (too few tasks to hold any out)"
+        return f"{evaluation.trials:,} trials in distribution (no tasks are held out)"
     return f"{evaluation.trials:,} trials of {evaluation.split} tasks"
 
 

@@ -34,7 +34,7 @@ def splits(subject: Subject) -> str:
     """No split has a task of another."""
     family = subject.family
     if family.in_distribution:
-        return "in distribution: there are too few tasks to hold any out, all splits play the same"
+        return "in distribution: no tasks are held out, all splits play the same"
     drawn: dict[Any, str] = {}
     for split in SPLITS:
         part = family.with_split(split)

@@ -1,6 +1,8 @@
 """What is seen of an environment, on the command line: symbols, parts left out, numbers of info, own encoders."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -67,3 +69,20 @@ def test_an_encoder_is_recorded_by_name_and_used_where_it_is_allowed(
     assert open_run("run", imports=["own_net"]).model.policy.encoder.now_size == 5
     assert run("eval", "run", "-n", "20").status == 2
     assert run("eval", "run", "-n", "20", "--import", "own_net").status == 0
+
+
+def test_a_warning_is_one_line(tmp_path: Path) -> None:
+    words = [
+        "train",
+        "--env",
+        f"minigrid:{ROOMS[0]}",
+        *ROOMS[1:],
+        "--drop",
+        "mission",
+        *TINY,
+        "--out",
+        str(tmp_path / "run"),
+    ]
+    ran = subprocess.run([sys.executable, "-m", "metarl", *words], capture_output=True, text=True, timeout=120)
+    (line,) = [line for line in ran.stderr.splitlines() if "symbols" in line]
+    assert line.startswith("metarl: the picture image has no number above")
