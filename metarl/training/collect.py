@@ -15,6 +15,7 @@ from metarl.config import InputError
 from metarl.functional.returns import gae
 from metarl.memory.contract import State
 from metarl.nets.policy import MemoryPolicy
+from metarl.tasks.vector.foreign import check_feedback
 from metarl.types import (
     MASK_KEY,
     Array,
@@ -47,7 +48,12 @@ class TrainingState:
 
     @classmethod
     def start(cls, policy: MemoryPolicy, obs: TrialObservation) -> Self:
-        """The state in which a trial begins in every row with ``obs`` ``[B, ...]``, and the memory is empty."""
+        """The state in which a trial begins in every row with ``obs`` ``[B, ...]``, and the memory is empty.
+
+        Raises:
+            InputError: ``obs`` is not as at the beginning of a trial.
+        """
+        check_feedback(obs, begins=True)
         rows = len(next(iter(obs.values())))
         return cls(obs, np.full(rows, Boundary.TRIAL), policy.initial_state(rows))
 

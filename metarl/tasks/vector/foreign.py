@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 
+from metarl.config import InputError
 from metarl.tasks.family.checks import real_number
 from metarl.tasks.trial.layout import is_trial_space
 from metarl.tasks.trial.told import names_of, reported_names, told_in
 from metarl.tasks.vector.env import TrialVectorEnv
 from metarl.tasks.vector.watch import AsyncWatch
-from metarl.types import PREV_DONE, Bools, StepResult, TrialObservation, TrialVector
+from metarl.types import FEEDBACK_KEYS, MASK_KEY, OBS_KEY, PREV_DONE, Bools, StepResult, TrialObservation, TrialVector
 
 EPISODE_END = "episode_end"  # the key of a trial environment's info: whether the step ended an inner episode
 
@@ -79,6 +80,7 @@ class GymnasiumTrials:
     ) -> tuple[TrialObservation, dict[str, Any]]:
         """Begin a trial in every row."""
         obs, self.info = self._call(self.env.reset, seed=seed, options=options)
+        check_feedback(obs, begins=True)
         self._dead[:] = False
         return obs, self.info
 
@@ -89,6 +91,7 @@ class GymnasiumTrials:
             WorkerError: a process of an ``AsyncVectorEnv`` raised, died or did not answer; all of them are ended.
         """
         obs, reward, terminated, truncated, info = self._call(self.env.step, actions)
+        check_feedback(obs)
         done, dead, final_obs = terminated | truncated, self._dead, None
         ended = done | dead
         if self.mode == AutoresetMode.SAME_STEP and done.any():
@@ -145,6 +148,27 @@ def require_trials(space: Any) -> None:
             f"the environment does not emit trial observations, its space is {space}; give a family, such as "
             "metarl.from_env(id, vary=...), an id of metarl, or environments made as metarl.TrialEnv(family)"
         )
+
+
+def check_feedback(obs: TrialObservation, *, begins: bool = False) -> None:
+    """Refuse flags and masks that a wrapper has changed, and feedback at the beginning that is not zero.
+
+    Args:
+        obs: ``[n, ...]``
+        begins: whether a trial begins in every row.
+
+    Raises:
+        InputError: a flag or mask is neither 0 nor 1, or there is feedback before the first step.
+    """
+    for key in (PREV_DONE, MASK_KEY, *(FEEDBACK_KEYS if begins else ())):
+        if key not in obs:
+            continue
+        part, zero = obs[key], begins and key in FEEDBACK_KEYS
+        wrong = part[(part != 0) & (part != (0 if zero else 1)) & (part == part)]  # NaN is told elsewhere
+        if wrong.size:
+            expected = "0 where a trial begins" if zero else "0 or 1"
+            remedy = f"a wrapper changes it; keep it to {OBS_KEY}, or wrap the inner environment"
+            raise InputError(key=key, given=wrong[0].item(), expected=expected, remedy=remedy)
 
 
 def rows_of(env: VectorEnv[Any, Any, Any], name: str) -> list[Any]:

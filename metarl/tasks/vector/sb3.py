@@ -26,7 +26,15 @@ from metarl.tasks.trial.told import (
     rows_told,
 )
 from metarl.tasks.vector.env import TrialVectorEnv
-from metarl.tasks.vector.foreign import EPISODE_END, as_trials, episode_ends, require_trials, rows_of, with_rows
+from metarl.tasks.vector.foreign import (
+    EPISODE_END,
+    as_trials,
+    check_feedback,
+    episode_ends,
+    require_trials,
+    rows_of,
+    with_rows,
+)
 from metarl.types import PREV_DONE, Array, Bools, StepResult, TrialObservation, TrialVector, is_obs_key
 
 Infos = list[dict[str, Any]]  # a dict for each row
@@ -314,6 +322,7 @@ class SB3Trials:
         """Play one step in every row."""
         step: Any = self.env.step(actions)
         obs, reward, ended, self._infos = step
+        check_feedback(obs)
         final_obs = None
         if ended.any():
             last = {i: self._infos[i]["terminal_observation"] for i in np.flatnonzero(ended).tolist()}

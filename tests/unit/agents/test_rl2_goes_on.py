@@ -4,9 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from rl2_toys import FAMILY, ROLLOUT, ROWS, make, parameters, same, vector
-from stable_baselines3.common.vec_env import VecNormalize
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecNormalize
 
 from metarl import RL2PPO, TrialVectorEnv
 from metarl.config import InputError
@@ -65,3 +66,31 @@ def test_flags_and_masks_are_not_normalised() -> None:
     assert caught.value.key == "norm_obs_keys"
     assert "prev_done" in caught.value.given
     assert moved(make(VecNormalize(vectors, norm_obs_keys=["obs"]))) > 1e-3
+
+
+class Scaled(VecEnvWrapper):
+    """Changes one part of all observations."""
+
+    def __init__(self, venv: VecEnv, key: str, by: float, shift: float) -> None:
+        super().__init__(venv)
+        self.key, self.by, self.shift = key, by, shift
+
+    def reset(self) -> Any:
+        return self.seen(self.venv.reset())
+
+    def step_wait(self) -> Any:
+        obs, *rest = self.venv.step_wait()
+        return self.seen(obs), *rest
+
+    def seen(self, obs: Any) -> Any:
+        return {**obs, self.key: obs[self.key] * np.float32(self.by) + np.float32(self.shift)}
+
+
+@pytest.mark.parametrize(
+    ("key", "by", "shift"), [("prev_done", 0.5, 0), ("prev_done", 1, 0.1), ("prev_action", 1, 0.1), ("time", 1, 1)]
+)
+def test_a_wrapper_of_any_kind_that_changes_flags_is_refused(key: str, by: float, shift: float) -> None:
+    with pytest.raises(InputError) as error:
+        make(Scaled(as_vec_env(vector()), key, by, shift)).learn(2 * ROLLOUT)
+    assert error.value.key == key
+    make(Scaled(as_vec_env(vector()), "obs", 2.0, 1.0)).learn(ROLLOUT)
