@@ -364,6 +364,7 @@ def main() -> None:
         for job in jobs:
             job.join()
     made = summary(work)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
     write_json(args.out, made)
     if args.out == RESULTS:
         upsert(ROWS, *rows(made), alone=True)
