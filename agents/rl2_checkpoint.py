@@ -129,5 +129,7 @@ def _resume(agent: RL2PPO, state: dict[str, Any]) -> None:
 
 def _with_suffix(path: Any) -> Path:
     """``path`` with ``.zip`` where it has no suffix, as SB3's callbacks expect."""
+    if not isinstance(path, str | Path):
+        raise InputError(key="path", given=path, expected="the path of a file")
     path = Path(path)
     return path if path.suffix == ".zip" else path.with_name(path.name + ".zip")

@@ -62,7 +62,7 @@ def ppo_options(given: Mapping[str, Any], sequences: int | None, steps: int | No
 def _no_policy_kwargs(given: Any) -> ConfigError:
     """What to write instead of the first of SB3's ``policy_kwargs``."""
     key = next(iter(given), None) if isinstance(given, Mapping) else None
-    remedy = INSTEAD.get(str(key), "write memory=MemoryOptions(...)")
+    remedy = INSTEAD.get(str(key), "write memory=MemoryOptions(...), and encoder=... for a net of your own")
     name = f"policy_kwargs[{key!r}]" if key else "policy_kwargs"
     return ConfigError(f"RL2PPO has no {name}", key="policy_kwargs", given=given, remedy=remedy)
 

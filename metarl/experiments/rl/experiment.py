@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from annotated_types import Ge, Gt
 
-from metarl.config import ConfigError, build, choice, to_plain
+from metarl.config import ConfigError, InputError, build, choice, to_plain
 from metarl.envs import distribution, ids
 from metarl.evaluation.records import TRIALS
 from metarl.evaluation.results import AgentEvaluation
@@ -271,6 +271,9 @@ def make_family(env: Mapping[str, Any], split: Split) -> TaskDistribution:
     options = {k: v for k, v in env.items() if k not in ("id", "import")}
     name, modules = _imported(env)
     if name in ids():
+        if others := [split for split in SPLITS if split in options]:
+            problem, remedy = f"{name} has no {others[0]} tasks but those of its prior", "leave them out"
+            raise InputError(problem, key=f"env.{others[0]}", given=options[others[0]], remedy=remedy)
         return distribution(name, **options, split=split)
     if not isinstance(name, str | list | tuple) or str(name).startswith("metarl/"):
         choice(name, ids(), "env.id")

@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium import spaces
 
 from metarl.tasks.check.subject import Subject
-from metarl.tasks.trial.parts import SYMBOLS, looks_like_symbols
+from metarl.tasks.trial.parts import SYMBOLS, FlatPart, looks_like_symbols, make_part
 from metarl.types import OBS_KEY, is_obs_key
 
 WIDE = 10.0  # larger numbers drown the others; where the bounds allow for them, they are normalised
@@ -32,4 +32,19 @@ def observations(subject: Subject) -> str:
                 f"above {bound:.3g}; correct the space",
                 stacklevel=1,
             )
+    _flattened(subject)
     return f"{len(seen)} observations"
+
+
+def _flattened(subject: Subject) -> None:
+    """Advise of parts with the axes of a picture, which are numbers side by side in a trial."""
+    inner = subject.family.observation_space
+    for name, space in inner.spaces.items() if isinstance(inner, spaces.Dict) else [(OBS_KEY, inner)]:
+        if isinstance(space, spaces.Box) and len(space.shape) > 2 and isinstance(make_part(name, space), FlatPart):
+            whole = space.dtype is not None and space.dtype.kind in "iu" and space.is_bounded()
+            kinds = "'picture', 'picture-first'" + (", 'symbols'" if whole else "")
+            warnings.warn(
+                f"{name} has the shape {space.shape} and is seen as {spaces.flatdim(space)} numbers side by side; if "
+                f"it is something else, declare observe={{{name!r}: KIND}} (--observe {name}=KIND) of {kinds}",
+                stacklevel=1,
+            )

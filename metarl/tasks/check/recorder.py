@@ -11,6 +11,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+from metarl.tasks.family.checks import check_step
 from metarl.tasks.family.distribution import TaskDistribution
 from metarl.tasks.trial.env import TrialEnv
 from metarl.types import MASK_KEY, Array, TrialObservation, is_obs_key
@@ -77,7 +78,10 @@ class Recorder(gym.Wrapper[Any, Any, Any, Any]):
         """Play a step."""
         self.count += 1
         try:
-            obs, reward, terminated, truncated, info = self.env.step(action)
+            result: Any = self.env.step(action)
+            if not isinstance(result, tuple) or len(result) != 5:
+                check_step(self.observation_space, result)  # which says what is wrong
+            obs, reward, terminated, truncated, info = result
             self._look(obs)
             paid = np.asarray(reward)
             if paid.dtype.kind not in "fiub" or paid.size != 1:

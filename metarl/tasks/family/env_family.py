@@ -15,6 +15,7 @@ from metarl.config import InputError
 from metarl.tasks.family.checks import SpacesError
 from metarl.tasks.family.code import as_callable, import_modules
 from metarl.tasks.family.distribution import TaskBatch, TaskDistribution
+from metarl.tasks.family.errors import told
 from metarl.tasks.family.members import (
     OWN_LIMITS,
     ActionMask,
@@ -362,7 +363,10 @@ class EnvFamily(TaskDistribution):
         env = one.make(**{name: values[name] for name in one.arguments})
         one.put(env, values)
         if self._apply is not None:
-            self._apply(env, values)
+            try:
+                self._apply(env, values)
+            except Exception as error:  # whatever a user's function may raise
+                raise InputError(f"apply fails with {values}: {told(error)}", key="apply") from error
         return plain(env, self.observe)
 
     def _reset_options(self, task: Mapping[str, Array]) -> dict[str, Any]:

@@ -132,7 +132,7 @@ def says_masks(env: InnerEnv, options: dict[str, Any] | None = None) -> bool:
     try:
         return MASK_KEY in check_reset(env.reset(seed=0, options=options))[1]
     except Exception as error:  # whatever a user's environment may raise
-        raise ValueError(f"{env.unwrapped} cannot be reset: {type(error).__name__}: {error}") from error
+        raise ValueError(f"{env.unwrapped} cannot be reset: {told(error)}") from error
 
 
 def time_limit(env: InnerEnv) -> int | None:

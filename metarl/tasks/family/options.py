@@ -23,9 +23,10 @@ def read_options(given: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         InputError: one is none.
     """
-    env, envs = given["env"], several(given["env"])
-    if (isinstance(env, list | tuple) and len(env) < 2) or not all(isinstance(e, str) or callable(e) for e in envs):
-        expected = 'an id, a function that makes an environment, "module:function", or two or more of these in a list'
+    env = given["env"][0] if isinstance(given["env"], list | tuple) and len(given["env"]) == 1 else given["env"]
+    envs = several(env)
+    if not envs or not all(isinstance(e, str) or callable(e) for e in envs):
+        expected = 'an id, a function that makes an environment, "module:function", or several of these in a list'
         raise InputError(key="env", given=env, expected=expected)
     for name in ("kwargs", "observe"):
         if not isinstance(given[name], Mapping):

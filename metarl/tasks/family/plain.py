@@ -17,6 +17,8 @@ from metarl.types import OBS_KEY, Array
 KINDS = ("symbols", "picture", "picture-first", "numbers", "dropped")
 """What a part of the observation can be declared as: whole numbers that name things; a picture with its channels last,
 or first; plain numbers; nothing at all."""
+MOST_CHOICES = 2**31  # of one number that is a choice
+MOST_STACKED = 16  # pictures in a stack
 TEXT_LENGTH = 256  # characters that are read of a text whose space sets no limit
 PRINTABLE = string.printable[:95]  # letters, digits, punctuation and the blank
 
@@ -60,11 +62,14 @@ def plain(env: gym.Env[Any, Any], observe: Mapping[str, str]) -> gym.Env[Any, An
     inner = env.observation_space
     nested = isinstance(inner, spaces.Dict | spaces.Tuple)
     declared = {name.removeprefix(f"{OBS_KEY}.") if nested else name: kind for name, kind in observe.items()}
-    leaves = dict(_leaves(inner)) if nested else {OBS_KEY: ((), inner)}
+    named = list(_leaves(inner)) if nested else [(OBS_KEY, ((), inner))]
+    leaves = dict(named)
+    if twice := [name for i, (name, _) in enumerate(named) if name in dict(named[:i])]:
+        raise InputError(f"two parts of the observation are called {twice[0]}", key=twice[0], remedy="rename one")
     if unknown := [name for name in declared if name not in leaves]:
         raise InputError(key="observe", given=unknown[0], expected=f"a part of the observation: {one_of(list(leaves))}")
     parts = {
-        name: Part(path, *_plain(name, space, declared.get(name)))
+        name: Part(path, *_plain(name, space, declared.get(name), alone=len(leaves) == 1))
         for name, (path, space) in leaves.items()
         if declared.get(name) != "dropped"
     }
@@ -127,8 +132,16 @@ def _leaves(space: spaces.Space[Any], path: tuple[Any, ...] = ()) -> Iterator[tu
         yield ".".join(map(str, path)), (path, space)
 
 
-def _plain(name: str, space: spaces.Space[Any], kind: str | None) -> tuple[spaces.Space[Any], Convert | None]:
+def _plain(
+    name: str, space: spaces.Space[Any], kind: str | None, alone: bool = False
+) -> tuple[spaces.Space[Any], Convert | None]:
     """What a part is shown as, and how.
+
+    Args:
+        name: of the part.
+        space: of the part.
+        kind: what it is declared as; None: nothing.
+        alone: whether it is the only part.
 
     Raises:
         InputError: it can't be.
@@ -139,7 +152,7 @@ def _plain(name: str, space: spaces.Space[Any], kind: str | None) -> tuple[space
     if kind == "symbols":
         if not whole or not space.is_bounded():  # type: ignore[attr-defined]  # whole: a Box
             raise InputError(key=f"observe.{name}", given=kind, expected=f"a Box of bounded whole numbers, not {space}")
-        return choices(space.low, space.high), None  # type: ignore[attr-defined]  # a Box
+        return choices(f"observe.{name}", space), None  # type: ignore[arg-type]  # a Box
     if kind in ("picture", "picture-first", "numbers"):
         if not isinstance(space, spaces.Box) or (kind != "numbers" and len(space.shape) not in (2, 3, 4)):
             raise InputError(key=f"observe.{name}", given=kind, expected=f"a Box with axes for it, not {space}")
@@ -152,6 +165,8 @@ def _plain(name: str, space: spaces.Space[Any], kind: str | None) -> tuple[space
         return space, None
     if isinstance(space, spaces.Box) and space.dtype == np.uint8 and len(space.shape) in (2, 3, 4):
         first = len(space.shape) > 2 and channels_are_first(space.shape[-3:], name)
+        if len(space.shape) == 4 and space.shape[0] > MOST_STACKED:
+            raise _unclear(name, space.shape)
         if first or len(space.shape) != 3:
             return _plain(name, space, "picture-first" if first else "picture")
     if isinstance(space, spaces.Box | spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
@@ -166,15 +181,23 @@ def _plain(name: str, space: spaces.Space[Any], kind: str | None) -> tuple[space
         key=name,
         given=space,
         expected="numbers, choices, pictures, text, and Dicts and Tuples of them",
-        remedy=f"leave it out with observe={{{name!r}: 'dropped'}} (--drop {name}), or convert it with a wrapper "
-        "(wrap=..., --wrap module:Wrapper)",
+        remedy=("" if alone else f"leave it out with observe={{{name!r}: 'dropped'}} (--drop {name}), or ")
+        + "convert it with a wrapper (wrap=..., --wrap module:Wrapper)",
     )
 
 
-def choices(low: Array, high: Array) -> spaces.MultiDiscrete:
-    """The space of whole numbers between bounds ``[...]``, both included."""
-    start: Any = np.asarray(low, np.int64)
-    return spaces.MultiDiscrete(np.asarray(high, np.int64) - start + 1, start=start)
+def choices(name: str, space: spaces.Box) -> spaces.MultiDiscrete:
+    """Bounded whole numbers as choices.
+
+    Raises:
+        InputError: there are too many.
+    """
+    most = int(max(int(high) - int(low) for low, high in zip(space.low.flat, space.high.flat, strict=True))) + 1
+    if most > MOST_CHOICES:
+        expected, remedy = f"at most {MOST_CHOICES:,} choices", "use fewer, or real numbers (a float Box)"
+        raise InputError(key=name, given=space, expected=expected, remedy=remedy)
+    start: Any = space.low.astype(np.int64)
+    return spaces.MultiDiscrete(space.high.astype(np.int64) - start + 1, start=start)
 
 
 def channels_are_first(shape: tuple[int, ...], name: str) -> bool:
@@ -194,11 +217,15 @@ def channels_are_first(shape: tuple[int, ...], name: str) -> bool:
         return False
     if first < min(middle, last):
         return True
-    raise InputError(
+    raise _unclear(name, shape)
+
+
+def _unclear(name: str, shape: tuple[int, ...]) -> InputError:
+    return InputError(
         f"the shape of {name} does not tell which axis holds the channels of a picture",
         key=name,
         given=shape,
-        expected="fewer channels than rows and columns",
+        expected=f"fewer channels than rows and columns, and at most {MOST_STACKED} pictures in a stack",
         remedy=f"declare observe={{{name!r}: 'picture'}} (channels last), 'picture-first', 'symbols' or 'numbers' "
         f"(--observe {name}=KIND)",
     )
@@ -244,7 +271,7 @@ def _plain_action(space: spaces.Space[Any]) -> tuple[spaces.Space[Any], Convert]
     if isinstance(space, spaces.MultiBinary):
         return spaces.MultiDiscrete(np.full(space.shape, 2)), partial(np.asarray, dtype=space.dtype)
     if isinstance(space, spaces.Box) and space.is_bounded():
-        return choices(space.low, space.high), partial(np.asarray, dtype=space.dtype)
+        return choices("action_space", space), partial(np.asarray, dtype=space.dtype)
     if isinstance(space, spaces.Dict | spaces.Tuple):
         each = [(path, leaf, _plain_action(leaf)) for _, (path, leaf) in _leaves(space)]
         made = [leaf if given is None else given[0] for _, leaf, given in each]

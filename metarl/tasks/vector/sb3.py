@@ -266,9 +266,8 @@ def check_normalised(env: VecEnv) -> None:
         keys = (wrapper.norm_obs_keys or ()) if isinstance(wrapper, VecNormalize) and wrapper.norm_obs else ()
         if wrong := [key for key in keys if not is_obs_key(key)]:
             seen = [key for key in env.observation_space.spaces if is_obs_key(key)]  # type: ignore[attr-defined]  # a Dict
-            raise InputError(
-                key="norm_obs_keys", given=wrong, expected=f"of {seen}: the others are flags, one-hot or a mask"
-            )
+            remedy = f"give norm_obs_keys={seen}: the others are flags, one-hot or a mask"
+            raise InputError(key="norm_obs_keys", given=wrong, expected=f"some of {seen}", remedy=remedy)
         wrapper = wrapper.venv
 
 

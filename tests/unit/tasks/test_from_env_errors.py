@@ -26,7 +26,7 @@ SIZES: dict[str, Any] = {"size": "1..2"}
         ({"env": "nowhere:A-v0", "levels": range(3)}, "import 'nowhere'"),
         ({"env": "A-v0", "levels": range(3), "imports": "nowhere"}, "import 'nowhere'"),
         ({"env": 3, "levels": range(3)}, "env is 3"),
-        ({"env": ["CartPole-v1"], "levels": range(3)}, "env is"),
+        ({"env": [], "levels": range(3)}, "env is"),
         ({"env": ["CartPole-v1"] * 2}, "twice"),
         ({"env": "CartPole-v1", "vary": {"lenght": "1..2"}}, "'lenght'.*did you mean 'length'"),
         ({"env": LINE, "vary": {"_nothing": "1..2"}}, r"size, seen, name.*name, size"),

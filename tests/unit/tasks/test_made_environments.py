@@ -115,3 +115,13 @@ def test_a_task_may_be_an_episode() -> None:
     for options in ({"episodes": 2}, {"steps": 9}, {"episodes": 1, "levels": [3]}):
         with pytest.raises(ValueError, match="nothing varies"):
             from_env("CartPole-v1", **options)
+
+
+def test_a_function_that_fails_is_named() -> None:
+    def put(env: Any, values: dict[str, Any]) -> None:
+        values["nothing"]
+
+    with pytest.raises(InputError) as error:
+        from_env(toys.Line, {"size": Uniform(2, 3)}, apply=put, steps=5)
+    assert error.value.key == "apply"
+    assert "test_made_environments.py" in str(error.value)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from metarl import RL2PPO, TrialEnv, TrialVectorEnv, from_env
+from metarl import RL2PPO, TrialEnv, TrialVectorEnv, check_env, from_env
 from metarl.config import InputError
 from metarl.tasks.family.plain import Picture, plain
 
@@ -147,6 +147,8 @@ def test_parts_can_be_left_out() -> None:
         (spaces.Box(0, 255, (7, 7, 3), np.uint8), {"obs": "symbol"}, "observe.obs", "symbol"),
         (spaces.Box(-np.inf, np.inf, (7,)), {"obs": "symbols"}, "observe.obs", "symbols"),
         (spaces.Discrete(3), {"obs": "picture"}, "observe.obs", "picture"),
+        (spaces.Box(0, 255, (48, 48, 3, 2), np.uint8), {}, "obs", (48, 48, 3, 2)),
+        (spaces.Dict({"a.b": spaces.Discrete(2), "a": spaces.Dict({"b": spaces.Discrete(3)})}), {}, "a.b", None),
         (spaces.Discrete(3), {"obs": "dropped"}, "observe", "dropped for all parts"),
     ],
     ids=str,
@@ -200,6 +202,7 @@ def test_real_numbers_of_nested_spaces_are_one_action() -> None:
     [
         spaces.Text(3),
         spaces.Sequence(spaces.Discrete(2)),
+        spaces.Box(-(2**62), 2**62, (1,), np.int64),
         spaces.Dict({"a": spaces.Discrete(2), "b": spaces.Box(-1, 1, (2,))}),
     ],
     ids=str,
@@ -230,3 +233,19 @@ def test_an_agent_trains_on_them(obs: spaces.Space[Any], act: Any, observe: dict
     seen, _ = env.reset(seed=0)
     again = RL2PPO.load(tmp_path / "agent")
     assert env.action_space.contains(again.predict(seen, deterministic=True)[0])
+
+
+@pytest.mark.parametrize(
+    ("space", "advised"),
+    [
+        (spaces.Box(0, 1, (4, 32, 32, 3), np.float32), "picture"),
+        (spaces.Box(0, 10, (7, 7, 3), np.int64), "symbols"),
+        (spaces.Box(0, 1, (20, 30, 3), np.float32), None),
+        (spaces.Box(-1, 1, (5, 6), np.float32), None),
+    ],
+    ids=str,
+)
+def test_numbers_with_the_axes_of_pictures_are_advised_of(space: spaces.Space[Any], advised: str | None) -> None:
+    (found,) = [one for one in check_env(family(space), seconds=0.5) if one.name == "observations"]
+    assert (found.level == "advice") == (advised is not None)
+    assert advised is None or f"'{advised}'" in found.message
