@@ -229,7 +229,7 @@ def _limit_exit() -> None:
 
 
 def _drop_core(wandb: Any, kill: bool) -> None:
-    """Kill wandb's own process, for which it has no function; of a dead one, remove the handler that ends it at exit."""
+    """Kill wandb's own process, for which it has no function; of a dead one, remove its handler at exit."""
     with suppress(Exception):  # private attributes, which may change
         connection = wandb.setup()._connection
         core = connection._proc._process
