@@ -8,6 +8,7 @@ from typing import Any
 
 from metarl.evaluation.results import KINDS, AgentEvaluation, Evaluation, read_evaluation
 from metarl.report.agent import one_step_episodes
+from metarl.report.learning import Metrics, drawn_metrics
 from metarl.runs.folder import RunError, RunFolder
 from metarl.tasks.trial.layout import INPUTS
 
@@ -29,7 +30,7 @@ class Member:
     run: RunFolder
     config: dict[str, Any]
     evaluation: Evaluation | None
-    metrics: list[dict[str, Any]]
+    metrics: Metrics
 
     @property
     def kind(self) -> str:
@@ -85,7 +86,7 @@ def members_of(runs: Sequence[RunFolder]) -> list[Member]:
     paths = [run.path.resolve() for run in runs]
     if twice := [str(run.path) for run, path in zip(runs, paths, strict=True) if paths.count(path) > 1]:
         raise RunError(f"the run {twice[-1]} is given twice; name every run once")
-    members = [Member(run, run.config, read_evaluation(run), run.metrics()) for run in runs]
+    members = [Member(run, run.config, read_evaluation(run), drawn_metrics(run)) for run in runs]
     _check_equal(members, lambda member: member.kind, "they are of the kinds", "give runs of one kind")
     return members
 

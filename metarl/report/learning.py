@@ -10,6 +10,8 @@ import numpy as np
 
 from metarl.report import canvas
 from metarl.report.canvas import COLORS, INK
+from metarl.runs.folder import RunFolder
+from metarl.runs.metrics import read_metrics
 from metarl.types import Floats
 
 if TYPE_CHECKING:
@@ -87,6 +89,13 @@ LEARNING: Mapping[str, Progress] = {
         (Measure("train/loss", "training loss", _GREEN, dots=30),),
     ),
 }
+
+
+def drawn_metrics(run: RunFolder) -> Metrics:
+    """What is drawn of the metrics of a run; see :func:`metarl.runs.metrics.read_metrics`."""
+    every = LEARNING.values()
+    means = {measure.key for progress in every for measure in (*progress.main, *progress.side)}
+    return read_metrics(run.path / "metrics.jsonl", means, ("time", *(progress.axis for progress in every)))
 
 
 def series(metrics: Metrics, axis: str, key: str) -> Series:
@@ -167,7 +176,7 @@ def _panel(axes: Axes, part: Sequence[tuple[Measure, Series]]) -> None:
         reach = measure.reach(values)
         if reach:
             axes.plot(at, values, color=measure.color, lw=0.8, alpha=0.35)
-        label = f"mean of {2 * reach + 1} neighbouring reports" if reach else ""
+        label = f"mean of {(2 * reach + 1) / len(values):.0%} of the reports" if reach else ""
         look: dict[str, Any] = {"lw": 1.6 if len(part) > 1 else 2.2, "ls": measure.dash, "label": label, "ms": 4}
         marker = "o" if len(values) <= measure.dots else ""
         axes.plot(at, canvas.smooth(values, reach), color=measure.color, marker=marker, **look)

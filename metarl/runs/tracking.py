@@ -10,13 +10,17 @@ import json
 import math
 import numbers
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, get_args
 
 from metarl.config import InputError, choice
+from metarl.runs.aside import Aside
 
 Metrics = Mapping[str, float | int | str | None]
 WandbMode = Literal["disabled", "offline", "online"]
@@ -24,13 +28,16 @@ WandbMode = Literal["disabled", "offline", "online"]
 STEP = "env_steps"
 PROJECT = "metarl"  # the project of Weights & Biases
 TIMEOUT = 10.0  # seconds to wait for its server at the start
+CALL_SECONDS = 60.0  # no call of Weights & Biases takes longer, unless its own process hangs
+ROOM = 10_000  # calls that may wait for the one under way
 
 
 class Tracker:
     """Writes what a run reports to ``metrics.jsonl``, one JSON object a line, and to Weights & Biases when asked.
 
     Each row has ``time``, the seconds since the start. Weights & Biases gets what is logged here, and nothing about the
-    machine, the code, the environment or the console; when it fails, the run goes on without it.
+    machine, the code, the environment or the console. It is called in a thread of its own, so that training never waits
+    for it: when it fails or hangs, or is too slow, a line says so and the run goes on without it.
 
     Args:
         folder: the run folder, whose name the run gets; offline, Weights & Biases writes to ``wandb/`` in it for a
@@ -62,22 +69,22 @@ class Tracker:
         except FileExistsError:
             raise FileExistsError(f"{path} exists and belongs to another run; make a new run folder") from None
         self._axis, self._last, self._start = axis, 0, time.perf_counter()
-        self._run: Any = None  # that of Weights & Biases; None without it, and once it has failed
+        self._aside: Aside | None = None  # None without Weights & Biases, and once it has failed
         if mode == "disabled":
             return
         name = Path(folder).resolve().name
         where = {"project": PROJECT, "name": name, "group": group, "job_type": "train", "dir": str(folder)}
-        try:
-            self._wandb = _import_wandb()
-            self._run = self._init(mode, {**where, "config": dict(config or {})})
-            self._run.define_metric(axis)
-            self._run.define_metric("*", step_metric=axis)
-        except Exception as error:  # whatever it is, training goes on
-            self._give_up(error)
+        self._wandb: Any = None
+        self._run: Any = None
+        self._saying = threading.Lock()
+        self._aside = Aside(self._give_up, ROOM)
+        self._wait_for(lambda: self._init(mode, {**where, "config": dict(config or {})}))
 
-    def _init(self, mode: str, options: Mapping[str, Any]) -> Any:
+    def _init(self, mode: str, options: Mapping[str, Any]) -> None:
+        self._wandb = _import_wandb()
         # The first line silences what is said before a run exists (which key was found, and where).
         self._wandb.setup(settings=self._wandb.Settings(silent=True))
+        _limit_exit()
         settings = self._wandb.Settings(
             silent=True,
             console="off",
@@ -94,10 +101,13 @@ class Tracker:
         )
         if mode == "online":
             try:
-                return self._wandb.init(mode="online", settings=settings, **options)
+                self._run = self._wandb.init(mode="online", settings=settings, **options)
             except Exception as error:
                 _say(f"Weights & Biases is out of reach ({_reason(error)}); logging offline to {options['dir']}/wandb")
-        return self._wandb.init(mode="offline", settings=settings, **options)
+        if self._run is None:
+            self._run = self._wandb.init(mode="offline", settings=settings, **options)
+        self._run.define_metric(self._axis)
+        self._run.define_metric("*", step_metric=self._axis)
 
     def __repr__(self) -> str:
         return f"Tracker({self._file.name!r})"
@@ -125,7 +135,7 @@ class Tracker:
         self._file.write(json.dumps(row, allow_nan=False) + "\n")
         self._file.flush()
         self._last = int(step)
-        self._try(lambda run: run.log(row))
+        self._later(lambda run: run.log(row))
 
     def log_artifact(self, path: str | Path, name: str, kind: str) -> None:
         """Send a file of the run folder to Weights & Biases.
@@ -135,34 +145,58 @@ class Tracker:
             name: of the artifact, such as "checkpoint".
             kind: such as "model".
         """
-        self._try(lambda run: run.log_artifact(str(path), name=name, type=kind))
+        self._later(lambda run: run.log_artifact(str(path), name=name, type=kind))
 
     def log_image(self, path: str | Path, name: str) -> None:
         """Send an image of the run folder to Weights & Biases, at the last step."""
-        self._try(lambda run: run.log({self._axis: self._last, name: self._wandb.Image(str(path))}))
+        step = self._last
+        self._later(lambda run: run.log({self._axis: step, name: self._wandb.Image(str(path))}))
 
     def log_summary(self, values: Mapping[str, Any]) -> None:
         """Put results of the run as a whole, nested plain data, into the summary of Weights & Biases."""
-        self._try(lambda run: run.summary.update(dict(values)))
+        self._later(lambda run: run.summary.update(dict(values)))
 
     def finish(self, status: str) -> None:
         """End; ``status`` is "finished", which alone counts as a success, "interrupted" or "failed"."""
         self._file.close()
-        self._try(lambda run: run.summary.update({"status": status}))
-        self._try(lambda run: run.finish(exit_code=0 if status == "finished" else 1))
-        self._run = None
 
-    def _try(self, action: Callable[[Any], object]) -> None:
-        if self._run is None:
-            return
-        try:
-            action(self._run)
-        except Exception as error:
-            self._give_up(error)
+        def end() -> None:
+            self._run.summary.update({"status": status})
+            self._run.finish(exit_code=0 if status == "finished" else 1)
 
-    def _give_up(self, error: Exception) -> None:
-        _say(f"Weights & Biases failed ({_reason(error)}); going on without it")
-        self._run = None
+        self._wait_for(end)
+        aside = self._aside
+        if aside is not None and aside.dropped:
+            _say(f"Weights & Biases was too slow for {aside.dropped} of the rows; metrics.jsonl has them all")
+        self._leave()
+
+    def _later(self, action: Callable[[Any], object]) -> None:
+        """Have ``action`` called with the run of Weights & Biases, as soon as it can be."""
+        aside = self._aside
+        if aside is not None and aside.hangs(CALL_SECONDS):
+            self._hung()
+        elif aside is not None:
+            aside.put(lambda: action(self._run))
+
+    def _wait_for(self, call: Callable[[], object]) -> None:
+        aside = self._aside
+        if aside is not None and not aside.wait_for(call, CALL_SECONDS):
+            self._hung()
+
+    def _hung(self) -> None:
+        self._give_up(TimeoutError(f"no answer for {CALL_SECONDS:g} s"), kill=True)
+
+    def _give_up(self, error: Exception, kill: bool = False) -> None:
+        with self._saying:
+            if self._aside is not None:
+                _say(f"Weights & Biases failed ({_reason(error)}); going on without it")
+                _drop_core(self._wandb, kill)
+                self._leave()
+
+    def _leave(self) -> None:
+        aside, self._aside = self._aside, None
+        if aside is not None:
+            aside.end()
 
 
 def _plain_value(name: str, value: object) -> float | int | str | None:
@@ -180,6 +214,29 @@ def _import_wandb() -> ModuleType:
     import wandb
 
     return wandb
+
+
+@cache
+def _limit_exit() -> None:
+    """Once a process: as Python exits, wandb waits for its core without end; one that hangs is killed."""
+
+    def limit() -> None:
+        threading.main_thread().join()
+        time.sleep(CALL_SECONDS)
+        _drop_core(sys.modules.get("wandb"), kill=True)
+
+    threading.Thread(target=limit, daemon=True).start()
+
+
+def _drop_core(wandb: Any, kill: bool) -> None:
+    """Kill wandb's own process, for which it has no function; of a dead one, remove its handler at exit."""
+    with suppress(Exception):  # private attributes, which may change
+        connection = wandb.setup()._connection
+        core = connection._proc._process
+        if kill:
+            core.kill()
+        if kill or core.poll() is not None:
+            connection._cleanup()
 
 
 def _reason(error: Exception) -> str:

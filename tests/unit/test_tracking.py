@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -123,6 +124,81 @@ def test_wandb_failing_is_said_once_and_stops_nothing(
     tracker.finish("finished")
     assert capfd.readouterr().err == "metarl: Weights & Biases failed (broken pipe); going on without it\n"
     assert [row["a"] for row in rows(tmp_path / "metrics.jsonl")] == [0, 1, 2]
+
+
+class Hanging(FakeRun):
+    """A run whose ``hang`` method does not return before ``go``; ``hung`` says that it was called."""
+
+    def __init__(self, hang: str) -> None:
+        super().__init__()
+        self.hang, self.hung, self.go = hang, threading.Event(), threading.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        if name == self.hang:
+            self.hung.set()
+            self.go.wait(20)
+        return super().__getattr__(name)
+
+
+@pytest.fixture
+def killed(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Whether the process of W&B was to be killed, each time it was given up."""
+    found: list[bool] = []
+    monkeypatch.setattr(tracking, "_drop_core", lambda _, kill: found.append(kill))
+    return found
+
+
+@pytest.mark.parametrize("hang", ["define_metric", "log", "log_artifact", "finish"])
+def test_wandb_hanging_is_said_once_and_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], killed: list[bool], hang: str
+) -> None:
+    run = Hanging(hang)
+    fake_wandb(monkeypatch, lambda **_: run)
+    monkeypatch.setattr(tracking, "CALL_SECONDS", 0.1)
+    tracker = Tracker(tmp_path, "offline", CONFIG)
+    for step in range(3):
+        tracker.log({"a": step}, step=step)
+        tracker.log_artifact(tmp_path / "metrics.jsonl", "metrics", "log")
+    tracker.finish("finished")
+    run.go.set()
+    assert run.hung.is_set()
+    assert killed == [True]
+    assert capfd.readouterr().err == "metarl: Weights & Biases failed (no answer for 0.1 s); going on without it\n"
+    assert [row["a"] for row in rows(tmp_path / "metrics.jsonl")] == [0, 1, 2]
+
+
+def test_a_call_that_hangs_is_noticed_before_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed: list[bool]
+) -> None:
+    run = Hanging("log")
+    fake_wandb(monkeypatch, lambda **_: run)
+    tracker = Tracker(tmp_path, "offline", CONFIG)
+    tracker.log({"a": 0}, step=0)
+    assert run.hung.wait(20)
+    monkeypatch.setattr(tracking, "CALL_SECONDS", 0.0)
+    tracker.log({"a": 1}, step=1)
+    assert killed == [True]
+    run.go.set()
+    tracker.finish("finished")
+    assert len(rows(tmp_path / "metrics.jsonl")) == 2
+
+
+def test_rows_that_wandb_is_too_slow_for_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = Hanging("log")
+    fake_wandb(monkeypatch, lambda **_: run)
+    monkeypatch.setattr(tracking, "ROOM", 5)
+    tracker = Tracker(tmp_path, "offline", CONFIG)
+    tracker.log({"a": 0}, step=0)
+    assert run.hung.wait(20)
+    for step in range(1, 10):
+        tracker.log({"a": step}, step=step)
+    run.go.set()
+    tracker.finish("finished")
+    assert [row["a"] for row in run.rows] == list(range(6))
+    assert "too slow for 4 " in capfd.readouterr().err
+    assert len(rows(tmp_path / "metrics.jsonl")) == 10
 
 
 def test_init_always_gets_a_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

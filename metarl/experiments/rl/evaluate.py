@@ -62,7 +62,7 @@ def evaluate(
     family = (distribution(family) if isinstance(family, str) else family).with_split(split)
 
     def make_env(of: Split, n: int) -> TrialVectorEnv:
-        return TrialVectorEnv(family.with_split(of), n, inputs=inputs or TrialInputs())
+        return TrialVectorEnv(family.with_split(of), n, inputs=inputs or TrialInputs(), max_restarts=0)
 
     layout = make_env(split, 1).layout
     if (agent.observation_space, agent.action_space) != (layout.observation_space, layout.action_space):

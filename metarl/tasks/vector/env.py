@@ -32,8 +32,8 @@ class TrialVectorEnv(VectorEnv[TrialObservation, Array, Array]):
     environments tell, by name, in steps that told some: ``success``, and those named by the family's ``infos``.
 
     A family with batched dynamics of its own is stepped by those, any other by Gymnasium's sync vector environment, in
-    this process or in ``workers`` others. Where a worker fails, the trials of its rows end, marked in
-    ``info["void"]``, and others begin.
+    this process or in ``workers`` others. Where an environment or a worker fails, the trials of its rows end, marked
+    in ``info["void"]``, and others begin.
 
     :meth:`advance` is the step that this package takes; :meth:`step` says the same in Gymnasium's form.
 
@@ -44,7 +44,7 @@ class TrialVectorEnv(VectorEnv[TrialObservation, Array, Array]):
         workers: processes that the rows are spread over; 0: this one.
         worker_timeout: seconds in which a worker must answer.
         start_timeout: seconds in which a new worker must have imported what it needs.
-        max_restarts: workers that may be replaced before training ends in an error.
+        max_restarts: workers, or environments in this process, that may be replaced before training ends in an error.
 
     Raises:
         ValueError: a bad number, a space that a trial cannot show, or a family that needs no workers.
@@ -83,7 +83,7 @@ class TrialVectorEnv(VectorEnv[TrialObservation, Array, Array]):
         if workers:
             limits = worker_timeout, max_restarts, start_timeout
             batched = WorkerRows(distribution, self.num_envs, workers, *limits)
-        self._batched: BatchedEnv = batched or SyncRows(distribution, self.num_envs)
+        self._batched: BatchedEnv = batched or SyncRows(distribution, self.num_envs, max_restarts=max_restarts)
         self._steps = np.zeros(self.num_envs, np.int64)
         self._episodes = np.zeros(self.num_envs, np.int64)
         self._vector: Floats | None = None

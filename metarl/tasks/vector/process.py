@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import threading
 import time
 import traceback
 from collections.abc import Iterator
@@ -100,6 +101,7 @@ class WorkerProcess:
 def _serve(pipe: Connection, payload: bytes, first: int, n: int) -> None:
     """What a worker does: answer requests to its rows until it is told None."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         rows = SyncRows(pickle.loads(payload).fn, n, first)
         pipe.send((True, None))
@@ -109,6 +111,14 @@ def _serve(pipe: Connection, payload: bytes, first: int, n: int) -> None:
     except Exception:
         with suppress(OSError):  # where the parent is gone
             pipe.send((False, traceback.format_exc()))
+
+
+def _end_with_parent() -> None:
+    """End this process with its parent, also while an environment hangs, unless that keeps Python from running."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 @contextmanager

@@ -55,7 +55,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
 def test_what_is_wrong_is_said_with_task_and_step(fault: str, rows: int) -> None:
     kwargs, said = FAULTS[fault]
     family = from_env(Faulty, {"goal": "0..1"}, episodes=3, steps=9, kwargs=kwargs)
-    env: Any = TrialVectorEnv(family, rows) if rows else TrialEnv(family)
+    env: Any = TrialVectorEnv(family, rows, max_restarts=0) if rows else TrialEnv(family)
     env.reset(seed=0)
     action = np.zeros((rows, 1) if rows else 1, np.float32)
     steps = 1 if "reset" in kwargs else 3

@@ -133,7 +133,7 @@ def test_a_list_of_test_tasks_of_ones_own_keeps_them() -> None:
 @pytest.mark.parametrize("rows", [0, 2])
 def test_anything_but_a_number_is_refused(bad: Any, rows: int) -> None:
     made = family(kwargs={"score": bad})
-    env: Any = TrialVectorEnv(made, rows) if rows else TrialEnv(made)
+    env: Any = TrialVectorEnv(made, rows, max_restarts=0) if rows else TrialEnv(made)
     env.reset(seed=0)
     with pytest.raises(InputError) as error:
         env.step(np.ones(2, int) if rows else 1)

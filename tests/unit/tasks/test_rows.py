@@ -92,7 +92,7 @@ def test_reset_cuts_trials_under_way() -> None:
 
 
 def test_an_error_tells_row_task_and_seed(plan: list[list[tuple[dict[str, Any], int]]]) -> None:
-    env = TrialVectorEnv(Failing(), 4)
+    env = TrialVectorEnv(Failing(), 4, max_restarts=0)
     env.reset(seed=0, options={"tasks": {"push": np.array([0.5, 0.75, 0.25, 0.5])}})
     for _ in range(6):
         env.step(np.zeros(4, int))

@@ -4,8 +4,11 @@ import multiprocessing
 import os
 import pickle
 import signal
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +26,8 @@ from metarl.tasks.vector.sb3 import as_vec_env
 from metarl.tasks.vector.workers import WorkerError, WorkerRows
 from metarl.training.collect import TrainingState, collect
 from metarl.types import Boundary, StepResult
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(autouse=True)
@@ -179,6 +184,38 @@ def test_ctrl_c_leaves_no_child_and_training_can_go_on(monkeypatch: pytest.Monke
     *_, info = env.step(np.zeros(2, int))
     assert "void" not in info
     env.close()
+
+
+HANG = """
+import numpy as np
+from vector_toys import Failing
+from metarl import TrialVectorEnv
+if __name__ == "__main__":
+    env = TrialVectorEnv(Failing(how="hang"), 1, workers=1, worker_timeout=600.0)
+    env.reset(seed=0, options={"tasks": {"push": np.array([0.25])}})
+    while True:
+        env.step(np.zeros(1, int))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_worker_that_hangs_ends_with_its_parent(tmp_path: Path, number: signal.Signals) -> None:
+    (tmp_path / "hang.py").write_text(HANG)
+    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    process = subprocess.Popen(
+        [sys.executable, tmp_path / "hang.py"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": path},
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "hangs\n"
+        process.send_signal(number)
+        assert process.communicate(timeout=30)[0] == ""  # ends once the worker, which writes there too, is gone
+    assert process.returncode != 0
 
 
 def test_voids_are_counted_and_trained_on_nowhere() -> None:

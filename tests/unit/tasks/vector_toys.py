@@ -75,6 +75,7 @@ class FailingEnv(WalkEnv):
             if self.how == "raise":
                 raise RuntimeError("the wheel came off at 100%")
             if self.how == "hang":
+                print("hangs", flush=True)  # for whoever waits for it
                 time.sleep(600)
             os._exit(3)
         return super().step(action)
