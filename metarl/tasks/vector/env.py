@@ -185,8 +185,7 @@ class TrialVectorEnv(VectorEnv[TrialObservation, Array, Array]):
         """Begin trials in the rows ``begins`` ``[n]`` and write their first observations into ``_obs``."""
         rows = np.flatnonzero(begins)
         everywhere = len(rows) == self.num_envs
-        if everywhere and tasks is None and not self.resumable:
-            self._before = self._generators()
+        self._before = self._generators() if everywhere and tasks is None and not self.resumable else None
         tasks = self.distribution.sample_batch(tasks_rng, len(rows)) if tasks is None else tasks
         vector = self.layout.task_vector(tasks)
         inner = self._batched.start(tasks, self.np_random, None if everywhere else rows)
@@ -225,9 +224,11 @@ class TrialVectorEnv(VectorEnv[TrialObservation, Array, Array]):
     def state_dict(self) -> dict[str, Any]:
         """All that is needed to continue bit for bit, in the middle of a trial too.
 
-        Arrays and plain JSON; ``observation`` is the one that the next action answers to. Environments that can't be
-        saved (:attr:`resumable`) have only their generators here: after :meth:`load_state_dict` the next :meth:`reset`
-        begins the same trials as ``exact`` says, or else trials of tasks that were not drawn before.
+        Arrays and plain JSON; ``observation`` is the one that the next action answers to.
+
+        Environments that can't be saved (not :attr:`resumable`) have nothing but their generators here, and are reset
+        after :meth:`load_state_dict`: where ``exact`` is true, trials were about to begin in all rows, and the same
+        ones begin again; else others begin, with tasks that were not drawn before.
         """
         if self._obs is None or self._tasks_rng is None:
             raise gym.error.ResetNeeded("there is nothing to save before the first reset()")

@@ -18,12 +18,13 @@ from metarl.files import write_json
 from metarl.runs.folder import RunError, RunFolder
 from metarl.runs.session import Session, Stopped
 from metarl.runs.tracking import Tracker
-from metarl.training.checkpoint import read_checkpoint
+from metarl.training.checkpoint import CheckpointError, read_checkpoint
 
 OFTEN = "checkpoint_seconds=0"
 LONGER = {
     "recall": ["fit.updates=300", "fit.learning_rates=[0.01, 0.001]", "fit.parameters=2000"],
     "agent": ["ppo.n_minibatches=2"],
+    "ordinary environments": ['env={"id": "CartPole-v1", "vary": {"length": "0.3..1"}, "steps": 6}'],
     "short rollouts": ["train.n_steps=4", "train.total_timesteps=112"],
     **{name: ["fit.updates=5", "fit.average=0.5", "fit.patience=3"] for name in ("classifier", "stream", "gradient")},
 }
@@ -67,11 +68,11 @@ def last_state(done: Run) -> Any:
     return json.dumps(meta, sort_keys=True), groups
 
 
-@pytest.mark.parametrize("name", ["short rollouts", *TOYS])
+@pytest.mark.parametrize("name", ["short rollouts", "ordinary environments", *TOYS])
 def test_a_run_that_was_cut_off_ends_as_if_it_never_was(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    experiment = toy("agent" if name == "short rollouts" else name, OFTEN, *LONGER[name])
+    experiment = toy(name if name in TOYS else "agent", OFTEN, *LONGER[name])
     whole = ran(tmp_path / "whole", experiment)
     path = tmp_path / "cut"
     cut_off(monkeypatch, path, experiment, rows=len(whole.folder.metrics()) // 2 + 1)
@@ -128,9 +129,10 @@ def test_a_run_that_is_trained_is_evaluated(tmp_path: Path, monkeypatch: pytest.
     def interrupted(*_: object) -> None:
         signal.raise_signal(signal.SIGTERM)
 
-    with monkeypatch.context() as patch, pytest.raises(Stopped) as caught:
+    with monkeypatch.context() as patch:
         patch.setattr(Run, "complete", interrupted)
-        ran(tmp_path / "run", toy("agent"))
+        with pytest.raises(Stopped) as caught:
+            ran(tmp_path / "run", toy("agent"))
     assert caught.value.number == signal.SIGTERM
     folder = RunFolder.open(tmp_path / "run")
     assert (folder.status["status"], folder.status["trained"]) == ("interrupted", True)
@@ -189,9 +191,7 @@ def test_a_signal_at_any_stage_leaves_a_true_status(
     assert folder.evaluation.exists()
 
 
-def test_a_failed_run_says_why_and_how_it_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_run_says_why_and_how_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = Tracker.log
 
     def full(tracker: Tracker, *given: Any, **options: Any) -> None:
@@ -200,9 +200,10 @@ def test_a_failed_run_says_why_and_how_it_goes_on(
         log(tracker, *given, **options)
 
     path = tmp_path / "run"
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space") as caught:
+    with monkeypatch.context() as patch:
         patch.setattr(Tracker, "log", full)
-        ran(path, toy("agent", OFTEN))
+        with pytest.raises(OSError, match="No space") as caught:
+            ran(path, toy("agent", OFTEN))
     assert f"metarl train --resume {path}" in caught.value.__notes__[0]
     status = RunFolder.open(path).status
     assert status["status"] == "failed"
@@ -215,8 +216,7 @@ def test_one_process_trains_in_a_folder(tmp_path: Path, monkeypatch: pytest.Monk
     folder = RunFolder.create_at(tmp_path / "run")
     with folder.locked():
         with pytest.raises(RunError, match="another process"):
-            ran_here = run(toy("agent"), RunFolder(folder.path), quiet=True)
-            assert not ran_here
+            run(toy("agent"), RunFolder(folder.path), quiet=True)
         assert list(folder.path.iterdir()) == []
     ran(folder.path, toy("agent"))
     before = {path.name: path.read_bytes() for path in folder.path.iterdir() if path.is_file()}
@@ -238,9 +238,8 @@ def test_a_checkpoint_of_another_experiment_is_refused(cut: Path) -> None:
     config = json.loads((cut / "config.json").read_text())
     config["env"]["arms"] = 5
     write_json(cut / "config.json", config)
-    with pytest.raises(ConfigError.__mro__[1], match="does not fit") as caught:
+    with pytest.raises(CheckpointError, match="does not fit"):
         metarl.resume(cut, quiet=True)
-    assert type(caught.value).__name__ == "CheckpointError"
     assert RunFolder.open(cut).status["status"] == "failed"
 
 
