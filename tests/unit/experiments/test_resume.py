@@ -24,7 +24,7 @@ OFTEN = "checkpoint_seconds=0"
 LONGER = {
     "recall": ["fit.updates=300", "fit.learning_rates=[0.01, 0.001]", "fit.parameters=2000"],
     "agent": ["ppo.n_minibatches=2"],
-    "ordinary environments": ['env={"id": "CartPole-v1", "vary": {"length": "0.3..1"}, "steps": 6}'],
+    "ordinary environments": ['env={id = "CartPole-v1", vary = {length = "0.3..1"}, steps = 6}'],
     "short rollouts": ["train.n_steps=4", "train.total_timesteps=112"],
     **{name: ["fit.updates=5", "fit.average=0.5", "fit.patience=3"] for name in ("classifier", "stream", "gradient")},
 }
