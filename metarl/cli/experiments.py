@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from metarl.cli.env import ENV_HELP, SEEN_OPTIONS, TASK_OPTIONS, add_seen, add_tasks, env_settings, env_table, look_here
 from metarl.cli.terminal import OK, add_device, at_least, checked, refuse, tell
-from metarl.config import Assignment, parse_assignment
+from metarl.config import Assignment, ConfigError, parse_assignment
 
 if TYPE_CHECKING:
     from metarl.experiments.run import Run
@@ -108,8 +108,10 @@ def run_train(args: argparse.Namespace) -> int:
 def run_resume(args: argparse.Namespace) -> int:
     """``metarl train --resume``."""
     allowed = ("resume", "device", "wandb", "imports", "act", "command")
-    if given := [name for name, value in vars(args).items() if value and name not in allowed]:
-        refuse(ValueError(f"--resume goes on with the run as it is; leave out {', '.join(given)}"))
+    given = [name for name, value in vars(args).items() if name not in allowed and value not in (None, [])]
+    if given:
+        names = ", ".join({"preset": "the preset", "settings": "--set"}.get(name, f"--{name}") for name in given)
+        refuse(ConfigError(f"--resume goes on with the run as it is; leave out {names}", key=given[0]))
     look_here(args.imports)
     from metarl.experiments.run import resume
 
@@ -165,8 +167,6 @@ def require(kind: str, wanted: str, options: dict[str, Any]) -> None:
     Raises:
         ConfigError: one was given.
     """
-    from metarl.config import ConfigError
-
     if kind != wanted and (given := [name for name, value in options.items() if value]):
         raise ConfigError(
             f"{given[0]} is an option of {wanted} experiments, but this one is of kind {kind}; leave it out"

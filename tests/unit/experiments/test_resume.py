@@ -255,3 +255,22 @@ def test_checkpoints_are_saved_when_they_are_due(tmp_path: Path, monkeypatch: py
     done = ran(tmp_path / "run", toy("agent"))
     assert saved == [0, 24, 48, 72]
     assert done.folder.checkpoints == []  # none was due within a minute
+
+
+def test_a_cut_off_run_is_no_model_yet(cut: Path) -> None:
+    with pytest.raises(RunError, match="--resume"):
+        metarl.open_run(cut)
+
+
+def test_weights_and_biases_gets_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr("metarl.runs.tracking._import_wandb", lambda: None)
+    monkeypatch.setattr(Tracker, "_init", lambda tracker, mode, options: asked.append(options) or 1 / 0)
+    monkeypatch.setattr(Run, "complete", lambda *_: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(Stopped):
+        run(toy("agent"), tmp_path / "run", wandb="offline", quiet=True)
+    with pytest.raises(Stopped):
+        metarl.resume(tmp_path / "run", wandb="offline", quiet=True)
+    first, second = asked
+    assert first["id"] == second["id"]
+    assert ("resume" in first, second["resume"]) == (False, "allow")
