@@ -22,6 +22,9 @@ from metarl.training.checkpoint import CheckpointError, read_checkpoint, write_c
 from metarl.training.supervised import FitState
 from metarl.types import Array, Split
 
+WITHOUT_EFFECT = ("about", "device", "checkpoint_seconds", "checkpoint_steps")
+"""Options that change nothing in what is learned."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment(ABC):
@@ -36,6 +39,7 @@ class Experiment(ABC):
         device: the torch device: cpu, cuda, cuda:1, ...; auto: CUDA where there is any.
         threads: threads of torch; left out: as many as torch chooses. Equal results need equal threads.
         checkpoint_seconds: between two checkpoints of training, from which a run that was cut off is resumed.
+        checkpoint_steps: after which there is one in any case, in units of :attr:`axis`; left out: by time alone.
     """
 
     kind: ClassVar[str]
@@ -52,11 +56,12 @@ class Experiment(ABC):
     device: str = "auto"
     threads: Annotated[int, Ge(1)] | None = None
     checkpoint_seconds: Annotated[float, Ge(0)] = 60.0
+    checkpoint_steps: Annotated[int, Ge(1)] | None = None
 
     @property
     def group(self) -> str:
         """The Weights & Biases group of its runs, which differ in nothing but their seed and where they were made."""
-        same = {k: v for k, v in self.config().items() if k not in ("about", "device", "checkpoint_seconds")}
+        same = {key: value for key, value in self.config().items() if key not in WITHOUT_EFFECT}
         return f"{self.name or self.kind}-{sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()[:8]}"
 
     def not_allowed(self, allowed: Container[str]) -> list[str]:

@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from metarl.experiments.base import Experiment
+from metarl.config import ConfigError
+from metarl.experiments.base import WITHOUT_EFFECT, Experiment
 from metarl.runs.folder import RunError, RunFolder
 from metarl.runs.session import Saved
 from metarl.training.checkpoint import CheckpointError, read_checkpoint
@@ -32,6 +33,19 @@ class Start:
     saved: Saved | None = None
     trained: Any = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def check_same(config: Mapping[str, Any], folder: RunFolder) -> None:
+    """Refuse to resume a run with other options than its own.
+
+    Raises:
+        ConfigError: one differs that has an effect.
+    """
+    own = folder.config
+    for key, value in config.items():
+        if key in own and own[key] != value and key not in WITHOUT_EFFECT:
+            expected = f"{own[key]!r}, as in {folder.path}"
+            raise ConfigError(key=key, given=value, expected=expected, remedy="a run is resumed as it is")
 
 
 def starting_point(experiment: Experiment, folder: RunFolder, device: torch.device) -> Start:
@@ -66,9 +80,13 @@ def starting_point(experiment: Experiment, folder: RunFolder, device: torch.devi
                 saved = Saved(*read_checkpoint(path))
                 session = saved.meta["session"]
                 rows, _, _ = int(session["rows"]), int(session["step"]), float(session["seconds"])
+                belongs = session["config"] == folder.fingerprint
         except CheckpointError as error:
             warnings.warn(f"{error}; the checkpoint before is used", stacklevel=3)
         else:
+            if not belongs:
+                problem = f"{folder.path}/config.json is not the one that the run was begun with"
+                raise RunError(problem, key="config.json", remedy="put that back, or train again")
             return Start(rows, saved, None, facts)
     warnings.warn(f"{folder.path} has no checkpoint of its training, so it starts anew", stacklevel=3)
     return Start(0, None, None, facts)

@@ -12,7 +12,7 @@ from metarl.evaluation.records import write_record
 from metarl.evaluation.results import Evaluation, read_evaluation, write_evaluation
 from metarl.experiments.base import Experiment, pick_device, torch_threads
 from metarl.experiments.presets import from_config, load_experiment
-from metarl.experiments.resume import Start, starting_point
+from metarl.experiments.resume import Start, check_same, starting_point
 from metarl.report.draw import draw_run
 from metarl.runs.folder import RunError, RunFolder
 from metarl.runs.session import training_session
@@ -106,24 +106,29 @@ def run(
         FileExistsError: there is something in the folder.
         NonFiniteError: a loss, gradient or observation is not finite.
         RunError: another process trains in the folder, or there is nothing to resume.
+        ConfigError: the run in the folder has other options.
         Stopped: a signal arrived before or after training; a KeyboardInterrupt.
     """
     device = pick_device(experiment.device)
     config, group, axis = experiment.config() | {"seed": seed}, experiment.group or None, experiment.axis
     if resume:
         folder = RunFolder.open(folder.path if isinstance(folder, RunFolder) else folder or "")
+        check_same(config, folder)
     elif not isinstance(folder, RunFolder):
         folder = new_folder(experiment, folder, seed)
     with torch_threads(experiment.threads), folder.locked():
         start = starting_point(experiment, folder, device) if resume else Start()
         options: dict[str, Any] = {"wandb": wandb, "group": group, "axis": axis, "quiet": quiet}
         options |= {"rows": start.rows, "saved": start.saved, "facts": start.facts}
-        with training_session(folder, config, seed=seed, seconds=experiment.checkpoint_seconds, **options) as session:
+        options |= {"seconds": experiment.checkpoint_seconds, "steps": experiment.checkpoint_steps}
+        with training_session(folder, config, seed=seed, **options) as session:
             model = experiment.build(seed, device) if start.trained is None else start.trained
             if start.trained is None:
                 steps = experiment.learn(model, session)
                 seconds, whole = session.elapsed, not session.stopped
                 with session.stoppable():
+                    for stale in (folder.evaluation, folder.path / (experiment.records or folder.evaluation.name)):
+                        stale.unlink(missing_ok=True)  # of the model that an interrupted training left
                     experiment.save(model, folder.checkpoint)
                     session.trained(whole=whole, train_seconds=seconds, train_steps=steps, device=str(device))
             done = Run(experiment, seed, folder, model, signal=session.signals[0] if session.stopped else None)

@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -162,6 +163,11 @@ class RunFolder:
         return self._read("config.json")
 
     @property
+    def fingerprint(self) -> str:
+        """A hash of config.json: a checkpoint belongs to that file alone."""
+        return sha256((self.path / "config.json").read_bytes()).hexdigest()
+
+    @property
     def meta(self) -> dict[str, Any]:
         """Versions, commit, command line, machine and start time; see :func:`metarl.runs.provenance.describe_run`."""
         return self._read("meta.json")
@@ -223,7 +229,9 @@ class RunFolder:
 
 
 def _alive(process: int) -> bool:
-    """Whether there is such a process."""
+    """Whether there may be such a process."""
+    if os.name == "nt":  # where asking would end it
+        return True
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):

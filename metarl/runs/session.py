@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import sys
 import threading
 import time
 import uuid
@@ -55,6 +56,7 @@ class Session:
 
     Args:
         seconds: between two checkpoints of training.
+        steps: after which there is one in any case; None: by time alone.
         saved: the training state to go on from; None: from the beginning.
         facts: what status.json says beside the status.
         signals: the signals that arrived, in order.
@@ -64,6 +66,7 @@ class Session:
     seed: int
     quiet: bool = False
     seconds: float = 60.0
+    steps: int | None = None
     saved: Saved | None = None
     status: Status = "running"
     facts: dict[str, Any] = field(default_factory=dict)
@@ -73,6 +76,7 @@ class Session:
     def __post_init__(self) -> None:
         self._began = self._last = time.perf_counter()
         self._before = float(self.saved.meta["session"]["seconds"]) if self.saved else 0.0
+        self._last_step = self.saved.step if self.saved else 0
         self._on_stop: Callable[[], None] | None = None
 
     @property
@@ -101,14 +105,16 @@ class Session:
             step: steps trained so far.
             write: writes the state to a path; it also gets what must be kept as ``meta["session"]``.
         """
-        if not self.stopped and time.perf_counter() - self._last < self.seconds:
+        by_steps = self.steps is not None and step - self._last_step >= self.steps
+        if not (self.stopped or by_steps or time.perf_counter() - self._last >= self.seconds):
             return
         self.tracker.sync()
         path = self.folder.path / "checkpoints" / f"{step}.zip"
-        write(path, {"step": step, "rows": self.tracker.rows, "seconds": self.elapsed})
+        config = self.folder.fingerprint
+        write(path, {"step": step, "rows": self.tracker.rows, "seconds": self.elapsed, "config": config})
         for old in self.folder.checkpoints[:-KEPT]:
             old.unlink()
-        self._last = time.perf_counter()
+        self._last, self._last_step = time.perf_counter(), step
 
     def bar(self, total: int | None, unit: str) -> tqdm[Any]:
         """A progress bar on stderr, where that is a terminal."""
@@ -155,6 +161,8 @@ class Session:
                 os._exit(128 + number)  # whatever hangs, hangs no longer
             if self._on_stop is None:
                 raise Stopped(number)
+            if not self.quiet and sys.stderr.isatty():
+                os.write(2, b"\nmetarl: stopping soon; a second signal ends at once\n")  # print is not for handlers
             self._on_stop()
 
         old = {number: signal.getsignal(number) for number in SIGNALS}
@@ -180,6 +188,7 @@ def training_session(
     axis: str = STEP,
     quiet: bool = False,
     seconds: float = 60.0,
+    steps: int | None = None,
     rows: int | None = None,
     saved: Saved | None = None,
     facts: Mapping[str, Any] | None = None,
@@ -195,6 +204,7 @@ def training_session(
         axis: the name of the x-axis of the metrics.
         quiet: no progress bar.
         seconds: between two checkpoints of training.
+        steps: likewise; None: by time alone.
         rows: of metrics that are kept where a run is resumed; None: it is new.
         saved: the training state that it is resumed from; None: from the beginning.
         facts: what its status said beside the status.
@@ -203,7 +213,7 @@ def training_session(
         RunError: there is a run in a folder that should be new.
         Stopped: a signal arrived outside training.
     """
-    session = Session(folder, seed, quiet, seconds, saved, facts=dict(facts or {}))
+    session = Session(folder, seed, quiet, seconds, steps, saved, facts=dict(facts or {}))
     if wandb != "disabled":
         session.facts.setdefault("wandb_id", uuid.uuid4().hex[:8])
     tracker = None

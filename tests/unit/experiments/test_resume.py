@@ -18,7 +18,7 @@ from metarl.files import write_json
 from metarl.runs.folder import RunError, RunFolder
 from metarl.runs.session import Session, Stopped
 from metarl.runs.tracking import Tracker
-from metarl.training.checkpoint import CheckpointError, read_checkpoint
+from metarl.training.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
 
 OFTEN = "checkpoint_seconds=0"
 LONGER = {
@@ -234,13 +234,45 @@ def test_code_that_a_folder_names_is_not_imported(cut: Path) -> None:
     assert caught.value.given == ["a_module_of_a_stranger"]
 
 
-def test_a_checkpoint_of_another_experiment_is_refused(cut: Path) -> None:
+@pytest.mark.parametrize("options", [{"seed": 7}, {"seed": 0, "env": {"arms": 4}}])
+def test_a_changed_configuration_is_refused(cut: Path, options: dict[str, Any]) -> None:
     config = json.loads((cut / "config.json").read_text())
-    config["env"]["arms"] = 5
-    write_json(cut / "config.json", config)
+    config["env"] |= options.get("env", {})
+    write_json(cut / "config.json", config | {"seed": options["seed"]})
+    with pytest.raises(RunError) as caught:
+        metarl.resume(cut, quiet=True)
+    assert caught.value.key == "config.json"
+    with pytest.raises(ConfigError) as other:
+        run(toy("agent", "env.arms=5"), cut, seed=options["seed"], quiet=True, resume=True)
+    assert other.value.key == "env"
+
+
+def test_a_checkpoint_that_does_not_fit_is_refused(cut: Path) -> None:
+    newest = RunFolder.open(cut).checkpoints[-1]
+    meta, groups = read_checkpoint(newest)
+    write_checkpoint(newest, meta, {**groups, "policy": {}})
     with pytest.raises(CheckpointError, match="does not fit"):
         metarl.resume(cut, quiet=True)
     assert RunFolder.open(cut).status["status"] == "failed"
+
+
+def test_an_evaluation_of_the_model_so_far_does_not_outlive_it(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    real = Session.save_due
+
+    def stop(session: Session, step: int, write: Any) -> None:
+        real(session, step, write)
+        if step == 48:
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Session, "save_due", stop)
+        stopped = ran(path, toy("agent", OFTEN))
+    stopped.complete(stopped.evaluate(quiet=True))
+    done = metarl.resume(path, quiet=True)
+    assert done.evaluation is not None
+    assert done.evaluation.train_steps == 96
+    assert metarl.open_run(path).evaluation == done.evaluation
 
 
 def test_checkpoints_are_saved_when_they_are_due(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,6 +287,8 @@ def test_checkpoints_are_saved_when_they_are_due(tmp_path: Path, monkeypatch: py
     done = ran(tmp_path / "run", toy("agent"))
     assert saved == [0, 24, 48, 72]
     assert done.folder.checkpoints == []  # none was due within a minute
+    done = ran(tmp_path / "steps", toy("agent", "checkpoint_steps=40"))
+    assert [path.name for path in done.folder.checkpoints] == ["48.zip"]
 
 
 def test_a_cut_off_run_is_no_model_yet(cut: Path) -> None:
