@@ -338,8 +338,8 @@ class RL2PPO(BaseAlgorithm):
     def save(self, path: Any, exclude: Any = None, include: Any = None) -> None:
         """Write everything that is needed to use the agent or to continue training, without pickle.
 
-        The environment's own state is kept too where it has one, so that training resumed from here takes the same
-        course as training that was never interrupted.
+        The environment's state is kept too where it has one, so that training goes on as if it was never interrupted;
+        inside a rollout, where SB3's ``CheckpointCallback`` saves, the rollout under way is lost, but no task repeats.
 
         Args:
             path: of the file; ``.zip`` is added where it has no suffix.

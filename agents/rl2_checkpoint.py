@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import warnings
+from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
 import torch
 
 from metarl import tree
-from metarl.agents.rl2_env import resumable
+from metarl.agents.rl2_env import attribute, describe, is_ours, resumable
 from metarl.config import InputError, build, to_plain
 from metarl.memory.options import MemoryOptions
 from metarl.nets.encoders import OwnEncoder
+from metarl.seeding import sequence
 from metarl.training import checkpoint
 from metarl.training.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
 from metarl.training.collect import TrainingState
@@ -27,10 +32,11 @@ ARGUMENTS = ("n_envs", "n_steps", "schedule_steps", "seed")
 """Attributes of an agent that are arguments of its constructor."""
 
 
-def save(agent: RL2PPO, path: Any) -> None:
-    """See :meth:`metarl.agents.rl2.RL2PPO.save`."""
+def save(agent: RL2PPO, path: Any, **more: Any) -> None:
+    """See :meth:`metarl.agents.rl2.RL2PPO.save`; ``more`` is plain data to keep with it."""
     arrays: dict[str, torch.Tensor] = {}
     meta = {
+        **more,
         "kind": KIND,
         "ppo": to_plain(agent.options),
         "memory": to_plain(agent.memory),
@@ -38,6 +44,8 @@ def save(agent: RL2PPO, path: Any) -> None:
         "own_encoder": agent.encoder is not None,
         "settings": {name: getattr(agent, name) for name in (*ARGUMENTS, "trial_steps")},
         "counters": {"num_timesteps": agent.num_timesteps, "n_updates": agent._n_updates},
+        "episodes": [_numbers(info) for info in agent.ep_info_buffer or ()],
+        "successes": [float(one) for one in agent.ep_success_buffer or ()],
         "observation_space": checkpoint.space_to_json(agent.observation_space),
         "action_space": checkpoint.space_to_json(agent.action_space),
         "training_state": checkpoint.split_arrays(_training_state(agent), arrays),
@@ -87,44 +95,82 @@ def load(
     if same_trials:
         agent.trial_steps = settings["trial_steps"]
     agent._setup_model()
+    if env is None:
+        agent.n_envs = settings["n_envs"]
+    restore(agent, meta, groups, new_trials=force_reset or not same_trials)
+    return agent
+
+
+def restore(agent: RL2PPO, meta: Mapping[str, Any], groups: Mapping[str, Any], *, new_trials: bool = False) -> None:
+    """Put an agent of the same options where the saved one was.
+
+    Args:
+        agent: changed in place.
+        meta: plain data of the checkpoint.
+        groups: its tensors.
+        new_trials: begin new trials instead of going on inside those that were under way.
+    """
+    settings = meta["settings"]
     agent.policy.load_state_dict(groups["policy"])
     checkpoint.optimizer_from_tensors(agent.optimizer, groups["optimizer"])
     for name, generator in agent.generators.items():
         if len(saved := groups["generators"][name]) == len(generator.get_state()):  # else of another kind of device
             generator.set_state(saved)
     agent.num_timesteps, agent._n_updates = meta["counters"]["num_timesteps"], meta["counters"]["n_updates"]
-    if env is None:
-        agent.n_envs = settings["n_envs"]
+    agent.ep_info_buffer = deque(meta.get("episodes", ()), maxlen=agent._stats_window_size)
+    agent.ep_success_buffer = deque(meta.get("successes", ()), maxlen=agent._stats_window_size)
     state = checkpoint.join_arrays(meta["training_state"], groups["training_state"])
-    same_rows = agent.n_envs == settings["n_envs"]
-    if not force_reset and same_rows and same_trials and "env" in state and resumable(agent.env):
-        _resume(agent, state)
-    return agent
+    if agent.env is not None and agent.num_timesteps:
+        _resume(agent, state, new_trials or agent.n_envs != settings["n_envs"])
+
+
+def _numbers(info: Mapping[str, Any]) -> dict[str, float]:
+    """What an episode told, as plain numbers."""
+    numbers = {name: x for name, x in info.items() if isinstance(x, int | float | np.number)}
+    return {name: x if isinstance(x, int) else float(x) for name, x in numbers.items()}
 
 
 def _training_state(agent: RL2PPO) -> dict[str, Any]:
-    """Where training is: the environment, its observations and the memory; nothing if the environment has no state."""
+    """Where training is: the environment, its observations and the memory; without what can't be saved."""
     now = agent._training_state
     env: Any = agent.env  # SB3's type knows no state_dict
-    if now is None or not resumable(env):
+    if now is None or not (resumable(env) or is_ours(env)):
         return {}
+    if not resumable(env):
+        return {"env": env.state_dict()}
     state: dict[str, Any] = {"obs": dict(now.obs), "boundary": now.boundary, "env": env.state_dict()}
     if (now.boundary != Boundary.TRIAL).any():  # where every trial is about to begin, memory is empty
         state["memory"] = {str(i): leaf for i, leaf in enumerate(tree.leaves(now.memory))}
     return state
 
 
-def _resume(agent: RL2PPO, state: dict[str, Any]) -> None:
-    """Take up trials where :func:`save` left them."""
+def _resume(agent: RL2PPO, state: Mapping[str, Any], new_trials: bool) -> None:
+    """Take up trials where :func:`save` left them, or begin others with tasks that were not played before."""
     env: Any = agent.env
-    env.reset()
-    env.load_state_dict(state["env"])
-    memory = agent.policy.initial_state(agent.n_envs)
-    if "memory" in state:
-        saved = iter(torch.as_tensor(leaf).to(agent.device) for leaf in state["memory"].values())
-        memory = tree.map_tensors(lambda _: next(saved), memory)
-    agent._training_state = TrainingState(state["obs"], state["boundary"], memory)
-    agent._last_obs, agent._last_episode_starts = state["obs"], state["boundary"] == Boundary.TRIAL
+    saved: Mapping[str, Any] = state.get("env", {})
+    streams = saved.get("env", {}) if is_ours(env) else {}
+    if streams.get("split", split := attribute(env, "split")) != split:  # whose tasks must not be drawn here
+        streams, new_trials = {}, True
+    if "obs" in state and not new_trials and resumable(env):
+        env.reset()
+        env.load_state_dict(saved)
+        memory = agent.policy.initial_state(agent.n_envs)
+        if "memory" in state:
+            leaves = iter(torch.as_tensor(leaf).to(agent.device) for leaf in state["memory"].values())
+            memory = tree.map_tensors(lambda _: next(leaves), memory)
+        agent._training_state = TrainingState(state["obs"], state["boundary"], memory)
+        agent._last_obs, agent._last_episode_starts = state["obs"], state["boundary"] == Boundary.TRIAL
+        return
+    if streams:
+        env.load_generators(saved)
+    else:  # others from here on, so that no task comes twice
+        env.seed(int(sequence(agent.seed, "env", agent.num_timesteps).generate_state(1)[0]))
+    if not (new_trials or streams.get("exact")):
+        warnings.warn(
+            f"the trials of {describe(env)} can't be saved: new ones begin, with other tasks, so this is not exactly "
+            "the training that was never interrupted",
+            stacklevel=4,
+        )
 
 
 def _with_suffix(path: Any) -> Path:

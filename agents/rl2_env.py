@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import KVWriter, Logger
 from stable_baselines3.common.vec_env import VecEnv
 
@@ -13,6 +15,7 @@ from metarl.runs.tracking import Tracker
 from metarl.tasks.family.distribution import TaskDistribution
 from metarl.tasks.family.env_family import EnvFamily
 from metarl.tasks.family.split_family import SplitFamily
+from metarl.tasks.vector.env import TrialVectorEnv
 
 FOREIGN_ENVS, FOREIGN_STEPS = 64, 250  # as in presets/general.toml
 
@@ -36,6 +39,25 @@ class TrackerWriter(KVWriter):
 
     def close(self) -> None:
         """Do nothing: whoever made the tracker finishes it."""
+
+
+class Watch(BaseCallback):
+    """Calls functions of ours.
+
+    Args:
+        on_step: after each step, with the local variables that SB3 tells of; returns whether to go on.
+        between: before each rollout, when the update before it is done.
+    """
+
+    def __init__(self, on_step: Callable[[dict[str, Any]], bool], between: Callable[[], None]) -> None:
+        super().__init__()
+        self._told, self._between = on_step, between
+
+    def _on_step(self) -> bool:
+        return self._told(self.locals)
+
+    def _on_rollout_start(self) -> None:
+        self._between()
 
 
 def tracking_logger(tracker: Tracker) -> Logger:
@@ -89,6 +111,11 @@ def check_split(env: VecEnv) -> None:
 def resumable(env: Any) -> bool:
     """Whether ``env`` can save its state: its own ``resumable``, else whether it has a ``state_dict``."""
     return bool(getattr(env, "resumable", hasattr(env, "state_dict")))
+
+
+def is_ours(env: Any) -> bool:
+    """Whether ``env`` holds a vector environment of ours, whose generators can always be saved."""
+    return isinstance(getattr(env, "env", None), TrialVectorEnv)
 
 
 def needs_episodes(memory: MemoryOptions) -> bool:

@@ -15,6 +15,7 @@ from .experiments.presets import load_experiment as load_experiment
 from .experiments.rl.evaluate import evaluate as evaluate
 from .experiments.run import Run as Run
 from .experiments.run import open_run as open_run
+from .experiments.run import resume as resume
 from .experiments.run import run as run
 from .experiments.run import train as train
 from .memory.options import MemoryOptions as MemoryOptions

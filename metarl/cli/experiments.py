@@ -6,11 +6,14 @@ import argparse
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from metarl.cli.env import ENV_HELP, SEEN_OPTIONS, TASK_OPTIONS, add_seen, add_tasks, env_settings, env_table, look_here
 from metarl.cli.terminal import OK, add_device, at_least, checked, refuse, tell
-from metarl.config import Assignment, parse_assignment
+from metarl.config import Assignment, ConfigError, parse_assignment
+
+if TYPE_CHECKING:
+    from metarl.experiments.run import Run
 
 
 def add_experiments(commands: Any) -> None:
@@ -41,7 +44,14 @@ def add_experiments(commands: Any) -> None:
         default=[],
         help="a setting such as env.arms=5 (repeatable)",
     )
-    train.add_argument("--seed", type=at_least(0), default=0, help="random seed (default 0)")
+    train.add_argument("--seed", type=at_least(0), help="random seed (default 0)")
+    train.add_argument(
+        "--resume",
+        type=Path,
+        metavar="RUN",
+        help="go on with the run in this folder from its newest checkpoint, or evaluate it where that is missing; "
+        "beside it only --device, --wandb and --import are allowed",
+    )
     train.add_argument("--out", type=Path, help="run folder to create (default runs/PRESET-TIME-sSEED)")
     train.add_argument(
         "--wandb", choices=["offline", "online", "disabled"], default="disabled", help="log to Weights & Biases"
@@ -77,6 +87,8 @@ def add_experiments(commands: Any) -> None:
 
 def run_train(args: argparse.Namespace) -> int:
     """``metarl train``."""
+    if args.resume is not None:
+        return run_resume(args)
     if not args.preset and not args.env:
         refuse(ValueError("train needs a preset (metarl list presets shows them), or an environment: --env ID"))
     look_here(args.imports)
@@ -84,20 +96,40 @@ def run_train(args: argparse.Namespace) -> int:
     settings = checked(lambda: train_settings(args, preset))
     from metarl.experiments.presets import load_experiment
     from metarl.experiments.run import new_folder, run
-    from metarl.report.tables import evaluation_table
 
     name = None if args.preset else "-".join(re.split("[:/]", one)[-1] for one in args.env)
     experiment = checked(lambda: load_experiment(preset, settings, name))
-    folder = checked(lambda: new_folder(experiment, args.out, args.seed))
+    seed = args.seed or 0
+    folder = checked(lambda: new_folder(experiment, args.out, seed))
     print(experiment.describe())
-    done = run(experiment, folder, seed=args.seed, wandb=args.wandb)
-    print(f"trained {done.steps:,} {experiment.unit} in {done.seconds:.0f} s")
+    return tell_run(run(experiment, folder, seed=seed, wandb=args.wandb))
+
+
+def run_resume(args: argparse.Namespace) -> int:
+    """``metarl train --resume``."""
+    allowed = ("resume", "device", "wandb", "imports", "act", "command")
+    given = [name for name, value in vars(args).items() if name not in allowed and value not in (None, [])]
+    if given:
+        names = ", ".join({"preset": "the preset", "settings": "--set"}.get(name, f"--{name}") for name in given)
+        refuse(ConfigError(f"--resume goes on with the run as it is; leave out {names}", key=given[0]))
+    look_here(args.imports)
+    from metarl.experiments.run import resume
+
+    return tell_run(resume(args.resume, device=args.device, wandb=args.wandb, imports=args.imports or ()))
+
+
+def tell_run(done: Run) -> int:
+    """Print what a run did, and the exit status."""
+    from metarl.report.tables import evaluation_table
+
+    print(f"trained {done.steps:,} {done.experiment.unit} in {done.seconds:.0f} s")
     if done.signal is not None:
-        print(f"interrupted; what was learned so far is in {folder.checkpoint}")
+        print(f"metarl train --resume {done.folder.path} goes on from the last checkpoint")
+        print(f"interrupted; what was learned so far is in {done.folder.checkpoint}")
         return 128 + done.signal
     assert done.evaluation is not None
     print(evaluation_table(done.evaluation))
-    print(f"run folder: {folder.path}")
+    print(f"run folder: {done.folder.path}")
     tell(done.images.values(), done.missing)
     return OK
 
@@ -135,8 +167,6 @@ def require(kind: str, wanted: str, options: dict[str, Any]) -> None:
     Raises:
         ConfigError: one was given.
     """
-    from metarl.config import ConfigError
-
     if kind != wanted and (given := [name for name, value in options.items() if value]):
         raise ConfigError(
             f"{given[0]} is an option of {wanted} experiments, but this one is of kind {kind}; leave it out"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -12,9 +13,11 @@ from metarl.cli.data import add_data
 from metarl.cli.env import add_check
 from metarl.cli.experiments import add_experiments
 from metarl.cli.listing import add_list
-from metarl.cli.terminal import FAILED, Parser, refuse, short_warnings
+from metarl.cli.terminal import FAILED, Parser, in_one_line, refuse, short_warnings
 from metarl.config import InputError
 from metarl.types import NonFiniteError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # errors of a disk, a quota or a limit that is used up
 
 
 def parser() -> Parser:
@@ -46,16 +49,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except NonFiniteError as error:
-        print(f"metarl: {error}", file=sys.stderr)
+        print(f"metarl: {in_one_line(error)}", file=sys.stderr)
         return FAILED
     except InputError as error:  # any other error, such as one of a user's environment, keeps its traceback
         refuse(error)
-    except KeyboardInterrupt:
-        print("metarl: interrupted", file=sys.stderr)
-        return 128 + signal.SIGINT
+    except KeyboardInterrupt as error:
+        print("; ".join(["metarl: interrupted", *getattr(error, "__notes__", [])]), file=sys.stderr)
+        return 128 + int(getattr(error, "number", signal.SIGINT))
     except BrokenPipeError:  # the reader, such as head, has gone; Python flushes once more when it ends
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        print(f"metarl: {in_one_line(error)}", file=sys.stderr)
+        return FAILED
 
 
 if __name__ == "__main__":

@@ -56,11 +56,16 @@ def short_warnings() -> Iterator[None]:
 
 def refuse(error: Exception) -> NoReturn:
     """Print what is wrong in one line and exit with 2."""
-    message = " ".join([str(error), *getattr(error, "__notes__", [])])
+    message = in_one_line(error)
     if isinstance(error, OSError) and error.strerror:
         message = f"cannot use {error.filename}: {error.strerror}; give another path"
     print(f"metarl: {' '.join(message.split())}", file=sys.stderr)
     raise SystemExit(WRONG) from None
+
+
+def in_one_line(error: BaseException) -> str:
+    """The message of an error with its notes."""
+    return " ".join("; ".join([str(error), *getattr(error, "__notes__", [])]).split())
 
 
 def checked(make: Callable[[], Any]) -> Any:

@@ -19,7 +19,11 @@ from metarl.config import ConfigError, to_plain
 from metarl.evaluation.results import Evaluation
 from metarl.runs.session import Session
 from metarl.training.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
+from metarl.training.supervised import FitState
 from metarl.types import Array, Split
+
+WITHOUT_EFFECT = ("about", "device", "checkpoint_seconds", "checkpoint_steps")
+"""Options that change nothing in what is learned."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +38,8 @@ class Experiment(ABC):
         about: what the preset is for and what to expect of it.
         device: the torch device: cpu, cuda, cuda:1, ...; auto: CUDA where there is any.
         threads: threads of torch; left out: as many as torch chooses. Equal results need equal threads.
+        checkpoint_seconds: between two checkpoints of training, from which a run that was cut off is resumed.
+        checkpoint_steps: after which there is one in any case, in units of :attr:`axis`; left out: by time alone.
     """
 
     kind: ClassVar[str]
@@ -49,11 +55,13 @@ class Experiment(ABC):
     about: str = ""
     device: str = "auto"
     threads: Annotated[int, Ge(1)] | None = None
+    checkpoint_seconds: Annotated[float, Ge(0)] = 60.0
+    checkpoint_steps: Annotated[int, Ge(1)] | None = None
 
     @property
     def group(self) -> str:
         """The Weights & Biases group of its runs, which differ in nothing but their seed and where they were made."""
-        same = {key: value for key, value in self.config().items() if key not in ("about", "device")}
+        same = {key: value for key, value in self.config().items() if key not in WITHOUT_EFFECT}
         return f"{self.name or self.kind}-{sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()[:8]}"
 
     def not_allowed(self, allowed: Container[str]) -> list[str]:
@@ -78,13 +86,16 @@ class Experiment(ABC):
 
     @abstractmethod
     def learn(self, model: Any, session: Session) -> int:
-        """Train ``model`` in place and save it to the session's checkpoint, also when it is stopped early.
+        """Train ``model`` in place, from the session's saved state where there is one, until it is stopped.
+
+        Between updates the whole state of training is offered to :meth:`metarl.runs.session.Session.save_due`.
 
         Returns:
             The steps trained, in units of :attr:`axis`: environment steps, few-shot episodes or sequences.
 
         Raises:
             NonFiniteError: a loss, gradient or observation is not finite.
+            CheckpointError: the saved state doesn't fit this experiment.
         """
 
     @abstractmethod
@@ -214,3 +225,19 @@ def load_module(kind: str, model: nn.Module, path: Path) -> dict[str, Any]:
     except RuntimeError as error:
         raise CheckpointError(f"{path} is damaged: it doesn't fit its config.json ({error})") from None
     return meta
+
+
+def save_fit(
+    kind: str, path: Path, session: Mapping[str, Any], state: FitState, groups: Mapping[str, Any], **more: Any
+) -> None:
+    """Write a supervised training that goes on from here.
+
+    Args:
+        kind: of the experiment.
+        path: of the checkpoint.
+        session: what the session gave.
+        state: of :func:`metarl.training.supervised.fit`.
+        groups: further groups of tensors.
+        more: further plain data.
+    """
+    write_checkpoint(path, {"kind": kind, "session": session, "fit": state.meta, **more}, {**state.groups, **groups})

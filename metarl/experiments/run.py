@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from metarl.evaluation.records import write_record
 from metarl.evaluation.results import Evaluation, read_evaluation, write_evaluation
 from metarl.experiments.base import Experiment, pick_device, torch_threads
 from metarl.experiments.presets import from_config, load_experiment
+from metarl.experiments.resume import Start, check_same, starting_point
 from metarl.report.draw import draw_run
 from metarl.runs.folder import RunError, RunFolder
 from metarl.runs.session import training_session
@@ -86,10 +86,12 @@ def run(
     seed: int = 0,
     wandb: WandbMode = "disabled",
     quiet: bool = False,
+    resume: bool = False,
 ) -> Run:
     """Carry out a checked experiment: train, checkpoint, evaluate on test tasks, record some of them and draw.
 
-    SIGINT and SIGTERM end training early; the checkpoint is written and the run returned without an evaluation.
+    A signal (SIGINT, SIGTERM, SIGHUP) ends training early; the model is saved and the run returned without an
+    evaluation. A second one ends the process at once.
 
     Args:
         experiment: see :func:`metarl.experiments.presets.load_experiment`.
@@ -97,27 +99,44 @@ def run(
         seed: of everything random.
         wandb: whether Weights & Biases logs too.
         quiet: no progress bars.
+        resume: go on with the run in the folder, which must have the same experiment and seed, from its newest
+            checkpoint; see also :func:`resume`.
 
     Raises:
         FileExistsError: there is something in the folder.
         NonFiniteError: a loss, gradient or observation is not finite.
+        RunError: another process trains in the folder, or there is nothing to resume.
+        ConfigError: the run in the folder has other options.
+        Stopped: a signal arrived before or after training; a KeyboardInterrupt.
     """
     device = pick_device(experiment.device)
-    if not isinstance(folder, RunFolder):
-        folder = new_folder(experiment, folder, seed)
     config, group, axis = experiment.config() | {"seed": seed}, experiment.group or None, experiment.axis
-    with (
-        torch_threads(experiment.threads),
-        training_session(folder, config, seed=seed, wandb=wandb, group=group, axis=axis, quiet=quiet) as session,
-    ):
-        model = experiment.build(seed, device)
-        began = time.perf_counter()
-        steps = experiment.learn(model, session)
-        seconds = time.perf_counter() - began
-        session.complete(train_seconds=seconds, train_steps=steps, device=str(device))
-        done = Run(experiment, seed, folder, model, signal=session.signals[0] if session.stopped else None)
-        if not session.stopped:
+    if resume:
+        folder = RunFolder.open(folder.path if isinstance(folder, RunFolder) else folder or "")
+        check_same(config, folder)
+    elif not isinstance(folder, RunFolder):
+        folder = new_folder(experiment, folder, seed)
+    with torch_threads(experiment.threads), folder.locked():
+        start = starting_point(experiment, folder, device) if resume else Start()
+        options: dict[str, Any] = {"wandb": wandb, "group": group, "axis": axis, "quiet": quiet}
+        options |= {"rows": start.rows, "saved": start.saved, "facts": start.facts}
+        options |= {"seconds": experiment.checkpoint_seconds, "steps": experiment.checkpoint_steps}
+        with training_session(folder, config, seed=seed, **options) as session:
+            model = experiment.build(seed, device) if start.trained is None else start.trained
+            if start.trained is None:
+                steps = experiment.learn(model, session)
+                seconds, whole = session.elapsed, not session.stopped
+                with session.stoppable():
+                    for stale in (folder.evaluation, folder.path / (experiment.records or folder.evaluation.name)):
+                        stale.unlink(missing_ok=True)  # of the model that an interrupted training left
+                    experiment.save(model, folder.checkpoint)
+                    session.trained(whole=whole, train_seconds=seconds, train_steps=steps, device=str(device))
+            done = Run(experiment, seed, folder, model, signal=session.signals[0] if session.stopped else None)
+            if session.stopped:
+                session.set_status("interrupted")
+                return done
             done.complete(done.evaluate(quiet=quiet))
+            session.set_status("finished")
             session.tracker.log_summary({"evaluation": to_plain(done.evaluation)})
             done.images, done.missing = draw_run(folder)
             for name, image in done.images.items():
@@ -190,6 +209,47 @@ def open_run(
         RunError, ConfigError, CheckpointError: the folder holds no run of this version, a file of it is damaged, or it
             names code of modules that are not allowed.
     """
+    experiment, seed, folder = _opened(path, settings, imports)
+    if not folder.checkpoint.is_file():
+        problem = f"the run {folder.path} was cut off in training: it has no checkpoint.zip"
+        raise RunError(problem, key=str(folder.checkpoint), remedy=f"metarl train --resume {folder.path} goes on")
+    model = experiment.load(folder.checkpoint, pick_device(device))
+    return Run(experiment, seed, folder, model, read_evaluation(folder))
+
+
+def resume(
+    path: str | Path,
+    *,
+    device: str | None = None,
+    wandb: WandbMode = "disabled",
+    quiet: bool = False,
+    imports: str | Sequence[str] = (),
+) -> Run:
+    """Go on with a run that was cut off: what ``metarl train --resume`` does.
+
+    Training goes on from the newest checkpoint in the folder; a run that is trained is evaluated.
+    docs/reliability.md says what is exactly the same as without a break.
+
+    Args:
+        path: of the run folder.
+        device: the torch device; None: as the run has it.
+        wandb: whether Weights & Biases logs too, to the same run.
+        quiet: no progress bars.
+        imports: modules whose code the run may use; they are imported.
+
+    Raises:
+        RunError: the folder holds no run, there is nothing to resume, or another process trains in it.
+        ConfigError, CheckpointError: a file of it is damaged, or names code of modules that are not allowed.
+    """
+    settings: list[Assignment] = [] if device is None else [(("device",), device)]
+    experiment, seed, folder = _opened(path, settings, imports)
+    return run(experiment.check(), folder, seed=seed, wandb=wandb, quiet=quiet, resume=True)
+
+
+def _opened(
+    path: str | Path, settings: Sequence[Assignment], imports: str | Sequence[str]
+) -> tuple[Experiment, int, RunFolder]:
+    """The experiment of a run folder and its seed; errors are those of :func:`open_run`."""
     import_modules([imports] if isinstance(imports, str) else imports)
     folder = RunFolder.open(path)
     config = dict(folder.config)
@@ -206,5 +266,4 @@ def open_run(
             remedy=f"if you trust it, give {' '.join(f'--import {name}' for name in missing)} (in Python: "
             f"open_run(path, imports={missing}))",
         )
-    model = experiment.load(folder.checkpoint, pick_device(device))
-    return Run(experiment, seed, folder, model, read_evaluation(folder))
+    return experiment, seed, folder

@@ -5,6 +5,7 @@
     config.json    the options, nested, as given      metrics.jsonl   one line for each logged step
     meta.json      versions, commit, command line     checkpoint.zip  the trained agent
     status.json    running, finished, interrupted or failed           figures/  pictures
+    checkpoints/   the state of training at its last two checkpoints, from which it is resumed
 
 No environment variable is ever written, and values on the command line that look like secrets are removed.
 """
@@ -12,11 +13,14 @@ No environment variable is ever written, and values on the command line that loo
 from __future__ import annotations
 
 import json
+import os
+import re
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -97,20 +101,71 @@ class RunFolder:
         Args:
             config: the options, nested, as plain data.
             argv: the command line; by default this process's.
+
+        Raises:
+            RunError: there is a run in the folder; nothing is written.
         """
+        if (self.path / "config.json").exists():
+            raise RunError(f"there is a run in {self.path} already", key=str(self.path), remedy="use another folder")
         write_json(self.path / "meta.json", describe_run(sys.argv if argv is None else argv))
         self.set_status("running")
         write_json(self.path / "config.json", config)  # last: with it, the folder is a run
 
+    def go_on(self, argv: Sequence[str] | None = None) -> None:
+        """Add a process that resumes the run to meta.json, and remove the temporary files that dead ones left."""
+        meta = self.meta
+        again = describe_run(sys.argv if argv is None else argv)
+        write_json(self.path / "meta.json", {**meta, "resumed": [*meta.get("resumed", []), again]})
+        for path in self.path.rglob(".*.tmp"):
+            found = re.search(r"\.(\d+)\.tmp$", path.name)
+            if found and not _alive(int(found[1])):
+                path.unlink(missing_ok=True)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Within, no other process can train in this folder; the system ends that with the process.
+
+        Raises:
+            RunError: another process does.
+        """
+        try:
+            import fcntl
+        except ImportError:  # Windows has none
+            yield
+            return
+        folder = os.open(self.path, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                remedy = "wait for it, or use another folder"
+                raise RunError(f"another process trains in {self.path}", key=str(self.path), remedy=remedy) from None
+            except OSError:  # a file system without locks
+                pass
+            yield
+        finally:
+            os.close(folder)
+
     def set_status(self, status: Status, **details: Any) -> None:
         """Write status.json: the status, when it began, and any further plain ``details``."""
         choice(status, get_args(Status), "the status of a run")
-        write_json(self.path / "status.json", {"status": status, "since": now(), **details})
+        path, told = self.path / "status.json", {"status": status, "since": now(), **details}
+        try:
+            write_json(path, told)
+        except OSError:  # on a full disk the old file's own place is left
+            with path.open("r+", encoding="utf-8") as file:
+                file.write(json.dumps(told) + "\n")
+                file.truncate()
 
     @property
     def config(self) -> dict[str, Any]:
         """The options, nested, as given to :meth:`start`."""
         return self._read("config.json")
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of config.json: a checkpoint belongs to that file alone."""
+        return sha256((self.path / "config.json").read_bytes()).hexdigest()
 
     @property
     def meta(self) -> dict[str, Any]:
@@ -126,6 +181,12 @@ class RunFolder:
     def checkpoint(self) -> Path:
         """Where the trained agent is saved."""
         return self.path / "checkpoint.zip"
+
+    @property
+    def checkpoints(self) -> list[Path]:
+        """The states of training that were saved, oldest first."""
+        found = (self.path / "checkpoints").glob("*.zip")
+        return sorted((path for path in found if path.stem.isdecimal()), key=lambda path: int(path.stem))
 
     @property
     def evaluation(self) -> Path:
@@ -165,3 +226,16 @@ class RunFolder:
             raise RunError(problem, key=str(path), remedy="it didn't start properly, so train again") from None
         except InputError as error:
             raise RunError.of(error) from None
+
+
+def _alive(process: int) -> bool:
+    """Whether there may be such a process."""
+    if os.name == "nt":  # where asking would end it
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # of another user, or the system doesn't say
+        return True
+    return True

@@ -1,46 +1,150 @@
-"""A training session in a run folder: its tracker, its checkpoint, and signals that end it early."""
+"""A training session in a run folder: its tracker, its checkpoints, its status, and signals that end it early."""
 
 from __future__ import annotations
 
+import os
 import re
 import signal
+import sys
 import threading
+import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
 from metarl.runs.folder import RunFolder, Status
 from metarl.runs.tracking import STEP, Tracker, WandbMode
 
+KEPT = 2  # checkpoints of training that are kept
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+HANGUP = getattr(signal, "SIGHUP", None)  # Windows has none
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal ended a run outside training; ``number`` says which."""
+
+    def __init__(self, number: int):
+        super().__init__(f"ended by {signal.Signals(number).name}")
+        self.number = number
+
+
+class Saved(NamedTuple):
+    """A training state from a checkpoint.
+
+    Args:
+        meta: plain data; ``meta["session"]`` has ``step``, ``rows`` of metrics and ``seconds``.
+        groups: named groups of tensors by name.
+    """
+
+    meta: Mapping[str, Any]
+    groups: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def step(self) -> int:
+        """The steps trained until then."""
+        return int(self.meta["session"]["step"])
+
 
 @dataclass
 class Session:
-    """A training under way: what an experiment's ``learn`` is given.
+    """A run under way: what an experiment's ``learn`` is given.
 
     Args:
-        folder: ``folder.checkpoint`` is where ``learn`` saves the model.
-        status: what is written at the end; :meth:`complete` changes it.
+        seconds: between two checkpoints of training.
+        steps: after which there is one in any case; None: by time alone.
+        saved: the training state to go on from; None: from the beginning.
+        facts: what status.json says beside the status.
         signals: the signals that arrived, in order.
     """
 
     folder: RunFolder
-    tracker: Tracker
     seed: int
     quiet: bool = False
-    status: Status = "failed"
+    seconds: float = 60.0
+    steps: int | None = None
+    saved: Saved | None = None
+    status: Status = "running"
+    facts: dict[str, Any] = field(default_factory=dict)
     signals: list[int] = field(default_factory=list)
+    tracker: Tracker = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._began = self._last = time.perf_counter()
+        self._before = float(self.saved.meta["session"]["seconds"]) if self.saved else 0.0
+        self._last_step = self.saved.step if self.saved else 0
+        self._on_stop: Callable[[], None] | None = None
 
     @property
     def stopped(self) -> bool:
         """Whether a signal asked training to stop."""
         return bool(self.signals)
 
+    @property
+    def elapsed(self) -> float:
+        """Seconds so far, with those before the run was resumed."""
+        return self._before + time.perf_counter() - self._began
+
     @contextmanager
     def stoppable(self, on_stop: Callable[[], None] = lambda: None) -> Iterator[None]:
-        """Within, SIGINT and SIGTERM are recorded and call ``on_stop`` instead of ending the process.
+        """Within, a signal is recorded and calls ``on_stop``; outside, it raises :class:`Stopped`."""
+        self._on_stop = on_stop
+        try:
+            yield
+        finally:
+            self._on_stop = None
+
+    def save_due(self, step: int, write: Callable[[Path, dict[str, Any]], object]) -> None:
+        """Keep the whole state of training where that is due: by time, or because training stops.
+
+        Args:
+            step: steps trained so far.
+            write: writes the state to a path; it also gets what must be kept as ``meta["session"]``.
+        """
+        by_steps = self.steps is not None and step - self._last_step >= self.steps
+        if not (self.stopped or by_steps or time.perf_counter() - self._last >= self.seconds):
+            return
+        self.tracker.sync()
+        path = self.folder.path / "checkpoints" / f"{step}.zip"
+        config = self.folder.fingerprint
+        write(path, {"step": step, "rows": self.tracker.rows, "seconds": self.elapsed, "config": config})
+        for old in self.folder.checkpoints[:-KEPT]:
+            old.unlink()
+        self._last, self._last_step = time.perf_counter(), step
+
+    def bar(self, total: int | None, unit: str) -> tqdm[Any]:
+        """A progress bar on stderr, where that is a terminal."""
+        return tqdm(total=total, unit=unit, unit_scale=True, disable=self.quiet or None)
+
+    def trained(self, *, whole: bool, **facts: Any) -> None:
+        """The model is saved.
+
+        Args:
+            whole: training came to its end, so that only the evaluation is missing.
+            facts: about it, for the status.
+        """
+        name = re.sub(r"[^\w.-]", "-", f"{self.folder.config.get('name') or 'model'}-{self.folder.path.resolve().name}")
+        self.tracker.log_artifact(self.folder.checkpoint, name, "model")
+        self.facts |= {"trained": whole, **facts}
+        self.set_status("running" if whole else "interrupted")
+
+    def set_status(self, status: Status, **more: Any) -> None:
+        """Write the status with all facts."""
+        self.status = status
+        self.folder.set_status(status, **self.facts, **more)
+
+    def go_on(self) -> None:
+        """Raise :class:`Stopped` where a signal has arrived."""
+        if self.signals:
+            raise Stopped(self.signals[0])
+
+    @contextmanager
+    def signals_handled(self) -> Iterator[None]:
+        """Within, the first signal stops the run and the second ends the process, both with a true status.
 
         Outside the main thread, where Python handles no signals, nothing changes.
         """
@@ -50,25 +154,27 @@ class Session:
 
         def record(number: int, frame: object) -> None:
             self.signals.append(number)
-            on_stop()
+            if len(self.signals) > 1:
+                with suppress(BaseException):
+                    if self.status == "running":
+                        self.set_status("interrupted")
+                os._exit(128 + number)  # whatever hangs, hangs no longer
+            if self._on_stop is None:
+                raise Stopped(number)
+            if not self.quiet and sys.stderr.isatty():
+                os.write(2, b"\nmetarl: stopping soon; a second signal ends at once\n")  # print is not for handlers
+            self._on_stop()
 
-        old = {number: signal.signal(number, record) for number in (signal.SIGINT, signal.SIGTERM)}
+        old = {number: signal.getsignal(number) for number in SIGNALS}
+        if old.get(HANGUP) is signal.SIG_IGN:  # as nohup wants it
+            del old[HANGUP]
+        for number in old:
+            signal.signal(number, record)
         try:
             yield
         finally:
             for number, handler in old.items():
                 signal.signal(number, handler)
-
-    def bar(self, total: int | None, unit: str) -> tqdm[Any]:
-        """A progress bar on stderr, where that is a terminal."""
-        return tqdm(total=total, unit=unit, unit_scale=True, disable=self.quiet or None)
-
-    def complete(self, **facts: Any) -> None:
-        """Training ended and the checkpoint is written; ``facts`` go into the status."""
-        name = re.sub(r"[^\w.-]", "-", f"{self.folder.config.get('name') or 'model'}-{self.folder.path.resolve().name}")
-        self.tracker.log_artifact(self.folder.checkpoint, name, "model")
-        self.status = "interrupted" if self.stopped else "finished"
-        self.folder.set_status(self.status, **facts)
 
 
 @contextmanager
@@ -81,24 +187,59 @@ def training_session(
     group: str | None = None,
     axis: str = STEP,
     quiet: bool = False,
+    seconds: float = 60.0,
+    steps: int | None = None,
+    rows: int | None = None,
+    saved: Saved | None = None,
+    facts: Mapping[str, Any] | None = None,
 ) -> Iterator[Session]:
-    """Within, a training is tracked in ``folder``; unless :meth:`Session.complete` was called, it has failed.
+    """Within, a run is tracked in ``folder``; what ends it, if not its end, is in its status.
 
     Args:
-        folder: a new run folder.
+        folder: a new run folder, or one to resume.
         config: the nested options, written to config.json.
         seed: of the training.
         wandb: whether Weights & Biases logs too.
         group: the Weights & Biases group.
         axis: the name of the x-axis of the metrics.
         quiet: no progress bar.
+        seconds: between two checkpoints of training.
+        steps: likewise; None: by time alone.
+        rows: of metrics that are kept where a run is resumed; None: it is new.
+        saved: the training state that it is resumed from; None: from the beginning.
+        facts: what its status said beside the status.
+
+    Raises:
+        RunError: there is a run in a folder that should be new.
+        Stopped: a signal arrived outside training.
     """
-    folder.start(config)
-    tracker = Tracker(folder.path, wandb, config, group=group, axis=axis)
-    session = Session(folder, tracker, seed, quiet)
-    try:
-        yield session
-    finally:
-        if session.status == "failed":
-            folder.set_status("failed")
-        tracker.finish(session.status)
+    session = Session(folder, seed, quiet, seconds, steps, saved, facts=dict(facts or {}))
+    if wandb != "disabled":
+        session.facts.setdefault("wandb_id", uuid.uuid4().hex[:8])
+    tracker = None
+    with session.signals_handled():
+        with session.stoppable():
+            if rows is None:
+                folder.start(config)
+            else:
+                folder.go_on()
+            session.set_status("running")
+        try:
+            session.go_on()
+            options: dict[str, Any] = {"group": group, "axis": axis, "rows": rows}
+            tracker = Tracker(folder.path, wandb, config, run_id=session.facts.get("wandb_id"), **options)
+            session.tracker = tracker
+            yield session
+        except BaseException as error:
+            if session.status == "running":
+                status: Status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+                reason = " ".join(str(error).split()) or type(error).__name__
+                with suppress(OSError):  # the error itself is told
+                    session.set_status(status, **({"reason": reason} if status == "failed" else {}))
+                error.add_note(
+                    f"metarl train --resume {folder.path} {'goes on' if folder.checkpoints else 'repeats it'}"
+                )
+            raise
+        finally:
+            if tracker is not None:
+                tracker.finish(session.status)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import numbers
+import os
 import sys
 import threading
 import time
@@ -20,6 +21,7 @@ from types import ModuleType
 from typing import Any, Literal, get_args
 
 from metarl.config import InputError, choice
+from metarl.files import replacing
 from metarl.runs.aside import Aside
 
 Metrics = Mapping[str, float | int | str | None]
@@ -47,6 +49,8 @@ class Tracker:
         config: the nested options; numbers stay numbers.
         group: a name that runs share which differ only in their seed.
         axis: the name of the x-axis.
+        rows: go on after this many rows of a ``metrics.jsonl`` that is there; None: a new one.
+        run_id: the id of the run at Weights & Biases, the same where a run is resumed; None: a new one.
 
     Raises:
         ConfigError: there is no such mode.
@@ -61,19 +65,24 @@ class Tracker:
         *,
         group: str | None = None,
         axis: str = STEP,
+        rows: int | None = None,
+        run_id: str | None = None,
     ):
         choice(mode, get_args(WandbMode), "the Weights & Biases mode")
         path = Path(folder) / "metrics.jsonl"
+        self._axis, self._last, self._start, self.rows = axis, 0, time.perf_counter(), 0
+        if rows is not None:
+            self._take_up(path, rows)
         try:
-            self._file = path.open("x", encoding="utf-8")
+            self._file = path.open("x" if rows is None else "a", encoding="utf-8")
         except FileExistsError:
             raise FileExistsError(f"{path} exists and belongs to another run; make a new run folder") from None
-        self._axis, self._last, self._start = axis, 0, time.perf_counter()
         self._aside: Aside | None = None  # None without Weights & Biases, and once it has failed
         if mode == "disabled":
             return
         name = Path(folder).resolve().name
         where = {"project": PROJECT, "name": name, "group": group, "job_type": "train", "dir": str(folder)}
+        where |= {"id": run_id} | ({} if rows is None else {"resume": "allow"})
         self._wandb: Any = None
         self._run: Any = None
         self._saying = threading.Lock()
@@ -135,7 +144,22 @@ class Tracker:
         self._file.write(json.dumps(row, allow_nan=False) + "\n")
         self._file.flush()
         self._last = int(step)
+        self.rows += 1
         self._later(lambda run: run.log(row))
+
+    def sync(self) -> None:
+        """Put the rows on the disk, so that a checkpoint never knows of more rows than there are."""
+        os.fsync(self._file.fileno())
+
+    def _take_up(self, path: Path, rows: int) -> None:
+        """Cut a file back to its first ``rows``, and go on with its time and step."""
+        kept = path.read_bytes().splitlines(keepends=True)[:rows] if path.exists() else []
+        with replacing(path) as temporary:
+            temporary.write_bytes(b"".join(kept))
+        self.rows = len(kept)
+        if kept:
+            last = json.loads(kept[-1])
+            self._last, self._start = int(last[self._axis]), self._start - float(last["time"])
 
     def log_artifact(self, path: str | Path, name: str, kind: str) -> None:
         """Send a file of the run folder to Weights & Biases.

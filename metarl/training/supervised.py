@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import torch
 from annotated_types import Ge, Gt, Lt
@@ -15,7 +15,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from metarl.config import ConfigError
 from metarl.functional.schedules import cosine, linear
+from metarl.training.checkpoint import optimizer_from_tensors, optimizer_to_tensors
 from metarl.training.optim import optimizer_step
+from metarl.training.resume import get_random, restoring, set_random
 
 Model = TypeVar("Model", bound=nn.Module)
 Batch = TypeVar("Batch")
@@ -97,6 +99,18 @@ class Trained(NamedTuple):
     curve: tuple[Validation, ...]
 
 
+class FitState(NamedTuple):
+    """A training between two updates, from which it goes on bit for bit.
+
+    Args:
+        meta: plain data.
+        groups: named groups of tensors ``[...]`` by name.
+    """
+
+    meta: Mapping[str, Any]
+    groups: Mapping[str, Mapping[str, Tensor]]
+
+
 def fit(
     model: Model,
     loss_fn: Callable[[Model, Batch], Tensor],
@@ -105,6 +119,8 @@ def fit(
     *,
     validate: Callable[[Model], float] | None = None,
     progress: Callable[[Validation], object] = lambda validation: None,
+    between: Callable[[int, Callable[[], FitState]], object] = lambda updates, state: None,
+    state: FitState | None = None,
     clock: Callable[[], float] = time.monotonic,
     name: str = "the batches",
 ) -> Trained:
@@ -119,6 +135,9 @@ def fit(
         validate: the accuracy on other data of the model that it is given, which is ``model`` or its moving average, in
             evaluation mode and without gradients.
         progress: called with each validation.
+        between: called between updates with their number and what gives the state then; torch's global generators are
+            part of it, the batches are not.
+        state: where to go on; ``batches`` are those that follow. None: from the beginning.
         clock: the time in seconds.
         name: of the batches, for errors.
 
@@ -137,6 +156,25 @@ def fit(
     best: dict[str, Tensor] | None = None
     start = clock()
     updates, loss, total, curve = 0, math.nan, 0.0, list[Validation]()
+    if state is not None:
+        with restoring("the saved training"):
+            parts = {name: dict(group) for name, group in state.groups.items()}
+            model.load_state_dict(parts["model"])
+            optimizer_from_tensors(optimizer, parts["optimizer"])
+            if averaged:
+                averaged.load_state_dict(parts["averaged"])
+            device = next(model.parameters()).device
+            best = {name: value.to(device) for name, value in parts["best"].items()} or None
+            set_random(parts["random"])
+            updates, loss, total = (state.meta[name] for name in ("updates", "loss", "total"))
+            curve = [Validation(*one) for one in state.meta["curve"]]
+            start -= state.meta["seconds"]
+
+    def now() -> FitState:
+        meta = {"updates": updates, "loss": loss, "total": total, "curve": curve, "seconds": clock() - start}
+        groups = {"model": model.state_dict(), "optimizer": optimizer_to_tensors(optimizer), "best": best or {}}
+        kept = {"averaged": averaged.state_dict()} if averaged else {}
+        return FitState(meta, {**groups, **kept, "random": get_random()})
 
     def used_up() -> float:
         """The fraction of the budget that is used up."""
@@ -178,6 +216,10 @@ def fit(
         total += loss
         if (updates % options.validate_every == 0 and reached()) or used_up() >= 1:
             break
+        between(updates, now)
+    else:
+        if updates:
+            between(updates, now)
     if updates > (curve[-1].updates if curve else 0):
         reached()
     if best is not None or averaged:

@@ -18,7 +18,7 @@ from metarl.data.sources import FewShotSource
 from metarl.evaluation.accuracy import correct_in_streams, prepared
 from metarl.evaluation.records import EPISODES
 from metarl.evaluation.results import FewShotEvaluation
-from metarl.experiments.base import Experiment, config_errors, load_module, save_module
+from metarl.experiments.base import Experiment, config_errors, load_module, save_fit, save_module
 from metarl.experiments.fewshot.build import described, make_learner, make_source, training_source
 from metarl.experiments.fewshot.evaluate import evaluate, record
 from metarl.experiments.fewshot.options import (
@@ -31,7 +31,8 @@ from metarl.experiments.fewshot.options import (
 )
 from metarl.runs.session import Session
 from metarl.seeding import numpy_rng, sequence, split_key
-from metarl.training.supervised import SupervisedOptions, Validation, fit
+from metarl.training.resume import restoring
+from metarl.training.supervised import FitState, SupervisedOptions, Validation, fit
 from metarl.types import Array, Split
 
 LEARNERS = ("classifier", "stream", "gradient")  # the tables of a preset that make a learner
@@ -158,7 +159,7 @@ class FewShotExperiment(Experiment):
     def learn(self, model: FewShotLearner, session: Session) -> int:
         """See :class:`Experiment`; the model is left in evaluation mode."""
         source = training_source(self.data, self.train)
-        rng = numpy_rng(session.seed, "data", split_key("train"))
+        rng, saved = numpy_rng(session.seed, "data", split_key("train")), session.saved
         accuracy = "train/accuracy" if self.data.trainval else "validation/accuracy"
         with session.stoppable(), session.bar(self.fit.updates, "update") as bar, torch.random.fork_rng():
 
@@ -172,7 +173,19 @@ class FewShotExperiment(Experiment):
                 session.tracker.log(row, step=state.updates * self.train.batch)
                 bar.set_description(f"training, loss {state.loss:.3f}, accuracy {state.accuracy:.2%}", refresh=False)
 
+            def between(updates: int, state: Callable[[], FitState]) -> None:
+                def write(path: Path, now: dict[str, Any]) -> None:
+                    save_fit(self.kind, path, now, state(), {}, data=rng.bit_generator.state)
+
+                session.save_due(updates * self.train.batch, write)
+
             torch.manual_seed(int(sequence(session.seed, "policy").generate_state(1)[0]))
+            start = None
+            if saved is not None:
+                with restoring("the saved training"):
+                    start = FitState(saved.meta["fit"], saved.groups)
+                    rng.bit_generator.state = saved.meta["data"]
+                    bar.update(start.meta["updates"])
             trained = fit(
                 model,
                 lambda learner, batch: learner.loss(batch),
@@ -180,10 +193,11 @@ class FewShotExperiment(Experiment):
                 self.fit,
                 validate=validator(self, session.seed),
                 progress=on_validation,
+                between=between,
+                state=start,
                 name="few-shot episodes",
             )
         model.eval()
-        self.save(model, session.folder.checkpoint)
         return trained.updates * self.train.batch
 
     def evaluate(

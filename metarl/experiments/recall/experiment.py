@@ -18,14 +18,15 @@ from metarl.data.recall import RECALL_TASKS, TEST_SEQUENCES
 from metarl.data.sequences import RecallTask, Sequences
 from metarl.evaluation.recall import RecallCell, RecallResult, RecallSettings
 from metarl.evaluation.results import RecallEvaluation
-from metarl.experiments.base import Experiment, config_errors, load_module, save_module, torch_threads
+from metarl.experiments.base import Experiment, config_errors, load_module, save_fit, save_module, torch_threads
 from metarl.experiments.recall.candidates import candidates, classifier, parameters, sized
 from metarl.functional.stats import standard_error
 from metarl.memory.options import MemoryOptions
 from metarl.nets.sequence import SequenceClassifier, query_loss
-from metarl.runs.session import Session
+from metarl.runs.session import Saved, Session
 from metarl.seeding import torch_rng
-from metarl.training.supervised import SupervisedOptions, Validation, fit
+from metarl.training.resume import restoring
+from metarl.training.supervised import FitState, SupervisedOptions, Validation, fit
 from metarl.types import CoreInput, Floats, Split
 
 VALIDATION_SEQUENCES = 1000
@@ -100,8 +101,10 @@ class RecallExperiment(Experiment):
                 bar.update(updates - bar.n)
                 bar.set_description(f"training, loss {state.loss:.3f}, accuracy {state.accuracy:.2%}", refresh=False)
 
-            train(model, self.cell(session.seed), progress, lambda: session.stopped)
-        self.save(model, session.folder.checkpoint)
+            def between(updates: int, write: Callable[[Path, dict[str, Any]], object]) -> None:
+                session.save_due(updates * self.fit.batch, write)
+
+            train(model, self.cell(session.seed), progress, lambda: session.stopped, between, session.saved)
         return int(model.training["updates"]) * self.fit.batch
 
     def evaluate(
@@ -153,6 +156,8 @@ def train(
     cell: RecallCell,
     progress: Callable[[int, float, Validation], object] = lambda updates, rate, validation: None,
     stopped: Callable[[], bool] = lambda: False,
+    between: Callable[[int, Callable[[Path, dict[str, Any]], object]], object] = lambda updates, write: None,
+    saved: Saved | None = None,
 ) -> None:
     """Train anew with each learning rate, until one reaches the target; the best on validation sequences stays.
 
@@ -161,14 +166,26 @@ def train(
         cell: the task, the seed and the budget.
         progress: called after each validation with the updates so far over all learning rates, and the one at hand.
         stopped: whether to stop early.
+        between: called between updates with the updates so far and what writes a checkpoint of the training.
+        saved: such a checkpoint, to go on from; None: from the beginning.
 
     Raises:
         NonFiniteError: a loss or gradient is not finite.
+        CheckpointError: the saved state is of another training.
     """
     task, settings, device = cell.make_task(), cell.settings, next(model.net.parameters()).device
     held = list(_batches(task, "validation", AT_ONCE, VALIDATION_SEQUENCES, cell.seed, device))
     best, updates, seconds, shares = -1.0, 0, 0.0, len(settings.learning_rates)
-    for rate in settings.learning_rates:
+    first, start = 0, None
+    if saved is not None:
+        with restoring("the saved training"):
+            first, best, updates, seconds = (
+                saved.meta[name] for name in ("number", "best_accuracy", "before", "seconds")
+            )
+            model.net.load_state_dict(dict(saved.groups["chosen"]))
+            model.training = dict(saved.meta["training"])
+            start = FitState(saved.meta["fit"], saved.groups)
+    for number, rate in enumerate(settings.learning_rates[first:], start=first):
         options = SupervisedOptions(
             updates=None if settings.updates is None else settings.updates // shares,
             seconds=None if settings.seconds is None else settings.seconds / shares,
@@ -178,7 +195,18 @@ def train(
             validate_every=VALIDATE_EVERY,
             target=settings.target,
         )
-        fresh = _batches(task, "train", settings.batch, None, cell.seed, device)
+        fresh: Iterator[Any] = _batches(task, "train", settings.batch, None, cell.seed, device)
+        if start is not None:
+            fresh = itertools.islice(fresh, start.meta["updates"], None)  # those that were trained on
+        course = {"number": number, "best_accuracy": best, "before": updates, "seconds": seconds}
+
+        def offer(done: int, state: Callable[[], FitState], course: dict[str, Any] = course) -> None:
+            def write(path: Path, session: dict[str, Any]) -> None:
+                chosen = {"chosen": model.net.state_dict()}
+                save_fit("recall", path, session, state(), chosen, training=model.training, **course)
+
+            between(course["before"] + done, write)
+
         with torch.random.fork_rng():
             net = _net(cell, model.options, device)
             trained = fit(
@@ -188,8 +216,11 @@ def train(
                 options,
                 validate=lambda net: float(_correct(held, net).mean()),
                 progress=lambda state, before=updates, rate=rate: progress(before + state.updates, rate, state),  # type: ignore[misc]
+                between=offer,
+                state=start,
                 name=f"{cell.task} by {cell.memory}",
             )
+        start = None
         updates, seconds = updates + trained.updates, seconds + trained.seconds
         accuracy = trained.curve[-1].accuracy if trained.curve else 0.0  # none where it was stopped at once
         if accuracy > best:

@@ -31,6 +31,7 @@ from metarl.tasks.vector.env import TrialVectorEnv
 from metarl.tasks.vector.process import START_SECONDS
 from metarl.training.checkpoint import CheckpointError
 from metarl.training.ppo import PPOOptions
+from metarl.training.resume import restoring
 from metarl.types import SPLITS, Array, Split
 
 if TYPE_CHECKING:
@@ -189,7 +190,8 @@ class RL2Experiment(Experiment):
 
     def learn(self, model: RL2PPO, session: Session) -> int:
         """See :class:`Experiment`."""
-        from metarl.agents.rl2_env import tracking_logger
+        from metarl.agents import rl2_checkpoint
+        from metarl.agents.rl2_env import Watch, tracking_logger
 
         family = self.make_distribution("train")
         for name in without_effect(family.now if isinstance(family, SplitFamily) else family):
@@ -198,19 +200,28 @@ class RL2Experiment(Experiment):
                 stacklevel=2,
             )
         model.set_logger(tracking_logger(session.tracker))
-        total = self.train.total_timesteps
+        if session.saved is not None:
+            with restoring("the saved training"):
+                rl2_checkpoint.restore(model, *session.saved)
+        total, done = self.train.total_timesteps, model.num_timesteps
         with session.stoppable(model.interrupt), session.bar(total, "step") as bar:
 
-            def on_step(local: Mapping[str, Any], _: Mapping[str, Any]) -> bool:
+            def on_step(local: Mapping[str, Any]) -> bool:
                 bar.update(min(model.num_timesteps, total) - bar.n)
                 if local["dones"].any() and model.ep_info_buffer:  # empty while all trials that ended were void
                     mean = np.mean([info["r"] for info in model.ep_info_buffer])
                     bar.set_description(f"training, return {mean:.2f}", refresh=False)
                 return True
 
+            def between() -> None:
+                session.save_due(model.num_timesteps, lambda path, now: rl2_checkpoint.save(model, path, session=now))
+
             try:
-                model.learn(total, callback=on_step)
-                self.save(model, session.folder.checkpoint)
+                if done < total:
+                    with warnings.catch_warnings():
+                        if done:  # the rest may be less than a rollout, which is no news
+                            warnings.filterwarnings("ignore", r".* steps were asked for")
+                        model.learn(total - done, Watch(on_step, between), reset_num_timesteps=not done)
             finally:
                 close(model)
         return model.num_timesteps

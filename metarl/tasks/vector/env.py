@@ -88,6 +88,8 @@ class TrialVectorEnv(VectorEnv[TrialObservation, Array, Array]):
         self._episodes = np.zeros(self.num_envs, np.int64)
         self._vector: Floats | None = None
         self._tasks_rng: np.random.Generator | None = None
+        self._before: dict[str, Any] | None = None
+        """The generators before all trials began, until the first step."""
         self._obs: TrialObservation | None = None
         self.info: dict[str, Any] = {}
         """The info of the last reset or step, in Gymnasium's form."""
@@ -153,6 +155,7 @@ class TrialVectorEnv(VectorEnv[TrialObservation, Array, Array]):
         """
         if self._obs is None or self._tasks_rng is None:
             raise gym.error.ResetNeeded("no trial is under way; call reset() first")
+        self._before = None
         actions = self.layout.check_actions(actions, self.num_envs)
         inner, paid, done = self._batched.step(actions, self.np_random)
         rewards: Floats = paid.astype(np.float64)
@@ -181,9 +184,10 @@ class TrialVectorEnv(VectorEnv[TrialObservation, Array, Array]):
     ) -> dict[str, Any]:
         """Begin trials in the rows ``begins`` ``[n]`` and write their first observations into ``_obs``."""
         rows = np.flatnonzero(begins)
+        everywhere = len(rows) == self.num_envs
+        self._before = self._generators() if everywhere and tasks is None and not self.resumable else None
         tasks = self.distribution.sample_batch(tasks_rng, len(rows)) if tasks is None else tasks
         vector = self.layout.task_vector(tasks)
-        everywhere = len(rows) == self.num_envs
         inner = self._batched.start(tasks, self.np_random, None if everywhere else rows)
         self._steps[rows] = self._episodes[rows] = 0
         obs = self.layout.observe(inner, 0, tasks=vector)
@@ -209,22 +213,33 @@ class TrialVectorEnv(VectorEnv[TrialObservation, Array, Array]):
 
     @property
     def resumable(self) -> bool:
-        """Whether :meth:`state_dict` works: the family has dynamics of its own, and those can be saved."""
+        """Whether all can be saved in the middle of a trial: the family has dynamics of its own that say how."""
         return bool(self._batched.saved)
+
+    def _generators(self) -> dict[str, Any]:
+        """The states of the generators of tasks and of dynamics."""
+        assert self._tasks_rng is not None
+        return {"tasks_rng": self._tasks_rng.bit_generator.state, "env_rng": self.np_random.bit_generator.state}
 
     def state_dict(self) -> dict[str, Any]:
         """All that is needed to continue bit for bit, in the middle of a trial too.
 
         Arrays and plain JSON; ``observation`` is the one that the next action answers to.
+
+        Environments that can't be saved (not :attr:`resumable`) have nothing but their generators here, and are reset
+        after :meth:`load_state_dict`: where ``exact`` is true, trials were about to begin in all rows, and the same
+        ones begin again; else others begin, with tasks that were not drawn before.
         """
         if self._obs is None or self._tasks_rng is None:
             raise gym.error.ResetNeeded("there is nothing to save before the first reset()")
+        drawn = {"seed": self.np_random_seed, "split": self.split}
+        if not self.resumable:
+            return {**drawn, **(self._before or self._generators()), "exact": self._before is not None}
         return {
-            "seed": self.np_random_seed,
+            **drawn,
+            **self._generators(),
             "steps": self._steps.copy(),
             "episodes": self._episodes.copy(),
-            "tasks_rng": self._tasks_rng.bit_generator.state,
-            "env_rng": self.np_random.bit_generator.state,
             "observation": {k: v.copy() for k, v in self._obs.items()},
             "task_vector": None if self._vector is None else self._vector.copy(),
             "batched": self._batched.state_dict(),
@@ -236,18 +251,31 @@ class TrialVectorEnv(VectorEnv[TrialObservation, Array, Array]):
         Raises:
             ValueError: the state comes from an environment with other spaces or another number of rows.
         """
+        if not self.resumable or "batched" not in state:
+            self.load_generators(state)
+            return
         expected = {k: (self.num_envs, *(space.shape or ())) for k, space in self.layout.observation_space.items()}
         got = {k: np.shape(v) for k, v in state["observation"].items()}
         if got != expected:
             raise ValueError(f"the saved environment has observations {got}, this one {expected}; use the same options")
-        self._tasks_rng, self._np_random, _ = streams(self.distribution, 0)
-        self._tasks_rng.bit_generator.state = state["tasks_rng"]
-        self._np_random.bit_generator.state = state["env_rng"]
-        self._np_random_seed = int(state["seed"])
+        self.load_generators(state)
         self._steps, self._episodes = np.array(state["steps"]), np.array(state["episodes"])
         self._obs = {k: np.array(v) for k, v in state["observation"].items()}
         self._vector = None if state["task_vector"] is None else np.array(state["task_vector"])
         self._batched.load_state_dict(state["batched"])
+
+    def load_generators(self, state: Mapping[str, Any]) -> None:
+        """Draw on from where :meth:`state_dict` was, with any number of rows; call :meth:`reset` then.
+
+        Raises:
+            ValueError: the state is of another split, whose tasks must not be drawn here.
+        """
+        if state.get("split", self.split) != self.split:
+            raise ValueError(f"the saved environment draws {state['split']} tasks, this one {self.split} tasks")
+        self._tasks_rng, self._np_random, _ = streams(self.distribution, 0)
+        self._tasks_rng.bit_generator.state = state["tasks_rng"]
+        self._np_random.bit_generator.state = state["env_rng"]
+        self._np_random_seed, self._obs = int(state["seed"]), None
 
 
 def _spread(values: Array, rows: Ints, n: int) -> Array:

@@ -194,11 +194,11 @@ class TrialVecEnv(VecEnv):
 
     @property
     def resumable(self) -> bool:
-        """Whether :meth:`state_dict` works."""
+        """Whether the environment can be saved in the middle of a trial."""
         return bool(getattr(self.env, "resumable", False))
 
     def state_dict(self) -> dict[str, Any]:
-        """The environment's own state and the running returns and lengths.
+        """The environment's own state, or its generators, and the running returns and lengths.
 
         Raises:
             TypeError: the environment cannot be saved.
@@ -214,6 +214,17 @@ class TrialVecEnv(VecEnv):
         """
         self._native().load_state_dict(state["env"])
         self._returns, self._lengths = np.array(state["returns"]), np.array(state["lengths"])
+        self._pending_seed = None  # else the next reset would begin the streams again
+
+    def load_generators(self, state: Mapping[str, Any]) -> None:
+        """Draw on from where :meth:`state_dict` was, from the next :meth:`reset` on.
+
+        Raises:
+            TypeError: the environment has no generators of tasks.
+            ValueError: the state is of another split.
+        """
+        self._native().load_generators(state["env"])
+        self._pending_seed = None
 
     def _native(self) -> TrialVectorEnv:
         if not isinstance(self.env, TrialVectorEnv):

@@ -162,18 +162,40 @@ def test_bad_actions_name_the_row_and_leave_the_trial_as_it_was() -> None:
     assert env.state_dict()["steps"].tolist() == [0, 0]
 
 
-def test_a_family_without_batched_dynamics_is_stepped_one_by_one_and_cannot_be_saved() -> None:
-    class Slow(BernoulliBandit):
-        def batched(self, n: int) -> BatchedEnv | None:  # type: ignore[override]
-            return None
+class Slow(BernoulliBandit):
+    def batched(self, n: int) -> BatchedEnv | None:  # type: ignore[override]
+        return None
 
+
+def test_a_family_without_batched_dynamics_is_stepped_one_by_one() -> None:
     env = TrialVectorEnv(Slow(arms=2, pulls=3), 2)
     env.reset(seed=0, options={"tasks": {"rates": np.array([[1.0, 0.0], [0.0, 1.0]])}})
     _, rewards, ended, _, _ = env.step(np.array([0, 0]))
     assert rewards.tolist() == [1, 0]
     assert not ended.any()
-    with pytest.raises(TypeError, match="state"):
-        env.state_dict()
+
+
+def test_of_environments_that_cannot_be_saved_the_generators_are() -> None:
+    def rates(env: TrialVectorEnv, pulls: int) -> list[list[float]]:
+        for _ in range(pulls):
+            env.advance(np.zeros(2, np.int64))
+        return env.info["task"]["rates"].tolist() if pulls else []
+
+    env, again = (TrialVectorEnv(Slow(arms=2, pulls=3), 2) for _ in range(2))
+    env.reset(seed=5)
+    drawn = [rates(env, 3)]
+    begins = env.state_dict()
+    env.advance(np.zeros(2, np.int64))
+    inside = env.state_dict()
+    drawn.append(rates(env, 2))
+    assert (begins["exact"], inside["exact"]) == (True, False)
+    again.load_state_dict(begins)
+    assert again.reset()[1]["task"]["rates"].tolist() == drawn[0]  # the trials that were about to begin
+    assert rates(again, 3) == drawn[1]
+    again.load_state_dict(inside)
+    assert again.reset()[1]["task"]["rates"].tolist() == drawn[1]  # those after them
+    with pytest.raises(ValueError, match="train tasks"):
+        TrialVectorEnv(Slow(arms=2, pulls=3, split="validation"), 2).load_generators(begins)
 
 
 def test_only_the_trials_own_time_limit_is_accepted() -> None:

@@ -1,0 +1,143 @@
+"""Whole processes that are killed, signalled, starved or run twice: what is left, and that it goes on."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from metarl.runs.folder import RunFolder
+from metarl.training.checkpoint import read_checkpoint
+
+SETTINGS = [
+    *("env.arms=3", "env.pulls=6", "memory.key_size=8", "memory.value_size=8", "threads=1", "train.n_envs=4"),
+    *("memory.controller_options.hidden_size=8", "train.total_timesteps=96", "checkpoint_seconds=0"),
+    *("eval.trials=8", "eval.tuning_trials=4"),
+]
+TRAIN = ["train", "bandit", *(word for setting in SETTINGS for word in ("--set", setting))]
+DIE = "os.kill(os.getpid(), signal.SIGKILL)"
+AT_ROW = f"""
+from metarl.runs.tracking import Tracker
+log = Tracker.log
+def counted(self, *given, **options):
+    log(self, *given, **options)
+    if self.rows == 3: {DIE}
+Tracker.log = counted
+"""
+IN_CHECKPOINT = f"""
+replace, seen = os.replace, []
+def counted(source, target):
+    if str(target).endswith(".zip"):
+        seen.append(target)
+        if len(seen) == 3: {DIE}
+    replace(source, target)
+os.replace = counted
+"""
+STARVED = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))"
+HANGS = """
+import time
+from metarl.tasks.vector.env import TrialVectorEnv
+advance = TrialVectorEnv.advance
+def hang(self, actions):
+    if self.num_envs == 4:
+        print("hangs", flush=True)
+        while True: time.sleep(60)
+    return advance(self, actions)
+TrialVectorEnv.advance = hang
+"""
+
+
+def process(*arguments: str | Path, before: str = "") -> subprocess.Popen[str]:
+    """``metarl`` with ``arguments``, after some code."""
+    code = f"import os, signal, sys\n{before}\nfrom metarl.cli.main import main\nsys.exit(main(sys.argv[1:]))"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def metarl(*arguments: str | Path, before: str = "") -> tuple[int, str, str]:
+    """The status, output and errors of a process."""
+    started = process(*arguments, before=before)
+    out, err = started.communicate(timeout=100)
+    return started.returncode, out, err
+
+
+def outcome(folder: RunFolder) -> tuple[dict[str, torch.Tensor], list[dict[str, Any]]]:
+    """The weights, and the metrics without times."""
+    rows = [{k: v for k, v in row.items() if not k.startswith("time")} for row in folder.metrics()]
+    groups = read_checkpoint(folder.checkpoint)[1]
+    return {f"{group}.{k}": v for group in ("policy", "optimizer") for k, v in groups[group].items()}, rows
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """The run that was never cut off."""
+    folder = RunFolder(tmp_path_factory.mktemp("whole") / "run")
+    assert metarl(*TRAIN, "--out", folder.path)[0] == 0
+    return folder
+
+
+@pytest.mark.parametrize("fault", [AT_ROW, IN_CHECKPOINT], ids=["at a row", "in a checkpoint"])
+def test_a_killed_run_ends_as_if_it_never_was(fault: str, whole: RunFolder, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    assert metarl(*TRAIN, "--out", folder.path, before=fault)[0] == -signal.SIGKILL
+    assert folder.status["status"] == "running"
+    status, out, err = metarl("train", "--resume", folder.path)
+    assert (status, err) == (0, "")
+    assert "run folder" in out
+    (weights, rows), (expected, expected_rows) = outcome(folder), outcome(whole)
+    assert rows == expected_rows
+    assert all(torch.equal(weights[name], expected[name]) for name in expected)
+    assert list(folder.path.rglob(".*.tmp")) == []
+
+
+def test_a_file_that_finds_no_room_leaves_a_run_that_goes_on(whole: RunFolder, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    status, _, err = metarl(*TRAIN, "--out", folder.path, before=STARVED)
+    assert status == 1
+    assert len(err.splitlines()) == 1
+    assert f"metarl train --resume {folder.path}" in err
+    assert folder.status["status"] == "failed"
+    assert metarl("train", "--resume", folder.path)[0] == 0
+    assert outcome(folder)[1] == outcome(whole)[1]
+
+
+def test_a_second_signal_ends_what_hangs(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    started = process(*TRAIN, "--out", folder.path, before=HANGS)
+    assert started.stdout is not None
+    while started.stdout.readline().strip() != "hangs":
+        assert started.poll() is None
+    while started.poll() is None:  # two at once may arrive as one
+        started.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            started.wait(0.2)
+    started.communicate()
+    assert started.returncode == 128 + signal.SIGINT
+    assert folder.status["status"] == "interrupted"
+
+
+def test_a_second_process_in_the_same_folder_is_refused(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    started = process(*TRAIN, "--out", folder.path, before=HANGS)
+    assert started.stdout is not None
+    try:
+        while started.stdout.readline().strip() != "hangs":
+            assert started.poll() is None
+        before = {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
+        status, _, err = metarl("train", "--resume", folder.path)
+        assert status == 2
+        assert "another process" in err
+        assert {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()} == before
+    finally:
+        started.kill()
+        started.communicate()
