@@ -27,7 +27,6 @@ from metarl.tasks.vector.workers import WorkerError, WorkerRows
 from metarl.training.collect import TrainingState, collect
 from metarl.types import Boundary, StepResult
 
-
 ROOT = Path(__file__).resolve().parents[3]
 
 
