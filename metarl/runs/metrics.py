@@ -42,7 +42,7 @@ def read_metrics(
     if not path.exists():
         return []
     if not path.is_file():
-        raise RunError(key=str(path), expected="a file")
+        raise RunError(f"{path} is no regular file", key=str(path), expected="a file")
     names = (*last, *means)
     rows: list[dict[str, float]] = []
     block: list[dict[str, Any]] = []
