@@ -21,7 +21,7 @@ def read_metrics(
     """The numbers of a ``metrics.jsonl``, oldest first.
 
     Of a longer file neighbouring lines are put together. Lines that are no JSON objects are left out with a
-    RuntimeWarning that counts them; a last line cut short by a crash is left out, as in
+    UserWarning that counts them; a last line cut short by a crash is left out, as in
     :meth:`metarl.runs.folder.RunFolder.metrics`.
 
     Args:
@@ -42,7 +42,7 @@ def read_metrics(
     if not path.exists():
         return []
     if not path.is_file():
-        raise RunError(key=str(path), expected="a file")
+        raise RunError(f"{path} is no regular file", key=str(path), expected="a file")
     names = (*last, *means)
     rows: list[dict[str, float]] = []
     block: list[dict[str, Any]] = []
@@ -67,7 +67,7 @@ def read_metrics(
         rows.append(_together(block, means, last))
     if bad:
         what = f"{path} is damaged: {bad} of its {count} lines are no rows of numbers and were left out"
-        warnings.warn(what, RuntimeWarning, stacklevel=2)
+        warnings.warn(what, UserWarning, stacklevel=2)
     return rows
 
 

@@ -214,7 +214,9 @@ class Tracker:
         with self._saying:
             if self._aside is not None:
                 _say(f"Weights & Biases failed ({_reason(error)}); going on without it")
-                _drop_core(self._wandb, kill)
+                dropping = threading.Thread(target=_drop_core, args=(self._wandb, kill), daemon=True)
+                dropping.start()
+                dropping.join(1.0)  # it waits for wandb's own lock
                 self._leave()
 
     def _leave(self) -> None:

@@ -7,10 +7,18 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from metarl.tasks.family.checks import check_shape, check_step
+import numpy as np
+
+from metarl.tasks.family.checks import SpacesError, check_shape, check_step
 from metarl.tasks.family.distribution import TaskDistribution
 from metarl.tasks.trial.inner import InnerRow
 from metarl.types import Array
+
+
+def _check_finite(obs: Any) -> None:
+    for name, part in (obs if isinstance(obs, Mapping) else {"the observation": obs}).items():
+        if not np.isfinite(part).all():
+            raise SpacesError(key=name, given=np.asarray(part).tolist(), expected="finite numbers")
 
 
 class GuardedRow(InnerRow):
@@ -37,6 +45,7 @@ class GuardedRow(InnerRow):
             self.env = self.failure = self._last = None
         try:
             obs, info = super().begin(task, seed)
+            self.noted(_check_finite, obs)
         except Exception as error:  # whatever an environment raises
             self.failure = error
             return self.shown, {}

@@ -38,7 +38,7 @@ class SyncRows(BatchedEnv):
 
     def __init__(self, distribution: TaskDistribution, n: int, first: int = 0, max_restarts: int = 0) -> None:
         whole_number("max_restarts", max_restarts, at_least=0)
-        self._max_restarts, self._restarts, self._first = max_restarts, 0, first
+        self._max_restarts, self._restarts = max_restarts, 0
         self._failed = np.zeros(n, np.bool_)  # rows without an environment until their next trial
         self._space = distribution.observation_space
         self._rows = np.arange(n)

@@ -52,6 +52,24 @@ class Bad(Walk):
         return BadEnv(float(task["push"]), self.how)
 
 
+class OneStepEnv(WalkEnv):
+    def step(self, action: Any) -> Any:
+        return FINE, 1.0, False, False, {}
+
+
+class OneStep(Walk):
+    """Trials of one step."""
+
+    family: ClassVar[str] = "OneStep"
+
+    @property
+    def trial_steps(self) -> int:
+        return 1
+
+    def make(self, task: Mapping[str, Array]) -> gym.Env[Any, Any]:
+        return OneStepEnv(float(task["push"]))
+
+
 PUSH = {"push": np.array([0.5, 0.75, 0.25, 0.5])}  # row 2 is bad
 NONE = np.zeros(4, int)
 
@@ -105,6 +123,17 @@ def test_a_trial_that_cannot_begin_is_void_after_a_step(monkeypatch: pytest.Monk
     result = env.advance(np.zeros(2, int))
     assert result.void.tolist() == result.ended.tolist() == [False, True]
     assert not env.advance(np.zeros(2, int)).void.any()
+
+
+def test_a_trial_that_begins_with_a_bad_number_is_void_after_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    starts = iter([FINE, FINE, FINE * np.nan, FINE])
+    monkeypatch.setattr(WalkEnv, "reset", lambda self, **_: (next(starts), {}))
+    env = TrialVectorEnv(OneStep(), 1)
+    env.reset(seed=0)
+    with pytest.warns(RuntimeWarning, match="1 of 10"):
+        results = [env.advance(np.zeros(1, int)) for _ in range(3)]
+    assert [bool(result.void[0]) for result in results] == [False, False, True]
+    assert all(np.isfinite(result.obs["obs"]).all() for result in results)
 
 
 def test_a_number_that_is_not_finite_replaces_a_worker_too() -> None:
