@@ -4,14 +4,14 @@
 
     config.json    the options, nested, as given      metrics.jsonl   one line for each logged step
     meta.json      versions, commit, command line     checkpoint.zip  the trained agent
-    status.json    running, finished, interrupted or failed           figures/  pictures
+    status.json    running, finished, interrupted or failed           manifest.json   checksums of all but the status
+    figures/       pictures
 
 No environment variable is ever written, and values on the command line that look like secrets are removed.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from metarl.config import InputError, choice
-from metarl.files import read_json, write_json
+from metarl.files import parse_json, read_json, write_json
+from metarl.runs import manifest
 from metarl.runs.provenance import describe_run, now
 
 Status = Literal["running", "finished", "interrupted", "failed"]
@@ -81,7 +82,8 @@ class RunFolder:
         """Find a run again.
 
         Raises:
-            RunError: there is no such folder, it holds no run, or its config.json is damaged.
+            RunError: there is no such folder, it holds no run, its config.json is damaged, or a file of it was changed
+                after it was written.
         """
         folder = cls(Path(path))
         if not folder.path.is_dir():
@@ -89,6 +91,10 @@ class RunFolder:
         if not (folder.path / "config.json").is_file():
             raise RunError(f"{path} is not a run folder: it has no config.json", key=str(path), expected=A_RUN)
         _ = folder.config
+        try:
+            manifest.verify(folder.path)
+        except InputError as error:
+            raise RunError.of(error) from None
         return folder
 
     def start(self, config: Mapping[str, Any], argv: Sequence[str] | None = None) -> None:
@@ -98,6 +104,7 @@ class RunFolder:
             config: the options, nested, as plain data.
             argv: the command line; by default this process's.
         """
+        manifest.begin(self.path)
         write_json(self.path / "meta.json", describe_run(sys.argv if argv is None else argv))
         self.set_status("running")
         write_json(self.path / "config.json", config)  # last: with it, the folder is a run
@@ -105,6 +112,7 @@ class RunFolder:
     def set_status(self, status: Status, **details: Any) -> None:
         """Write status.json: the status, when it began, and any further plain ``details``."""
         choice(status, get_args(Status), "the status of a run")
+        manifest.seal(self.path, running=status == "running")
         write_json(self.path / "status.json", {"status": status, "since": now(), **details})
 
     @property
@@ -150,10 +158,13 @@ class RunFolder:
         rows = []
         for number, line in enumerate(lines[:-1], start=1):  # what follows the last newline is unfinished
             try:
-                rows.append(json.loads(line))
-            except ValueError:
-                problem = f"{path} is damaged at line {number}"
+                row = parse_json(line)
+                if not isinstance(row, dict):
+                    raise ValueError(f"it is a {type(row).__name__}")
+            except ValueError as error:
+                problem = f"{path} is damaged at line {number}: {error}"
                 raise RunError(problem, key=str(path), expected="one JSON object a line") from None
+            rows.append(row)
         return rows
 
     def _read(self, name: str) -> dict[str, Any]:
