@@ -9,12 +9,13 @@ import torch
 
 from metarl import tree
 from metarl.agents.rl2_env import resumable
-from metarl.config import InputError, build, to_plain
-from metarl.memory.options import MemoryOptions
+from metarl.agents.rl2_meta import load_tensors, named, read_meta
+from metarl.config import InputError, to_plain
 from metarl.nets.encoders import OwnEncoder
 from metarl.training import checkpoint
 from metarl.training.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
 from metarl.training.collect import TrainingState
+from metarl.training.space_data import space_from_json, space_to_json
 from metarl.types import Boundary
 
 if TYPE_CHECKING:
@@ -38,8 +39,8 @@ def save(agent: RL2PPO, path: Any) -> None:
         "own_encoder": agent.encoder is not None,
         "settings": {name: getattr(agent, name) for name in (*ARGUMENTS, "trial_steps")},
         "counters": {"num_timesteps": agent.num_timesteps, "n_updates": agent._n_updates},
-        "observation_space": checkpoint.space_to_json(agent.observation_space),
-        "action_space": checkpoint.space_to_json(agent.action_space),
+        "observation_space": space_to_json(agent.observation_space),
+        "action_space": space_to_json(agent.action_space),
         "training_state": checkpoint.split_arrays(_training_state(agent), arrays),
     }
     groups = {
@@ -64,39 +65,36 @@ def load(
     meta, groups = read_checkpoint(path)
     if meta.get("kind") != KIND:
         raise CheckpointError(f"{path} holds a {meta.get('kind')!r}, not an agent of {kind.__name__}")
-    if (has := bool(meta.get("own_encoder"))) != (encoder is not None):
-        remedy = f"load(path, encoder=...) with {'the one it was made with' if has else 'none'}"
+    kept = read_meta(meta, path)
+    if kept.own_encoder != (encoder is not None):
+        has, remedy = kept.own_encoder, "load(path, encoder=...) with "
+        remedy += "the one it was made with" if has else "none"
         raise InputError(f"{path} {'has' if has else 'has not'} an encoder of its own", key="encoder", remedy=remedy)
-    settings = meta["settings"]
-    seen = {"normalise": meta.get("normalise", False), "encoder": encoder}
-    own = {name: settings[name] for name in ARGUMENTS}
-    memory = build(MemoryOptions, meta["memory"], f"{path}: memory")
+    own = {name: getattr(kept.settings, name) for name in ARGUMENTS}
+    seen = {"normalise": kept.normalise, "encoder": encoder}
     agent = kind(
-        "MemoryPolicy", env, memory=memory, device=device, _init_setup_model=False, **own, **seen, **meta["ppo"]
+        "MemoryPolicy", env, memory=kept.memory, device=device, _init_setup_model=False, **own, **seen, **vars(kept.ppo)
     )
-    observation_space = checkpoint.space_from_json(meta["observation_space"])
-    action_space = checkpoint.space_from_json(meta["action_space"])
+    observation_space = space_from_json(kept.observation_space, f"{path}: observation_space")
+    action_space = space_from_json(kept.action_space, f"{path}: action_space")
     if env is not None and (agent.observation_space, agent.action_space) != (observation_space, action_space):
         raise ValueError(
             f"the environment has spaces {agent.observation_space} and {agent.action_space}, but {path} was "
             f"trained on {observation_space} and {action_space}; make the environment with the same options"
         )
     agent.observation_space, agent.action_space = observation_space, action_space
-    agent.n_steps = settings["n_steps"]  # None is a whole trial here
-    same_trials = agent.trial_steps in (None, settings["trial_steps"])
+    agent.n_steps = kept.settings.n_steps  # None is a whole trial here
+    same_trials = agent.trial_steps in (None, kept.settings.trial_steps)
     if same_trials:
-        agent.trial_steps = settings["trial_steps"]
-    agent._setup_model()
-    agent.policy.load_state_dict(groups["policy"])
-    checkpoint.optimizer_from_tensors(agent.optimizer, groups["optimizer"])
-    for name, generator in agent.generators.items():
-        if len(saved := groups["generators"][name]) == len(generator.get_state()):  # else of another kind of device
-            generator.set_state(saved)
-    agent.num_timesteps, agent._n_updates = meta["counters"]["num_timesteps"], meta["counters"]["n_updates"]
+        agent.trial_steps = kept.settings.trial_steps
     if env is None:
-        agent.n_envs = settings["n_envs"]
-    state = checkpoint.join_arrays(meta["training_state"], groups["training_state"])
-    same_rows = agent.n_envs == settings["n_envs"]
+        agent.n_envs = kept.settings.n_envs
+    with named(path):
+        agent._setup_model()
+    load_tensors(agent, groups, path)
+    agent.num_timesteps, agent._n_updates = kept.counters.num_timesteps, kept.counters.n_updates
+    state = checkpoint.join_arrays(kept.training_state, groups["training_state"])
+    same_rows = agent.n_envs == kept.settings.n_envs
     if not force_reset and same_rows and same_trials and "env" in state and resumable(agent.env):
         _resume(agent, state)
     return agent

@@ -25,6 +25,7 @@ from metarl.memory.options import MemoryOptions
 from metarl.nets.sequence import SequenceClassifier, query_loss
 from metarl.runs.session import Session
 from metarl.seeding import torch_rng
+from metarl.training.allowance import Allowance
 from metarl.training.supervised import SupervisedOptions, Validation, fit
 from metarl.types import CoreInput, Floats, Split
 
@@ -131,7 +132,7 @@ def build(cell: RecallCell, device: torch.device) -> RecallModel:
         ValueError: the memory can't be given as many parameters.
     """
     options = options_of(cell)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), Allowance():
         return RecallModel(_net(cell, options, device), options)
 
 
@@ -144,7 +145,7 @@ def options_of(cell: RecallCell) -> MemoryOptions:
     options = replace(candidates()[cell.memory], key_size=cell.settings.key_size)
     if options.store != "none":
         options = replace(options, value_size=cell.settings.key_size)
-    with torch.random.fork_rng():  # models are built to be counted
+    with torch.random.fork_rng(), Allowance():  # models are built to be counted
         return sized(options, cell.make_task(), cell.settings.parameters, cell.memory)
 
 
