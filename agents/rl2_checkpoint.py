@@ -70,8 +70,8 @@ def load(
         has, remedy = kept.own_encoder, "load(path, encoder=...) with "
         remedy += "the one it was made with" if has else "none"
         raise InputError(f"{path} {'has' if has else 'has not'} an encoder of its own", key="encoder", remedy=remedy)
-    own = {name: getattr(kept.settings, name) for name in ARGUMENTS}
-    seen = {"normalise": kept.normalise, "encoder": encoder}
+    own: dict[str, Any] = {name: getattr(kept.settings, name) for name in ARGUMENTS}
+    seen: dict[str, Any] = {"normalise": kept.normalise, "encoder": encoder}
     agent = kind(
         "MemoryPolicy", env, memory=kept.memory, device=device, _init_setup_model=False, **own, **seen, **vars(kept.ppo)
     )

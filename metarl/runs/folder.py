@@ -154,7 +154,7 @@ class RunFolder:
             RunError: a line before the last is damaged.
         """
         path = self.path / "metrics.jsonl"
-        lines = path.read_bytes().split(b"\n") if path.exists() else [b""]
+        lines = path.read_bytes().split(b"\n") if path.is_file() else [b""]
         rows = []
         for number, line in enumerate(lines[:-1], start=1):  # what follows the last newline is unfinished
             try:

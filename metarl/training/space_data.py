@@ -113,7 +113,7 @@ def _whole(number: Any) -> int:
     return number
 
 
-def _side(given: list[str], shape: list[int], dtype: Any) -> Array:
+def _side(given: list[str], shape: list[int], dtype: Any) -> Any:
     """One side of a Box."""
     if not given or not all(isinstance(one, str) for one in given) or len(given) not in (1, math.prod(shape)):
         raise ValueError(f"it has {len(given)} bounds for the shape {shape}")
