@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from pathlib import Path
 
@@ -41,6 +42,8 @@ def verify(folder: Path) -> None:
         path = folder / name
         if name not in listed:
             raise InputError(f"{folder / MANIFEST} is damaged: it lacks {name}", key=name, remedy=_REMEDY)
+        if os.path.lexists(path) and not path.is_file():
+            raise InputError(f"{path} is no file", key=str(path), expected="what the run wrote", remedy=_REMEDY)
         if path.is_file() and (listed[name] or name != METRICS) and digest(path) not in listed[name]:
             problem = f"{path} was changed after it was written"
             raise InputError(problem, key=str(path), expected=f"its checksum in {MANIFEST}", remedy=_REMEDY)

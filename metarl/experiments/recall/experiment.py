@@ -14,6 +14,7 @@ from annotated_types import Ge
 from torch import Tensor
 
 from metarl.config import ConfigError, choice
+from metarl.config import build as build_options
 from metarl.data.recall import RECALL_TASKS, TEST_SEQUENCES
 from metarl.data.sequences import RecallTask, Sequences
 from metarl.evaluation.recall import RecallCell, RecallResult, RecallSettings
@@ -26,6 +27,7 @@ from metarl.nets.sequence import SequenceClassifier, query_loss
 from metarl.runs.session import Session
 from metarl.seeding import torch_rng
 from metarl.training.allowance import Allowance
+from metarl.training.checkpoint import CheckpointError
 from metarl.training.supervised import SupervisedOptions, Validation, fit
 from metarl.types import CoreInput, Floats, Split
 
@@ -33,6 +35,16 @@ VALIDATION_SEQUENCES = 1000
 VALIDATE_EVERY = 50  # updates between validations
 WARMUP = 20  # updates over which a step size grows from zero
 AT_ONCE = 500  # sequences that are tested side by side
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a model was trained: see :class:`metarl.evaluation.recall.RecallResult`."""
+
+    learning_rate: float
+    validation: float
+    updates: Annotated[int, Ge(0)]
+    seconds: float
 
 
 @dataclass
@@ -120,7 +132,11 @@ class RecallExperiment(Experiment):
     def load(self, path: Path, device: torch.device) -> RecallModel:
         """See :class:`Experiment`."""
         model = self.build(0, device)
-        model.training = load_module(self.kind, model.net, path)["training"]
+        training = load_module(self.kind, model.net, path).get("training")
+        try:
+            model.training = dict(vars(build_options(Training, training, f"{path}: training")))
+        except ConfigError as error:
+            raise CheckpointError.of(error) from None
         model.net.eval()
         return model
 
