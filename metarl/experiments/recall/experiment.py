@@ -132,7 +132,7 @@ class RecallExperiment(Experiment):
     def load(self, path: Path, device: torch.device) -> RecallModel:
         """See :class:`Experiment`."""
         model = self.build(0, device)
-        training = load_module(self.kind, model.net, path).get("training")
+        training = load_module(self.kind, model.net, path).get("training", {})
         try:
             model.training = dict(vars(build_options(Training, training, f"{path}: training")))
         except ConfigError as error:
