@@ -129,17 +129,21 @@ def saved(change: Callable[[Any, Any], object]) -> Callable[[Path], None]:
     return write
 
 
-def zipped(members: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
+def zipped(members: dict[str, bytes], compression: int = zipfile.ZIP_STORED, zeros: int = 0) -> bytes:
+    """A zip of ``members``, each followed by so many zeros."""
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w", compression) as archive:
         for name, content in members.items():
-            archive.writestr(name, content)
+            with archive.open(name, "w", force_zip64=True) as file:
+                file.write(content)
+                for _ in range(zeros >> 20):
+                    file.write(bytes(2**20))
     return made.getvalue()
 
 
-def npy(shape: str, descr: str = "<f8", content: bytes = b"") -> bytes:
+def npy(shape: str, descr: str = "<f8") -> bytes:
     text = f"{{'descr': {descr!r}, 'fortran_order': False, 'shape': {shape}, }}".encode()
-    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + content
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
 
 
 class Trap:
@@ -176,13 +180,12 @@ def hostile(mark: str) -> Iterator[Hostile]:
         yield "pickles", put("checkpoint.zip", content)
     for content in (trap, objects.getvalue(), whole.getvalue()):
         yield "pickles", put("trials.npz", content)
-    bomb, packed = bytes(3 * 2**29), zipfile.ZIP_DEFLATED
-    yield "bombs", put("checkpoint.zip", zipped({"checkpoint.json": bomb}, packed))
-    yield "bombs", put("checkpoint.zip", zipped({"checkpoint.json": b"{}", "policy.safetensors": bomb}, packed))
-    yield "bombs", put("trials.npz", zipped({"rewards.npy": npy(f"({2**29},)", "|b1", bomb)}, packed))
-    several = {f"{i}.npy": npy(f"({2**26},)", content=bomb[: 2**29]) for i in range(3)}
-    yield "bombs", put("trials.npz", zipped(several, packed))
-    del bomb
+    packed, size = zipfile.ZIP_DEFLATED, 3 * 2**29
+    yield "bombs", put("checkpoint.zip", zipped({"checkpoint.json": b""}, packed, size))
+    yield "bombs", put("checkpoint.zip", zipped({"checkpoint.json": b"", "policy.safetensors": b""}, packed, size))
+    yield "bombs", put("trials.npz", zipped({"rewards.npy": npy(f"({size},)", "|b1")}, packed, size))
+    several = {f"{i}.npy": npy(f"({2**26},)") for i in range(3)}
+    yield "bombs", put("trials.npz", zipped(several, packed, 2**29))
     yield "links", linked
     for name in ("config.json", "evaluation.json", "metrics.jsonl", "checkpoint.zip", "meta.json"):
 
