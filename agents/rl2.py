@@ -25,6 +25,7 @@ from metarl.tasks.family.checks import whole_number
 from metarl.tasks.vector.foreign import seen_episode_ends
 from metarl.tasks.vector.sb3 import as_vec_env, stepping
 from metarl.training.actor import PolicyActor
+from metarl.training.allowance import Allowance
 from metarl.training.collect import TrainingState, check_finite, check_masks, collect, no_valid_action
 from metarl.training.ppo import update
 from metarl.types import PREV_ACTION, PREV_DONE, TIME, Array, Bools, Boundary, TrialObservation, boundaries
@@ -145,7 +146,7 @@ class RL2PPO(BaseAlgorithm):
 
     def _build(self) -> None:
         """Make policy and optimiser for trials of :attr:`trial_steps`."""
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), Allowance():
             torch.manual_seed(torch_rng(self.seed, "init").initial_seed())
             seen: Any = self.observation_space  # a Dict
             self.policy = MemoryPolicy(

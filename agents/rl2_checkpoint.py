@@ -13,13 +13,14 @@ import torch
 
 from metarl import tree
 from metarl.agents.rl2_env import attribute, describe, is_ours, resumable
-from metarl.config import InputError, build, to_plain
-from metarl.memory.options import MemoryOptions
+from metarl.agents.rl2_meta import load_tensors, named, read_meta
+from metarl.config import InputError, to_plain
 from metarl.nets.encoders import OwnEncoder
 from metarl.seeding import sequence
 from metarl.training import checkpoint
 from metarl.training.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
 from metarl.training.collect import TrainingState
+from metarl.training.space_data import space_from_json, space_to_json
 from metarl.types import Boundary
 
 if TYPE_CHECKING:
@@ -46,8 +47,8 @@ def save(agent: RL2PPO, path: Any, **more: Any) -> None:
         "counters": {"num_timesteps": agent.num_timesteps, "n_updates": agent._n_updates},
         "episodes": [_numbers(info) for info in agent.ep_info_buffer or ()],
         "successes": [float(one) for one in agent.ep_success_buffer or ()],
-        "observation_space": checkpoint.space_to_json(agent.observation_space),
-        "action_space": checkpoint.space_to_json(agent.action_space),
+        "observation_space": space_to_json(agent.observation_space),
+        "action_space": space_to_json(agent.action_space),
         "training_state": checkpoint.split_arrays(_training_state(agent), arrays),
     }
     groups = {
@@ -72,61 +73,64 @@ def load(
     meta, groups = read_checkpoint(path)
     if meta.get("kind") != KIND:
         raise CheckpointError(f"{path} holds a {meta.get('kind')!r}, not an agent of {kind.__name__}")
-    if (has := bool(meta.get("own_encoder"))) != (encoder is not None):
-        remedy = f"load(path, encoder=...) with {'the one it was made with' if has else 'none'}"
+    kept = read_meta(meta, path)
+    if kept.own_encoder != (encoder is not None):
+        has, remedy = kept.own_encoder, "load(path, encoder=...) with "
+        remedy += "the one it was made with" if has else "none"
         raise InputError(f"{path} {'has' if has else 'has not'} an encoder of its own", key="encoder", remedy=remedy)
-    settings = meta["settings"]
-    seen = {"normalise": meta.get("normalise", False), "encoder": encoder}
-    own = {name: settings[name] for name in ARGUMENTS}
-    memory = build(MemoryOptions, meta["memory"], f"{path}: memory")
+    own: dict[str, Any] = {name: getattr(kept.settings, name) for name in ARGUMENTS}
+    seen: dict[str, Any] = {"normalise": kept.normalise, "encoder": encoder}
     agent = kind(
-        "MemoryPolicy", env, memory=memory, device=device, _init_setup_model=False, **own, **seen, **meta["ppo"]
+        "MemoryPolicy", env, memory=kept.memory, device=device, _init_setup_model=False, **own, **seen, **vars(kept.ppo)
     )
-    observation_space = checkpoint.space_from_json(meta["observation_space"])
-    action_space = checkpoint.space_from_json(meta["action_space"])
+    observation_space = space_from_json(kept.observation_space, f"{path}: observation_space")
+    action_space = space_from_json(kept.action_space, f"{path}: action_space")
     if env is not None and (agent.observation_space, agent.action_space) != (observation_space, action_space):
         raise ValueError(
             f"the environment has spaces {agent.observation_space} and {agent.action_space}, but {path} was "
             f"trained on {observation_space} and {action_space}; make the environment with the same options"
         )
     agent.observation_space, agent.action_space = observation_space, action_space
-    agent.n_steps = settings["n_steps"]  # None is a whole trial here
-    same_trials = agent.trial_steps in (None, settings["trial_steps"])
+    agent.n_steps = kept.settings.n_steps  # None is a whole trial here
+    same_trials = agent.trial_steps in (None, kept.settings.trial_steps)
     if same_trials:
-        agent.trial_steps = settings["trial_steps"]
-    agent._setup_model()
+        agent.trial_steps = kept.settings.trial_steps
     if env is None:
-        agent.n_envs = settings["n_envs"]
-    restore(agent, meta, groups, new_trials=force_reset or not same_trials)
+        agent.n_envs = kept.settings.n_envs
+    with named(path):
+        agent._setup_model()
+    restore(agent, meta, groups, path, new_trials=force_reset or not same_trials)
     return agent
 
 
-def restore(agent: RL2PPO, meta: Mapping[str, Any], groups: Mapping[str, Any], *, new_trials: bool = False) -> None:
+def restore(
+    agent: RL2PPO, meta: Mapping[str, Any], groups: Mapping[str, Any], path: object, *, new_trials: bool = False
+) -> None:
     """Put an agent of the same options where the saved one was.
 
     Args:
         agent: changed in place.
         meta: plain data of the checkpoint.
         groups: its tensors.
+        path: of the checkpoint, for errors.
         new_trials: begin new trials instead of going on inside those that were under way.
+
+    Raises:
+        CheckpointError: something is missing, of another type or shape, or not finite.
     """
-    settings = meta["settings"]
-    agent.policy.load_state_dict(groups["policy"])
-    checkpoint.optimizer_from_tensors(agent.optimizer, groups["optimizer"])
-    for name, generator in agent.generators.items():
-        if len(saved := groups["generators"][name]) == len(generator.get_state()):  # else of another kind of device
-            generator.set_state(saved)
-    agent.num_timesteps, agent._n_updates = meta["counters"]["num_timesteps"], meta["counters"]["n_updates"]
-    agent.ep_info_buffer = deque(meta.get("episodes", ()), maxlen=agent._stats_window_size)
-    agent.ep_success_buffer = deque(meta.get("successes", ()), maxlen=agent._stats_window_size)
-    state = checkpoint.join_arrays(meta["training_state"], groups["training_state"])
+    kept = read_meta(meta, path)
+    load_tensors(agent, groups, path)
+    agent.num_timesteps, agent._n_updates = kept.counters.num_timesteps, kept.counters.n_updates
+    agent.ep_info_buffer = deque(kept.episodes, maxlen=agent._stats_window_size)
+    agent.ep_success_buffer = deque(kept.successes, maxlen=agent._stats_window_size)
+    state = checkpoint.join_arrays(kept.training_state, groups["training_state"])
     if agent.env is not None and agent.num_timesteps:
-        _resume(agent, state, new_trials or agent.n_envs != settings["n_envs"])
+        _resume(agent, state, new_trials or agent.n_envs != kept.settings.n_envs)
 
 
 def _numbers(info: Mapping[str, Any]) -> dict[str, float]:
-    """What an episode told, as plain numbers."""
-    numbers = {name: x for name, x in info.items() if isinstance(x, int | float | np.number)}
+    """What an episode told, as plain finite numbers."""
+    numbers = {k: x for k, x in info.items() if isinstance(x, int | float | np.number) and np.isfinite(x)}
     return {name: x if isinstance(x, int) else float(x) for name, x in numbers.items()}
 
 

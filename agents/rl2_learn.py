@@ -6,7 +6,6 @@ import math
 import time
 import warnings
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,10 +13,11 @@ import torch
 from gymnasium import spaces
 
 from metarl import tree
-from metarl.config import InputError
+from metarl.limits import check_bytes, free_bytes
 from metarl.tasks.trial.parts import SYMBOLS, looks_like_symbols
 from metarl.tasks.trial.told import SUCCESS
 from metarl.tasks.vector.sb3 import Infos
+from metarl.training.allowance import Allowance
 from metarl.types import StepResult
 
 if TYPE_CHECKING:
@@ -44,12 +44,23 @@ def check_rollout(agent: RL2PPO, total_timesteps: int, steps: int) -> None:
             "less is played; give a smaller n_envs or n_steps",
             stacklevel=3,
         )
-    needed, free = rollout_bytes(agent, steps), available_bytes(agent.device)
-    if free is not None and needed > free:
-        given = f"{agent.n_envs} x {steps} steps, about {needed / 1e9:,.1f} GB"
-        expected = f"what fits into the {free / 1e9:,.1f} GB that are free"
-        remedy = "lower n_envs or n_steps, or make pictures smaller with a wrapper"
-        raise InputError(key="a rollout", given=given, expected=expected, remedy=remedy)
+    check_memory(agent, agent.n_envs, steps)
+
+
+def check_memory(agent: RL2PPO, n_envs: int, steps: int) -> None:
+    """Refuse a rollout that memory cannot hold.
+
+    Args:
+        agent: that would learn.
+        n_envs: environments that would be played.
+        steps: of each.
+
+    Raises:
+        InputError: a rollout takes more bytes than there are.
+    """
+    remedy = "lower n_envs or n_steps, or make pictures smaller with a wrapper"
+    given, free = f"{n_envs} x {steps} steps", available_bytes(agent.device)
+    check_bytes(rollout_bytes(agent, n_envs, steps), key="a rollout", given=given, remedy=remedy, free=free)
 
 
 def warn_of_schedule(agent: RL2PPO, schedule: int) -> None:
@@ -62,13 +73,20 @@ def warn_of_schedule(agent: RL2PPO, schedule: int) -> None:
         )
 
 
-def rollout_bytes(agent: RL2PPO, steps: int) -> int:
-    """What a rollout takes: observations and actions, and the memory twice, at its start and while acting."""
+def rollout_bytes(agent: RL2PPO, n_envs: int, steps: int) -> int:
+    """What a rollout takes: observations and actions, and the memory twice, at its start and while acting.
+
+    Args:
+        agent: that would learn.
+        n_envs: environments that would be played.
+        steps: of each.
+    """
     encoder = agent.policy.encoder
     step = sum(math.prod(shape) * encoder.dtypes[key].itemsize for key, shape in encoder.shapes.items())
     step += 4 * math.prod(agent.policy.head.action_shape) + BYTES_A_STEP
-    memory = sum(leaf.numel() * leaf.element_size() for leaf in tree.leaves(agent.policy.initial_state(1)))
-    return agent.n_envs * (steps * step + 2 * memory)
+    with Allowance("the memory of one trial"):
+        memory = sum(leaf.numel() * leaf.element_size() for leaf in tree.leaves(agent.policy.initial_state(1)))
+    return n_envs * (steps * step + 2 * memory)
 
 
 def warn_of_symbols(agent: RL2PPO, obs: Mapping[str, torch.Tensor]) -> None:
@@ -85,11 +103,7 @@ def available_bytes(device: torch.device) -> int | None:
     if device.type == "cuda" and torch.cuda.is_initialized():
         kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0]) + kept
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")), None)
+    return free_bytes()
 
 
 def on_step(agent: RL2PPO, callback: Any, result: StepResult, taken: Mapping[str, Any], infos: Infos) -> bool:

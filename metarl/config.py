@@ -35,6 +35,8 @@ _WORDS = {
     "an object": "a table of keys",
 }
 _NOT_GIVEN: Any = object()
+_PLAIN = "numbers, text, lists and tables, nested a few levels deep"
+DEPTH = 64  # of nested tables and lists; no options, results or spaces are nested as deep
 
 
 class InputError(ValueError):
@@ -99,9 +101,7 @@ def build(cls: type[Options], data: Mapping[str, Any], where: str = "options") -
 
     if not isinstance(data, Mapping):
         raise ConfigError(key="the options", given=data, expected="a table of keys", where=where)
-    for key, value in _values(data):
-        if isinstance(value, float) and not math.isfinite(value):  # JSON can't hold it
-            raise ConfigError(key=".".join(key), given=value, expected="a finite number", where=where)
+    check_plain(data, where)
     # A standard dataclass takes no settings, but inherits those of the list around it. JSON is pydantic's strict mode
     # that still takes tables for dataclasses and lists for tuples.
     adapter = pydantic.TypeAdapter(list[cls], config=pydantic.ConfigDict(extra="forbid", strict=True))  # type: ignore[valid-type]
@@ -115,7 +115,7 @@ def parse_assignment(text: str) -> Assignment:
     """Read ``section.key=value``; the value is TOML, or a string without quotes where it is not.
 
     Raises:
-        ConfigError: the text has no ``=``, or a part of the key is empty.
+        ConfigError: the text has no ``=``, a part of the key is empty, or the value is nested too deeply.
 
     >>> parse_assignment("env.arms=7"), parse_assignment("env.reward=binary")
     ((('env', 'arms'), 7), (('env', 'reward'), 'binary'))
@@ -126,8 +126,10 @@ def parse_assignment(text: str) -> Assignment:
         raise ConfigError(key="the setting", given=text, expected="key=value such as env.arms=7")
     try:
         parsed = tomllib.loads(f"value = {value}")
-    except tomllib.TOMLDecodeError:
-        return key, value.strip()
+    except (ValueError, RecursionError) as error:  # not TOML; or a number of too many digits, or nested too deeply
+        if isinstance(error, tomllib.TOMLDecodeError):
+            return key, value.strip()
+        raise ConfigError(key=name.strip(), given=value, expected=_PLAIN) from None
     return key, parsed["value"] if len(parsed) == 1 else value.strip()
 
 
@@ -164,6 +166,19 @@ def to_plain(obj: Any) -> Any:
     return json.loads(json.dumps(obj, default=lambda part: _number(part, fields)))
 
 
+def check_plain(data: Any, where: str | None = None) -> None:
+    """Refuse what no options, results or logs hold: numbers that are not finite as floats, and nesting below DEPTH.
+
+    Raises:
+        ConfigError: the first such value.
+    """
+    for key, value in _values(data):
+        if isinstance(value, Mapping | list | tuple):
+            raise ConfigError(f"{'.'.join(key[:3])} is nested too deeply", key=key[0], expected=_PLAIN, where=where)
+        if isinstance(value, int | float) and not _finite(value):
+            raise ConfigError(key=".".join(key) or "a number", given=value, expected="a finite number", where=where)
+
+
 def load_toml(path: str | Path) -> Plain:
     """The tables of a TOML file.
 
@@ -171,7 +186,13 @@ def load_toml(path: str | Path) -> Plain:
         ConfigError: the file can't be read, or is not TOML.
     """
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        check_plain(data, str(path))
+        return data
+    except ConfigError:
+        raise
+    except RecursionError:
+        raise ConfigError(f"{path} is nested too deeply", key=str(path), expected=_PLAIN) from None
     except OSError as error:
         problem = f"cannot read {path}: {error.strerror or error}"
         raise ConfigError(problem, key=str(path), expected="a TOML file") from None
@@ -232,9 +253,16 @@ def _text(value: Any) -> str:
     return str(value)
 
 
+def _finite(number: float) -> bool:
+    try:
+        return math.isfinite(number)
+    except OverflowError:  # a whole number beyond every float
+        return False
+
+
 def _values(data: Any, key: Key = ()) -> Iterator[tuple[Key, Any]]:
-    """What tables and lists hold, at any depth, with its key."""
-    if isinstance(data, (Mapping, list, tuple)):
+    """What tables and lists hold, with its key; those at the last depth as they are."""
+    if isinstance(data, (Mapping, list, tuple)) and len(key) < DEPTH:
         for name, item in data.items() if isinstance(data, Mapping) else enumerate(data):
             yield from _values(item, (*key, str(name)))
     else:
@@ -288,7 +316,10 @@ def _number(value: Any, otherwise: Callable[[Any], Any]) -> Any:
 
 
 def _show(value: object) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number of too many digits; nested too deeply
+        text = f"a {type(value).__name__}"
     return text if len(text) <= 60 else text[:57] + "..."
 
 

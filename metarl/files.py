@@ -4,28 +4,43 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
-from metarl.config import InputError
+from metarl.config import InputError, check_plain
+
+MANIFEST = "manifest.json"
+MAX_JSON = 256 * 2**20  # bytes; larger files are refused before they are read
 
 
 @contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
+def replacing(path: str | Path, *, sealed: bool = True) -> Iterator[Path]:
     """A temporary path beside ``path`` to write to; it takes the place of ``path`` only if all goes well.
 
-    So a crash at any moment leaves the old file or the new one, never half of one.
+    So a crash at any moment leaves the old file or the new one, never half of one. Where a manifest beside it lists the
+    file, the new checksum joins the old one before the file is replaced, so that it holds at every moment.
+
+    Args:
+        path: of the file.
+        sealed: whether the manifest gets its checksum; not of files that grow.
     """
     path = Path(path)
+    listed = read_manifest(path.parent) or {}
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
+        now = [digest(temporary)] if sealed and path.name in listed else []
+        if now:
+            write_manifest(path.parent, {**listed, path.name: [*listed[path.name], *now]})
         os.replace(temporary, path)
         _sync_folder(path.parent)
+        if now and listed[path.name]:
+            write_manifest(path.parent, {**listed, path.name: now})
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -43,7 +58,8 @@ def _sync_folder(path: Path) -> None:
 def write_text(path: str | Path, text: str) -> None:
     """Write ``text`` as UTF-8, whole or not at all."""
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        # A path may hold bytes that are no UTF-8.
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: str | Path, data: Any) -> None:
@@ -56,19 +72,85 @@ def write_json(path: str | Path, data: Any) -> None:
     write_text(path, json.dumps(data, indent=2, allow_nan=False) + "\n")
 
 
+def parse_json(text: str | bytes) -> Any:
+    """What a text of JSON says.
+
+    Raises:
+        ValueError: it is not JSON in UTF-8, is nested too deeply, or has a number that is not finite as a float.
+    """
+    try:
+        data = json.loads(text if isinstance(text, str) else text.decode())
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    check_plain(data)
+    return data
+
+
 def read_json(path: str | Path, kind: type = dict) -> Any:
     """What a JSON file holds: an object, or with ``kind`` list, a list.
 
     Raises:
         FileNotFoundError: there is no such file.
-        InputError: the file is damaged, or holds something else.
+        InputError: the file can't be read, is too large or damaged, or holds something else.
     """
-    expected = "a JSON object" if kind is dict else "a JSON list"
+    path, expected = Path(path), "a JSON object" if kind is dict else "a JSON list"
+    content = read_bytes(path, MAX_JSON)
     try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        data = parse_json(content)
     except ValueError as error:  # not UTF-8, or not JSON
         raise InputError(f"{path} is damaged: {error}", key=str(path), expected=expected) from None
     if not isinstance(data, kind):
         problem = f"{path} is damaged: it holds a {type(data).__name__}"
         raise InputError(problem, key=str(path), given=data, expected=expected)
     return data
+
+
+def read_bytes(path: Path, most: int) -> bytes:
+    """What a file holds.
+
+    Args:
+        path: of the file.
+        most: bytes; a larger file is refused before it is read.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        InputError: it is no file, too large, or can't be read.
+    """
+    try:
+        if path.exists() and not path.is_file():  # a device or a pipe may never end
+            raise InputError(f"{path} is no file", key=str(path), expected="a file")
+        if (size := path.stat().st_size) > most:
+            raise InputError(f"{path} has {size:,} bytes", key=str(path), given=size, expected=f"at most {most:,}")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}", key=str(path), expected="a file") from None
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file."""
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
+
+
+def read_manifest(folder: Path) -> dict[str, list[str]] | None:
+    """The checksums that each file listed in the manifest of ``folder`` may have; None where there is no manifest.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    path = folder / MANIFEST
+    try:
+        listed = read_json(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    for name, sums in listed.items():
+        if not isinstance(sums, list) or not all(isinstance(one, str) for one in sums):
+            raise InputError(f"{path} is damaged", key=name, given=sums, expected="a list of checksums")
+    return listed
+
+
+def write_manifest(folder: Path, listed: Mapping[str, Sequence[str]]) -> None:
+    """Write the checksums that each file of ``folder`` may have; a file is listed with none before it is made."""
+    write_json(folder / MANIFEST, dict(listed))

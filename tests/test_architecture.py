@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 FLOORS = (
     ("types", "config"),
-    ("tree", "seeding", "files"),
+    ("tree", "seeding", "files", "limits"),
     ("functional", "runs"),
     ("memory",),
     ("nets", "tasks", "data"),

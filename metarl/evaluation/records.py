@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from metarl.runs.folder import RunError, RunFolder
 from metarl.types import Array, Bools, Floats, Ints
 
 TRIALS, EPISODES = "trials.npz", "episodes.npz"
+MAX_BYTES = 2**30  # of all arrays of a file together
 Record = TypeVar("Record")
 
 
@@ -155,19 +156,39 @@ def _read(path: Path, make: Callable[[dict[str, Any]], Record]) -> Record | None
     """What ``make`` makes of the arrays of a file; None where there is none."""
     if not path.is_file():
         return None
-    reason: object = "it holds no arrays"
     try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        reason = None
-        return make(arrays)
+        return make(_arrays(path))
     except KeyError as error:
-        reason = f"it lacks {error}"
-    except (IndexError, TypeError, ValueError, EOFError, OSError, NotImplementedError) as error:
-        reason = reason or error
-    except (zipfile.BadZipFile, zlib.error):
-        pass
-    raise RunError(f"{path} is damaged ({reason}); remove it and run `metarl eval {path.parent}`")
+        reason: object = f"it lacks {error}"
+    except (ArithmeticError, AttributeError, IndexError, MemoryError, TypeError, ValueError) as error:
+        reason = error
+    remedy = f"remove it and run `metarl eval {path.parent}`"
+    raise RunError(f"{path} is damaged ({reason})", key=str(path), remedy=remedy)
+
+
+def _arrays(path: Path) -> dict[str, Array]:
+    """The arrays of a file by name, refused before they are read where they would be too large together."""
+    try:
+        with path.open("rb") as opened, zipfile.ZipFile(opened) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+            _need(size <= MAX_BYTES, f"it would be {size:,} bytes, expected at most {MAX_BYTES:,}")
+            return {member.filename.removesuffix(".npy"): _array(archive, member) for member in archive.infolist()}
+    except Exception as error:  # a damaged file makes zip and NumPy raise almost anything
+        raise ValueError(f"it holds no arrays of a run: {type(error).__name__}: {error}") from None
+
+
+def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
+    """An array of a file; its header is read first, so that it claims no more than there is."""
+    with archive.open(member) as file:
+        _need(np.lib.format.read_magic(file) == (1, 0), "it has arrays of another format")
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        held = math.prod(shape) * dtype.itemsize
+        _need(dtype.kind in "biuf", f"it has numbers of the type {dtype}")
+        _need(
+            0 <= held <= member.file_size, f"{member.filename} claims the shape {shape} in {member.file_size:,} bytes"
+        )
+    with archive.open(member) as file:
+        return np.lib.format.read_array(file, allow_pickle=False)
 
 
 def _need(fits: bool, what: str) -> None:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le, MinLen
 
-from metarl.config import ConfigError, InputError, build, choice, to_plain
+from metarl.config import InputError, build, choice, to_plain
 from metarl.data.episodes import Labels
 from metarl.evaluation.recall import RecallResult
 from metarl.files import read_json, write_json
@@ -240,8 +240,8 @@ def read_evaluation(source: RunFolder | str | Path) -> Evaluation | None:
         data = read_json(path)
         return build(KINDS[choice(data.get("kind"), KINDS, "evaluation: kind")], data, "evaluation")
     except InputError as error:
-        reason = str(error) if isinstance(error, ConfigError) else "it is no JSON object"
-        raise RunError(f"{path} is damaged ({reason}); remove it and run `metarl eval {path.parent}`") from None
+        remedy = f"remove it and run `metarl eval {path.parent}`"
+        raise RunError(f"{path} is damaged ({error})", key=str(path), remedy=remedy) from None
 
 
 def write_evaluation(target: RunFolder | str | Path, evaluation: Evaluation) -> None:

@@ -18,7 +18,7 @@ from torch import nn
 from metarl.config import ConfigError, to_plain
 from metarl.evaluation.results import Evaluation
 from metarl.runs.session import Session
-from metarl.training.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
+from metarl.training.checkpoint import CheckpointError, check_tensors, read_checkpoint, write_checkpoint
 from metarl.training.supervised import FitState
 from metarl.types import Array, Split
 
@@ -220,10 +220,8 @@ def load_module(kind: str, model: nn.Module, path: Path) -> dict[str, Any]:
     meta, groups = read_checkpoint(path)
     if meta.get("kind") != kind or "model" not in groups:
         raise CheckpointError(f"{path} holds no model of kind {kind!r}; use the checkpoint that its run wrote")
-    try:
-        model.load_state_dict(groups["model"])
-    except RuntimeError as error:
-        raise CheckpointError(f"{path} is damaged: it doesn't fit its config.json ({error})") from None
+    check_tensors(groups["model"], model.state_dict(), f"{path} is damaged or doesn't fit its config.json")
+    model.load_state_dict(groups["model"])
     return meta
 
 

@@ -253,10 +253,10 @@ def _opened(
     import_modules([imports] if isinstance(imports, str) else imports)
     folder = RunFolder.open(path)
     config = dict(folder.config)
-    try:
-        seed = int(config.pop("seed"))
-    except (KeyError, TypeError, ValueError):
-        raise RunError(f"{folder.path} has no seed in its config.json, so it is damaged or no run of metarl") from None
+    seed = config.pop("seed", None)
+    if type(seed) is not int or seed < 0:
+        problem = f"{folder.path} has no seed in its config.json, so it is damaged or no run of metarl"
+        raise RunError(problem, key="seed", given=seed, expected="a whole number of at least 0")
     experiment = from_config(apply(config, settings), f"{folder.path}: config")
     if missing := experiment.not_allowed(imports):
         raise ConfigError(

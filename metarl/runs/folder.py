@@ -4,8 +4,9 @@
 
     config.json    the options, nested, as given      metrics.jsonl   one line for each logged step
     meta.json      versions, commit, command line     checkpoint.zip  the trained agent
-    status.json    running, finished, interrupted or failed           figures/  pictures
+    status.json    running, finished, interrupted or failed           manifest.json   checksums of all but the status
     checkpoints/   the state of training at its last two checkpoints, from which it is resumed
+    figures/       pictures
 
 No environment variable is ever written, and values on the command line that look like secrets are removed.
 """
@@ -25,7 +26,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from metarl.config import InputError, choice
-from metarl.files import read_json, write_json
+from metarl.files import parse_json, read_json, write_json
+from metarl.runs import manifest
 from metarl.runs.provenance import describe_run, now
 
 Status = Literal["running", "finished", "interrupted", "failed"]
@@ -85,7 +87,8 @@ class RunFolder:
         """Find a run again.
 
         Raises:
-            RunError: there is no such folder, it holds no run, or its config.json is damaged.
+            RunError: there is no such folder, it holds no run, its config.json is damaged, or a file of it was changed
+                after it was written.
         """
         folder = cls(Path(path))
         if not folder.path.is_dir():
@@ -93,6 +96,10 @@ class RunFolder:
         if not (folder.path / "config.json").is_file():
             raise RunError(f"{path} is not a run folder: it has no config.json", key=str(path), expected=A_RUN)
         _ = folder.config
+        try:
+            manifest.verify(folder.path)
+        except InputError as error:
+            raise RunError.of(error) from None
         return folder
 
     def start(self, config: Mapping[str, Any], argv: Sequence[str] | None = None) -> None:
@@ -107,6 +114,7 @@ class RunFolder:
         """
         if (self.path / "config.json").exists():
             raise RunError(f"there is a run in {self.path} already", key=str(self.path), remedy="use another folder")
+        manifest.begin(self.path)
         write_json(self.path / "meta.json", describe_run(sys.argv if argv is None else argv))
         self.set_status("running")
         write_json(self.path / "config.json", config)  # last: with it, the folder is a run
@@ -151,6 +159,7 @@ class RunFolder:
         choice(status, get_args(Status), "the status of a run")
         path, told = self.path / "status.json", {"status": status, "since": now(), **details}
         try:
+            manifest.seal(self.path, running=status == "running")
             write_json(path, told)
         except OSError:  # on a full disk the old file's own place is left
             with path.open("r+", encoding="utf-8") as file:
@@ -207,14 +216,17 @@ class RunFolder:
             RunError: a line before the last is damaged.
         """
         path = self.path / "metrics.jsonl"
-        lines = path.read_bytes().split(b"\n") if path.exists() else [b""]
+        lines = path.read_bytes().split(b"\n") if path.is_file() else [b""]
         rows = []
         for number, line in enumerate(lines[:-1], start=1):  # what follows the last newline is unfinished
             try:
-                rows.append(json.loads(line))
-            except ValueError:
-                problem = f"{path} is damaged at line {number}"
+                row = parse_json(line)
+                if not isinstance(row, dict):
+                    raise ValueError(f"it is a {type(row).__name__}")
+            except ValueError as error:
+                problem = f"{path} is damaged at line {number}: {error}"
                 raise RunError(problem, key=str(path), expected="one JSON object a line") from None
+            rows.append(row)
         return rows
 
     def _read(self, name: str) -> dict[str, Any]:

@@ -154,7 +154,7 @@ class Tracker:
     def _take_up(self, path: Path, rows: int) -> None:
         """Cut a file back to its first ``rows``, and go on with its time and step."""
         kept = path.read_bytes().splitlines(keepends=True)[:rows] if path.exists() else []
-        with replacing(path) as temporary:
+        with replacing(path, sealed=False) as temporary:
             temporary.write_bytes(b"".join(kept))
         self.rows = len(kept)
         if kept:

@@ -6,22 +6,24 @@ import hashlib
 import json
 import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from gymnasium import spaces
 from safetensors.torch import load, save
 from torch import Tensor
 
-from metarl.config import InputError
-from metarl.files import replacing
-from metarl.types import Array
+from metarl.config import InputError, build
+from metarl.files import parse_json, replacing
 
 FORMAT = 2
 _EXPECTED = "a file written by save()"
+HEAD = "checkpoint.json"
 MAX_BYTES = 8 * 2**30  # members larger than this are refused before they are read
+MAX_HEAD = 64 * 2**20  # bytes of JSON
+OVERHEAD = 1024  # bytes that a zip takes beside each member
 
 
 class CheckpointError(InputError):
@@ -48,7 +50,7 @@ def write_checkpoint(path: str | Path, meta: Mapping[str, Any], groups: Mapping[
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in members.items()}
     head = {"format": FORMAT, "meta": dict(meta), "sha256": digests}
     with replacing(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr("checkpoint.json", json.dumps(head))
+        archive.writestr(HEAD, json.dumps(head))
         for name, content in members.items():
             archive.writestr(name, content)
     return path
@@ -68,20 +70,21 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Any], dict[str, dict[st
         raise CheckpointError(f"there is no checkpoint at {path}", key=str(path), expected=_EXPECTED)
     try:
         with zipfile.ZipFile(path) as archive:
-            head = json.loads(_member(archive, "checkpoint.json", path))
+            _check_sizes(archive, path)
+            head = parse_json(archive.read(HEAD))
             if head["format"] != FORMAT:
                 earlier = head["format"] < FORMAT
                 problem = f"{path} was made by {'an earlier' if earlier else 'a later'} version of metarl"
                 remedy = "train again" if earlier else "use that version"
                 raise CheckpointError(problem, key="format", given=head["format"], remedy=remedy)
-            groups = {}
-            for name, digest in head["sha256"].items():
-                content = _member(archive, name, path)
-                if hashlib.sha256(content).hexdigest() != digest:
-                    problem = f"checkpoint {path} is damaged: {name} is not what was written"
-                    raise CheckpointError(problem, key=name, remedy="use another one")
-                groups[name.removesuffix(".safetensors")] = load(content)
-            return head["meta"], groups
+            build(_Head, head, "its head")
+            if given := {HEAD, *head["sha256"]} ^ set(archive.namelist()):
+                problem = f"{path} is damaged: it has other members than its head says ({', '.join(sorted(given))})"
+                raise CheckpointError(problem, key=str(path), given=sorted(given))
+            return head["meta"], {
+                name.removesuffix(".safetensors"): _tensors(archive.read(name), digest, name, path)
+                for name, digest in head["sha256"].items()
+            }
     except CheckpointError:
         raise
     except Exception as error:  # a damaged file makes zip, JSON and safetensors raise almost anything
@@ -89,63 +92,72 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Any], dict[str, dict[st
         raise CheckpointError(problem, key=str(path), expected=_EXPECTED) from error
 
 
+@dataclass(frozen=True)
+class _Head:
+    format: int
+    meta: dict[str, Any]
+    sha256: dict[str, str]
+
+
+def _check_sizes(archive: zipfile.ZipFile, path: Path) -> None:
+    """Refuse, before anything is read, members that are compressed or say that they are larger than the file."""
+    size, total = path.stat().st_size, 0
+    for member in archive.infolist():
+        if member.compress_type != zipfile.ZIP_STORED or member.compress_size != member.file_size:
+            problem = f"{path} is no metarl checkpoint: {member.filename} is compressed"
+            raise CheckpointError(problem, key=member.filename, expected="members that are stored")
+        total += member.file_size
+        if member.file_size > min(size, MAX_BYTES, MAX_HEAD if member.filename == HEAD else MAX_BYTES):
+            problem = f"{member.filename} in {path} has {member.file_size:,} bytes, the whole file {size:,}"
+            expected = f"at most {MAX_BYTES:,}, and {MAX_HEAD:,} of {HEAD}"
+            raise CheckpointError(problem, key=member.filename, given=member.file_size, expected=expected)
+    if not 0 <= size - total <= OVERHEAD * (len(archive.infolist()) + 1):
+        problem = f"{path} is damaged: its members have {total:,} bytes, the whole file {size:,}"
+        raise CheckpointError(problem, key=str(path), given=total)
+
+
+def _tensors(content: bytes, digest: str, name: str, path: Path) -> dict[str, Tensor]:
+    """The tensors of a member of a checkpoint."""
+    if hashlib.sha256(content).hexdigest() != digest:
+        problem = f"checkpoint {path} is damaged: {name} is not what was written"
+        raise CheckpointError(problem, key=name, remedy="use another one")
+    length = int.from_bytes(content[:8], "little")  # of the header, which safetensors reads as JSON
+    if length > min(len(content), MAX_HEAD):
+        problem = f"{name} in {path} is damaged: its header has {length:,} bytes"
+        raise CheckpointError(problem, key=name, given=length, expected=f"at most {MAX_HEAD:,}")
+    return load(content)
+
+
+def check_tensors(given: Mapping[str, Tensor], expected: Mapping[str, Tensor], where: str) -> None:
+    """Check that tensors fit those that they are to replace.
+
+    Args:
+        given: ``[...]`` by name.
+        expected: of the same names, shapes and dtypes; where these are finite, ``given`` must be so too.
+        where: what they are from, named first in an error.
+
+    Raises:
+        CheckpointError: a name, shape or dtype differs, or a number is not finite.
+    """
+    for name in (*expected, *given):
+        one, wanted = given.get(name), expected.get(name)
+        if one is None or wanted is None:
+            remedy = "use the checkpoint and the options of one run"
+            raise CheckpointError(
+                f"{where}: {name} is {'missing' if one is None else 'unknown'}", key=name, remedy=remedy
+            )
+        if (one.shape, one.dtype) != (wanted.shape, wanted.dtype):
+            has, fits = (f"{tuple(tensor.shape)} of {tensor.dtype}" for tensor in (one, wanted))
+            raise CheckpointError(f"{where}: {name} is {has}", key=name, given=has, expected=fits)
+        if not bool(torch.isfinite(one).all()) and bool(torch.isfinite(wanted).all()):
+            raise CheckpointError(
+                f"{where}: {name} has numbers that are not finite", key=name, remedy="use another one"
+            )
+
+
 def alone(tensor: Tensor) -> Tensor:
     """A copy ``[...]`` that shares no memory, as safetensors requires; parameters may be tied."""
     return tensor.detach().clone(memory_format=torch.contiguous_format)
-
-
-def _member(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
-    size = archive.getinfo(name).file_size
-    if size > MAX_BYTES:
-        problem = f"{name} in {path} has {size} bytes"
-        raise CheckpointError(problem, key=name, given=size, expected=f"at most {MAX_BYTES}")
-    return archive.read(name)
-
-
-def space_to_json(space: spaces.Space[Any]) -> dict[str, Any]:
-    """A Box, Discrete, MultiDiscrete, MultiBinary or Dict space as plain data.
-
-    Raises:
-        CheckpointError: a space of another kind.
-    """
-    if isinstance(space, spaces.Dict):
-        return {"kind": "Dict", "spaces": {k: space_to_json(s) for k, s in space.spaces.items()}}
-    if isinstance(space, spaces.Discrete):
-        return {"kind": "Discrete", "n": int(space.n), "start": int(space.start), "dtype": str(space.dtype)}
-    if isinstance(space, spaces.MultiDiscrete):
-        start = space.start.tolist()
-        return {"kind": "MultiDiscrete", "nvec": space.nvec.tolist(), "start": start, "dtype": str(space.dtype)}
-    if isinstance(space, spaces.MultiBinary):
-        return {"kind": "MultiBinary", "n": space.n if isinstance(space.n, int) else list(space.n)}
-    if isinstance(space, spaces.Box):
-        low, high = (_bound(bound) for bound in (space.low, space.high))
-        return {"kind": "Box", "low": low, "high": high, "shape": list(space.shape), "dtype": str(space.dtype)}
-    expected = "Box, Discrete, MultiDiscrete, MultiBinary, or a Dict of these"
-    raise CheckpointError(f"cannot save the space {space}", key="space", given=space, expected=expected)
-
-
-def _bound(bound: Array) -> list[str]:
-    """One side of a Box, once if it is the same everywhere; as strings, because JSON has no inf."""
-    flat = bound.ravel()
-    return [str(x) for x in (flat[:1] if flat.size and (flat == flat[0]).all() else flat)]
-
-
-def space_from_json(data: Mapping[str, Any]) -> spaces.Space[Any]:
-    """The inverse of :func:`space_to_json`."""
-    if data["kind"] == "Dict":
-        return spaces.Dict({k: space_from_json(s) for k, s in data["spaces"].items()})
-    if data["kind"] == "MultiBinary":
-        return spaces.MultiBinary(data["n"])
-    dtype: Any = np.dtype(data["dtype"]).type
-    if data["kind"] == "Discrete":
-        other: Any = {} if dtype is np.int64 else {"dtype": dtype}  # Gymnasium 1.2 has no other
-        return spaces.Discrete(data["n"], start=data["start"], **other)
-    if data["kind"] == "MultiDiscrete":
-        return spaces.MultiDiscrete(np.array(data["nvec"]), dtype=dtype, start=np.array(data["start"]))
-    shape = data["shape"]
-    sides = (np.array(data[b]).astype(dtype) for b in ("low", "high"))  # exact, for large integers too
-    low, high = (side.reshape(shape) if side.size > 1 else np.full(shape, side[0]) for side in sides)
-    return spaces.Box(low, high, dtype=dtype)
 
 
 def optimizer_to_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -154,18 +166,57 @@ def optimizer_to_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     return {f"{i}.{name}": torch.as_tensor(value) for i, slots in state.items() for name, value in slots.items()}
 
 
-def optimizer_from_tensors(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """The inverse of :func:`optimizer_to_tensors`, into an optimiser of the same parameters.
+def optimizer_from_tensors(
+    optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], where: str = "the optimiser"
+) -> None:
+    """The inverse of :func:`optimizer_to_tensors`, into an Adam of the same parameters.
 
     Args:
         optimizer: changed in place.
         tensors: ``[...]`` by ``INDEX.NAME``.
+        where: what they are from, named first in an error.
+
+    Raises:
+        CheckpointError: a tensor doesn't fit its parameter.
     """
+    parameters = [one for group in optimizer.param_groups for one in group["params"]]
+    known = {str(i) for i in range(len(parameters))} & {key.partition(".")[0] for key in tensors}
+    expected = {f"{i}.{name}": like for i in known for name, like in _adam(parameters[int(i)]).items()}
+    check_tensors(tensors, expected, where)
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         i, name = key.split(".", 1)
         state.setdefault(int(i), {})[name] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _adam(parameter: Tensor) -> dict[str, Tensor]:
+    """What Adam keeps of a parameter ``[...]``."""
+    return {"step": torch.zeros(()), "exp_avg": parameter.detach(), "exp_avg_sq": parameter.detach()}
+
+
+def set_generators(generators: Mapping[str, torch.Generator], states: Mapping[str, Tensor], where: str) -> None:
+    """Set generators to saved states; one of another kind of device stays as it is.
+
+    Args:
+        generators: changed in place.
+        states: ``[n]`` uint8 by the same names.
+        where: what they are from, named first in an error.
+
+    Raises:
+        CheckpointError: a state is missing or damaged.
+    """
+    kinds = {16, torch.Generator().get_state().numel()}  # bytes of a generator on CUDA, and on the CPU
+    for name in generators.keys() | states.keys():
+        saved, generator = states.get(name), generators.get(name)
+        try:
+            if saved is None or generator is None or saved.numel() not in kinds:
+                raise ValueError
+            check_tensors({name: saved}, {name: torch.zeros(saved.numel(), dtype=torch.uint8)}, where)
+            if len(saved) == len(generator.get_state()):
+                generator.set_state(saved)
+        except (ValueError, RuntimeError):
+            raise CheckpointError(f"{where}: {name} is no state of a generator", key=name) from None
 
 
 def split_arrays(data: Any, arrays: dict[str, Tensor], at: str = "") -> Any:

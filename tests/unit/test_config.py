@@ -1,5 +1,6 @@
 import pickle
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -234,3 +235,20 @@ def test_load_toml(tmp_path) -> None:
     with pytest.raises(ConfigError, match="No such file") as caught:
         load_toml(tmp_path / "none.toml")
     assert caught.value.expected == "a TOML file"
+
+
+@pytest.mark.parametrize("value", ["[" * 3000, "[" * 100 + "]" * 100, "9" * 400, "9" * 5000, "1e400", "inf", "nan"])
+def test_values_that_are_no_plain_data_are_refused(tmp_path: Path, value: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        build(Own, apply({}, [parse_assignment(f"x={value}")]), "here")
+    assert (caught.value.key or "").partition(".")[0] == "x"
+    path = tmp_path / "a.toml"
+    path.write_text(f"x = {value}")
+    with pytest.raises(ConfigError) as caught:
+        load_toml(path)
+    assert str(path) in str(caught.value)
+
+
+@dataclass
+class Own:
+    x: Any = 0

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from metarl.config import InputError
-from metarl.files import read_json, replacing, write_json
+from metarl.files import MAX_JSON, read_json, replacing, write_json
 from metarl.runs import folder as runs
 from metarl.runs.folder import RunError, RunFolder
 from metarl.runs.provenance import PACKAGES, REMOVED, Commit, commit, without_secrets
@@ -103,6 +103,52 @@ def test_metrics_survive_a_line_cut_short(tmp_path: Path) -> None:
     path.write_text('{"env_steps": 1}\n{"env_st\n{"env_steps": 3}\n')
     with pytest.raises(RunError, match=r"metrics\.jsonl is damaged at line 2"):
         folder.metrics()
+
+
+DEEP = "[" * 100_000
+HOSTILE = {
+    "deep": DEEP,
+    "deep and closed": DEEP + "]" * 100_000,
+    "a little too deep": "[" * 500 + "]" * 500,
+    "tables": '{"a":' * 5000 + "1" + "}" * 5000,
+    "infinite": "Infinity",
+    "too large": "1e400",
+    "400 digits": "9" * 400,
+    "5000 digits": "9" * 5000,
+    "nan": "NaN",
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_hostile_json_is_named(tmp_path: Path, text: str) -> None:
+    folder = RunFolder.create_at(tmp_path)
+    for name in ("config.json", "meta.json", "status.json"):
+        (tmp_path / name).write_text(f'{{"seed": {text}}}')
+        with pytest.raises(RunError) as caught:
+            getattr(folder, name.removesuffix(".json"))
+        assert caught.value.key == str(tmp_path / name)
+    (tmp_path / "metrics.jsonl").write_text(f'{{"env_steps": {text}}}\n')
+    with pytest.raises(RunError) as caught:
+        folder.metrics()
+    assert caught.value.key == str(tmp_path / "metrics.jsonl")
+
+
+@pytest.mark.parametrize("row", ["[]", "1", "null", '"text"', "true"])
+def test_a_row_that_is_no_object_is_named(tmp_path: Path, row: str) -> None:
+    (tmp_path / "metrics.jsonl").write_text(row + "\n")
+    with pytest.raises(RunError) as caught:
+        RunFolder(tmp_path).metrics()
+    assert caught.value.key == str(tmp_path / "metrics.jsonl")
+
+
+def test_a_file_that_is_none_or_too_large_is_refused_unread(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "status.json")
+    with (tmp_path / "meta.json").open("wb") as file:
+        file.truncate(MAX_JSON + 1)
+    for name in ("status", "meta"):
+        with pytest.raises(RunError) as caught:
+            getattr(RunFolder(tmp_path), name)
+        assert caught.value.key == str(tmp_path / f"{name}.json")
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from metarl.data.sources import FewShotSource
 from metarl.experiments.base import config_errors
 from metarl.experiments.fewshot.options import DataOptions, EpisodeOptions
 from metarl.seeding import sequence
+from metarl.training.allowance import Allowance
 from metarl.types import Split
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def make_learner(experiment: FewShotExperiment, seed: int) -> FewShotLearner:
     from metarl.agents.fewshot.streams import StreamClassifier
 
     shape, ways, longest = experiment.data.shape, experiment.ways, experiment.longest
-    with torch.random.fork_rng(), config_errors("the learner"):
+    with torch.random.fork_rng(), config_errors("the learner"), Allowance():
         torch.manual_seed(int(sequence(seed, "init").generate_state(1)[0]))
         if experiment.gradient is not None:
             return gradient_learner(shape, ways, experiment.gradient, transductive=experiment.transductive)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,6 +30,7 @@ from metarl.experiments.fewshot.options import (
     FewShotEvalOptions,
     StreamOptions,
 )
+from metarl.limits import check_bytes
 from metarl.runs.session import Session
 from metarl.seeding import numpy_rng, sequence, split_key
 from metarl.training.resume import restoring
@@ -146,6 +148,9 @@ class FewShotExperiment(Experiment):
                 if other := [shape.ways for shape in shapes if shape.ways != self.ways]:
                     expected = f"train.ways = {self.ways}, for which the head of this learner is made"
                     raise ConfigError(f"{key} has {other[0]} ways", key=key, given=other[0], expected=expected)
+        batch = f"{self.train.batch:,}, each of one image or more"
+        needed = 8 * self.train.batch * math.prod(self.data.shape)
+        check_bytes(needed, key="train.batch", given=batch, remedy="train on fewer episodes side by side")
         if not any(p.numel() for p in make_learner(self, seed=0).parameters()):
             problem = "this learner has nothing to train: its embeddings are the pixels"
             remedy = "give classifier.encoder another net, or an embedding_size"

@@ -14,6 +14,7 @@ from annotated_types import Ge
 from torch import Tensor
 
 from metarl.config import ConfigError, choice
+from metarl.config import build as build_options
 from metarl.data.recall import RECALL_TASKS, TEST_SEQUENCES
 from metarl.data.sequences import RecallTask, Sequences
 from metarl.evaluation.recall import RecallCell, RecallResult, RecallSettings
@@ -25,6 +26,8 @@ from metarl.memory.options import MemoryOptions
 from metarl.nets.sequence import SequenceClassifier, query_loss
 from metarl.runs.session import Saved, Session
 from metarl.seeding import torch_rng
+from metarl.training.allowance import Allowance
+from metarl.training.checkpoint import CheckpointError
 from metarl.training.resume import restoring
 from metarl.training.supervised import FitState, SupervisedOptions, Validation, fit
 from metarl.types import CoreInput, Floats, Split
@@ -33,6 +36,16 @@ VALIDATION_SEQUENCES = 1000
 VALIDATE_EVERY = 50  # updates between validations
 WARMUP = 20  # updates over which a step size grows from zero
 AT_ONCE = 500  # sequences that are tested side by side
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a model was trained: see :class:`metarl.evaluation.recall.RecallResult`."""
+
+    learning_rate: float
+    validation: float
+    updates: Annotated[int, Ge(0)]
+    seconds: float
 
 
 @dataclass
@@ -122,7 +135,11 @@ class RecallExperiment(Experiment):
     def load(self, path: Path, device: torch.device) -> RecallModel:
         """See :class:`Experiment`."""
         model = self.build(0, device)
-        model.training = load_module(self.kind, model.net, path)["training"]
+        training = load_module(self.kind, model.net, path).get("training", {})
+        try:
+            model.training = dict(vars(build_options(Training, training, f"{path}: training")))
+        except ConfigError as error:
+            raise CheckpointError.of(error) from None
         model.net.eval()
         return model
 
@@ -134,7 +151,7 @@ def build(cell: RecallCell, device: torch.device) -> RecallModel:
         ValueError: the memory can't be given as many parameters.
     """
     options = options_of(cell)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), Allowance():
         return RecallModel(_net(cell, options, device), options)
 
 
@@ -147,7 +164,7 @@ def options_of(cell: RecallCell) -> MemoryOptions:
     options = replace(candidates()[cell.memory], key_size=cell.settings.key_size)
     if options.store != "none":
         options = replace(options, value_size=cell.settings.key_size)
-    with torch.random.fork_rng():  # models are built to be counted
+    with torch.random.fork_rng(), Allowance():  # models are built to be counted
         return sized(options, cell.make_task(), cell.settings.parameters, cell.memory)
 
 

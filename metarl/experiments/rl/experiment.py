@@ -163,9 +163,16 @@ class RL2Experiment(Experiment):
         if "split" in self.env:
             remedy = "leave it out: training draws training tasks, and eval has --split"
             raise ConfigError("env.split can't be set", key="env.split", given=self.env["split"], remedy=remedy)
+        from metarl.agents.rl2_learn import check_memory
+
         small = replace(self, train=replace(self.train, n_envs=1, workers=min(self.train.workers, 1)))
         with config_errors("env", TypeError, MemoryError):
-            close(small.build(0, torch.device("cpu")))
+            agent = small.build(0, torch.device("cpu"))
+            try:
+                steps = self.train.n_steps or agent.trial_steps
+                check_memory(agent, self.train.n_envs, steps or 1)
+            finally:
+                close(agent)
         return self
 
     def build(self, seed: int, device: torch.device) -> RL2PPO:
@@ -202,7 +209,7 @@ class RL2Experiment(Experiment):
         model.set_logger(tracking_logger(session.tracker))
         if session.saved is not None:
             with restoring("the saved training"):
-                rl2_checkpoint.restore(model, *session.saved)
+                rl2_checkpoint.restore(model, *session.saved, "the saved training")
         total, done = self.train.total_timesteps, model.num_timesteps
         with session.stoppable(model.interrupt), session.bar(total, "step") as bar:
 

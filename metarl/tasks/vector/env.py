@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from metarl.limits import check_bytes
 from metarl.tasks.family.checks import whole_number
 from metarl.tasks.family.distribution import BatchedEnv, TaskBatch, TaskDistribution
 from metarl.tasks.trial.env import build, pick_inputs, shown, streams
@@ -20,6 +22,19 @@ from metarl.tasks.vector.process import START_SECONDS
 from metarl.tasks.vector.sync import SyncRows
 from metarl.tasks.vector.workers import WorkerRows
 from metarl.types import Array, Bools, Floats, Ints, Split, StepResult, TrialObservation
+
+ROW_BYTES = 500  # of a row, beside its observations: its task, counters and generators
+
+
+def check_rows(space: gym.spaces.Dict, n: int) -> None:
+    """Refuse ``n`` rows whose observations in ``space``, with their bounds and those of the step before, are too large.
+
+    Raises:
+        InputError: memory cannot hold them.
+    """
+    parts: Any = space.spaces.values()
+    row = ROW_BYTES + sum(4 * math.prod(part.shape) * np.dtype(part.dtype).itemsize for part in parts)
+    check_bytes(n * row, key="num_envs", given=n, remedy="play fewer rows, or make observations smaller")
 
 
 class TrialVectorEnv(VectorEnv[TrialObservation, Array, Array]):
@@ -71,6 +86,7 @@ class TrialVectorEnv(VectorEnv[TrialObservation, Array, Array]):
         self.trial_episodes = distribution.trial_episodes
         self.single_observation_space = self.layout.observation_space
         self.single_action_space = self.layout.action_space
+        check_rows(self.single_observation_space, self.num_envs)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         batched = distribution.batched(self.num_envs)

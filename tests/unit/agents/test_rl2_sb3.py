@@ -145,7 +145,7 @@ def test_a_rollout_larger_than_what_was_asked_for_is_said() -> None:
 
 def test_a_rollout_that_memory_cannot_hold_is_refused_before_anything_is_played(monkeypatch: Any) -> None:
     agent = make()
-    needed = rl2_learn.rollout_bytes(agent, STEPS)
+    needed = rl2_learn.rollout_bytes(agent, ROWS, STEPS)
     assert needed > STEPS * ROWS * 4 * sum(space.shape[0] for space in agent.observation_space.values())  # type: ignore[attr-defined, index]  # a Dict of vectors
     assert rl2_learn.available_bytes(torch.device("cpu")) is None or make().learn(ROLLOUT)
     monkeypatch.setattr(rl2_learn, "available_bytes", lambda device: needed - 1)

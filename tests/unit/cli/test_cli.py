@@ -10,6 +10,7 @@ from command_line import AGENT, Ran, evaluation, files, run, settings
 
 from metarl.cli import listing
 from metarl.envs.bandit import BatchedBandit
+from metarl.files import MANIFEST, write_json
 from metarl.memory.ablation import ABLATIONS
 from metarl.memory.options import MemoryOptions
 from metarl.memory.registry import ACCESSES, CONTROLLERS, NATIVE, STORES, build_core
@@ -41,7 +42,7 @@ def test_train_leaves_a_whole_run_folder_and_prints_a_table(bandit: tuple[RunFol
     folder, ran = bandit
     assert (ran.status, ran.err) == (0, "")
     assert set(files(folder.path)) == {
-        *("config.json", "meta.json", "status.json", "metrics.jsonl", "checkpoint.zip", "evaluation.json"),
+        *("config.json", "meta.json", "status.json", "metrics.jsonl", "checkpoint.zip", "evaluation.json", MANIFEST),
         *("trials.npz", *(f"figures/{name}.png" for name in IMAGES)),
     }
     assert folder.config["env"] == {"id": "metarl/BernoulliBandit-v0", "arms": 7, "pulls": 60}
@@ -131,7 +132,7 @@ def test_report_of_several_runs_is_one_page(bandit: tuple[RunFolder, Ran], barco
     other = Path(shutil.copytree(bandit[0].path, tmp_path / "other"))
     config = json.loads((other / "config.json").read_text())
     config["memory"]["horizon"] = "episode"
-    (other / "config.json").write_text(json.dumps(config))
+    write_json(other / "config.json", config)
     ran = run("report", bandit[0].path, other, "--out", tmp_path / "page.html")
     assert (ran.status, ran.err) == (0, "")
     assert ran.out.splitlines()[-1] == f"page:       {tmp_path / 'page.html'}"

@@ -21,6 +21,7 @@ from metarl.envs.table import FAMILIES
 from metarl.experiments.presets import load_experiment
 from metarl.experiments.rl.experiment import make_family
 from metarl.experiments.run import open_run
+from metarl.runs.folder import RunFolder
 from metarl.tasks.check.check_env import RULES
 from metarl.tasks.family.env_family import EnvFamily
 
@@ -144,8 +145,7 @@ def test_eval_looks_for_modules_of_a_run_only_where_it_is_told_to(here: str, tmp
     """A run folder may come from somebody else, and so may what lies beside it."""
     env = {"id": "A-v0", "import": [here], "levels": "0..9"}
     config = {"kind": "rl2", "env": env, "train": {"total_timesteps": 8}, "seed": 0}
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    RunFolder.create_at(tmp_path / "run").start(config)
     ran = run("eval", "run")
     assert (ran.status, ran.out, ran.err.count("\n")) == (2, "", 1)
     assert f"--import {here}" in ran.err

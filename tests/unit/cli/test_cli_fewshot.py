@@ -17,6 +17,7 @@ from PIL import Image
 from metarl.agents.fewshot.classifier import FewShotClassifier
 from metarl.data.omniglot import found
 from metarl.evaluation.records import read_episodes
+from metarl.files import MANIFEST
 from metarl.runs.folder import RunFolder
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -74,7 +75,7 @@ def streams(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, Ran]:
     return RunFolder(folder / "run"), ran
 
 
-WRITTEN = {"config.json", "meta.json", "status.json", "metrics.jsonl", "checkpoint.zip", "evaluation.json"}
+WRITTEN = {"config.json", "meta.json", "status.json", "metrics.jsonl", "checkpoint.zip", "evaluation.json", MANIFEST}
 WRITTEN |= {"episodes.npz"}
 
 

@@ -13,6 +13,7 @@ from command_line import AGENT, run, settings
 
 from metarl.config import ConfigError
 from metarl.experiments.run import open_run
+from metarl.files import write_json
 from metarl.tasks.family.code import not_allowed
 
 TINY = settings(*AGENT, "train.total_timesteps=64", "train.n_steps=8", "eval.rows=20")
@@ -83,7 +84,7 @@ def mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def renamed(trained: Path, env: dict[str, Any]) -> dict[str, Any]:
     config: dict[str, Any] = json.loads((trained / "config.json").read_text())
-    (trained / "config.json").write_text(json.dumps(config | {"env": {**BASE, **env}}))
+    write_json(trained / "config.json", config | {"env": {**BASE, **env}})
     return config
 
 
@@ -105,7 +106,7 @@ def test_what_a_run_folder_names_is_not_imported(trained: Path, mark: Path, env:
         assert "evil" in error.value.given
         assert not mark.exists()
     finally:
-        (trained / "config.json").write_text(json.dumps(before))
+        write_json(trained / "config.json", before)
 
 
 def test_what_is_allowed_is_used(trained: Path, mark: Path) -> None:
@@ -117,7 +118,7 @@ def test_what_is_allowed_is_used(trained: Path, mark: Path) -> None:
             open_run(trained)
         open_run(trained, imports=["evil"])
     finally:
-        (trained / "config.json").write_text(json.dumps(before))
+        write_json(trained / "config.json", before)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +133,7 @@ def test_code_of_pythons_own_is_not_used_either(trained: Path, mark: Path, table
         assert error.value.key == "imports"
         assert not mark.exists()
     finally:
-        (trained / "config.json").write_text(json.dumps(before))
+        write_json(trained / "config.json", before)
 
 
 def test_ordinary_text_is_no_code() -> None:
@@ -205,7 +206,7 @@ def test_eval_changes_no_more_of_the_runs_own_test_tasks_than_is_said(trained: P
         told = json.loads(run("eval", trained, "--steps", "5", "-n", "20", "--json").out)
         assert told["env_options"]["test"] == {"levels": "1000..1024", "steps": 5}
     finally:
-        (trained / "config.json").write_text(json.dumps(before))
+        write_json(trained / "config.json", before)
 
 
 def test_eval_on_other_tasks(trained: Path) -> None:

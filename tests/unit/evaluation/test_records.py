@@ -1,3 +1,4 @@
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -6,6 +7,7 @@ import pytest
 from report_fewshot_runs import sets, streams
 from report_trials import arrays, lower
 
+from metarl.evaluation import records
 from metarl.evaluation.records import (
     EPISODES,
     FewShotRecord,
@@ -128,3 +130,35 @@ def test_a_damaged_file_is_refused(tmp_path: Path, change: dict[str, Any], named
     np.savez_compressed(tmp_path / EPISODES, **made)
     with pytest.raises(RunError, match=rf"{EPISODES} .*{named}"):
         read_episodes(RunFolder(tmp_path))
+
+
+def header(shape: object, descr: str = "<f8") -> bytes:
+    """An array's header, without the array."""
+    text = f"{{'descr': {descr!r}, 'fortran_order': False, 'shape': {shape}, }}".encode()
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(header(shape) for shape in ("(1000000000000,)", "(10000, 10000, 10000)", "(-1, -5)", "1", "(" * 999, "(9,)")),
+        *(header((), descr) for descr in ("|O", "|V1000000000", "<U250000000", "garbage")),
+        b"\x93NUMPY\x09\x00",
+        b"",
+    ],
+    ids=range(12),
+)
+def test_an_array_that_claims_more_than_there_is_is_refused_unread(tmp_path: Path, content: bytes) -> None:
+    with zipfile.ZipFile(tmp_path / "trials.npz", "w") as archive:
+        archive.writestr("rewards.npy", content)
+    with pytest.raises(RunError) as caught:
+        read_trials(RunFolder(tmp_path))
+    assert caught.value.key == str(tmp_path / "trials.npz")
+
+
+def test_arrays_too_large_together_are_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept(tmp_path)
+    monkeypatch.setattr(records, "MAX_BYTES", 1000)
+    with pytest.raises(RunError) as caught:
+        read_trials(RunFolder(tmp_path))
+    assert caught.value.key == str(tmp_path / "trials.npz")

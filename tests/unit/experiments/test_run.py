@@ -19,9 +19,10 @@ import metarl
 from metarl.config import ConfigError, InputError
 from metarl.experiments.base import pick_device
 from metarl.experiments.run import Run, open_run
+from metarl.files import MANIFEST, replacing
 from metarl.runs.folder import RunFolder
 
-WRITTEN = {"config.json", "meta.json", "status.json", "metrics.jsonl", "checkpoint.zip", "evaluation.json"}
+WRITTEN = {"config.json", "meta.json", "status.json", "metrics.jsonl", "checkpoint.zip", "evaluation.json", MANIFEST}
 RECORDS = {"agent": {"trials.npz"}, "recall": set[str](), **{name: {"episodes.npz"} for name in LEARNERS}}
 STEPS = {"agent": [24, 48, 72, 96], "recall": [8, 16], **{name: [2, 4] for name in LEARNERS}}
 """The x-axis of the rows of metrics."""
@@ -143,7 +144,9 @@ def test_a_damaged_folder_is_refused(
     done: Run, tmp_path: Path, file: str, damage: Callable[[bytes], bytes], message: str
 ) -> None:
     copy = Path(shutil.copytree(done.folder.path, tmp_path / "run"))
-    (copy / file).write_bytes(damage((copy / file).read_bytes()))
+    content = damage((copy / file).read_bytes())
+    with replacing(copy / file) as temporary:  # as if the run itself had written it
+        temporary.write_bytes(content)
     with pytest.raises(InputError, match=message):
         open_run(copy)
 

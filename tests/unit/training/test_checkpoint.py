@@ -1,5 +1,6 @@
 """Checkpoints: whole, without pickle, and refused in one line where they are damaged."""
 
+import hashlib
 import inspect
 import json
 import pickle
@@ -13,7 +14,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from metarl.training import checkpoint
+from metarl.training import checkpoint, space_data
 from metarl.training.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
 
 SMALL: dict[str, Any] = {"dtype": np.uint8}  # since Gymnasium 1.3
@@ -127,7 +128,7 @@ def test_nothing_is_ever_unpickled(tmp_path: Path) -> None:
     path = written(tmp_path)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("data.pkl", trap)
-    read_checkpoint(path)
+    refused(path)
     path.write_bytes(trap)
     refused(path)
     saved = tmp_path / "torch.zip"
@@ -160,6 +161,23 @@ def test_other_formats_and_damaged_heads_are_refused(tmp_path: Path) -> None:
 def test_a_member_that_is_too_large_is_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoint, "MAX_BYTES", 10)
     refused(written(tmp_path), "checkpoint.json")
+
+
+def test_a_bomb_is_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.zip"
+    for compression, key in ((zipfile.ZIP_DEFLATED, "checkpoint.json"), (zipfile.ZIP_LZMA, "checkpoint.json")):
+        with zipfile.ZipFile(path, "w", compression) as archive:
+            archive.writestr("checkpoint.json", b"[" * 10**6)
+        refused(path, key)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("checkpoint.json", b"[" * 10**5)
+    refused(path)
+    content = (2**62).to_bytes(8, "little") + b"{}"
+    head = {"format": checkpoint.FORMAT, "meta": {}, "sha256": {"g.safetensors": hashlib.sha256(content).hexdigest()}}
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("checkpoint.json", json.dumps(head))
+        archive.writestr("g.safetensors", content)
+    refused(path, "g.safetensors")
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,7 +217,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pyt
     ids=str,
 )
 def test_spaces_come_back_through_json(space: spaces.Space[Any]) -> None:
-    back = checkpoint.space_from_json(json.loads(json.dumps(checkpoint.space_to_json(space), allow_nan=False)))
+    back = space_data.space_from_json(json.loads(json.dumps(space_data.space_to_json(space), allow_nan=False)))
     assert back == space
     assert back.dtype == space.dtype
     if isinstance(space, spaces.Box):
@@ -209,8 +227,33 @@ def test_spaces_come_back_through_json(space: spaces.Space[Any]) -> None:
 
 def test_a_space_that_cannot_be_saved_is_refused() -> None:
     with pytest.raises(CheckpointError, match="Text") as caught:
-        checkpoint.space_to_json(spaces.Dict({"obs": spaces.Text(3)}))
+        space_data.space_to_json(spaces.Dict({"obs": spaces.Text(3)}))
     assert caught.value.key == "space"
+
+
+BOX = {"kind": "Box", "low": ["0"], "high": ["1"], "shape": [2], "dtype": "float32"}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        *([], "text", None, {}, {"kind": "Text"}, {"kind": "Dict", "spaces": [1]}, {"kind": ["Box"]}),
+        *({**BOX, **change} for change in ({"shape": [10**10]}, {"shape": [10**5] * 3}, {"shape": [-1]}, {"shape": 2})),
+        *({**BOX, **change} for change in ({"low": ["nan"]}, {"low": [[]]}, {"low": []}, {"low": ["0"] * 3})),
+        *({**BOX, "dtype": dtype} for dtype in ("object", "V1000000000", "U9", "M8[s]", None, "os:system")),
+        *({"kind": "Discrete", "n": n, "start": 0, "dtype": "int64"} for n in (10**11, 0, -1, 1.5, "3", True, 10**300)),
+        {"kind": "Discrete", "n": 2, "start": 10**30, "dtype": "int64"},
+        {"kind": "MultiDiscrete", "nvec": [10**9, 10**9], "start": [0, 0], "dtype": "int64"},
+        {"kind": "MultiBinary", "n": [10**5, 10**5]},
+        {"kind": "Dict", "spaces": {str(i): BOX for i in range(10_001)}},
+        {"kind": "Dict", "spaces": {str(i): {**BOX, "shape": [10**7]} for i in range(11)}},
+    ],
+    ids=lambda data: str(data)[:60],
+)
+def test_a_space_that_is_none_or_too_large_is_refused(data: Any) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        space_data.space_from_json(data, "a.zip: space")
+    assert caught.value.key == "a.zip: space"
 
 
 def test_arrays_are_taken_out_of_plain_data_and_put_back() -> None:

@@ -1,0 +1,40 @@
+"""How much memory is free, and one error for what doesn't fit into it, before it is taken."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from metarl.config import InputError
+
+
+def free_bytes() -> int | None:
+    """The memory that this process may still take; None where the system does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+        import resource  # there is none on Windows
+    except (OSError, ImportError):
+        return None
+    free = next((1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")), None)
+    most = resource.getrlimit(resource.RLIMIT_AS)[0]
+    left = None if most == resource.RLIM_INFINITY else max(0, most - pages * resource.getpagesize())
+    return min((one for one in (free, left) if one is not None), default=None)
+
+
+def check_bytes(needed: int, *, key: str, given: object, remedy: str, free: int | None = None) -> None:
+    """Refuse what memory cannot hold.
+
+    Args:
+        needed: bytes, by estimate.
+        key: what takes them.
+        given: what makes it so large.
+        remedy: what to do.
+        free: bytes there are; None: those of this process.
+
+    Raises:
+        InputError: there are fewer bytes than needed.
+    """
+    free = free_bytes() if free is None else free
+    if free is not None and needed > free:
+        given = f"{given}, about {needed / 1e9:,.1f} GB"
+        raise InputError(key=key, given=given, expected=f"what fits into the {free / 1e9:,.1f} GB free", remedy=remedy)
