@@ -137,7 +137,7 @@ class Session:
         self.status = status
         self.folder.set_status(status, **self.facts, **more)
 
-    def go_on(self) -> None:
+    def raise_if_stopped(self) -> None:
         """Raise :class:`Stopped` where a signal has arrived."""
         if self.signals:
             raise Stopped(self.signals[0])
@@ -225,7 +225,7 @@ def training_session(
                 folder.go_on()
             session.set_status("running")
         try:
-            session.go_on()
+            session.raise_if_stopped()
             options: dict[str, Any] = {"group": group, "axis": axis, "rows": rows}
             tracker = Tracker(folder.path, wandb, config, run_id=session.facts.get("wandb_id"), **options)
             session.tracker = tracker
