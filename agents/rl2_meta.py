@@ -68,7 +68,7 @@ class AgentMeta:
     observation_space: dict[str, Any]
     action_space: dict[str, Any]
     training_state: dict[str, Any] = field(default_factory=dict)
-    episodes: list[dict[str, float]] = field(default_factory=list)
+    episodes: list[dict[str, int | float]] = field(default_factory=list)
     successes: list[float] = field(default_factory=list)
     session: dict[str, Any] = field(default_factory=dict)
 

@@ -274,7 +274,7 @@ def read_all(source: Path, folder: Path, count: int, seed: int, send: Any) -> No
 
     for kind, damage in (*DAMAGES.items(), (RETYPED, retyped), (AGREED, retyped)):
         names = FILES[:4] if damage is retyped else FILES
-        for number in range(count):
+        for number in range(count // 10 if kind == AGREED else count):  # those are slow: all is read
             name = names[number % len(names)]
             before = (source / name).read_bytes()
             changed = damage(rng, before)

@@ -25,6 +25,7 @@ from metarl.training.space_data import space_from_json
 
 fuzzed = settings(
     max_examples=int(os.environ.get("METARL_FUZZ", "40")),
+    database=None,
     deadline=None,
     derandomize="METARL_FUZZ" not in os.environ,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -219,6 +219,7 @@ def test_init_always_gets_a_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 TRAIN = """
 import sys
 from pathlib import Path
+from metarl.files import write_text
 from metarl.runs.folder import RunFolder
 from metarl.runs import tracking
 path, mode, config = sys.argv[1], sys.argv[2], CONFIG
@@ -231,7 +232,7 @@ for update in range(400):
         {"train/loss": 1 / (update + 3), "train/updates": update, "eval/split": "test", "eval/none": float("nan")},
         step=update * 100,
     )
-folder.checkpoint.write_bytes(b"weights")
+write_text(folder.checkpoint, "weights")
 tracker.log_artifact(folder.checkpoint, "checkpoint", "model")
 figure = folder.figures / "curve.png"
 from PIL import Image

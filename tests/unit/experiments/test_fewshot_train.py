@@ -12,6 +12,7 @@ from metarl.agents.fewshot.classifier import FewShotClassifier
 from metarl.config import ConfigError
 from metarl.data.pool import Glyphs, Pool
 from metarl.experiments.run import open_run
+from metarl.files import write_json
 from metarl.types import SPLITS, Array
 
 
@@ -122,9 +123,9 @@ def test_data_may_lie_elsewhere_than_in_training(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="glyphs"):
         open_run(done.folder.path, after)
     config["data"] |= {"source": "omniglot", "folder": "before"}
-    (done.folder.path / "config.json").write_text(json.dumps(config))
+    write_json(done.folder.path / "config.json", config)
     assert open_run(done.folder.path).experiment.data.folder == "before"  # type: ignore[attr-defined]
     assert open_run(done.folder.path, after).experiment.data.folder == "after"  # type: ignore[attr-defined]
-    (done.folder.path / "config.json").write_text(json.dumps(config | {"data": 5}))
+    write_json(done.folder.path / "config.json", config | {"data": 5})
     with pytest.raises(ConfigError, match="data is 5"):
         open_run(done.folder.path, after)

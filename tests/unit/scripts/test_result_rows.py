@@ -124,7 +124,7 @@ def test_a_damaged_file_is_named_and_left_alone(tmp_path: Path) -> None:
         "[3]": "row 1",
         json.dumps([good, lacking]): "row 2: se",
         json.dumps([good | {"extra": 1}]): "row 1: .*extra",
-        json.dumps([good | {"ours": math.nan}]): "row 1: ours",
+        json.dumps([good | {"ours": math.nan}]): "ours",
         json.dumps([good, good]): "row 2: a row before",
     }.items():
         path.write_text(content)
