@@ -1,6 +1,7 @@
 """Every space of observations, every space of actions, and every mask: trains, acts, and comes back from a file."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -188,7 +189,9 @@ def test_training_goes_on_in_an_environment_that_cannot_be_saved(env: Any, extra
     rollout = ROWS * (STEPS + extra)
     agent.learn(2 * rollout)
     agent.save(tmp_path / "agent")
-    resumed = RL2PPO.load(tmp_path / "agent", env=env(), device="cpu")
+    exact = extra == 0 and env is not next_step
+    with nullcontext() if exact else pytest.warns(UserWarning, match="not exactly"):
+        resumed = RL2PPO.load(tmp_path / "agent", env=env(), device="cpu")
     assert resumed.num_timesteps == 2 * rollout
     for one, other in zip(agent.policy.parameters(), resumed.policy.parameters(), strict=True):
         assert torch.equal(one, other)
