@@ -187,6 +187,8 @@ def test_ctrl_c_leaves_no_child_and_training_can_go_on(monkeypatch: pytest.Monke
 
 
 HANG = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 import numpy as np
 from vector_toys import Failing
 from metarl import TrialVectorEnv
@@ -214,7 +216,10 @@ def test_a_worker_that_hangs_ends_with_its_parent(tmp_path: Path, number: signal
         assert process.stdout is not None
         assert process.stdout.readline() == "hangs\n"
         process.send_signal(number)
-        assert process.communicate(timeout=30)[0] == ""  # ends once the worker, which writes there too, is gone
+        try:
+            assert process.communicate(timeout=30)[0] == ""  # ends once the worker, which writes there too, is gone
+        finally:
+            process.kill()
     assert process.returncode != 0
 
 
