@@ -221,17 +221,25 @@ def hostile(mark: str) -> Iterator[Hostile]:
 
 
 def read(run: Path) -> str:
-    """``named`` where eval, report or open_run says in one line what is wrong, ``believed``, or the traceback."""
+    """``named`` where eval, report or open_run says in one line what is wrong, ``believed``, or the traceback.
+
+    A warning counts that names a file; that there is no manifest does not.
+    """
     said = False
     for command in (["eval", str(run), "--json"], ["report", str(run)], None):
         out = io.StringIO()
         try:
-            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out), warnings.catch_warnings():
-                warnings.simplefilter("ignore")
+            with (
+                contextlib.redirect_stdout(out),
+                contextlib.redirect_stderr(out),
+                warnings.catch_warnings(record=True) as noted,
+            ):
+                warnings.simplefilter("always")
                 if command:
                     said |= metarl_main(command) != 0
                 else:
                     metarl.open_run(run, device="cpu")
+            said |= any(f"{run}{os.sep}" in str(one.message) for one in noted if one.category is UserWarning)
         except InputError:
             said = True
         except SystemExit as end:
