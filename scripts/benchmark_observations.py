@@ -9,7 +9,9 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -28,7 +30,7 @@ TRIALS = 5_000
 EPISODES = 10  # of one step, so that a trial pays at most 10, and 9.5 or less where the first guess is blind
 
 
-class Guess(gym.Env[Any, Any]):
+class Guess(gym.Env[Any, Any], ABC):
     """One step: what is seen says which action pays, but for a shift that differs from task to task.
 
     Args:
@@ -37,12 +39,12 @@ class Guess(gym.Env[Any, Any]):
     """
 
     def __init__(self, shift: int, choices: int) -> None:
-        self.shift, self.action_space = shift, spaces.Discrete(choices)
+        self.shift, self.choices, self.action_space = shift, choices, spaces.Discrete(choices)
         self.symbol = 0
 
+    @abstractmethod
     def look(self) -> Any:
         """What is seen; sets ``symbol``."""
-        raise NotImplementedError
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode."""
@@ -51,7 +53,7 @@ class Guess(gym.Env[Any, Any]):
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Guess."""
-        reward = float(action == (self.symbol + self.shift) % self.action_space.n)  # type: ignore[attr-defined]  # a Discrete
+        reward = float(action == (self.symbol + self.shift) % self.choices)
         return self.look(), reward, True, False, {}
 
 
@@ -124,7 +126,8 @@ def learning(setting: str, make: Callable[[], TaskDistribution], steps: int, goa
 
 def symbols() -> list[Row]:
     """The one-look task with its symbols declared, after a short and a long training."""
-    made = lambda: from_env(Look, vary={"goal": [0, 1]}, episodes=EPISODES, steps=EPISODES, observe={"obs": "symbols"})  # noqa: E731
+    options = {"vary": {"goal": [0, 1]}, "episodes": EPISODES, "steps": EPISODES, "observe": {"obs": "symbols"}}
+    made = partial(from_env, Look, **options)
     setting = "one odd cell in a 7 by 7 grid of symbols, four colours, two tasks"
     known = {"chance": 2.5, "ceiling": 9.5}
     return [learning(setting, made, 60_000, 9.0, known), learning(setting, made, 200_000, 8.0, known)]
@@ -134,9 +137,8 @@ def scale() -> list[Row]:
     """An input that says nothing, of size 1 and of size 10,000: the return with the second as a share of the first."""
     rows = []
     for size in (1.0, 1e4):
-        made = lambda size=size: from_env(  # noqa: E731
-            Sign, vary={"flip": [0, 1]}, kwargs={"scale": size}, episodes=EPISODES, steps=EPISODES
-        )
+        trials = {"kwargs": {"scale": size}, "episodes": EPISODES, "steps": EPISODES}
+        made = partial(from_env, Sign, vary={"flip": [0, 1]}, **trials)
         low = 0.97 * rows[0].ours if rows else 9.0
         known = {"chance": 5.0, "ceiling": 9.5}
         rows.append(learning(f"the sign of a number beside noise of the size {size:g}", made, 40_000, low, known))

@@ -87,33 +87,26 @@ def not_allowed(table: Mapping[str, Any], allowed: Container[str] = ()) -> list[
     package that could be imported: some environments import what their arguments name.
     """
     named = []
-    for text in _code(table):
+    for text in _named(table, CODE):
         module, name = module_of(text), text.rpartition(":")[2]
         if module and not (module in sys.modules and name in gym.registry):
             named.append(module)
-    named += [*(name for name in _imports(table) if name not in sys.modules), *_meant(table)]
+    named += [*(name for name in _named(table, IMPORTS) if name not in sys.modules), *_meant(table)]
     return [name for name in dict.fromkeys(named) if name not in allowed]
 
 
 def named_modules(table: Mapping[str, Any]) -> Iterator[str]:
     """The modules that the options of an ``[env]`` or ``[policy]`` table name."""
-    yield from _imports(table)
-    yield from filter(None, map(module_of, _code(table)))
+    yield from _named(table, IMPORTS)
+    yield from filter(None, map(module_of, _named(table, CODE)))
 
 
-def _code(table: Mapping[str, Any]) -> Iterator[str]:
+def _named(table: Mapping[str, Any], options: Container[str]) -> Iterator[str]:
+    """The texts of some options, in the tables of splits too."""
     for key, value in table.items():
         if key in SPLITS and isinstance(value, Mapping):
-            yield from _code(value)
-        elif key in CODE:
-            yield from _texts(value)
-
-
-def _imports(table: Mapping[str, Any]) -> Iterator[str]:
-    for key, value in table.items():
-        if key in SPLITS and isinstance(value, Mapping):
-            yield from _imports(value)
-        elif key in IMPORTS:
+            yield from _named(value, options)
+        elif key in options:
             yield from _texts(value)
 
 
