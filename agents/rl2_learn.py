@@ -93,7 +93,7 @@ def warn_of_symbols(agent: RL2PPO, obs: Mapping[str, torch.Tensor]) -> None:
     """Warn, in the first rollout, of pictures ``[T, B, H, W, C]`` of bytes that look like symbols."""
     for key in agent.policy.encoder.now_keys if agent._n_updates == 0 and agent.encoder is None else ():
         most = int(obs[key].max()) if obs[key].dtype == torch.uint8 and obs[key].ndim == 5 else 0
-        space: Any = agent.observation_space[key]  # type: ignore[index]  # a Dict
+        space: Any = agent.observation_space[key]  # type: ignore[index]  # a Dict, as of all trials
         if 0 < most <= SYMBOLS and isinstance(space, spaces.Box) and space.high.max() > SYMBOLS:
             warnings.warn(looks_like_symbols(key, most), stacklevel=3)
 

@@ -89,7 +89,7 @@ class TrialEncoder(nn.Module):
             if (name := self.names[key]) in self.norms:
                 norm = self.norms[name]
                 if learn:
-                    norm.learn(out[key])  # type: ignore[operator]  # a RunningNorm
+                    norm.learn(out[key])  # type: ignore[operator]  # a RunningNorm: a ModuleDict forgets
                 out[key] = norm(out[key])
         return out
 

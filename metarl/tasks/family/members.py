@@ -153,7 +153,7 @@ def time_limit(env: InnerEnv) -> int | None:
     if isinstance(config, Mapping):
         seconds, rate = config.get("duration"), config.get("policy_frequency")
         numbers = all(isinstance(one, int | float) and 0 < one < math.inf for one in (seconds, rate))
-        return math.ceil(seconds * rate) if numbers else None  # type: ignore[operator]  # numbers
+        return math.ceil(seconds * rate) if numbers else None  # type: ignore[operator]  # both are, or numbers is False
     return None
 
 

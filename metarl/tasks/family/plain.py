@@ -150,9 +150,9 @@ def _plain(
         raise InputError(key=f"observe.{name}", given=kind, expected=one_of(KINDS))
     whole = isinstance(space, spaces.Box) and space.dtype is not None and space.dtype.kind in "iu"
     if kind == "symbols":
-        if not whole or not space.is_bounded():  # type: ignore[attr-defined]  # whole: a Box
+        if not whole or not space.is_bounded():  # type: ignore[attr-defined]  # a Box where whole
             raise InputError(key=f"observe.{name}", given=kind, expected=f"a Box of bounded whole numbers, not {space}")
-        return choices(f"observe.{name}", space), None  # type: ignore[arg-type]  # a Box
+        return choices(f"observe.{name}", space), None  # type: ignore[arg-type]  # a Box, or whole is False
     if kind in ("picture", "picture-first", "numbers"):
         if not isinstance(space, spaces.Box) or (kind != "numbers" and len(space.shape) not in (2, 3, 4)):
             raise InputError(key=f"observe.{name}", given=kind, expected=f"a Box with axes for it, not {space}")

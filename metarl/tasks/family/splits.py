@@ -152,7 +152,7 @@ class Members:
         found = [part.find(values[name]) for name, part in self.parts.items()]
         if any(index is None for index in found):
             return False
-        return belongs(int(np.ravel_multi_index(found, self.sizes)), self.total, split, self.held)  # type: ignore[arg-type]  # no None
+        return belongs(int(np.ravel_multi_index(found, self.sizes)), self.total, split, self.held)  # type: ignore[arg-type]  # no None: each was found
 
     def chances(self, split: Split) -> Floats:
         """The cumulated probabilities of the members of a split, in the order of their numbers within it.

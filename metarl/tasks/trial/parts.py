@@ -64,7 +64,7 @@ class SymbolPart:
 
     def box(self) -> spaces.MultiDiscrete:
         """The space of one row."""
-        return spaces.MultiDiscrete(self._counts.reshape(self._to), dtype=self._dtype)  # type: ignore[arg-type]  # an integer type
+        return spaces.MultiDiscrete(self._counts.reshape(self._to), dtype=self._dtype)  # type: ignore[arg-type]  # the stubs know int64 alone
 
 
 class FlatPart:
