@@ -87,6 +87,8 @@ class Store(Part):
     """Whether :meth:`unroll` makes all reads of a stream at once instead of stepping."""
     writable: bool = True
     """Whether anything is ever written."""
+    repeats: ClassVar[bool] = False
+    """Whether :meth:`unroll` knows what to do with queries that repeat (``MemoryOps.chosen``)."""
     key_size: int
     value_size: int
     read_size: int
@@ -233,6 +235,21 @@ class Access(Part):
         """As :meth:`forward`, but the read always has weights ``[B, Q, N]``."""
         return self.forward(query, content)
 
+    def running(self, query: Tensor, slots: Content, chosen: Tensor) -> Tensor | None:
+        """What is read at each step of a stream that writes one slot a step, of the slots before it.
+
+        For accesses that can do so cheaply where queries repeat; None, the default, from those that can't.
+
+        Args:
+            query: ``[D, B, Q, K]``, those that are different.
+            slots: ``[B, N, ...]``, in the order of writing, all valid.
+            chosen: ``[N + 1, B]``: which of the D each step asks.
+
+        Returns:
+            ``[N + 1, B, Q, V]``
+        """
+        return None
+
     def prepare(self, address: Tensor) -> Tensor:
         """The form ``[..., K]`` in which keys are stored and queries put, so that no read has to do it again."""
         return address
@@ -335,6 +352,8 @@ class MemoryCore(nn.Module, ABC):
     options: MemoryOptions
     lifelong: bool = False
     """Whether :meth:`consolidate` keeps anything."""
+    scores: int = 0
+    """How many of the outputs, the last ones, are scores of actions: logits, one for each choice."""
 
     def extra_repr(self) -> str:
         """The names of its parts, and options that are not the default ones."""

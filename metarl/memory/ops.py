@@ -67,6 +67,8 @@ class MemoryOps(NamedTuple):
     None, and what is read in other rows is never used. The steps ``[W]`` and ``[R]`` are in order, and what belongs to
     them is keys ``[W, B, K]``, values ``[W, B, V]``, write controls ``[W, B, control_size]``, queries ``[R, B, Q, K]``
     and read controls ``[R, B, Q, read_control_size]``.
+
+    Only stores with ``repeats`` are given ``chosen`` ``[R, B]``: which of D queries ``[D, B, Q, K]`` each step asks.
     """
 
     reset: Tensor
@@ -79,6 +81,15 @@ class MemoryOps(NamedTuple):
     query_steps: Tensor
     query: Tensor
     read_control: Tensor | None
+    chosen: Tensor | None = None
+
+    def spread(self) -> MemoryOps:
+        """The same with a query of its own for each step."""
+        if self.chosen is None:
+            return self
+        at, rows = self.chosen, torch.arange(self.chosen.shape[1], device=self.chosen.device)
+        control = None if self.read_control is None else self.read_control[at, rows]
+        return self._replace(query=self.query[at, rows], read_control=control, chosen=None)
 
 
 def visible(query: Query, content: Content) -> Tensor:

@@ -12,6 +12,7 @@ from metarl.memory.contract import Access, Controller, MemoryCore, Store
 from metarl.memory.options import MemoryOptions
 
 if TYPE_CHECKING:
+    from metarl.memory.actions import ActionColumns
     from metarl.memory.memory import Memory
 
 DEFAULT_VALUE_SIZE = 64
@@ -136,6 +137,7 @@ def build_memory(
     *,
     cell_size: int | None = None,
     project: bool = True,
+    actions: int = 0,
     where: str = "memory",
 ) -> Memory:
     """The store and access of ``options`` for addresses and contents of these widths.
@@ -148,6 +150,7 @@ def build_memory(
         cell_size: width of a controller's cell states, where the store may hold these instead of contents.
         project: False where addresses are keys and queries already, and contents values; the sizes of ``options`` are
             then ignored.
+        actions: the last that many numbers of an address say which action it is about.
         where: the name of the options in messages.
 
     Raises:
@@ -188,11 +191,16 @@ def build_memory(
     except ValueError as error:
         raise ConfigError.of(error) from None
     given = None if holds_state or not project else content_size
-    return Memory(store, reader, address_size, given, options.shared_key, project=project)
+    return Memory(store, reader, address_size, given, options.shared_key, project=project, actions=actions)
 
 
 def build_core(
-    options: MemoryOptions, now_size: int, feedback_size: int, trial_steps: int | None, where: str = "memory"
+    options: MemoryOptions,
+    now_size: int,
+    feedback_size: int,
+    trial_steps: int | None,
+    where: str = "memory",
+    actions: ActionColumns | None = None,
 ) -> MemoryCore:
     """The core that ``options`` describe.
 
@@ -202,11 +210,13 @@ def build_core(
         feedback_size: width of ``CoreInput.feedback``.
         trial_steps: steps of a trial; None if not known.
         where: the name of the options in messages.
+        actions: where feedback speaks of actions; needed for ``per_action`` alone.
 
     Raises:
         ConfigError: an unknown name or option, or parts that do not go together; one line that says what would.
     """
     from metarl.memory.core import ControllerCore, StoreCore
+    from metarl.memory.per_action import ActionCore
 
     make, kind = CONTROLLERS[choice(options.controller, CONTROLLERS, f"{where}.controller")].load()
     own = build(kind, options.controller_options, f"{where}.controller_options")
@@ -215,12 +225,18 @@ def build_core(
             check_alone(options, where)
             return ControllerCore(make(now_size + feedback_size, own), options)
         output = own.hidden_size if options.emit == "controller" else 0
+        asked = _asked(options, actions, where)
+        rest, count, parts, contents = feedback_size, 0, 1, 2
+        if asked is not None:  # the key says what was seen before, so the value need not
+            count, parts, contents = asked.count, len(asked.sizes), 1
+            rest -= len(asked.starts) * count
         memory = build_memory(
             options,
-            now_size + (feedback_size if options.address == "transition" else 0) + output,
-            2 * now_size + feedback_size + output,
-            trial_steps,
+            now_size + (rest if options.address == "transition" else 0) + output + count,
+            contents * now_size + rest + output,
+            None if trial_steps is None else trial_steps * parts,
             cell_size=own.hidden_size if make.has_cell else None,
+            actions=count,
             where=where,
         )
         if options.reinstate and not (memory.value is None and make.accepts_reinstatement):
@@ -229,17 +245,40 @@ def build_core(
         if options.emit == "controller" and memory.store.lifelong:
             expected = f"'input' with {where}.store = {options.store!r}, whose lifelong slots come from inputs alone"
             raise ConfigError(key=f"{where}.emit", given=options.emit, expected=expected)
-        inputs = now_size + feedback_size + (0 if options.reinstate else memory.read_size)
+        seen = 0 if options.reinstate else memory.read_size
+        if asked is not None:
+            seen = options.action_size
+        inputs = now_size + (feedback_size if asked is None or options.action_identity else rest) + seen
         controller = make(inputs, own, **({"reinstates": True} if options.reinstate else {}))
     except ValueError as error:
         raise ConfigError.of(error) from None
+    if asked is not None:
+        return ActionCore(controller, memory, now_size, feedback_size, options, asked)
     return StoreCore(controller, memory, now_size, feedback_size, options)
+
+
+def _asked(options: MemoryOptions, actions: ActionColumns | None, where: str) -> ActionColumns | None:
+    """The actions for which a memory is asked one by one; None: it is asked once.
+
+    Raises:
+        ConfigError: it is to be asked for each action, but that is not possible.
+    """
+    if not options.per_action:
+        return None
+    if options.reinstate:
+        expected = "false with memory.reinstate, which brings back one cell and not one for each action"
+        raise ConfigError(key=f"{where}.per_action", given=True, expected=expected)
+    if actions is None:
+        expected = "false, as here are no Discrete or MultiDiscrete actions that the memory is told of afterwards"
+        raise ConfigError(key=f"{where}.per_action", given=True, expected=expected)
+    return actions
 
 
 def check_alone(options: MemoryOptions, where: str) -> None:
     """Refuse settings that would do nothing without a store."""
     plain = MemoryOptions(access="none")
     names = ("access", "store_options", "access_options", "emit", "read_every", "value_size", "reinstate")
+    names = (*names, "per_action", "action_size", "action_identity")
     wrong = [f"{where}.{name}" for name in names if getattr(options, name) != getattr(plain, name)]
     if wrong:
         problem = f"with {where}.store = 'none', {' and '.join(wrong)} would do nothing"

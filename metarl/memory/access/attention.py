@@ -11,9 +11,11 @@ from annotated_types import Ge, Gt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from metarl.config import ConfigError
 from metarl.functional import kernels
 from metarl.functional.addressing import keep_top, log_weights
 from metarl.functional.kernels import Kernel
+from metarl.functional.scan import sums_before
 from metarl.memory.contract import Access, Content
 from metarl.memory.ops import Query, visible
 from metarl.memory.options import check_heads
@@ -33,6 +35,8 @@ class AttentionOptions:
         temperature: divides the logits: small is sharp.
         learned_temperature: learn a positive temperature for each head, starting at ``temperature``.
         empty_slot: one more slot of logit 0 that holds nothing, so that a query that nothing answers reads nothing.
+        empty_spread: the logits of the heads' empty slots start evenly between 0 and this, and are learned: heads with
+            a heavy one show how many slots answer, heads with a light one what they say. 0: all are 0 and stay so.
     """
 
     kernel: Kernel = "dot"
@@ -42,6 +46,7 @@ class AttentionOptions:
     temperature: Annotated[float, Gt(0)] = 1.0
     learned_temperature: bool = False
     empty_slot: bool = True
+    empty_spread: Annotated[float, Ge(0)] = 0.0
 
 
 class Attention(Access):
@@ -61,6 +66,10 @@ class Attention(Access):
         self.options = options
         start = torch.full((options.heads,), math.log(options.temperature))
         self.log_temperature = nn.Parameter(start) if options.learned_temperature else None
+        if options.empty_spread and not options.empty_slot:
+            raise ConfigError(key="empty_spread", given=options.empty_spread, expected="0 with empty_slot = false")
+        spread = torch.linspace(0, options.empty_spread, options.heads)
+        self.empty = nn.Parameter(spread) if options.empty_spread else None
         self.scale = None if options.split_keys else nn.Parameter(torch.ones(options.heads, key_size))
 
     def forward(self, query: Query, content: Content) -> Read:
@@ -89,11 +98,45 @@ class Attention(Access):
         if o.top_k is not None:
             scores = keep_top(scores.masked_fill(~seen, -torch.inf), o.top_k)
             seen = seen & ~torch.isneginf(scores)
-        weights = log_weights(scores, seen, o.empty_slot)
+        weights = log_weights(scores, seen, o.empty_slot if self.empty is None else self._empty(scores))
         value = self._sum(weights[..., first:].exp(), content.values)
         if content.learned is not None:
             value = value + self._sum(weights[..., :first].exp(), content.learned[1][None])
         return Read(value, weights[:, 0] if o.heads == 1 else _log_mean(weights))
+
+    def running(self, query: Tensor, slots: Content, chosen: Tensor) -> Tensor | None:
+        """See :meth:`metarl.memory.contract.Access.running`: sums over the slots so far, one for each query.
+
+        None where sums of weights could lose what a softmax at each step would keep.
+        """
+        o = self.options
+        distinct, batch, queries, _ = query.shape
+        if o.top_k is not None or not o.empty_slot:
+            return None
+        asked = query.transpose(0, 1).flatten(1, 2)
+        scores = kernels.logits(o.kernel, self._compared(asked), self._compared(slots.keys), self._temperature(asked))
+        empty = self._empty(scores).expand(*scores.shape[:3], 1)  # [B, heads, D * Q, 1]
+        top = torch.cat([scores.detach(), empty.detach()], -1).amax(-1, keepdim=True)
+        if bool((top - empty.detach()).max() > SAFE):
+            return None
+        weights, nothing = (scores - top).exp().movedim(3, 1), (empty - top).exp().movedim(3, 1)
+        values = slots.values.unflatten(-1, (o.heads, 1, -1))  # [B, N, heads, 1, V]
+        both = torch.cat([weights[..., None] * values, weights[..., None]], -1)  # [B, N, heads, D * Q, V + 1]
+        sums = sums_before(both.flatten(2)).unflatten(2, both.shape[2:]).unflatten(3, (distinct, queries))
+        nothing = nothing.unflatten(3, (distinct, queries))
+        if distinct == 1:
+            sums, nothing = sums[:, :, :, 0], nothing[:, :, :, 0]
+        else:
+            rows, steps = torch.arange(batch)[:, None], torch.arange(len(chosen))[None]
+            sums, nothing = sums[rows, steps, :, chosen.t()], nothing[:, 0][rows, :, chosen.t()]
+        read = sums[..., :-1] / (sums[..., -1:] + nothing[..., None])  # [B, T, heads, Q, V]
+        return read.permute(1, 0, 3, 2, 4).flatten(3)
+
+    def _empty(self, like: Tensor) -> Tensor:
+        """The logits of the empty slots, ``[heads, 1, 1]``."""
+        if self.empty is None:
+            return like.new_zeros(self.options.heads, 1, 1)
+        return self.empty.to(like.dtype)[:, None, None]
 
     def _scores(self, query: Tensor, keys: Tensor) -> Tensor:
         """Logits ``[B, heads, Q, N]``."""
@@ -132,12 +175,17 @@ class Attention(Access):
         if o.kernel == "euclidean":  # one more coordinate carries the length of the key
             q, k = F.pad(q, (0, 1), value=1.0), torch.cat([k, -kernels.half_square(k)], -1)
             v = F.pad(v, (0, max(k.shape[-1] - width, 0)))  # the fused kernel wants values as wide as keys
-        k, v = F.pad(k, (0, 0, 1, 0)), F.pad(v, (0, 0, 1, 0))  # the empty slot stands first
         temperature = self._temperature(query.key)
         if isinstance(temperature, Tensor):
             q = q / temperature
         else:
             scale = scale / temperature
+        k, v = F.pad(k, (0, 0, 1, 0)), F.pad(v, (0, 0, 1, 0))  # the empty slot stands first
+        if self.empty is not None:  # one more coordinate carries its logit
+            logit = torch.zeros_like(k[..., :1])
+            logit[..., 0, 0] = self.empty.to(k.dtype) / scale
+            q, k = F.pad(q, (0, 1), value=1.0), torch.cat([k, logit], -1)
+            v = F.pad(v, (0, max(k.shape[-1] - v.shape[-1], 0)))
         alike = query.mask is None and bool(content.valid.all())  # what a query sees is the same in every row
         if query.causal and alike and queries == slots + 1:
             value = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)
@@ -154,6 +202,9 @@ class Attention(Access):
     def _split(self, x: Tensor) -> Tensor:
         """``[B, N, D]`` to ``[B, heads, N, D / heads]``."""
         return x.unflatten(-1, (self.options.heads, -1)).transpose(1, 2)
+
+
+SAFE = 60.0  # exp(-60) is far from what a float32 rounds to 0
 
 
 def _log_mean(weights: Tensor) -> Tensor:

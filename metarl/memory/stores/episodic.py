@@ -51,6 +51,8 @@ class EpisodicState(NamedTuple):
 class Episodic(Store):
     """A buffer of ``capacity`` slots per row, each written at once as a whole."""
 
+    repeats = True
+
     def __init__(self, key_size: int, value_size: int, trial_steps: int | None, options: EpisodicOptions) -> None:
         super().__init__()
         capacity = options.capacity or trial_steps
@@ -123,14 +125,20 @@ class Episodic(Store):
         A read sees the slots of its own trial that were written up to its step, and of these the last ``capacity``.
         """
         if access is None or not self.parallel:
-            return super().unroll(state, ops, access)
+            return super().unroll(state, ops.spread(), access)
         keys, values = self._detached(ops.key.transpose(0, 1), ops.value.transpose(0, 1))
         steps, batch = ops.reset.shape
         one_trial = bool(ops.reset[0].all()) and not bool(ops.reset[1:].any()) and bool(ops.write_mask[1:].all())
-        if one_trial and ops.query.shape[0] == steps and ops.query.shape[2] == 1 and self.capacity >= steps - 1:
+        if one_trial and len(ops.query_steps) == steps and self.capacity >= steps - 1:
             after = self._filled(state, keys, values)
-            valid = torch.ones(batch, steps - 1, dtype=torch.bool, device=keys.device)
-            return read_together(self, access, ops, Content(keys, values, valid), None, causal=True), after
+            slots = Content(keys, values, torch.ones(batch, steps - 1, dtype=torch.bool, device=keys.device))
+            if ops.chosen is not None and self.learned() is None:
+                reads = access.running(ops.query, slots, ops.chosen)
+                if reads is not None:
+                    return reads, after
+            elif ops.query.shape[2] == 1:
+                return read_together(self, access, ops, slots, None, causal=True), after
+        ops = ops.spread()
         after, slots, mask = self._masked(state, ops, keys, values)
         return read_together(self, access, ops, slots, mask), after
 
