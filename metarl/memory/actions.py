@@ -73,28 +73,3 @@ class ActionKey(nn.Module):
         """Addresses ``[..., observation_size + actions]`` to keys ``[..., key_size]``."""
         observation, action = address.split([address.shape[-1] - self.actions, self.actions], -1)
         return self.observation(observation) * (action @ self.action)
-
-
-def distinct_rows(x: Tensor) -> tuple[Tensor, Tensor] | None:
-    """What repeats along a stream.
-
-    Args:
-        x: ``[T, B, D]``, T >= 1.
-
-    Returns:
-        ``first`` ``[M, B]``, the steps at which each row shows something new, with step 0 filling up rows that show
-        less; and ``chosen`` ``[T, B]``: the place in ``first`` of what each step shows. None where two things could not
-        be told apart.
-    """
-    if x.shape[-1] == 0:
-        return x.new_zeros(1, x.shape[1], dtype=torch.long), x.new_zeros(x.shape[:2], dtype=torch.long)
-    direction = torch.linspace(1.0, 2.0, x.shape[-1], dtype=torch.float64, device=x.device).sin()
-    mark = x.detach().double() @ direction  # one number for each, equal where all is equal
-    ordered, order = mark.sort(dim=0, stable=True)
-    group = torch.cat([ordered.new_zeros(1, x.shape[1], dtype=torch.bool), ordered.diff(dim=0) != 0]).long().cumsum(0)
-    chosen = torch.zeros_like(group).scatter(0, order, group)
-    steps = torch.arange(len(x), device=x.device)[:, None].expand_as(chosen)
-    first = group.new_full((int(group.max()) + 1, x.shape[1]), len(x))
-    first = first.scatter_reduce(0, chosen, steps, "amin") % len(x)
-    rows = torch.arange(x.shape[1], device=x.device)
-    return (first, chosen) if torch.equal(x[first[chosen, rows], rows], x) else None

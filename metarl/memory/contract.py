@@ -282,6 +282,7 @@ def with_learned(store: Store, access: Access, slots: Content, separate: bool = 
         torch.cat([keys.expand(batch, -1, -1), slots.keys], 1),
         torch.cat([values.expand(batch, -1, -1), slots.values], 1),
         F.pad(slots.valid, (len(keys), 0), value=True),
+        counts=None if slots.counts is None else F.pad(slots.counts, (len(keys), 0), value=1.0),
     )
 
 

@@ -18,13 +18,15 @@ class Content(NamedTuple):
     """What a store shows to an access: slots with keys ``[B, N, K]`` and values ``[B, N, V]``.
 
     Those that have been written are ``valid`` ``[B, N]`` (bool). ``learned`` are keys ``[L, K]`` and values ``[L, V]``
-    that all rows have before these slots, where they are kept separate.
+    that all rows have before these slots, where they are kept separate. Where a slot stands for several, ``counts``
+    ``[B, N]`` says for how many.
     """
 
     keys: Tensor
     values: Tensor
     valid: Tensor
     learned: tuple[Tensor, Tensor] | None = None
+    counts: Tensor | None = None
 
 
 class Query(NamedTuple):
@@ -126,3 +128,30 @@ def by_step(*parts: Tensor | None) -> Iterator[tuple[Any, ...]]:
     They are unbound once: the gradient of ``x[t]`` would fill all of ``x`` at each step.
     """
     return zip(*(repeat(None) if part is None else part.unbind(0) for part in parts), strict=False)
+
+
+def groups(x: Tensor, tolerance: float = 0.0) -> tuple[Tensor, Tensor]:
+    """What repeats along a stream, row by row.
+
+    Args:
+        x: ``[T, B, D]``
+        tolerance: by how much equals may differ.
+
+    Returns:
+        ``first`` ``[M, B]``, the steps at which each row shows something new, in order, filled up with 0; and
+        ``chosen`` ``[T, B]``: the place in ``first`` of what each step shows.
+    """
+    steps, batch, _ = x.shape
+    direction = torch.linspace(1.0, 2.0, x.shape[-1], dtype=torch.float64, device=x.device).sin()
+    mark = x.detach().double() @ direction  # one number for each, equal where all is equal
+    ordered, order = mark.sort(dim=0, stable=True)
+    starts = torch.ones_like(order, dtype=torch.bool)
+    starts[1:] = ordered.diff(dim=0) > tolerance
+    at = torch.arange(steps, device=x.device)[:, None].expand_as(order)
+    leader = order.gather(0, torch.where(starts, at, 0).cummax(0).values)  # the sort is stable: the first of its group
+    leader = torch.zeros_like(order).scatter(0, order, leader)
+    new = leader == at
+    chosen = (new.long().cumsum(0) - 1).gather(0, leader)
+    first = order.new_zeros(int(new.sum(0).max()) if steps else 0, batch)
+    step, row = new.nonzero(as_tuple=True)
+    return first.index_put((chosen[step, row], row), step), chosen

@@ -5,12 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from metarl.memory.actions import ActionColumns, distinct_rows
+from metarl.memory.actions import ActionColumns
 from metarl.memory.contract import Controller, State
 from metarl.memory.core import Asked, StoreCore
 from metarl.memory.memory import Memory
+from metarl.memory.ops import groups
 from metarl.memory.options import MemoryOptions
 from metarl.types import CoreInput
+
+FEW = 5  # queries count as repeated where each is asked this often or more, which pays
 
 
 class ActionCore(StoreCore):
@@ -65,11 +68,13 @@ class ActionCore(StoreCore):
 
     def _asked(self, now: Tensor, feedback: Tensor) -> Asked:
         plain = self.options.address == "observation" and self.options.read_every == 1 and self.writes == 1
-        known = distinct_rows(now) if plain and self.memory.store.repeats else None
-        if known is None or 4 * len(known[0]) > len(now):
-            return Asked(self._query(now, feedback), None)
-        first, chosen = known
-        return Asked(self._query(now[first, torch.arange(now.shape[1], device=now.device)], feedback), chosen)
+        if plain and self.memory.store.repeats:
+            first, chosen = groups(now)
+            rows = torch.arange(now.shape[1], device=now.device)
+            seen = now[first, rows]
+            if FEW * len(first) <= len(now) and torch.equal(seen[chosen, rows], now):
+                return Asked(self._query(seen, feedback), chosen)
+        return Asked(self._query(now, feedback), None)
 
     def _run_memory(
         self,

@@ -75,7 +75,7 @@ class Attention(Access):
     def forward(self, query: Query, content: Content) -> Read:
         """See :meth:`metarl.memory.contract.Access.forward`."""
         fused = self.options.kernel != "inverse_distance" and self.options.top_k is None and query.key.shape[1] > 1
-        if fused and self.options.empty_slot:
+        if fused and self.options.empty_slot and content.counts is None:
             return Read(self._fused(query, content), None)
         return self.weigh(query, content)
 
@@ -90,6 +90,8 @@ class Attention(Access):
         o = self.options
         seen = visible(query, content)[:, None]
         scores = self._scores(query.key, content.keys)
+        if content.counts is not None:
+            scores = scores + content.counts.clamp_min(1.0).log()[:, None, None]
         first = 0
         if content.learned is not None:
             first = len(content.learned[0])

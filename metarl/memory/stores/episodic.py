@@ -8,11 +8,14 @@ from typing import Annotated, Literal, NamedTuple
 import torch
 from annotated_types import Ge
 from torch import Tensor
+from torch.nn import functional as F
 
 from metarl.config import ConfigError
 from metarl.memory.contract import Access, Content, MemoryOps, Store, Write, read_together
+from metarl.memory.ops import groups
 from metarl.types import Boundary, Read
 
+SAME = 1e-5  # numbers of equal keys differ by rounding at most
 USAGE_DECAY = 0.95  # gamma of the usage weights (Santoro et al. 2016, eq. 5).
 
 
@@ -26,6 +29,8 @@ class EpisodicOptions:
         holds: what a slot's value is: an embedding of the transition, or the controller's cell state after it.
         replace: which slot gives way when the store is full.
         detach: write without gradient: learning then shapes how the store is read, not what is written.
+        merge: transitions under equal keys share a slot, which keeps their mean value and their number. Attention reads
+            the same from it, at the cost of the different keys alone.
     """
 
     capacity: Annotated[int, Ge(1)] | None = None
@@ -33,19 +38,22 @@ class EpisodicOptions:
     holds: Literal["transition", "state"] = "transition"
     replace: Literal["oldest", "least_used"] = "oldest"
     detach: bool = False
+    merge: bool = False
 
 
 class EpisodicState(NamedTuple):
     """Slots of every row; those not yet written hold what was there before and are not valid.
 
-    Keys ``[B, N, K]``, values ``[B, N, V]``, the number of writes ``[B]`` since the trial began, and the usage
-    ``[B, N]``: how much each slot was read of late (``[B, 0]`` where the oldest slot is replaced).
+    Keys ``[B, N, K]``, values ``[B, N, V]``, the number of writes ``[B]`` since the trial began (of slots, where they
+    are merged), the usage ``[B, N]``: how much each slot was read of late (``[B, 0]`` where the oldest slot is
+    replaced), and ``counts`` ``[B, N]``: for how many transitions a slot stands (``[B, 0]`` where it is always one).
     """
 
     keys: Tensor
     values: Tensor
     writes: Tensor
     usage: Tensor
+    counts: Tensor
 
 
 class Episodic(Store):
@@ -61,6 +69,11 @@ class Episodic(Store):
                 key="memory.store_options.capacity",
                 expected="a number of slots, as the length of a trial is not known",
             )
+        if options.merge and (options.capacity or options.replace != "oldest" or options.write != "step"):
+            expected = (
+                "false with capacity, replace or write: merged slots have room for a whole trial, and none gives way"
+            )
+            raise ConfigError(key="merge", given=True, expected=expected)
         self.key_size, self.value_size, self.capacity = key_size, value_size, capacity
         self.options = replace(options, capacity=capacity)
         self.parallel = options.replace == "oldest" and options.holds == "transition"  # so each step's sight is known
@@ -85,6 +98,7 @@ class Episodic(Store):
             torch.zeros(batch_size, self.capacity, self.value_size),
             torch.zeros(batch_size, dtype=torch.long),
             torch.zeros(batch_size, used),
+            torch.zeros(batch_size, self.capacity if self.options.merge else 0),
         )
 
     def reset(self, state: EpisodicState, rows: Tensor, donate: bool = False) -> EpisodicState:
@@ -105,13 +119,30 @@ class Episodic(Store):
             usage = usage.index_put((batch, slot[batch]), usage.new_ones(()))
         slot = slot[batch]
         put = Tensor.index_put_ if donate else Tensor.index_put
-        writes = state.writes + (1 if rows is None else rows.long())
+        added, counts = 1 if rows is None else rows.long(), state.counts
+        if self.options.merge:
+            known, at = self._find(state, batch, key)
+            slot = torch.where(known, at, slot)
+            number = torch.where(known, counts[batch, slot], 0.0) + 1
+            value = value + torch.where(known, (number - 1) / number, 0.0)[:, None] * (
+                state.values[batch, slot] - value
+            )
+            counts = put(counts, (batch, slot), number)
+            added = torch.zeros_like(state.writes).index_put((batch,), (~known).long())
         keys, values = put(state.keys, (batch, slot), key), put(state.values, (batch, slot), value)
-        return EpisodicState(keys, values, writes, usage)
+        return EpisodicState(keys, values, state.writes + added, usage, counts)
+
+    def _find(self, state: EpisodicState, batch: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
+        """Whether each of the rows ``batch`` ``[M]`` has a slot with its key ``[M, K]``, and which."""
+        used = int(state.writes.max())
+        valid = torch.arange(used, device=key.device) < state.writes[batch, None]
+        keys = state.keys[batch, :used].detach()
+        same = ((keys - key.detach()[:, None]).abs() <= SAME * (1 + keys.abs())).all(-1) & valid
+        return (same.any(1), same.long().argmax(1)) if used else (valid.any(1), batch * 0)
 
     def write_all(self, state: EpisodicState, items: Write) -> EpisodicState:
         """See :meth:`metarl.memory.contract.Store.write_all`."""
-        if self.options.replace == "least_used":
+        if self.options.replace == "least_used" or self.options.merge:
             return super().write_all(state, items)
         key, value, _, rows = items
         written = torch.ones(key.shape[:2], dtype=torch.bool, device=key.device) if rows is None else rows
@@ -138,6 +169,8 @@ class Episodic(Store):
                     return reads, after
             elif ops.query.shape[2] == 1:
                 return read_together(self, access, ops, slots, None, causal=True), after
+        if self.options.merge:
+            return super().unroll(state, ops.spread(), access)
         ops = ops.spread()
         after, slots, mask = self._masked(state, ops, keys, values)
         return read_together(self, access, ops, slots, mask), after
@@ -177,7 +210,8 @@ class Episodic(Store):
         """The written slots, as few as hold those of the fullest row."""
         used = min(int(state.writes.max()), self.capacity) if state.writes.numel() else 0
         valid = torch.arange(used, device=state.writes.device) < state.writes[:, None]
-        return Content(state.keys[:, :used], state.values[:, :used], valid)
+        counts = state.counts[:, :used] if self.options.merge else None
+        return Content(state.keys[:, :used], state.values[:, :used], valid, counts=counts)
 
     def note_read(self, state: EpisodicState, read: Read) -> EpisodicState:
         """Usage u_t = gamma u_{t-1} + w_r (Santoro et al. 2016, eq. 5); a write adds its own one."""
@@ -194,6 +228,12 @@ class Episodic(Store):
 
     def _filled(self, state: EpisodicState, keys: Tensor, values: Tensor) -> EpisodicState:
         """The state after a trial that began afresh and wrote ``keys`` ``[B, N, K]`` and ``values``, N <= capacity."""
+        if self.options.merge:
+            keys, values, counts, writes = merged(keys, values)
+            pad = (0, 0, 0, self.capacity - keys.shape[1])
+            return state._replace(
+                keys=F.pad(keys, pad), values=F.pad(values, pad), writes=writes, counts=F.pad(counts, pad[2:])
+            )
         count = keys.shape[1]
         return state._replace(
             keys=torch.cat([keys, state.keys[:, count:]], 1),
@@ -221,3 +261,17 @@ class Episodic(Store):
             values=state.values.index_put((batch, place), values[batch, slot]),
             writes=writes,
         )
+
+
+def merged(keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Slots ``[B, N, ...]`` with one for each key, in the order in which keys came first.
+
+    Returns:
+        Keys ``[B, M, K]``, means of values ``[B, M, V]``, counts ``[B, M]``, and how many of the ``M`` each row has.
+    """
+    first, chosen = groups(keys.transpose(0, 1), SAME)
+    counts = values.new_zeros(len(keys), len(first)).scatter_add(1, chosen.t(), torch.ones_like(values[..., 0]))
+    sums = values.new_zeros(len(keys), len(first), values.shape[-1])
+    sums = sums.scatter_add(1, chosen.t()[..., None].expand_as(values), values)
+    rows = torch.arange(len(keys), device=keys.device)[:, None]
+    return keys[rows, first.t()], sums / counts.clamp_min(1)[..., None], counts, (counts > 0).sum(1)
