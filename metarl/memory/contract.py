@@ -204,7 +204,8 @@ class Store(Part):
                 if reads[t]:
                     read, state = read_once(self, access, state, query, control, rows)
                 values.append(read)
-        return torch.stack(values), state
+        none = ops.query.new_zeros(0, *ops.query.shape[1:3], size)
+        return torch.stack(values) if values else none, state
 
     def consolidate(self, key: Tensor, value: Tensor) -> None:
         """Keep items ``[M, K]``, ``[M, V]`` beyond their trial, after learning from them; by default nothing is."""
