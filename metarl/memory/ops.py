@@ -130,6 +130,12 @@ def by_step(*parts: Tensor | None) -> Iterator[tuple[Any, ...]]:
     return zip(*(repeat(None) if part is None else part.unbind(0) for part in parts), strict=False)
 
 
+def marks_of(x: Tensor) -> Tensor:
+    """Two numbers for each vector: ``[..., D]`` to ``[..., 2]``, equal where all of it is, and hardly anywhere else."""
+    along = torch.linspace(1.0, 2.0, x.shape[-1], dtype=x.dtype, device=x.device)
+    return x @ torch.stack([along.sin(), (7 * along).cos()], 1)
+
+
 def groups(x: Tensor, tolerance: float = 0.0) -> tuple[Tensor, Tensor]:
     """What repeats along a stream, row by row.
 
@@ -142,11 +148,10 @@ def groups(x: Tensor, tolerance: float = 0.0) -> tuple[Tensor, Tensor]:
         ``chosen`` ``[T, B]``: the place in ``first`` of what each step shows.
     """
     steps, batch, _ = x.shape
-    direction = torch.linspace(1.0, 2.0, x.shape[-1], dtype=torch.float64, device=x.device).sin()
-    mark = x.detach().double() @ direction  # one number for each, equal where all is equal
-    ordered, order = mark.sort(dim=0, stable=True)
+    marks = marks_of(x.detach().double())
+    order = marks[..., 0].sort(dim=0, stable=True).indices
     starts = torch.ones_like(order, dtype=torch.bool)
-    starts[1:] = ordered.diff(dim=0) > tolerance
+    starts[1:] = (marks.gather(0, order[..., None].expand_as(marks)).diff(dim=0).abs() > tolerance).any(-1)
     at = torch.arange(steps, device=x.device)[:, None].expand_as(order)
     leader = order.gather(0, torch.where(starts, at, 0).cummax(0).values)  # the sort is stable: the first of its group
     leader = torch.zeros_like(order).scatter(0, order, leader)

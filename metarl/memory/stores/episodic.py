@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from metarl.config import ConfigError
 from metarl.memory.contract import Access, Content, MemoryOps, Store, Write, read_together
-from metarl.memory.ops import groups
+from metarl.memory.ops import groups, marks_of
 from metarl.types import Boundary, Read
 
 SAME = 1e-5  # numbers of equal keys differ by rounding at most
@@ -46,7 +46,8 @@ class EpisodicState(NamedTuple):
 
     Keys ``[B, N, K]``, values ``[B, N, V]``, the number of writes ``[B]`` since the trial began (of slots, where they
     are merged), the usage ``[B, N]``: how much each slot was read of late (``[B, 0]`` where the oldest slot is
-    replaced), and ``counts`` ``[B, N]``: for how many transitions a slot stands (``[B, 0]`` where it is always one).
+    replaced), ``counts`` ``[B, N]``: for how many transitions a slot stands, and ``marks`` ``[B, N]``: a number made of
+    its key, by which an equal one is found (both ``[B, 0]`` where slots are not merged).
     """
 
     keys: Tensor
@@ -54,6 +55,7 @@ class EpisodicState(NamedTuple):
     writes: Tensor
     usage: Tensor
     counts: Tensor
+    marks: Tensor
 
 
 class Episodic(Store):
@@ -99,6 +101,7 @@ class Episodic(Store):
             torch.zeros(batch_size, dtype=torch.long),
             torch.zeros(batch_size, used),
             torch.zeros(batch_size, self.capacity if self.options.merge else 0),
+            torch.zeros(batch_size, self.capacity if self.options.merge else 0),
         )
 
     def reset(self, state: EpisodicState, rows: Tensor, donate: bool = False) -> EpisodicState:
@@ -119,26 +122,30 @@ class Episodic(Store):
             usage = usage.index_put((batch, slot[batch]), usage.new_ones(()))
         slot = slot[batch]
         put = Tensor.index_put_ if donate else Tensor.index_put
-        added, counts = 1 if rows is None else rows.long(), state.counts
+        added, counts, marks = 1 if rows is None else rows.long(), state.counts, state.marks
         if self.options.merge:
-            known, at = self._find(state, batch, key)
+            mark = marks_of(key.detach())[..., 0]
+            known, at = self._find(state, batch, key, mark)
             slot = torch.where(known, at, slot)
             number = torch.where(known, counts[batch, slot], 0.0) + 1
             value = value + torch.where(known, (number - 1) / number, 0.0)[:, None] * (
                 state.values[batch, slot] - value
             )
-            counts = put(counts, (batch, slot), number)
+            counts, marks = put(counts, (batch, slot), number), put(marks, (batch, slot), mark)
             added = torch.zeros_like(state.writes).index_put((batch,), (~known).long())
         keys, values = put(state.keys, (batch, slot), key), put(state.values, (batch, slot), value)
-        return EpisodicState(keys, values, state.writes + added, usage, counts)
+        return EpisodicState(keys, values, state.writes + added, usage, counts, marks)
 
-    def _find(self, state: EpisodicState, batch: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
+    def _find(self, state: EpisodicState, batch: Tensor, key: Tensor, mark: Tensor) -> tuple[Tensor, Tensor]:
         """Whether each of the rows ``batch`` ``[M]`` has a slot with its key ``[M, K]``, and which."""
         used = int(state.writes.max())
+        if not used:
+            return torch.zeros_like(batch, dtype=torch.bool), torch.zeros_like(batch)
         valid = torch.arange(used, device=key.device) < state.writes[batch, None]
-        keys = state.keys[batch, :used].detach()
-        same = ((keys - key.detach()[:, None]).abs() <= SAME * (1 + keys.abs())).all(-1) & valid
-        return (same.any(1), same.long().argmax(1)) if used else (valid.any(1), batch * 0)
+        near = (state.marks[batch, :used] - mark[:, None]).abs().masked_fill(~valid, torch.inf).argmin(1)
+        found = state.keys[batch, near].detach()
+        same = ((found - key.detach()).abs() <= SAME * (1 + found.abs())).all(-1)
+        return same & (state.writes[batch] > 0), near
 
     def write_all(self, state: EpisodicState, items: Write) -> EpisodicState:
         """See :meth:`metarl.memory.contract.Store.write_all`."""
@@ -230,10 +237,10 @@ class Episodic(Store):
         """The state after a trial that began afresh and wrote ``keys`` ``[B, N, K]`` and ``values``, N <= capacity."""
         if self.options.merge:
             keys, values, counts, writes = merged(keys, values)
-            pad = (0, 0, 0, self.capacity - keys.shape[1])
-            return state._replace(
-                keys=F.pad(keys, pad), values=F.pad(values, pad), writes=writes, counts=F.pad(counts, pad[2:])
-            )
+            room = self.capacity - keys.shape[1]
+            marks = F.pad(marks_of(keys.detach())[..., 0], (0, room))
+            keys, values = F.pad(keys, (0, 0, 0, room)), F.pad(values, (0, 0, 0, room))
+            return EpisodicState(keys, values, writes, state.usage, F.pad(counts, (0, room)), marks)
         count = keys.shape[1]
         return state._replace(
             keys=torch.cat([keys, state.keys[:, count:]], 1),
