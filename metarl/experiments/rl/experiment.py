@@ -237,12 +237,8 @@ class RL2Experiment(Experiment):
                 return True
 
             def write(path: Path, now: dict[str, Any]) -> None:
-                if validator is None:
-                    rl2_checkpoint.save(model, path, session=now)
-                else:
-                    rl2_checkpoint.save(
-                        model, path, validator.groups(), session={**now, "validation": validator.meta()}
-                    )
+                known = {} if validator is None else {"validation": validator.meta()}
+                rl2_checkpoint.save(model, path, validator and validator.groups(), session={**now, **known})
 
             def between(last: bool = False) -> None:
                 if validator is not None and (validator.due() or (last and validator.step < model.num_timesteps)):
@@ -269,8 +265,9 @@ class RL2Experiment(Experiment):
 
     def _validator(self, agent: RL2PPO, session: Session) -> AgentValidator | None:
         """What validates the agent in training, if anything does."""
-        every = self.train.validates_every
-        return every and AgentValidator(
+        if (every := self.train.validates_every) is None:
+            return None
+        return AgentValidator(
             agent,
             lambda rows: self.make_env("validation", rows),
             every=every,
