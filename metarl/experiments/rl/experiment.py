@@ -238,7 +238,7 @@ class RL2Experiment(Experiment):
 
             def write(path: Path, now: dict[str, Any]) -> None:
                 known = {} if validator is None else {"validation": validator.meta()}
-                rl2_checkpoint.save(model, path, validator and validator.groups(), session={**now, **known})
+                rl2_checkpoint.save(model, path, validator.groups() if validator else None, session={**now, **known})
 
             def between(last: bool = False) -> None:
                 if validator is not None and (validator.due() or (last and validator.step < model.num_timesteps)):
