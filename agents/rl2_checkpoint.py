@@ -33,8 +33,10 @@ ARGUMENTS = ("n_envs", "n_steps", "schedule_steps", "seed")
 """Attributes of an agent that are arguments of its constructor."""
 
 
-def save(agent: RL2PPO, path: Any, **more: Any) -> None:
-    """See :meth:`metarl.agents.rl2.RL2PPO.save`; ``more`` is plain data to keep with it."""
+def save(
+    agent: RL2PPO, path: Any, further: Mapping[str, Mapping[str, torch.Tensor]] | None = None, **more: Any
+) -> None:
+    """See :meth:`metarl.agents.rl2.RL2PPO.save`; ``further`` groups of tensors and ``more`` plain data go with it."""
     arrays: dict[str, torch.Tensor] = {}
     meta = {
         **more,
@@ -56,6 +58,7 @@ def save(agent: RL2PPO, path: Any, **more: Any) -> None:
         "optimizer": checkpoint.optimizer_to_tensors(agent.optimizer),
         "generators": {name: g.get_state() for name, g in agent.generators.items()},
         "training_state": arrays,
+        **(further or {}),
     }
     write_checkpoint(_with_suffix(path), meta, groups)
 

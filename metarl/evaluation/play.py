@@ -15,6 +15,10 @@ from metarl.training.collect import check_finite
 from metarl.types import Actor, Bools, Boundary, Floats, Ints, TrialObservation, TrialVector, is_obs_key
 
 
+class VoidTrial(RuntimeError):
+    """The environment of a trial failed, so that the trial is not whole."""
+
+
 class TrialBatch(NamedTuple):
     """Trials as they went; after its last step a trial has rewards of 0, no ends and exposures of 0.
 
@@ -118,6 +122,7 @@ def rollout_trials(
 
     Raises:
         ValueError: no trials, or an environment that draws training tasks.
+        VoidTrial: an environment failed.
     """
     if trials < 1:
         raise ValueError(f"trials is {trials}, expected at least 1")
@@ -159,7 +164,7 @@ def _rollout_batch(actor: Actor, env: TrialVector, obs: TrialObservation) -> Tri
         check_finite(obs, result.reward, "the environment", t)
         if (result.void & under_way).any():
             row = int((result.void & under_way).argmax())
-            raise RuntimeError(f"the environment of row {row} failed at step {t}; an evaluation needs whole trials")
+            raise VoidTrial(f"the environment of row {row} failed at step {t}; an evaluation needs whole trials")
         total[under_way, t] = result.reward[under_way]
         ends[:, t] = result.episode_ended & under_way
         for name, numbers in episodes.step(result).items():

@@ -29,11 +29,14 @@ class Trained:
 
     Args:
         train_steps: environment steps of an agent, episodes of a few-shot learner, sequences of the recall benchmark.
+        kept_step: after how many of them the model that was evaluated did best on validation tasks; None: it is the
+            last one.
     """
 
     train_seconds: float | None = None
     train_steps: int | None = None
     train_seed: int | None = None
+    kept_step: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

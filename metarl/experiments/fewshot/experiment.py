@@ -73,9 +73,10 @@ class FewShotExperiment(Experiment):
         streams, cells, labels = self.eval.streams, self.eval.cells, self.train.labels
         if self.transductive and self.stream is not None:
             raise ConfigError(key="transductive", given=True, expected="false for streams, which have no queries")
-        for name, value in (("target", self.fit.target), ("patience", self.fit.patience)):
+        best = "best" if self.fit.keep == "best" else None
+        for name, value in (("target", self.fit.target), ("patience", self.fit.patience), ("keep", best)):
             if self.data.trainval and value is not None:
-                expected = "none with data.trainval = true, which leaves no classes to stop by"
+                expected = "none with data.trainval = true, which leaves no classes to choose by"
                 raise ConfigError(key=f"fit.{name}", given=value, expected=expected)
         if not (cells or streams):
             raise ConfigError(key="eval.cells", given=cells, expected="one or more, unless eval.streams is given")
@@ -203,6 +204,8 @@ class FewShotExperiment(Experiment):
                 name="few-shot episodes",
             )
         model.eval()
+        if trained.kept is not None:
+            session.facts["kept_step"] = trained.kept * self.train.batch
         return trained.updates * self.train.batch
 
     def evaluate(

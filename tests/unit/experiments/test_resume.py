@@ -13,6 +13,7 @@ from experiment_toys import TOYS, ran, same, toy, weights
 
 import metarl
 from metarl.config import ConfigError
+from metarl.experiments.resume import check_same
 from metarl.experiments.run import Run, run
 from metarl.files import write_json
 from metarl.runs.folder import RunError, RunFolder
@@ -26,6 +27,7 @@ LONGER = {
     "agent": ["ppo.n_minibatches=2"],
     "ordinary environments": ['env={id = "CartPole-v1", vary = {length = "0.3..1"}, steps = 6}'],
     "short rollouts": ["train.n_steps=4", "train.total_timesteps=112"],
+    "validated": ["train.keep=best", "train.validate_every=24", "eval.validation_trials=6"],
     **{name: ["fit.updates=5", "fit.average=0.5", "fit.patience=3"] for name in ("classifier", "stream", "gradient")},
 }
 
@@ -68,7 +70,7 @@ def last_state(done: Run) -> Any:
     return json.dumps(meta, sort_keys=True), groups
 
 
-@pytest.mark.parametrize("name", ["short rollouts", "ordinary environments", *TOYS])
+@pytest.mark.parametrize("name", ["short rollouts", "ordinary environments", "validated", *TOYS])
 def test_a_run_that_was_cut_off_ends_as_if_it_never_was(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -254,6 +256,18 @@ def test_a_changed_configuration_is_refused(cut: Path, options: dict[str, Any]) 
     with pytest.raises(ConfigError) as other:
         run(toy("agent", "env.arms=5"), cut, seed=options["seed"], quiet=True, resume=True)
     assert other.value.key == "env"
+
+
+def test_a_run_of_a_version_with_fewer_options_goes_on(tmp_path: Path) -> None:
+    folder = RunFolder.create_at(tmp_path / "run")
+    config = toy("agent").config() | {"seed": 0}
+    del config["train"]["keep"], config["eval"]["validation_trials"]
+    folder.start(config)
+    check_same(toy("agent").config() | {"seed": 0}, folder)
+    for change in ("train.n_envs=5", "train.keep=best", "env.time=false"):
+        with pytest.raises(ConfigError) as caught:
+            check_same(toy("agent", change).config() | {"seed": 0}, folder)
+        assert caught.value.key == change.partition(".")[0]
 
 
 def test_a_checkpoint_that_does_not_fit_is_refused(cut: Path) -> None:

@@ -134,6 +134,22 @@ def test_what_can_be_drawn_is_drawn_and_the_rest_is_told(tmp_path: Path) -> None
     assert not (tmp_path / "c" / "report.html").exists()
 
 
+@pytest.mark.parametrize(("trained", "command"), [(False, "train --resume"), (True, "eval")])
+def test_what_is_missing_is_made_by_a_command_that_can_make_it(tmp_path: Path, trained: bool, command: str) -> None:
+    killed = made(tmp_path / "killed", evaluated=False, played=False)
+    bare = made(tmp_path / "bare", evaluated=False, played=False, learned=False)
+    for run in (killed, bare):
+        run.set_status("running")
+        if trained:
+            run.checkpoint.touch()
+    lines = draw_run(killed).missing
+    assert len(lines) == 2
+    with pytest.raises(RunError) as caught:
+        draw_run(bare)
+    for told, run in ((lines[0], killed), (lines[1], killed), (str(caught.value.remedy), bare)):
+        assert f"metarl {command} {run.path}" in told
+
+
 def test_a_run_without_meta_still_makes_a_page(tmp_path: Path) -> None:
     run = made(tmp_path / "a")
     (run.path / "meta.json").unlink()
