@@ -114,6 +114,16 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(cut: Path, tmp
     assert not left.exists()
 
 
+def test_damaged_checkpoints_never_take_the_place_of_good_ones(cut: Path) -> None:
+    for name, path in zip(("90.zip", "95.zip"), RunFolder.open(cut).checkpoints, strict=True):
+        path.rename(path.with_name(name)).write_bytes(b"damaged")
+    with pytest.warns(UserWarning, match=r"damaged|anew"):
+        done = metarl.resume(cut, quiet=True)
+    assert [path.name for path in done.folder.checkpoints] == ["48.zip", "72.zip"]
+    for path in done.folder.checkpoints:
+        read_checkpoint(path)
+
+
 def test_a_run_without_a_checkpoint_starts_anew(cut: Path, tmp_path: Path) -> None:
     whole = ran(tmp_path / "whole", toy("agent"))
     shutil.rmtree(cut / "checkpoints")
