@@ -9,13 +9,13 @@ The counts go into docs/results/reliability.json. What is done is kept in --work
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import shutil
 import signal
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,24 +30,25 @@ ROWS = ROOT / "docs" / "results" / "reliability.json"
 COMMAND = "python scripts/killed_runs.py"
 AGENT = """kind = "rl2"
 threads = 1
-checkpoint_seconds = 0.2
+checkpoint_steps = 300
 memory = { key_size = 8, value_size = 8, controller_options = { hidden_size = 8 } }
-eval = { trials = 400, tuning_trials = 50, rows = 100 }
+eval = { trials = 100, tuning_trials = 20, rows = 50 }
 """
+BANDIT = AGENT + 'env = { id = "metarl/BernoulliBandit-v0", arms = 3, pulls = 12 }\n'
 CART = AGENT + 'env = { id = "CartPole-v1", vary = { length = "0.3..1" }, steps = 12 }\n'
 FEWSHOT = """kind = "fewshot"
 threads = 1
-checkpoint_seconds = 0.1
+checkpoint_steps = 30
 data = { source = "glyphs", rotations = false }
 train = { ways = 4, queries = 2, batch = 2 }
-eval = { cells = [[4, 1]], episodes = 200, queries = 2, validation = [4, 1], validation_episodes = 20 }
+eval = { cells = [[4, 1]], episodes = 60, queries = 2, validation = [4, 1], validation_episodes = 20 }
 fit = { updates = 60, validate_every = 10, average = 0.5, patience = 30 }
 classifier = { encoder = { width = 8, embedding_size = 8, norm = "running" } }
 """
 RECALL = """kind = "recall"
-checkpoint_seconds = 0.1
+checkpoint_steps = 500
 sizes = { pairs = 2, keys = 4, values = 2 }
-fit = { updates = 300, batch = 8, parameters = 5000, key_size = 8, target = 2.0, learning_rates = [0.01, 0.001] }
+fit = { updates = 240, batch = 8, parameters = 5000, key_size = 8, target = 2.0, learning_rates = [0.01, 0.001] }
 sequences = 2000
 """
 BENCH = ["bench", "memory", "--tasks", "repeat_first", "--memories", "lstm", "gru", "window", "--jobs", "2"]
@@ -55,14 +56,13 @@ BENCH += ["--updates", "40", "--batch", "8", "--parameters", "9000"]
 KINDS: dict[str, tuple[int, str]] = {
     "an agent in a family of this package": (
         12,
-        AGENT
-        + 'env = { id = "metarl/BernoulliBandit-v0", arms = 3, pulls = 12 }\ntrain = { total_timesteps = 9600, n_envs = 8 }',
+        BANDIT + "train = { total_timesteps = 1920, n_envs = 8 }",
     ),
-    "an agent in CartPole-v1": (8, CART + "train = { total_timesteps = 4800, n_envs = 4 }"),
-    "an agent in CartPole-v1, two workers": (8, CART + "train = { total_timesteps = 2400, n_envs = 4, workers = 2 }"),
+    "an agent in CartPole-v1": (8, CART + "train = { total_timesteps = 1440, n_envs = 4 }"),
+    "an agent in CartPole-v1, two workers": (8, CART + "train = { total_timesteps = 1440, n_envs = 4, workers = 2 }"),
     "an agent in CartPole-v1, rollouts that end inside a trial": (
         6,
-        CART + "train = { total_timesteps = 4800, n_envs = 4, n_steps = 8 }",
+        CART + "train = { total_timesteps = 1440, n_envs = 4, n_steps = 8 }",
     ),
     "a few-shot learner": (8, FEWSHOT),
     "a memory that recalls": (4, RECALL),
@@ -102,7 +102,7 @@ setattr(owner, name, call)
 STAGES: dict[str, dict[str, tuple[str, int]]] = {
     "an agent in a family of this package": {
         "start": ("metarl.runs.folder.RunFolder.start", 1),
-        "rollout": ("metarl.tasks.vector.env.TrialVectorEnv.advance", 500),
+        "rollout": ("metarl.tasks.vector.env.TrialVectorEnv.advance", 100),
         "update": ("metarl.training.ppo.optimizer_step", 50),
         "saving": ("metarl.agents.rl2_checkpoint.write_checkpoint", 2),
         "evaluation": ("metarl.experiments.rl.evaluate.rollout_trials", 3),
@@ -160,7 +160,7 @@ def killed(kind: str, number: int, work: Path, known: dict[str, Any], rng: rando
         time.sleep(rng.uniform(0, 0.9 * known["seconds"]))
         started.kill()
     wrong = [f"processes left: {len(left(started.pid))}"] if left(started.pid) else []
-    _, err = started.communicate(timeout=300)
+    started.communicate(timeout=300)
     if started.returncode != -signal.SIGKILL:
         return {}  # it ended before
     reference = work / f"{list(KINDS).index(kind)}-whole"
@@ -184,7 +184,7 @@ def resumed(path: Path, command: list[str], reference: Path, log: Path | None) -
         folder = RunFolder.open(path)
     except InputError as error:
         stage, said = "before it began", str(error)
-        status, out, err = metarl(*command, path)
+        status, _, err = metarl(*command, path)
         wrong += [] if "--out" in said or not any(path.iterdir()) else [f"said {said}"]
     else:
         facts = folder.status
@@ -196,9 +196,9 @@ def resumed(path: Path, command: list[str], reference: Path, log: Path | None) -
             log.rename(log.with_suffix(".before"))
         if facts["status"] == "finished":
             stage = "drawing"
-            status, out, err = metarl("report", path)
+            status, _, err = metarl("report", path)
         else:
-            status, out, err = metarl("train", "--resume", path, before=before)
+            status, _, err = metarl("train", "--resume", path, before=before)
             said = "starts anew" if early else "can't be saved" if log and err else ""
             wrong += [] if (said in err if said else not err) else [f"said {err!r}"]
     wrong += [f"status {status}: {err}"] if status else []
@@ -223,7 +223,7 @@ def signalled(kind: str, stage: str, number: signal.Signals, work: Path) -> dict
     shutil.rmtree(path, ignore_errors=True)
     target, count = STAGES[kind][stage]
     code = AT.format(target=target, number=count, signal=int(number))
-    status, out, err = metarl(*begun(kind, work), path, before=f"signal.signal(signal.SIGHUP, signal.SIG_DFL)\n{code}")
+    status, _, err = metarl(*begun(kind, work), path, before=f"signal.signal(signal.SIGHUP, signal.SIG_DFL)\n{code}")
     folder = RunFolder.open(path)
     told, drawing = folder.status, stage == "drawing"
     wrong = [] if status == 128 + number else [f"exit status {status}: {err}"]
@@ -266,14 +266,14 @@ def main() -> None:
         rows.append(Row(setting=setting, method=method, metric=metric, ours=float(ours), goal=goal, **common))
 
     for kind, (number, _) in KINDS.items():
-        known = once(f"{kind}: whole", lambda kind=kind: whole(kind, args.work))  # type: ignore[misc]  # of a default
+        known = once(f"{kind}: whole", partial(whole, kind, args.work))
         tries = []
         for n in range(number):
             again = 0
             while not tries[n:]:
                 key = f"{kind}: kill {n}" + (f", again {again}" if again else "")
                 rng = random.Random(f"{args.seed} {key}")
-                made = once(key, lambda kind=kind, n=n, rng=rng: killed(kind, n, args.work, known, rng))  # type: ignore[misc]  # likewise
+                made = once(key, partial(killed, kind, n, args.work, known, rng))
                 tries += [made] if made else []
                 again += 1
         stages = Counter(one["stage"] for one in tries)
@@ -285,7 +285,7 @@ def main() -> None:
     for kind, stages_of in STAGES.items():
         cells = [(stage, number) for stage in stages_of for number in SIGNALS]
         results = [
-            once(f"{kind}: {number.name} in {stage}", lambda k=kind, s=stage, n=number: signalled(k, s, n, args.work))  # type: ignore[misc]  # likewise
+            once(f"{kind}: {number.name} in {stage}", partial(signalled, kind, stage, number, args.work))
             for stage, number in cells
         ]
         fine, metric = sum(not one["wrong"] for one in results), f"status, exit code and folder agree, of {len(cells)}"
