@@ -1,4 +1,4 @@
-"""Runs that are killed at fifty instants, and signalled at every stage: ``python scripts/killed_runs.py``.
+"""Runs that are killed at fifty instants, or signalled: ``python scripts/killed_runs.py kills`` or ``signals``.
 
 Each kind of run is carried out once as it is. Half of the kills then come inside saves, where a process kills itself
 before it flushes or replaces a file, or between members of a zip; the other half at random instants from when the run
@@ -12,9 +12,10 @@ import argparse
 import random
 import shutil
 import signal
+import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,6 @@ from metarl.files import read_json, write_json
 from metarl.runs.folder import RunFolder
 
 ROWS = ROOT / "docs" / "results" / "reliability.json"
-COMMAND = "python scripts/killed_runs.py"
 AGENT = """kind = "rl2"
 threads = 1
 checkpoint_steps = 300
@@ -157,10 +157,11 @@ def killed(kind: str, number: int, work: Path, known: dict[str, Any], rng: rando
         started = process(*command, path, before=tasks)
         while not path.exists() and started.poll() is None:
             time.sleep(0.001)
-        time.sleep(rng.uniform(0, 0.9 * known["seconds"]))
+        time.sleep(rng.uniform(0, 0.7 * known["seconds"]))
         started.kill()
-    wrong = [f"processes left: {len(left(started.pid))}"] if left(started.pid) else []
-    started.communicate(timeout=300)
+    started.wait(300)
+    wrong = [f"{len(alive)} processes are left"] if (alive := left(started.pid)) else []
+    started.communicate()
     if started.returncode != -signal.SIGKILL:
         return {}  # it ended before
     reference = work / f"{list(KINDS).index(kind)}-whole"
@@ -238,61 +239,80 @@ def signalled(kind: str, stage: str, number: signal.Signals, work: Path) -> dict
     return {"wrong": wrong + leftovers(path)}
 
 
+Once = Callable[[str, Callable[[], dict[str, Any]]], dict[str, Any]]
+
+
+def kills(once: Once, work: Path, seed: int) -> Iterator[dict[str, Any]]:
+    """Kill runs of all kinds; what rows say of each kind."""
+    for kind, (number, _) in KINDS.items():
+        known = once(f"{kind}: whole", partial(whole, kind, work))
+        tries: list[dict[str, Any]] = []
+        again = 0
+        while len(tries) < number:
+            key = f"{kind}: kill {len(tries)}" + (f", again {again}" if again else "")
+            made = once(key, partial(killed, kind, len(tries), work, known, random.Random(f"{seed} {key}")))
+            tries += [made] if made else []  # else it had ended before
+            again = 0 if made else again + 1
+        like = "without a repeated task" if kind == INSIDE else "and ended as if never killed"
+        yield {
+            "setting": f"kill -9 at {sum(n for n, _ in KINDS.values())} instants, half of them inside saves",
+            "method": kind,
+            "metric": f"runs of {number} that went on {like}, with no process and no file left",
+            "ours": float(sum(not one["wrong"] for one in tries)),
+            "goal": (float(number), float(number)),
+            "references": {stage: float(n) for stage, n in Counter(one["stage"] for one in tries).items()},
+        }
+
+
+def signals(once: Once, work: Path, seed: int) -> Iterator[dict[str, Any]]:
+    """Signal runs in all stages; what rows say of each kind."""
+    for kind, stages in STAGES.items():
+        once(f"{kind}: whole", partial(whole, kind, work))
+        cells = [(stage, number) for stage in stages for number in SIGNALS]
+        results = [
+            once(f"{kind}: {number.name} in {stage}", partial(signalled, kind, stage, number, work))
+            for stage, number in cells
+        ]
+        yield {
+            "setting": f"SIGINT, SIGTERM and SIGHUP, each in {', '.join(stages)}",
+            "method": kind,
+            "metric": f"cells of {len(cells)} where status, exit status and folder agree, and the run goes on",
+            "ours": float(sum(not one["wrong"] for one in results)),
+            "goal": (float(len(cells)), float(len(cells))),
+            "references": {},
+        }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("part", choices=["kills", "signals"])
     parser.add_argument("--seed", type=int, default=0, help="of the instants (default 0)")
     parser.add_argument("--work", type=Path, default=Path("runs/killed"), help="folder of what is done (runs/killed)")
     parser.add_argument("--rows", type=Path, default=ROWS, help=f"file of rows (default {ROWS.relative_to(ROOT)})")
     args = parser.parse_args()
-    args.work = args.work.resolve() / f"{commit()}-{args.seed}"
-    args.work.mkdir(parents=True, exist_ok=True)
-    kept = args.work / "done.json"
-    done: dict[str, Any] = read_json(kept) if kept.exists() else {}
+    work = args.work.resolve()
+    work.mkdir(parents=True, exist_ok=True)
+    kept = work / "done.json"
+    done: dict[str, Any] = read_json(kept) if kept.exists() else {"commit": commit(), "seed": args.seed}
+    began = done["commit"]
+    changed = subprocess.run(["git", "diff", "--quiet", began, "--", "metarl", "agents", "envs"], cwd=ROOT, check=False)
+    if changed.returncode or done["seed"] != args.seed:
+        parser.error(f"what is in {work} was done with other code or another seed; remove it")
 
     def once(key: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         if key not in done:
-            made = make()
-            print(key, made, flush=True)
-            done[key] = made
+            done[key] = make()
+            print(key, done[key], flush=True)
             write_json(kept, done)
         return done[key]
 
-    rows: list[Row] = []
-    common: dict[str, Any] = {"se": None, "n_tasks": 0, "seeds": (args.seed,), "references": {}, "train_seconds": 0.0}
-    common |= {"train_steps": 0, "commit": commit(), "command": COMMAND}
-
-    def count(setting: str, method: str, metric: str, ours: int, wanted: int) -> None:
-        goal = (float(wanted), float(wanted))
-        rows.append(Row(setting=setting, method=method, metric=metric, ours=float(ours), goal=goal, **common))
-
-    for kind, (number, _) in KINDS.items():
-        known = once(f"{kind}: whole", partial(whole, kind, args.work))
-        tries = []
-        for n in range(number):
-            again = 0
-            while not tries[n:]:
-                key = f"{kind}: kill {n}" + (f", again {again}" if again else "")
-                rng = random.Random(f"{args.seed} {key}")
-                made = once(key, partial(killed, kind, n, args.work, known, rng))
-                tries += [made] if made else []
-                again += 1
-        stages = Counter(one["stage"] for one in tries)
-        print(kind, dict(stages))
-        like = "without a repeated task" if kind == INSIDE else "as if never killed"
-        fine = sum(not one["wrong"] for one in tries)
-        setting = f"kill -9 at {sum(n for n, _ in KINDS.values())} instants, half of them inside saves"
-        count(setting, kind, f"runs that went on {like}, of {number}", fine, number)
-    for kind, stages_of in STAGES.items():
-        cells = [(stage, number) for stage in stages_of for number in SIGNALS]
-        results = [
-            once(f"{kind}: {number.name} in {stage}", partial(signalled, kind, stage, number, args.work))
-            for stage, number in cells
-        ]
-        fine, metric = sum(not one["wrong"] for one in results), f"status, exit code and folder agree, of {len(cells)}"
-        count("SIGINT, SIGTERM and SIGHUP at every stage", kind, metric, fine, len(cells))
+    common: dict[str, Any] = {"se": None, "n_tasks": 0, "seeds": (args.seed,), "train_seconds": 0.0, "train_steps": 0}
+    common |= {"commit": began, "command": f"python scripts/killed_runs.py {args.part}"}
+    made = (kills if args.part == "kills" else signals)(once, work, args.seed)
+    rows = [Row(**one, **common) for one in made]
     upsert(args.rows, *rows, alone=True)
     for row in rows:
-        print(f"{row.method:60} {row.metric:60} {row.ours:g}")
+        print(f"{row.method}: {row.ours:g} {row.metric}, {row.references}")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -42,7 +43,7 @@ atexit.register(lambda: print("points", len(points), file=sys.stderr))
 
 
 def process(*arguments: str | Path, before: str = "") -> subprocess.Popen[str]:
-    """``metarl`` with ``arguments``, after some code, in a process group of its own."""
+    """``metarl`` with ``arguments``, after some code, in a session of its own."""
     code = f"import os, signal, sys\n{before}\nfrom metarl.cli.main import main\nsys.exit(main(sys.argv[1:]))"
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)],
@@ -50,7 +51,7 @@ def process(*arguments: str | Path, before: str = "") -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-        process_group=0,
+        start_new_session=True,
     )
 
 
@@ -61,23 +62,21 @@ def metarl(*arguments: str | Path, before: str = "") -> tuple[int, str, str]:
     return started.returncode, out, err
 
 
-def members(group: int) -> list[int]:
-    """The processes of a group that live."""
+def members(leader: int) -> list[int]:
+    """The processes that belong to the session of ``leader``, zombies left out."""
     found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, _, its = path.read_text().rpartition(")")[2].split()[:3]
-        except (FileNotFoundError, ProcessLookupError):  # it has just ended
-            continue
-        if int(its) == group and state not in "ZX":
-            found.append(int(path.parent.name))
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has just ended
+            state, _, _, owner = stat.read_text().rpartition(") ")[2].split()[:4]
+            if int(owner) == leader and state != "Z":
+                found.append(int(stat.parent.name))
     return found
 
 
-def left(group: int, seconds: float = 20.0) -> list[int]:
-    """The processes of a group that don't end within so many seconds."""
+def left(leader: int, seconds: float = 20.0) -> list[int]:
+    """The processes of a session that don't end within so many seconds."""
     end = time.monotonic() + seconds
-    while (found := members(group)) and time.monotonic() < end:
+    while (found := members(leader)) and time.monotonic() < end:
         time.sleep(0.05)
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field, replace
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from metarl.agents.rl2 import RL2PPO
 
 ENV_FAMILY = "metarl.tasks.family.env_family:EnvFamily"
+GRACE = 5.0  # seconds in which a rollout and update under way may end by themselves when training is stopped
 RECORDED = 4  # trials that are recorded step by step
 
 
@@ -211,7 +213,13 @@ class RL2Experiment(Experiment):
             with restoring("the saved training"):
                 rl2_checkpoint.restore(model, *session.saved, "the saved training")
         total, done = self.train.total_timesteps, model.num_timesteps
-        with session.stoppable(model.interrupt), session.bar(total, "step") as bar:
+
+        def soon() -> None:  # a rollout that is cut short can't be continued
+            timer = threading.Timer(GRACE, model.interrupt)
+            timer.daemon = True
+            timer.start()
+
+        with session.stoppable(soon), session.bar(total, "step") as bar:
 
             def on_step(local: Mapping[str, Any]) -> bool:
                 bar.update(min(model.num_timesteps, total) - bar.n)
@@ -222,6 +230,8 @@ class RL2Experiment(Experiment):
 
             def between() -> None:
                 session.save_due(model.num_timesteps, lambda path, now: rl2_checkpoint.save(model, path, session=now))
+                if session.stopped:
+                    model.interrupt()
 
             try:
                 if done < total:

@@ -53,7 +53,7 @@ def test_the_command_can_be_interrupted_and_goes_on(tmp_path: Path) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
 
-    with subprocess.Popen(given, env=environment, process_group=0, **pipes) as ran:
+    with subprocess.Popen(given, env=environment, start_new_session=True, **pipes) as ran:
         end = time.monotonic() + 120
         while not (tmp_path / FILE).exists() and time.monotonic() < end:
             time.sleep(0.1)
