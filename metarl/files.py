@@ -51,7 +51,8 @@ def remove_left(paths: Iterable[Path]) -> None:
     for path in paths:
         found = re.search(r"\.(\d+)\.tmp$", path.name)
         if found and not _alive(int(found[1])):
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # in a folder that can't be written to
+                path.unlink()
 
 
 def _alive(process: int) -> bool:

@@ -51,7 +51,7 @@ sizes = { pairs = 2, keys = 4, values = 2 }
 fit = { updates = 240, batch = 8, parameters = 5000, key_size = 8, target = 2.0, learning_rates = [0.01, 0.001] }
 sequences = 2000
 """
-BENCH = ["bench", "memory", "--tasks", "repeat_first", "--memories", "lstm", "gru", "window", "--jobs", "2"]
+BENCH = ["bench", "memory", "--tasks", "repeat_first", "--memories", "lstm", "gru", "mingru", "--jobs", "2"]
 BENCH += ["--updates", "40", "--batch", "8", "--parameters", "9000"]
 KINDS: dict[str, tuple[int, str]] = {
     "an agent in a family of this package": (

@@ -73,7 +73,7 @@ def members(leader: int) -> list[int]:
     return found
 
 
-def left(leader: int, seconds: float = 20.0) -> list[int]:
+def left(leader: int, seconds: float = 60.0) -> list[int]:
     """The processes of a session that don't end within so many seconds."""
     end = time.monotonic() + seconds
     while (found := members(leader)) and time.monotonic() < end:

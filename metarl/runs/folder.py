@@ -118,6 +118,7 @@ class RunFolder:
         if (self.path / "config.json").exists():
             raise RunError(f"there is a run in {self.path} already", key=str(self.path), remedy="use another folder")
         manifest.begin(self.path)
+        remove_left(self.path.glob(".*.tmp"))
         write_json(self.path / "meta.json", describe_run(sys.argv if argv is None else argv))
         self.set_status("running")
         write_json(self.path / "config.json", config)  # last: with it, the folder is a run

@@ -55,7 +55,7 @@ def test_a_run_that_was_cut_off_before_it_had_begun_is_started_anew(
 
     def cut(path: Path, data: object) -> None:
         if path.name == "config.json":
-            path.with_name(".config.json.7.tmp").touch()
+            path.with_name(".config.json.999999999.tmp").touch()
             raise Cut
         write_json(path, data)
 
@@ -74,6 +74,7 @@ def test_a_run_that_was_cut_off_before_it_had_begun_is_started_anew(
     again = RunFolder.create_at(folder.path)
     again.start({"x": 1})
     assert RunFolder.open(folder.path) == again
+    assert list(folder.path.glob(".*")) == []
 
 
 def test_a_run_is_found_again(tmp_path: Path) -> None:
