@@ -206,8 +206,9 @@ def resumed(path: Path, command: list[str], reference: Path, log: Path | None) -
     folder = RunFolder.open(path)
     wrong += [] if folder.status["status"] == "finished" else [f"status {folder.status}"]
     if log and "can't be saved" in err:
-        kept = log.with_suffix(".before").read_text().rpartition("saved")[0].split()
-        wrong += ["a repeated task"] if {*kept} & {*log.read_text().split()} - {"saved"} else []
+        trained_on = {*log.with_suffix(".before").read_text().rpartition("saved")[0].split()} - {"saved"}
+        after = {*log.read_text().split()} - {"saved"}
+        wrong += ["a repeated task"] if trained_on & after else [] if trained_on and after else ["no tasks"]
     else:
         wrong += [f"{name} differs" for name in differences(folder, RunFolder(reference))]
     return stage, wrong + leftovers(path)

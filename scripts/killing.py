@@ -58,7 +58,7 @@ def process(*arguments: str | Path, before: str = "") -> subprocess.Popen[str]:
 def metarl(*arguments: str | Path, before: str = "") -> tuple[int, str, str]:
     """The status, output and errors of a process."""
     started = process(*arguments, before=before)
-    out, err = started.communicate(timeout=100)
+    out, err = started.communicate(timeout=300)
     return started.returncode, out, err
 
 
