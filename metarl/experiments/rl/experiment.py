@@ -213,13 +213,9 @@ class RL2Experiment(Experiment):
             with restoring("the saved training"):
                 rl2_checkpoint.restore(model, *session.saved, "the saved training")
         total, done = self.train.total_timesteps, model.num_timesteps
-
-        def soon() -> None:  # a rollout that is cut short can't be continued
-            timer = threading.Timer(GRACE, model.interrupt)
-            timer.daemon = True
-            timer.start()
-
-        with session.stoppable(soon), session.bar(total, "step") as bar:
+        timer = threading.Timer(GRACE, model.interrupt)  # a rollout that is cut short can't be continued
+        timer.daemon = True
+        with session.stoppable(timer.start), session.bar(total, "step") as bar:
 
             def on_step(local: Mapping[str, Any]) -> bool:
                 bar.update(min(model.num_timesteps, total) - bar.n)
@@ -240,6 +236,7 @@ class RL2Experiment(Experiment):
                             warnings.filterwarnings("ignore", r".* steps were asked for")
                         model.learn(total - done, Watch(on_step, between), reset_num_timesteps=not done)
             finally:
+                timer.cancel()
                 close(model)
         return model.num_timesteps
 

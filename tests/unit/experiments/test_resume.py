@@ -4,6 +4,7 @@ import contextlib
 import json
 import shutil
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -226,13 +227,16 @@ def test_an_agent_that_is_stopped_in_a_rollout_loses_it_only_where_it_is_long(
             time.sleep(0.05)
         return advance(env, actions)
 
-    monkeypatch.setattr("metarl.experiments.run.draw_run", lambda folder: ({}, []))
+    monkeypatch.setattr("metarl.experiments.run.draw_run", lambda folder: ({}, []))  # this is about training
+    monkeypatch.setattr(Run, "evaluate", lambda done, quiet: None)
+    monkeypatch.setattr(Run, "complete", lambda *_: None)
     whole = ran(tmp_path / "whole", toy("agent"))
     monkeypatch.setattr("metarl.experiments.rl.experiment.GRACE", grace)
     monkeypatch.setattr(TrialVectorEnv, "advance", signalled)
     stopped = ran(tmp_path / "run", toy("agent"))
     assert stopped.signal == signal.SIGINT
     assert [path.stem for path in stopped.folder.checkpoints] == (["48"] if grace else [])
+    assert not [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer) and thread.is_alive()]
     with contextlib.nullcontext() if grace else pytest.warns(UserWarning, match="anew"):
         done = metarl.resume(tmp_path / "run", quiet=True)
     assert same(weights(done), weights(whole))
