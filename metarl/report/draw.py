@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from metarl.evaluation.records import EPISODES, TRIALS, FewShotRecord, Trial, read_episodes, read_trials
 from metarl.evaluation.results import AgentEvaluation, FewShotEvaluation, RecallEvaluation
+from metarl.files import remove_left
 from metarl.report import instances
 from metarl.report.adaptation import adaptation_curve
 from metarl.report.compare import Member, members_of
@@ -100,6 +101,7 @@ def draw_member(member: Member) -> Drawn:
         missing.append(f"{kind.recorded}: {run.path} has no {kind.file}; {again}")
     elif member.kind == "fewshot" and not makers.keys() & {"drawings", "streams"}:
         missing.append(f"single episodes: the examples of {run.path} are no images")
+    remove_left(run.figures.glob(".*.tmp"))
     return Drawn({name: makers[name](run.figures / f"{name}.png") for name in SHOWS if name in makers}, missing)
 
 

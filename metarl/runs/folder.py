@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -26,7 +25,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from metarl.config import InputError, choice
-from metarl.files import parse_json, read_json, write_json
+from metarl.files import MANIFEST, parse_json, read_json, remove_left, write_json
 from metarl.runs import manifest
 from metarl.runs.provenance import describe_run, now
 
@@ -71,13 +70,13 @@ class RunFolder:
 
     @classmethod
     def create_at(cls, path: str | Path) -> RunFolder:
-        """Make the folder ``path``, or take it where it exists and is empty.
+        """Make the folder ``path``, or take it where it is empty, or a run was killed there before it had begun.
 
         Raises:
             FileExistsError: something is there already; nothing is touched.
         """
         path = Path(path)
-        if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        if path.exists() and not (path.is_dir() and (_unbegun(path) or not any(path.iterdir()))):
             raise FileExistsError(f"{path} exists and is not empty; choose another folder or remove it first")
         path.mkdir(parents=True, exist_ok=True)
         return cls(path)
@@ -94,6 +93,10 @@ class RunFolder:
         if not folder.path.is_dir():
             raise RunError(f"there is no folder {path}", key=str(path), expected=A_RUN)
         if not (folder.path / "config.json").is_file():
+            if _unbegun(folder.path):
+                remedy = f"start it anew as at first; --out {path} takes the same folder"
+                problem = f"the run in {path} was cut off before it had begun: it has no config.json"
+                raise RunError(problem, key=str(path), expected=A_RUN, remedy=remedy)
             raise RunError(f"{path} is not a run folder: it has no config.json", key=str(path), expected=A_RUN)
         _ = folder.config
         try:
@@ -115,6 +118,7 @@ class RunFolder:
         if (self.path / "config.json").exists():
             raise RunError(f"there is a run in {self.path} already", key=str(self.path), remedy="use another folder")
         manifest.begin(self.path)
+        remove_left(self.path.glob(".*.tmp"))
         write_json(self.path / "meta.json", describe_run(sys.argv if argv is None else argv))
         self.set_status("running")
         write_json(self.path / "config.json", config)  # last: with it, the folder is a run
@@ -124,10 +128,7 @@ class RunFolder:
         meta = self.meta
         again = describe_run(sys.argv if argv is None else argv)
         write_json(self.path / "meta.json", {**meta, "resumed": [*meta.get("resumed", []), again]})
-        for path in self.path.rglob(".*.tmp"):
-            found = re.search(r"\.(\d+)\.tmp$", path.name)
-            if found and not _alive(int(found[1])):
-                path.unlink(missing_ok=True)
+        remove_left(self.path.rglob(".*.tmp"))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -240,14 +241,11 @@ class RunFolder:
             raise RunError.of(error) from None
 
 
-def _alive(process: int) -> bool:
-    """Whether there may be such a process."""
-    if os.name == "nt":  # where asking would end it
-        return True
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except OSError:  # of another user, or the system doesn't say
-        return True
-    return True
+def _unbegun(path: Path) -> bool:
+    """Whether there is nothing in a folder but what :meth:`RunFolder.start` writes before config.json."""
+    own = (MANIFEST, "meta.json", "status.json")
+    names = [found.name for found in path.iterdir()]
+    return bool(names) and all(
+        name in own or (name.startswith(tuple(f".{one}." for one in (*own, "config.json"))) and name.endswith(".tmp"))
+        for name in names
+    )

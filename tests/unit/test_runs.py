@@ -47,6 +47,36 @@ def test_an_explicit_folder_is_never_overwritten(tmp_path: Path) -> None:
     assert {path.name: path.read_bytes() for path in folder.path.iterdir()} == before
 
 
+def test_a_run_that_was_cut_off_before_it_had_begun_is_started_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Cut(BaseException):
+        pass
+
+    def cut(path: Path, data: object) -> None:
+        if path.name == "config.json":
+            path.with_name(".config.json.999999999.tmp").touch()
+            raise Cut
+        write_json(path, data)
+
+    folder = RunFolder.create_at(tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr("metarl.runs.folder.write_json", cut)
+        with pytest.raises(Cut):
+            folder.start({"x": 1})
+    with pytest.raises(RunError, match="before it had begun") as caught:
+        RunFolder.open(folder.path)
+    assert f"--out {folder.path}" in str(caught.value.remedy)
+    (folder.path / "notes.txt").touch()
+    with pytest.raises(FileExistsError):
+        RunFolder.create_at(folder.path)
+    (folder.path / "notes.txt").unlink()
+    again = RunFolder.create_at(folder.path)
+    again.start({"x": 1})
+    assert RunFolder.open(folder.path) == again
+    assert list(folder.path.glob(".*")) == []
+
+
 def test_a_run_is_found_again(tmp_path: Path) -> None:
     config = {"env": {"arms": 7, "prior": [1.0, 2.0]}, "limit": None}
     RunFolder.create_at(tmp_path / "run").start(config, argv=["/usr/bin/metarl", "train", "quick"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field, replace
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from metarl.agents.rl2 import RL2PPO
 
 ENV_FAMILY = "metarl.tasks.family.env_family:EnvFamily"
+GRACE = 5.0  # seconds in which a rollout and update under way may end by themselves when training is stopped
 RECORDED = 4  # trials that are recorded step by step
 
 
@@ -227,7 +229,9 @@ class RL2Experiment(Experiment):
                 rl2_checkpoint.restore(model, *session.saved, "the saved training")
             validator = self._validator(model, session)
         total, done = self.train.total_timesteps, model.num_timesteps
-        with session.stoppable(model.interrupt), session.bar(total, "step") as bar:
+        timer = threading.Timer(GRACE, model.interrupt)  # a rollout that is cut short can't be continued
+        timer.daemon = True
+        with session.stoppable(timer.start), session.bar(total, "step") as bar:
 
             def on_step(local: Mapping[str, Any]) -> bool:
                 bar.update(min(model.num_timesteps, total) - bar.n)
@@ -246,6 +250,8 @@ class RL2Experiment(Experiment):
                     if row:
                         session.tracker.log(row, step=model.num_timesteps)
                 session.save_due(model.num_timesteps, write)
+                if session.stopped:
+                    model.interrupt()
 
             try:
                 if done < total:
@@ -260,6 +266,7 @@ class RL2Experiment(Experiment):
                     kept = validator.restore_best()
                     session.facts |= {} if kept is None else {"kept_step": kept}
             finally:
+                timer.cancel()
                 close(model)
         return steps
 

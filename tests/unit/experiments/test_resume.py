@@ -1,8 +1,11 @@
 """Runs that are cut off and go on: what is the same, what is lost, and what is said."""
 
+import contextlib
 import json
 import shutil
 import signal
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,7 @@ from metarl.files import write_json
 from metarl.runs.folder import RunError, RunFolder
 from metarl.runs.session import Session, Stopped
 from metarl.runs.tracking import Tracker
+from metarl.tasks.vector.env import TrialVectorEnv
 from metarl.training.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
 
 OFTEN = "checkpoint_seconds=0"
@@ -116,6 +120,16 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(cut: Path, tmp
     assert not left.exists()
 
 
+def test_damaged_checkpoints_never_take_the_place_of_good_ones(cut: Path) -> None:
+    for name, path in zip(("90.zip", "95.zip"), RunFolder.open(cut).checkpoints, strict=True):
+        path.rename(path.with_name(name)).write_bytes(b"damaged")
+    with pytest.warns(UserWarning, match=r"damaged|anew"):
+        done = metarl.resume(cut, quiet=True)
+    assert [path.name for path in done.folder.checkpoints] == ["48.zip", "72.zip"]
+    for path in done.folder.checkpoints:
+        read_checkpoint(path)
+
+
 def test_a_run_without_a_checkpoint_starts_anew(cut: Path, tmp_path: Path) -> None:
     whole = ran(tmp_path / "whole", toy("agent"))
     shutil.rmtree(cut / "checkpoints")
@@ -200,6 +214,35 @@ def test_a_signal_at_any_stage_leaves_a_true_status(
         metarl.resume(folder.path, quiet=True)
     assert folder.status["status"] == "finished"
     assert folder.evaluation.exists()
+
+
+@pytest.mark.parametrize("grace", [5.0, 0.0])
+def test_an_agent_that_is_stopped_in_a_rollout_loses_it_only_where_it_is_long(
+    grace: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    advance, seen = TrialVectorEnv.advance, [0]
+
+    def signalled(env: TrialVectorEnv, actions: Any) -> Any:
+        seen[0] += 1
+        if seen[0] == 9:  # of six steps in a rollout
+            signal.raise_signal(signal.SIGINT)
+            time.sleep(0.05)
+        return advance(env, actions)
+
+    monkeypatch.setattr("metarl.experiments.run.draw_run", lambda folder: ({}, []))  # this is about training
+    monkeypatch.setattr(Run, "evaluate", lambda done, quiet: None)
+    monkeypatch.setattr(Run, "complete", lambda *_: None)
+    whole = ran(tmp_path / "whole", toy("agent"))
+    monkeypatch.setattr("metarl.experiments.rl.experiment.GRACE", grace)
+    monkeypatch.setattr(TrialVectorEnv, "advance", signalled)
+    stopped = ran(tmp_path / "run", toy("agent"))
+    assert stopped.signal == signal.SIGINT
+    assert [path.stem for path in stopped.folder.checkpoints] == (["48"] if grace else [])
+    assert not [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer) and thread.is_alive()]
+    with contextlib.nullcontext() if grace else pytest.warns(UserWarning, match="anew"):
+        done = metarl.resume(tmp_path / "run", quiet=True)
+    assert same(weights(done), weights(whole))
+    assert rows(done) == rows(whole)
 
 
 def test_a_failed_run_says_why_and_how_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
