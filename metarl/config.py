@@ -260,6 +260,11 @@ def _finite(number: float) -> bool:
         return False
 
 
+def _unicode(texts: Iterable[Any]) -> bool:
+    """Whether all texts can be written as UTF-8; names of files may be other bytes."""
+    return all(text.isascii() or not any("\ud800" <= one <= "\udfff" for one in text) for text in map(str, texts))
+
+
 def _values(data: Any, key: Key = ()) -> Iterator[tuple[Key, Any]]:
     """What tables and lists hold, with its key; those at the last depth as they are."""
     if isinstance(data, (Mapping, list, tuple)) and len(key) < DEPTH:
@@ -275,6 +280,9 @@ def _explain(cls: type, errors: Sequence[Mapping[str, Any]], data: Any, where: s
     path, given = _locate(first["loc"], data)
     key = ".".join(path)
     match first["type"]:
+        case "json_invalid":  # all of it is checked plain data, but text may have no form in JSON
+            key, given = next((".".join(key), value) for key, value in _values(data) if not _unicode((*key, value)))
+            return ConfigError(key=key, given=given, expected="text in UTF-8", where=where)
         case "missing":
             return ConfigError(key=".".join((*path, str(first["loc"][-1]))), where=where)
         case "unexpected_keyword_argument":

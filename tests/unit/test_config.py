@@ -97,6 +97,7 @@ def test_plain_options_build_the_same_options_again() -> None:
         ({"env": {"reward": "bin"}}, "env.reward", "bin", "'binary' or 'normal'"),
         ({"env": 3}, "env", 3, "a table of keys"),
         ({"name": None}, "name", None, "a string"),
+        ({"name": "a\udcff"}, "name", "a\udcff", "UTF-8"),
         ({"free": {"a": [0, float("nan")]}}, "free.a.1", None, "a finite number"),
         ({"mixed": "x"}, "mixed", "x", "a list or a table of keys"),
         (3, "the options", 3, "a table of keys"),
