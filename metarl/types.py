@@ -63,6 +63,10 @@ class Boundary(IntEnum):
     TRIAL = 2
 
 
+class VoidTrialWarning(RuntimeWarning):
+    """An environment failed, so that its trial counts for nothing; the message says which, and why."""
+
+
 class NonFiniteError(FloatingPointError):
     """A number is NaN or infinite; the message says where it came from, and when."""
 
