@@ -168,7 +168,7 @@ def to_plain(obj: Any) -> Any:
 
 
 def check_plain(data: Any, where: str | None = None) -> None:
-    """Refuse what no options, results or logs hold: numbers that are not finite or beyond MOST, and nesting below DEPTH.
+    """Refuse what no options, results or logs hold: numbers that are not finite or beyond MOST, nesting below DEPTH.
 
     Raises:
         ConfigError: the first such value.
