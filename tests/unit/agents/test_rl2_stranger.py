@@ -115,7 +115,7 @@ def test_a_generator_of_garbage_is_named(trained: Path, tmp_path: Path, state: t
     assert refused(trained, tmp_path, lambda _, groups: groups["generators"].update(policy=state)).key == "policy"
 
 
-@pytest.mark.parametrize("size", [10**9, 10**18, 10**300])
+@pytest.mark.parametrize("size", [10**9, 10**18, 10**38])
 @pytest.mark.parametrize("key", ["key_size", "value_size"])
 def test_a_size_beyond_memory_is_refused_before_it_is_taken(trained: Path, tmp_path: Path, key: str, size: int) -> None:
     assert refused(trained, tmp_path, lambda meta, _: meta["memory"].update({key: size})).key == "the model"
