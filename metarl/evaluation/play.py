@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from metarl.functional.stats import BYTES
+from metarl.limits import check_count
 from metarl.seeding import numpy_rng, sequence
 from metarl.tasks.trial.told import SUCCESS, EpisodeInfos
 from metarl.tasks.vector.foreign import as_trials
@@ -121,7 +123,7 @@ def rollout_trials(
         on_batch: told after each batch how many trials are done.
 
     Raises:
-        ValueError: no trials, or an environment that draws training tasks.
+        ValueError: no trials, more than memory can hold, or an environment that draws training tasks.
         VoidTrial: an environment failed.
     """
     if trials < 1:
@@ -131,11 +133,21 @@ def rollout_trials(
         env = as_trials(make_env(min(rows, trials - first)))
         if env.split == "train":
             raise ValueError("refusing to evaluate on training tasks; make the environment with split='test'")
+        check_trials(trials, env.trial_steps)
         obs, _ = env.reset(seed=int(sequence(seed, "evaluation", batch).generate_state(1)[0]))
         actor.reset(env.num_envs, numpy_rng(seed, "policy", batch))
         batches.append(_rollout_batch(actor, env, obs))
         on_batch(first + env.num_envs)
     return _joined(batches)
+
+
+def check_trials(trials: int, steps: int, key: str = "trials") -> None:
+    """Refuse more trials of so many steps than memory can hold: rewards, ends and exposures of each step, and means.
+
+    Raises:
+        InputError: there are fewer bytes than needed.
+    """
+    check_count(trials, 13 * steps + BYTES, key=key)
 
 
 def _joined(batches: Sequence[TrialBatch]) -> TrialBatch:

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from metarl.runs.folder import RunFolder, Status
+from metarl.runs.folder import RunFolder
+from metarl.runs.status import Status
 from metarl.runs.tracking import STEP, Tracker, WandbMode
 
 KEPT = 2  # checkpoints of training that are kept

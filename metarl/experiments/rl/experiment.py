@@ -181,6 +181,7 @@ class RL2Experiment(Experiment):
             remedy = "leave it out: training draws training tasks, and eval has --split"
             raise ConfigError("env.split can't be set", key="env.split", given=self.env["split"], remedy=remedy)
         from metarl.agents.rl2_learn import check_memory
+        from metarl.evaluation.play import check_trials
 
         small = replace(self, train=replace(self.train, n_envs=1, workers=min(self.train.workers, 1)))
         with config_errors("env", TypeError, MemoryError):
@@ -190,6 +191,7 @@ class RL2Experiment(Experiment):
                 check_memory(agent, self.train.n_envs, steps or 1)
             finally:
                 close(agent)
+        check_trials(self.eval.trials, agent.trial_steps or steps or 1, "eval.trials")
         return self
 
     def build(self, seed: int, device: torch.device) -> RL2PPO:

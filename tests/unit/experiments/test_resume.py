@@ -96,7 +96,7 @@ def test_a_run_that_was_cut_off_ends_as_if_it_never_was(
     assert done.steps == whole.steps
     assert len(done.folder.checkpoints) == 2
     assert done.folder.config == whole.folder.config
-    assert len(done.folder.meta["resumed"]) == 1
+    assert len(done.folder.meta.resumed) == 1
     with pytest.raises(RunError, match="nothing to resume"):
         metarl.resume(path, quiet=True)
 

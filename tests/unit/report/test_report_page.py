@@ -1,4 +1,3 @@
-import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -6,10 +5,12 @@ from pathlib import Path
 import pytest
 from report_runs import bandit, made
 
+from metarl.files import write_json
 from metarl.report import html
 from metarl.report.build import build_report
 from metarl.report.draw import draw_run
 from metarl.runs.folder import RunError, RunFolder
+from metarl.runs.provenance import now
 
 VOID = {"meta", "img", "br"}
 TEXT = "<script>alert('run')</script> \" & $x_{ \x00"
@@ -80,7 +81,8 @@ def test_what_lies_in_a_run_cannot_become_part_of_the_page(tmp_path: Path) -> No
     references = {**bandit().references, TEXT: bandit().references["greedy"]}
     evaluation = bandit(env_options={TEXT: TEXT}, references=references)
     run = made(tmp_path / "<script>alert(1)<", evaluation=evaluation, memory={EVIL: EVIL})
-    (run.path / "meta.json").write_text(json.dumps({"command": [EVIL], "platform": EVIL, "versions": {EVIL: EVIL}}))
+    told = {"command": [TEXT], "platform": TEXT, "versions": {TEXT: TEXT}, "started": now()}
+    write_json(run.path / "meta.json", told)
     page = looked_through(build_report([run]).page)
     assert "<script>alert(1)<" in page.words
     other = made(tmp_path / "other", memory={EVIL: "<b>"})
@@ -157,7 +159,8 @@ def test_what_is_missing_is_made_by_a_command_that_can_make_it(tmp_path: Path, t
 def test_a_run_without_meta_still_makes_a_page(tmp_path: Path) -> None:
     run = made(tmp_path / "a")
     (run.path / "meta.json").unlink()
-    page = looked_through(build_report([RunFolder.open(run.path)]).page)
+    with pytest.warns(UserWarning, match=r"has no meta\.json"):
+        page = looked_through(build_report([RunFolder.open(run.path)]).page)
     assert any("has no meta.json" in text for text in page.words)
 
 
