@@ -14,14 +14,15 @@ import torch
 from metarl import tree
 from metarl.agents.rl2_env import attribute, describe, is_ours, resumable
 from metarl.agents.rl2_meta import load_tensors, named, read_meta
-from metarl.config import InputError, to_plain
+from metarl.config import InputError, choice, to_plain
 from metarl.nets.encoders import OwnEncoder
 from metarl.seeding import sequence
 from metarl.training import checkpoint
 from metarl.training.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
 from metarl.training.collect import TrainingState
+from metarl.training.resume import check_like, restoring
 from metarl.training.space_data import space_from_json, space_to_json
-from metarl.types import Boundary
+from metarl.types import SPLITS, Boundary, TrialObservation
 
 if TYPE_CHECKING:
     from metarl.agents.rl2 import RL2PPO
@@ -31,10 +32,15 @@ if TYPE_CHECKING:
 KIND = "rl2ppo"
 ARGUMENTS = ("n_envs", "n_steps", "schedule_steps", "seed")
 """Attributes of an agent that are arguments of its constructor."""
+GENERATORS = ("tasks_rng", "env_rng")
+ENV_ARRAYS = ("steps", "episodes", "observation", "task_vector")
+"""Of the state of an environment: what has the same names, shapes and types in every family."""
 
 
-def save(agent: RL2PPO, path: Any, **more: Any) -> None:
-    """See :meth:`metarl.agents.rl2.RL2PPO.save`; ``more`` is plain data to keep with it."""
+def save(
+    agent: RL2PPO, path: Any, further: Mapping[str, Mapping[str, torch.Tensor]] | None = None, **more: Any
+) -> None:
+    """See :meth:`metarl.agents.rl2.RL2PPO.save`; ``further`` groups of tensors and ``more`` plain data go with it."""
     arrays: dict[str, torch.Tensor] = {}
     meta = {
         **more,
@@ -56,6 +62,7 @@ def save(agent: RL2PPO, path: Any, **more: Any) -> None:
         "optimizer": checkpoint.optimizer_to_tensors(agent.optimizer),
         "generators": {name: g.get_state() for name, g in agent.generators.items()},
         "training_state": arrays,
+        **(further or {}),
     }
     write_checkpoint(_with_suffix(path), meta, groups)
 
@@ -123,9 +130,11 @@ def restore(
     agent.num_timesteps, agent._n_updates = kept.counters.num_timesteps, kept.counters.n_updates
     agent.ep_info_buffer = deque(kept.episodes, maxlen=agent._stats_window_size)
     agent.ep_success_buffer = deque(kept.successes, maxlen=agent._stats_window_size)
-    state = checkpoint.join_arrays(kept.training_state, groups["training_state"])
     if agent.env is not None and agent.num_timesteps:
-        _resume(agent, state, new_trials or agent.n_envs != kept.settings.n_envs)
+        what = f"{path}: its training state"
+        with restoring(what):
+            state = checkpoint.join_arrays(kept.training_state, groups["training_state"])
+        _resume(agent, state, new_trials or agent.n_envs != kept.settings.n_envs, what)
 
 
 def _numbers(info: Mapping[str, Any]) -> dict[str, float]:
@@ -148,25 +157,28 @@ def _training_state(agent: RL2PPO) -> dict[str, Any]:
     return state
 
 
-def _resume(agent: RL2PPO, state: Mapping[str, Any], new_trials: bool) -> None:
+def _resume(agent: RL2PPO, state: Mapping[str, Any], new_trials: bool, what: str) -> None:
     """Take up trials where :func:`save` left them, or begin others with tasks that were not played before."""
     env: Any = agent.env
     saved: Mapping[str, Any] = state.get("env", {})
-    streams = saved.get("env", {}) if is_ours(env) else {}
+    with restoring(what):
+        streams = dict(saved.get("env", {})) if is_ours(env) else {}
+        if streams:
+            choice(streams["split"], SPLITS, "split")
+            for name in GENERATORS:
+                check_like(streams[name], np.random.PCG64(0).state, name)
     if streams.get("split", split := attribute(env, "split")) != split:  # whose tasks must not be drawn here
         streams, new_trials = {}, True
     if "obs" in state and not new_trials and resumable(env):
-        env.reset()
-        env.load_state_dict(saved)
-        memory = agent.policy.initial_state(agent.n_envs)
-        if "memory" in state:
-            leaves = iter(torch.as_tensor(leaf).to(agent.device) for leaf in state["memory"].values())
-            memory = tree.map_tensors(lambda _: next(leaves), memory)
-        agent._training_state = TrainingState(state["obs"], state["boundary"], memory)
-        agent._last_obs, agent._last_episode_starts = state["obs"], state["boundary"] == Boundary.TRIAL
+        obs = env.reset()
+        with restoring(what):
+            now = _inside(agent, state, obs)
+        agent._training_state = now
+        agent._last_obs, agent._last_episode_starts = now.obs, now.boundary == Boundary.TRIAL
         return
     if streams:
-        env.load_generators(saved)
+        with restoring(what):
+            env.load_generators(saved)
     else:  # others from here on, so that no task comes twice
         env.seed(int(sequence(agent.seed, "env", agent.num_timesteps).generate_state(1)[0]))
     if not (new_trials or streams.get("exact")):
@@ -175,6 +187,36 @@ def _resume(agent: RL2PPO, state: Mapping[str, Any], new_trials: bool) -> None:
             "the training that was never interrupted",
             stacklevel=4,
         )
+
+
+def _inside(agent: RL2PPO, state: Mapping[str, Any], obs: TrialObservation) -> TrainingState:
+    """Where training was, inside trials, once it is known to fit; ``obs`` is what the environment shows after a reset.
+
+    Raises:
+        ValueError: something is of another name, shape or type; other garbage raises other errors.
+    """
+    env: Any = agent.env
+    empty = agent.policy.initial_state(agent.n_envs)
+    fresh = {"obs": obs, "boundary": np.full(agent.n_envs, Boundary.TRIAL), "env": env.state_dict()}
+    if "memory" in state:
+        fresh["memory"] = {str(i): leaf for i, leaf in enumerate(tree.leaves(empty))}
+    check_like(_known(state), _known(fresh), "it")
+    boundary = state["boundary"]
+    if not np.isin(boundary, list(Boundary)).all() or ("memory" not in state and (boundary != Boundary.TRIAL).any()):
+        raise ValueError(f"it has the boundaries {boundary.tolist()}, with {'a' * ('memory' in state) or 'no'} memory")
+    steps, episodes = (state["env"]["env"][name] for name in ("steps", "episodes"))
+    if min(steps.min(), episodes.min()) < 0:
+        raise ValueError(f"it is at the steps {steps.tolist()} of the episodes {episodes.tolist()}")
+    env.load_state_dict(state["env"])
+    leaves = iter(torch.as_tensor(leaf).to(agent.device) for leaf in state.get("memory", {}).values())
+    memory = tree.map_tensors(lambda _: next(leaves), empty) if "memory" in state else empty
+    return TrainingState(state["obs"], boundary, memory)
+
+
+def _known(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The state without the environment's generators, and its dynamics, which only a family knows."""
+    env = {name: part for name, part in state["env"]["env"].items() if name in ENV_ARRAYS}
+    return {**state, "env": {**state["env"], "env": env}}
 
 
 def _with_suffix(path: Any) -> Path:

@@ -15,14 +15,12 @@ from metarl.memory.options import MemoryOptions
 from metarl.nets.encoders import Normalise
 from metarl.training.checkpoint import CheckpointError, check_tensors, optimizer_from_tensors, set_generators
 from metarl.training.ppo import PPOOptions
+from metarl.types import Count, Size
 
 if TYPE_CHECKING:
     from metarl.agents.rl2 import RL2PPO
 
 GROUPS = ("policy", "optimizer", "generators", "training_state")
-
-Count = Annotated[int, Ge(0)]
-Size = Annotated[int, Ge(1)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +30,7 @@ class Settings:
     n_envs: Size
     n_steps: Size | None
     schedule_steps: Size | None
-    seed: Count
+    seed: Annotated[int, Ge(0)]
     trial_steps: Size | None
 
 

@@ -36,6 +36,7 @@ _WORDS = {
 }
 _NOT_GIVEN: Any = object()
 _PLAIN = "numbers, text, lists and tables, nested a few levels deep"
+MOST = 2**128  # no number of options, results or logs is larger: float32 ends there, and so do states of generators
 DEPTH = 64  # of nested tables and lists; no options, results or spaces are nested as deep
 
 
@@ -167,7 +168,7 @@ def to_plain(obj: Any) -> Any:
 
 
 def check_plain(data: Any, where: str | None = None) -> None:
-    """Refuse what no options, results or logs hold: numbers that are not finite as floats, and nesting below DEPTH.
+    """Refuse what no options, results or logs hold: numbers that are not finite or beyond MOST, nesting below DEPTH.
 
     Raises:
         ConfigError: the first such value.
@@ -176,7 +177,9 @@ def check_plain(data: Any, where: str | None = None) -> None:
         if isinstance(value, Mapping | list | tuple):
             raise ConfigError(f"{'.'.join(key[:3])} is nested too deeply", key=key[0], expected=_PLAIN, where=where)
         if isinstance(value, int | float) and not _finite(value):
-            raise ConfigError(key=".".join(key) or "a number", given=value, expected="a finite number", where=where)
+            raise ConfigError(
+                key=".".join(key) or "a number", given=value, expected="a finite number, at most 2^128", where=where
+            )
 
 
 def load_toml(path: str | Path) -> Plain:
@@ -254,10 +257,12 @@ def _text(value: Any) -> str:
 
 
 def _finite(number: float) -> bool:
-    try:
-        return math.isfinite(number)
-    except OverflowError:  # a whole number beyond every float
-        return False
+    return -MOST <= number <= MOST  # NaN is neither
+
+
+def _unicode(texts: Iterable[Any]) -> bool:
+    """Whether all texts can be written as UTF-8; names of files may be other bytes."""
+    return all(text.isascii() or not any("\ud800" <= one <= "\udfff" for one in text) for text in map(str, texts))
 
 
 def _values(data: Any, key: Key = ()) -> Iterator[tuple[Key, Any]]:
@@ -275,6 +280,9 @@ def _explain(cls: type, errors: Sequence[Mapping[str, Any]], data: Any, where: s
     path, given = _locate(first["loc"], data)
     key = ".".join(path)
     match first["type"]:
+        case "json_invalid":  # all of it is checked plain data, but text may have no form in JSON
+            key, given = next((".".join(key), value) for key, value in _values(data) if not _unicode((*key, value)))
+            return ConfigError(key=key, given=given, expected="text in UTF-8", where=where)
         case "missing":
             return ConfigError(key=".".join((*path, str(first["loc"][-1]))), where=where)
         case "unexpected_keyword_argument":

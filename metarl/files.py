@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from hashlib import file_digest
 from pathlib import Path
@@ -43,6 +44,30 @@ def replacing(path: str | Path, *, sealed: bool = True) -> Iterator[Path]:
             write_manifest(path.parent, {**listed, path.name: now})
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_left(paths: Iterable[Path]) -> None:
+    """Remove those of ``paths`` that are temporary files of dead processes, or that this one made in its last life."""
+    for path in paths:
+        found = re.search(r"\.(\d+)\.tmp$", path.name)
+        if found and not _alive(int(found[1])):
+            with suppress(OSError):  # in a folder that can't be written to
+                path.unlink()
+
+
+def _alive(process: int) -> bool:
+    """Whether there may be another such process."""
+    if process == os.getpid():  # in a container every run has the same number
+        return False
+    if os.name == "nt":  # where asking would end it
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # of another user, or the system doesn't say
+        return True
+    return True
 
 
 def _sync_folder(path: Path) -> None:

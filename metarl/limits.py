@@ -38,3 +38,18 @@ def check_bytes(needed: int, *, key: str, given: object, remedy: str, free: int 
     if free is not None and needed > free:
         given = f"{given}, about {needed / 1e9:,.1f} GB"
         raise InputError(key=key, given=given, expected=f"what fits into the {free / 1e9:,.1f} GB free", remedy=remedy)
+
+
+def check_count(count: int, each: int, *, key: str, remedy: str = "give fewer") -> None:
+    """Refuse more of something than memory can hold at once.
+
+    Args:
+        count: how many.
+        each: bytes that one takes at least.
+        key: the option that says how many.
+        remedy: what to do.
+
+    Raises:
+        InputError: there are fewer bytes than needed.
+    """
+    check_bytes(count * each, key=key, given=f"{count:,}", remedy=remedy)

@@ -8,13 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
 import numpy.typing as npt
+from annotated_types import Ge, Le
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+LARGEST = float(np.finfo(np.float32).max)
+"""No number that is learned, measured or logged is further from zero."""
+Number = Annotated[float, Ge(-LARGEST), Le(LARGEST)]
+Positive = Annotated[float, Ge(0), Le(LARGEST)]
+Share = Annotated[float, Ge(0), Le(1)]
+Count = Annotated[int, Ge(0), Le(2**63 - 1)]
+Size = Annotated[int, Ge(1), Le(2**63 - 1)]
 
 Array = npt.NDArray[np.generic]
 Floats = npt.NDArray[np.floating]
@@ -52,6 +61,10 @@ class Boundary(IntEnum):
     INSIDE = 0
     EPISODE = 1
     TRIAL = 2
+
+
+class VoidTrialWarning(RuntimeWarning):
+    """An environment failed, so that its trial counts for nothing; the message says which, and why."""
 
 
 class NonFiniteError(FloatingPointError):

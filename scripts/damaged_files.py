@@ -1,9 +1,10 @@
 """Damaged and hostile run folders, read by eval, report and open_run: ``python scripts/damaged_files.py``.
 
 A small agent is trained once. Copies of its run folder are then damaged, one file each: truncated, one bit flipped, one
-digit changed, 512 bytes zeroed, a field of another type; or a hostile file takes the place of one, with a manifest
-that agrees. All are read in one process that may take 1 GiB more memory than at its start. The counts go into
-docs/results/reliability.json: what was named in one line, what was believed, and what ended in a traceback.
+digit changed, 512 bytes zeroed, a field of another type, an absurd number; or a hostile file takes the place of one.
+The last three have a manifest that agrees too. All are read in one process that may take 1 GiB more memory than at its
+start. The counts go into docs/results/reliability.json: what was named in one line, what was believed, and what ended
+in a traceback.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import traceback
 import warnings
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,10 @@ ROWS = ROOT / "docs" / "results" / "reliability.json"
 SMALL = {"train.total_timesteps": 400, "train.n_envs": 4, "env.pulls": 20, "env.arms": 3, "eval.trials": 20}
 SMALL |= {"eval.tuning_trials": 20, "eval.rows": 20}
 FILES = ("config.json", "meta.json", "evaluation.json", "metrics.jsonl", "trials.npz", "checkpoint.zip")
-RETYPED = "a field of another type"
-AGREED = "a field of another type, in a manifest that agrees"  # which may be a plausible one
+TEXTS = ("config.json", "meta.json", "evaluation.json", "metrics.jsonl", "status.json")  # the last has no checksum
+AGREED = "in a manifest that agrees"
+FREE = ("env_options",)  # of an evaluation: what a family was made with, which only the family itself could type
+ABSURD = (1e300, -1e300, 10**300, float("nan"))
 MEMORY = 2**30  # bytes more than at the start
 EVIL = "import pathlib\npathlib.Path({mark!r}).touch()\n"
 Damage = Callable[[random.Random, bytes], bytes]
@@ -79,19 +82,43 @@ DAMAGES: dict[str, Damage] = {
 }
 
 
-def retyped(rng: random.Random, content: bytes) -> bytes:
-    """One field of JSON, or of the first line, with a value of another type."""
-    line, newline, rest = content.partition(b"\n") if b"}\n{" in content else (content, b"", b"")
+def changed_field(rng: random.Random, content: bytes, kinds: tuple[type, ...], values: Sequence[Any]) -> bytes:
+    """One field of these ``kinds``, of JSON or of the last whole line, with one of the values of another kind."""
+    *before, line = content.splitlines(keepends=True) if b"}\n{" in content else (content,)
     data = json.loads(line)
-    table: Any = data
-    while True:
-        key = rng.choice(list(table))
-        if not (isinstance(table[key], dict) and table[key] and rng.random() < 0.7):
-            break
-        table = table[key]
-    values = [None, True, -1, 10**300, 1.5, "text", [], [1], {}, {"a": [1]}]
-    table[key] = rng.choice([value for value in values if type(value) is not type(table[key])])
-    return json.dumps(data).encode() + newline + rest
+    fields = [place for place in places(data) if isinstance(place[0][place[1]], kinds)]
+    table, key = rng.choice(fields)
+    kind = kind_of(table[key])
+    table[key] = rng.choice([value for value in values if kind_of(value) != kind or value in ABSURD or value != value])
+    return b"".join(before) + json.dumps(data).encode() + b"\n"
+
+
+def places(data: Any) -> Iterator[tuple[Any, Any]]:
+    """Tables and lists with each key of theirs, nested ones too."""
+    for key, value in data.items() if isinstance(data, dict) else enumerate(data):
+        yield data, key
+        if isinstance(value, dict | list) and key not in FREE:
+            yield from places(value)
+
+
+def kind_of(value: Any) -> str:
+    """The kind of a value in JSON."""
+    names = {bool: "true or false", int: "number", float: "number", str: "text", list: "list", dict: "table"}
+    return names.get(type(value), "null")
+
+
+def retyped(rng: random.Random, content: bytes) -> bytes:
+    """A field with a value of another type; null may stand for any, so neither is it changed nor put in."""
+    values = [True, -1, 1.5, "text", [1], [[]], {"a": [1]}]
+    return changed_field(rng, content, (bool, int, float, str, list, dict), values)
+
+
+def absurd(rng: random.Random, content: bytes) -> bytes:
+    """A number that no run has."""
+    return changed_field(rng, content, (int, float), ABSURD)
+
+
+FIELDS: dict[str, Damage] = {"a field of another type": retyped, "an absurd number": absurd}
 
 
 def put(name: str, content: bytes) -> Callable[[Path], None]:
@@ -280,9 +307,10 @@ def read_all(source: Path, folder: Path, count: int, seed: int, send: Any) -> No
         made.setdefault(kind, Counter())[outcome] += 1
         shutil.rmtree(run)
 
-    for kind, damage in (*DAMAGES.items(), (RETYPED, retyped), (AGREED, retyped)):
-        names = FILES[:4] if damage is retyped else FILES
-        for number in range(count // 10 if kind == AGREED else count):  # those are slow: all is read
+    agreed = {f"{kind}, {AGREED}": damage for kind, damage in FIELDS.items()}
+    for kind, damage in (DAMAGES | FIELDS | agreed).items():
+        names = FILES if kind in DAMAGES else TEXTS if kind in agreed else TEXTS[:-1]
+        for number in range(count // 5 if kind in agreed else count):  # those are slow: all is read
             name = names[number % len(names)]
             before = (source / name).read_bytes()
             changed = damage(rng, before)
@@ -290,19 +318,17 @@ def read_all(source: Path, folder: Path, count: int, seed: int, send: Any) -> No
                 changed = damage(rng, before)
 
             def change(run: Path, kind: str = kind, name: str = name, changed: bytes = changed) -> None:
-                put(name, changed)(run) if kind == AGREED else (run / name).write_bytes(changed)
+                put(name, changed)(run) if kind in agreed else (run / name).write_bytes(changed)
 
-            tried(kind, change, name)
+            tried(kind, change, f"{name} number {number}")
     for number, (kind, change) in enumerate(hostile(str(mark))):
         tried(f"hostile: {kind}", change, f"number {number}")
     made["code run"] = Counter({"marks": int(mark.exists())})
     send.send(made)
 
 
-def goal(kind: str, outcome: str, count: int) -> tuple[float | None, float | None]:
-    """Everything is named, but for fields that may be true."""
-    if kind == AGREED and outcome != "tracebacks":
-        return None, None
+def goal(outcome: str, count: int) -> tuple[float, float]:
+    """Everything is named."""
     wanted = float(count) if outcome == "named" else 0.0
     return wanted, wanted
 
@@ -336,7 +362,7 @@ def main() -> None:
             method=f"{kind} ({sum(counts.values())} folders)",
             metric=outcome,
             ours=float(counts[outcome]),
-            goal=goal(kind, outcome, sum(counts.values())),
+            goal=goal(outcome, sum(counts.values())),
             **common,
         )
         for kind, counts in made.items()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +46,7 @@ def run_bench(args: argparse.Namespace) -> int:
     from metarl.experiments.recall.candidates import SUITE, candidates
     from metarl.report.recall import draw_recall
     from metarl.report.tables import evaluation_table
+    from metarl.runs.session import Stopped, handling, raise_stopped
 
     device = str(pick_device(args.device))
     tasks = [choice(name, RECALL_TASKS, "--tasks") for name in dict.fromkeys(args.tasks or RECALL_TASKS)]
@@ -55,10 +55,11 @@ def run_bench(args: argparse.Namespace) -> int:
     seeds = dict.fromkeys(args.seed)
     cells = [RecallCell(task, memory, seed, settings) for task in tasks for memory in memories for seed in seeds]
     try:
-        results = checked(lambda: complete(cells, args.out, jobs=args.jobs, imports=args.imports, device=device))
-    except KeyboardInterrupt:
+        with handling(raise_stopped):
+            results = checked(lambda: complete(cells, args.out, jobs=args.jobs, imports=args.imports, device=device))
+    except Stopped as error:
         print(f"interrupted; finished results are in {args.out / FILE}, and the same command continues from there")
-        return 128 + signal.SIGINT
+        return 128 + error.number
     print(evaluation_table(RecallEvaluation(results=tuple(results))))
     print(f"results:    {args.out / FILE}")
     print(f"image:      {draw_recall(results, args.out / 'recall.png')}")

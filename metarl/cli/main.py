@@ -13,7 +13,7 @@ from metarl.cli.data import add_data
 from metarl.cli.env import add_check
 from metarl.cli.experiments import add_experiments
 from metarl.cli.listing import add_list
-from metarl.cli.terminal import FAILED, Parser, in_one_line, refuse, short_warnings
+from metarl.cli.terminal import FAILED, Parser, any_output, in_one_line, refuse, short_warnings
 from metarl.config import InputError
 from metarl.types import NonFiniteError
 
@@ -37,6 +37,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0: success; 1: a number was not finite or a check failed; 2: a wrong name, key or value; 128 + N: ended by signal N.
     """
+    with any_output():
+        return _main(arguments)
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     given = sys.argv[1:] if arguments is None else list(arguments)
     if given[:1] == ["fewshot"]:
         refuse(

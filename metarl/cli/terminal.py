@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, NoReturn
 
+from metarl.types import VoidTrialWarning
+
 OK, FAILED, WRONG = 0, 1, 2
+FRAMES = ("Traceback (most recent call last)", "  ")  # how the lines begin that say where in the code an error arose
 Rows = list[dict[str, Any]]
 
 
@@ -40,12 +45,33 @@ def add_device(command: argparse.ArgumentParser, default: str | None) -> None:
 
 
 @contextmanager
+def any_output() -> Iterator[None]:
+    """Print whatever is told: to nowhere where there is no output, and escaped where it has no form in its encoding."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # it was closed before Python began
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 (for the rest of the process)
+    out = sys.stdout
+    if not (isinstance(out, TextIOWrapper) and out.errors == "strict"):
+        yield
+        return
+    out.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    finally:
+        with suppress(OSError, ValueError):  # it takes no more, or is closed; that was told
+            out.reconfigure(errors="strict")
+
+
+@contextmanager
 def short_warnings() -> Iterator[None]:
-    """Print warnings for users on one line, without the place in the code."""
+    """Print warnings for users on one line each, without the place in the code."""
     whole = warnings.formatwarning
 
     def short(message: Any, category: type[Warning], *place: Any, **line: Any) -> str:
-        return f"metarl: {message}\n" if category is UserWarning else whole(message, category, *place, **line)
+        if category not in (UserWarning, VoidTrialWarning):
+            return whole(message, category, *place, **line)
+        lines = [line for line in str(message).splitlines() if not line.startswith(FRAMES)]
+        return f"metarl: {'; '.join(lines)}\n"
 
     warnings.formatwarning = short
     try:

@@ -8,11 +8,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from metarl.functional.stats import BYTES
+from metarl.limits import check_count
 from metarl.seeding import numpy_rng, sequence
 from metarl.tasks.trial.told import SUCCESS, EpisodeInfos
 from metarl.tasks.vector.foreign import as_trials
 from metarl.training.collect import check_finite
 from metarl.types import Actor, Bools, Boundary, Floats, Ints, TrialObservation, TrialVector, is_obs_key
+
+
+class VoidTrial(RuntimeError):
+    """The environment of a trial failed, so that the trial is not whole."""
 
 
 class TrialBatch(NamedTuple):
@@ -117,7 +123,8 @@ def rollout_trials(
         on_batch: told after each batch how many trials are done.
 
     Raises:
-        ValueError: no trials, or an environment that draws training tasks.
+        ValueError: no trials, more than memory can hold, or an environment that draws training tasks.
+        VoidTrial: an environment failed.
     """
     if trials < 1:
         raise ValueError(f"trials is {trials}, expected at least 1")
@@ -126,11 +133,21 @@ def rollout_trials(
         env = as_trials(make_env(min(rows, trials - first)))
         if env.split == "train":
             raise ValueError("refusing to evaluate on training tasks; make the environment with split='test'")
+        check_trials(trials, env.trial_steps)
         obs, _ = env.reset(seed=int(sequence(seed, "evaluation", batch).generate_state(1)[0]))
         actor.reset(env.num_envs, numpy_rng(seed, "policy", batch))
         batches.append(_rollout_batch(actor, env, obs))
         on_batch(first + env.num_envs)
     return _joined(batches)
+
+
+def check_trials(trials: int, steps: int, key: str = "trials") -> None:
+    """Refuse more trials of so many steps than memory can hold: rewards, ends and exposures of each step, and means.
+
+    Raises:
+        InputError: there are fewer bytes than needed.
+    """
+    check_count(trials, 13 * steps + BYTES, key=key)
 
 
 def _joined(batches: Sequence[TrialBatch]) -> TrialBatch:
@@ -159,7 +176,7 @@ def _rollout_batch(actor: Actor, env: TrialVector, obs: TrialObservation) -> Tri
         check_finite(obs, result.reward, "the environment", t)
         if (result.void & under_way).any():
             row = int((result.void & under_way).argmax())
-            raise RuntimeError(f"the environment of row {row} failed at step {t}; an evaluation needs whole trials")
+            raise VoidTrial(f"the environment of row {row} failed at step {t}; an evaluation needs whole trials")
         total[under_way, t] = result.reward[under_way]
         ends[:, t] = result.episode_ended & under_way
         for name, numbers in episodes.step(result).items():

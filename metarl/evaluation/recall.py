@@ -9,6 +9,7 @@ from annotated_types import Ge, Gt
 
 from metarl.data.recall import RECALL_TASKS
 from metarl.data.sequences import RecallTask
+from metarl.types import Count, Positive, Share, Size
 
 
 @dataclass(frozen=True)
@@ -94,13 +95,13 @@ class RecallResult:
     """
 
     cell: RecallCell
-    accuracy: float
-    se: float
-    sequences: int
-    chance: float
-    validation: float
-    parameters: int
-    hidden_size: int
-    learning_rate: float
-    updates: int
-    seconds: float
+    accuracy: Share
+    se: Positive
+    sequences: Size
+    chance: Share
+    validation: Share
+    parameters: Count
+    hidden_size: Size
+    learning_rate: Positive
+    updates: Count
+    seconds: Positive

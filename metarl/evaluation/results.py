@@ -11,16 +11,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Le, MinLen
+from annotated_types import Ge, MinLen
 
 from metarl.config import InputError, build, choice, to_plain
 from metarl.data.episodes import Labels
 from metarl.evaluation.recall import RecallResult
 from metarl.files import read_json, write_json
 from metarl.runs.folder import RunError, RunFolder
+from metarl.types import Count, Number, Positive, Share, Size
 
-Interval = tuple[float, float]
-Means = tuple[float, ...]
+Interval = tuple[Number, Number]
+Shares = tuple[Share, Share]
+Means = tuple[Number, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,11 +31,14 @@ class Trained:
 
     Args:
         train_steps: environment steps of an agent, episodes of a few-shot learner, sequences of the recall benchmark.
+        kept_step: after how many of them the model that was evaluated did best on validation tasks; None: it is the
+            last one.
     """
 
-    train_seconds: float | None = None
-    train_steps: int | None = None
-    train_seed: int | None = None
+    train_seconds: Positive | None = None
+    train_steps: Count | None = None
+    train_seed: Annotated[int, Ge(0)] | None = None
+    kept_step: Count | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,19 +65,19 @@ class ActorResult:
         infos_se: their standard errors over tasks.
     """
 
-    return_mean: float
-    return_se: Annotated[float, Ge(0)]
+    return_mean: Number
+    return_se: Positive
     return_interval: Interval
     by_episode: Means
-    by_episode_se: Means
-    episode_mean: float | None = None
-    episode_se: float | None = None
+    by_episode_se: tuple[Positive, ...]
+    episode_mean: Number | None = None
+    episode_se: Positive | None = None
     episode_interval: Interval | None = None
-    cut: Annotated[float, Ge(0), Le(1)] = 0.0
-    steps_to_adapt: int | None = None
+    cut: Share = 0.0
+    steps_to_adapt: Size | None = None
     by_exposure: Means | None = None
-    infos: dict[str, tuple[float | None, ...]] = field(default_factory=dict)
-    infos_se: dict[str, tuple[float | None, ...]] = field(default_factory=dict)
+    infos: dict[str, tuple[Number | None, ...]] = field(default_factory=dict)
+    infos_se: dict[str, tuple[Positive | None, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len(self.by_episode) != len(self.by_episode_se):
@@ -83,7 +88,7 @@ class ActorResult:
 class Difference:
     """The mean difference of two actors over the same tasks."""
 
-    mean: float
+    mean: Number
     interval: Interval
 
 
@@ -120,13 +125,13 @@ class AgentEvaluation(Trained, ActorResult):
     env_options: dict[str, Any] = field(default_factory=dict)
     split: str
     in_distribution: bool = False
-    trials: Annotated[int, Ge(1)]
-    seed: int
-    steps_per_trial: Annotated[int, Ge(1)]
+    trials: Size
+    seed: Annotated[int, Ge(0)]
+    steps_per_trial: Size
     greedy: ActorResult | None = None
     references: dict[str, ReferenceResult] = field(default_factory=dict)
-    tuned: dict[str, float] = field(default_factory=dict)
-    ceilings: dict[str, float] = field(default_factory=dict)
+    tuned: dict[str, Number] = field(default_factory=dict)
+    ceilings: dict[str, Number] = field(default_factory=dict)
     ablations: dict[str, ActorResult] = field(default_factory=dict)
 
 
@@ -139,13 +144,13 @@ class CellResult:
         se: standard error over episodes.
     """
 
-    ways: Annotated[int, Ge(1)]
-    shots: Annotated[int, Ge(1)]
-    queries: Annotated[int, Ge(1)]
-    episodes: Annotated[int, Ge(1)]
-    accuracy: float
-    se: Annotated[float, Ge(0)]
-    interval: Interval
+    ways: Size
+    shots: Size
+    queries: Size
+    episodes: Size
+    accuracy: Share
+    se: Positive
+    interval: Shares
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,11 +161,11 @@ class StreamResult:
         episodes: streams.
     """
 
-    ways: Annotated[int, Ge(1)]
+    ways: Size
     labels: Labels
-    episodes: Annotated[int, Ge(1)]
-    by_instance: Annotated[Means, MinLen(1)]
-    by_instance_interval: tuple[Interval, ...]
+    episodes: Size
+    by_instance: Annotated[tuple[Share, ...], MinLen(1)]
+    by_instance_interval: tuple[Shares, ...]
 
     def __post_init__(self) -> None:
         if len(self.by_instance) != len(self.by_instance_interval):
@@ -199,8 +204,8 @@ class FewShotEvaluation(Trained):
     trainval: bool = False
     within_alphabet: bool = False
     distinct_drawers: bool = False
-    seed: int
-    parameters: int
+    seed: Annotated[int, Ge(0)]
+    parameters: Count
     first_order: bool | None = None
     cells: tuple[CellResult, ...] = ()
     streams: tuple[StreamResult, ...] = ()

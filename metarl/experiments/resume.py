@@ -12,6 +12,7 @@ import torch
 
 from metarl.config import ConfigError
 from metarl.experiments.base import WITHOUT_EFFECT, Experiment
+from metarl.experiments.presets import from_config
 from metarl.runs.folder import RunError, RunFolder
 from metarl.runs.session import Saved
 from metarl.training.checkpoint import CheckpointError, read_checkpoint
@@ -41,7 +42,9 @@ def check_same(config: Mapping[str, Any], folder: RunFolder) -> None:
     Raises:
         ConfigError: one differs that has an effect.
     """
-    own = folder.config
+    own = dict(folder.config)
+    seed = {name: own.pop(name) for name in ("seed",) if name in own}
+    own = from_config(own, str(folder.path)).config() | seed  # with options that its version didn't have yet
     for key, value in config.items():
         if key in own and own[key] != value and key not in WITHOUT_EFFECT:
             expected = f"{own[key]!r}, as in {folder.path}"

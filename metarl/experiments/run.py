@@ -67,7 +67,9 @@ class Run:
         evaluation = self.experiment.evaluate(
             self.model, split=split, n=n, seed=self.seed if seed is None else seed, quiet=quiet
         )
-        return replace(evaluation, train_seconds=self.seconds, train_steps=self.steps, train_seed=self.seed)
+        kept = self.folder.status.get("kept_step")
+        trained: dict[str, Any] = {"train_seconds": self.seconds, "train_steps": self.steps, "train_seed": self.seed}
+        return replace(evaluation, **trained, kept_step=None if kept is None else int(kept))
 
     def complete(self, evaluation: Evaluation) -> None:
         """Write ``evaluation`` and the records of a few test tasks into the folder, where they are missing."""

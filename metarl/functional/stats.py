@@ -9,6 +9,9 @@ import numpy as np
 from metarl.types import Array
 
 RESAMPLES = 2000
+AT_ONCE = 50  # resamples that are drawn side by side
+BYTES = 8 * (1 + 2 * AT_ONCE)
+"""What :func:`bootstrap_mean` takes for each task."""
 
 
 class Interval(NamedTuple):
@@ -34,7 +37,7 @@ def bootstrap_mean(samples: Array, seed: int = 0) -> Interval:
         return Interval(mean, mean, mean)
     rng = np.random.default_rng(seed)
     result = stats.bootstrap(
-        (samples,), np.mean, n_resamples=RESAMPLES, batch=50, method="percentile", rng=rng, vectorized=True
+        (samples,), np.mean, n_resamples=RESAMPLES, batch=AT_ONCE, method="percentile", rng=rng, vectorized=True
     )
     return Interval(mean, float(result.confidence_interval.low), float(result.confidence_interval.high))
 

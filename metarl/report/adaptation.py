@@ -99,7 +99,9 @@ def adaptation_overlay(settings: Sequence[Setting], path: str | Path) -> Path:
     """
     every = [evaluation for setting in settings for evaluation in setting.evaluated]
     if not every:
-        raise ValueError("no run has an evaluation; make one with `metarl eval RUN`")
+        raise ValueError(
+            "no run has an evaluation; make one with metarl eval, or metarl train --resume where it was cut off"
+        )
     along: Along = "by_episode" if any(one.by_exposure is None for one in every) else "by_exposure"
     curves = []
     for index, setting in enumerate(settings):

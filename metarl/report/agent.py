@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
-from metarl.evaluation.results import ActorResult, AgentEvaluation
+from metarl.evaluation.results import ActorResult, AgentEvaluation, Evaluation
 
 Unit = Literal["trial", "episode"]
 
@@ -59,6 +59,18 @@ def held_out(evaluation: AgentEvaluation) -> str:
     if evaluation.in_distribution:
         return f"{evaluation.trials:,} trials in distribution (no tasks are held out)"
     return f"{evaluation.trials:,} trials of {evaluation.split} tasks"
+
+
+def kept(evaluation: Evaluation, unit: str) -> Iterator[str]:
+    """Which model was evaluated, where it isn't the last one.
+
+    Args:
+        evaluation: of any kind.
+        unit: what its steps are called.
+    """
+    if evaluation.kept_step is not None:
+        of = "" if evaluation.train_steps is None else f" of {evaluation.train_steps:,}"
+        yield f"evaluated: the model after {evaluation.kept_step:,}{of} {unit}, the best in validation"
 
 
 def best_reference(evaluation: AgentEvaluation) -> str | None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shlex
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from metarl.files import write_text
 from metarl.report import html
@@ -101,20 +102,15 @@ def _origin(member: Member) -> Iterator[tuple[str, object]]:
     yield "folder", member.run.path
     try:
         yield "status", member.run.status.get("status", "unknown")
-        meta: dict[str, Any] = member.run.meta
+        meta = member.run.meta
     except RunError as error:  # the results stand without it
+        warnings.warn(str(error), stacklevel=2)
         yield "unknown", error
         return
-    command = meta.get("command")
-    if isinstance(command, list):
-        yield "command", shlex.join(map(str, command))
-    git = meta.get("git")
-    if isinstance(git, dict):
-        yield "commit", f"{git.get('commit')}{' with changes' if git.get('dirty') else ''}"
+    yield "command", shlex.join(meta.command)
+    if meta.git is not None:
+        yield "commit", f"{meta.git.commit}{' with changes' if meta.git.dirty else ''}"
     for name in ("started", "platform", "cpus"):
-        if name in meta:
-            yield name, meta[name]
-    versions = meta.get("versions")
-    if isinstance(versions, dict):
-        for name, version in versions.items():
-            yield f"{name} version", version
+        yield name, getattr(meta, name)
+    for name, version in meta.versions.items():
+        yield f"{name} version", version

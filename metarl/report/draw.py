@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from metarl.evaluation.records import EPISODES, TRIALS, FewShotRecord, Trial, read_episodes, read_trials
 from metarl.evaluation.results import AgentEvaluation, FewShotEvaluation, RecallEvaluation
+from metarl.files import remove_left
 from metarl.report import instances
 from metarl.report.adaptation import adaptation_curve
 from metarl.report.compare import Member, members_of
@@ -81,12 +82,13 @@ def draw_member(member: Member) -> Drawn:
     """What :func:`draw_run` does, once the folder has been read."""
     run, kind = member.run, KINDS[member.kind]
     record = kind.read(run)
+    # Of a run that was killed in training there is no model to evaluate yet.
+    again = f"make it with metarl {'eval' if run.checkpoint.is_file() else 'train --resume'} {run.path}"
     has_learned = member.kind in LEARNING and learned(member.metrics, member.kind)
     if not (member.evaluation or has_learned or record):
         nothing = " and ".join(filter(None, ["no evaluation.json", kind.file and f"no {kind.file}"]))
         told = f", and metrics.jsonl {kind.unlearned}" if kind.unlearned else ""
-        raise RunError(f"{run.path} has nothing to draw: {nothing}{told}; train or evaluate first")
-    again = f"make it with metarl eval {run.path}"
+        raise RunError(f"{run.path} has nothing to draw: {nothing}{told}", key=str(run.path), remedy=again)
     missing = [] if member.evaluation else [f"{kind.evaluated}: {run.path} has no evaluation.json; {again}"]
     if isinstance(member.evaluation, AgentEvaluation) and not member.evaluation.by_episode:
         missing.append(f"adaptation curve: no episode was finished in all trials of {run.path}; give trials more steps")
@@ -99,6 +101,7 @@ def draw_member(member: Member) -> Drawn:
         missing.append(f"{kind.recorded}: {run.path} has no {kind.file}; {again}")
     elif member.kind == "fewshot" and not makers.keys() & {"drawings", "streams"}:
         missing.append(f"single episodes: the examples of {run.path} are no images")
+    remove_left(run.figures.glob(".*.tmp"))
     return Drawn({name: makers[name](run.figures / f"{name}.png") for name in SHOWS if name in makers}, missing)
 
 

@@ -102,6 +102,7 @@ def _agent(evaluation: AgentEvaluation) -> Table:
     if evaluation.cut:
         left_out = " and left out" if unit == "episode" else ""
         notes.append(f"{evaluation.cut:.0%} of the agent's trials ended inside an episode, which is cut{left_out}")
+    notes += agent.kept(evaluation, "steps")
     if evaluation.ceilings:
         values = ", ".join(f"{name} {value:.2f}" for name, value in evaluation.ceilings.items())
         notes.append(f"known values per {unit}: {values}")
@@ -164,6 +165,7 @@ def _fewshot_notes(evaluation: FewShotEvaluation) -> Iterator[str]:
     if evaluation.train_seconds is not None:
         count = evaluation.train_steps
         yield f"trained{f' on {count:,} episodes' if count else ''} in {fewshot.training_time(evaluation)}"
+    yield from agent.kept(evaluation, "episodes")
 
 
 def _recall(evaluation: RecallEvaluation) -> Table:

@@ -15,22 +15,21 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
-from metarl.config import InputError, choice
-from metarl.files import parse_json, read_json, write_json
+from metarl.config import InputError, build, choice
+from metarl.files import MANIFEST, read_json, remove_left, write_json
 from metarl.runs import manifest
-from metarl.runs.provenance import describe_run, now
-
-Status = Literal["running", "finished", "interrupted", "failed"]
+from metarl.runs.provenance import Provenance, describe_run, now
+from metarl.runs.rows import Row, read_rows
+from metarl.runs.status import Status, check_status
 
 A_RUN = "a folder made by `metarl train`, with config.json, metrics.jsonl and checkpoint.zip"
 
@@ -71,13 +70,13 @@ class RunFolder:
 
     @classmethod
     def create_at(cls, path: str | Path) -> RunFolder:
-        """Make the folder ``path``, or take it where it exists and is empty.
+        """Make the folder ``path``, or take it where it is empty, or a run was killed there before it had begun.
 
         Raises:
             FileExistsError: something is there already; nothing is touched.
         """
         path = Path(path)
-        if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        if path.exists() and not (path.is_dir() and (_unbegun(path) or not any(path.iterdir()))):
             raise FileExistsError(f"{path} exists and is not empty; choose another folder or remove it first")
         path.mkdir(parents=True, exist_ok=True)
         return cls(path)
@@ -87,19 +86,25 @@ class RunFolder:
         """Find a run again.
 
         Raises:
-            RunError: there is no such folder, it holds no run, its config.json is damaged, or a file of it was changed
-                after it was written.
+            RunError: there is no such folder, it holds no run, its config.json or meta.json is damaged, or a file of it
+                was changed after it was written.
         """
         folder = cls(Path(path))
         if not folder.path.is_dir():
             raise RunError(f"there is no folder {path}", key=str(path), expected=A_RUN)
         if not (folder.path / "config.json").is_file():
+            if _unbegun(folder.path):
+                remedy = f"start it anew as at first; --out {path} takes the same folder"
+                problem = f"the run in {path} was cut off before it had begun: it has no config.json"
+                raise RunError(problem, key=str(path), expected=A_RUN, remedy=remedy)
             raise RunError(f"{path} is not a run folder: it has no config.json", key=str(path), expected=A_RUN)
         _ = folder.config
         try:
-            manifest.verify(folder.path)
+            manifest.verify(folder.path, finished=folder._finished)
         except InputError as error:
             raise RunError.of(error) from None
+        if (folder.path / "meta.json").exists():
+            _ = folder.meta
         return folder
 
     def start(self, config: Mapping[str, Any], argv: Sequence[str] | None = None) -> None:
@@ -115,19 +120,16 @@ class RunFolder:
         if (self.path / "config.json").exists():
             raise RunError(f"there is a run in {self.path} already", key=str(self.path), remedy="use another folder")
         manifest.begin(self.path)
-        write_json(self.path / "meta.json", describe_run(sys.argv if argv is None else argv))
+        remove_left(self.path.glob(".*.tmp"))
+        write_json(self.path / "meta.json", asdict(describe_run(sys.argv if argv is None else argv)))
         self.set_status("running")
         write_json(self.path / "config.json", config)  # last: with it, the folder is a run
 
     def go_on(self, argv: Sequence[str] | None = None) -> None:
         """Add a process that resumes the run to meta.json, and remove the temporary files that dead ones left."""
-        meta = self.meta
-        again = describe_run(sys.argv if argv is None else argv)
-        write_json(self.path / "meta.json", {**meta, "resumed": [*meta.get("resumed", []), again]})
-        for path in self.path.rglob(".*.tmp"):
-            found = re.search(r"\.(\d+)\.tmp$", path.name)
-            if found and not _alive(int(found[1])):
-                path.unlink(missing_ok=True)
+        meta, again = self.meta, describe_run(sys.argv if argv is None else argv)
+        write_json(self.path / "meta.json", asdict(replace(meta, resumed=(*meta.resumed, again))))
+        remove_left(self.path.rglob(".*.tmp"))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -158,13 +160,24 @@ class RunFolder:
         """Write status.json: the status, when it began, and any further plain ``details``."""
         choice(status, get_args(Status), "the status of a run")
         path, told = self.path / "status.json", {"status": status, "since": now(), **details}
+        running = status == "running"
         try:
-            manifest.seal(self.path, running=status == "running")
+            if not running:
+                manifest.seal(self.path, running=False)
             write_json(path, told)
+            if running:  # only now, since the metrics of a finished run have a checksum at every moment
+                manifest.seal(self.path, running=True)
         except OSError:  # on a full disk the old file's own place is left
             with path.open("r+", encoding="utf-8") as file:
                 file.write(json.dumps(told) + "\n")
                 file.truncate()
+
+    @property
+    def _finished(self) -> bool:
+        try:
+            return self.status["status"] == "finished"
+        except RunError:  # it was cut off before, or the status is damaged
+            return False
 
     @property
     def config(self) -> dict[str, Any]:
@@ -177,14 +190,23 @@ class RunFolder:
         return sha256((self.path / "config.json").read_bytes()).hexdigest()
 
     @property
-    def meta(self) -> dict[str, Any]:
-        """Versions, commit, command line, machine and start time; see :func:`metarl.runs.provenance.describe_run`."""
-        return self._read("meta.json")
+    def meta(self) -> Provenance:
+        """Versions, commit, command line, machine and start time."""
+        data = self._read("meta.json")
+        try:
+            return build(Provenance, data, f"{self.path / 'meta.json'} is damaged")
+        except InputError as error:
+            raise RunError.of(error) from None
 
     @property
     def status(self) -> dict[str, Any]:
         """The last status set; a run that was killed still says ``running``."""
-        return self._read("status.json")
+        data = self._read("status.json")
+        try:
+            check_status(data, f"{self.path / 'status.json'} is damaged")
+        except InputError as error:
+            raise RunError.of(error) from None
+        return data
 
     @property
     def checkpoint(self) -> Path:
@@ -209,7 +231,7 @@ class RunFolder:
         path.mkdir(exist_ok=True)
         return path
 
-    def metrics(self) -> list[dict[str, Any]]:
+    def metrics(self) -> list[Row]:
         """The rows of metrics.jsonl, oldest first; a last line cut short by a crash is left out.
 
         Raises:
@@ -218,14 +240,10 @@ class RunFolder:
         path = self.path / "metrics.jsonl"
         lines = path.read_bytes().split(b"\n") if path.is_file() else [b""]
         rows = []
-        for number, line in enumerate(lines[:-1], start=1):  # what follows the last newline is unfinished
-            try:
-                row = parse_json(line)
-                if not isinstance(row, dict):
-                    raise ValueError(f"it is a {type(row).__name__}")
-            except ValueError as error:
-                problem = f"{path} is damaged at line {number}: {error}"
-                raise RunError(problem, key=str(path), expected="one JSON object a line") from None
+        for number, row in enumerate(read_rows(lines[:-1]), start=1):  # what follows the last newline is unfinished
+            if isinstance(row, ValueError):
+                problem = f"{path} is damaged at line {number}: {row}"
+                raise RunError(problem, key=str(path), expected="one JSON object of numbers a line")
             rows.append(row)
         return rows
 
@@ -240,14 +258,11 @@ class RunFolder:
             raise RunError.of(error) from None
 
 
-def _alive(process: int) -> bool:
-    """Whether there may be such a process."""
-    if os.name == "nt":  # where asking would end it
-        return True
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except OSError:  # of another user, or the system doesn't say
-        return True
-    return True
+def _unbegun(path: Path) -> bool:
+    """Whether there is nothing in a folder but what :meth:`RunFolder.start` writes before config.json."""
+    own = (MANIFEST, "meta.json", "status.json")
+    names = [found.name for found in path.iterdir()]
+    return bool(names) and all(
+        name in own or (name.startswith(tuple(f".{one}." for one in (*own, "config.json"))) and name.endswith(".tmp"))
+        for name in names
+    )

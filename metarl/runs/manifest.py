@@ -26,10 +26,14 @@ def seal(folder: Path, *, running: bool) -> None:
         write_manifest(folder, {**listed, METRICS: [digest(folder / METRICS)] if known else []})
 
 
-def verify(folder: Path) -> None:
+def verify(folder: Path, *, finished: bool) -> None:
     """Check that all files of a run are what it wrote; warn where it has no manifest.
 
     A killed run may lack files, and the checksum of its metrics.
+
+    Args:
+        folder: of the run.
+        finished: whether it came to its end, so that its metrics have a checksum.
 
     Raises:
         InputError: a file was changed, or the manifest itself is damaged.
@@ -44,7 +48,7 @@ def verify(folder: Path) -> None:
             raise InputError(f"{folder / MANIFEST} is damaged: it lacks {name}", key=name, remedy=_REMEDY)
         if os.path.lexists(path) and not path.is_file():
             raise InputError(f"{path} is no file", key=str(path), expected="what the run wrote", remedy=_REMEDY)
-        if path.is_file() and (listed[name] or name != METRICS) and digest(path) not in listed[name]:
+        if path.is_file() and (listed[name] or name != METRICS or finished) and digest(path) not in listed[name]:
             problem = f"{path} was changed after it was written"
             raise InputError(problem, key=str(path), expected=f"its checksum in {MANIFEST}", remedy=_REMEDY)
 

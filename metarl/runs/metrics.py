@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from metarl.runs.folder import RunError
+from metarl.runs.rows import Row, read_rows
 
 ROWS = 4000  # kept of a run: more than a drawing has pixels
 LINE = 2**16  # bytes of the longest line that is read
@@ -20,8 +21,8 @@ def read_metrics(
 ) -> list[dict[str, float]]:
     """The numbers of a ``metrics.jsonl``, oldest first.
 
-    Of a longer file neighbouring lines are put together. Lines that are no JSON objects are left out with a
-    UserWarning that counts them; a last line cut short by a crash is left out, as in
+    Of a longer file neighbouring lines are put together. Lines that are no rows of numbers, or go back, are left out
+    with a UserWarning that counts them; a last line cut short by a crash is left out, as in
     :meth:`metarl.runs.folder.RunFolder.metrics`.
 
     Args:
@@ -31,13 +32,11 @@ def read_metrics(
         most: rows that are returned.
 
     Returns:
-        The finite numbers of these names; a row may lack any of them.
+        The numbers of these names; a row may lack any of them.
 
     Raises:
         RunError: ``path`` is something else than a file.
     """
-    from pydantic_core import from_json  # here, since importing metarl has to stay cheap; 5 times as fast as json
-
     path = Path(path)
     if not path.exists():
         return []
@@ -45,18 +44,14 @@ def read_metrics(
         raise RunError(f"{path} is no regular file", key=str(path), expected="a file")
     names = (*last, *means)
     rows: list[dict[str, float]] = []
-    block: list[dict[str, Any]] = []
+    block: list[Row] = []
     bad = 0
     with path.open("rb") as file:
         count = sum(part.count(b"\n") for part in iter(partial(file.read, LINE), b""))
         file.seek(0)
         size = max(1, math.ceil(count / most))
-        for line in _lines(file):
-            try:
-                row = from_json(line, cache_strings="keys")
-            except ValueError:
-                row = None
-            if not isinstance(row, dict):
+        for row in read_rows(_lines(file)):
+            if isinstance(row, ValueError):
                 bad += 1
                 continue
             block.append({name: row[name] for name in names if name in row})
@@ -82,18 +77,11 @@ def _lines(file: IO[bytes]) -> Iterator[bytes]:
             yield b""
 
 
-def _finite(value: object) -> bool:
-    try:
-        return isinstance(value, int | float) and math.isfinite(value)
-    except OverflowError:  # a whole number of hundreds of digits
-        return False
-
-
-def _together(block: Sequence[Mapping[str, Any]], means: Collection[str], last: Collection[str]) -> dict[str, float]:
+def _together(block: Sequence[Row], means: Collection[str], last: Collection[str]) -> dict[str, float]:
     """One row for several: means, and the last of the other numbers."""
     row: dict[str, float] = {}
     for name in (*last, *means):
-        values = [one[name] for one in block if name in one and _finite(one[name])]
+        values = [value for one in block if (value := one.get(name)) is not None]
         if len(values) > 1 and name in means:
             row[name] = sum(values) / len(values)
         elif values:

@@ -7,11 +7,12 @@ import platform
 import re
 import subprocess
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+
+from metarl.types import Size
 
 PACKAGES = ("torch", "numpy", "gymnasium", "stable_baselines3", "wandb", "safetensors")
 DISTRIBUTION = "metarl-memory"
@@ -37,6 +38,35 @@ class Commit:
 
     def __str__(self) -> str:
         return self.commit[:7] + "+dirty" * self.dirty
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """Where a result came from: what ``meta.json`` holds.
+
+    Args:
+        versions: of packages; None of one that is not installed.
+        git: the commit of the checkout; None where there is none.
+        command: the command line, program first, without secrets.
+        platform: the machine and its system.
+        cpus: how many it has; None where it doesn't say.
+        started: when, in ISO 8601.
+        resumed: the same of each process that resumed the run.
+
+    Raises:
+        ValueError: ``started`` is no time.
+    """
+
+    versions: dict[str, str | None]
+    git: Commit | None = None
+    command: tuple[str, ...]
+    platform: str
+    cpus: Size | None = None
+    started: str
+    resumed: tuple[Provenance, ...] = ()
+
+    def __post_init__(self) -> None:
+        datetime.fromisoformat(self.started)
 
 
 def commit(root: str | Path | None = None, exclude: Sequence[str] = ()) -> Commit | None:
@@ -66,21 +96,23 @@ def commit(root: str | Path | None = None, exclude: Sequence[str] = ()) -> Commi
     return Commit(head, bool(changes))
 
 
-def describe_run(argv: Sequence[str]) -> dict[str, Any]:
-    """Versions, commit, command line, machine and start time, as plain data.
+def describe_run(argv: Sequence[str]) -> Provenance:
+    """Versions, commit, command line, machine and start time.
 
     Args:
         argv: the command line, program first; of the program only the name is kept, of secrets nothing.
     """
-    git = commit()
-    return {
-        "versions": versions(),
-        "git": git and asdict(git),
-        "command": [Path(arg).name if index == 0 else arg for index, arg in enumerate(without_secrets(argv))],
-        "platform": platform.platform(),
-        "cpus": os.cpu_count(),
-        "started": now(),
-    }
+    return Provenance(
+        versions=versions(),
+        git=commit(),
+        command=tuple(
+            (Path(arg).name if index == 0 else arg).encode(errors="backslashreplace").decode()  # it may be no UTF-8
+            for index, arg in enumerate(without_secrets(argv))
+        ),
+        platform=platform.platform(),
+        cpus=os.cpu_count(),
+        started=now(),
+    )
 
 
 def versions() -> dict[str, str | None]:

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from metarl.runs.folder import RunFolder, Status
+from metarl.runs.folder import RunFolder
+from metarl.runs.status import Status
 from metarl.runs.tracking import STEP, Tracker, WandbMode
 
 KEPT = 2  # checkpoints of training that are kept
@@ -112,7 +113,9 @@ class Session:
         path = self.folder.path / "checkpoints" / f"{step}.zip"
         config = self.folder.fingerprint
         write(path, {"step": step, "rows": self.tracker.rows, "seconds": self.elapsed, "config": config})
-        for old in self.folder.checkpoints[:-KEPT]:
+        others = [one for one in self.folder.checkpoints if one != path]
+        before = [one for one in others if int(one.stem) < step]
+        for old in {*others} - {*before[1 - KEPT :]}:  # what goes beyond this step was damaged, and not resumed from
             old.unlink()
         self._last, self._last_step = time.perf_counter(), step
 
@@ -148,9 +151,6 @@ class Session:
 
         Outside the main thread, where Python handles no signals, nothing changes.
         """
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
 
         def record(number: int, frame: object) -> None:
             self.signals.append(number)
@@ -165,16 +165,31 @@ class Session:
                 os.write(2, b"\nmetarl: stopping soon; a second signal ends at once\n")  # print is not for handlers
             self._on_stop()
 
-        old = {number: signal.getsignal(number) for number in SIGNALS}
-        if old.get(HANGUP) is signal.SIG_IGN:  # as nohup wants it
-            del old[HANGUP]
-        for number in old:
-            signal.signal(number, record)
-        try:
+        with handling(record):
             yield
-        finally:
-            for number, handler in old.items():
-                signal.signal(number, handler)
+
+
+@contextmanager
+def handling(handler: Callable[[int, Any], object]) -> Iterator[None]:
+    """Within, ``handler`` is called for each signal that ends a run; in other threads than the main one nothing is."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    old = {number: signal.getsignal(number) for number in SIGNALS}
+    if old.get(HANGUP) is signal.SIG_IGN:  # as nohup wants it
+        del old[HANGUP]
+    for number in old:
+        signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, before in old.items():
+            signal.signal(number, before)
+
+
+def raise_stopped(number: int, frame: object) -> None:
+    """A handler of signals that raises :class:`Stopped`."""
+    raise Stopped(number)
 
 
 @contextmanager

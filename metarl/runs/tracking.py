@@ -7,7 +7,6 @@ read the local file; Weights & Biases is best effort, and a run never stops beca
 from __future__ import annotations
 
 import json
-import math
 import numbers
 import os
 import sys
@@ -23,8 +22,9 @@ from typing import Any, Literal, get_args
 from metarl.config import InputError, choice
 from metarl.files import replacing
 from metarl.runs.aside import Aside
+from metarl.types import LARGEST
 
-Metrics = Mapping[str, float | int | str | None]
+Metrics = Mapping[str, float | int | None]
 WandbMode = Literal["disabled", "offline", "online"]
 
 STEP = "env_steps"
@@ -124,7 +124,7 @@ class Tracker:
     def log(self, metrics: Metrics, *, step: int) -> None:
         """Keep ``metrics``, measured at ``step`` of the x-axis: a line is written at once.
 
-        NumPy numbers become Python's, NaN and infinities None.
+        NumPy numbers become Python's; NaN and what is larger than :data:`metarl.types.LARGEST` become None.
 
         Args:
             metrics: by name.
@@ -132,7 +132,7 @@ class Tracker:
 
         Raises:
             InputError: ``step`` is smaller than the one before, or a metric has the name of the x-axis.
-            TypeError: a metric is no number, string or None.
+            TypeError: a metric is no number or None.
         """
         if step < self._last:
             raise InputError(key=self._axis, given=step, expected=f"{self._last} or more, as the step before")
@@ -225,14 +225,13 @@ class Tracker:
             aside.end()
 
 
-def _plain_value(name: str, value: object) -> float | int | str | None:
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, numbers.Integral):
-        return int(value)
-    if isinstance(value, numbers.Real):
-        return float(value) if math.isfinite(value) else None
-    raise TypeError(f"the metric {name!r} is a {type(value).__name__}, expected a number, a string or None")
+def _plain_value(name: str, value: object) -> float | int | None:
+    if value is None:
+        return None
+    if not isinstance(value, numbers.Real):
+        raise TypeError(f"the metric {name!r} is a {type(value).__name__}, expected a number or None")
+    number = int(value) if isinstance(value, numbers.Integral) else float(value)
+    return number if -LARGEST <= number <= LARGEST else None  # NaN is neither
 
 
 def _import_wandb() -> ModuleType:

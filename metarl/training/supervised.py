@@ -15,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from metarl.config import ConfigError
 from metarl.functional.schedules import cosine, linear
+from metarl.training.best import Best
 from metarl.training.checkpoint import optimizer_from_tensors, optimizer_to_tensors
 from metarl.training.optim import optimizer_step
 from metarl.training.resume import get_random, restoring, set_random
@@ -37,8 +38,9 @@ class SupervisedOptions:
         max_grad_norm: gradients are scaled down to this norm.
         validate_every: updates between validations.
         target: training ends early once a validation reaches this accuracy; None: never.
-        patience: training ends early after this many validations in a row without a better accuracy. Whenever it ends,
-            the best parameters are then restored; None: never, and the last parameters are kept.
+        patience: training ends early after this many validations in a row without a better accuracy, and whenever it
+            ends, the best parameters are kept; None: never.
+        keep: which parameters are kept: the last, or those with the best accuracy in a validation.
         average: decay of a moving average of parameters and buffers, which is validated and kept in their place; 0:
             none.
         weight_decay: decoupled from the gradient, times the step size (Loshchilov & Hutter 2019).
@@ -54,12 +56,18 @@ class SupervisedOptions:
     validate_every: Annotated[int, Ge(1)] = 100
     target: float | None = None
     patience: Annotated[int, Ge(1)] | None = None
+    keep: Literal["last", "best"] = "last"
     average: Annotated[float, Ge(0), Lt(1)] = 0.0
     weight_decay: Annotated[float, Ge(0)] = 0.0
 
     def __post_init__(self) -> None:
         if self.updates is None and self.seconds is None:
             raise ConfigError("there is no budget", key="updates", expected="updates, seconds or both")
+
+    @property
+    def keeps_best(self) -> bool:
+        """Whether the best parameters are kept, not the last."""
+        return self.keep == "best" or self.patience is not None
 
     def learning_rate_at(self, update: int, progress: float) -> float:
         """The step size of an update.
@@ -90,13 +98,15 @@ class Trained(NamedTuple):
     """The outcome of a training.
 
     The loss is that of the last batch, before its update; NaN without one. The curve has the validations in order, the
-    last one after the last update; it is empty without ``validate``.
+    last one after the last update; it is empty without ``validate``. ``kept`` says after how many updates the
+    parameters were the best, where these are kept; None: the last are.
     """
 
     updates: int
     seconds: float
     loss: float
     curve: tuple[Validation, ...]
+    kept: int | None = None
 
 
 class FitState(NamedTuple):
@@ -143,9 +153,10 @@ def fit(
 
     Raises:
         NonFiniteError: a loss or gradient is not finite; the parameters are those before that batch.
-        ConfigError: a target or patience without ``validate``.
+        ConfigError: a target, patience or keeping the best without ``validate``.
     """
-    for name_of, value in (("target", options.target), ("patience", options.patience)):
+    best_asked = "best" if options.keep == "best" else None
+    for name_of, value in (("target", options.target), ("patience", options.patience), ("keep", best_asked)):
         if value is not None and validate is None:
             raise ConfigError(key=name_of, given=value, expected="none without validate, which returns an accuracy")
     optimizer = torch.optim.AdamW(model.parameters(), options.learning_rate, weight_decay=options.weight_decay)
@@ -153,7 +164,7 @@ def fit(
     if options.average:
         averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(options.average), use_buffers=True)
     judged: Model = averaged.module if averaged else model  # type: ignore[assignment]  # a copy of the model
-    best: dict[str, Tensor] | None = None
+    best = Best()
     start = clock()
     updates, loss, total, curve = 0, math.nan, 0.0, list[Validation]()
     if state is not None:
@@ -164,15 +175,18 @@ def fit(
             if averaged:
                 averaged.load_state_dict(parts["averaged"])
             device = next(model.parameters()).device
-            best = {name: value.to(device) for name, value in parts["best"].items()} or None
             set_random(parts["random"])
             updates, loss, total = (state.meta[name] for name in ("updates", "loss", "total"))
             curve = [Validation(*one) for one in state.meta["curve"]]
+            if parts["best"]:
+                first = max(curve, key=lambda one: one.accuracy)
+                tensors = {name: value.to(device) for name, value in parts["best"].items()}
+                best = Best(first.updates, first.accuracy, tensors)
             start -= state.meta["seconds"]
 
     def now() -> FitState:
         meta = {"updates": updates, "loss": loss, "total": total, "curve": curve, "seconds": clock() - start}
-        groups = {"model": model.state_dict(), "optimizer": optimizer_to_tensors(optimizer), "best": best or {}}
+        groups = {"model": model.state_dict(), "optimizer": optimizer_to_tensors(optimizer), "best": best.tensors}
         kept = {"averaged": averaged.state_dict()} if averaged else {}
         return FitState(meta, {**groups, **kept, "random": get_random()})
 
@@ -183,14 +197,14 @@ def fit(
 
     def reached() -> bool:
         """Validate, if there is ``validate``; returns whether training should end."""
-        nonlocal total, best
+        nonlocal total
         if validate is None:
             return False
         judged.eval()
         with torch.no_grad():
             accuracy = float(validate(judged))
-        if options.patience and accuracy > max((v.accuracy for v in curve), default=-math.inf):
-            best = {name: value.clone() for name, value in judged.state_dict().items()}
+        if options.keeps_best:
+            best.offer(updates, accuracy, judged.state_dict)
         judged.train()
         mean = total / (updates - (curve[-1].updates if curve else 0))
         curve.append(Validation(updates, clock() - start, mean, accuracy))
@@ -222,6 +236,6 @@ def fit(
             between(updates, now)
     if updates > (curve[-1].updates if curve else 0):
         reached()
-    if best is not None or averaged:
-        model.load_state_dict(best or judged.state_dict())
-    return Trained(updates, clock() - start, loss, tuple(curve))
+    if best.tensors or averaged:
+        model.load_state_dict(best.tensors or judged.state_dict())
+    return Trained(updates, clock() - start, loss, tuple(curve), best.step)

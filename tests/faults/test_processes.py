@@ -1,18 +1,15 @@
 """Whole processes that are killed, signalled, starved or run twice: what is left, and that it goes on."""
 
 import contextlib
-import os
 import signal
 import subprocess
-import sys
+import time
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
+from killing import DIE, IN_SAVES, differences, left, members, metarl, outcome, process
 
 from metarl.runs.folder import RunFolder
-from metarl.training.checkpoint import read_checkpoint
 
 SETTINGS = [
     *("env.arms=3", "env.pulls=6", "memory.key_size=8", "memory.value_size=8", "threads=1", "train.n_envs=4"),
@@ -20,7 +17,6 @@ SETTINGS = [
     *("eval.trials=8", "eval.tuning_trials=4"),
 ]
 TRAIN = ["train", "bandit", *(word for setting in SETTINGS for word in ("--set", setting))]
-DIE = "os.kill(os.getpid(), signal.SIGKILL)"
 AT_ROW = f"""
 from metarl.runs.tracking import Tracker
 log = Tracker.log
@@ -29,15 +25,7 @@ def counted(self, *given, **options):
     if self.rows == 3: {DIE}
 Tracker.log = counted
 """
-IN_CHECKPOINT = f"""
-replace, seen = os.replace, []
-def counted(source, target):
-    if str(target).endswith(".zip"):
-        seen.append(target)
-        if len(seen) == 3: {DIE}
-    replace(source, target)
-os.replace = counted
-"""
+IN_CHECKPOINT = IN_SAVES.format(number=40, happen=DIE)
 STARVED = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))"
 HANGS = """
 import time
@@ -50,32 +38,6 @@ def hang(self, actions):
     return advance(self, actions)
 TrialVectorEnv.advance = hang
 """
-
-
-def process(*arguments: str | Path, before: str = "") -> subprocess.Popen[str]:
-    """``metarl`` with ``arguments``, after some code."""
-    code = f"import os, signal, sys\n{before}\nfrom metarl.cli.main import main\nsys.exit(main(sys.argv[1:]))"
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-
-
-def metarl(*arguments: str | Path, before: str = "") -> tuple[int, str, str]:
-    """The status, output and errors of a process."""
-    started = process(*arguments, before=before)
-    out, err = started.communicate(timeout=100)
-    return started.returncode, out, err
-
-
-def outcome(folder: RunFolder) -> tuple[dict[str, torch.Tensor], list[dict[str, Any]]]:
-    """The weights, and the metrics without times."""
-    rows = [{k: v for k, v in row.items() if not k.startswith("time")} for row in folder.metrics()]
-    groups = read_checkpoint(folder.checkpoint)[1]
-    return {f"{group}.{k}": v for group in ("policy", "optimizer") for k, v in groups[group].items()}, rows
 
 
 @pytest.fixture(scope="module")
@@ -94,9 +56,7 @@ def test_a_killed_run_ends_as_if_it_never_was(fault: str, whole: RunFolder, tmp_
     status, out, err = metarl("train", "--resume", folder.path)
     assert (status, err) == (0, "")
     assert "run folder" in out
-    (weights, rows), (expected, expected_rows) = outcome(folder), outcome(whole)
-    assert rows == expected_rows
-    assert all(torch.equal(weights[name], expected[name]) for name in expected)
+    assert differences(folder, whole) == []
     assert list(folder.path.rglob(".*.tmp")) == []
 
 
@@ -141,3 +101,14 @@ def test_a_second_process_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     finally:
         started.kill()
         started.communicate()
+
+
+def test_a_killed_benchmark_leaves_no_process(tmp_path: Path) -> None:
+    cells = ["--tasks", "repeat_first", "--memories", "lstm", "gru", "--jobs", "2"]
+    started = process("bench", "memory", *cells, "--out", tmp_path)
+    while len(members(started.pid)) < 4:  # itself, two workers, and what tracks their resources
+        assert started.poll() is None
+        time.sleep(0.05)
+    started.kill()
+    assert left(started.pid) == []
+    started.communicate()

@@ -97,6 +97,7 @@ def test_plain_options_build_the_same_options_again() -> None:
         ({"env": {"reward": "bin"}}, "env.reward", "bin", "'binary' or 'normal'"),
         ({"env": 3}, "env", 3, "a table of keys"),
         ({"name": None}, "name", None, "a string"),
+        ({"name": "a\udcff"}, "name", "a\udcff", "UTF-8"),
         ({"free": {"a": [0, float("nan")]}}, "free.a.1", None, "a finite number"),
         ({"mixed": "x"}, "mixed", "x", "a list or a table of keys"),
         (3, "the options", 3, "a table of keys"),
@@ -237,7 +238,9 @@ def test_load_toml(tmp_path) -> None:
     assert caught.value.expected == "a TOML file"
 
 
-@pytest.mark.parametrize("value", ["[" * 3000, "[" * 100 + "]" * 100, "9" * 400, "9" * 5000, "1e400", "inf", "nan"])
+@pytest.mark.parametrize(
+    "value", ["[" * 3000, "[" * 100 + "]" * 100, "9" * 400, "9" * 5000, "1e300", "1e400", "inf", "nan"]
+)
 def test_values_that_are_no_plain_data_are_refused(tmp_path: Path, value: str) -> None:
     with pytest.raises(ConfigError) as caught:
         build(Own, apply({}, [parse_assignment(f"x={value}")]), "here")

@@ -56,6 +56,14 @@ def test_a_damaged_manifest_is_named(run: RunFolder, listed: Any) -> None:
         RunFolder.open(run.path)
 
 
+def test_metrics_without_a_checksum_are_named_where_the_run_is_finished(run: RunFolder) -> None:
+    sums = files.read_manifest(run.path) or {}
+    files.write_manifest(run.path, {**sums, "metrics.jsonl": []})
+    with pytest.raises(RunError) as caught:
+        RunFolder.open(run.path)
+    assert caught.value.key == str(run.path / "metrics.jsonl")
+
+
 def test_files_may_be_missing_and_metrics_grow_while_a_run_trains(run: RunFolder) -> None:
     for name in NAMES[2:]:
         (run.path / name).unlink()

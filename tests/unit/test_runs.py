@@ -47,6 +47,36 @@ def test_an_explicit_folder_is_never_overwritten(tmp_path: Path) -> None:
     assert {path.name: path.read_bytes() for path in folder.path.iterdir()} == before
 
 
+def test_a_run_that_was_cut_off_before_it_had_begun_is_started_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Cut(BaseException):
+        pass
+
+    def cut(path: Path, data: object) -> None:
+        if path.name == "config.json":
+            path.with_name(".config.json.999999999.tmp").touch()
+            raise Cut
+        write_json(path, data)
+
+    folder = RunFolder.create_at(tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr("metarl.runs.folder.write_json", cut)
+        with pytest.raises(Cut):
+            folder.start({"x": 1})
+    with pytest.raises(RunError, match="before it had begun") as caught:
+        RunFolder.open(folder.path)
+    assert f"--out {folder.path}" in str(caught.value.remedy)
+    (folder.path / "notes.txt").touch()
+    with pytest.raises(FileExistsError):
+        RunFolder.create_at(folder.path)
+    (folder.path / "notes.txt").unlink()
+    again = RunFolder.create_at(folder.path)
+    again.start({"x": 1})
+    assert RunFolder.open(folder.path) == again
+    assert list(folder.path.glob(".*")) == []
+
+
 def test_a_run_is_found_again(tmp_path: Path) -> None:
     config = {"env": {"arms": 7, "prior": [1.0, 2.0]}, "limit": None}
     RunFolder.create_at(tmp_path / "run").start(config, argv=["/usr/bin/metarl", "train", "quick"])
@@ -56,13 +86,16 @@ def test_a_run_is_found_again(tmp_path: Path) -> None:
     assert folder.checkpoint == tmp_path / "run" / "checkpoint.zip"
     assert folder.figures.is_dir()
     meta = folder.meta
-    assert meta["command"] == ["metarl", "train", "quick"]
-    assert meta["versions"]["numpy"].split(".")[0].isdigit()
-    assert set(meta["versions"]) == {"metarl", "python", *PACKAGES}
-    assert meta["cpus"] == os.cpu_count()
-    assert datetime.fromisoformat(meta["started"]).tzinfo is not None
-    own = commit(ROOT)
-    assert meta["git"] == (own and {"commit": own.commit, "dirty": own.dirty})
+    assert meta.command == ("metarl", "train", "quick")
+    assert str(meta.versions["numpy"]).split(".")[0].isdigit()
+    assert set(meta.versions) == {"metarl", "python", *PACKAGES}
+    assert meta.cpus == os.cpu_count()
+    assert datetime.fromisoformat(meta.started).tzinfo is not None
+    assert meta.git == commit(ROOT)
+    folder.go_on(["metarl", "train", "--resume", "\udcff"])
+    folder.go_on(["metarl", "train", "--resume", "again"])
+    first, again = folder.meta.resumed
+    assert (folder.meta.command, first.command[-1], again.command[-1]) == (meta.command, "\\udcff", "again")
 
     folder.set_status("failed", env_steps=100)
     assert folder.status | {"since": None} == {"status": "failed", "since": None, "env_steps": 100}
@@ -131,6 +164,49 @@ def test_hostile_json_is_named(tmp_path: Path, text: str) -> None:
     with pytest.raises(RunError) as caught:
         folder.metrics()
     assert caught.value.key == str(tmp_path / "metrics.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [
+        *(("meta", key, value) for key in ("versions", "command", "platform", "started") for value in (None, 1, [1])),
+        *(("meta", "cpus", value) for value in (-1, 0, 1.5, "4", 10**300)),
+        ("meta", "git", "0123abc"),
+        ("meta", "git.commit", 1),
+        ("meta", "git.dirty", None),
+        ("meta", "versions.torch", 2),
+        ("meta", "started", "yesterday"),
+        ("meta", "resumed", [1]),
+        ("meta", "more", 1),
+        *(("status", key, value) for key in ("status", "since") for value in (None, 1, "soon", [])),
+        *(("status", key, value) for key in ("train_steps", "train_seconds") for value in (None, -1, "4", 10**300)),
+        ("status", "train_seconds", 1e300),
+        ("status", "train_steps", 1.5),
+        ("status", "trained", 1),
+        ("status", "device", 0),
+        ("status", "reason", {}),
+        ("status", "wandb_id", 7),
+    ],
+)
+def test_a_field_of_another_type_or_size_is_named(tmp_path: Path, name: str, key: str, value: object) -> None:
+    folder = RunFolder.create_at(tmp_path / "run")
+    folder.start({"x": 1}, argv=["metarl"])
+    path = folder.path / f"{name}.json"
+    data = read_json(path)
+    outer, _, inner = key.partition(".")
+    data[outer] = {**(data[outer] or {"commit": "a", "dirty": False}), inner: value} if inner else value
+    write_json(path, data)
+    with pytest.raises(RunError) as caught:
+        getattr(folder, name)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_status_may_say_more(tmp_path: Path) -> None:
+    folder = RunFolder.create_at(tmp_path)
+    folder.start({"x": 1}, argv=["metarl"])
+    folder.set_status("finished", train_steps=7, more=[1])
+    assert folder.status | {"since": ""} == {"status": "finished", "since": "", "train_steps": 7, "more": [1]}
 
 
 @pytest.mark.parametrize("row", ["[]", "1", "null", '"text"', "true"])

@@ -17,7 +17,8 @@ from metarl.evaluation.accuracy import IMAGES, correct_in_streams, prepared
 from metarl.evaluation.results import CellResult, FewShotEvaluation, StreamResult
 from metarl.experiments.fewshot.build import described
 from metarl.experiments.fewshot.options import EpisodeShape
-from metarl.functional.stats import bootstrap_mean, standard_error
+from metarl.functional.stats import BYTES, bootstrap_mean, standard_error
+from metarl.limits import check_count
 from metarl.seeding import numpy_rng
 from metarl.types import Array, Split
 
@@ -61,6 +62,7 @@ def evaluate(
     episodes = options.episodes if episodes is None else episodes
     if episodes < 2:
         raise ConfigError(key="episodes", given=episodes, expected="at least 2, for an interval")
+    check_count(episodes, BYTES, key="episodes")
     source = experiment.source(split, shapes)
     with tqdm(total=episodes * len(shapes), unit="episode", disable=quiet or None) as bar, torch.no_grad():
         held, answer = prepared(learner, source, episodes * sum(shape.images for shape in shapes if shape.queries))

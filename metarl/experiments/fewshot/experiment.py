@@ -30,7 +30,8 @@ from metarl.experiments.fewshot.options import (
     FewShotEvalOptions,
     StreamOptions,
 )
-from metarl.limits import check_bytes
+from metarl.functional.stats import BYTES
+from metarl.limits import check_count
 from metarl.runs.session import Session
 from metarl.seeding import numpy_rng, sequence, split_key
 from metarl.training.resume import restoring
@@ -73,9 +74,10 @@ class FewShotExperiment(Experiment):
         streams, cells, labels = self.eval.streams, self.eval.cells, self.train.labels
         if self.transductive and self.stream is not None:
             raise ConfigError(key="transductive", given=True, expected="false for streams, which have no queries")
-        for name, value in (("target", self.fit.target), ("patience", self.fit.patience)):
+        best = "best" if self.fit.keep == "best" else None
+        for name, value in (("target", self.fit.target), ("patience", self.fit.patience), ("keep", best)):
             if self.data.trainval and value is not None:
-                expected = "none with data.trainval = true, which leaves no classes to stop by"
+                expected = "none with data.trainval = true, which leaves no classes to choose by"
                 raise ConfigError(key=f"fit.{name}", given=value, expected=expected)
         if not (cells or streams):
             raise ConfigError(key="eval.cells", given=cells, expected="one or more, unless eval.streams is given")
@@ -140,6 +142,10 @@ class FewShotExperiment(Experiment):
             there = found(self.data.folder)
             own = {"source": "omniglot"} if there else {"source": "glyphs", "folder": None}
             return replace(self, data=replace(self.data, **own)).check()
+        pixels, validation = math.prod(self.data.shape), self.validation_shape.images
+        check_count(self.train.batch, 5 * pixels * self.train_shape.images, key="train.batch")  # bytes and floats
+        check_count(self.eval.validation_episodes, pixels * validation, key="eval.validation_episodes")
+        check_count(self.eval.episodes, BYTES, key="eval.episodes")
         check_source(training_source(self.data, self.train), "train", [self.train_shape])
         check_source(make_source(self.data, "validation", rotations=False), "validation", [self.validation_shape])
         self.source("test", self.test_shapes)
@@ -148,9 +154,6 @@ class FewShotExperiment(Experiment):
                 if other := [shape.ways for shape in shapes if shape.ways != self.ways]:
                     expected = f"train.ways = {self.ways}, for which the head of this learner is made"
                     raise ConfigError(f"{key} has {other[0]} ways", key=key, given=other[0], expected=expected)
-        batch = f"{self.train.batch:,}, each of one image or more"
-        needed = 8 * self.train.batch * math.prod(self.data.shape)
-        check_bytes(needed, key="train.batch", given=batch, remedy="train on fewer episodes side by side")
         if not any(p.numel() for p in make_learner(self, seed=0).parameters()):
             problem = "this learner has nothing to train: its embeddings are the pixels"
             remedy = "give classifier.encoder another net, or an embedding_size"
@@ -203,6 +206,8 @@ class FewShotExperiment(Experiment):
                 name="few-shot episodes",
             )
         model.eval()
+        if trained.kept is not None:
+            session.facts["kept_step"] = trained.kept * self.train.batch
         return trained.updates * self.train.batch
 
     def evaluate(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
@@ -17,7 +18,9 @@ from metarl.config import ConfigError
 from metarl.evaluation.recall import RecallCell, RecallResult
 from metarl.evaluation.results import RecallEvaluation, read_evaluation, write_evaluation
 from metarl.experiments.recall.experiment import measure, options_of
-from metarl.runs.folder import RunError
+from metarl.files import remove_left
+from metarl.runs.folder import RunError, RunFolder
+from metarl.tasks.vector.process import end_with_parent
 
 FILE = "recall.json"
 Outcome = RecallResult | FloatingPointError  # the result of a cell, or the error where a number was not finite
@@ -39,11 +42,20 @@ def complete(
 
     Raises:
         ConfigError: ``recall.json`` is damaged, or a memory can't be given as many parameters.
+        RunError: another process works in the folder.
         FloatingPointError: some cells met numbers that are not finite; the others are done and kept.
     """
     path = Path(folder) / FILE
-    kept = read(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    with RunFolder(path.parent).locked():
+        remove_left(path.parent.glob(".recall.*.tmp"))
+        return _completed(cells, path, jobs, imports, device)
+
+
+def _completed(
+    cells: Sequence[RecallCell], path: Path, jobs: int, imports: Sequence[str], device: str
+) -> list[RecallResult]:
+    kept = read(path)
     done = [result.cell for result in kept]
     todo = [cell for cell in cells if cell not in done]
     for cell in todo:
@@ -129,7 +141,8 @@ def _attempt(cell: RecallCell, device: str) -> Outcome:
 
 
 def _prepare(imports: Sequence[str]) -> None:
-    """Set up a worker process; only the parent handles an interrupt."""
+    """Set up a worker process; only the parent handles an interrupt, and without it nothing goes on."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=end_with_parent, daemon=True).start()
     for module in imports:
         import_module(module)

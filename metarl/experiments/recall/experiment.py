@@ -22,6 +22,7 @@ from metarl.evaluation.results import RecallEvaluation
 from metarl.experiments.base import Experiment, config_errors, load_module, save_fit, save_module, torch_threads
 from metarl.experiments.recall.candidates import candidates, classifier, parameters, sized
 from metarl.functional.stats import standard_error
+from metarl.limits import check_count
 from metarl.memory.options import MemoryOptions
 from metarl.nets.sequence import SequenceClassifier, query_loss
 from metarl.runs.session import Saved, Session
@@ -36,6 +37,7 @@ VALIDATION_SEQUENCES = 1000
 VALIDATE_EVERY = 50  # updates between validations
 WARMUP = 20  # updates over which a step size grows from zero
 AT_ONCE = 500  # sequences that are tested side by side
+ANSWER_BYTES = 16  # of a tested sequence: its share of correct answers, twice as they are joined
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,7 @@ class RecallExperiment(Experiment):
         choice(self.memory, candidates(), "memory")
         with config_errors(None, TypeError):
             options_of(self.cell(0))
+        check_count(self.sequences, ANSWER_BYTES, key="sequences")
         return self
 
     def build(self, seed: int, device: torch.device) -> RecallModel:
@@ -159,8 +162,12 @@ def options_of(cell: RecallCell) -> MemoryOptions:
     """The memory of a cell, with the controller's size that gives it the wanted number of parameters.
 
     Raises:
-        ValueError: no size does.
+        ValueError: no size does, or a batch or the validation sequences are more than memory can hold.
     """
+    sizes = cell.make_task().sizes
+    each = 4 * sizes.steps * (sizes.now + sizes.feedback)
+    check_count(VALIDATION_SEQUENCES, each, key="sizes", remedy="give smaller ones")
+    check_count(cell.settings.batch, each, key="fit.batch")
     options = replace(candidates()[cell.memory], key_size=cell.settings.key_size)
     if options.store != "none":
         options = replace(options, value_size=cell.settings.key_size)
@@ -262,6 +269,7 @@ def result_of(
         split: validation or test.
         sequences: how many.
     """
+    check_count(sequences, ANSWER_BYTES, key="sequences")
     task, device = cell.make_task(), next(model.net.parameters()).device
     correct = _correct(_batches(task, split, AT_ONCE, sequences, cell.seed, device), model.net)
     known = model.training

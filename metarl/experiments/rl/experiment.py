@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,7 @@ from metarl.evaluation.results import AgentEvaluation
 from metarl.evaluation.trace import record
 from metarl.experiments.base import Experiment, config_errors
 from metarl.experiments.rl.evaluate import evaluate
+from metarl.experiments.rl.validation import VALIDATIONS, AgentValidator
 from metarl.memory.options import MemoryOptions
 from metarl.runs.session import Session
 from metarl.tasks.check.effect import without_effect
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from metarl.agents.rl2 import RL2PPO
 
 ENV_FAMILY = "metarl.tasks.family.env_family:EnvFamily"
+GRACE = 5.0  # seconds in which a rollout and update under way may end by themselves when training is stopped
 RECORDED = 4  # trials that are recorded step by step
 
 
@@ -53,6 +56,9 @@ class TrainOptions:
             depend on it.
         worker_timeout: seconds in which a worker must answer.
         start_timeout: seconds in which a new worker must have imported what it needs.
+        keep: which weights are kept: the last, or those with the highest return in a validation.
+        validate_every: environment steps between two validations, after whole rollouts and at the end; left out: none,
+            and a twentieth of the training where the best are kept.
     """
 
     total_timesteps: Annotated[int, Ge(1)]
@@ -61,6 +67,15 @@ class TrainOptions:
     workers: Annotated[int, Ge(0)] = 0
     worker_timeout: Annotated[float, Gt(0)] = 60.0
     start_timeout: Annotated[float, Gt(0)] = START_SECONDS
+    keep: Literal["last", "best"] = "last"
+    validate_every: Annotated[int, Ge(1)] | None = None
+
+    @property
+    def validates_every(self) -> int | None:
+        """Environment steps between two validations; None: there are none."""
+        if self.keep == "best" and self.validate_every is None:
+            return max(1, self.total_timesteps // VALIDATIONS)
+        return self.validate_every
 
 
 @dataclass(frozen=True)
@@ -85,11 +100,13 @@ class EvalOptions:
         trials: held-out tasks, the same for every actor.
         tuning_trials: validation tasks on which the references' parameters are chosen.
         rows: trials played side by side.
+        validation_trials: trials of a validation in training, of the same validation tasks every time.
     """
 
     trials: Annotated[int, Ge(1)] = 10_000
     tuning_trials: Annotated[int, Ge(1)] = 2_000
     rows: Annotated[int, Ge(1)] = 500
+    validation_trials: Annotated[int, Ge(1)] = 1_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,6 +181,7 @@ class RL2Experiment(Experiment):
             remedy = "leave it out: training draws training tasks, and eval has --split"
             raise ConfigError("env.split can't be set", key="env.split", given=self.env["split"], remedy=remedy)
         from metarl.agents.rl2_learn import check_memory
+        from metarl.evaluation.play import check_trials
 
         small = replace(self, train=replace(self.train, n_envs=1, workers=min(self.train.workers, 1)))
         with config_errors("env", TypeError, MemoryError):
@@ -173,6 +191,7 @@ class RL2Experiment(Experiment):
                 check_memory(agent, self.train.n_envs, steps or 1)
             finally:
                 close(agent)
+        check_trials(self.eval.trials, agent.trial_steps or steps or 1, "eval.trials")
         return self
 
     def build(self, seed: int, device: torch.device) -> RL2PPO:
@@ -207,11 +226,14 @@ class RL2Experiment(Experiment):
                 stacklevel=2,
             )
         model.set_logger(tracking_logger(session.tracker))
-        if session.saved is not None:
-            with restoring("the saved training"):
+        with restoring("the saved training"):
+            if session.saved is not None:
                 rl2_checkpoint.restore(model, *session.saved, "the saved training")
+            validator = self._validator(model, session)
         total, done = self.train.total_timesteps, model.num_timesteps
-        with session.stoppable(model.interrupt), session.bar(total, "step") as bar:
+        timer = threading.Timer(GRACE, model.interrupt)  # a rollout that is cut short can't be continued
+        timer.daemon = True
+        with session.stoppable(timer.start), session.bar(total, "step") as bar:
 
             def on_step(local: Mapping[str, Any]) -> bool:
                 bar.update(min(model.num_timesteps, total) - bar.n)
@@ -220,8 +242,18 @@ class RL2Experiment(Experiment):
                     bar.set_description(f"training, return {mean:.2f}", refresh=False)
                 return True
 
-            def between() -> None:
-                session.save_due(model.num_timesteps, lambda path, now: rl2_checkpoint.save(model, path, session=now))
+            def write(path: Path, now: dict[str, Any]) -> None:
+                known = {} if validator is None else {"validation": validator.meta()}
+                rl2_checkpoint.save(model, path, validator.groups() if validator else None, session={**now, **known})
+
+            def between(last: bool = False) -> None:
+                if validator is not None and (validator.due() or (last and validator.step < model.num_timesteps)):
+                    row = validator.validate()
+                    if row:
+                        session.tracker.log(row, step=model.num_timesteps)
+                session.save_due(model.num_timesteps, write)
+                if session.stopped:
+                    model.interrupt()
 
             try:
                 if done < total:
@@ -229,9 +261,32 @@ class RL2Experiment(Experiment):
                         if done:  # the rest may be less than a rollout, which is no news
                             warnings.filterwarnings("ignore", r".* steps were asked for")
                         model.learn(total - done, Watch(on_step, between), reset_num_timesteps=not done)
+                steps = model.num_timesteps
+                if validator is not None:
+                    if not session.stopped:  # else the last rollout or update may be cut short
+                        between(last=True)
+                    kept = validator.restore_best()
+                    session.facts |= {} if kept is None else {"kept_step": kept}
             finally:
+                timer.cancel()
                 close(model)
-        return model.num_timesteps
+        return steps
+
+    def _validator(self, agent: RL2PPO, session: Session) -> AgentValidator | None:
+        """What validates the agent in training, if anything does."""
+        if (every := self.train.validates_every) is None:
+            return None
+        return AgentValidator(
+            agent,
+            lambda rows: self.make_env("validation", rows),
+            every=every,
+            trials=self.eval.validation_trials,
+            rows=self.eval.rows,
+            seed=session.seed,
+            keep=self.train.keep == "best",
+            stopped=lambda: session.stopped,
+            saved=session.saved,
+        )
 
     def evaluate(
         self, model: RL2PPO, *, split: Split = "test", n: int | None = None, seed: int = 0, quiet: bool = False

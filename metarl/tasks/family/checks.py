@@ -34,18 +34,33 @@ def info_names(given: Any) -> tuple[str, ...]:
 
 
 def check_shape(space: spaces.Space[Any], obs: Any) -> None:
-    """Raise SpacesError if an observation does not have the shape of its space, part by part in a Dict."""
+    """Raise SpacesError if an observation is no numbers of the shape of its space, part by part in a Dict.
+
+    Integers that stand for choices must be among them; other numbers may exceed their bounds.
+    """
     parts = space.spaces if isinstance(space, spaces.Dict) else {"": space}
     for name, part in parts.items():
         if name and not (isinstance(obs, Mapping) and name in obs):
             raise SpacesError(f"the observation has no part {name!r} that its space has", given=_short(obs))
-        shown = np.shape(obs[name] if name else obs)
-        if shown != part.shape:
-            what = f"part {name!r} of the observation" if name else "observation"
+        value = obs[name] if name else obs
+        what = f"part {name!r} of the observation" if name else "observation"
+        if np.shape(value) != part.shape:
             raise SpacesError(
-                f"the {what} has the shape {shown}, but the family's space is {part}; spaces must not change from task "
-                "to task: vary what keeps them, or make them alike with a wrapper"
+                f"the {what} has the shape {np.shape(value)}, but the family's space is {part}; spaces must not change "
+                "from task to task: vary what keeps them, or make them alike with a wrapper"
             )
+        if not _fits(part, np.asarray(value)):
+            raise SpacesError(key=f"the {what}", given=_short(value), expected=f"numbers of the space {part}")
+
+
+def _fits(part: spaces.Space[Any], value: Any) -> bool:
+    """Whether an array of the right shape holds numbers that a space may show."""
+    if part.dtype is not None and part.dtype.kind == "f":
+        return value.dtype.kind in "biuf"
+    if value.dtype.kind not in "biu" or isinstance(part, spaces.Box):
+        return value.dtype.kind in "biu"
+    low, high = limits(part)
+    return bool(((low <= value) & (value <= high)).all())
 
 
 def check_reset(result: Any) -> tuple[Any, dict[str, Any]]:

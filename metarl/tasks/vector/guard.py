@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 import numpy as np
+from gymnasium import spaces
 
 from metarl.tasks.family.checks import SpacesError, check_shape, check_step
 from metarl.tasks.family.distribution import TaskDistribution
@@ -35,7 +36,8 @@ class GuardedRow(InnerRow):
 
     def __init__(self, distribution: TaskDistribution, row: int, hear: Callable[[dict[str, Any]], object]) -> None:
         super().__init__(distribution, row, hear)
-        self._shape = distribution.observation_space.shape  # None of a Dict
+        space = distribution.observation_space
+        self._seen = (space.shape, space.dtype) if isinstance(space, spaces.Box) else None
 
     def begin(self, task: Mapping[str, Array], seed: int) -> tuple[Any, dict[str, Any]]:
         """See :meth:`metarl.tasks.trial.inner.InnerRow.begin`."""
@@ -67,7 +69,8 @@ class GuardedRow(InnerRow):
         if self.failure is None:
             try:
                 obs, reward, _, _, info = result = super().step(action)
-                if not (getattr(obs, "shape", ()) == self._shape and isinstance(reward, float) and type(info) is dict):
+                seen = (obs.shape, obs.dtype) if type(obs) is np.ndarray else ()
+                if not (seen == self._seen and isinstance(reward, float) and type(info) is dict):
                     self.noted(check_step, self.observation_space, result)  # slower, and exact
                 return result
             except Exception as error:  # whatever an environment raises

@@ -101,7 +101,7 @@ class WorkerProcess:
 def _serve(pipe: Connection, payload: bytes, first: int, n: int) -> None:
     """What a worker does: answer requests to its rows until it is told None."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     try:
         rows = SyncRows(pickle.loads(payload).fn, n, first)
         pipe.send((True, None))
@@ -113,7 +113,7 @@ def _serve(pipe: Connection, payload: bytes, first: int, n: int) -> None:
             pipe.send((False, traceback.format_exc()))
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """End this process with its parent, also while an environment hangs, unless that keeps Python from running."""
     parent = multiprocessing.parent_process()
     if parent is not None:

@@ -16,7 +16,7 @@ from metarl.tasks.family.distribution import BatchedEnv, TaskBatch, TaskDistribu
 from metarl.tasks.trial.inner import explained, inner_seeds
 from metarl.tasks.trial.told import gather, numbers, reported_names
 from metarl.tasks.vector.guard import GuardedRow
-from metarl.types import Array, Bools, Floats, Ints, Observations
+from metarl.types import Array, Bools, Floats, Ints, Observations, VoidTrialWarning
 
 
 class SyncRows(BatchedEnv):
@@ -26,7 +26,7 @@ class SyncRows(BatchedEnv):
     copy what is kept.
 
     An environment that raises, or returns what does not fit its space or is not finite, is made anew: its row is
-    :attr:`broken` for that step (reward 0, end of the episode) and a RuntimeWarning gives the cause with row, task,
+    :attr:`broken` for that step (reward 0, end of the episode) and a VoidTrialWarning gives the cause with row, task,
     seed and step. After ``max_restarts`` of these the error itself is raised, with a note of the same.
 
     Args:
@@ -124,7 +124,7 @@ class SyncRows(BatchedEnv):
             warnings.warn(
                 f"{what}\nits trial is void and a new one begins in a new environment "
                 f"(restart {self._restarts} of {self._max_restarts})",
-                RuntimeWarning,
+                VoidTrialWarning,
                 stacklevel=4,
             )
 

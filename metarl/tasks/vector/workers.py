@@ -15,7 +15,7 @@ from metarl.tasks.family.checks import real_number, whole_number
 from metarl.tasks.family.distribution import BatchedEnv, TaskBatch, TaskDistribution
 from metarl.tasks.trial.inner import describe_trial, inner_seeds
 from metarl.tasks.vector.process import CLOSE_SECONDS, START_SECONDS, FailedError, StartError, WorkerProcess
-from metarl.types import Array, Bools, Floats, Ints, Observations
+from metarl.types import Array, Bools, Floats, Ints, Observations, VoidTrialWarning
 
 NAMED_ROWS = 8  # rows of a late process that are named with task and seed
 
@@ -31,7 +31,7 @@ class WorkerRows(BatchedEnv):
 
     Tasks and seeds come from the caller's streams alone, so that what is played does not depend on the number of
     workers. A worker that raises, dies or does not answer in time is killed and replaced: its rows are
-    :attr:`broken` for that step (reward 0, end of the episode, the last observation once more) and a RuntimeWarning
+    :attr:`broken` for that step (reward 0, end of the episode, the last observation once more) and a VoidTrialWarning
     gives the child's traceback, the tasks and the seeds.
 
     Processes are spawned, as forking one with threads (torch's) is not safe; a script that trains must therefore guard
@@ -171,7 +171,7 @@ class WorkerRows(BatchedEnv):
         warnings.warn(
             f"{what}\nits trials are void and new ones begin in a new process "
             f"(restart {self._restarts} of {self._max_restarts})",
-            RuntimeWarning,
+            VoidTrialWarning,
             stacklevel=5,
         )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from command_line import run
+from killing import left
 
 from metarl.experiments.recall.bench import FILE, read
 
@@ -52,16 +53,14 @@ def test_the_command_can_be_interrupted_and_goes_on(tmp_path: Path) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
 
-    def heed() -> None:  # a shell's background jobs, and so their children, are deaf to it
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-    with subprocess.Popen(given, env=environment, preexec_fn=heed, **pipes) as ran:
+    with subprocess.Popen(given, env=environment, start_new_session=True, **pipes) as ran:
         end = time.monotonic() + 120
         while not (tmp_path / FILE).exists() and time.monotonic() < end:
             time.sleep(0.1)
-        ran.send_signal(signal.SIGINT)
+        ran.send_signal(signal.SIGTERM)
         out, err = ran.communicate(timeout=60)
-    assert ran.returncode == 130, err
+    assert ran.returncode == 128 + signal.SIGTERM, err
+    assert left(ran.pid) == []
     assert "interrupted; finished results are in" in out
     assert "Traceback" not in err
     kept = [r.cell.memory for r in read(tmp_path / FILE)]

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import wandb_reader
 from command_line import AGENT, Ran, files, run, settings
+from killing import members
 
 from metarl.agents.rl2 import RL2PPO
 from metarl.experiments.presets import from_config
@@ -52,17 +53,6 @@ def test_a_reader_that_has_seen_enough_is_no_error() -> None:
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
 
 
-def session(leader: int) -> list[int]:
-    """The processes that belong to the session of ``leader``, zombies left out."""
-    members = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            state, _, _, owner = stat.read_text().rpartition(") ")[2].split()[:4]
-            if int(owner) == leader and state != "Z":
-                members.append(int(stat.parent.name))
-    return members
-
-
 def interrupt(folder: Path, number: signal.Signals, *options: str, **env: str) -> tuple[Ran, list[int]]:
     """Train without end, signal the whole process group as a terminal does; the processes that are left."""
     endless = settings(*AGENT, "env.arms=3", "env.pulls=10", "train.total_timesteps=1000000000")
@@ -81,7 +71,7 @@ def interrupt(folder: Path, number: signal.Signals, *options: str, **env: str) -
             time.sleep(0.02)
         os.killpg(process.pid, number)
         out, err = process.communicate(timeout=60)
-        return Ran(process.returncode, out, err), session(process.pid)
+        return Ran(process.returncode, out, err), members(process.pid)
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

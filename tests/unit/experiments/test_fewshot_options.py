@@ -42,6 +42,7 @@ def test_a_learner_is_made_for_the_most_classes_and_the_longest_support() -> Non
         ("classifier", "fit.average", ["fit.average=1.0"]),
         ("classifier", "fit.target", ["data.trainval=true", "fit.target=1"]),
         ("classifier", "fit.patience", ["data.trainval=true", "fit.patience=1"]),
+        ("classifier", "fit.keep", ["data.trainval=true", "fit.keep=best"]),
         ("gradient", "gradient.algorithm", ["gradient.algorithm=mamal"]),
         ("classifier", "classifier.encoder.net", ["classifier.encoder.net=big"]),
         ("classifier", "classifier.readot", ["classifier.readot=votes"]),

@@ -13,6 +13,7 @@ from metarl.config import ConfigError
 from metarl.data.pool import Glyphs, Pool
 from metarl.experiments.run import open_run
 from metarl.files import write_json
+from metarl.report.tables import evaluation_table
 from metarl.types import SPLITS, Array
 
 
@@ -52,7 +53,10 @@ def test_with_trainval_accuracy_is_told_as_one_of_training_and_picks_nothing(tmp
     assert (error.value.key, error.value.given) == ("split", "validation")
 
 
-def test_the_best_learner_of_validations_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("settings", [["fit.patience=2", "fit.updates=9"], ["fit.keep=best", "fit.updates=4"]])
+def test_the_best_learner_of_validations_is_kept(
+    settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     accuracies, states = iter([0.2, 0.9, 0.4, 0.5]), list[dict[str, Tensor]]()
 
     def validate(learner: FewShotClassifier) -> float:
@@ -60,9 +64,12 @@ def test_the_best_learner_of_validations_is_kept(tmp_path: Path, monkeypatch: py
         return next(accuracies)
 
     monkeypatch.setattr("metarl.experiments.fewshot.experiment.validator", lambda *_: validate)
-    done = ran(tmp_path / "run", toy("classifier", "fit.patience=2", "fit.updates=9"))
+    done = ran(tmp_path / "run", toy("classifier", *settings))
     assert [row["validation/accuracy"] for row in done.folder.metrics()] == [0.2, 0.9, 0.4, 0.5]
     assert done.steps == 8
+    assert done.evaluation is not None
+    assert done.evaluation.kept_step == 4
+    assert "after 4 of 8 episodes" in " ".join(evaluation_table(done.evaluation).split())
     assert same(weights(done), states[1])
     assert not same(weights(done), states[3])
 

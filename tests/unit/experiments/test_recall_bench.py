@@ -18,6 +18,7 @@ from metarl.experiments.recall.bench import FILE, complete, read
 from metarl.experiments.recall.candidates import SUITE, TOLERANCE, candidates, classifier, parameters, sized
 from metarl.experiments.recall.experiment import measure, options_of
 from metarl.memory.registry import CONTROLLERS, matrix
+from metarl.runs.folder import RunError, RunFolder
 
 TOY = RecallSettings(updates=4, batch=4, parameters=5000, key_size=8)
 SMALL = {"pairs": 2, "keys": 4, "values": 2}
@@ -150,6 +151,15 @@ def test_a_cell_that_ends_early_does_not_take_what_is_done_with_it(
         complete([toy("lstm"), toy("gru"), toy("mingru")], tmp_path)
     done = ["lstm"] if error is KeyboardInterrupt else ["lstm", "mingru"]
     assert [r.cell.memory for r in read(tmp_path / FILE)] == done
+
+
+def test_one_process_measures_in_a_folder(measured: list[RecallCell], tmp_path: Path) -> None:
+    (tmp_path / ".recall.json.999999999.tmp").touch()  # of one that was killed
+    with RunFolder(tmp_path).locked(), pytest.raises(RunError, match="another process"):
+        complete([toy()], tmp_path)
+    assert measured == []
+    complete([toy()], tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [FILE]
 
 
 def test_what_cannot_be_measured_is_said_first(measured: list[RecallCell], tmp_path: Path) -> None:

@@ -1,8 +1,11 @@
 """Runs that are cut off and go on: what is the same, what is lost, and what is said."""
 
+import contextlib
 import json
 import shutil
 import signal
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,11 +16,13 @@ from experiment_toys import TOYS, ran, same, toy, weights
 
 import metarl
 from metarl.config import ConfigError
+from metarl.experiments.resume import check_same
 from metarl.experiments.run import Run, run
 from metarl.files import write_json
 from metarl.runs.folder import RunError, RunFolder
 from metarl.runs.session import Session, Stopped
 from metarl.runs.tracking import Tracker
+from metarl.tasks.vector.env import TrialVectorEnv
 from metarl.training.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
 
 OFTEN = "checkpoint_seconds=0"
@@ -26,6 +31,7 @@ LONGER = {
     "agent": ["ppo.n_minibatches=2"],
     "ordinary environments": ['env={id = "CartPole-v1", vary = {length = "0.3..1"}, steps = 6}'],
     "short rollouts": ["train.n_steps=4", "train.total_timesteps=112"],
+    "validated": ["train.keep=best", "train.validate_every=24", "eval.validation_trials=6"],
     **{name: ["fit.updates=5", "fit.average=0.5", "fit.patience=3"] for name in ("classifier", "stream", "gradient")},
 }
 
@@ -68,7 +74,7 @@ def last_state(done: Run) -> Any:
     return json.dumps(meta, sort_keys=True), groups
 
 
-@pytest.mark.parametrize("name", ["short rollouts", "ordinary environments", *TOYS])
+@pytest.mark.parametrize("name", ["short rollouts", "ordinary environments", "validated", *TOYS])
 def test_a_run_that_was_cut_off_ends_as_if_it_never_was(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -90,7 +96,7 @@ def test_a_run_that_was_cut_off_ends_as_if_it_never_was(
     assert done.steps == whole.steps
     assert len(done.folder.checkpoints) == 2
     assert done.folder.config == whole.folder.config
-    assert len(done.folder.meta["resumed"]) == 1
+    assert len(done.folder.meta.resumed) == 1
     with pytest.raises(RunError, match="nothing to resume"):
         metarl.resume(path, quiet=True)
 
@@ -112,6 +118,16 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(cut: Path, tmp
     assert same(weights(done), weights(whole))
     assert rows(done) == rows(whole)
     assert not left.exists()
+
+
+def test_damaged_checkpoints_never_take_the_place_of_good_ones(cut: Path) -> None:
+    for name, path in zip(("90.zip", "95.zip"), RunFolder.open(cut).checkpoints, strict=True):
+        path.rename(path.with_name(name)).write_bytes(b"damaged")
+    with pytest.warns(UserWarning, match=r"damaged|anew"):
+        done = metarl.resume(cut, quiet=True)
+    assert [path.name for path in done.folder.checkpoints] == ["48.zip", "72.zip"]
+    for path in done.folder.checkpoints:
+        read_checkpoint(path)
 
 
 def test_a_run_without_a_checkpoint_starts_anew(cut: Path, tmp_path: Path) -> None:
@@ -200,6 +216,35 @@ def test_a_signal_at_any_stage_leaves_a_true_status(
     assert folder.evaluation.exists()
 
 
+@pytest.mark.parametrize("grace", [5.0, 0.0])
+def test_an_agent_that_is_stopped_in_a_rollout_loses_it_only_where_it_is_long(
+    grace: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    advance, seen = TrialVectorEnv.advance, [0]
+
+    def signalled(env: TrialVectorEnv, actions: Any) -> Any:
+        seen[0] += 1
+        if seen[0] == 9:  # of six steps in a rollout
+            signal.raise_signal(signal.SIGINT)
+            time.sleep(0.05)
+        return advance(env, actions)
+
+    monkeypatch.setattr("metarl.experiments.run.draw_run", lambda folder: ({}, []))  # this is about training
+    monkeypatch.setattr(Run, "evaluate", lambda done, quiet: None)
+    monkeypatch.setattr(Run, "complete", lambda *_: None)
+    whole = ran(tmp_path / "whole", toy("agent"))
+    monkeypatch.setattr("metarl.experiments.rl.experiment.GRACE", grace)
+    monkeypatch.setattr(TrialVectorEnv, "advance", signalled)
+    stopped = ran(tmp_path / "run", toy("agent"))
+    assert stopped.signal == signal.SIGINT
+    assert [path.stem for path in stopped.folder.checkpoints] == (["48"] if grace else [])
+    assert not [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer) and thread.is_alive()]
+    with contextlib.nullcontext() if grace else pytest.warns(UserWarning, match="anew"):
+        done = metarl.resume(tmp_path / "run", quiet=True)
+    assert same(weights(done), weights(whole))
+    assert rows(done) == rows(whole)
+
+
 def test_a_failed_run_says_why_and_how_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = Tracker.log
 
@@ -254,6 +299,18 @@ def test_a_changed_configuration_is_refused(cut: Path, options: dict[str, Any]) 
     with pytest.raises(ConfigError) as other:
         run(toy("agent", "env.arms=5"), cut, seed=options["seed"], quiet=True, resume=True)
     assert other.value.key == "env"
+
+
+def test_a_run_of_a_version_with_fewer_options_goes_on(tmp_path: Path) -> None:
+    folder = RunFolder.create_at(tmp_path / "run")
+    config = toy("agent").config() | {"seed": 0}
+    del config["train"]["keep"], config["eval"]["validation_trials"]
+    folder.start(config)
+    check_same(toy("agent").config() | {"seed": 0}, folder)
+    for change in ("train.n_envs=5", "train.keep=best", "env.time=false"):
+        with pytest.raises(ConfigError) as caught:
+            check_same(toy("agent", change).config() | {"seed": 0}, folder)
+        assert caught.value.key == change.partition(".")[0]
 
 
 def test_a_checkpoint_that_does_not_fit_is_refused(cut: Path) -> None:

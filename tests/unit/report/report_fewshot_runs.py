@@ -108,7 +108,6 @@ def made(
         {"kind": "fewshot", "seed": told.train_seed, "data": {"source": "auto"}, "fit": {"updates": 1800}},
         ["metarl", "train", "prototypical", "--set", "a=<b>&"],
     )
-    run.set_status("finished")
     if evaluated:
         write_evaluation(run, told)
     if learned:
@@ -119,4 +118,5 @@ def made(
     arrays = sets() if kept is None else kept
     if arrays:
         write_record(episodes_file(run), arrays)
+    run.set_status("finished")
     return run

@@ -104,7 +104,6 @@ def made(
         for name, part in CONFIG.items()
     }
     run.start({**options, "seed": seed}, ["metarl", "train", "bandit", "--set", "a=<b>&"])
-    run.set_status("finished")
     if evaluated:
         write_evaluation(run, replace(evaluation or bandit(), seed=seed))
     if learned:
@@ -121,4 +120,5 @@ def made(
             "weights": np.tril(np.full((n, n - 1), 0.05, np.float16), -1),
         }
         write_record(trials_file(run), arrays)
+    run.set_status("finished")
     return run

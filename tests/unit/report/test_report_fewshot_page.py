@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 from typing import Any
 
@@ -6,11 +5,13 @@ import numpy as np
 import pytest
 from report_fewshot_runs import evaluation, made, mann, sets, stream, streams
 from report_runs import made as made_by_rl2
-from test_report_page import EVIL, TEXT, looked_through
+from test_report_page import TEXT, looked_through
 
+from metarl.files import write_json
 from metarl.report.build import build_report
 from metarl.report.draw import draw_run
 from metarl.runs.folder import RunError
+from metarl.runs.provenance import now
 
 
 def test_a_run_becomes_one_page_with_all_its_images(tmp_path: Path) -> None:
@@ -55,7 +56,8 @@ def test_what_is_missing_is_told(tmp_path: Path) -> None:
 def test_what_lies_in_a_run_cannot_become_part_of_the_page(tmp_path: Path) -> None:
     names = {"preset": TEXT, "data": f"images of {TEXT}", "norm": TEXT, "learner": TEXT}
     run = made(tmp_path / "<script>alert(1)<", evaluation(**names, streams=(stream(),)))
-    (run.path / "meta.json").write_text(json.dumps({"command": [EVIL], "versions": {EVIL: EVIL}}))
+    told = {"command": [TEXT], "platform": TEXT, "versions": {TEXT: TEXT}, "started": now()}
+    write_json(run.path / "meta.json", told)
     assert "<script>alert(1)<" in looked_through(build_report([run]).page).words
     others = [made(tmp_path / "a"), made(tmp_path / "b")]
     page = looked_through(build_report([run, *others], tmp_path / "both.html").page)

@@ -1,4 +1,3 @@
-import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -6,10 +5,12 @@ from pathlib import Path
 import pytest
 from report_runs import bandit, made
 
+from metarl.files import write_json
 from metarl.report import html
 from metarl.report.build import build_report
 from metarl.report.draw import draw_run
 from metarl.runs.folder import RunError, RunFolder
+from metarl.runs.provenance import now
 
 VOID = {"meta", "img", "br"}
 TEXT = "<script>alert('run')</script> \" & $x_{ \x00"
@@ -80,7 +81,8 @@ def test_what_lies_in_a_run_cannot_become_part_of_the_page(tmp_path: Path) -> No
     references = {**bandit().references, TEXT: bandit().references["greedy"]}
     evaluation = bandit(env_options={TEXT: TEXT}, references=references)
     run = made(tmp_path / "<script>alert(1)<", evaluation=evaluation, memory={EVIL: EVIL})
-    (run.path / "meta.json").write_text(json.dumps({"command": [EVIL], "platform": EVIL, "versions": {EVIL: EVIL}}))
+    told = {"command": [TEXT], "platform": TEXT, "versions": {TEXT: TEXT}, "started": now()}
+    write_json(run.path / "meta.json", told)
     page = looked_through(build_report([run]).page)
     assert "<script>alert(1)<" in page.words
     other = made(tmp_path / "other", memory={EVIL: "<b>"})
@@ -126,7 +128,11 @@ def test_what_can_be_drawn_is_drawn_and_the_rest_is_told(tmp_path: Path) -> None
         assert name in line
         assert str(run.path) in line
     assert "Missing" in looked_through(report.page).words
-    unlearned = draw_run(made(tmp_path / "b", learned=False))
+    half = made(tmp_path / "b", learned=False)
+    left = half.figures / ".adaptation.png.999999999.tmp"  # of a process that was killed
+    left.touch()
+    unlearned = draw_run(half)
+    assert not left.exists()
     assert set(unlearned.images) == {"adaptation", "memory", "episodes"}
     assert [line.partition(":")[0] for line in unlearned.missing] == ["learning curve"]
     with pytest.raises(RunError, match="nothing"):
@@ -134,10 +140,27 @@ def test_what_can_be_drawn_is_drawn_and_the_rest_is_told(tmp_path: Path) -> None
     assert not (tmp_path / "c" / "report.html").exists()
 
 
+@pytest.mark.parametrize(("trained", "command"), [(False, "train --resume"), (True, "eval")])
+def test_what_is_missing_is_made_by_a_command_that_can_make_it(tmp_path: Path, trained: bool, command: str) -> None:
+    killed = made(tmp_path / "killed", evaluated=False, played=False)
+    bare = made(tmp_path / "bare", evaluated=False, played=False, learned=False)
+    for run in (killed, bare):
+        run.set_status("running")
+        if trained:
+            run.checkpoint.touch()
+    lines = draw_run(killed).missing
+    assert len(lines) == 2
+    with pytest.raises(RunError) as caught:
+        draw_run(bare)
+    for told, run in ((lines[0], killed), (lines[1], killed), (str(caught.value.remedy), bare)):
+        assert f"metarl {command} {run.path}" in told
+
+
 def test_a_run_without_meta_still_makes_a_page(tmp_path: Path) -> None:
     run = made(tmp_path / "a")
     (run.path / "meta.json").unlink()
-    page = looked_through(build_report([RunFolder.open(run.path)]).page)
+    with pytest.warns(UserWarning, match=r"has no meta\.json"):
+        page = looked_through(build_report([RunFolder.open(run.path)]).page)
     assert any("has no meta.json" in text for text in page.words)
 
 

@@ -24,6 +24,8 @@ BAD: dict[str, tuple[Any, float]] = {
     "inf reward": (FINE, -np.inf),
     "shape": (np.zeros(3, np.float32), 0.0),
     "none": (None, 0.0),
+    "objects": (np.array([None, 0.0]), 0.0),
+    "words": (["a", "b"], 0.0),
     "word": (FINE, "much"),  # type: ignore[dict-item]  # wrong on purpose
 }
 
@@ -94,6 +96,47 @@ def test_a_bad_row_is_void_and_begins_anew(how: str) -> None:
         assert all(np.array_equal(result.obs[key][others], expected.obs[key][others]) for key in expected.obs)
         assert result.obs["time"][2] < result.obs["time"][0]
         result, expected = env.advance(NONE), sound.advance(NONE)
+
+
+class Symbol(gym.Wrapper[Any, Any, Any, Any]):
+    """Shows which of three symbols there is; ``bad`` at a reset or a step where the task pushes little."""
+
+    def __init__(self, push: float, bad: Any, at: str) -> None:
+        super().__init__(WalkEnv(push))
+        self.observation_space, self.bad, self.at, self.seen = gym.spaces.Discrete(3, start=1), bad, at, 0
+
+    def reset(self, **options: Any) -> Any:
+        self.seen += 1
+        return (self.bad if self.at == "reset" and self._is_bad() else 1), super().reset(**options)[1]
+
+    def step(self, action: Any) -> Any:
+        self.seen += 1
+        return (self.bad if self.at == "step" and self._is_bad() else 1), 0.0, False, self.seen == 3, {}
+
+    def _is_bad(self) -> bool:
+        return self.seen >= 3 and self.unwrapped.push < 0.3  # type: ignore[attr-defined]  # of a WalkEnv
+
+
+@dataclass(frozen=True, kw_only=True)
+class Symbols(Bad):
+    bad: Any
+    at: str
+    family: ClassVar[str] = "Symbols"
+    observation_space = gym.spaces.Discrete(3, start=1)
+
+    def make(self, task: Mapping[str, Array]) -> gym.Env[Any, Any]:
+        return Symbol(float(task["push"]), self.bad, self.at)
+
+
+@pytest.mark.parametrize("at", ["step", "reset"])
+@pytest.mark.parametrize("bad", [None, "x", 0, 4, -1, 1.5, np.nan, np.array(None), np.int64(7), {}, [1]], ids=str)
+def test_what_is_none_of_the_symbols_is_void(bad: Any, at: str) -> None:
+    env = TrialVectorEnv(Symbols(bad=bad, at=at), 4)
+    env.reset(seed=0, options={"tasks": PUSH})
+    with pytest.warns(RuntimeWarning, match=r"row 2, task \{push=0\.25\}"):
+        results = [env.advance(NONE) for _ in range(4)]
+    void = np.array([result.void for result in results])
+    assert void.any(0).tolist() == [False, False, True, False]
 
 
 def test_a_row_that_raises_is_void_and_the_last_error_is_raised_once_no_restart_is_left() -> None:

@@ -155,11 +155,16 @@ def test_patience_ends_training_and_restores_the_best() -> None:
     assert float(model.number.detach()) == seen[1], "the first of the best two: as good is not better"
 
 
-@pytest.mark.parametrize(("patience", "best"), [(9, 1), (None, 2)], ids=["the best", "the last without patience"])
-def test_which_parameters_are_kept_at_the_end_of_the_budget(patience: int | None, best: int) -> None:
-    options = SupervisedOptions(updates=3, learning_rate=1.0, validate_every=1, patience=patience)
+@pytest.mark.parametrize(
+    ("kept", "best"),
+    [({"patience": 9}, 1), ({}, 2), ({"keep": "best"}, 1), ({"keep": "last", "patience": 9}, 1)],
+    ids=["the best with patience", "the last without", "the best if asked for", "patience means the best"],
+)
+def test_which_parameters_are_kept_at_the_end_of_the_budget(kept: dict[str, Any], best: int) -> None:
+    options = SupervisedOptions(updates=3, learning_rate=1.0, validate_every=1, **kept)
     model, done, seen = validated(options, [0.1, 0.8, 0.3])
     assert done.updates == 3
+    assert done.kept == (best + 1 if kept else None)
     assert float(model.number.detach()) == seen[best]
 
 
@@ -252,7 +257,12 @@ def test_numbers_that_are_not_finite_leave_the_parameters_unchanged(loss: Any, w
 
 @pytest.mark.parametrize(
     ("options", "key"),
-    [({}, "updates"), ({"updates": 1, "target": 0.5}, "target"), ({"updates": 1, "patience": 3}, "patience")],
+    [
+        ({}, "updates"),
+        ({"updates": 1, "target": 0.5}, "target"),
+        ({"updates": 1, "patience": 3}, "patience"),
+        ({"updates": 1, "keep": "best"}, "keep"),
+    ],
 )
 def test_trainings_without_a_budget_or_the_accuracy_they_need_are_refused(options: dict[str, Any], key: str) -> None:
     with pytest.raises(ConfigError) as caught:

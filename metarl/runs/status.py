@@ -1,0 +1,60 @@
+"""The status of a run: what ``status.json`` holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any, Literal
+
+from metarl.config import build
+from metarl.types import Count, Positive
+
+Status = Literal["running", "finished", "interrupted", "failed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStatus:
+    """What the status of a run says; other facts may lie beside these.
+
+    Args:
+        status: the status itself.
+        since: when it began, in ISO 8601.
+        reason: why the run failed.
+        trained: whether training came to its end.
+        train_seconds: how long it took.
+        train_steps: how far it came.
+        kept_step: after how many of these the model that was kept did best in validation; None: it is the last one.
+        device: the torch device that it was trained on.
+        wandb_id: of the run at Weights & Biases.
+
+    Raises:
+        ValueError: ``since`` is no time.
+    """
+
+    status: Status
+    since: str
+    reason: str | None = None
+    trained: bool = False
+    train_seconds: Positive = 0.0
+    train_steps: Count = 0
+    kept_step: Count | None = None
+    device: str | None = None
+    wandb_id: str | None = None
+
+    def __post_init__(self) -> None:
+        datetime.fromisoformat(self.since)
+
+
+def check_status(data: Mapping[str, Any], where: str) -> None:
+    """Refuse what no run writes.
+
+    Args:
+        data: of a ``status.json``.
+        where: it lies, named in an error.
+
+    Raises:
+        ConfigError: a fact is missing, or of another type or size.
+    """
+    known = {field.name for field in fields(RunStatus)}
+    build(RunStatus, {name: value for name, value in data.items() if name in known}, where)
