@@ -151,7 +151,8 @@ class CoreInput(NamedTuple):
 
     def map(self, fn: Callable[[Tensor], Tensor]) -> CoreInput:
         """Each part that there is, by ``fn``."""
-        return CoreInput(*(None if part is None else fn(part) for part in self))
+        allowed = None if self.allowed is None else fn(self.allowed)
+        return CoreInput(fn(self.now), fn(self.feedback), allowed)
 
 
 class Read(NamedTuple):

@@ -101,6 +101,11 @@ class Store(Part):
         """Whether :meth:`consolidate` keeps anything."""
         return type(self).consolidate is not Store.consolidate
 
+    @property
+    def notes_reads(self) -> bool:
+        """Whether writes depend on what was read, so that several queries a step can't be asked side by side."""
+        return type(self).note_read is not Store.note_read
+
     @abstractmethod
     def initial_state(self, batch_size: int) -> State:
         """An empty store for each row."""
@@ -229,6 +234,8 @@ class Access(Part):
 
     separate_learned: ClassVar[bool] = False
     """Whether a single query can be given content whose learned slots are separate, so that nothing is copied."""
+    counts: bool = False
+    """Whether a slot that stands for several (``Content.counts``) is read as these would be."""
     sums: ClassVar[bool] = True
     """Whether what is read is the sum of the slots' values by the weights of the read."""
 

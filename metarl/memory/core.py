@@ -8,6 +8,7 @@ runs.
 from __future__ import annotations
 
 from itertools import pairwise
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import torch
@@ -129,8 +130,7 @@ class StoreCore(ControllerCore):
         starts = self._changes(effective_boundaries(boundary, self.options)[0])
         outputs = []
         for start, end in pairwise([*starts, len(boundary)]):
-            part = slice(start, end)
-            y, state = self._segment(x.map(lambda whole, part=part: whole[part]), state, boundary[part])
+            y, state = self._segment(x.map(itemgetter(slice(start, end))), state, boundary[start:end])
             outputs.append(y)
         return torch.cat(outputs), state
 

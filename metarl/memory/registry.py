@@ -185,6 +185,9 @@ def build_memory(
             read_kind, read_options = ACCESSES[access].load()
             reads = build(read_options, options.access_options, f"{where}.access_options")
             reader = read_kind(key_size, value_size, reads)
+            if getattr(own, "merge", False) and not reader.counts:
+                expected = f"false with {where}.access = {access!r} and these options, which take each slot for one"
+                raise ConfigError(key=f"{where}.store_options.merge", given=True, expected=expected)
         elif options.access_options:
             expected = f"none for the native access of {options.store!r}"
             raise ConfigError(key=f"{where}.access_options", given=options.access_options, expected=expected)
@@ -225,7 +228,9 @@ def build_core(
             check_alone(options, where)
             return ControllerCore(make(now_size + feedback_size, own), options)
         output = own.hidden_size if options.emit == "controller" else 0
-        asked = _asked(options, actions, where)
+        asked = actions if options.per_action else None
+        if options.per_action and asked is None:
+            raise ConfigError(key=f"{where}.per_action", given=True, expected="false: here are no actions to ask for")
         rest, count, parts, contents = feedback_size, 0, 1, 2
         if asked is not None:  # the key says what was seen before, so the value need not
             count, parts, contents = asked.count, len(asked.sizes), 1
@@ -239,6 +244,8 @@ def build_core(
             actions=count,
             where=where,
         )
+        if asked is not None and (reason := why_not_per_action(options, memory.store)):
+            raise ConfigError(key=f"{where}.per_action", given=True, expected=f"false: {reason}")
         if options.reinstate and not (memory.value is None and make.accepts_reinstatement):
             needed = f"false, or {where}.controller = 'lstm' and {where}.store_options.holds = 'state'"
             raise ConfigError(key=f"{where}.reinstate", given=True, expected=needed)
@@ -257,28 +264,35 @@ def build_core(
     return StoreCore(controller, memory, now_size, feedback_size, options)
 
 
-def _asked(options: MemoryOptions, actions: ActionColumns | None, where: str) -> ActionColumns | None:
-    """The actions for which a memory is asked one by one; None: it is asked once.
+def why_not_per_action(options: MemoryOptions, store: Store | None) -> str | None:
+    """Why a memory can't be asked once for each action; None if it can.
 
-    Raises:
-        ConfigError: it is to be asked for each action, but that is not possible.
+    Args:
+        options: of the core.
+        store: that was built by them; None: there is none.
     """
-    if not options.per_action:
-        return None
-    if options.reinstate:
-        expected = "false with memory.reinstate, which brings back one cell and not one for each action"
-        raise ConfigError(key=f"{where}.per_action", given=True, expected=expected)
-    if actions is None:
-        expected = "false, as here are no Discrete or MultiDiscrete actions that the memory is told of afterwards"
-        raise ConfigError(key=f"{where}.per_action", given=True, expected=expected)
-    return actions
+    if store is None:
+        return "there is no store to ask"
+    if store.notes_reads:
+        return "what is written depends on what a single query has read"
+    return "one cell is brought back, and not one for each action" if options.reinstate else None
 
 
 def check_alone(options: MemoryOptions, where: str) -> None:
     """Refuse settings that would do nothing without a store."""
     plain = MemoryOptions(access="none")
-    names = ("access", "store_options", "access_options", "emit", "read_every", "value_size", "reinstate")
-    names = (*names, "per_action", "action_size", "action_identity")
+    names = (
+        "access",
+        "store_options",
+        "access_options",
+        "emit",
+        "read_every",
+        "value_size",
+        "reinstate",
+        "per_action",
+        "action_size",
+        "action_identity",
+    )
     wrong = [f"{where}.{name}" for name in names if getattr(options, name) != getattr(plain, name)]
     if wrong:
         problem = f"with {where}.store = 'none', {' and '.join(wrong)} would do nothing"

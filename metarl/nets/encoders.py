@@ -74,7 +74,7 @@ class TrialEncoder(nn.Module):
             self.now_size = checked_output(self.own, self._shown(self._zeros()))
         self.product = {PREV_ACTION, PREV_REWARD} <= set(self.feedback_keys)
         self.feedback_size = sum(self.shapes[k][0] for k in self.feedback_keys)
-        self.action_starts = (0,) if PREV_ACTION in self.feedback_keys else ()
+        self.action_starts: tuple[int, ...] = (0,) if PREV_ACTION in self.feedback_keys else ()
         """Where the feedback has one column for each number of the previous action."""
         if self.product:
             self.action_starts = (0, self.feedback_size)

@@ -63,7 +63,7 @@ class Attention(Access):
     def __init__(self, key_size: int, value_size: int, options: AttentionOptions) -> None:
         super().__init__()
         check_heads(options.heads, value_size=value_size, **({"key_size": key_size} if options.split_keys else {}))
-        self.options = options
+        self.options, self.counts = options, options.top_k is None
         start = torch.full((options.heads,), math.log(options.temperature))
         self.log_temperature = nn.Parameter(start) if options.learned_temperature else None
         if options.empty_spread and not options.empty_slot:

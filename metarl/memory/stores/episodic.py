@@ -220,6 +220,11 @@ class Episodic(Store):
         counts = state.counts[:, :used] if self.options.merge else None
         return Content(state.keys[:, :used], state.values[:, :used], valid, counts=counts)
 
+    @property
+    def notes_reads(self) -> bool:
+        """See :attr:`metarl.memory.contract.Store.notes_reads`."""
+        return self.options.replace == "least_used"
+
     def note_read(self, state: EpisodicState, read: Read) -> EpisodicState:
         """Usage u_t = gamma u_{t-1} + w_r (Santoro et al. 2016, eq. 5); a write adds its own one."""
         if self.options.replace == "oldest":
