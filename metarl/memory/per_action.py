@@ -127,4 +127,5 @@ class ActionCore(StoreCore):
     def _outputs(self, y: Tensor, made: Tensor | None) -> Tensor:
         assert made is not None
         joined = torch.relu(self.join(made) + self.outer(y)[..., None, :])
-        return torch.cat([y, (joined * self.score).sum(-1) + self.bias], -1)
+        scored = joined @ self.score[0] if len(self.score) == 1 else (joined * self.score).sum(-1)
+        return torch.cat([y, scored + self.bias], -1)
