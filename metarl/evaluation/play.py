@@ -144,6 +144,11 @@ def rollout_trials(
 def check_trials(trials: int, steps: int, key: str = "trials") -> None:
     """Refuse more trials of so many steps than memory can hold: rewards, ends and exposures of each step, and means.
 
+    Args:
+        trials: how many.
+        steps: of each.
+        key: the name of the option, for the error.
+
     Raises:
         InputError: there are fewer bytes than needed.
     """

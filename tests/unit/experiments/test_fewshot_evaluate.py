@@ -106,6 +106,7 @@ def test_an_evaluation_says_what_it_measured() -> None:
         "within_alphabet": False,
         "distinct_drawers": False,
         "trainval": False,
+        "kept_step": None,
         "seed": 7,
         "parameters": sum(p.numel() for p in learner.parameters()),
         "first_order": None,
