@@ -182,8 +182,12 @@ class Attention(Access):
         scores = self._scores(query.key, content.keys)
         stands_for = content.valid.to(scores.dtype) if content.counts is None else content.counts * content.valid
         scores = scores + stands_for.log()[:, None, None]
-        weights = torch.cat([self._empty(scores).expand(*scores.shape[:3], 1), scores], -1).softmax(-1)
-        return self._sum(weights[..., 1:], content.values)
+        empty = self._empty(scores)
+        if not scores.shape[-1]:
+            return self._sum(scores, content.values)
+        top = torch.maximum(scores.detach().amax(-1, keepdim=True), empty.detach())
+        weights = (scores - top).exp()  # by hand: over few slots torch's softmax takes many times as long
+        return self._sum(weights / (weights.sum(-1, keepdim=True) + (empty - top).exp()), content.values)
 
     def _fused(self, query: Query, content: Content) -> Tensor:
         o = self.options
