@@ -21,6 +21,9 @@ from metarl.memory.ops import Query, visible
 from metarl.memory.options import check_heads
 from metarl.types import Read
 
+SIDE_BY_SIDE = 64  # queries up to which torch's fused kernel is slower on a CPU
+SAFE = 60.0  # exp(-60) is far from what a float32 rounds to 0
+
 
 @dataclass(frozen=True)
 class AttentionOptions:
@@ -74,18 +77,13 @@ class Attention(Access):
 
     def forward(self, query: Query, content: Content) -> Read:
         """See :meth:`metarl.memory.contract.Access.forward`."""
-        fused = self.options.kernel != "inverse_distance" and self.options.top_k is None and query.key.shape[1] > 1
-        if fused and self.options.empty_slot:
-            if (
-                query.mask is None
-                and not query.causal
-                and content.learned is None
-                and query.key.shape[1] <= SIDE_BY_SIDE
-            ):
-                return Read(self._side_by_side(query, content), None)
-            if content.counts is None:
-                return Read(self._fused(query, content), None)
-        return self.weigh(query, content)
+        o, queries = self.options, query.key.shape[1]
+        if o.kernel == "inverse_distance" or o.top_k is not None or queries == 1 or not o.empty_slot:
+            return self.weigh(query, content)
+        plain = query.mask is None and not query.causal and content.learned is None
+        if plain and queries <= SIDE_BY_SIDE and not torch.is_grad_enabled():
+            return Read(self._side_by_side(query, content), None)
+        return self.weigh(query, content) if content.counts is not None else Read(self._fused(query, content), None)
 
     def prepare(self, address: Tensor) -> Tensor:
         """See :meth:`metarl.memory.contract.Access.prepare`; each head has a part of its own where keys are split."""
@@ -137,7 +135,8 @@ class Attention(Access):
         if distinct == 1:
             sums, nothing = sums[:, :, :, 0], nothing[:, :, :, 0]
         else:
-            rows, steps = torch.arange(batch)[:, None], torch.arange(len(chosen))[None]
+            rows = torch.arange(batch, device=chosen.device)[:, None]
+            steps = torch.arange(len(chosen), device=chosen.device)[None]
             sums, nothing = sums[rows, steps, :, chosen.t()], nothing[:, 0][rows, :, chosen.t()]
         read = sums[..., :-1] / (sums[..., -1:] + nothing[..., None])  # [B, T, heads, Q, V]
         return read.permute(1, 0, 3, 2, 4).flatten(3)
@@ -224,10 +223,6 @@ class Attention(Access):
     def _split(self, x: Tensor) -> Tensor:
         """``[B, N, D]`` to ``[B, heads, N, D / heads]``."""
         return x.unflatten(-1, (self.options.heads, -1)).transpose(1, 2)
-
-
-SIDE_BY_SIDE = 64  # queries up to which torch's fused kernel is slower on a CPU
-SAFE = 60.0  # exp(-60) is far from what a float32 rounds to 0
 
 
 def _log_mean(weights: Tensor) -> Tensor:

@@ -128,9 +128,7 @@ class Episodic(Store):
             known, at = self._find(state, batch, key, mark)
             slot = torch.where(known, at, slot)
             number = torch.where(known, counts[batch, slot], 0.0) + 1
-            value = value + torch.where(known, (number - 1) / number, 0.0)[:, None] * (
-                state.values[batch, slot] - value
-            )
+            value = value + ((number - 1) / number)[:, None] * (state.values[batch, slot] - value)
             counts, marks = put(counts, (batch, slot), number), put(marks, (batch, slot), mark)
             added = torch.zeros_like(state.writes).index_put((batch,), (~known).long())
         keys, values = put(state.keys, (batch, slot), key), put(state.values, (batch, slot), value)
@@ -138,7 +136,7 @@ class Episodic(Store):
 
     def _find(self, state: EpisodicState, batch: Tensor, key: Tensor, mark: Tensor) -> tuple[Tensor, Tensor]:
         """Whether each of the rows ``batch`` ``[M]`` has a slot with its key ``[M, K]``, and which."""
-        used = int(state.writes.max())
+        used = min(int(state.writes.max()), self.capacity)
         if not used:
             return torch.zeros_like(batch, dtype=torch.bool), torch.zeros_like(batch)
         valid = torch.arange(used, device=key.device) < state.writes[batch, None]
@@ -174,7 +172,7 @@ class Episodic(Store):
                 reads = access.running(ops.query, slots, ops.chosen)
                 if reads is not None:
                     return reads, after
-            elif ops.query.shape[2] == 1:
+            if ops.chosen is None and ops.query.shape[2] == 1:
                 return read_together(self, access, ops, slots, None, causal=True), after
         if self.options.merge:
             return super().unroll(state, ops.spread(), access)
