@@ -244,11 +244,11 @@ def build_core(
             actions=count,
             where=where,
         )
-        if asked is not None and (reason := why_not_per_action(options, memory.store)):
-            raise ConfigError(key=f"{where}.per_action", given=True, expected=f"false: {reason}")
         if options.reinstate and not (memory.value is None and make.accepts_reinstatement):
             needed = f"false, or {where}.controller = 'lstm' and {where}.store_options.holds = 'state'"
             raise ConfigError(key=f"{where}.reinstate", given=True, expected=needed)
+        if asked is not None and (reason := why_not_per_action(options, memory.store)):
+            raise ConfigError(key=f"{where}.per_action", given=True, expected=f"false: {reason}")
         if options.emit == "controller" and memory.store.lifelong:
             expected = f"'input' with {where}.store = {options.store!r}, whose lifelong slots come from inputs alone"
             raise ConfigError(key=f"{where}.emit", given=options.emit, expected=expected)

@@ -19,9 +19,24 @@ EPISODES = 100
 SETTING = "barcode bandit, 10 arms, 10 contexts x 10 repeats, 10 pulls an episode, held-out tasks"
 METRIC = "mean reward an episode, sampled actions"
 COMMAND = "python scripts/reproduce/barcode.py"
-AGENTS = {"barcode": ("attention over the trial", 8.3), "barcode-episodic": ("slot an episode, reinstated", 8.0)}
+AGENTS = {
+    "barcode": ("attention over the trial, asked per action", 8.4),
+    "barcode-episodic": ("slot an episode, reinstated", 8.0),
+}
 CONTROL = "trained with all memory emptied at each episode"
 TEN_MINUTES = "trained for about ten minutes"
+ONCE = (  # every store is asked once a step, which all of them can be
+    "memory.per_action=false",
+    "memory.store_options={}",
+    "memory.key_size=64",
+    "memory.value_size=64",
+    "memory.controller_options={}",
+    'memory.access_options={"heads": 4, "kernel": "cosine", "temperature": 0.1}',
+    "ppo.learning_rate=2e-3",
+    "ppo.gamma=0.95",
+    "ppo.n_minibatches=16",
+    "train.n_envs=64",
+)
 STEPPED = ("ppo.n_minibatches=4", "memory.key_size=32", "memory.value_size=32")
 STORES = {
     "key_value": ("attention", 5_120_000, ()),
@@ -54,7 +69,7 @@ def of_stores(jobs: int, out: Path, version: str) -> None:
 
     def run(store: str) -> list[Any]:
         access, steps, settings = STORES[store]
-        given = [f"memory.store={store}", f"memory.access={access}", f"train.total_timesteps={steps}", *settings]
+        given = [f"memory.store={store}", f"memory.access={access}", f"train.total_timesteps={steps}", *ONCE, *settings]
         return train("barcode", f"store-{store}", SEEDS, given, out, 1)
 
     with ThreadPoolExecutor(jobs) as pool:
