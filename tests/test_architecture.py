@@ -34,6 +34,7 @@ FLOORS = (
 MEMORY = (
     ("options", "ops", "actions"),
     ("contract",),
+    ("reading",),
     ("controllers", "stores", "access"),
     ("boundaries", "precision"),
     ("memory",),

@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from metarl.config import ConfigError
-from metarl.memory.contract import Access, Content, MemoryOps, Store, Write, read_together
+from metarl.memory.contract import Access, Content, MemoryOps, Store, Write
 from metarl.memory.ops import groups, marks_of
+from metarl.memory.reading import read_together
 from metarl.types import Boundary, Read
 
 SAME = 1e-5  # numbers of equal keys differ by rounding at most
