@@ -1,6 +1,6 @@
 """The barcode bandit's rows of docs/results/barcode.json: ``python scripts/reproduce/barcode.py [--jobs 2]``.
 
-``--part presets`` trains the two presets, with and without memory; ``--part stores`` every other store for about ten
+``--part barcode`` and ``--part barcode-episodic`` train a preset, with and without memory; ``--part stores`` every other store for about ten
 minutes on one core, under the preset's feed-forward controller and read by its native access or by attention.
 """
 
@@ -54,13 +54,13 @@ def main() -> None:
     """Train, evaluate, write the rows."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
-    parser.add_argument("--part", choices=["presets", "stores"], help="one part alone")
+    parser.add_argument("--part", choices=[*AGENTS, "stores"], help="one part alone")
     parser.add_argument("--out", type=Path, default=Path("runs/barcode"))
     args = parser.parse_args()
     version = commit()
-    if args.part != "stores":
-        of_presets(args.jobs, args.out, version)
-    if args.part != "presets":
+    parts = [args.part] if args.part else [*AGENTS, "stores"]
+    of_presets([part for part in AGENTS if part in parts], args.jobs, args.out, version)
+    if "stores" in parts:
         of_stores(args.jobs, args.out, version)
 
 
@@ -80,9 +80,9 @@ def of_stores(jobs: int, out: Path, version: str) -> None:
             write("barcode", evaluations, SEEDS, {**values, "method": name}, per=EPISODES)
 
 
-def of_presets(jobs: int, out: Path, version: str) -> None:
-    """Train both agents, and both with their memory emptied at each episode; evaluate, ablate, write the rows."""
-    runs = [(preset, horizon) for preset in ("barcode-episodic", "barcode") for horizon in ("trial", "episode")]
+def of_presets(presets: list[str], jobs: int, out: Path, version: str) -> None:
+    """Train agents, each also with its memory emptied at each episode; evaluate, ablate, write the rows."""
+    runs = [(preset, horizon) for preset in presets for horizon in ("trial", "episode")]
 
     def run(job: tuple[str, str]) -> list[Any]:
         preset, horizon = job
@@ -90,7 +90,8 @@ def of_presets(jobs: int, out: Path, version: str) -> None:
 
     with ThreadPoolExecutor(jobs) as pool:
         results = dict(zip(runs, pool.map(run, runs), strict=True))
-    for preset, (name, low) in AGENTS.items():
+    for preset in presets:
+        name, low = AGENTS[preset]
         evaluations = results[preset, "trial"]
         common = {"setting": SETTING, "metric": METRIC, "command": COMMAND, "commit": version}
         common["references"] = references(evaluations, EPISODES)

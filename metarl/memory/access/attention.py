@@ -70,7 +70,7 @@ class Attention(Access):
         start = torch.full((options.heads,), math.log(options.temperature))
         self.log_temperature = nn.Parameter(start) if options.learned_temperature else None
         if options.empty_spread and not options.empty_slot:
-            raise ConfigError(key="empty_spread", given=options.empty_spread, expected="0 with empty_slot = false")
+            raise ConfigError(key="memory.access_options.empty_slot", given=False, expected="true, or empty_spread = 0")
         spread = torch.linspace(0, options.empty_spread, options.heads)
         self.empty = nn.Parameter(spread) if options.empty_spread else None
         self.scale = None if options.split_keys else nn.Parameter(torch.ones(options.heads, key_size))
