@@ -1,7 +1,8 @@
 """The barcode bandit's rows of docs/results/barcode.json: ``python scripts/reproduce/barcode.py [--jobs 2]``.
 
-``--part barcode`` and ``--part barcode-episodic`` train a preset, with and without memory; ``--part stores`` every other store for about ten
-minutes on one core, under the preset's feed-forward controller and read by its native access or by attention.
+``--part barcode`` and ``--part barcode-episodic`` train a preset, with and without memory; ``--part stores`` every
+other store for about ten minutes on one core, under the preset's feed-forward controller, asked once a step, and read
+by its native access or by attention.
 """
 
 from __future__ import annotations
