@@ -112,7 +112,7 @@ class RL2PPO(BaseAlgorithm):
         self.n_steps, self.schedule_steps = n_steps, schedule_steps
         self.trial_steps: int | None = trial_steps
         self._training_state: TrainingState | None = None
-        self._warned = self._interrupted = False
+        self._warned = self._interrupted = self._inside_rollout = self._told_of_lost_rollout = False
         if vectors is not None:
             self.observation_space, self.action_space = vectors.observation_space, vectors.action_space
             self.n_envs = vectors.num_envs
@@ -340,7 +340,7 @@ class RL2PPO(BaseAlgorithm):
         """Write everything that is needed to use the agent or to continue training, without pickle.
 
         The environment's state is kept too where it has one, so that training goes on as if it was never interrupted;
-        inside a rollout, where SB3's ``CheckpointCallback`` saves, the rollout under way is lost, but no task repeats.
+        inside a rollout, where SB3's ``CheckpointCallback`` saves, that rollout is lost, which a warning says.
 
         Args:
             path: of the file; ``.zip`` is added where it has no suffix.

@@ -13,6 +13,7 @@ import torch
 
 from metarl import tree
 from metarl.agents.rl2_env import attribute, describe, is_ours, resumable
+from metarl.agents.rl2_learn import warn_of_lost_rollout
 from metarl.agents.rl2_meta import load_tensors, named, read_meta
 from metarl.config import InputError, choice, to_plain
 from metarl.nets.encoders import OwnEncoder
@@ -41,6 +42,7 @@ def save(
     agent: RL2PPO, path: Any, further: Mapping[str, Mapping[str, torch.Tensor]] | None = None, **more: Any
 ) -> None:
     """See :meth:`metarl.agents.rl2.RL2PPO.save`; ``further`` groups of tensors and ``more`` plain data go with it."""
+    warn_of_lost_rollout(agent)
     arrays: dict[str, torch.Tensor] = {}
     meta = {
         **more,

@@ -73,6 +73,17 @@ def warn_of_schedule(agent: RL2PPO, schedule: int) -> None:
         )
 
 
+def warn_of_lost_rollout(agent: RL2PPO) -> None:
+    """Warn, once for each agent, that what is saved inside a rollout can't go on in it."""
+    if agent._inside_rollout and not agent._told_of_lost_rollout:
+        agent._told_of_lost_rollout = True
+        warnings.warn(
+            "saved inside a rollout: training that goes on from this file has not learned from it (no task comes "
+            "twice); save in on_rollout_start of a callback to lose nothing",
+            stacklevel=4,
+        )
+
+
 def rollout_bytes(agent: RL2PPO, n_envs: int, steps: int) -> int:
     """What a rollout takes: observations and actions, and the memory twice, at its start and while acting.
 
@@ -125,7 +136,11 @@ def on_step(agent: RL2PPO, callback: Any, result: StepResult, taken: Mapping[str
     rewards = result.reward.astype(np.float32)
     told = {"new_obs": result.obs, "rewards": rewards, "dones": result.ended, "infos": infos}
     callback.update_locals({"self": agent, **taken, **told})
-    return bool(callback.on_step())
+    agent._inside_rollout = True
+    try:
+        return bool(callback.on_step())
+    finally:
+        agent._inside_rollout = False
 
 
 def record(agent: RL2PPO, report: Mapping[str, float], steps: int, began: float, collected: float) -> None:

@@ -79,7 +79,8 @@ def test_foreign_vectors_are_seeded_anew(tmp_path: Path) -> None:
 
 def test_what_a_callback_saves_inside_a_rollout_repeats_no_task(tmp_path: Path) -> None:
     agent = make(n_steps=STEPS)
-    agent.learn(2 * ROLLOUT, callback=CheckpointCallback(STEPS + 1, str(tmp_path), name_prefix="inside"))
+    with pytest.warns(UserWarning, match="not learned from it"):
+        agent.learn(2 * ROLLOUT, callback=CheckpointCallback(STEPS + 1, str(tmp_path), name_prefix="inside"))
     (path,) = tmp_path.glob("inside*.zip")
     env = vector()
     resumed = RL2PPO.load(path, env=env, device="cpu")
