@@ -124,7 +124,7 @@ class Attention(Access):
         asked = query.transpose(0, 1).flatten(1, 2)
         scores = kernels.logits(o.kernel, self._compared(asked), self._compared(slots.keys), self._temperature(asked))
         empty = self._empty(scores).expand(*scores.shape[:3], 1)  # [B, heads, D * Q, 1]
-        top = torch.cat([scores.detach(), empty.detach()], -1).amax(-1, keepdim=True)
+        top = torch.maximum(self._highest(scores), empty.detach())
         if bool((top - empty.detach()).max() > SAFE):
             return None
         weights, nothing = (scores - top).exp().movedim(3, 1), (empty - top).exp().movedim(3, 1)
@@ -140,6 +140,13 @@ class Attention(Access):
             sums, nothing = sums[rows, steps, :, chosen.t()], nothing[:, 0][rows, :, chosen.t()]
         read = sums[..., :-1] / (sums[..., -1:] + nothing[..., None])  # [B, T, heads, Q, V]
         return read.permute(1, 0, 3, 2, 4).flatten(3)
+
+    def _highest(self, scores: Tensor) -> Tensor:
+        """What no score ``[B, heads, Q, N]`` of a query exceeds, without gradient; broadcasts against the scores."""
+        temperature = torch.as_tensor(self._temperature(scores), dtype=scores.dtype, device=scores.device)
+        if self.options.kernel == "cosine" and self.scale is None and bool((temperature > 2 / SAFE).all()):
+            return (1 / temperature).detach()  # known without a pass over all of them
+        return scores.detach().amax(-1, keepdim=True)
 
     def _empty(self, like: Tensor) -> Tensor:
         """The logits of the empty slots, ``[heads, 1, 1]``."""
@@ -184,7 +191,7 @@ class Attention(Access):
         empty = self._empty(scores)
         if not scores.shape[-1]:
             return self._sum(scores, content.values)
-        top = torch.maximum(scores.detach().amax(-1, keepdim=True), empty.detach())
+        top = torch.maximum(self._highest(scores), empty)
         weights = (scores - top).exp()  # by hand: over few slots torch's softmax takes many times as long
         return self._sum(weights / (weights.sum(-1, keepdim=True) + (empty - top).exp()), content.values)
 
