@@ -85,6 +85,29 @@ class MemoryOps(NamedTuple):
     read_control: Tensor | None
     chosen: Tensor | None = None
 
+    def between(self, start: int, end: int) -> MemoryOps:
+        """What is done in the steps from ``start`` to before ``end``."""
+        write = slice(*_range(self.write_steps, start, end))
+        read = slice(*_range(self.query_steps, start, end))
+        asked = read if self.chosen is None else slice(None)
+        parts = (self.reset, self.write_mask, self.query_mask)
+        reset, write_mask, query_mask = (None if part is None else part[start:end] for part in parts)
+        assert reset is not None
+        assert write_mask is not None
+        return MemoryOps(
+            reset,
+            write_mask,
+            query_mask,
+            self.write_steps[write] - start,
+            self.key[write],
+            self.value[write],
+            None if self.write_control is None else self.write_control[write],
+            self.query_steps[read] - start,
+            self.query[asked],
+            None if self.read_control is None else self.read_control[asked],
+            None if self.chosen is None else self.chosen[read],
+        )
+
     def spread(self) -> MemoryOps:
         """The same with a query of its own for each step."""
         if self.chosen is None:
@@ -92,6 +115,12 @@ class MemoryOps(NamedTuple):
         at, rows = self.chosen, torch.arange(self.chosen.shape[1], device=self.chosen.device)
         control = None if self.read_control is None else self.read_control[at, rows]
         return self._replace(query=self.query[at, rows], read_control=control, chosen=None)
+
+
+def _range(steps: Tensor, start: int, end: int) -> tuple[int, int]:
+    """Which of ``steps``, in order, lie between."""
+    first, last = torch.searchsorted(steps, torch.tensor([start, end], device=steps.device)).tolist()
+    return first, last
 
 
 def visible(query: Query, content: Content) -> Tensor:

@@ -57,6 +57,13 @@ def trial(different: int, seed: int = 0, columns: ActionColumns = ONE) -> CoreIn
     return CoreInput(now, torch.cat([action, reward, other, action * reward], -1))
 
 
+def two_trials() -> torch.Tensor:
+    """Trials that begin together in all rows, the second of them a step long and the third to the end."""
+    begin = whole_trial()
+    begin[5] = begin[6] = TRIAL
+    return begin
+
+
 def whole(core: ActionCore, x: CoreInput, begin: torch.Tensor | None = None) -> torch.Tensor:
     return core.unroll(x, core.initial_state(BATCH), whole_trial() if begin is None else begin)[0]
 
@@ -99,7 +106,7 @@ def test_every_memory_unrolls_as_it_steps_or_says_why_not(options: MemoryOptions
         return
     core = make(options, columns).double()
     for different in (1, 2, STEPS):
-        for begin in (whole_trial(), random_begin()):
+        for begin in (whole_trial(), random_begin(), two_trials()):
             x = trial(different, columns=columns).map(torch.Tensor.double)
             torch.testing.assert_close(whole(core, x, begin), stepped(core, x, begin), atol=1e-7, rtol=1e-6)
 
@@ -179,7 +186,7 @@ def test_each_part_of_a_multi_discrete_has_a_slot() -> None:
 def test_merged_slots_are_read_as_those_they_stand_for(different: int) -> None:
     plain, merged, x = make(PLAIN), make(MERGED), trial(different)
     merged.load_state_dict(plain.state_dict())
-    for begin in (whole_trial(), random_begin()):
+    for begin in (whole_trial(), random_begin(), two_trials()):
         expected = whole(plain, x, begin)
         torch.testing.assert_close(stepped(merged, x, begin), expected, atol=1e-5, rtol=1e-4)
         with torch.no_grad():  # acting reads a few queries in a way of its own

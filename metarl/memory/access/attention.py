@@ -146,7 +146,7 @@ class Attention(Access):
         temperature = torch.as_tensor(self._temperature(scores), dtype=scores.dtype, device=scores.device)
         if self.options.kernel == "cosine" and self.scale is None and bool((temperature > 2 / SAFE).all()):
             return (1 / temperature).detach()  # known without a pass over all of them
-        return scores.detach().amax(-1, keepdim=True)
+        return scores.detach().amax(-1, keepdim=True) if scores.shape[-1] else scores.new_full((1,), -torch.inf)
 
     def _empty(self, like: Tensor) -> Tensor:
         """The logits of the empty slots, ``[heads, 1, 1]``."""
@@ -189,8 +189,6 @@ class Attention(Access):
         stands_for = content.valid.to(scores.dtype) if content.counts is None else content.counts * content.valid
         scores = scores + stands_for.log()[:, None, None]
         empty = self._empty(scores)
-        if not scores.shape[-1]:
-            return self._sum(scores, content.values)
         top = torch.maximum(self._highest(scores), empty)
         weights = (scores - top).exp()  # by hand: over few slots torch's softmax takes many times as long
         return self._sum(weights / (weights.sum(-1, keepdim=True) + (empty - top).exp()), content.values)

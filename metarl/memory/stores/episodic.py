@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Annotated, Literal, NamedTuple
 
 import torch
@@ -163,6 +164,13 @@ class Episodic(Store):
         """
         if access is None or not self.parallel:
             return super().unroll(state, ops.spread(), access)
+        starts = ops.reset.any(1).nonzero().flatten().tolist()
+        if ops.chosen is not None and len(starts) > 1 and starts[0] == 0 and bool(ops.reset[starts].all()):
+            of_trials = []  # trials that begin together are run one by one, each with sums of its own
+            for start, end in pairwise([*starts, len(ops.reset)]):
+                read, state = self.unroll(state, ops.between(start, end), access)
+                of_trials.append(read)
+            return torch.cat(of_trials), state
         keys, values = self._detached(ops.key.transpose(0, 1), ops.value.transpose(0, 1))
         steps, batch = ops.reset.shape
         one_trial = bool(ops.reset[0].all()) and not bool(ops.reset[1:].any()) and bool(ops.write_mask[1:].all())
