@@ -6,7 +6,7 @@ Axes, everywhere and in this order: ``T`` time, ``B`` batch (environments or few
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import IntEnum
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Protocol, get_args
 
@@ -142,10 +142,17 @@ class CoreInput(NamedTuple):
         now: the observation o_t (or an image), ``[B, D]`` or ``[T, B, D]``.
         feedback: the previous action, reward and end-of-episode flag (or the previous label), of as many axes; zero
             where a trial begins.
+        allowed: which actions may be taken, ``[B, A]`` or ``[T, B, A]``, 0 where one may not; None: all.
     """
 
     now: Tensor
     feedback: Tensor
+    allowed: Tensor | None = None
+
+    def map(self, fn: Callable[[Tensor], Tensor]) -> CoreInput:
+        """Each part that there is, by ``fn``."""
+        allowed = None if self.allowed is None else fn(self.allowed)
+        return CoreInput(fn(self.now), fn(self.feedback), allowed)
 
 
 class Read(NamedTuple):

@@ -32,12 +32,14 @@ FLOORS = (
 """From the bottom up. Parts of one layer do not import each other."""
 
 MEMORY = (
-    ("options", "ops"),
+    ("options", "ops", "actions"),
     ("contract",),
+    ("reading",),
     ("controllers", "stores", "access"),
     ("boundaries", "precision"),
     ("memory",),
     ("core", "ablation"),
+    ("per_action",),
     ("registry",),
 )
 TASKS = (("family",), ("trial",), ("vector",), ("check",))

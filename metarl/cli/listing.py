@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from metarl.cli.terminal import OK, Rows, print_table, refuse
 
 if TYPE_CHECKING:
-    from metarl.memory.contract import MemoryCore, State
+    from metarl.memory.contract import MemoryCore, State, Store
 
 NOW_SIZE, FEEDBACK_SIZE, TRIAL_STEPS = 1, 23, 100
 """The sizes for which parameters and state are counted: a bandit of ten arms and a hundred pulls."""
@@ -63,7 +63,7 @@ def memories(timed: bool = False) -> Rows:
     from tqdm import tqdm
 
     from metarl import tree
-    from metarl.memory.registry import build_core, matrix, parallel, runnable
+    from metarl.memory.registry import build_core, matrix, parallel, runnable, why_not_per_action
 
     rows = []
     cores = list(runnable())
@@ -79,8 +79,9 @@ def memories(timed: bool = False) -> Rows:
                 "parameters": sum(p.numel() for p in core.parameters()),
                 "state_bytes": state,
                 "unroll": "parallel" if parallel(core) else "stepped",
+                "per_action": "n/a" if (why := why_not_per_action(options, store_of(core))) else "yes",
                 **(cost(core) if timed else {}),
-                "note": "",
+                "note": f"per action n/a: {why}" if why else "",
             }
         )
     for store, access, reason in matrix():
@@ -88,6 +89,13 @@ def memories(timed: bool = False) -> Rows:
             blank: dict[str, Any] = dict.fromkeys(rows[0], "n/a")
             rows.append(blank | {"name": f"{store}+{access}", "store": store, "access": access, "note": reason})
     return rows
+
+
+def store_of(core: MemoryCore) -> Store | None:
+    """The store of a core, if it has one."""
+    from metarl.memory.core import StoreCore
+
+    return core.memory.store if isinstance(core, StoreCore) else None
 
 
 def cost(core: MemoryCore) -> dict[str, float]:

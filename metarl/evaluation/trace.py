@@ -8,10 +8,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from metarl.evaluation.play import rollout_trials
+from metarl.memory.actions import ActionColumns
 from metarl.memory.contract import MemoryCore
 from metarl.memory.memory import Memory
 from metarl.types import Actor, Array, Ints, Read, TrialObservation, is_obs_key
@@ -46,19 +48,23 @@ class RecordingActor:
 
 @contextmanager
 def recorded_reads(core: MemoryCore) -> Iterator[list[Tensor | None]]:
-    """Within, the list gets the weights ``[N_t]`` of the first row at each read of ``core``; none without a store."""
+    """Within, the list gets the weights ``[Q, N_t]`` of the first row at each read of ``core``, if it has a store."""
     memory: Memory | None = getattr(core, "memory", None)
     weights: list[Tensor | None] = []
-    if memory is None or memory.access is None:
+    reader = None if memory is None else memory.access
+    if reader is None:
         yield weights
         return
 
     def keep(access: nn.Module, args: Any, read: Read) -> None:
-        if len(weights) < READS:  # acting asks one query at a time, which is answered with weights
+        if len(weights) < READS:
             known = read.log_weights
-            weights.append(None if known is None else known[0, -1].detach().exp().cpu())
+            if known is None and args[0].key.shape[1] > 1:  # several queries may be answered without
+                with torch.no_grad():
+                    known = reader.weigh(*args).log_weights
+            weights.append(None if known is None else known[0].detach().exp().cpu())
 
-    hook = memory.access.register_forward_hook(keep)
+    hook = reader.register_forward_hook(keep)
     try:
         yield weights
     finally:
@@ -82,14 +88,22 @@ def record(
         ``[n, T]`` (an inner episode ended with this step) and ``lengths`` ``[n]`` (steps of each trial; what follows
         them means nothing), at most :data:`STEPS` steps, and images at most :data:`SIDE` pixels a side. Where the
         agent has a store whose access tells its weights: ``weights`` ``[R, N]`` float16 over the slots at each of the
-        first :data:`READS` steps of the first trial, nan for slots that were not there yet.
+        first :data:`READS` steps of the first trial, nan for slots that were not there yet; those of the action that
+        was taken, where the memory is asked for each.
 
     Raises:
         ValueError: no trials, or an environment that draws training tasks.
     """
     recorder = RecordingActor(actor)
+    starts: list[Any] = []
+
+    def watched(rows: int) -> Any:
+        env = make_env(rows)
+        starts.append(getattr(env.single_action_space, "start", 0))
+        return env
+
     with recorded_reads(core) as reads:
-        batch = rollout_trials(recorder, make_env, trials, seed=seed, rows=max(1, trials))
+        batch = rollout_trials(recorder, watched, trials, seed=seed, rows=max(1, trials))
     steps = min(int(batch.lengths.max()), len(recorder.actions))
     kept: dict[str, Array] = {
         **{key: np.stack(parts[:steps], 1) for key, parts in recorder.observations.items()},
@@ -99,10 +113,29 @@ def record(
         "lengths": np.minimum(batch.lengths, steps),
     }
     first = reads[: int(kept["lengths"][0])]
-    weights = [row for row in first if row is not None]
-    if len(weights) == len(first) and any(map(len, weights)):
+    taken = asked_for(core, kept["actions"][0, : len(first)] - starts[0]) if starts else []
+    weights = [row[which].mean(0) for row, which in zip(first, taken, strict=True) if row is not None]
+    if weights and len(weights) == len(first) and any(map(len, weights)):
         kept["weights"] = pad_sequence(weights, batch_first=True, padding_value=math.nan).numpy().astype(np.float16)
     return kept
+
+
+def asked_for(core: MemoryCore, actions: Array) -> list[list[int]]:
+    """Which of the queries of a step are about the action that was taken.
+
+    Args:
+        core: a memory core.
+        actions: ``[T, ...]``, counted from 0.
+
+    Returns:
+        For each step, the query for each part of its action; the only one, where the memory is asked once.
+    """
+    columns: ActionColumns | None = getattr(core, "actions", None)
+    if columns is None:
+        return [[0]] * len(actions)
+    first = np.cumsum([0, *columns.sizes[:-1]])
+    indices: list[list[int]] = (actions.reshape(len(actions), -1) + first).tolist()
+    return indices
 
 
 def downsample(part: Array) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from metarl.config import Assignment, ConfigError, apply, build, choice, load_toml
 from metarl.experiments.base import Experiment, pick_device
+from metarl.memory.options import MemoryOptions
 
 KINDS = {
     "rl2": "metarl.experiments.rl.experiment:RL2Experiment",
@@ -30,6 +32,8 @@ def load_experiment(
 ) -> Experiment:
     """The checked experiment of a preset, with some settings changed.
 
+    Where settings name another store, access or controller, the options of the preset's own are left out.
+
     Args:
         preset: the name of a preset, or the path of a TOML file.
         settings: values by key, such as ``{"env.arms": 5}``.
@@ -41,10 +45,24 @@ def load_experiment(
     path = preset_path(preset)
     if isinstance(settings, Mapping):
         settings = [(tuple(key.split(".")), value) for key, value in settings.items()]
-    config = apply(load_toml(path), [(("name",), name or path.stem), *settings])
+    config = apply(without_options(load_toml(path), settings), [(("name",), name or path.stem), *settings])
     experiment = from_config(config, path.stem)
     pick_device(experiment.device)
     return experiment.check()
+
+
+def without_options(config: Mapping[str, Any], settings: Sequence[Assignment]) -> dict[str, Any]:
+    """``config`` without the options of the parts of a memory that ``settings`` replace by others."""
+    left = copy.deepcopy(dict(config))
+    for key, value in settings:
+        table: Any = left
+        for name in key[:-1]:
+            table = table.get(name) if isinstance(table, dict) else None
+        part = key[-1]
+        of_memory = isinstance(table, dict) and key[-2:-1] == ("memory",) and part in ("store", "access", "controller")
+        if of_memory and table.get(part, getattr(MemoryOptions, part)) != value:
+            table.pop(f"{part}_options", None)
+    return left
 
 
 def preset_path(preset: str | Path) -> Path:

@@ -20,22 +20,23 @@ def keep_top(logits: Tensor, k: int) -> Tensor:
     return logits.masked_fill(logits < least - TIE * least.abs().clamp(min=1.0), -torch.inf)
 
 
-def log_weights(logits: Tensor, visible: Tensor | None, empty_slot: bool) -> Tensor:
+def log_weights(logits: Tensor, visible: Tensor | None, empty_slot: bool | Tensor) -> Tensor:
     """Log of the softmax over slots (Vaswani et al. 2017, eq. 1).
 
     Args:
         logits: ``[..., Q, N]``
         visible: bool, broadcasts against ``logits``; the other slots get -inf. None: all are visible.
-        empty_slot: one more entry of logit 0 that holds nothing, so that the weights sum to less than one and a query
-            that matches no key reads nothing.
+        empty_slot: one more entry that holds nothing, so that the weights sum to less than one and a query that matches
+            no key reads nothing. Its logit is 0, or that which is given, which broadcasts against ``[..., Q, 1]``.
 
     Returns:
         ``[..., Q, N]``, -inf everywhere for a query that sees no slot.
     """
     if visible is not None:
         logits = logits.masked_fill(~visible, -torch.inf)
-    if empty_slot:
-        nothing = logits.new_zeros(()).expand(*logits.shape[:-1], 1)
+    if empty_slot is not False:
+        logit = logits.new_zeros(()) if empty_slot is True else empty_slot
+        nothing = logit.expand(*logits.shape[:-1], 1)
         total = torch.logsumexp(torch.cat([logits, nothing], -1), -1, keepdim=True)
         return logits - total
     if logits.shape[-1] == 0:

@@ -11,6 +11,30 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import Function
+from torch.nn import functional as F
+
+CHUNK = 48  # of all lengths tried from 16 to 128 the fastest on long sequences
+WHOLE = 128  # a sequence up to this long is one chunk
+
+
+def sums_before(x: Tensor) -> Tensor:
+    """The sums of all that comes before each step: ``[B, T, D]`` to ``[B, T + 1, D]``, beginning with zeros.
+
+    Products with a triangular matrix, chunk by chunk: on a CPU several times as fast as a cumulative sum.
+    """
+    batch, steps, width = x.shape
+    size = steps if steps <= WHOLE else CHUNK
+    if not steps:
+        return x.new_zeros(batch, 1, width)
+    below = torch.ones(size + 1, size, dtype=x.dtype, device=x.device).tril(-1)
+    if size == steps:
+        return below @ x
+    chunks = F.pad(x, (0, 0, 0, -steps % size)).unflatten(1, (-1, size))
+    within = below @ chunks  # the last of each is the sum of the chunk
+    earlier = within[:, :, -1].cumsum(1) - within[:, :, -1]
+    whole = (within[:, :, :-1] + earlier[:, :, None]).flatten(1, 2)
+    last = (within[:, -1, -1] + earlier[:, -1])[:, None]
+    return torch.cat([whole, last], 1)[:, : steps + 1]
 
 
 def linear_scan(a: Tensor, b: Tensor, h0: Tensor) -> Tensor:

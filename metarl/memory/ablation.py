@@ -46,7 +46,7 @@ class ShuffledKeys(Access):
 
 def shuffle_keys(content: Content) -> Content:
     """``content`` ``[B, N, ...]`` with the keys of its valid slots permuted among contexts."""
-    keys, values, valid, _ = content
+    keys, valid = content.keys, content.valid
     slots = keys.shape[1]
     if slots == 0:
         return content
@@ -63,7 +63,7 @@ def shuffle_keys(content: Content) -> Content:
     moved = torch.zeros_like(keys).scatter(
         1, order[..., None].expand_as(keys), keys.gather(1, order.gather(1, source)[..., None].expand_as(keys))
     )
-    return Content(moved, values, torch.zeros_like(valid).scatter(1, order, elsewhere))
+    return content._replace(keys=moved, valid=torch.zeros_like(valid).scatter(1, order, elsewhere))
 
 
 @contextmanager

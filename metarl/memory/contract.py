@@ -87,6 +87,8 @@ class Store(Part):
     """Whether :meth:`unroll` makes all reads of a stream at once instead of stepping."""
     writable: bool = True
     """Whether anything is ever written."""
+    repeats: ClassVar[bool] = False
+    """Whether :meth:`unroll` knows what to do with queries that repeat (``MemoryOps.chosen``)."""
     key_size: int
     value_size: int
     read_size: int
@@ -98,6 +100,11 @@ class Store(Part):
     def lifelong(self) -> bool:
         """Whether :meth:`consolidate` keeps anything."""
         return type(self).consolidate is not Store.consolidate
+
+    @property
+    def notes_reads(self) -> bool:
+        """Whether writes depend on what was read, so that several queries a step can't be asked side by side."""
+        return type(self).note_read is not Store.note_read
 
     @abstractmethod
     def initial_state(self, batch_size: int) -> State:
@@ -202,7 +209,8 @@ class Store(Part):
                 if reads[t]:
                     read, state = read_once(self, access, state, query, control, rows)
                 values.append(read)
-        return torch.stack(values), state
+        none = ops.query.new_zeros(0, *ops.query.shape[1:3], size)
+        return torch.stack(values) if values else none, state
 
     def consolidate(self, key: Tensor, value: Tensor) -> None:
         """Keep items ``[M, K]``, ``[M, V]`` beyond their trial, after learning from them; by default nothing is."""
@@ -226,12 +234,29 @@ class Access(Part):
 
     separate_learned: ClassVar[bool] = False
     """Whether a single query can be given content whose learned slots are separate, so that nothing is copied."""
+    counts: bool = False
+    """Whether a slot that stands for several (``Content.counts``) is read as these would be."""
     sums: ClassVar[bool] = True
     """Whether what is read is the sum of the slots' values by the weights of the read."""
 
     def weigh(self, query: Query, content: Content) -> Read:
         """As :meth:`forward`, but the read always has weights ``[B, Q, N]``."""
         return self.forward(query, content)
+
+    def running(self, query: Tensor, slots: Content, chosen: Tensor) -> Tensor | None:
+        """What is read at each step of a stream that writes one slot a step, of the slots before it.
+
+        For accesses that can do so cheaply where queries repeat; None, the default, from those that can't.
+
+        Args:
+            query: ``[D, B, Q, K]``, those that are different.
+            slots: ``[B, N, ...]``, in the order of writing, all valid.
+            chosen: ``[N + 1, B]``: which of the D each step asks.
+
+        Returns:
+            ``[N + 1, B, Q, V]``
+        """
+        return None
 
     def prepare(self, address: Tensor) -> Tensor:
         """The form ``[..., K]`` in which keys are stored and queries put, so that no read has to do it again."""
@@ -265,6 +290,7 @@ def with_learned(store: Store, access: Access, slots: Content, separate: bool = 
         torch.cat([keys.expand(batch, -1, -1), slots.keys], 1),
         torch.cat([values.expand(batch, -1, -1), slots.values], 1),
         F.pad(slots.valid, (len(keys), 0), value=True),
+        counts=None if slots.counts is None else F.pad(slots.counts, (len(keys), 0), value=1.0),
     )
 
 
@@ -301,33 +327,6 @@ def read_once(
     return read.value, after
 
 
-def read_together(
-    store: Store, access: Access, ops: MemoryOps, slots: Content, mask: Tensor | None, *, causal: bool = False
-) -> Tensor:
-    """All reads of a stream at once, ``[R, B, Q, V]``, for the ``unroll`` of a store whose slots are known beforehand.
-
-    Args:
-        store: gives its learned slots, if it has any.
-        access: reads.
-        ops: queries and read controls.
-        slots: all slots that any step sees, side by side.
-        mask: ``[B, R, N]`` bool: which of them each step sees; None with ``causal``.
-        causal: see :class:`Query`; for one query a step.
-    """
-    queries = ops.query.shape[2]
-    query = ops.query.transpose(0, 1).flatten(1, 2)
-    control = None if ops.read_control is None else ops.read_control.transpose(0, 1).flatten(1, 2)
-    content = with_learned(store, access, slots)
-    if mask is not None:
-        learned = content.keys.shape[1] - slots.keys.shape[1]  # they stand first and are always seen
-        mask = mask.repeat_interleave(queries, 1) if queries > 1 else mask
-        mask = F.pad(mask, (learned, 0), value=True) if learned else mask
-    if not query.shape[1]:
-        return query.new_zeros(0, len(query), queries, slots.values.shape[-1])
-    read = access(Query(query, mask, control, causal), content)
-    return read.value.unflatten(1, (-1, queries)).transpose(0, 1)
-
-
 class MemoryCore(nn.Module, ABC):
     """A controller with a memory, run over a stream of inputs with boundaries."""
 
@@ -335,6 +334,8 @@ class MemoryCore(nn.Module, ABC):
     options: MemoryOptions
     lifelong: bool = False
     """Whether :meth:`consolidate` keeps anything."""
+    scores: int = 0
+    """How many of the outputs, the last ones, are scores of actions: logits, one for each choice."""
 
     def extra_repr(self) -> str:
         """The names of its parts, and options that are not the default ones."""

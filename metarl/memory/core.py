@@ -8,6 +8,7 @@ runs.
 from __future__ import annotations
 
 from itertools import pairwise
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import torch
@@ -38,7 +39,7 @@ class ControllerCore(MemoryCore):
     def forward(self, x: CoreInput, state: State, boundary: Tensor, *, donate: bool = False) -> tuple[Tensor, State]:
         """See :meth:`metarl.memory.contract.MemoryCore.forward`."""
         check_stream(x, state, boundary)
-        y, state = self._segment(CoreInput(x.now[None], x.feedback[None]), state, boundary[None], donate)
+        y, state = self._segment(x.map(lambda part: part[None]), state, boundary[None], donate)
         return y[0], state
 
     @in_own_precision
@@ -78,6 +79,13 @@ class CoreState(NamedTuple):
     output: Tensor
 
 
+class Asked(NamedTuple):
+    """What a stream asks: addresses ``[T, B, Q, A]``, or ``[D, B, Q, A]`` of which each step chooses one."""
+
+    address: Tensor
+    chosen: Tensor | None
+
+
 class StoreCore(ControllerCore):
     """A controller that reads a memory of completed transitions.
 
@@ -85,6 +93,11 @@ class StoreCore(ControllerCore):
     controller's cell state after (o_{t-1}, feedback_t). The query comes from o_t. What is read enters the controller's
     input through a gate that starts closed, or, with ``reinstate``, its cell (Ritter et al. 2018).
     """
+
+    queries = 1
+    """How many queries each step asks."""
+    writes = 1
+    """How many slots each transition writes."""
 
     def __init__(
         self, controller: Controller, memory: Memory, now_size: int, feedback_size: int, options: MemoryOptions
@@ -106,8 +119,8 @@ class StoreCore(ControllerCore):
             torch.zeros(batch_size, self.now_size),
             torch.zeros(batch_size, dtype=torch.bool),
             torch.zeros((batch_size,) if holds else (batch_size, 0), dtype=torch.long),
-            torch.zeros(batch_size, self.memory.read_size if holds else 0),
-            torch.zeros(batch_size, self.output_size if emits else 0),
+            torch.zeros(batch_size, self.queries * self.memory.read_size if holds else 0),
+            torch.zeros(batch_size, self.controller.output_size if emits else 0),
         )
         return cast_like(next(self.parameters()), state)
 
@@ -117,8 +130,7 @@ class StoreCore(ControllerCore):
         starts = self._changes(effective_boundaries(boundary, self.options)[0])
         outputs = []
         for start, end in pairwise([*starts, len(boundary)]):
-            part = CoreInput(x.now[start:end], x.feedback[start:end])
-            y, state = self._segment(part, state, boundary[start:end])
+            y, state = self._segment(x.map(itemgetter(slice(start, end))), state, boundary[start:end])
             outputs.append(y)
         return torch.cat(outputs), state
 
@@ -126,8 +138,10 @@ class StoreCore(ControllerCore):
         """See :meth:`metarl.memory.contract.MemoryCore.consolidate`."""
         boundary, _ = effective_boundaries(boundary, self.options)
         mask = self.memory.store.write_mask(boundary, torch.ones_like(boundary, dtype=torch.bool))[1:]
-        address = self._address(x.now[:-1], x.feedback[1:])
-        self.memory.consolidate(address, torch.cat([x.now[:-1], x.feedback[1:], x.now[1:]], -1), mask)
+        before, feedback = x.now[:-1], x.feedback[1:]
+        content = self._content(before, feedback, x.now[1:])
+        for part in range(self.writes):
+            self.memory.consolidate(self._key(before, feedback, part=part), content, mask)
 
     def _unroll_memory_first(self, x: CoreInput, state: CoreState, boundary: Tensor) -> tuple[Tensor, CoreState]:
         boundary, cleared = effective_boundaries(boundary, self.options)
@@ -135,18 +149,20 @@ class StoreCore(ControllerCore):
         before = torch.cat([state.previous[None], x.now[:-1]])
         has_previous = torch.cat([state.has_previous[None], torch.ones_like(boundary[1:], dtype=torch.bool)])
         query_mask, steps = self._query_mask(boundary, state)
-        reads, store = self.memory.unroll(
+        asked = self._asked(x.now, feedback)
+        reads, store = self._run_memory(
             state.store,
-            self._address(before, x.feedback),
-            torch.cat([before, x.feedback, x.now], -1),
-            self._address(x.now, feedback),
+            [self._key(before, x.feedback, part=part) for part in range(self.writes)],
+            self._content(before, x.feedback, x.now),
+            asked,
             reset=boundary == Boundary.TRIAL,
             write_mask=self.memory.store.write_mask(boundary, has_previous),
             query_mask=query_mask,
         )
         reads, held = self._hold(reads, query_mask, state.held)
-        y, controller = run_controller(self.controller, self._inputs(x.now, feedback, reads), state.controller, cleared)
-        return y, CoreState(
+        inputs, made = self._features(x._replace(feedback=feedback), reads)
+        y, controller = run_controller(self.controller, inputs, state.controller, cleared)
+        return self._outputs(y, made), CoreState(
             controller, store, x.now[-1], torch.ones_like(state.has_previous), steps, held, state.output
         )
 
@@ -164,30 +180,59 @@ class StoreCore(ControllerCore):
         if rows.any():
             before, outcome = state.previous, zero_feedback_where(~rows, x.feedback[0])
             if self.memory.value is None:
-                last = self._inputs(before, outcome, None)
+                last, _ = self._features(CoreInput(before, outcome), None)
                 content = self.controller.cell(self.controller.unroll(last[None], controller)[1])
             else:
-                content = torch.cat([before, outcome, x.now[0], output], -1)
-            address = self._address(before, outcome, output)
-            store = self.memory.write(store, address, content, rows=None if rows.all() else rows, donate=donate)
+                content = self._content(before, outcome, x.now[0], output)
+            only = None if rows.all() else rows
+            for part in range(self.writes):
+                key = self._key(before, outcome, output, part)
+                store = self.memory.write(store, key, content, rows=only, donate=donate)
         if cleared.any():
             controller = tree.where(cleared, self.controller.initial_state(len(cleared)), controller)
             output = output.masked_fill(cleared[:, None], 0.0)
             feedback = torch.cat([zero_feedback_where(cleared[None], feedback[:1]), feedback[1:]])
         query_mask, steps = self._query_mask(boundary, state)
-        reads, store = self._read(store, self._address(x.now, feedback, output.expand(len(x.now), -1, -1)), query_mask)
+        address = self._query(x.now, feedback, output.expand(len(x.now), -1, -1))
+        reads, store = self._read(store, address, query_mask)
         reads, held = self._hold(reads, query_mask, state.held)
-        inputs = self._inputs(x.now, feedback, reads)
+        inputs, made = self._features(x._replace(feedback=feedback), reads)
         y, controller = self.controller.unroll(inputs, controller, reads if self.options.reinstate else None)
         output = y[-1] if self.options.emit == "controller" else output
-        return y, CoreState(controller, store, x.now[-1], torch.ones_like(state.has_previous), steps, held, output)
+        state = CoreState(controller, store, x.now[-1], torch.ones_like(state.has_previous), steps, held, output)
+        return self._outputs(y, made), state
+
+    def _run_memory(
+        self,
+        store: State,
+        keys: list[Tensor],
+        content: Tensor,
+        asked: Asked,
+        *,
+        reset: Tensor,
+        write_mask: Tensor,
+        query_mask: Tensor | None,
+    ) -> tuple[Tensor, State]:
+        """All writes and reads of a stream; what is read is ``[T, B, queries * R]``."""
+        reads, store = self.memory.unroll(
+            store,
+            keys[0],
+            content,
+            asked.address,
+            reset=reset,
+            write_mask=write_mask,
+            query_mask=query_mask,
+            chosen=asked.chosen,
+        )
+        return reads.flatten(2), store
 
     def _read(self, store: State, address: Tensor, query_mask: Tensor | None) -> tuple[Tensor, State]:
+        """Reads ``[T, B, queries * R]`` of a store that does not change meanwhile, by ``[T, B, queries, A]``."""
         if query_mask is not None and not query_mask.any():
-            return address.new_zeros(*address.shape[:2], self.memory.read_size), store
+            return address.new_zeros(*address.shape[:2], self.queries * self.memory.read_size), store
         one = None if query_mask is None else query_mask[0]
-        reads, store = self.memory.read(store, address.transpose(0, 1), one)
-        return reads.transpose(0, 1), store
+        reads, store = self.memory.read(store, address.transpose(0, 1).flatten(1, 2), one)
+        return reads.unflatten(1, (-1, self.queries)).transpose(0, 1).flatten(2), store
 
     def _changes(self, boundary: Tensor) -> list[int]:
         """The steps at which the memory changes in any row; between them reads can be made together."""
@@ -216,15 +261,41 @@ class StoreCore(ControllerCore):
         filled = known.gather(0, latest[..., None].expand_as(reads))
         return filled, filled[-1]
 
+    def _key(self, before: Tensor, feedback: Tensor, output: Tensor | None = None, part: int = 0) -> Tensor:
+        """The address of a slot, from o_{t-1} and feedback_t."""
+        return self._address(before, feedback, output)
+
+    def _content(self, before: Tensor, feedback: Tensor, now: Tensor, output: Tensor | None = None) -> Tensor:
+        """What a slot's value is made from."""
+        return torch.cat([before, feedback, now, *([] if output is None else [output])], -1)
+
+    def _query(self, now: Tensor, feedback: Tensor, output: Tensor | None = None) -> Tensor:
+        """The addresses ``[T, B, queries, A]`` that are read at each step."""
+        return self._address(now, feedback, output)[..., None, :]
+
+    def _asked(self, now: Tensor, feedback: Tensor) -> Asked:
+        """The same for a whole stream."""
+        return Asked(self._query(now, feedback), None)
+
     def _address(self, observation: Tensor, feedback: Tensor, output: Tensor | None = None) -> Tensor:
         parts = [observation, feedback] if self.options.address == "transition" else [observation]
         if self.options.emit == "controller" and output is not None:
             parts.append(output)
         return torch.cat(parts, -1) if len(parts) > 1 else observation
 
-    def _inputs(self, now: Tensor, feedback: Tensor, read: Tensor | None) -> Tensor:
+    def _features(self, x: CoreInput, reads: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """The controller's input, and what :meth:`_outputs` needs beside its output."""
         if self.options.reinstate:
-            return torch.cat([now, feedback], -1)
-        if read is None:
-            read = now.new_zeros(*now.shape[:-1], self.memory.read_size)
-        return torch.cat([now, feedback, read if self.gate is None else read * self.gate], -1)
+            return torch.cat([x.now, x.feedback], -1), None
+        return torch.cat([x.now, x.feedback, self._gated(x.now, reads).flatten(-2)], -1), None
+
+    def _outputs(self, y: Tensor, made: Tensor | None) -> Tensor:
+        """What the core puts out, from what the controller does."""
+        return y
+
+    def _gated(self, now: Tensor, reads: Tensor | None) -> Tensor:
+        """Reads ``[..., queries, R]`` as they enter the net; None is the empty read."""
+        if reads is None:
+            return now.new_zeros(*now.shape[:-1], self.queries, self.memory.read_size)
+        reads = reads.unflatten(-1, (self.queries, -1))
+        return reads if self.gate is None else reads * self.gate

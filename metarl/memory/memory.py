@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from metarl.memory.actions import ActionKey
 from metarl.memory.boundaries import check_batch
 from metarl.memory.contract import Access, Content, MemoryOps, Query, State, Store, Write, read_once, with_learned
 from metarl.memory.ops import only_rows
@@ -27,6 +28,7 @@ class Memory(nn.Module):
         address_size: width of what keys and queries are made from.
         content_size: width of what values are made from; None where contents are values already.
         shared_key: one map makes keys and queries.
+        actions: the last that many numbers of an address say which action it is about.
         project: False where addresses are keys and queries already.
     """
 
@@ -39,11 +41,18 @@ class Memory(nn.Module):
         shared_key: bool = True,
         *,
         project: bool = True,
+        actions: int = 0,
     ) -> None:
         super().__init__()
         self.store, self.access = store, access
-        self.key: nn.Module = nn.Linear(address_size, store.key_size) if project else nn.Identity()
-        self.query = nn.Linear(address_size, store.key_size) if project and not shared_key else None
+
+        def address_map() -> nn.Module:
+            if actions:
+                return ActionKey(address_size - actions, actions, store.key_size)
+            return nn.Linear(address_size, store.key_size)
+
+        self.key: nn.Module = address_map() if project else nn.Identity()
+        self.query = address_map() if project and not shared_key else None
         self.value = None if content_size is None else nn.Linear(content_size, store.value_size)
         write_size = address_size + (store.value_size if content_size is None else content_size)
         self.write_control = _control(write_size, store.start_control())
@@ -155,6 +164,7 @@ class Memory(nn.Module):
         reset: Tensor,
         write_mask: Tensor,
         query_mask: Tensor | None = None,
+        chosen: Tensor | None = None,
     ) -> tuple[Tensor, State]:
         """A whole stream, equal to stepping: at each step first reset, then write, then read.
 
@@ -166,6 +176,8 @@ class Memory(nn.Module):
             reset: ``[T, B]`` bool: rows that are emptied.
             write_mask: ``[T, B]`` bool: rows that are written.
             query_mask: ``[T, B]`` bool: rows that are read; None: all. What is returned for the others has no meaning.
+            chosen: ``[T, B]``: which of ``query`` ``[D, B, Q, A]`` each step reads, where the store knows ``repeats``;
+                None: one for each step.
 
         Returns:
             What is read, ``[T, B, R]`` or ``[T, B, Q, R]``, and the last state.
@@ -179,7 +191,7 @@ class Memory(nn.Module):
             address, content = _steps(address, at), _steps(content, at)
             if query_mask is not None:
                 when = query_mask.any(1).nonzero().flatten()
-                query = query[when]
+                query, chosen = (query[when], None) if chosen is None else (query, chosen[when])
         rows = _steps(write_mask, at)
         if not rows.all():
             address, content = only_rows(rows, address), only_rows(rows, content)
@@ -189,7 +201,7 @@ class Memory(nn.Module):
             read_control = None if read_control is None else read_control[:, :, None]
         key, value = self._key(address), self._value(content)
         control = self._controls(self.write_control, address, content)
-        ops = MemoryOps(reset, write_mask, query_mask, at, key, value, control, when, key_query, read_control)
+        ops = MemoryOps(reset, write_mask, query_mask, at, key, value, control, when, key_query, read_control, chosen)
         reads, state = self.store.unroll(state, ops, self.access)
         if self.reads_disabled:
             reads = torch.zeros_like(reads)

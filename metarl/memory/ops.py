@@ -18,13 +18,15 @@ class Content(NamedTuple):
     """What a store shows to an access: slots with keys ``[B, N, K]`` and values ``[B, N, V]``.
 
     Those that have been written are ``valid`` ``[B, N]`` (bool). ``learned`` are keys ``[L, K]`` and values ``[L, V]``
-    that all rows have before these slots, where they are kept separate.
+    that all rows have before these slots, where they are kept separate. Where a slot stands for several, ``counts``
+    ``[B, N]`` says for how many.
     """
 
     keys: Tensor
     values: Tensor
     valid: Tensor
     learned: tuple[Tensor, Tensor] | None = None
+    counts: Tensor | None = None
 
 
 class Query(NamedTuple):
@@ -67,6 +69,8 @@ class MemoryOps(NamedTuple):
     None, and what is read in other rows is never used. The steps ``[W]`` and ``[R]`` are in order, and what belongs to
     them is keys ``[W, B, K]``, values ``[W, B, V]``, write controls ``[W, B, control_size]``, queries ``[R, B, Q, K]``
     and read controls ``[R, B, Q, read_control_size]``.
+
+    Only stores with ``repeats`` are given ``chosen`` ``[R, B]``: which of D queries ``[D, B, Q, K]`` each step asks.
     """
 
     reset: Tensor
@@ -79,6 +83,44 @@ class MemoryOps(NamedTuple):
     query_steps: Tensor
     query: Tensor
     read_control: Tensor | None
+    chosen: Tensor | None = None
+
+    def between(self, start: int, end: int) -> MemoryOps:
+        """What is done in the steps from ``start`` to before ``end``."""
+        write = slice(*_range(self.write_steps, start, end))
+        read = slice(*_range(self.query_steps, start, end))
+        asked = read if self.chosen is None else slice(None)
+        parts = (self.reset, self.write_mask, self.query_mask)
+        reset, write_mask, query_mask = (None if part is None else part[start:end] for part in parts)
+        assert reset is not None
+        assert write_mask is not None
+        return MemoryOps(
+            reset,
+            write_mask,
+            query_mask,
+            self.write_steps[write] - start,
+            self.key[write],
+            self.value[write],
+            None if self.write_control is None else self.write_control[write],
+            self.query_steps[read] - start,
+            self.query[asked],
+            None if self.read_control is None else self.read_control[asked],
+            None if self.chosen is None else self.chosen[read],
+        )
+
+    def spread(self) -> MemoryOps:
+        """The same with a query of its own for each step."""
+        if self.chosen is None:
+            return self
+        at, rows = self.chosen, torch.arange(self.chosen.shape[1], device=self.chosen.device)
+        control = None if self.read_control is None else self.read_control[at, rows]
+        return self._replace(query=self.query[at, rows], read_control=control, chosen=None)
+
+
+def _range(steps: Tensor, start: int, end: int) -> tuple[int, int]:
+    """Which of ``steps``, in order, lie between."""
+    first, last = torch.searchsorted(steps, torch.tensor([start, end], device=steps.device)).tolist()
+    return first, last
 
 
 def visible(query: Query, content: Content) -> Tensor:
@@ -115,3 +157,35 @@ def by_step(*parts: Tensor | None) -> Iterator[tuple[Any, ...]]:
     They are unbound once: the gradient of ``x[t]`` would fill all of ``x`` at each step.
     """
     return zip(*(repeat(None) if part is None else part.unbind(0) for part in parts), strict=False)
+
+
+def marks_of(x: Tensor) -> Tensor:
+    """Two numbers for each vector: ``[..., D]`` to ``[..., 2]``, equal where all of it is, and hardly anywhere else."""
+    along = torch.linspace(1.0, 2.0, x.shape[-1], dtype=x.dtype, device=x.device)
+    return x @ torch.stack([along.sin(), (7 * along).cos()], 1)
+
+
+def groups(x: Tensor, tolerance: float = 0.0) -> tuple[Tensor, Tensor]:
+    """What repeats along a stream, row by row.
+
+    Args:
+        x: ``[T, B, D]``
+        tolerance: by how much equals may differ.
+
+    Returns:
+        ``first`` ``[M, B]``, the steps at which each row shows something new, in order, filled up with 0; and
+        ``chosen`` ``[T, B]``: the place in ``first`` of what each step shows.
+    """
+    steps, batch, _ = x.shape
+    marks = marks_of(x.detach().double())
+    order = marks[..., 0].sort(dim=0, stable=True).indices
+    starts = torch.ones_like(order, dtype=torch.bool)
+    starts[1:] = (marks.gather(0, order[..., None].expand_as(marks)).diff(dim=0).abs() > tolerance).any(-1)
+    at = torch.arange(steps, device=x.device)[:, None].expand_as(order)
+    leader = order.gather(0, torch.where(starts, at, 0).cummax(0).values)  # the sort is stable: the first of its group
+    leader = torch.zeros_like(order).scatter(0, order, leader)
+    new = leader == at
+    chosen = (new.long().cumsum(0) - 1).gather(0, leader)
+    first = order.new_zeros(int(new.sum(0).max()) if steps else 0, batch)
+    step, row = new.nonzero(as_tuple=True)
+    return first.index_put((chosen[step, row], row), step), chosen

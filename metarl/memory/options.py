@@ -36,6 +36,12 @@ class MemoryOptions:
         read_every: how often memory is read: every n steps of the trial, or once at the start of each episode; between
             reads the last result is kept.
         working_memory: how long the controller's own state lives.
+        per_action: the memory is asked once for each action, with a key made from observation and action, and one net,
+            shared by all actions, scores each from what was read for it (Neural Episodic Control reads so, Pritzel et
+            al. 2017); for Discrete and MultiDiscrete actions.
+        action_size: width of what that net makes of each action.
+        action_identity: whether the net is told which action it scores; without it all actions are alike, and what
+            holds for one arm of a bandit holds for all.
         horizon: how long the whole memory lives; "episode" and "step" empty everything that often: controls without
             recall.
     """
@@ -63,6 +69,9 @@ class MemoryOptions:
     emit: Literal["input", "controller"] = "input"
     read_every: Annotated[int, Ge(1)] | Literal["episode"] = 1
     working_memory: Literal["trial", "episode"] = "trial"
+    per_action: bool = False
+    action_size: Annotated[int, Ge(1)] = 32
+    action_identity: bool = True
     horizon: Literal["trial", "episode", "step"] = "trial"
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from metarl import tree
 from metarl.memory.contract import State
+from metarl.types import CoreInput
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -43,4 +44,8 @@ def in_own_precision(method: Method) -> Method:
 def _cast(part: Any, dtype: torch.dtype) -> Any:
     if not isinstance(part, Tensor | tuple):
         return part
-    return tree.map_tensors(lambda leaf: leaf.to(dtype) if leaf.is_floating_point() else leaf, part)
+
+    def own(leaf: Tensor) -> Tensor:
+        return leaf.to(dtype) if leaf.is_floating_point() else leaf
+
+    return part.map(own) if isinstance(part, CoreInput) else tree.map_tensors(own, part)

@@ -12,6 +12,7 @@ from metarl.memory.contract import Access, Controller, MemoryCore, Store
 from metarl.memory.options import MemoryOptions
 
 if TYPE_CHECKING:
+    from metarl.memory.actions import ActionColumns
     from metarl.memory.memory import Memory
 
 DEFAULT_VALUE_SIZE = 64
@@ -136,6 +137,7 @@ def build_memory(
     *,
     cell_size: int | None = None,
     project: bool = True,
+    actions: int = 0,
     where: str = "memory",
 ) -> Memory:
     """The store and access of ``options`` for addresses and contents of these widths.
@@ -148,6 +150,7 @@ def build_memory(
         cell_size: width of a controller's cell states, where the store may hold these instead of contents.
         project: False where addresses are keys and queries already, and contents values; the sizes of ``options`` are
             then ignored.
+        actions: the last that many numbers of an address say which action it is about.
         where: the name of the options in messages.
 
     Raises:
@@ -182,17 +185,25 @@ def build_memory(
             read_kind, read_options = ACCESSES[access].load()
             reads = build(read_options, options.access_options, f"{where}.access_options")
             reader = read_kind(key_size, value_size, reads)
+            if getattr(own, "merge", False) and not reader.counts:
+                expected = f"false with {where}.access = {access!r} and these options, which take each slot for one"
+                raise ConfigError(key=f"{where}.store_options.merge", given=True, expected=expected)
         elif options.access_options:
             expected = f"none for the native access of {options.store!r}"
             raise ConfigError(key=f"{where}.access_options", given=options.access_options, expected=expected)
     except ValueError as error:
         raise ConfigError.of(error) from None
     given = None if holds_state or not project else content_size
-    return Memory(store, reader, address_size, given, options.shared_key, project=project)
+    return Memory(store, reader, address_size, given, options.shared_key, project=project, actions=actions)
 
 
 def build_core(
-    options: MemoryOptions, now_size: int, feedback_size: int, trial_steps: int | None, where: str = "memory"
+    options: MemoryOptions,
+    now_size: int,
+    feedback_size: int,
+    trial_steps: int | None,
+    where: str = "memory",
+    actions: ActionColumns | None = None,
 ) -> MemoryCore:
     """The core that ``options`` describe.
 
@@ -202,11 +213,13 @@ def build_core(
         feedback_size: width of ``CoreInput.feedback``.
         trial_steps: steps of a trial; None if not known.
         where: the name of the options in messages.
+        actions: where feedback speaks of actions; needed for ``per_action`` alone.
 
     Raises:
         ConfigError: an unknown name or option, or parts that do not go together; one line that says what would.
     """
     from metarl.memory.core import ControllerCore, StoreCore
+    from metarl.memory.per_action import ActionCore
 
     make, kind = CONTROLLERS[choice(options.controller, CONTROLLERS, f"{where}.controller")].load()
     own = build(kind, options.controller_options, f"{where}.controller_options")
@@ -215,31 +228,71 @@ def build_core(
             check_alone(options, where)
             return ControllerCore(make(now_size + feedback_size, own), options)
         output = own.hidden_size if options.emit == "controller" else 0
+        asked = actions if options.per_action else None
+        if options.per_action and asked is None:
+            raise ConfigError(key=f"{where}.per_action", given=True, expected="false: here are no actions to ask for")
+        rest, count, parts, contents = feedback_size, 0, 1, 2
+        if asked is not None:  # the key says what was seen before, so the value need not
+            count, parts, contents = asked.count, len(asked.sizes), 1
+            rest -= len(asked.starts) * count
         memory = build_memory(
             options,
-            now_size + (feedback_size if options.address == "transition" else 0) + output,
-            2 * now_size + feedback_size + output,
-            trial_steps,
+            now_size + (rest if options.address == "transition" else 0) + output + count,
+            contents * now_size + rest + output,
+            None if trial_steps is None else trial_steps * parts,
             cell_size=own.hidden_size if make.has_cell else None,
+            actions=count,
             where=where,
         )
         if options.reinstate and not (memory.value is None and make.accepts_reinstatement):
             needed = f"false, or {where}.controller = 'lstm' and {where}.store_options.holds = 'state'"
             raise ConfigError(key=f"{where}.reinstate", given=True, expected=needed)
+        if asked is not None and (reason := why_not_per_action(options, memory.store)):
+            raise ConfigError(key=f"{where}.per_action", given=True, expected=f"false: {reason}")
         if options.emit == "controller" and memory.store.lifelong:
             expected = f"'input' with {where}.store = {options.store!r}, whose lifelong slots come from inputs alone"
             raise ConfigError(key=f"{where}.emit", given=options.emit, expected=expected)
-        inputs = now_size + feedback_size + (0 if options.reinstate else memory.read_size)
+        seen = 0 if options.reinstate else memory.read_size
+        if asked is not None:
+            seen = options.action_size
+        inputs = now_size + (feedback_size if asked is None or options.action_identity else rest) + seen
         controller = make(inputs, own, **({"reinstates": True} if options.reinstate else {}))
     except ValueError as error:
         raise ConfigError.of(error) from None
+    if asked is not None:
+        return ActionCore(controller, memory, now_size, feedback_size, options, asked)
     return StoreCore(controller, memory, now_size, feedback_size, options)
+
+
+def why_not_per_action(options: MemoryOptions, store: Store | None) -> str | None:
+    """Why a memory can't be asked once for each action; None if it can.
+
+    Args:
+        options: of the core.
+        store: that was built by them; None: there is none.
+    """
+    if store is None:
+        return "there is no store to ask"
+    if store.notes_reads:
+        return "what is written depends on what a single query has read"
+    return "one cell is brought back, and not one for each action" if options.reinstate else None
 
 
 def check_alone(options: MemoryOptions, where: str) -> None:
     """Refuse settings that would do nothing without a store."""
     plain = MemoryOptions(access="none")
-    names = ("access", "store_options", "access_options", "emit", "read_every", "value_size", "reinstate")
+    names = (
+        "access",
+        "store_options",
+        "access_options",
+        "emit",
+        "read_every",
+        "value_size",
+        "reinstate",
+        "per_action",
+        "action_size",
+        "action_identity",
+    )
     wrong = [f"{where}.{name}" for name in names if getattr(options, name) != getattr(plain, name)]
     if wrong:
         problem = f"with {where}.store = 'none', {' and '.join(wrong)} would do nothing"

@@ -74,7 +74,11 @@ class TrialEncoder(nn.Module):
             self.now_size = checked_output(self.own, self._shown(self._zeros()))
         self.product = {PREV_ACTION, PREV_REWARD} <= set(self.feedback_keys)
         self.feedback_size = sum(self.shapes[k][0] for k in self.feedback_keys)
-        self.feedback_size += self.shapes[PREV_ACTION][0] if self.product else 0
+        self.action_starts: tuple[int, ...] = (0,) if PREV_ACTION in self.feedback_keys else ()
+        """Where the feedback has one column for each number of the previous action."""
+        if self.product:
+            self.action_starts = (0, self.feedback_size)
+            self.feedback_size += self.shapes[PREV_ACTION][0]
 
     def prepare(self, obs: Mapping[str, Any], device: torch.device, *, learn: bool = False) -> dict[str, Tensor]:
         """What :meth:`forward` takes: observations as tensors, normalised.
@@ -99,7 +103,8 @@ class TrialEncoder(nn.Module):
         if self.product:
             parts.append(obs[PREV_ACTION] * obs[PREV_REWARD])
         now = self._now(obs)
-        return CoreInput(now, torch.cat(parts, -1) if parts else now.new_zeros(*now.shape[:-1], 0))
+        feedback = torch.cat(parts, -1) if parts else now.new_zeros(*now.shape[:-1], 0)
+        return CoreInput(now, feedback, obs.get(MASK_KEY))
 
     def _now(self, obs: Mapping[str, Tensor]) -> Tensor:
         if self.own is None:

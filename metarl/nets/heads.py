@@ -12,6 +12,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from metarl.config import InputError
+from metarl.memory.actions import ActionColumns
 from metarl.types import Array, Bools
 
 FORBIDDEN = -1e9
@@ -62,29 +63,27 @@ class Head(nn.Module, ABC):
 class CategoricalHead(Head):
     """A softmax policy over each part of a Discrete (one part) or a MultiDiscrete; starts almost uniform.
 
-    The parts are independent given the input. Its parameters are log probabilities ``[..., choices]``, those of the
-    parts side by side; actions are indices from 0, ``[...]`` for a Discrete and ``[..., P]`` for a MultiDiscrete.
+    The parts are independent given the input, which may end with its logits (``scores``). Its parameters are log
+    probabilities ``[..., choices]``, those of the parts side by side; actions are indices from 0, ``[...]`` for a
+    Discrete and ``[..., P]`` for a MultiDiscrete.
     """
 
     action_dtype = torch.long
 
-    def __init__(self, input_size: int, space: spaces.Discrete | spaces.MultiDiscrete) -> None:
+    def __init__(self, input_size: int, space: spaces.Discrete | spaces.MultiDiscrete, scores: int = 0) -> None:
         super().__init__()
-        if isinstance(space, spaces.Discrete):
-            self.sizes = [int(space.n)]
-            self.start: Any = int(space.start)
-        else:
-            self.sizes = space.nvec.ravel().tolist()
-            self.start = space.start
+        self.sizes = choices_of(space)
+        self.start: Any = space.start
+        if isinstance(space, spaces.MultiDiscrete):
             self.action_shape = (len(self.sizes),)
         self.env_shape: tuple[int, ...] = space.shape or ()
         self.env_dtype = space.dtype
         self.choices: int = sum(self.sizes)
-        self.linear = _linear(input_size, self.choices, 0.01)
+        self.linear = None if scores else _linear(input_size, self.choices, 0.01)
 
     def forward(self, y: Tensor, mask: Tensor | None = None) -> Tensor:
         """Log probabilities ``[..., choices]``."""
-        logits = self.linear(y)
+        logits = y[..., y.shape[-1] - self.choices :] if self.linear is None else self.linear(y)
         if mask is not None:
             logits = logits.masked_fill(mask == 0, FORBIDDEN)
         if not self.action_shape:
@@ -183,18 +182,43 @@ class GaussianHead(Head):
         return scaled.clip(self.low, self.high).astype(self.env_dtype)
 
 
-def make_head(input_size: int, space: spaces.Space[Any]) -> Head:
+def choices_of(space: spaces.Discrete | spaces.MultiDiscrete) -> list[int]:
+    """The number of choices of each part of an action."""
+    return [int(space.n)] if isinstance(space, spaces.Discrete) else space.nvec.ravel().tolist()
+
+
+def action_columns(space: spaces.Space[Any], starts: tuple[int, ...]) -> ActionColumns:
+    """Where feedback speaks of the actions of ``space``.
+
+    Args:
+        space: of the actions.
+        starts: where the blocks begin that have one number for each choice.
+
+    Raises:
+        InputError: the space has no choices, or the feedback leaves the previous action out.
+    """
+    if not isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
+        expected = f"false for {space}: there is no list of actions to ask for"
+        raise InputError(key="memory.per_action", given=True, expected=expected)
+    if not starts:
+        remedy = "leave prev_action=False out"
+        raise InputError(key="memory.per_action", given=True, expected="prev_action in observations", remedy=remedy)
+    return ActionColumns(tuple(choices_of(space)), starts)
+
+
+def make_head(input_size: int, space: spaces.Space[Any], scores: int = 0) -> Head:
     """The head for an action space.
 
     Args:
         input_size: width of what the core puts out.
         space: of the actions.
+        scores: how many of the outputs, the last ones, are logits already.
 
     Raises:
         InputError: a space that has no head.
     """
     if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
-        return CategoricalHead(input_size, space)
+        return CategoricalHead(input_size, space, scores)
     if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating):
         return GaussianHead(input_size, space)
     expected = "Discrete, MultiDiscrete or a Box of floating-point numbers"

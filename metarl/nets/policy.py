@@ -13,7 +13,7 @@ from metarl.memory.contract import State
 from metarl.memory.options import MemoryOptions
 from metarl.memory.registry import build_core
 from metarl.nets.encoders import Normalise, OwnEncoder, TrialEncoder
-from metarl.nets.heads import make_head, value_head
+from metarl.nets.heads import action_columns, make_head, value_head
 from metarl.types import MASK_KEY
 
 
@@ -65,9 +65,12 @@ class MemoryPolicy(nn.Module):
     ) -> None:
         super().__init__()
         self.encoder = TrialEncoder(observation_space, normalise, encoder)
-        self.core = build_core(memory, self.encoder.now_size, self.encoder.feedback_size, trial_steps)
-        self.head = make_head(self.core.output_size, action_space)
-        self.critic = value_head(self.core.output_size)
+        actions = action_columns(action_space, self.encoder.action_starts) if memory.per_action else None
+        sizes = self.encoder.now_size, self.encoder.feedback_size
+        self.core = build_core(memory, *sizes, trial_steps, actions=actions)
+        self.scored = self.core.scores
+        self.head = make_head(self.core.output_size, action_space, self.scored)
+        self.critic = value_head(self.core.output_size - self.scored)
         masked = self.encoder.shapes.get(MASK_KEY)
         if masked not in (None, (self.head.choices,)):
             raise ValueError(
@@ -114,12 +117,12 @@ class MemoryPolicy(nn.Module):
         y, state = self.core(self.encoder(obs), state, boundary, donate=donate)
         parameters = self.head(y, obs.get(MASK_KEY))
         action = self.head.best(parameters) if deterministic else self.head.sample(parameters, generator)
-        return Step(action, self.head.log_prob(parameters, action), self.critic(y)[..., 0]), state
+        return Step(action, self.head.log_prob(parameters, action), self._value(y)), state
 
     def value(self, obs: Mapping[str, Tensor], state: State, boundary: Tensor) -> Tensor:
         """See :meth:`forward`: the value ``[B]`` alone; the state stays as it is."""
         y, _ = self.core(self.encoder(obs), state, boundary)
-        return self.critic(y)[..., 0]
+        return self._value(y)
 
     def evaluate(self, obs: Mapping[str, Tensor], state: State, boundary: Tensor, actions: Tensor) -> Evaluation:
         """Log probability, entropy and value of given actions along sequences, each ``[T, B]``.
@@ -133,7 +136,10 @@ class MemoryPolicy(nn.Module):
         y, _ = self.core.unroll(self.encoder(obs), state, boundary)
         parameters = self.head(y, obs.get(MASK_KEY))
         log_prob = self.head.log_prob(parameters, actions)
-        return Evaluation(log_prob, self.head.entropy(parameters), self.critic(y)[..., 0])
+        return Evaluation(log_prob, self.head.entropy(parameters), self._value(y))
+
+    def _value(self, y: Tensor) -> Tensor:
+        return self.critic(y[..., : y.shape[-1] - self.scored])[..., 0]
 
     @torch.no_grad()
     def consolidate(self, obs: Mapping[str, Tensor], boundary: Tensor) -> None:

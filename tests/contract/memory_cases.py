@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from metarl import tree
+from metarl.memory.actions import ActionColumns
 from metarl.memory.contract import MemoryCore
 from metarl.memory.options import MemoryOptions
 from metarl.memory.registry import build_core, runnable
@@ -14,6 +15,7 @@ from metarl.memory.stores.episodic import Episodic
 from metarl.types import Boundary, CoreInput
 
 NOW, FEEDBACK, STEPS, BATCH = 3, 4, 12, 5
+ACTIONS = ActionColumns((3,))  # for the cores that are asked for each
 INSIDE, EPISODE, TRIAL = Boundary.INSIDE, Boundary.EPISODE, Boundary.TRIAL
 
 SMALL = {
@@ -67,6 +69,17 @@ VARIANTS = {
     "external, few slots": replace(EPISODIC, store="lrua", access="native", store_options={"slots": 3}),
     "delta rule, two heads": replace(EPISODIC, store="delta", access="native", store_options={"heads": 2}),
     "horizon of an episode": replace(EPISODIC, horizon="episode"),
+    "asked per action": replace(EPISODIC, per_action=True),
+    "asked per action, merged": replace(
+        EPISODIC,
+        per_action=True,
+        action_identity=False,
+        store_options={"merge": True},
+        access_options={"heads": 2, "empty_spread": 2.0},
+    ),
+    "asked per action, read every third step": replace(EPISODIC, per_action=True, read_every=3),
+    "asked per action, natively": replace(EPISODIC, per_action=True, store="delta", access="native"),
+    "asked per action, emitted by the controller": replace(EPISODIC, per_action=True, emit="controller"),
 }
 
 
@@ -95,7 +108,7 @@ RECALLING = pytest.mark.parametrize(
 def make(options: MemoryOptions, seed: int = 0) -> MemoryCore:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        core = build_core(options, NOW, FEEDBACK, STEPS)
+        core = build_core(options, NOW, FEEDBACK, STEPS, actions=ACTIONS)
         gate = getattr(core, "gate", None)
         if gate is not None:  # opened, so that what is read shows in the output
             torch.nn.init.ones_(gate)

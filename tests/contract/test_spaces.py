@@ -15,8 +15,10 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from metarl.agents.rl2 import RL2PPO
 from metarl.agents.rl2_env import resumable, tracking_logger
+from metarl.config import InputError
 from metarl.tasks.family.distribution import TaskBatch, TaskDistribution
 from metarl.tasks.trial.env import TrialEnv
+from metarl.tasks.trial.layout import TrialInputs
 from metarl.tasks.vector.env import TrialVectorEnv
 from metarl.tasks.vector.sb3 import as_vec_env
 from metarl.types import Array
@@ -127,18 +129,22 @@ class Keeping:
         self.rows.append(dict(metrics))
 
 
-def make(env: Any, **options: Any) -> RL2PPO:
-    return RL2PPO("MemoryPolicy", env, memory=MEMORY, n_minibatches=2, n_epochs=2, device="cpu", **options)
+def make(env: Any, per_action: bool = False, **options: Any) -> RL2PPO:
+    memory = {**MEMORY, "per_action": per_action}
+    return RL2PPO("MemoryPolicy", env, memory=memory, n_minibatches=2, n_epochs=2, device="cpu", **options)
 
 
 def observations(family: AnyFamily, rows: int = 3) -> dict[str, Any]:
     return TrialVectorEnv(family.with_split("validation"), rows).reset(seed=5)[0]
 
 
-@pytest.mark.parametrize(("seen", "done"), PAIRS)
-def test_every_space_trains_acts_and_comes_back(seen: str, done: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("seen", "done", "per_action"),
+    [(*pair, False) for pair in PAIRS] + [(*pair, True) for pair in PAIRS if pair[1] != "Box"],
+)
+def test_every_space_trains_acts_and_comes_back(seen: str, done: str, per_action: bool, tmp_path: Path) -> None:
     family = AnyFamily(seen=seen, done=done)
-    agent, tracker = make(TrialVectorEnv(family, ROWS)), Keeping()
+    agent, tracker = make(TrialVectorEnv(family, ROWS), per_action), Keeping()
     agent.set_logger(tracking_logger(tracker))  # type: ignore[arg-type]
     before = [p.detach().clone() for p in agent.policy.parameters()]
     agent.learn(2 * ROWS * STEPS)
@@ -165,6 +171,14 @@ def test_every_space_trains_acts_and_comes_back(seen: str, done: str, tmp_path: 
         first, second = (a.predict(obs, state, deterministic=deterministic)[0] for a in (agent, loaded))
         assert np.array_equal(first, second)
         assert first.dtype == second.dtype == space.dtype
+
+
+@pytest.mark.parametrize(("done", "inputs"), [("Box", {}), ("Discrete", {"prev_action": False})])
+def test_a_memory_is_asked_for_each_action_only_where_it_hears_of_them(done: str, inputs: dict[str, bool]) -> None:
+    env = TrialVectorEnv(AnyFamily(seen="Discrete", done=done), ROWS, inputs=TrialInputs(**inputs))
+    with pytest.raises(InputError) as refused:
+        make(env, per_action=True)
+    assert refused.value.key == "memory.per_action"
 
 
 def test_a_mask_beside_actions_without_choices_is_refused() -> None:

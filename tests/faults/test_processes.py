@@ -12,7 +12,7 @@ from killing import DIE, IN_SAVES, differences, left, members, metarl, outcome, 
 from metarl.runs.folder import RunFolder
 
 SETTINGS = [
-    *("env.arms=3", "env.pulls=6", "memory.key_size=8", "memory.value_size=8", "threads=1", "train.n_envs=4"),
+    *("env.arms=3", "env.pulls=6", "memory.key_size=12", "memory.value_size=12", "threads=1", "train.n_envs=4"),
     *("memory.controller_options.hidden_size=8", "train.total_timesteps=96", "checkpoint_seconds=0"),
     *("eval.trials=8", "eval.tuning_trials=4"),
 ]

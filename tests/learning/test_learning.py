@@ -11,23 +11,35 @@ from metarl.tasks.vector.env import TrialVectorEnv
 WIN_STAY_LOSE_SHIFT = 59.1  # 2 arms, 100 pulls: what one step of memory gives (random 50, greedy 63.9, optimum 64.9)
 
 
+ONCE = {"key_size": 32, "value_size": 32, "gate": False}
+PER_ACTION = {
+    **ONCE,
+    "per_action": True,
+    "action_identity": False,
+    "store_options": {"merge": True},
+    "access_options": {"heads": 4, "kernel": "cosine", "temperature": 0.2, "learned_temperature": True},
+}
+
+
 @pytest.mark.learning
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("seed", [0, 1])
-def test_an_agent_learns_to_learn_a_bandit_of_two_arms(seed):
+@pytest.mark.parametrize(
+    ("memory", "rows", "steps"), [(ONCE, 256, 768_000), (PER_ACTION, 64, 128_000)], ids=["asked once", "per action"]
+)
+def test_an_agent_learns_to_learn_a_bandit_of_two_arms(memory, rows, steps):
     family = distribution("metarl/BernoulliBandit-v0", arms=2, pulls=100)
-    memory = {"key_size": 32, "value_size": 32, "gate": False}
     agent = RL2PPO(
         "MemoryPolicy",
-        TrialVectorEnv(family, 256),
+        TrialVectorEnv(family, rows),
         memory=memory,
         gamma=0.9,
         gamma_end=0.995,
         gae_lambda=0.9,
         reward_scale=0.15,
-        seed=seed,
+        n_minibatches=rows // 16,
+        seed=0,
     )
-    agent.learn(768_000)
+    agent.learn(steps)
 
     def score(actor) -> float:
         return float(

@@ -11,13 +11,18 @@ from annotated_types import Ge, Gt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from metarl.config import ConfigError
 from metarl.functional import kernels
 from metarl.functional.addressing import keep_top, log_weights
 from metarl.functional.kernels import Kernel
+from metarl.functional.scan import sums_before
 from metarl.memory.contract import Access, Content
 from metarl.memory.ops import Query, visible
 from metarl.memory.options import check_heads
 from metarl.types import Read
+
+SIDE_BY_SIDE = 64  # queries up to which torch's fused kernel is slower on a CPU
+SAFE = 60.0  # exp(-60) is far from what a float32 rounds to 0
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,8 @@ class AttentionOptions:
         temperature: divides the logits: small is sharp.
         learned_temperature: learn a positive temperature for each head, starting at ``temperature``.
         empty_slot: one more slot of logit 0 that holds nothing, so that a query that nothing answers reads nothing.
+        empty_spread: the logits of the heads' empty slots start evenly between 0 and this, and are learned: heads with
+            a heavy one show how many slots answer, heads with a light one what they say. 0: all are 0 and stay so.
     """
 
     kernel: Kernel = "dot"
@@ -42,6 +49,7 @@ class AttentionOptions:
     temperature: Annotated[float, Gt(0)] = 1.0
     learned_temperature: bool = False
     empty_slot: bool = True
+    empty_spread: Annotated[float, Ge(0)] = 0.0
 
 
 class Attention(Access):
@@ -58,17 +66,24 @@ class Attention(Access):
     def __init__(self, key_size: int, value_size: int, options: AttentionOptions) -> None:
         super().__init__()
         check_heads(options.heads, value_size=value_size, **({"key_size": key_size} if options.split_keys else {}))
-        self.options = options
+        self.options, self.counts = options, options.top_k is None
         start = torch.full((options.heads,), math.log(options.temperature))
         self.log_temperature = nn.Parameter(start) if options.learned_temperature else None
+        if options.empty_spread and not options.empty_slot:
+            raise ConfigError(key="memory.access_options.empty_slot", given=False, expected="true, or empty_spread = 0")
+        spread = torch.linspace(0, options.empty_spread, options.heads)
+        self.empty = nn.Parameter(spread) if options.empty_spread else None
         self.scale = None if options.split_keys else nn.Parameter(torch.ones(options.heads, key_size))
 
     def forward(self, query: Query, content: Content) -> Read:
         """See :meth:`metarl.memory.contract.Access.forward`."""
-        fused = self.options.kernel != "inverse_distance" and self.options.top_k is None and query.key.shape[1] > 1
-        if fused and self.options.empty_slot:
-            return Read(self._fused(query, content), None)
-        return self.weigh(query, content)
+        o, queries = self.options, query.key.shape[1]
+        if o.kernel == "inverse_distance" or o.top_k is not None or queries == 1 or not o.empty_slot:
+            return self.weigh(query, content)
+        plain = query.mask is None and not query.causal and content.learned is None
+        if plain and queries <= SIDE_BY_SIDE and not torch.is_grad_enabled():
+            return Read(self._side_by_side(query, content), None)
+        return self.weigh(query, content) if content.counts is not None else Read(self._fused(query, content), None)
 
     def prepare(self, address: Tensor) -> Tensor:
         """See :meth:`metarl.memory.contract.Access.prepare`; each head has a part of its own where keys are split."""
@@ -81,6 +96,8 @@ class Attention(Access):
         o = self.options
         seen = visible(query, content)[:, None]
         scores = self._scores(query.key, content.keys)
+        if content.counts is not None:
+            scores = scores + content.counts.clamp_min(1.0).log()[:, None, None]
         first = 0
         if content.learned is not None:
             first = len(content.learned[0])
@@ -89,11 +106,53 @@ class Attention(Access):
         if o.top_k is not None:
             scores = keep_top(scores.masked_fill(~seen, -torch.inf), o.top_k)
             seen = seen & ~torch.isneginf(scores)
-        weights = log_weights(scores, seen, o.empty_slot)
+        weights = log_weights(scores, seen, o.empty_slot if self.empty is None else self._empty(scores))
         value = self._sum(weights[..., first:].exp(), content.values)
         if content.learned is not None:
             value = value + self._sum(weights[..., :first].exp(), content.learned[1][None])
         return Read(value, weights[:, 0] if o.heads == 1 else _log_mean(weights))
+
+    def running(self, query: Tensor, slots: Content, chosen: Tensor) -> Tensor | None:
+        """See :meth:`metarl.memory.contract.Access.running`: sums over the slots so far, one for each query.
+
+        None where sums of weights could lose what a softmax at each step would keep.
+        """
+        o = self.options
+        distinct, batch, queries, _ = query.shape
+        if o.top_k is not None or not o.empty_slot:
+            return None
+        asked = query.transpose(0, 1).flatten(1, 2)
+        scores = kernels.logits(o.kernel, self._compared(asked), self._compared(slots.keys), self._temperature(asked))
+        empty = self._empty(scores).expand(*scores.shape[:3], 1)  # [B, heads, D * Q, 1]
+        top = torch.maximum(self._highest(scores), empty.detach())
+        if bool((top - empty.detach()).max() > SAFE):
+            return None
+        weights, nothing = (scores - top).exp().movedim(3, 1), (empty - top).exp().movedim(3, 1)
+        values = slots.values.unflatten(-1, (o.heads, 1, -1))  # [B, N, heads, 1, V]
+        both = torch.cat([weights[..., None] * values, weights[..., None]], -1)  # [B, N, heads, D * Q, V + 1]
+        sums = sums_before(both.flatten(2)).unflatten(2, both.shape[2:]).unflatten(3, (distinct, queries))
+        nothing = nothing.unflatten(3, (distinct, queries))
+        if distinct == 1:
+            sums, nothing = sums[:, :, :, 0], nothing[:, :, :, 0]
+        else:
+            rows = torch.arange(batch, device=chosen.device)[:, None]
+            steps = torch.arange(len(chosen), device=chosen.device)[None]
+            sums, nothing = sums[rows, steps, :, chosen.t()], nothing[:, 0][rows, :, chosen.t()]
+        read = sums[..., :-1] / (sums[..., -1:] + nothing[..., None])  # [B, T, heads, Q, V]
+        return read.permute(1, 0, 3, 2, 4).flatten(3)
+
+    def _highest(self, scores: Tensor) -> Tensor:
+        """What no score ``[B, heads, Q, N]`` of a query exceeds, without gradient; broadcasts against the scores."""
+        temperature = torch.as_tensor(self._temperature(scores), dtype=scores.dtype, device=scores.device)
+        if self.options.kernel == "cosine" and self.scale is None and bool((temperature > 2 / SAFE).all()):
+            return (1 / temperature).detach()  # known without a pass over all of them
+        return scores.detach().amax(-1, keepdim=True) if scores.shape[-1] else scores.new_full((1,), -torch.inf)
+
+    def _empty(self, like: Tensor) -> Tensor:
+        """The logits of the empty slots, ``[heads, 1, 1]``."""
+        if self.empty is None:
+            return like.new_zeros(self.options.heads, 1, 1)
+        return self.empty.to(like.dtype)[:, None, None]
 
     def _scores(self, query: Tensor, keys: Tensor) -> Tensor:
         """Logits ``[B, heads, Q, N]``."""
@@ -124,6 +183,16 @@ class Attention(Access):
             width // self.options.heads, 1
         )
 
+    def _side_by_side(self, query: Query, content: Content) -> Tensor:
+        """A few queries over all slots that are valid: fewer passes over the scores than :meth:`weigh` takes."""
+        scores = self._scores(query.key, content.keys)
+        stands_for = content.valid.to(scores.dtype) if content.counts is None else content.counts * content.valid
+        scores = scores + stands_for.log()[:, None, None]
+        empty = self._empty(scores)
+        top = torch.maximum(self._highest(scores), empty)
+        weights = (scores - top).exp()  # by hand: over few slots torch's softmax takes many times as long
+        return self._sum(weights / (weights.sum(-1, keepdim=True) + (empty - top).exp()), content.values)
+
     def _fused(self, query: Query, content: Content) -> Tensor:
         o = self.options
         queries, slots = query.key.shape[1], content.keys.shape[1]
@@ -132,12 +201,17 @@ class Attention(Access):
         if o.kernel == "euclidean":  # one more coordinate carries the length of the key
             q, k = F.pad(q, (0, 1), value=1.0), torch.cat([k, -kernels.half_square(k)], -1)
             v = F.pad(v, (0, max(k.shape[-1] - width, 0)))  # the fused kernel wants values as wide as keys
-        k, v = F.pad(k, (0, 0, 1, 0)), F.pad(v, (0, 0, 1, 0))  # the empty slot stands first
         temperature = self._temperature(query.key)
         if isinstance(temperature, Tensor):
             q = q / temperature
         else:
             scale = scale / temperature
+        k, v = F.pad(k, (0, 0, 1, 0)), F.pad(v, (0, 0, 1, 0))  # the empty slot stands first
+        if self.empty is not None:  # one more coordinate carries its logit
+            logit = torch.zeros_like(k[..., :1])
+            logit[..., 0, 0] = self.empty.to(k.dtype) / scale
+            q, k = F.pad(q, (0, 1), value=1.0), torch.cat([k, logit], -1)
+            v = F.pad(v, (0, max(k.shape[-1] - v.shape[-1], 0)))
         alike = query.mask is None and bool(content.valid.all())  # what a query sees is the same in every row
         if query.causal and alike and queries == slots + 1:
             value = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)

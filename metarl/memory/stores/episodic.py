@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Annotated, Literal, NamedTuple
 
 import torch
 from annotated_types import Ge
 from torch import Tensor
+from torch.nn import functional as F
 
 from metarl.config import ConfigError
-from metarl.memory.contract import Access, Content, MemoryOps, Store, Write, read_together
+from metarl.memory.contract import Access, Content, MemoryOps, Store, Write
+from metarl.memory.ops import groups, marks_of
+from metarl.memory.reading import read_together
 from metarl.types import Boundary, Read
 
+SAME = 1e-5  # numbers of equal keys differ by rounding at most
 USAGE_DECAY = 0.95  # gamma of the usage weights (Santoro et al. 2016, eq. 5).
 
 
@@ -26,6 +31,8 @@ class EpisodicOptions:
         holds: what a slot's value is: an embedding of the transition, or the controller's cell state after it.
         replace: which slot gives way when the store is full.
         detach: write without gradient: learning then shapes how the store is read, not what is written.
+        merge: transitions under equal keys share a slot, which keeps their mean value and their number. Attention reads
+            the same from it, at the cost of the different keys alone.
     """
 
     capacity: Annotated[int, Ge(1)] | None = None
@@ -33,23 +40,30 @@ class EpisodicOptions:
     holds: Literal["transition", "state"] = "transition"
     replace: Literal["oldest", "least_used"] = "oldest"
     detach: bool = False
+    merge: bool = False
 
 
 class EpisodicState(NamedTuple):
     """Slots of every row; those not yet written hold what was there before and are not valid.
 
-    Keys ``[B, N, K]``, values ``[B, N, V]``, the number of writes ``[B]`` since the trial began, and the usage
-    ``[B, N]``: how much each slot was read of late (``[B, 0]`` where the oldest slot is replaced).
+    Keys ``[B, N, K]``, values ``[B, N, V]``, the number of writes ``[B]`` since the trial began (of slots, where they
+    are merged), the usage ``[B, N]``: how much each slot was read of late (``[B, 0]`` where the oldest slot is
+    replaced), ``counts`` ``[B, N]``: for how many transitions a slot stands, and ``marks`` ``[B, N]``: a number made of
+    its key, by which an equal one is found (both ``[B, 0]`` where slots are not merged).
     """
 
     keys: Tensor
     values: Tensor
     writes: Tensor
     usage: Tensor
+    counts: Tensor
+    marks: Tensor
 
 
 class Episodic(Store):
     """A buffer of ``capacity`` slots per row, each written at once as a whole."""
+
+    repeats = True
 
     def __init__(self, key_size: int, value_size: int, trial_steps: int | None, options: EpisodicOptions) -> None:
         super().__init__()
@@ -59,6 +73,11 @@ class Episodic(Store):
                 key="memory.store_options.capacity",
                 expected="a number of slots, as the length of a trial is not known",
             )
+        if options.merge and (options.capacity or options.replace != "oldest" or options.write != "step"):
+            expected = (
+                "false with capacity, replace or write: merged slots have room for a whole trial, and none gives way"
+            )
+            raise ConfigError(key="merge", given=True, expected=expected)
         self.key_size, self.value_size, self.capacity = key_size, value_size, capacity
         self.options = replace(options, capacity=capacity)
         self.parallel = options.replace == "oldest" and options.holds == "transition"  # so each step's sight is known
@@ -83,6 +102,8 @@ class Episodic(Store):
             torch.zeros(batch_size, self.capacity, self.value_size),
             torch.zeros(batch_size, dtype=torch.long),
             torch.zeros(batch_size, used),
+            torch.zeros(batch_size, self.capacity if self.options.merge else 0),
+            torch.zeros(batch_size, self.capacity if self.options.merge else 0),
         )
 
     def reset(self, state: EpisodicState, rows: Tensor, donate: bool = False) -> EpisodicState:
@@ -103,13 +124,32 @@ class Episodic(Store):
             usage = usage.index_put((batch, slot[batch]), usage.new_ones(()))
         slot = slot[batch]
         put = Tensor.index_put_ if donate else Tensor.index_put
-        writes = state.writes + (1 if rows is None else rows.long())
+        added, counts, marks = 1 if rows is None else rows.long(), state.counts, state.marks
+        if self.options.merge:
+            mark = marks_of(key.detach())[..., 0]
+            known, at = self._find(state, batch, key, mark)
+            slot = torch.where(known, at, slot)
+            number = torch.where(known, counts[batch, slot], 0.0) + 1
+            value = value + ((number - 1) / number)[:, None] * (state.values[batch, slot] - value)
+            counts, marks = put(counts, (batch, slot), number), put(marks, (batch, slot), mark)
+            added = torch.zeros_like(state.writes).index_put((batch,), (~known).long())
         keys, values = put(state.keys, (batch, slot), key), put(state.values, (batch, slot), value)
-        return EpisodicState(keys, values, writes, usage)
+        return EpisodicState(keys, values, state.writes + added, usage, counts, marks)
+
+    def _find(self, state: EpisodicState, batch: Tensor, key: Tensor, mark: Tensor) -> tuple[Tensor, Tensor]:
+        """Whether each of the rows ``batch`` ``[M]`` has a slot with its key ``[M, K]``, and which."""
+        used = min(int(state.writes.max()), self.capacity)
+        if not used:
+            return torch.zeros_like(batch, dtype=torch.bool), torch.zeros_like(batch)
+        valid = torch.arange(used, device=key.device) < state.writes[batch, None]
+        near = (state.marks[batch, :used] - mark[:, None]).abs().masked_fill(~valid, torch.inf).argmin(1)
+        found = state.keys[batch, near].detach()
+        same = ((found - key.detach()).abs() <= SAME * (1 + found.abs())).all(-1)
+        return same & (state.writes[batch] > 0), near
 
     def write_all(self, state: EpisodicState, items: Write) -> EpisodicState:
         """See :meth:`metarl.memory.contract.Store.write_all`."""
-        if self.options.replace == "least_used":
+        if self.options.replace == "least_used" or self.options.merge:
             return super().write_all(state, items)
         key, value, _, rows = items
         written = torch.ones(key.shape[:2], dtype=torch.bool, device=key.device) if rows is None else rows
@@ -123,14 +163,29 @@ class Episodic(Store):
         A read sees the slots of its own trial that were written up to its step, and of these the last ``capacity``.
         """
         if access is None or not self.parallel:
-            return super().unroll(state, ops, access)
+            return super().unroll(state, ops.spread(), access)
+        starts = ops.reset.any(1).nonzero().flatten().tolist()
+        if ops.chosen is not None and len(starts) > 1 and starts[0] == 0 and bool(ops.reset[starts].all()):
+            of_trials = []  # trials that begin together are run one by one, each with sums of its own
+            for start, end in pairwise([*starts, len(ops.reset)]):
+                read, state = self.unroll(state, ops.between(start, end), access)
+                of_trials.append(read)
+            return torch.cat(of_trials), state
         keys, values = self._detached(ops.key.transpose(0, 1), ops.value.transpose(0, 1))
         steps, batch = ops.reset.shape
         one_trial = bool(ops.reset[0].all()) and not bool(ops.reset[1:].any()) and bool(ops.write_mask[1:].all())
-        if one_trial and ops.query.shape[0] == steps and ops.query.shape[2] == 1 and self.capacity >= steps - 1:
+        if one_trial and len(ops.query_steps) == steps and self.capacity >= steps - 1:
             after = self._filled(state, keys, values)
-            valid = torch.ones(batch, steps - 1, dtype=torch.bool, device=keys.device)
-            return read_together(self, access, ops, Content(keys, values, valid), None, causal=True), after
+            slots = Content(keys, values, torch.ones(batch, steps - 1, dtype=torch.bool, device=keys.device))
+            if ops.chosen is not None and self.learned() is None:
+                reads = access.running(ops.query, slots, ops.chosen)
+                if reads is not None:
+                    return reads, after
+            if ops.chosen is None and ops.query.shape[2] == 1:
+                return read_together(self, access, ops, slots, None, causal=True), after
+        if self.options.merge:
+            return super().unroll(state, ops.spread(), access)
+        ops = ops.spread()
         after, slots, mask = self._masked(state, ops, keys, values)
         return read_together(self, access, ops, slots, mask), after
 
@@ -169,7 +224,13 @@ class Episodic(Store):
         """The written slots, as few as hold those of the fullest row."""
         used = min(int(state.writes.max()), self.capacity) if state.writes.numel() else 0
         valid = torch.arange(used, device=state.writes.device) < state.writes[:, None]
-        return Content(state.keys[:, :used], state.values[:, :used], valid)
+        counts = state.counts[:, :used] if self.options.merge else None
+        return Content(state.keys[:, :used], state.values[:, :used], valid, counts=counts)
+
+    @property
+    def notes_reads(self) -> bool:
+        """See :attr:`metarl.memory.contract.Store.notes_reads`."""
+        return self.options.replace == "least_used"
 
     def note_read(self, state: EpisodicState, read: Read) -> EpisodicState:
         """Usage u_t = gamma u_{t-1} + w_r (Santoro et al. 2016, eq. 5); a write adds its own one."""
@@ -186,6 +247,12 @@ class Episodic(Store):
 
     def _filled(self, state: EpisodicState, keys: Tensor, values: Tensor) -> EpisodicState:
         """The state after a trial that began afresh and wrote ``keys`` ``[B, N, K]`` and ``values``, N <= capacity."""
+        if self.options.merge:
+            keys, values, counts, writes = merged(keys, values)
+            room = self.capacity - keys.shape[1]
+            marks = F.pad(marks_of(keys.detach())[..., 0], (0, room))
+            keys, values = F.pad(keys, (0, 0, 0, room)), F.pad(values, (0, 0, 0, room))
+            return EpisodicState(keys, values, writes, state.usage, F.pad(counts, (0, room)), marks)
         count = keys.shape[1]
         return state._replace(
             keys=torch.cat([keys, state.keys[:, count:]], 1),
@@ -213,3 +280,17 @@ class Episodic(Store):
             values=state.values.index_put((batch, place), values[batch, slot]),
             writes=writes,
         )
+
+
+def merged(keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Slots ``[B, N, ...]`` with one for each key, in the order in which keys came first.
+
+    Returns:
+        Keys ``[B, M, K]``, means of values ``[B, M, V]``, counts ``[B, M]``, and how many of the ``M`` each row has.
+    """
+    first, chosen = groups(keys.transpose(0, 1), SAME)
+    counts = values.new_zeros(len(keys), len(first)).scatter_add(1, chosen.t(), torch.ones_like(values[..., 0]))
+    sums = values.new_zeros(len(keys), len(first), values.shape[-1])
+    sums = sums.scatter_add(1, chosen.t()[..., None].expand_as(values), values)
+    rows = torch.arange(len(keys), device=keys.device)[:, None]
+    return keys[rows, first.t()], sums / counts.clamp_min(1)[..., None], counts, (counts > 0).sum(1)

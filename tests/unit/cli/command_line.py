@@ -25,7 +25,7 @@ def run(*arguments: str | Path) -> Ran:
     return Ran(status, out.getvalue(), err.getvalue())
 
 
-NET = ["memory.key_size=8", "memory.value_size=8", "memory.controller_options.hidden_size=8", "threads=1"]
+NET = ["memory.key_size=12", "memory.value_size=12", "memory.controller_options.hidden_size=8", "threads=1"]
 AGENT = [*NET, "train.n_envs=4", "eval.trials=20", "eval.tuning_trials=5"]  # settings of a small agent
 
 

@@ -61,6 +61,27 @@ def test_what_is_kept_is_what_was_played() -> None:
     assert (np.nansum(weights, 1) < 1).all()
 
 
+ASKED = {"per_action": True, "key_size": 64, "access_options": {"kernel": "cosine"}}
+
+
+def test_a_memory_that_is_asked_per_action_shows_the_question_that_was_acted_on() -> None:
+    """The key of an action is nearest to itself, so a question about it finds its own slots first."""
+    kept = Setup("BernoulliBandit", {**SMALL, **ASKED}, arms=3, pulls=12).record(1)
+    actions, told = kept["actions"][0], 0
+    for t in range(1, 12):
+        weights, own = kept["weights"][t, :t], actions[:t] == actions[t]
+        if own.any() and not own.all():
+            told += 1
+            assert weights[own].min() > weights[~own].max()
+    assert told > 3
+
+
+def test_merged_slots_are_shown_as_one() -> None:
+    kept = Setup("BernoulliBandit", {**SMALL, **ASKED, "store_options": {"merge": True}}, arms=3, pulls=12).record(1)
+    shown = np.isfinite(kept["weights"]).sum(1)
+    assert shown.tolist() == [len(set(kept["actions"][0, :t].tolist())) for t in range(12)]
+
+
 def test_equal_slots_share_the_weight_with_the_empty_one() -> None:
     weights = Setup("BernoulliBandit", SMALL, arms=2, pulls=9).record()["weights"].astype(float)
     for slots in range(1, 9):  # one context: n equal logits s and the empty slot's 0 give 1 / (n + exp(-s)) each

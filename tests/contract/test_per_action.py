@@ -1,0 +1,237 @@
+"""What a memory that is asked once for each action promises."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from memory_cases import BATCH, EPISODE, INSIDE, STEPS, TRIAL, random_begin, whole_trial
+
+from metarl.config import ConfigError
+from metarl.functional.scan import sums_before
+from metarl.memory.actions import ActionColumns
+from metarl.memory.core import StoreCore
+from metarl.memory.ops import groups
+from metarl.memory.options import MemoryOptions
+from metarl.memory.per_action import ActionCore
+from metarl.memory.registry import build_core, runnable, why_not_per_action
+from metarl.types import CoreInput
+
+NOW, ACTIONS = 3, 3
+FEEDBACK = 2 * ACTIONS + 2
+ONE, PARTS = ActionColumns((ACTIONS,), (0, ACTIONS + 2)), ActionColumns((2, 1), (0, ACTIONS + 2))
+PLAIN = MemoryOptions(
+    gate=False,
+    key_size=8,
+    value_size=8,
+    per_action=True,
+    action_identity=False,
+    controller_options={"hidden_size": 8},
+    access_options={"kernel": "cosine", "heads": 2, "temperature": 0.3, "empty_spread": 3.0},
+)
+MERGED = replace(PLAIN, store_options={"merge": True})
+
+
+def make(options: MemoryOptions, columns: ActionColumns = ONE, seed: int = 0) -> ActionCore:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        core = build_core(options, NOW, FEEDBACK, STEPS, actions=columns)
+        assert isinstance(core, ActionCore)
+        torch.nn.init.normal_(core.score)  # an untrained one scores all alike
+    return core
+
+
+def trial(different: int, seed: int = 0, columns: ActionColumns = ONE) -> CoreInput:
+    """A stream in which each row sees so many observations, with one-hot actions, each part apart."""
+    draw = torch.Generator().manual_seed(seed)
+    seen = torch.randn(different, BATCH, NOW, generator=draw)
+    now = seen[torch.randint(different, (STEPS, BATCH), generator=draw), torch.arange(BATCH)]
+    action = torch.cat(
+        [
+            torch.nn.functional.one_hot(torch.randint(n, (STEPS, BATCH), generator=draw), n).float()
+            for n in columns.sizes
+        ],
+        -1,
+    )
+    reward = torch.randint(2, (STEPS, BATCH, 1), generator=draw).float()
+    other = torch.randn(STEPS, BATCH, 1, generator=draw)
+    return CoreInput(now, torch.cat([action, reward, other, action * reward], -1))
+
+
+def two_trials() -> torch.Tensor:
+    """Trials that begin together in all rows, the second of them a step long and the third to the end."""
+    begin = whole_trial()
+    begin[5] = begin[6] = TRIAL
+    return begin
+
+
+def whole(core: ActionCore, x: CoreInput, begin: torch.Tensor | None = None) -> torch.Tensor:
+    return core.unroll(x, core.initial_state(BATCH), whole_trial() if begin is None else begin)[0]
+
+
+def stepped(core: ActionCore, x: CoreInput, begin: torch.Tensor) -> torch.Tensor:
+    state, outputs = core.initial_state(BATCH), []
+    for t in range(len(begin)):
+        y, state = core(x.map(lambda part, t=t: part[t]), state, begin[t])
+        outputs.append(y)
+    return torch.stack(outputs)
+
+
+def scores(core: ActionCore, y: torch.Tensor) -> torch.Tensor:
+    return y[..., -core.scores :]
+
+
+CELLS = {
+    name: replace(
+        options,
+        per_action=True,
+        gate=False,
+        controller_options={"hidden_size": 8},
+        key_size=8,
+        value_size=None if "holds" in options.store_options else 8,
+    )
+    for name, options in runnable()
+    if options.store != "none"
+}
+
+
+@pytest.mark.parametrize("columns", [ONE, PARTS], ids=["Discrete", "MultiDiscrete"])
+@pytest.mark.parametrize("options", [*CELLS.values(), PLAIN, MERGED], ids=[*CELLS, "plain", "merged"])
+def test_every_memory_unrolls_as_it_steps_or_says_why_not(options: MemoryOptions, columns: ActionColumns) -> None:
+    alone = build_core(replace(options, per_action=False), NOW, FEEDBACK, STEPS)
+    assert isinstance(alone, StoreCore)
+    if why_not_per_action(options, alone.memory.store):
+        with pytest.raises(ConfigError) as refused:
+            build_core(options, NOW, FEEDBACK, STEPS, actions=columns)
+        assert refused.value.key == "memory.per_action"
+        return
+    core = make(options, columns).double()
+    for different in (1, 2, STEPS):
+        for begin in (whole_trial(), random_begin(), two_trials()):
+            x = trial(different, columns=columns).map(torch.Tensor.double)
+            torch.testing.assert_close(whole(core, x, begin), stepped(core, x, begin), atol=1e-7, rtol=1e-6)
+
+
+def test_an_action_changes_scores_only_after_it_was_taken() -> None:
+    core, x, at = make(PLAIN), trial(2), 5
+    moved = x.feedback.clone()
+    moved[at] = moved[at].roll(1, -1)  # feedback at a step tells of the action before
+    before, after = whole(core, x), whole(core, x._replace(feedback=moved))
+    assert torch.equal(before[:at], after[:at])
+    assert not torch.allclose(before[at:], after[at:])
+
+
+@pytest.mark.parametrize("options", [PLAIN, MERGED], ids=["plain", "merged"])
+def test_renamed_actions_have_renamed_scores(options: MemoryOptions) -> None:
+    core, x, order = make(options), trial(2), torch.tensor([2, 0, 1])
+    before = whole(core, x)
+    blocks = x.feedback.split([ACTIONS, 2, ACTIONS], -1)
+    renamed = torch.cat([blocks[0][..., order], blocks[1], blocks[2][..., order]], -1)
+    with torch.no_grad():
+        key = core.memory.key
+        key.action.copy_(key.action[order])
+    after = whole(core, x._replace(feedback=renamed))
+    torch.testing.assert_close(scores(core, after), scores(core, before)[..., order], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(after[..., : -core.scores], before[..., : -core.scores], atol=1e-5, rtol=1e-4)
+
+
+def test_forbidden_actions_stay_out_of_what_all_share() -> None:
+    core, x = make(PLAIN), trial(1)
+    feedback = x.feedback.clone()
+    feedback[..., 0], feedback[..., ACTIONS + 2] = 0.0, 0.0  # nothing is filed under the first action
+    allowed = torch.ones(STEPS, BATCH, ACTIONS)
+    allowed[..., 0] = 0
+    outputs = {}
+    for masked in (True, False):
+        x = CoreInput(x.now, feedback, allowed if masked else None)
+        before = whole(core, x)
+        with torch.no_grad():
+            core.memory.key.action[0] += 1.0  # what is read for it is another
+            outputs[masked] = (whole(core, x) - before)[..., [*range(before.shape[-1] - ACTIONS), -2, -1]].abs().max()
+            core.memory.key.action[0] -= 1.0
+    assert outputs[True] == 0
+    assert outputs[False] > 1e-4
+
+
+def test_a_reward_of_zero_is_not_nothing() -> None:
+    core = make(PLAIN)
+    x = trial(1)
+    empty = x._replace(feedback=torch.zeros_like(x.feedback))
+    none = empty.feedback.clone()
+    none[..., 0] = 1.0  # always the first action, always paid 0
+    played = scores(core, whole(core, x._replace(feedback=none)))[-1]
+    assert (played[:, 0] - played[:, 1]).abs().min() > 1e-3
+
+
+def test_at_an_episode_the_key_is_made_of_the_old_observation() -> None:
+    core, x = make(PLAIN), trial(STEPS)
+    begin = torch.tensor([[TRIAL] * BATCH, [EPISODE] * BATCH, [INSIDE] * BATCH])
+    _, state = core.unroll(x.map(lambda part: part[:3]), core.initial_state(BATCH), begin)
+    address = torch.cat([x.now[:2], x.feedback[1:3, :, :ACTIONS]], -1)
+    expected = core.memory._key(address).transpose(0, 1)
+    torch.testing.assert_close(core.memory.store.content(state.store).keys, expected)
+
+
+def test_each_part_of_a_multi_discrete_has_a_slot() -> None:
+    core, x = make(PLAIN, PARTS), trial(STEPS, columns=PARTS)
+    _, state = core.unroll(x, core.initial_state(BATCH), whole_trial())
+    keys = core.memory.store.content(state.store).keys
+    assert keys.shape[1] == 2 * (STEPS - 1)
+    action = x.feedback[1, :, :ACTIONS]
+    for part, kept in ((0, [1.0, 1.0, 0.0]), (1, [0.0, 0.0, 1.0])):
+        address = torch.cat([x.now[0], action * torch.tensor(kept)], -1)
+        torch.testing.assert_close(keys[:, part], core.memory._key(address))
+
+
+@pytest.mark.parametrize("different", [1, 3])
+def test_merged_slots_are_read_as_those_they_stand_for(different: int) -> None:
+    plain, merged, x = make(PLAIN), make(MERGED), trial(different)
+    merged.load_state_dict(plain.state_dict())
+    for begin in (whole_trial(), random_begin(), two_trials()):
+        expected = whole(plain, x, begin)
+        torch.testing.assert_close(stepped(merged, x, begin), expected, atol=1e-5, rtol=1e-4)
+        with torch.no_grad():  # acting reads a few queries in a way of its own
+            for core in (plain, merged):
+                torch.testing.assert_close(stepped(core, x, begin), expected, atol=1e-5, rtol=1e-4)
+    _, state = merged.unroll(x, merged.initial_state(BATCH), whole_trial())
+    content = merged.memory.store.content(state.store)
+    assert content.keys.shape[1] <= different * ACTIONS
+    assert content.counts.sum(1).tolist() == [STEPS - 1] * BATCH
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"access": "graph", "access_options": {}},
+        {"access_options": {"top_k": 2}},
+        {"store_options": {"merge": True, "capacity": 4}},
+    ],
+    ids=["graph", "top-k", "capacity"],
+)
+def test_slots_are_merged_only_where_that_changes_no_read(wrong: dict) -> None:
+    with pytest.raises(ConfigError) as refused:
+        make(replace(MERGED, **wrong))
+    assert "merge" in str(refused.value.key)
+
+
+def test_huge_logits_do_not_lose_what_was_read_first() -> None:
+    """Sums of weights would underflow, so each step is read for itself."""
+    sharp = {"kernel": "dot", "temperature": 0.01}
+    core, x = make(replace(PLAIN, access_options=sharp)), trial(1)
+    y = whole(core, x)
+    assert torch.isfinite(y).all()
+    torch.testing.assert_close(y, stepped(core, x, whole_trial()), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("steps", [0, 1, 7, 128, 129, 200, 288])
+def test_sums_before_are_a_cumulative_sum(steps: int) -> None:
+    x = torch.randn(2, steps, 5, dtype=torch.float64)
+    expected = torch.cat([torch.zeros(2, 1, 5, dtype=torch.float64), x.cumsum(1)], 1)
+    torch.testing.assert_close(sums_before(x), expected)
+
+
+def test_groups_are_told_in_the_order_in_which_they_come() -> None:
+    a, b, c = torch.tensor([1.0, 2.0]), torch.tensor([2.0, 1.0]), torch.zeros(2)
+    x = torch.stack([torch.stack(row) for row in ([b, a, b, c], [a, a, a, a])], 1)
+    first, chosen = groups(x)
+    assert chosen.t().tolist() == [[0, 1, 0, 2], [0, 0, 0, 0]]
+    assert first.t().tolist() == [[0, 1, 3], [0, 0, 0]]
