@@ -131,7 +131,7 @@ def asked_for(core: MemoryCore, actions: Array) -> list[list[int]]:
         For each step, the query for each part of its action; the only one, where the memory is asked once.
     """
     columns: ActionColumns | None = getattr(core, "actions", None)
-    if columns is None:
+    if columns is None or not len(actions):
         return [[0]] * len(actions)
     first = np.cumsum([0, *columns.sizes[:-1]])
     indices: list[list[int]] = (actions.reshape(len(actions), -1) + first).tolist()

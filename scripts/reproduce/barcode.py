@@ -32,7 +32,7 @@ ONCE = (  # every store is asked once a step, which all of them can be
     "memory.key_size=64",
     "memory.value_size=64",
     "memory.controller_options={}",
-    'memory.access_options={"heads": 4, "kernel": "cosine", "temperature": 0.1}',
+    'memory.access_options={ heads = 4, kernel = "cosine", temperature = 0.1 }',
     "ppo.learning_rate=2e-3",
     "ppo.gamma=0.95",
     "ppo.n_minibatches=16",

@@ -28,7 +28,7 @@ from metarl.cli.experiments import train_settings
 from metarl.config import InputError, apply, load_toml, parse_assignment
 from metarl.envs.table import FAMILIES
 from metarl.experiments.base import Experiment
-from metarl.experiments.presets import Assignment, from_config, preset_path
+from metarl.experiments.presets import Assignment, from_config, preset_path, without_options
 from metarl.memory.options import MemoryOptions
 from metarl.memory.registry import ACCESSES, NATIVE, STORES, build_core, matrix, parallel
 from metarl.tasks.family.distribution import TaskDistribution
@@ -282,7 +282,8 @@ def check_metarl(words: list[str]) -> None:
 
 def configured(preset: str | Path, settings: Sequence[Assignment] = ()) -> Experiment:
     """The experiment of a preset; one whose check needs data is not checked."""
-    experiment = from_config(apply(load_toml(preset_path(preset)), settings), str(preset))
+    config = without_options(load_toml(preset_path(preset)), settings)
+    experiment = from_config(apply(config, settings), str(preset))
     return experiment.check() if experiment.kind == "rl2" else experiment
 
 

@@ -73,11 +73,10 @@ class Episodic(Store):
                 key="memory.store_options.capacity",
                 expected="a number of slots, as the length of a trial is not known",
             )
-        if options.merge and (options.capacity or options.replace != "oldest" or options.write != "step"):
-            expected = (
-                "false with capacity, replace or write: merged slots have room for a whole trial, and none gives way"
-            )
-            raise ConfigError(key="merge", given=True, expected=expected)
+        for name in ("capacity", "replace", "write") if options.merge else ():  # no merged slot ever gives way
+            if (given := getattr(options, name)) != (plain := getattr(EpisodicOptions, name)):
+                expected = f"{plain}, or merge = false"
+                raise ConfigError(key=f"memory.store_options.{name}", given=given, expected=expected)
         self.key_size, self.value_size, self.capacity = key_size, value_size, capacity
         self.options = replace(options, capacity=capacity)
         self.parallel = options.replace == "oldest" and options.holds == "transition"  # so each step's sight is known

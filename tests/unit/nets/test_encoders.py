@@ -74,13 +74,14 @@ def test_the_parts_stand_side_by_side_and_the_mask_in_none() -> None:
     (eye,) = encoder.parts.values()
     assert (encoder.now_size, encoder.feedback_size) == (64 + 2, 3 + 1 + 1 + 3)
     obs = drawn(5)
-    now, feedback = encoder(obs)
+    now, feedback, allowed = encoder(obs)
     torch.testing.assert_close(now, torch.cat([eye(obs["obs.eye"]), obs["obs.place"]], -1))
     product = obs["prev_action"] * obs["prev_reward"]
     assert torch.equal(feedback, torch.cat([obs["prev_action"], obs["prev_reward"], obs["time"], product], -1))
     masked = encoder({**obs, "action_mask": obs["action_mask"] + 1})
     assert torch.equal(masked.now, now)
     assert torch.equal(masked.feedback, feedback)
+    assert allowed is obs["action_mask"]
 
 
 def test_leading_axes_are_kept_also_without_pictures_or_feedback() -> None:
@@ -92,9 +93,10 @@ def test_leading_axes_are_kept_also_without_pictures_or_feedback() -> None:
         step = encoder({key: part[at] for key, part in obs.items()})
         torch.testing.assert_close(step.now, whole.now[at])
         assert torch.equal(step.feedback, whole.feedback[at])
-    now, feedback = TrialEncoder(spaces.Dict({"obs": vector(2)}))({"obs": torch.ones(3, 4, 2)})
+    now, feedback, allowed = TrialEncoder(spaces.Dict({"obs": vector(2)}))({"obs": torch.ones(3, 4, 2)})
     assert torch.equal(now, torch.ones(3, 4, 2))
     assert feedback.shape == (3, 4, 0)
+    assert allowed is None
 
 
 def test_gradients_reach_the_pictures_net() -> None:
