@@ -214,17 +214,25 @@ class StoreCore(ControllerCore):
         query_mask: Tensor | None,
     ) -> tuple[Tensor, State]:
         """All writes and reads of a stream; what is read is ``[T, B, queries * R]``."""
+        address, queries, turns = keys[0], asked.address, self.writes
+        if turns > 1:  # each step becomes one for each write: the first is reset, the last reads
+            turn = (torch.arange(len(reset) * turns, device=reset.device) % turns)[:, None]
+            read = torch.ones_like(reset) if query_mask is None else query_mask
+            given = (content, queries, reset, write_mask, read)
+            content, queries, reset, write_mask, read = (x.repeat_interleave(turns, 0) for x in given)
+            address = torch.stack(keys, 1).flatten(0, 1)
+            reset, query_mask = reset & (turn == 0), read & (turn == turns - 1)
         reads, store = self.memory.unroll(
             store,
-            keys[0],
+            address,
             content,
-            asked.address,
+            queries,
             reset=reset,
             write_mask=write_mask,
             query_mask=query_mask,
             chosen=asked.chosen,
         )
-        return reads.flatten(2), store
+        return reads[turns - 1 :: turns].flatten(2), store
 
     def _read(self, store: State, address: Tensor, query_mask: Tensor | None) -> tuple[Tensor, State]:
         """Reads ``[T, B, queries * R]`` of a store that does not change meanwhile, by ``[T, B, queries, A]``."""

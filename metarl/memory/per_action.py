@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from metarl.memory.actions import ActionColumns
-from metarl.memory.contract import Controller, State
+from metarl.memory.contract import Controller
 from metarl.memory.core import Asked, StoreCore
 from metarl.memory.memory import Memory
 from metarl.memory.ops import groups
@@ -75,39 +75,6 @@ class ActionCore(StoreCore):
             if FEW * len(first) <= len(now) and torch.equal(seen[chosen, rows], now):
                 return Asked(self._query(seen, feedback), chosen)
         return Asked(self._query(now, feedback), None)
-
-    def _run_memory(
-        self,
-        store: State,
-        keys: list[Tensor],
-        content: Tensor,
-        asked: Asked,
-        *,
-        reset: Tensor,
-        write_mask: Tensor,
-        query_mask: Tensor | None,
-    ) -> tuple[Tensor, State]:
-        if self.writes == 1:
-            return super()._run_memory(
-                store, keys, content, asked, reset=reset, write_mask=write_mask, query_mask=query_mask
-            )
-        steps, turns = len(reset), self.writes  # each step becomes one for each part: the last of them reads
-
-        def again(x: Tensor) -> Tensor:
-            return x.repeat_interleave(turns, 0)
-
-        turn = (torch.arange(steps * turns, device=reset.device) % turns)[:, None]
-        read = torch.ones_like(reset) if query_mask is None else query_mask
-        reads, store = self.memory.unroll(
-            store,
-            torch.stack(keys, 1).flatten(0, 1),
-            again(content),
-            again(asked.address),
-            reset=again(reset) & (turn == 0),
-            write_mask=again(write_mask),
-            query_mask=again(read) & (turn == turns - 1),
-        )
-        return reads[turns - 1 :: turns].flatten(2), store
 
     def _features(self, x: CoreInput, reads: Tensor | None) -> tuple[Tensor, Tensor]:
         own = torch.cat([self._gated(x.now, reads), self.actions.of_actions(x.feedback)], -1)

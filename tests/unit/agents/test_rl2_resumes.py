@@ -88,5 +88,5 @@ def test_what_a_callback_saves_inside_a_rollout_repeats_no_task(tmp_path: Path) 
     fresh = vector()
     fresh.reset(seed=agent.seed)
     begun = [env._tasks_rng, fresh._tasks_rng]
-    assert begun[0].bit_generator.state != begun[1].bit_generator.state  # type: ignore[union-attr]
+    assert begun[0].bit_generator.state != begun[1].bit_generator.state  # type: ignore[union-attr]  # both have begun
     assert resumed.learn(ROLLOUT, reset_num_timesteps=False).num_timesteps == (STEPS + 1) * ROWS + ROLLOUT

@@ -163,7 +163,7 @@ def test_bad_actions_name_the_row_and_leave_the_trial_as_it_was() -> None:
 
 
 class Slow(BernoulliBandit):
-    def batched(self, n: int) -> BatchedEnv | None:  # type: ignore[override]
+    def batched(self, n: int) -> BatchedEnv | None:  # type: ignore[override]  # None: stepped row by row here
         return None
 
 
