@@ -44,10 +44,8 @@ class BadEnv(WalkEnv):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bad(Walk):
+class Bad(Failing):
     how: str = "nan"
-    episodes: int = 100
-    steps: int = 10
     family: ClassVar[str] = "Bad"
 
     def make(self, task: Mapping[str, Array]) -> gym.Env[Any, Any]:
