@@ -153,7 +153,7 @@ class RL2PPO(BaseAlgorithm):
                 seen, self.action_space, self.memory, self.trial_steps, self.normalise, self.encoder
             )
         self.policy.to(self.device)
-        self.optimizer = torch.optim.Adam(self.policy.parameters(), lr=self.options.learning_rate, eps=1e-5)
+        self.optimizer = torch.optim.Adam(self.policy.parameters(), lr=self.options.learning_rate, eps=1e-5, fused=True)
 
     def set_random_seed(self, seed: int | None = None) -> None:
         """Seed the environment's next reset; unlike SB3's, no global generator is touched."""

@@ -195,7 +195,7 @@ class Store(Part):
         reads = [True] * len(resets) if ops.query_mask is None else ops.query_mask.any(1).tolist()
         items = dict(zip(ops.write_steps.tolist(), by_step(ops.key, ops.value, ops.write_control), strict=True))
         queries = dict(zip(ops.query_steps.tolist(), by_step(ops.query, ops.read_control), strict=True))
-        size, values = self.read_size if access is None else self.value_size, []
+        size, values = self.read_size if access is None else self.value_size - access.leads, []
         for t in range(len(resets)):
             if resets[t]:
                 state = self.reset(state, ops.reset[t])
@@ -238,6 +238,16 @@ class Access(Part):
     """Whether a slot that stands for several (``Content.counts``) is read as these would be."""
     sums: ClassVar[bool] = True
     """Whether what is read is the sum of the slots' values by the weights of the read."""
+    leads: int = 0
+    """How many numbers of each slot's value, the last ones, say where its transition led, and are not read: the part of
+    a key that comes from the observation after it, and whether there is one."""
+
+    def follow_by(self, signs: Tensor) -> None:
+        """Take what makes the key of an observation and an action from the observation's part, ``[A, K]``.
+
+        Called once where :attr:`leads` is not 0.
+        """
+        raise TypeError(f"a {type(self).__name__} access follows no transitions")
 
     def weigh(self, query: Query, content: Content) -> Read:
         """As :meth:`forward`, but the read always has weights ``[B, Q, N]``."""
@@ -366,13 +376,15 @@ class MemoryCore(nn.Module, ABC):
         """
 
     @abstractmethod
-    def unroll(self, x: CoreInput, state: State, boundary: Tensor) -> tuple[Tensor, State]:
+    def unroll(self, x: CoreInput, state: State, boundary: Tensor, *, last: bool = True) -> tuple[Tensor, State]:
         """Many steps at once, equal to looping :meth:`forward`.
 
         Args:
             x: ``[T, B, D]``; T may be 0.
             state: before the first step.
             boundary: ``[T, B]`` of :class:`metarl.types.Boundary`.
+            last: False where the last state is not needed, so that no work goes into it; what is returned in its place
+                has no meaning.
 
         Returns:
             ``y`` ``[T, B, output_size]`` and the last state.

@@ -43,14 +43,14 @@ class ControllerCore(MemoryCore):
         return y[0], state
 
     @in_own_precision
-    def unroll(self, x: CoreInput, state: State, boundary: Tensor) -> tuple[Tensor, State]:
+    def unroll(self, x: CoreInput, state: State, boundary: Tensor, *, last: bool = True) -> tuple[Tensor, State]:
         """See :meth:`metarl.memory.contract.MemoryCore.unroll`."""
         check_stream(x, state, boundary)
         if not len(boundary):
             return x.now.new_zeros(*boundary.shape, self.output_size), state
-        return self._stream(x, state, boundary)
+        return self._stream(x, state, boundary, last)
 
-    def _stream(self, x: CoreInput, state: Any, boundary: Tensor) -> tuple[Tensor, State]:
+    def _stream(self, x: CoreInput, state: Any, boundary: Tensor, last: bool) -> tuple[Tensor, State]:
         """Inputs ``[T, B, D]``, T >= 1."""
         return self._segment(x, state, boundary)
 
@@ -124,9 +124,9 @@ class StoreCore(ControllerCore):
         )
         return cast_like(next(self.parameters()), state)
 
-    def _stream(self, x: CoreInput, state: CoreState, boundary: Tensor) -> tuple[Tensor, CoreState]:
+    def _stream(self, x: CoreInput, state: CoreState, boundary: Tensor, last: bool) -> tuple[Tensor, CoreState]:
         if self.memory_first:
-            return self._unroll_memory_first(x, state, boundary)
+            return self._unroll_memory_first(x, state, boundary, last)
         starts = self._changes(effective_boundaries(boundary, self.options)[0])
         outputs = []
         for start, end in pairwise([*starts, len(boundary)]):
@@ -139,11 +139,13 @@ class StoreCore(ControllerCore):
         boundary, _ = effective_boundaries(boundary, self.options)
         mask = self.memory.store.write_mask(boundary, torch.ones_like(boundary, dtype=torch.bool))[1:]
         before, feedback = x.now[:-1], x.feedback[1:]
-        content = self._content(before, feedback, x.now[1:])
+        content = self._content(before, feedback, x.now[1:], boundary[1:])
         for part in range(self.writes):
             self.memory.consolidate(self._key(before, feedback, part=part), content, mask)
 
-    def _unroll_memory_first(self, x: CoreInput, state: CoreState, boundary: Tensor) -> tuple[Tensor, CoreState]:
+    def _unroll_memory_first(
+        self, x: CoreInput, state: CoreState, boundary: Tensor, last: bool
+    ) -> tuple[Tensor, CoreState]:
         boundary, cleared = effective_boundaries(boundary, self.options)
         feedback = zero_feedback_where(cleared, x.feedback)
         before = torch.cat([state.previous[None], x.now[:-1]])
@@ -153,11 +155,12 @@ class StoreCore(ControllerCore):
         reads, store = self._run_memory(
             state.store,
             [self._key(before, x.feedback, part=part) for part in range(self.writes)],
-            self._content(before, x.feedback, x.now),
+            self._content(before, x.feedback, x.now, boundary),
             asked,
             reset=boundary == Boundary.TRIAL,
             write_mask=self.memory.store.write_mask(boundary, has_previous),
             query_mask=query_mask,
+            last=last,
         )
         reads, held = self._hold(reads, query_mask, state.held)
         inputs, made = self._features(x._replace(feedback=feedback), reads)
@@ -183,7 +186,7 @@ class StoreCore(ControllerCore):
                 last, _ = self._features(CoreInput(before, outcome), None)
                 content = self.controller.cell(self.controller.unroll(last[None], controller)[1])
             else:
-                content = self._content(before, outcome, x.now[0], output)
+                content = self._content(before, outcome, x.now[0], first, output)
             only = None if rows.all() else rows
             for part in range(self.writes):
                 key = self._key(before, outcome, output, part)
@@ -212,6 +215,7 @@ class StoreCore(ControllerCore):
         reset: Tensor,
         write_mask: Tensor,
         query_mask: Tensor | None,
+        last: bool,
     ) -> tuple[Tensor, State]:
         """All writes and reads of a stream; what is read is ``[T, B, queries * R]``."""
         address, queries, turns = keys[0], asked.address, self.writes
@@ -231,6 +235,7 @@ class StoreCore(ControllerCore):
             write_mask=write_mask,
             query_mask=query_mask,
             chosen=asked.chosen,
+            last=last,
         )
         return reads[turns - 1 :: turns].flatten(2), store
 
@@ -273,7 +278,9 @@ class StoreCore(ControllerCore):
         """The address of a slot, from o_{t-1} and feedback_t."""
         return self._address(before, feedback, output)
 
-    def _content(self, before: Tensor, feedback: Tensor, now: Tensor, output: Tensor | None = None) -> Tensor:
+    def _content(
+        self, before: Tensor, feedback: Tensor, now: Tensor, boundary: Tensor, output: Tensor | None = None
+    ) -> Tensor:
         """What a slot's value is made from."""
         return torch.cat([before, feedback, now, *([] if output is None else [output])], -1)
 

@@ -6,6 +6,8 @@ written and the queries are read side by side.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -53,12 +55,16 @@ class Memory(nn.Module):
 
         self.key: nn.Module = address_map() if project else nn.Identity()
         self.query = address_map() if project and not shared_key else None
-        self.value = None if content_size is None else nn.Linear(content_size, store.value_size)
+        self.leads, self.after = 0 if access is None else access.leads, address_size - actions
+        width = store.value_size - self.leads
+        self.value = None if content_size is None else nn.Linear(content_size, width)
+        if access is not None and self.leads:
+            access.follow_by(self._query_map.action)
         write_size = address_size + (store.value_size if content_size is None else content_size)
         self.write_control = _control(write_size, store.start_control())
         start = store.start_read_control() if access is None else access.start_control()
         self.read_control = _control(address_size, start)
-        self.read_size = store.read_size if access is None else store.value_size
+        self.read_size = store.read_size if access is None else width
         self.reads_disabled = False
         """Whether every read is the empty read: the control without recall."""
 
@@ -165,6 +171,7 @@ class Memory(nn.Module):
         write_mask: Tensor,
         query_mask: Tensor | None = None,
         chosen: Tensor | None = None,
+        last: bool = True,
     ) -> tuple[Tensor, State]:
         """A whole stream, equal to stepping: at each step first reset, then write, then read.
 
@@ -178,6 +185,7 @@ class Memory(nn.Module):
             query_mask: ``[T, B]`` bool: rows that are read; None: all. What is returned for the others has no meaning.
             chosen: ``[T, B]``: which of ``query`` ``[D, B, Q, A]`` each step reads, where the store knows ``repeats``;
                 None: one for each step.
+            last: whether the last state is needed; if not, what is returned in its place has no meaning.
 
         Returns:
             What is read, ``[T, B, R]`` or ``[T, B, Q, R]``, and the last state.
@@ -201,7 +209,9 @@ class Memory(nn.Module):
             read_control = None if read_control is None else read_control[:, :, None]
         key, value = self._key(address), self._value(content)
         control = self._controls(self.write_control, address, content)
-        ops = MemoryOps(reset, write_mask, query_mask, at, key, value, control, when, key_query, read_control, chosen)
+        ops = MemoryOps(
+            reset, write_mask, query_mask, at, key, value, control, when, key_query, read_control, chosen, last
+        )
         reads, state = self.store.unroll(state, ops, self.access)
         if self.reads_disabled:
             reads = torch.zeros_like(reads)
@@ -228,13 +238,21 @@ class Memory(nn.Module):
         return self._prepare(self.store.transform_key(self.key(address)))
 
     def _query(self, address: Tensor) -> Tensor:
-        return self._prepare(self.store.transform_key((self.key if self.query is None else self.query)(address)))
+        return self._prepare(self.store.transform_key(self._query_map(address)))
+
+    @property
+    def _query_map(self) -> Any:
+        return self.key if self.query is None else self.query
 
     def _prepare(self, address: Tensor) -> Tensor:
         return address if self.access is None else self.access.prepare(address)
 
     def _value(self, content: Tensor) -> Tensor:
-        return self.store.transform_value(content if self.value is None else self.value(content))
+        value = content if self.value is None else self.value(content)
+        if self.leads:  # the last numbers of a content say where it led, and whether that is the same episode
+            after, inside = content[..., -self.after - 1 :].split([self.after, 1], -1)
+            value = torch.cat([value, self._query_map.observation(after), inside], -1)
+        return self.store.transform_value(value)
 
     @staticmethod
     def _controls(control: nn.Linear | None, *inputs: Tensor) -> Tensor | None:

@@ -71,6 +71,7 @@ class MemoryOps(NamedTuple):
     and read controls ``[R, B, Q, read_control_size]``.
 
     Only stores with ``repeats`` are given ``chosen`` ``[R, B]``: which of D queries ``[D, B, Q, K]`` each step asks.
+    Without ``last`` a store need not make its last state.
     """
 
     reset: Tensor
@@ -84,6 +85,7 @@ class MemoryOps(NamedTuple):
     query: Tensor
     read_control: Tensor | None
     chosen: Tensor | None = None
+    last: bool = True
 
     def between(self, start: int, end: int) -> MemoryOps:
         """What is done in the steps from ``start`` to before ``end``."""
@@ -106,6 +108,7 @@ class MemoryOps(NamedTuple):
             self.query[asked],
             None if self.read_control is None else self.read_control[asked],
             None if self.chosen is None else self.chosen[read],
+            self.last,
         )
 
     def spread(self) -> MemoryOps:
@@ -177,6 +180,9 @@ def groups(x: Tensor, tolerance: float = 0.0) -> tuple[Tensor, Tensor]:
         ``chosen`` ``[T, B]``: the place in ``first`` of what each step shows.
     """
     steps, batch, _ = x.shape
+    if steps and torch.equal(x, x[:1].expand_as(x)):
+        same = torch.zeros(steps, batch, dtype=torch.long, device=x.device)
+        return same[:1], same
     marks = marks_of(x.detach().double())
     order = marks[..., 0].sort(dim=0, stable=True).indices
     starts = torch.ones_like(order, dtype=torch.bool)

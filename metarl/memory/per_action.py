@@ -11,7 +11,7 @@ from metarl.memory.core import Asked, StoreCore
 from metarl.memory.memory import Memory
 from metarl.memory.ops import groups
 from metarl.memory.options import MemoryOptions
-from metarl.types import CoreInput
+from metarl.types import Boundary, CoreInput
 
 FEW = 5  # queries count as repeated where each is asked this often or more, which pays
 
@@ -58,8 +58,13 @@ class ActionCore(StoreCore):
         action = self.actions.part(self.actions.previous(feedback), part)
         return torch.cat([self._address(before, self.actions.rest(feedback), output), action], -1)
 
-    def _content(self, before: Tensor, feedback: Tensor, now: Tensor, output: Tensor | None = None) -> Tensor:
-        return torch.cat([self.actions.rest(feedback), now, *([] if output is None else [output])], -1)
+    def _content(
+        self, before: Tensor, feedback: Tensor, now: Tensor, boundary: Tensor, output: Tensor | None = None
+    ) -> Tensor:
+        parts = [self.actions.rest(feedback), *([] if output is None else [output]), now]
+        if self.memory.leads:  # an observation after the end of an episode is not where the transition led
+            parts.append((boundary == Boundary.INSIDE).to(now.dtype)[..., None])
+        return torch.cat(parts, -1)
 
     def _query(self, now: Tensor, feedback: Tensor, output: Tensor | None = None) -> Tensor:
         address = self._address(now, self.actions.rest(feedback), output)[..., None, :]

@@ -179,21 +179,23 @@ def build_memory(
             )
         value_size = cell_size
     try:
-        store = make(key_size, value_size, trial_steps, own)
         reader = None
         if access != NATIVE:
             read_kind, read_options = ACCESSES[access].load()
             reads = build(read_options, options.access_options, f"{where}.access_options")
             reader = read_kind(key_size, value_size, reads)
+            if reader.leads and (reason := why_not_along_transitions(options, own, actions)):
+                raise ConfigError(key=f"{where}.access_options.edges", given="transition", expected=reason)
             if getattr(own, "merge", False) and not reader.counts:
                 expected = f"false with {where}.access = {access!r} and these options, which take each slot for one"
                 raise ConfigError(key=f"{where}.store_options.merge", given=True, expected=expected)
         elif options.access_options:
             expected = f"none for the native access of {options.store!r}"
             raise ConfigError(key=f"{where}.access_options", given=options.access_options, expected=expected)
+        store = make(key_size, value_size + (reader.leads if reader else 0), trial_steps, own)
     except ValueError as error:
         raise ConfigError.of(error) from None
-    given = None if holds_state or not project else content_size
+    given = None if holds_state or not project else content_size + (reader is not None and reader.leads > 0)
     return Memory(store, reader, address_size, given, options.shared_key, project=project, actions=actions)
 
 
@@ -276,6 +278,23 @@ def why_not_per_action(options: MemoryOptions, store: Store | None) -> str | Non
     if store.notes_reads:
         return "what is written depends on what a single query has read"
     return "one cell is brought back, and not one for each action" if options.reinstate else None
+
+
+def why_not_along_transitions(options: MemoryOptions, store: Any, actions: int) -> str | None:
+    """What is needed to follow transitions from slot to slot; None if it is there.
+
+    Args:
+        options: of the memory.
+        store: the options of its store.
+        actions: how many are asked about at each step; 0: the memory is asked once.
+    """
+    if not actions:
+        return "'learned' or 'nearest', or memory.per_action = true: a state is looked up by its actions"
+    if options.store != "episodic" or store.holds != "transition":
+        return "'learned' or 'nearest', or the store 'episodic' of transitions, which keeps what was written as it is"
+    if options.address != "observation" or options.emit != "input":
+        return "'learned' or 'nearest', or address = 'observation' and emit = 'input', so that a key is that of a state"
+    return None
 
 
 def check_alone(options: MemoryOptions, where: str) -> None:

@@ -133,7 +133,7 @@ class MemoryPolicy(nn.Module):
             boundary: ``[T, B]``
             actions: ``[T, B, ...]`` in the head's own form.
         """
-        y, _ = self.core.unroll(self.encoder(obs), state, boundary)
+        y, _ = self.core.unroll(self.encoder(obs), state, boundary, last=False)
         parameters = self.head(y, obs.get(MASK_KEY))
         log_prob = self.head.log_prob(parameters, actions)
         return Evaluation(log_prob, self.head.entropy(parameters), self._value(y))

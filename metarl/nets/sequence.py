@@ -30,7 +30,7 @@ class SequenceClassifier(nn.Module):
 
     def forward(self, x: CoreInput, boundary: Tensor) -> Tensor:
         """Logits ``[T, B, classes]`` for inputs ``[T, B, D]``; ``boundary`` ``[T, B]`` of :class:`Boundary`."""
-        y, _ = self.core.unroll(x, self.core.initial_state(boundary.shape[1]), boundary)
+        y, _ = self.core.unroll(x, self.core.initial_state(boundary.shape[1]), boundary, last=False)
         return self.head(y)
 
 

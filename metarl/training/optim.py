@@ -37,14 +37,15 @@ def optimizer_step(
     """
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
-    norm = nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]  # a model would be searched for them
+    norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
     if not (torch.isfinite(loss) and torch.isfinite(norm)):
         what, source = ("gradient", first_nonfinite_grad(model)) if torch.isfinite(loss) else ("loss", name)
         raise NonFiniteError(
             f"the {what} is not finite{f' ({source})' if source else ''} in training on {where}; "
             f"the parameters were not changed: {advice}"
         )
-    nn.utils.clip_grads_with_norm_(model.parameters(), max_grad_norm, norm)
+    nn.utils.clip_grads_with_norm_(parameters, max_grad_norm, norm)
     optimizer.step()
     return float(norm)
 

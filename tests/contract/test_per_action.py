@@ -29,6 +29,11 @@ PLAIN = MemoryOptions(
     access_options={"kernel": "cosine", "heads": 2, "temperature": 0.3, "empty_spread": 3.0},
 )
 MERGED = replace(PLAIN, store_options={"merge": True})
+AHEAD = replace(
+    PLAIN,
+    access="graph",
+    access_options={"edges": "transition", "hops": 2, "heads": 2, "temperature": 0.3, "empty_spread": 3.0},
+)
 
 
 def make(options: MemoryOptions, columns: ActionColumns = ONE, seed: int = 0) -> ActionCore:
@@ -95,9 +100,11 @@ CELLS = {
 
 
 @pytest.mark.parametrize("columns", [ONE, PARTS], ids=["Discrete", "MultiDiscrete"])
-@pytest.mark.parametrize("options", [*CELLS.values(), PLAIN, MERGED], ids=[*CELLS, "plain", "merged"])
+@pytest.mark.parametrize("options", [*CELLS.values(), PLAIN, MERGED, AHEAD], ids=[*CELLS, "plain", "merged", "ahead"])
 def test_every_memory_unrolls_as_it_steps_or_says_why_not(options: MemoryOptions, columns: ActionColumns) -> None:
-    alone = build_core(replace(options, per_action=False), NOW, FEEDBACK, STEPS)
+    access = "attention" if options is AHEAD else options.access  # which follows no transitions if asked once
+    kept = {} if options is AHEAD else options.access_options
+    alone = build_core(replace(options, per_action=False, access=access, access_options=kept), NOW, FEEDBACK, STEPS)
     assert isinstance(alone, StoreCore)
     if why_not_per_action(options, alone.memory.store):
         with pytest.raises(ConfigError) as refused:
@@ -120,7 +127,7 @@ def test_an_action_changes_scores_only_after_it_was_taken() -> None:
     assert not torch.allclose(before[at:], after[at:])
 
 
-@pytest.mark.parametrize("options", [PLAIN, MERGED], ids=["plain", "merged"])
+@pytest.mark.parametrize("options", [PLAIN, MERGED, AHEAD], ids=["plain", "merged", "ahead"])
 def test_renamed_actions_have_renamed_scores(options: MemoryOptions) -> None:
     core, x, order = make(options), trial(2), torch.tensor([2, 0, 1])
     before = whole(core, x)

@@ -117,29 +117,54 @@ class Attention(Access):
 
         None where sums of weights could lose what a softmax at each step would keep.
         """
-        o = self.options
         distinct, batch, queries, _ = query.shape
+        written, width, heads = slots.values.shape[1], slots.values.shape[-1], self.options.heads
+        if distinct * (width + heads) > written * heads:  # weighing every slot anew takes fewer steps
+            return None
+        asked = self.running_weights(query.transpose(0, 1).flatten(1, 2), slots.keys)
+        if asked is None:
+            return None
+        reads, _ = self.running_reads(*asked, slots.values)
+        reads = reads.unflatten(2, (distinct, queries))
+        if distinct == 1:
+            return reads[:, :, 0].transpose(0, 1)
+        rows = torch.arange(batch, device=chosen.device)
+        return reads.transpose(0, 1)[torch.arange(len(chosen), device=chosen.device)[:, None], rows, chosen]
+
+    def running_weights(self, query: Tensor, keys: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Weights ``[B, N, heads, Q]`` of the slots and those of the empty ones ``[B, 1, heads, Q]``, whose sums over
+        the slots so far, divided by their total, are what a softmax at each step gives. None where they might not be.
+
+        Args:
+            query: ``[B, Q, K]``
+            keys: ``[B, N, K]``
+        """
+        o = self.options
         if o.top_k is not None or not o.empty_slot:
             return None
-        asked = query.transpose(0, 1).flatten(1, 2)
-        scores = kernels.logits(o.kernel, self._compared(asked), self._compared(slots.keys), self._temperature(asked))
-        empty = self._empty(scores).expand(*scores.shape[:3], 1)  # [B, heads, D * Q, 1]
+        scores = kernels.logits(o.kernel, self._compared(query), self._compared(keys), self._temperature(query))
+        empty = self._empty(scores).expand(*scores.shape[:3], 1)
         top = torch.maximum(self._highest(scores), empty.detach())
         if bool((top - empty.detach()).max() > SAFE):
             return None
-        weights, nothing = (scores - top).exp().movedim(3, 1), (empty - top).exp().movedim(3, 1)
-        values = slots.values.unflatten(-1, (o.heads, 1, -1))  # [B, N, heads, 1, V]
-        both = torch.cat([weights[..., None] * values, weights[..., None]], -1)  # [B, N, heads, D * Q, V + 1]
-        sums = sums_before(both.flatten(2)).unflatten(2, both.shape[2:]).unflatten(3, (distinct, queries))
-        nothing = nothing.unflatten(3, (distinct, queries))
-        if distinct == 1:
-            sums, nothing = sums[:, :, :, 0], nothing[:, :, :, 0]
-        else:
-            rows = torch.arange(batch, device=chosen.device)[:, None]
-            steps = torch.arange(len(chosen), device=chosen.device)[None]
-            sums, nothing = sums[rows, steps, :, chosen.t()], nothing[:, 0][rows, :, chosen.t()]
-        read = sums[..., :-1] / (sums[..., -1:] + nothing[..., None])  # [B, T, heads, Q, V]
-        return read.permute(1, 0, 3, 2, 4).flatten(3)
+        return (scores - top).exp().movedim(3, 1), (empty - top).exp().movedim(3, 1)
+
+    def running_reads(self, weights: Tensor, nothing: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """What is read before each write and after the last, ``[B, N + 1, Q, V]``, and the totals of all weights.
+
+        Args:
+            weights: of :meth:`running_weights`, as is ``nothing``.
+            nothing: of the empty slots.
+            values: ``[B, N, V]``
+
+        Returns:
+            The reads, and totals ``[B, N + 1, heads, Q]``.
+        """
+        values = values.unflatten(-1, (self.options.heads, 1, -1))  # [B, N, heads, 1, V]
+        both = torch.cat([weights[..., None] * values, weights[..., None]], -1)  # [B, N, heads, Q, V + 1]
+        sums = sums_before(both.flatten(2)).unflatten(2, both.shape[2:])
+        total = sums[..., -1] + nothing
+        return (sums[..., :-1] / total[..., None]).transpose(2, 3).flatten(3), total
 
     def _highest(self, scores: Tensor) -> Tensor:
         """What no score ``[B, heads, Q, N]`` of a query exceeds, without gradient; broadcasts against the scores."""

@@ -9,10 +9,13 @@ import torch
 from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
+from metarl.config import ConfigError
 from metarl.functional import kernels
 from metarl.functional.addressing import log_weights
 from metarl.functional.graph import walk
 from metarl.functional.kernels import Kernel
+from metarl.memory.access.attention import AttentionOptions
+from metarl.memory.access.plan import Plan
 from metarl.memory.contract import Access, Content
 from metarl.memory.ops import Query, visible
 from metarl.types import Read
@@ -26,8 +29,9 @@ class GraphSearchOptions:
 
     Args:
         hops: the longest walk; each query may stop earlier.
-        edges: what joins slot i to slot j: a learned map of i's value that meets j's key, or the similarity of their
-            keys.
+        edges: what joins slot i to slot j: a learned map of i's value that meets j's key; the similarity of their
+            keys; or, where memory is asked ``per_action``, the transition: j is filed under the state that i led to
+            (:class:`metarl.memory.access.plan.Plan`).
         neighbours: keep only the k strongest edges of each slot among those that the query sees; None keeps all, and is
             many times faster.
         kernel: how a key answers a query, where the walk begins.
@@ -35,15 +39,24 @@ class GraphSearchOptions:
         edge_temperature: divides the cosine that is the strength of an edge; no less than 0.05, so that its exponential
             is safe.
         empty_slot: one more slot of logit 0 that holds nothing, in the beginning and after every hop.
+        heads: as in attention, as are the next two; more than one with transitions alone.
+        learned_temperature: with transitions alone.
+        empty_spread: with transitions alone.
     """
 
     hops: Annotated[int, Ge(1)] = 2
-    edges: Literal["learned", "nearest"] = "learned"
+    edges: Literal["learned", "nearest", "transition"] = "learned"
     neighbours: Annotated[int, Ge(1)] | None = None
     kernel: Kernel = "cosine"
     temperature: Annotated[float, Gt(0)] = 0.1
     edge_temperature: Annotated[float, Ge(0.05)] = 0.1
     empty_slot: bool = True
+    heads: Annotated[int, Ge(1)] = 1
+    learned_temperature: bool = False
+    empty_spread: Annotated[float, Ge(0)] = 0.0
+
+
+TRANSITIONS_ALONE, NO_TRANSITIONS = ("heads", "learned_temperature", "empty_spread"), ("neighbours", "edge_temperature")
 
 
 class GraphSearch(Access):
@@ -63,16 +76,37 @@ class GraphSearch(Access):
     def __init__(self, key_size: int, value_size: int, options: GraphSearchOptions) -> None:
         super().__init__()
         self.options = options
+        self._check()
+        self.plan = None
+        if options.edges == "transition":
+            shared = {name: getattr(options, name) for name in ("kernel", "temperature", *TRANSITIONS_ALONE)}
+            self.plan, self.leads = Plan(key_size, value_size, options.hops, AttentionOptions(**shared)), key_size + 1
+            return
         self.control_size = options.hops + 1
         self.follow = nn.Linear(value_size, key_size) if options.edges == "learned" else None
         self.mix = nn.Parameter(torch.zeros(options.hops + 1))
 
     def prepare(self, address: Tensor) -> Tensor:
         """See :meth:`metarl.memory.contract.Access.prepare`."""
-        return kernels.prepare(self.options.kernel, address)
+        return kernels.prepare(self.options.kernel, address) if self.plan is None else self.plan.prepare(address)
+
+    def follow_by(self, signs: Tensor) -> None:
+        """See :meth:`metarl.memory.contract.Access.follow_by`."""
+        assert self.plan is not None
+        self.plan.signs = signs
+
+    def weigh(self, query: Query, content: Content) -> Read:
+        """See :meth:`metarl.memory.contract.Access.weigh`; along transitions the weights before the first hop."""
+        return self(query, content) if self.plan is None else self.plan.weigh(query, content)
+
+    def running(self, query: Tensor, slots: Content, chosen: Tensor) -> Tensor | None:
+        """See :meth:`metarl.memory.contract.Access.running`; along transitions alone."""
+        return None if self.plan is None else self.plan.running(query, slots, chosen)
 
     def forward(self, query: Query, content: Content) -> Read:
         """See :meth:`metarl.memory.contract.Access.forward`; no control leaves the mixture of hops as learned."""
+        if self.plan is not None:
+            return self.plan(query, content)
         o = self.options
         seen = visible(query, content)
         scores = kernels.logits(o.kernel, query.key, content.keys, o.temperature)
@@ -83,6 +117,19 @@ class GraphSearch(Access):
         weights = (mix.movedim(-1, 0)[..., None] * steps).sum(0)
         logs = weights.clamp_min(WEIGHT_FLOOR).log().masked_fill(~seen, -torch.inf)
         return Read(weights @ content.values, logs)
+
+    def _check(self) -> None:
+        """Refuse options that would do nothing."""
+        o, plain = self.options, GraphSearchOptions()
+        useless, edges = (
+            ((*NO_TRANSITIONS, "empty_slot"), "'learned' or 'nearest'")
+            if o.edges == "transition"
+            else (TRANSITIONS_ALONE, "'transition'")
+        )
+        for name in useless:
+            if getattr(o, name) != getattr(plain, name):
+                expected = f"{getattr(plain, name)!r}, or edges = {edges}"
+                raise ConfigError(key=f"memory.access_options.{name}", given=getattr(o, name), expected=expected)
 
     def _edges(self, content: Content) -> Tensor:
         """Logits ``[B, N, N]`` of the edges from i to j."""

@@ -174,7 +174,7 @@ class Episodic(Store):
         steps, batch = ops.reset.shape
         one_trial = bool(ops.reset[0].all()) and not bool(ops.reset[1:].any()) and bool(ops.write_mask[1:].all())
         if one_trial and len(ops.query_steps) == steps and self.capacity >= steps - 1:
-            after = self._filled(state, keys, values)
+            after = self._filled(state, keys, values) if ops.last else state
             slots = Content(keys, values, torch.ones(batch, steps - 1, dtype=torch.bool, device=keys.device))
             if ops.chosen is not None and self.learned() is None:
                 reads = access.running(ops.query, slots, ops.chosen)
@@ -182,7 +182,10 @@ class Episodic(Store):
                     return reads, after
             if ops.chosen is None and ops.query.shape[2] == 1:
                 return read_together(self, access, ops, slots, None, causal=True), after
-        if self.options.merge:
+            if not access.leads:
+                before = torch.ones(steps, steps - 1, dtype=torch.bool, device=keys.device).tril(-1)
+                return read_together(self, access, ops.spread(), slots, before.expand(batch, -1, -1)), after
+        if self.options.merge or access.leads:
             return super().unroll(state, ops.spread(), access)
         ops = ops.spread()
         after, slots, mask = self._masked(state, ops, keys, values)
