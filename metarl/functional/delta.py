@@ -1,10 +1,13 @@
-"""The gated delta rule: an associative memory that is a matrix, step by step and over many steps at once.
+"""The gated delta rule, and the plain sum: a memory that is a matrix, step by step and over many steps at once.
 
 A memory ``W`` ``[K, V]`` maps keys to values. At each step it decays, and what it holds for a key is moved towards a
 value (Schlag et al. 2021, "Linear Transformers Are Secretly Fast Weight Programmers", eq. 23-24; with the decay Yang
 et al. 2025, "Gated Delta Networks", eq. 10)::
 
     W_t = a_t W_{t-1} + k_t u_t^T       u_t = b_t (v_t - a_t W_{t-1}^T k_t)       read_t = W_t^T q_t
+
+or the value is added to what is held, u_t = b_t v_t, as in linear attention (Katharopoulos et al. 2020, eq. 18-20;
+gated, Yang et al. 2024).
 
 Over a chunk of steps from W_0, with D_ts = a_{s+1} ... a_t, the u solve a unit lower triangular system (the UT
 transform of Yang et al. 2024, "Parallelizing Linear Transformers with the Delta Rule over Sequence Length", eq. 10)::
@@ -25,7 +28,14 @@ LOG_NOTHING = -1e4  # the logarithm of a decay to nothing, as a reset is one: ex
 
 
 def delta_step(
-    memory: Tensor, key: Tensor, value: Tensor, strength: Tensor, decay: Tensor, donate: bool = False
+    memory: Tensor,
+    key: Tensor,
+    value: Tensor,
+    strength: Tensor,
+    decay: Tensor,
+    donate: bool = False,
+    *,
+    add: bool = False,
 ) -> Tensor:
     """W_t of one step; ``[N, K, V]``.
 
@@ -36,46 +46,64 @@ def delta_step(
         strength: b ``[N]`` from 0 to 1.
         decay: a ``[N]`` from 0 to 1.
         donate: reuse the buffer of ``memory``; without gradients only.
+        add: the value is added to what is held for its key, instead of replacing it.
     """
-    held = torch.bmm(key[:, None], memory)[:, 0]
-    change = strength[:, None] * (value - decay[:, None] * held)
+    if not add:
+        value = value - decay[:, None] * torch.bmm(key[:, None], memory)[:, 0]
+    change = strength[:, None] * value
     kept = memory.mul_(decay[:, None, None]) if donate else memory * decay[:, None, None]
     return kept.addcmul_(key[:, :, None], change[:, None])
 
 
 def delta_unroll(
-    memory: Tensor, query: Tensor, key: Tensor, value: Tensor, strength: Tensor, log_decay: Tensor, chunk: int = CHUNK
+    memory: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    strength: Tensor,
+    log_decay: Tensor,
+    chunk: int = CHUNK,
+    *,
+    add: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """All reads ``[N, T, V]`` of a sequence, each after the write of its own step, and W_T ``[N, K, V]``.
+    """All reads ``[N, T, Q, V]`` of a sequence, each after the write of its own step, and W_T ``[N, K, V]``.
 
     Args:
         memory: W_0 ``[N, K, V]``.
-        query: q ``[N, T, K]``.
+        query: q ``[N, T, Q, K]``.
         key: k ``[N, T, K]``, of at most unit length.
         value: v ``[N, T, V]``.
         strength: b ``[N, T]`` from 0 to 1; 0 where nothing is written.
         log_decay: log a ``[N, T]``, at most 0; ``LOG_NOTHING`` where the memory is emptied before the step's write.
         chunk: steps solved at once; the result is the same for all but rounding.
+        add: see :func:`delta_step`.
     """
     reads = []
     for part in zip(*(x.split(chunk, 1) for x in (query, key, value, strength, log_decay)), strict=True):
-        read, memory = _chunk(memory, *part)
+        read, memory = _chunk(memory, *part, add)
         reads.append(read)
     return torch.cat(reads, 1), memory
 
 
 def _chunk(
-    memory: Tensor, query: Tensor, key: Tensor, value: Tensor, strength: Tensor, log_decay: Tensor
+    memory: Tensor, query: Tensor, key: Tensor, value: Tensor, strength: Tensor, log_decay: Tensor, add: bool
 ) -> tuple[Tensor, Tensor]:
     decay = _decay_between(log_decay)
     from_start = log_decay.cumsum(1).exp()[..., None]
     strength = strength[..., None]
-    system = strength * decay * (key @ key.mT)  # the diagonal is taken as 1 by the solver
-    wanted = strength * (value - from_start * (key @ memory))
-    change = torch.linalg.solve_triangular(system, wanted, upper=False, unitriangular=True)
-    reads = torch.baddbmm(from_start * (query @ memory), decay * (query @ key.mT), change)
+    if add:
+        change = strength * value
+    else:
+        system = strength * decay * (key @ key.mT)  # the diagonal is taken as 1 by the solver
+        wanted = strength * (value - from_start * (key @ memory))
+        change = torch.linalg.solve_triangular(system, wanted, upper=False, unitriangular=True)
+    queries, asked = query.shape[2], query.flatten(1, 2)
+    since_start, since = from_start, decay
+    if queries > 1:
+        since_start, since = (x.repeat_interleave(queries, 1) for x in (from_start, decay))
+    reads = torch.baddbmm(since_start * (asked @ memory), since * (asked @ key.mT), change)
     kept = key * decay[:, -1, :, None]
-    return reads, torch.baddbmm(from_start[:, -1:] * memory, kept.mT, change)
+    return reads.unflatten(1, (-1, queries)), torch.baddbmm(from_start[:, -1:] * memory, kept.mT, change)
 
 
 def _decay_between(log_decay: Tensor) -> Tensor:

@@ -79,6 +79,7 @@ VARIANTS = {
     ),
     "asked per action, read every third step": replace(EPISODIC, per_action=True, read_every=3),
     "asked per action, natively": replace(EPISODIC, per_action=True, store="delta", access="native"),
+    "sums": replace(EPISODIC, store="delta", access="native", store_options={"rule": "sum", "heads": 2}),
     "asked per action, emitted by the controller": replace(EPISODIC, per_action=True, emit="controller"),
 }
 

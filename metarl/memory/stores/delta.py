@@ -1,9 +1,9 @@
-"""Fast weights: a matrix per head that is written by the gated delta rule and read by a product."""
+"""Fast weights: a matrix per head that is written by the gated delta rule, or added to, and read by a product."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 from annotated_types import Ge
@@ -27,9 +27,12 @@ class DeltaRuleOptions:
 
     Args:
         heads: matrices; keys, queries and values are split among them.
+        rule: whether a value replaces what is held for its key (delta) or is added to it (sum), so that what is read
+            also grows with how often something was written.
     """
 
     heads: Annotated[int, Ge(1)] = 1
+    rule: Literal["delta", "sum"] = "delta"
 
 
 class DeltaRuleState(NamedTuple):
@@ -42,7 +45,8 @@ class DeltaRule(Store):
     """Gated DeltaNet's memory (Yang et al. 2025, eq. 10), which is parallel over time: ``metarl.functional.delta``.
 
     The controls of a write are, per head, its strength b = sigmoid(control) and the share a = sigmoid(control) of the
-    memory that outlasts it. Keys and queries are brought to unit length, head by head.
+    memory that outlasts it. Keys and queries are brought to unit length, head by head. With the rule "sum" it is gated
+    linear attention (Yang et al. 2024).
 
     Raises:
         ConfigError: sizes of keys or values that the heads don't divide.
@@ -68,7 +72,7 @@ class DeltaRule(Store):
         key, value = unit(self._split(item.key, memory.dtype)), self._split(item.value, memory.dtype)
         strength, log_decay = self._gates(item, memory.dtype)
         donate = donate and not torch.is_grad_enabled()  # autograd may need the memory as it was
-        memory = delta_step(memory, key, value, strength, log_decay.exp(), donate)
+        memory = delta_step(memory, key, value, strength, log_decay.exp(), donate, add=self.options.rule == "sum")
         return DeltaRuleState(memory.view_as(state.memory))
 
     def read(self, state: DeltaRuleState, query: Tensor, control: Tensor | None = None) -> tuple[Read, DeltaRuleState]:
@@ -78,23 +82,22 @@ class DeltaRule(Store):
         return Read(value.to(query.dtype), None), state
 
     def unroll(self, state: DeltaRuleState, ops: MemoryOps, access: Access | None) -> tuple[Tensor, DeltaRuleState]:
-        """See :meth:`metarl.memory.contract.Store.unroll`; several queries a step are read step by step."""
-        if ops.query.shape[2] != 1:
-            return super().unroll(state, ops, access)
+        """See :meth:`metarl.memory.contract.Store.unroll`."""
         items = Write(ops.key, ops.value, ops.write_control, ops.write_mask)
-        return self._solve(state, ops.query[:, :, 0], items, ops.reset)
+        return self._solve(state, ops.query, items, ops.reset)
 
     def write_all(self, state: DeltaRuleState, items: Write) -> DeltaRuleState:
         """See :meth:`metarl.memory.contract.Store.write_all`."""
-        return self._solve(state, items.key, items)[1]
+        return self._solve(state, items.key[:, :, None], items)[1]
 
     def _solve(
         self, state: DeltaRuleState, query: Tensor, items: Write, reset: Tensor | None = None
     ) -> tuple[Tensor, DeltaRuleState]:
-        """Reads ``[T, B, 1, V]`` after each write of a stream ``[T, B, ...]``, and the last state."""
+        """Reads ``[T, B, Q, V]`` after each write of a stream ``[T, B, ...]``, and the last state."""
         given = query.dtype
         dtype = torch.promote_types(state.memory.dtype, torch.float32)  # the solver knows nothing shorter
-        query, key, value = (self._split(x, dtype) for x in (query, items.key, items.value))
+        query = self._split(query.transpose(1, 2), dtype).transpose(1, 2)  # [T, B * heads, Q, K / heads]
+        key, value = (self._split(x, dtype) for x in (items.key, items.value))
         strength, log_decay = self._gates(items, dtype)
         if reset is not None:
             log_decay = log_decay.masked_fill(reset.repeat_interleave(self.heads, 1), LOG_NOTHING)
@@ -102,9 +105,10 @@ class DeltaRule(Store):
             x.transpose(0, 1) for x in (unit(query), unit(key), value, strength, log_decay)
         )
         memory = state.memory.flatten(0, 1).to(dtype)
-        reads, memory = delta_unroll(memory, query, key, value, strength, log_decay)
-        reads = reads.transpose(0, 1).unflatten(1, (-1, self.heads)).flatten(2).to(given)
-        return reads[:, :, None], DeltaRuleState(memory.view_as(state.memory).to(state.memory.dtype))
+        added = self.options.rule == "sum"
+        reads, memory = delta_unroll(memory, query, key, value, strength, log_decay, add=added)
+        reads = reads.transpose(0, 1).unflatten(1, (-1, self.heads)).transpose(2, 3).flatten(3).to(given)
+        return reads, DeltaRuleState(memory.view_as(state.memory).to(state.memory.dtype))
 
     def start_control(self) -> Tensor:
         """See :meth:`metarl.memory.contract.Store.start_control`: what a key held is replaced, little forgotten."""
