@@ -1,13 +1,14 @@
 """What a memory that is asked once for each action promises."""
 
 from dataclasses import replace
+from itertools import product
 
 import pytest
 import torch
 from memory_cases import BATCH, EPISODE, INSIDE, STEPS, TRIAL, random_begin, whole_trial
 
 from metarl.config import ConfigError
-from metarl.functional.scan import sums_before
+from metarl.functional.scan import chosen_sums_before, sums_before
 from metarl.memory.actions import ActionColumns
 from metarl.memory.core import StoreCore
 from metarl.memory.ops import groups
@@ -234,6 +235,20 @@ def test_sums_before_are_a_cumulative_sum(steps: int) -> None:
     x = torch.randn(2, steps, 5, dtype=torch.float64)
     expected = torch.cat([torch.zeros(2, 1, 5, dtype=torch.float64), x.cumsum(1)], 1)
     torch.testing.assert_close(sums_before(x), expected)
+
+
+@pytest.mark.parametrize("distinct", [1, 3])
+@pytest.mark.parametrize("steps", [1, 15, 16, 17, 40])
+def test_weighted_sums_are_those_of_the_weights_that_a_step_chooses(steps: int, distinct: int) -> None:
+    draw = torch.Generator().manual_seed(steps)
+    weights = torch.rand(2, steps, 4, distinct, 5, generator=draw, dtype=torch.float64)
+    values = torch.randn(2, steps, 4, 6, generator=draw, dtype=torch.float64)
+    chosen = torch.randint(distinct, (2, steps + 1), generator=draw)
+    sums = chosen_sums_before(weights, values, chosen)
+    assert sums.shape == (2, steps + 1, 4, 5, 6)
+    for row, t in product(range(2), range(steps + 1)):
+        own = weights[row, :t, :, int(chosen[row, t])]
+        torch.testing.assert_close(sums[row, t], torch.einsum("nhq,nhv->hqv", own, values[row, :t]))
 
 
 def test_groups_are_told_in_the_order_in_which_they_come() -> None:

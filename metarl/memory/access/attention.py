@@ -15,7 +15,7 @@ from metarl.config import ConfigError
 from metarl.functional import kernels
 from metarl.functional.addressing import keep_top, log_weights
 from metarl.functional.kernels import Kernel
-from metarl.functional.scan import sums_before
+from metarl.functional.scan import chosen_sums_before
 from metarl.memory.contract import Access, Content
 from metarl.memory.ops import Query, visible
 from metarl.memory.options import check_heads
@@ -117,19 +117,16 @@ class Attention(Access):
 
         None where sums of weights could lose what a softmax at each step would keep.
         """
-        distinct, batch, queries, _ = query.shape
-        written, width, heads = slots.values.shape[1], slots.values.shape[-1], self.options.heads
-        if distinct * (width + heads) > written * heads:  # weighing every slot anew takes fewer steps
-            return None
         asked = self.running_weights(query.transpose(0, 1).flatten(1, 2), slots.keys)
         if asked is None:
             return None
-        reads, _ = self.running_reads(*asked, slots.values)
-        reads = reads.unflatten(2, (distinct, queries))
-        if distinct == 1:
-            return reads[:, :, 0].transpose(0, 1)
-        rows = torch.arange(batch, device=chosen.device)
-        return reads.transpose(0, 1)[torch.arange(len(chosen), device=chosen.device)[:, None], rows, chosen]
+        weights, nothing = (part.unflatten(3, (len(query), -1)) for part in asked)
+        values = slots.values.unflatten(-1, (self.options.heads, -1))
+        both = chosen_sums_before(weights, F.pad(values, (0, 1), value=1.0), chosen.t())
+        rows = torch.arange(len(values), device=chosen.device)
+        empty = nothing[:, 0].transpose(1, 2)[rows, chosen].transpose(0, 1)  # [B, T, heads, Q]
+        read = both[..., :-1] / (both[..., -1] + empty)[..., None]
+        return read.permute(1, 0, 3, 2, 4).flatten(3)
 
     def running_weights(self, query: Tensor, keys: Tensor) -> tuple[Tensor, Tensor] | None:
         """Weights ``[B, N, heads, Q]`` of the slots and those of the empty ones ``[B, 1, heads, Q]``, whose sums over
@@ -148,23 +145,6 @@ class Attention(Access):
         if bool((top - empty.detach()).max() > SAFE):
             return None
         return (scores - top).exp().movedim(3, 1), (empty - top).exp().movedim(3, 1)
-
-    def running_reads(self, weights: Tensor, nothing: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """What is read before each write and after the last, ``[B, N + 1, Q, V]``, and the totals of all weights.
-
-        Args:
-            weights: of :meth:`running_weights`, as is ``nothing``.
-            nothing: of the empty slots.
-            values: ``[B, N, V]``
-
-        Returns:
-            The reads, and totals ``[B, N + 1, heads, Q]``.
-        """
-        values = values.unflatten(-1, (self.options.heads, 1, -1))  # [B, N, heads, 1, V]
-        both = torch.cat([weights[..., None] * values, weights[..., None]], -1)  # [B, N, heads, Q, V + 1]
-        sums = sums_before(both.flatten(2)).unflatten(2, both.shape[2:])
-        total = sums[..., -1] + nothing
-        return (sums[..., :-1] / total[..., None]).transpose(2, 3).flatten(3), total
 
     def _highest(self, scores: Tensor) -> Tensor:
         """What no score ``[B, heads, Q, N]`` of a query exceeds, without gradient; broadcasts against the scores."""

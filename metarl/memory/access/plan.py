@@ -73,10 +73,13 @@ class Plan(Attention):
         asked = self.running_weights(query.transpose(0, 1).flatten(1, 2), slots.keys)
         if asked is None:
             return None
-        reads, total = self.running_reads(*asked, values)  # [B, T, D * A, V], [B, T, heads, D * A]
+        weights, nothing = asked  # [B, N, heads, D * A] and [B, 1, heads, D * A]
+        values = F.pad(values.unflatten(-1, (self.options.heads, 1, -1)), (0, 1), value=1.0)
+        both = self._so_far(weights[..., None] * values)
+        total = both[..., -1:] + nothing[..., None]
+        reads = (both[..., :-1] / total).transpose(2, 3).flatten(3)
         at = self._places(chosen[1:], query, inside)
-        weights = asked[0][:, :, 0, :, None] * at[:, :, None]  # [B, N, D * A, D], of the first head
-        leads = sums_before(weights.flatten(2)).unflatten(2, weights.shape[2:]) / total[:, :, 0, :, None]
+        leads = self._so_far(weights[:, :, 0, :, None] * at[:, :, None]) / total[:, :, 0]  # by the first head
         ahead = self._ahead(reads, leads)
         rows = torch.arange(len(values), device=chosen.device)[:, None]
         steps = torch.arange(len(chosen), device=chosen.device)[None]
@@ -91,6 +94,11 @@ class Plan(Attention):
     def _places(place: Tensor, among: Tensor, inside: Tensor) -> Tensor:
         """``[B, N, D]``: one where slot i leads to state ``place`` ``[N, B]`` of the D in ``among`` ``[D, ...]``."""
         return F.one_hot(place.t(), len(among)).to(inside.dtype) * inside
+
+    @staticmethod
+    def _so_far(each: Tensor) -> Tensor:
+        """Sums over the slots before each step, ``[B, N + 1, ...]``."""
+        return sums_before(each.flatten(2)).unflatten(2, each.shape[2:])
 
     def _ahead(self, reads: Tensor, leads: Tensor) -> Tensor:
         """What is worth knowing of each state, ``[..., D, V]``.
