@@ -50,12 +50,26 @@ class ActionColumns:
         return action.masked_fill(~kept, 0.0)
 
 
+def signs_apart(count: int, width: int) -> Tensor:
+    """``[count, width]``: vectors of 1 and -1 at right angles, and so is each part of them whose width is a multiple of
+    the power of two that is no less than ``count``; random signs where ``width`` is smaller than that.
+
+    They are rows of a Hadamard matrix by Sylvester's construction.
+    """
+    rows = torch.ones(1, 1)
+    while len(rows) < count:
+        rows = torch.cat([torch.cat([rows, rows], 1), torch.cat([rows, -rows], 1)])
+    if len(rows) > width:
+        return torch.randint(0, 2, (count, width)) * 2.0 - 1.0
+    return rows[:count, torch.arange(width) % len(rows)].clone()
+
+
 class ActionKey(nn.Module):
     """The key of an observation and an action: a linear map of the one, with signs that belong to the other.
 
-    Before training keys of different actions are about as far apart as those of unlike observations, so that a query
-    finds what was filed under its own action: a table for each action, as in Neural Episodic Control (Pritzel et al.
-    2017, section 3.1), in one memory.
+    Before training keys of one observation and different actions are about at right angles, so that a query finds what
+    was filed under its own action: a table for each action, as in Neural Episodic Control (Pritzel et al. 2017, section
+    3.1), in one memory.
 
     Args:
         observation_size: width of what comes first in an address.
@@ -66,7 +80,7 @@ class ActionKey(nn.Module):
     def __init__(self, observation_size: int, actions: int, key_size: int) -> None:
         super().__init__()
         self.observation = nn.Linear(observation_size, key_size)
-        self.action = nn.Parameter(torch.randint(0, 2, (actions, key_size)) * 2.0 - 1.0)
+        self.action = nn.Parameter(signs_apart(actions, key_size))
         self.actions = actions
 
     def forward(self, address: Tensor) -> Tensor:

@@ -142,7 +142,9 @@ class Memory(nn.Module):
         check_batch(state, len(address), "the query")
         if self.reads_disabled:
             return address.new_zeros(*address.shape[:2], self.read_size), state
-        query, control = self._query(address), self._controls(self.read_control, address)
+        alike = len(address) > 1 and torch.equal(address, address[:1].expand_as(address))  # as in a bandit
+        query = self._query(address[:1]).expand(len(address), -1, -1) if alike else self._query(address)
+        control = self._controls(self.read_control, address)
         return read_once(self.store, self.access, state, query, control, query_mask)
 
     @in_own_precision

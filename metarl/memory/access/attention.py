@@ -162,6 +162,10 @@ class Attention(Access):
     def _scores(self, query: Tensor, keys: Tensor) -> Tensor:
         """Logits ``[B, heads, Q, N]``."""
         o = self.options
+        if query.shape[1] > 1 and len(query) > 1 and query.stride(0) == 0:  # one product serves all rows
+            asked, stored = self._compared(query[:1])[0], self._compared(keys).transpose(0, 1).flatten(1, 2)
+            every = kernels.logits(o.kernel, asked, stored, self._temperature(query))
+            return every.unflatten(2, keys.shape[:2]).movedim(2, 0)
         if query.shape[1] > 1 or o.heads == 1 or o.kernel in ("inverse_distance", "euclidean"):
             return kernels.logits(o.kernel, self._compared(query), self._compared(keys), self._temperature(query))
         # One query over many slots is bound by memory: queries padded with zeros leave the keys where they lie.
