@@ -26,7 +26,12 @@ INSTEAD = {
 
 
 def given_options(kind: type[Options], given: Options | Mapping[str, Any] | None, where: str) -> Options:
-    """Options of one kind, given as such, as a dict of their fields, or as None for the defaults; checked in any case.
+    """Options of one kind, checked however they are given.
+
+    Args:
+        kind: their dataclass.
+        given: themselves, a dict of their fields, or None for the defaults.
+        where: what they are called, for errors.
 
     Raises:
         ConfigError: an unknown or bad option.

@@ -321,7 +321,7 @@ class RL2Experiment(Experiment):
         """See :class:`Experiment`."""
         from metarl.agents.rl2 import RL2PPO
 
-        self.check()
+        replace(self, privilege=PrivilegeOptions()).check()  # help is for training, and need not be there any more
         agent = RL2PPO.load(path, device=device, encoder=self._encoder)
         layout = self.make_env("test", 1).layout
         if (agent.observation_space, agent.action_space) != (layout.observation_space, layout.action_space):
