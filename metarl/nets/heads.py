@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from metarl.config import InputError
 from metarl.memory.actions import ActionColumns
-from metarl.types import Array, Bools
+from metarl.types import Array, Bools, Boundary
 
 FORBIDDEN = -1e9
 """The logit of a masked choice: its probability is exactly 0, while its log probability and gradient stay finite."""
@@ -269,6 +269,12 @@ class ToldCritic(nn.Module):
             told = told.gather(0, trial[..., None].expand(*trial.shape, self.WIDTH))
         values: Tensor = self.out((self.seen(y) + told).relu())
         return values
+
+
+def trial_numbers(boundary: Tensor) -> Tensor:
+    """Which of its row's trials each step belongs to, ``[T, B]`` from 0; ``boundary`` ``[T, B]``."""
+    begins = (boundary == Boundary.TRIAL).long()
+    return begins.cumsum(0) - begins[0]
 
 
 def _linear(inputs: int, outputs: int, gain: float) -> nn.Linear:

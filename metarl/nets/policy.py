@@ -13,8 +13,8 @@ from metarl.memory.contract import State
 from metarl.memory.options import MemoryOptions
 from metarl.memory.registry import build_core
 from metarl.nets.encoders import Normalise, OwnEncoder, TrialEncoder
-from metarl.nets.heads import ToldCritic, action_columns, make_head, value_head
-from metarl.types import MASK_KEY, Boundary
+from metarl.nets.heads import ToldCritic, action_columns, make_head, trial_numbers, value_head
+from metarl.types import MASK_KEY
 
 
 class Step(NamedTuple):
@@ -158,16 +158,17 @@ class MemoryPolicy(nn.Module):
         y, _ = self.core.unroll(self.encoder(obs), state, boundary)
         parameters = self.head(y, obs.get(MASK_KEY))
         log_prob = self.head.log_prob(parameters, actions)
-        begins = (boundary == Boundary.TRIAL).long()
-        value = self._value(y, tasks, begins.cumsum(0) - begins[0])
+        value = self._value(y, tasks, boundary)
         rated = None if expert is None else self.head.log_prob(parameters, expert)
         return Evaluation(log_prob, self.head.entropy(parameters), value, rated)
 
-    def _value(self, y: Tensor, tasks: Tensor | None = None, trial: Tensor | None = None) -> Tensor:
+    def _value(self, y: Tensor, tasks: Tensor | None, boundary: Tensor | None = None) -> Tensor:
         y = y[..., : y.shape[-1] - self.scored]
         if not self.told:
             return self.critic(y)[..., 0]
-        return y.new_full(y.shape[:-1], torch.nan) if tasks is None else self.critic(y, tasks, trial)[..., 0]
+        if tasks is None:
+            return y.new_full(y.shape[:-1], torch.nan)
+        return self.critic(y, tasks, None if boundary is None else trial_numbers(boundary))[..., 0]
 
     @torch.no_grad()
     def consolidate(self, obs: Mapping[str, Tensor], boundary: Tensor) -> None:

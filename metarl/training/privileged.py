@@ -12,7 +12,7 @@ from annotated_types import Ge, Gt, Le
 from torch import Tensor
 
 from metarl.config import ConfigError
-from metarl.nets.heads import Head
+from metarl.nets.heads import Head, trial_numbers
 from metarl.types import Actor, Array, Bools, Boundary, Floats, Ints, NonFiniteError, TrialObservation
 
 UNTIL, WEIGHT = 0.3, 1.0
@@ -140,8 +140,7 @@ class Privileges:
         """The last three fields of a rollout with these boundaries ``[T, B]``: tasks, expert, imitation."""
         tasks = expert = imitation = None
         if self._sets and self._tensor is not None:
-            begins = (boundary == Boundary.TRIAL).long()
-            trial = begins.cumsum(0) - begins[0]
+            trial = trial_numbers(boundary)
             tasks = self._tensor.new_zeros(int(trial.max()) + 1, *self._tensor.shape)
             for step, numbers in self._sets:
                 if step < len(trial):  # those after the last step are of another rollout

@@ -141,23 +141,28 @@ def test_the_rest_of_a_trial_is_worth_what_the_critic_says_that_is_told_the_task
         torch.testing.assert_close(last, expected)
 
 
+class Numbered(ToyEnv):
+    """Rows in tasks with a number, which is one more in the next trial."""
+
+    numbers = np.array([[10.0], [20.0]])
+
+    def advance(self, actions: Any) -> StepResult:
+        result = super().advance(actions)
+        self.numbers = np.where(result.ended[:, None], self.numbers + 1, self.numbers)
+        return result
+
+
 def test_a_trial_that_is_cut_is_worth_what_the_critic_says_that_is_told_its_own_task() -> None:
-    env = ToyEnv([2, 3], cut=[True, True])
+    env = Numbered([2, 3], cut=[True, True])
     policy = make_policy(env)
     policy.critic, policy.told = critic = ToldCritic(4, 1), True  # type: ignore[assignment]
     for part in critic[0].parameters():
         nn.init.zeros_(part)
     nn.init.ones_(critic[0].told.weight)
     nn.init.constant_(critic[0].out.weight, 1 / ToldCritic.WIDTH)  # so the value is the number of the task
-    numbers = np.array([[10.0], [20.0]])
-
-    def on_step(result: StepResult, taken: Any) -> bool:
-        nonlocal numbers
-        numbers = np.where(result.ended[:, None], numbers + 1, numbers)
-        return True
-
-    options: dict[str, Any] = {"generator": generator(), "gamma": 0.5, "lam": 0.0, "on_step": on_step}
-    rollout = collect(policy, env, start(policy, env), 4, privileges=Privileges(told_tasks=lambda: numbers), **options)
+    told = Privileges(told_tasks=lambda: env.numbers)
+    options: dict[str, Any] = {"generator": generator(), "gamma": 0.5, "lam": 0.0}
+    rollout = collect(policy, env, start(policy, env), 4, privileges=told, **options)
     assert rollout is not None
     assert rollout.values.T.tolist() == [[10, 10, 11, 11], [20, 20, 20, 21]]
     assert rollout.returns.T.tolist() == [[6, 6, 6.5, 6.5], [11, 11, 11, 11.5]]
