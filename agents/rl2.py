@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -12,10 +11,9 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
 from metarl import tree
-from metarl.agents import rl2_checkpoint, rl2_learn
+from metarl.agents import rl2_checkpoint, rl2_learn, rl2_privilege
 from metarl.agents.rl2_env import attribute, check_split, describe, needs_episodes, sizes
-from metarl.agents.rl2_options import ppo_options
-from metarl.config import build, to_plain
+from metarl.agents.rl2_options import given_options, ppo_options
 from metarl.memory.contract import State
 from metarl.memory.options import MemoryOptions
 from metarl.nets.encoders import Normalise, OwnEncoder
@@ -28,7 +26,8 @@ from metarl.training.actor import PolicyActor
 from metarl.training.allowance import Allowance
 from metarl.training.collect import TrainingState, check_finite, check_masks, collect, no_valid_action
 from metarl.training.ppo import update
-from metarl.types import PREV_ACTION, PREV_DONE, TIME, Array, Bools, Boundary, TrialObservation, boundaries
+from metarl.training.privileged import PrivilegeOptions
+from metarl.types import PREV_DONE, Array, Bools, Boundary, TrialObservation, boundaries
 
 
 class RL2PPO(BaseAlgorithm):
@@ -52,6 +51,7 @@ class RL2PPO(BaseAlgorithm):
         normalise: which numbers of the observation are scaled by a running mean and variance, frozen outside training:
             "auto" (those with bounds beyond -10 to 10), True (all but one-hot ones) or False.
         encoder: of observations, your own: see :class:`metarl.nets.encoders.TrialEncoder`.
+        privilege: what training is told and no test is: :class:`metarl.training.privileged.PrivilegeOptions` or a dict.
         tensorboard_log: folder for SB3's tensorboard output.
         verbose: 1 prints a table per rollout.
         device: torch device.
@@ -80,14 +80,15 @@ class RL2PPO(BaseAlgorithm):
         seed: int | None = 0,
         normalise: Normalise = "auto",
         encoder: OwnEncoder | None = None,
+        privilege: PrivilegeOptions | dict[str, Any] | None = None,
         tensorboard_log: str | None = None,
         verbose: int = 0,
         device: torch.device | str = "auto",
         _init_setup_model: bool = True,
         **ppo: Any,
     ) -> None:
-        given = to_plain(memory) if isinstance(memory, MemoryOptions) else memory
-        self.memory = build(MemoryOptions, {} if given is None else given, "memory")
+        self.memory = given_options(MemoryOptions, memory, "memory")
+        self.privilege = given_options(PrivilegeOptions, privilege, "privilege")
         self.normalise, self.encoder = normalise, encoder
         seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
         whole_number("seed", seed, at_least=0)
@@ -111,6 +112,7 @@ class RL2PPO(BaseAlgorithm):
         )
         self.n_steps, self.schedule_steps = n_steps, schedule_steps
         self.trial_steps: int | None = trial_steps
+        self.task_size: int | None = None  # numbers of a task, if the critic is told it
         self._training_state: TrainingState | None = None
         self._warned = self._interrupted = self._inside_rollout = self._told_of_lost_rollout = False
         if vectors is not None:
@@ -150,7 +152,7 @@ class RL2PPO(BaseAlgorithm):
             torch.manual_seed(torch_rng(self.seed, "init").initial_seed())
             seen: Any = self.observation_space  # a Dict
             self.policy = MemoryPolicy(
-                seen, self.action_space, self.memory, self.trial_steps, self.normalise, self.encoder
+                seen, self.action_space, self.memory, self.trial_steps, self.normalise, self.encoder, self.task_size
             )
         self.policy.to(self.device)
         self.optimizer = torch.optim.Adam(self.policy.parameters(), lr=self.options.learning_rate, eps=1e-5, fused=True)
@@ -206,7 +208,7 @@ class RL2PPO(BaseAlgorithm):
                 "prev_done: make its environments as metarl.TrialEnv(family)"
             )
         callback.on_training_start(locals(), globals())
-        iteration = 0
+        iteration, privileges = 0, rl2_privilege.privileges(self, schedule)
         while not self._interrupted and self.num_timesteps < total_timesteps:
             self.policy.train(False)
             callback.on_rollout_start()  # what is saved or validated there takes no part of the speed that is logged
@@ -226,6 +228,7 @@ class RL2PPO(BaseAlgorithm):
                 on_step=lambda result, taken: (
                     rl2_learn.on_step(self, callback, result, taken, infos(result)) and not self._interrupted
                 ),
+                privileges=privileges(),
             )
             self._last_obs = self._training_state.obs
             self._last_episode_starts = self._training_state.boundary == Boundary.TRIAL
@@ -297,7 +300,7 @@ class RL2PPO(BaseAlgorithm):
         check_finite(obs, None, "the caller", 0)
         check_masks(no_valid_action(self.policy, obs), "the caller", 0)
         if state is None:
-            self._warn_if_inside(obs, episode_start)
+            rl2_learn.warn_if_inside(self, obs, episode_start)
         if episode_start is None:
             episode_start = np.full(rows, state is None)
         start = np.asarray(episode_start, bool).reshape(-1)
@@ -318,16 +321,6 @@ class RL2PPO(BaseAlgorithm):
             )
         actions = self.policy.head.to_env(step.action.cpu().numpy())
         return (actions[0] if single else actions), state
-
-    def _warn_if_inside(self, obs: TrialObservation, episode_start: Bools | None) -> None:
-        inside = any(np.any(obs[k]) for k in (PREV_ACTION, PREV_DONE, TIME) if k in obs)
-        if inside and (episode_start is None or not np.all(episode_start)) and not self._warned:
-            self._warned = True
-            warnings.warn(
-                "predict was called without a state in the middle of a trial, so the agent remembers nothing: pass the "
-                "state that the last call returned",
-                stacklevel=3,
-            )
 
     def actor(self, deterministic: bool = False) -> PolicyActor:
         """The trained agent as an actor for :func:`metarl.evaluation.play.rollout_trials`."""
@@ -390,6 +383,7 @@ class RL2PPO(BaseAlgorithm):
                 f"the environment has {wrapped.num_envs} rows, the agent {self.n_envs}; "
                 "load(path, env) changes that number"
             )
+        self.task_size = rl2_privilege.prepare(self.privilege, wrapped, self.task_size)
         super().set_env(wrapped, force_reset)
         steps = attribute(wrapped, "trial_steps")
         if "policy" in vars(self) and steps not in (None, self.trial_steps):

@@ -15,6 +15,7 @@ from metarl import tree
 from metarl.agents.rl2_env import attribute, describe, is_ours, resumable
 from metarl.agents.rl2_learn import warn_of_lost_rollout
 from metarl.agents.rl2_meta import load_tensors, named, read_meta
+from metarl.agents.rl2_privilege import prepare
 from metarl.config import InputError, choice, to_plain
 from metarl.nets.encoders import OwnEncoder
 from metarl.seeding import sequence
@@ -49,9 +50,10 @@ def save(
         "kind": KIND,
         "ppo": to_plain(agent.options),
         "memory": to_plain(agent.memory),
+        "privilege": to_plain(agent.privilege),
         "normalise": agent.normalise,
         "own_encoder": agent.encoder is not None,
-        "settings": {name: getattr(agent, name) for name in (*ARGUMENTS, "trial_steps")},
+        "settings": {name: getattr(agent, name) for name in (*ARGUMENTS, "trial_steps", "task_size")},
         "counters": {"num_timesteps": agent.num_timesteps, "n_updates": agent._n_updates},
         "episodes": [_numbers(info) for info in agent.ep_info_buffer or ()],
         "successes": [float(one) for one in agent.ep_success_buffer or ()],
@@ -88,7 +90,7 @@ def load(
         remedy += "the one it was made with" if has else "none"
         raise InputError(f"{path} {'has' if has else 'has not'} an encoder of its own", key="encoder", remedy=remedy)
     own: dict[str, Any] = {name: getattr(kept.settings, name) for name in ARGUMENTS}
-    seen: dict[str, Any] = {"normalise": kept.normalise, "encoder": encoder}
+    seen: dict[str, Any] = {"normalise": kept.normalise, "encoder": encoder, "privilege": kept.privilege}
     agent = kind(
         "MemoryPolicy", env, memory=kept.memory, device=device, _init_setup_model=False, **own, **seen, **vars(kept.ppo)
     )
@@ -101,6 +103,9 @@ def load(
         )
     agent.observation_space, agent.action_space = observation_space, action_space
     agent.n_steps = kept.settings.n_steps  # None is a whole trial here
+    agent.task_size = kept.settings.task_size if kept.privilege.told_critic else None
+    if env is not None:
+        prepare(agent.privilege, agent.env, agent.task_size)
     same_trials = agent.trial_steps in (None, kept.settings.trial_steps)
     if same_trials:
         agent.trial_steps = kept.settings.trial_steps

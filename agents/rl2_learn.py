@@ -1,4 +1,4 @@
-"""What :meth:`metarl.agents.rl2.RL2PPO.learn` checks before it collects, and what it tells callbacks and the logger."""
+"""What :class:`metarl.agents.rl2.RL2PPO` checks and warns of, and what it tells callbacks and the logger."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from metarl.tasks.trial.parts import SYMBOLS, looks_like_symbols
 from metarl.tasks.trial.told import SUCCESS
 from metarl.tasks.vector.sb3 import Infos
 from metarl.training.allowance import Allowance
-from metarl.types import StepResult
+from metarl.types import PREV_ACTION, PREV_DONE, TIME, Bools, StepResult, TrialObservation
 
 if TYPE_CHECKING:
     from metarl.agents.rl2 import RL2PPO
@@ -81,6 +81,24 @@ def warn_of_lost_rollout(agent: RL2PPO) -> None:
             "saved inside a rollout: training that goes on from this file has not learned from it (no task comes "
             "twice); save in on_rollout_start of a callback to lose nothing",
             stacklevel=4,
+        )
+
+
+def warn_if_inside(agent: RL2PPO, obs: TrialObservation, episode_start: Bools | None) -> None:
+    """Warn, once for each agent, of a prediction without a state in the middle of a trial.
+
+    Args:
+        agent: that predicts.
+        obs: ``[n, ...]``
+        episode_start: ``[n]``, where trials begin, as far as that was said.
+    """
+    inside = any(np.any(obs[k]) for k in (PREV_ACTION, PREV_DONE, TIME) if k in obs)
+    if inside and (episode_start is None or not np.all(episode_start)) and not agent._warned:
+        agent._warned = True
+        warnings.warn(
+            "predict was called without a state in the middle of a trial, so the agent remembers nothing: pass the "
+            "state that the last call returned",
+            stacklevel=3,
         )
 
 

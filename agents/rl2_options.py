@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
-from metarl.config import ConfigError, build
+from metarl.config import ConfigError, build, to_plain
 from metarl.tasks.family.checks import whole_number
 from metarl.training.ppo import PPOOptions
 
+Options = TypeVar("Options")
 SCHEDULES = ("learning_rate", "clip_range", "ent_coef")
 INSTEAD = {
     "net_arch": 'write memory={"controller": "gru", "controller_options": {"hidden_size": 128}}',
@@ -22,6 +23,21 @@ INSTEAD = {
     **dict.fromkeys(("optimizer_class", "optimizer_kwargs"), "the optimiser is Adam; give learning_rate"),
 }
 """What to do instead of some of SB3's ``policy_kwargs``."""
+
+
+def given_options(kind: type[Options], given: Options | Mapping[str, Any] | None, where: str) -> Options:
+    """Options of one kind, checked however they are given.
+
+    Args:
+        kind: their dataclass.
+        given: themselves, a dict of their fields, or None for the defaults.
+        where: what they are called, for errors.
+
+    Raises:
+        ConfigError: an unknown or bad option.
+    """
+    plain = to_plain(given) if isinstance(given, kind) else given
+    return build(kind, {} if plain is None else plain, where)  # type: ignore[arg-type]  # build refuses all but mappings
 
 
 def ppo_options(given: Mapping[str, Any], sequences: int | None, steps: int | None) -> PPOOptions:

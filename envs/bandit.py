@@ -19,7 +19,8 @@ from metarl.types import Array, Bools, Floats, Ints
 class Bandit(TaskDistribution, ABC):
     """``arms`` arms, pulled ``pulls`` times; every pull is an inner episode of its own.
 
-    The observation is a constant. What an arm is worth is one number, the task's only parameter :attr:`worth`.
+    The observation is a constant. What an arm is worth is one number, the mean of what it pays; these are the task's
+    only parameter, called :attr:`worth`.
 
     Raises:
         ValueError: fewer than 2 arms or than 1 pull.
@@ -108,4 +109,8 @@ class BatchedBandit(BatchedEnv):
 
     def step(self, actions: Any, rng: np.random.Generator) -> tuple[Array, Array, Bools]:
         """Pull one arm a row: ``[n]`` actions, constant observations ``[n]``, rewards ``[n]``."""
-        return self._zeros, self._family.pay(self.worth.take(self._offsets + actions), rng), self._done
+        return self._zeros, self._family.pay(self.mean_rewards(actions), rng), self._done
+
+    def mean_rewards(self, actions: Any) -> Floats:
+        """What the arms ``[n]`` are worth, ``[n]``."""
+        return self.worth.take(self._offsets + actions)

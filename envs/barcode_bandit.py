@@ -14,7 +14,7 @@ from metarl.envs.single import SingleEnv
 from metarl.tasks.family.checks import true_or_false
 from metarl.tasks.family.distribution import BatchedEnv, TaskBatch, TaskDistribution
 from metarl.tasks.family.priors import BarcodePrior
-from metarl.types import Array, Bools, Ints
+from metarl.types import Array, Bools, Floats, Ints
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,13 +166,17 @@ class BatchedBarcode(BatchedEnv):
 
     def step(self, actions: Array, rng: np.random.Generator) -> tuple[Array, Array, Bools]:
         """Pull one arm a row: ``[n]`` actions, barcodes ``[n, bits]``, rewards ``[n]``."""
-        rates = self._rates.take(actions == self._best_now)
+        rates = self.mean_rewards(actions)
         rewards = rng.random(len(rates), dtype=np.float32) < rates
         self.pull += 1
         done = self.pull % self._family.pulls == 0
         if done:
             self._show(self.pull)
         return self._barcode, rewards, np.full(len(rates), done)
+
+    def mean_rewards(self, actions: Array) -> Floats:
+        """The success rates ``[n]`` of the arms ``[n]``."""
+        return self._rates.take(actions == self._best_now)
 
     def _show(self, pull: int) -> None:
         """Show the episode that ``pull`` belongs to."""

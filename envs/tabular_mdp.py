@@ -146,7 +146,7 @@ class BatchedTabular(BatchedEnv):
 
     def step(self, actions: Any, rng: np.random.Generator) -> tuple[Array, Array, Bools]:
         """Take one action a row: ``[n]`` actions, states ``[n]``, rewards ``[n]``."""
-        pairs = (self._offsets + self.state) * self._family.actions + actions
+        pairs = self._pairs(actions)
         noise = rng.standard_normal(self._n, dtype=np.float32)
         rewards = self.rewards.take(pairs) + np.float32(self._family.noise) * noise
         uniform = rng.random((self._n, 1), dtype=np.float32)
@@ -157,3 +157,12 @@ class BatchedTabular(BatchedEnv):
         else:
             self.state = (uniform >= self.thresholds.take(pairs, axis=0)).sum(axis=1)
         return self.state, rewards, np.full(self._n, done)
+
+    def mean_rewards(self, actions: Any) -> Floats:
+        """The mean rewards ``[n]`` of the actions ``[n]`` in the present states."""
+        return self.rewards.take(self._pairs(actions))
+
+    def _pairs(self, actions: Any) -> Ints:
+        """The numbers ``[n]`` of state and action among those of all rows."""
+        pairs: Ints = (self._offsets + self.state) * self._family.actions + actions
+        return pairs

@@ -4,6 +4,7 @@ from .collect import TrainingState as TrainingState
 from .collect import collect as collect
 from .ppo import PPOOptions as PPOOptions
 from .ppo import update as update
+from .privileged import PrivilegeOptions as PrivilegeOptions
 from .supervised import SupervisedOptions as SupervisedOptions
 from .supervised import fit as fit
 

@@ -16,6 +16,7 @@ from metarl.functional.schedules import linear
 from metarl.nets.policy import MemoryPolicy
 from metarl.training.collect import GaeHorizon, Rollout
 from metarl.training.optim import optimizer_step
+from metarl.training.privileged import imitation_loss
 
 
 @dataclass(frozen=True)
@@ -91,10 +92,13 @@ def ppo_loss(
 
     Returns:
         The loss, a scalar ``[]``, and scalars without gradient by name: ``policy_gradient_loss``, ``value_loss``,
-        ``entropy`` (nats), ``approx_kl`` (nats), ``clip_fraction`` and ``ratio_error``, the largest |ratio - 1|.
+        ``entropy`` (nats), ``approx_kl`` (nats), ``clip_fraction`` and ``ratio_error``, the largest |ratio - 1|; and
+        what :func:`metarl.training.privileged.imitation_loss` reports where an expert is imitated.
     """
-    result = policy.evaluate(batch.obs, batch.state, batch.boundary, batch.actions)
-    log_prob, entropies, values = (select_valid(part, batch) for part in result)
+    result = policy.evaluate(
+        batch.obs, batch.state, batch.boundary, batch.actions, tasks=batch.tasks, expert=batch.expert
+    )
+    log_prob, entropies, values = (select_valid(part, batch) for part in result[:3])
     advantages = select_valid(batch.advantages, batch)
     if advantages.numel() > 1:
         advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
@@ -105,8 +109,13 @@ def ppo_loss(
     value_loss = 0.5 * (values - select_valid(batch.returns, batch)).square().mean()
     entropy = entropies.mean()
     loss = policy_loss + options.vf_coef * value_loss - ent_coef * entropy
+    imitation: dict[str, Tensor] = {}
+    if result.expert is not None and batch.imitation is not None:
+        imitated, imitation = imitation_loss(*(select_valid(part, batch) for part in (result.expert, batch.imitation)))
+        loss = loss + imitated
     with torch.no_grad():
         report = {
+            **imitation,
             "policy_gradient_loss": policy_loss.detach(),
             "value_loss": value_loss.detach(),
             "entropy": entropy.detach(),

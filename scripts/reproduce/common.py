@@ -30,7 +30,9 @@ def train(
     jobs: int,
     options: Sequence[str] = (),
 ) -> list[Any]:
-    """The evaluations of ``metarl train`` for each seed, one thread each; a run that is there already is taken.
+    """The evaluations of ``metarl train`` for each seed, one thread each.
+
+    A run that is there already is taken, and one that was cut off goes on.
 
     ``options`` are further ones of the command.
     """
@@ -42,6 +44,8 @@ def train(
             started = [*metarl("train", preset), "--seed", str(seed), "--out", str(folder), *options]
             for setting in settings:
                 started += ["--set", setting]
+            if (folder / "config.json").is_file():
+                started = metarl("train", "--resume", str(folder))
             with open(out / f"{name}-s{seed}.log", "w") as log:
                 subprocess.run(started, check=True, stdout=log, stderr=subprocess.STDOUT, env=ONE_THREAD)
         return read_evaluation(result)

@@ -150,6 +150,12 @@ def test_concepts_runs_and_prints_what_it_shows(run: Run) -> None:
     assert [block.language for block in blocks("concepts.md", "python", "text")] == ["python", "text"]
 
 
+def test_learning_with_help_runs(run: Run) -> None:
+    agent = run("privileged.md")["agent"]
+    assert agent.privilege.told_critic
+    assert agent.num_timesteps == 6400
+
+
 def test_extending_runs_and_what_it_adds_keeps_the_contracts(run: Run) -> None:
     names = run("extending.md")
     for played in ("played", "reference", "learned"):
@@ -349,7 +355,7 @@ def test_the_tutorial_is_the_scripts_code() -> None:
 @pytest.mark.parametrize("page", WRITTEN)
 def test_settings_named_in_the_text_exist(page: str) -> None:
     for span in spans(page):
-        if re.match(r"(env|memory|ppo|train|eval|data|classifier|stream|gradient|fit)\.\w+(\.\w+)*=", span):
+        if re.match(r"(env|memory|ppo|privilege|train|eval|data|classifier|stream|gradient|fit)\.\w+(\.\w+)*=", span):
             assert accepted(span), span
 
 

@@ -30,7 +30,12 @@ SCRIPTS = ROOT / "scripts"
 REPRODUCE = SCRIPTS / "reproduce"
 Page = Callable[..., str]
 WITH_OPTIONS = [SCRIPTS / "benchmark.py", SCRIPTS / "train_rl2.py", REPRODUCE / "bandits.py", REPRODUCE / "barcode.py"]
-WITH_OPTIONS += [SCRIPTS / "benchmark_cores.py", REPRODUCE / "recall.py", SCRIPTS / "train_omniglot.py"]
+WITH_OPTIONS += [
+    REPRODUCE / "ablations.py",
+    SCRIPTS / "benchmark_cores.py",
+    REPRODUCE / "recall.py",
+    SCRIPTS / "train_omniglot.py",
+]
 
 
 def load(path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
@@ -158,8 +163,9 @@ class Trainings:
         self.commands.append(command)
         self.threads.append(env["OMP_NUM_THREADS"])
         args = parser().parse_args(command[3:])
-        args.out.mkdir(parents=True)
-        write_evaluation(args.out / "evaluation.json", toy(80.0 + args.seed))
+        if args.out is not None:
+            args.out.mkdir(parents=True)
+        write_evaluation((args.resume or args.out) / "evaluation.json", toy(80.0 + (args.seed or 0)))
 
 
 @pytest.fixture
@@ -196,6 +202,14 @@ def test_train_runs_each_seed_once(runs: ModuleType, trainings: Trainings, tmp_p
     assert (out / "name-s0.log").read_text() == "trained\n"
     assert runs.train("bandit", "name", (0, 2, 3), [], out, 1)[:2] == made
     assert len(trainings.commands) == 3  # only seed 3 was missing
+
+
+def test_a_training_that_was_cut_off_goes_on(runs: ModuleType, trainings: Trainings, tmp_path: Path) -> None:
+    cut = tmp_path / "name-s1"
+    cut.mkdir()
+    (cut / "config.json").write_text("{}")
+    runs.train("bandit", "name", (0, 1), ["env.arms=3"], tmp_path, 1)
+    assert [command[4:] for command in trainings.commands[1:]] == [["--resume", str(cut)]]
 
 
 def test_a_training_that_fails_fails_the_script(runs: ModuleType, tmp_path: Path) -> None:
@@ -251,6 +265,31 @@ def test_a_reproduction_writes_its_rows(
         settings = [parse_assignment(text) for text in args.settings]
         experiment: Any = load_experiment(args.preset, settings)
         assert experiment.eval.trials == 10_000 or script == "barcode"
+
+
+def test_the_ablations_write_a_row_for_each_difference(
+    runs: ModuleType, trainings: Trainings, docs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = load(REPRODUCE / "ablations.py", monkeypatch)
+    given = ["--out", str(docs.parent / "runs"), "--jobs", "1", "--seeds", "4", "5"]
+    for more in ([], ["--steps", "128"]):
+        monkeypatch.setattr(sys, "argv", ["ablations.py", *given, *more])
+        module.main()
+    rows = read(docs / "results" / "ablations.json")
+    assert len(rows) == 2 * sum(len(kinds) + len(module.WITHOUT) for kinds in module.TRAINED.values())
+    assert {row.seeds for row in rows} == {(4, 5)}
+    whole, toys = rows[: len(rows) // 2], rows[len(rows) // 2 :]
+    assert all(row.command == module.COMMAND for row in whole)
+    assert all("--steps 128" in row.command for row in toys), "a toy run takes no other row's place"
+    by_method = {row.method: row.ours for row in whole}
+    assert by_method["preset bandit, memory off"] == by_method["preset bandit"] / 2 == 84.5 / 2
+    assert "## ablations" in (docs / "results.md").read_text()
+    told = set()
+    for command in trainings.commands:
+        args = parser().parse_args(command[3:])
+        made: Any = load_experiment(args.preset, [parse_assignment(text) for text in args.settings])
+        told.add((args.preset, made.privilege, made.memory.per_action))
+    assert len(told) == sum(map(len, module.TRAINED.values())), "each difference is a setting that the preset takes"
 
 
 @pytest.fixture

@@ -33,6 +33,7 @@ from metarl.tasks.vector.env import TrialVectorEnv
 from metarl.tasks.vector.process import START_SECONDS
 from metarl.training.checkpoint import CheckpointError
 from metarl.training.ppo import PPOOptions
+from metarl.training.privileged import PrivilegeOptions
 from metarl.training.resume import restoring
 from metarl.types import SPLITS, Array, Split
 
@@ -129,6 +130,7 @@ class RL2Experiment(Experiment):
     train: TrainOptions
     memory: MemoryOptions = field(default_factory=MemoryOptions)
     ppo: PPOOptions = field(default_factory=PPOOptions)
+    privilege: PrivilegeOptions = field(default_factory=PrivilegeOptions)
     policy: PolicyOptions = field(default_factory=PolicyOptions)
     eval: EvalOptions = field(default_factory=EvalOptions)
 
@@ -207,6 +209,7 @@ class RL2Experiment(Experiment):
             device=device,
             normalise=self.policy.normalise,
             encoder=self._encoder,
+            privilege=self.privilege,
             **to_plain(self.ppo),
         )
 
@@ -318,7 +321,7 @@ class RL2Experiment(Experiment):
         """See :class:`Experiment`."""
         from metarl.agents.rl2 import RL2PPO
 
-        self.check()
+        replace(self, privilege=PrivilegeOptions()).check()  # help is for training, and need not be there any more
         agent = RL2PPO.load(path, device=device, encoder=self._encoder)
         layout = self.make_env("test", 1).layout
         if (agent.observation_space, agent.action_space) != (layout.observation_space, layout.action_space):

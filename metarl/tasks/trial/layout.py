@@ -10,7 +10,7 @@ from gymnasium import spaces
 
 from metarl.tasks.family.checks import limits, real_number, true_or_false
 from metarl.tasks.family.distribution import TaskBatch, TaskDistribution
-from metarl.tasks.trial.parts import LIMIT, FlatPart, PicturePart, SymbolPart, UnitPart, make_part
+from metarl.tasks.trial.parts import LIMIT, FlatPart, PicturePart, SymbolPart, TaskPart, make_part
 from metarl.types import (
     FEEDBACK_KEYS,
     MASK_KEY,
@@ -115,9 +115,10 @@ class TrialLayout:
         for name, space in parts.items():
             key = f"{OBS_KEY}.{name}" if isinstance(inner, spaces.Dict) else OBS_KEY
             self._parts[key] = name, make_part(key, space)
-        shown = distribution.task_space.spaces if distribution.reveal else {}
-        self._task = [(name, UnitPart(f"task.{name}", space)) for name, space in shown.items()]
-        if self._task and REVEALED in self._parts:
+        reveals = distribution.reveal and bool(distribution.task_space.spaces)
+        self.task = TaskPart(distribution.task_space) if reveals else None
+        """What makes vectors of the tasks that :meth:`observe` shows; None: the family reveals none."""
+        if self.task is not None and REVEALED in self._parts:
             raise ValueError(f"reveal=True adds the key {REVEALED!r}, which the inner observation already has")
         self.observation_space = spaces.Dict(self._boxes())
 
@@ -136,12 +137,11 @@ class TrialLayout:
 
     def _boxes(self) -> dict[str, spaces.Space[Any]]:
         boxes = {key: part.box() for key, (_, part) in self._parts.items()}
-        if self._task:
-            bounds: list[tuple[Any, Any]] = [(flat.low, flat.high) for _, flat in self._task]
+        if self.task is not None:
+            low, high = self.task.low, self.task.high
             if self._appends_task:
                 seen: Any = boxes[OBS_KEY]  # a Box, as its part is a vector
-                bounds.insert(0, (seen.low, seen.high))
-            low, high = (np.concatenate(side) for side in zip(*bounds, strict=True))
+                low, high = np.concatenate([seen.low, low]), np.concatenate([seen.high, high])
             boxes[OBS_KEY if self._appends_task else REVEALED] = spaces.Box(low, high)
         if self._mask is not None:
             boxes[MASK_KEY] = self._mask.box()
@@ -163,9 +163,18 @@ class TrialLayout:
 
         Real numbers between finite bounds are scaled to [-1, 1].
         """
-        if not self._task:
-            return None
-        return np.concatenate([flat(tasks[name]) for name, flat in self._task], axis=1)
+        return None if self.task is None else self.task(tasks)
+
+    def with_task(self, obs: TrialObservation, tasks: Floats) -> TrialObservation:
+        """Observations as the family shows them where it reveals its tasks.
+
+        Args:
+            obs: ``[n, ...]`` without the tasks.
+            tasks: ``[n, V]`` of a :class:`metarl.tasks.trial.parts.TaskPart`.
+        """
+        if self._appends_task:
+            return {**obs, OBS_KEY: np.concatenate([obs[OBS_KEY], tasks], axis=1)}
+        return {**obs, REVEALED: tasks.copy()}
 
     def observe(
         self,
@@ -193,10 +202,7 @@ class TrialLayout:
         out: TrialObservation = {key: part(parts[name]) for key, (name, part) in self._parts.items()}
         n = len(next(iter(out.values())))
         if tasks is not None:
-            if self._appends_task:
-                out[OBS_KEY] = np.concatenate([out[OBS_KEY], tasks], axis=1)
-            else:
-                out[REVEALED] = tasks.copy()
+            out = self.with_task(out, tasks)
         if self._mask is not None:
             out[MASK_KEY] = self._mask(parts[MASK_KEY])
         use = self.inputs

@@ -8,6 +8,7 @@ import numpy as np
 from gymnasium import spaces
 
 from metarl.config import InputError
+from metarl.tasks.family.distribution import TaskBatch
 from metarl.tasks.family.plain import Picture, channels_are_first
 from metarl.types import OBS_KEY, Array, Floats
 
@@ -123,6 +124,26 @@ class UnitPart(FlatPart):
     def __call__(self, x: Any) -> Floats:
         """``[n, *shape]`` to ``[n, size]``."""
         return np.clip((super().__call__(x) - self._middle) / self._reach, self.low, self.high).astype(np.float32)
+
+
+class TaskPart:
+    """Batches of tasks as vectors: their parameters side by side, scaled as :class:`UnitPart` does.
+
+    Raises:
+        ValueError: a parameter that is no numbers, or has too many choices.
+    """
+
+    def __init__(self, space: spaces.Dict) -> None:
+        self._parts = [(name, UnitPart(f"task.{name}", part)) for name, part in space.spaces.items()]
+        self.size = sum(part.size for _, part in self._parts)
+        self.low, self.high = (
+            np.concatenate([getattr(part, side) for _, part in self._parts] or [np.zeros(0, np.float32)])
+            for side in ("low", "high")
+        )
+
+    def __call__(self, tasks: TaskBatch) -> Floats:
+        """Arrays ``[n, ...]`` by name to ``[n, size]``."""
+        return np.concatenate([part(tasks[name]) for name, part in self._parts], axis=1)
 
 
 def make_part(name: str, space: spaces.Space[Any]) -> FlatPart | PicturePart | SymbolPart:

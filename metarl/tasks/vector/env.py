@@ -11,12 +11,14 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from metarl.config import InputError
 from metarl.limits import check_bytes
 from metarl.tasks.family.checks import whole_number
 from metarl.tasks.family.distribution import BatchedEnv, TaskBatch, TaskDistribution
 from metarl.tasks.trial.env import build, pick_inputs, shown, streams
 from metarl.tasks.trial.inner import no_render_mode
 from metarl.tasks.trial.layout import INPUTS, TrialInputs, TrialLayout
+from metarl.tasks.trial.parts import TaskPart
 from metarl.tasks.trial.told import vector_info
 from metarl.tasks.vector.process import START_SECONDS
 from metarl.tasks.vector.sync import SyncRows
@@ -102,7 +104,9 @@ class TrialVectorEnv(VectorEnv[TrialObservation, Array, Array]):
         self._batched: BatchedEnv = batched or SyncRows(distribution, self.num_envs, max_restarts=max_restarts)
         self._steps = np.zeros(self.num_envs, np.int64)
         self._episodes = np.zeros(self.num_envs, np.int64)
+        self._task: TaskPart | None = self.layout.task
         self._vector: Floats | None = None
+        """The tasks under way ``[n, V]``, where they are shown or told."""
         self._tasks_rng: np.random.Generator | None = None
         self._before: dict[str, Any] | None = None
         """The generators before all trials began, until the first step."""
@@ -183,7 +187,7 @@ class TrialVectorEnv(VectorEnv[TrialObservation, Array, Array]):
         broken = self._batched.broken
         if broken is not None:
             ended |= broken
-        self._obs = self.layout.observe(inner, self._steps, actions, rewards, done, self._vector)
+        self._obs = self.layout.observe(inner, self._steps, actions, rewards, done, self._shown(self._vector))
         final_obs, never = None, np.zeros(self.num_envs, np.bool_)
         told = self._batched.told
         self.info = {} if told is None else vector_info(told)
@@ -203,10 +207,10 @@ class TrialVectorEnv(VectorEnv[TrialObservation, Array, Array]):
         everywhere = len(rows) == self.num_envs
         self._before = self._generators() if everywhere and tasks is None and not self.resumable else None
         tasks = self.distribution.sample_batch(tasks_rng, len(rows)) if tasks is None else tasks
-        vector = self.layout.task_vector(tasks)
+        vector = None if self._task is None else self._task(tasks)
         inner = self._batched.start(tasks, self.np_random, None if everywhere else rows)
         self._steps[rows] = self._episodes[rows] = 0
-        obs = self.layout.observe(inner, 0, tasks=vector)
+        obs = self.layout.observe(inner, 0, tasks=self._shown(vector))
         if everywhere:
             self._obs, self._vector = obs, vector
             return {"task": tasks, "_task": begins}
@@ -218,6 +222,45 @@ class TrialVectorEnv(VectorEnv[TrialObservation, Array, Array]):
             self._vector = self._vector.copy()
             self._vector[rows] = vector
         return {"task": {name: _spread(values, rows, self.num_envs) for name, values in tasks.items()}, "_task": begins}
+
+    def _shown(self, vector: Floats | None) -> Floats | None:
+        """The tasks ``[n, V]`` if observations show them."""
+        return None if self.layout.task is None else vector
+
+    def tell_tasks(self) -> int:
+        """From the next trials on, tell the tasks in :attr:`told_tasks`; returns how many numbers a task has.
+
+        Raises:
+            ValueError: a parameter of the tasks is no numbers, or has too many choices; or there is no parameter.
+        """
+        self._task = self._task or TaskPart(self.distribution.task_space)
+        if not self._task.size:
+            raise InputError(f"the tasks of {self.distribution.family} have no parameters", key="the task space")
+        return self._task.size
+
+    @property
+    def told_tasks(self) -> Floats:
+        """The tasks under way as vectors ``[n, V]``, an array of its own for each set of tasks; never observed.
+
+        Raises:
+            gymnasium.error.ResetNeeded: :meth:`tell_tasks` was not called before the last :meth:`reset`.
+        """
+        if self._vector is None:
+            raise gym.error.ResetNeeded("no tasks are told; call tell_tasks() and then reset()")
+        return self._vector
+
+    @property
+    def knows_means(self) -> bool:
+        """Whether the family says what actions pay on average."""
+        return type(self._batched).mean_rewards is not BatchedEnv.mean_rewards
+
+    def mean_rewards(self, actions: Array) -> Floats:
+        """What actions ``[n, ...]`` would pay on average now, given the tasks, ``[n]``.
+
+        Raises:
+            InputError: the family can't say.
+        """
+        return self._batched.mean_rewards(actions).astype(np.float64)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.distribution.family!r}, num_envs={self.num_envs}, split={self.split!r})"

@@ -69,7 +69,7 @@ class Stub(nn.Module):
         ten = torch.full((n,), 10.0)
         return Step(torch.zeros(n, dtype=torch.long), torch.zeros(n), ten), Counter(state.count + 1)
 
-    def value(self, obs: dict[str, Tensor], state: Counter, boundary: Tensor) -> Tensor:
+    def value(self, obs: dict[str, Tensor], state: Counter, boundary: Tensor, tasks: None = None) -> Tensor:
         self.valued.append((obs, state, boundary))
         return torch.full((len(boundary),), 10.0)
 

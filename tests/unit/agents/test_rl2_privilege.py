@@ -1,0 +1,178 @@
+"""Agents that are told more in training than at test: they learn, go on exactly, and are asked for it nowhere else."""
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from rl2_toys import parameters, same
+from stable_baselines3.common.vec_env import VecNormalize
+
+from metarl import RL2PPO, TrialEnv, TrialVectorEnv, from_env, rollout_trials
+from metarl.agents.rl2_privilege import privileges
+from metarl.config import ConfigError, InputError
+from metarl.envs import distribution
+from metarl.tasks.trial.layout import TrialInputs
+from metarl.tasks.vector.sb3 import as_vec_env
+from metarl.training.checkpoint import CheckpointError
+from metarl.types import Boundary
+
+ROWS = 6
+BANDIT = distribution("metarl/BernoulliBandit-v0", arms=3, pulls=8)
+MDP = distribution("metarl/TabularMDP-v0", states=3, actions=3, horizon=3, episodes=3)
+MEMORY = {"controller": "gru", "store": "none", "access": "none", "controller_options": {"hidden_size": 8}}
+ALL = {"expected_rewards": True, "told_critic": True, "imitate": "PSRL", "imitate_until": 0.8}
+
+
+def make(family: Any = BANDIT, privilege: Any = None, **options: Any) -> RL2PPO:
+    options = {"memory": MEMORY, "n_minibatches": 2, "n_epochs": 2, "device": "cpu", "seed": 1, **options}
+    return RL2PPO("MemoryPolicy", TrialVectorEnv(family, ROWS), privilege=privilege, **options)
+
+
+def logged(agent: RL2PPO, name: str) -> float:
+    """What the last update reported; to be asked after learning with ``log_interval=None``."""
+    return float(dict(agent.logger.name_to_value)[f"train/{name}"])
+
+
+@pytest.mark.parametrize("steps", [None, 7], ids=["whole trials", "parts of trials"])
+def test_training_goes_on_exactly_in_all_that_it_is_told(steps: int | None, tmp_path: Path) -> None:
+    half = 4 * ROWS * (steps or MDP.trial_steps)
+    options = {"privilege": ALL, "n_steps": steps, "schedule_steps": 2 * half}
+    whole = make(MDP, **options).learn(2 * half)
+    make(MDP, **options).learn(half).save(tmp_path / "half")
+    resumed = RL2PPO.load(tmp_path / "half", env=TrialVectorEnv(MDP, ROWS), device="cpu")
+    assert resumed.privilege == whole.privilege
+    resumed.learn(half, reset_num_timesteps=False)
+    assert same(parameters(resumed), parameters(whole))
+    again = make(MDP, **options).learn(2 * half)
+    assert same(parameters(again), parameters(whole))
+
+
+@pytest.mark.parametrize("privilege", [{"expected_rewards": True}, {"told_critic": True}, {"imitate": "greedy"}])
+def test_each_privilege_changes_what_is_learned(privilege: dict[str, Any]) -> None:
+    plain, told = (make(BANDIT, given).learn(2 * ROWS * 8, log_interval=None) for given in (None, privilege))
+    learned = [[p.detach().clone() for p in agent.policy.core.parameters()] for agent in (plain, told)]
+    assert not same(*learned)
+    assert logged(told, "ratio_error") < 1e-5
+
+
+def test_an_agent_plays_without_what_it_was_told(tmp_path: Path) -> None:
+    agent = make(BANDIT, {"told_critic": True, "expected_rewards": True, "imitate": "Gittins"}).learn(2 * ROWS * 8)
+    agent.save(tmp_path / "agent")
+    loaded = RL2PPO.load(tmp_path / "agent", device="cpu")
+    played = [
+        rollout_trials(one.actor(), lambda n: TrialVectorEnv(BANDIT.with_split("test"), n), 20, rows=10)
+        for one in (agent, loaded)
+    ]
+    assert np.array_equal(played[0].rewards, played[1].rewards)
+    env = TrialEnv(BANDIT.with_split("test"))
+    action, _ = loaded.predict(env.reset(seed=0)[0], episode_start=np.ones(1, bool))
+    assert action in range(3)
+
+
+def test_an_expert_is_imitated_until_its_time_is_over() -> None:
+    """Almost all that is learned at first is what Gittins does."""
+    rollout, seen = 64 * 8, []
+
+    def note(local: dict[str, Any], _: Any) -> bool:
+        seen.append(dict(local["self"].logger.name_to_value))
+        return True
+
+    env = TrialVectorEnv(BANDIT, 64)
+    privilege = {"imitate": "Gittins", "imitate_until": 0.5, "imitate_weight": 10.0}
+    options: dict[str, Any] = {"memory": MEMORY, "privilege": privilege, "learning_rate": 1e-2, "device": "cpu"}
+    agent = RL2PPO("MemoryPolicy", env, **options, learning_rate_end=1e-2, n_minibatches=4, seed=0)
+    agent.learn(16 * rollout, callback=note, log_interval=None)
+    updates = [row for row in seen if "train/imitation_loss" in row]
+    losses, weights = ([row[f"train/imitation_{name}"] for row in updates] for name in ("loss", "weight"))
+    assert losses[0] == pytest.approx(np.log(3), abs=0.1)
+    assert min(losses) < 0.75 * np.log(3)
+    assert weights[0] == pytest.approx(10)
+    assert min(weights) == pytest.approx(10 / 8)
+
+
+def informed(tmp_path: Path, **options: Any) -> Path:
+    family = distribution("metarl/BernoulliBandit-v0", arms=3, pulls=8, reveal=True)
+    make(family, **options).learn(3 * ROWS * 8).save(tmp_path / "informed.zip")
+    return tmp_path / "informed.zip"
+
+
+def test_an_informed_agent_is_told_the_task_and_imitated(tmp_path: Path) -> None:
+    path = informed(tmp_path)
+    agent = make(BANDIT, {"imitate": str(path)})
+    agent.learn(ROWS * 8, log_interval=None)
+    assert logged(agent, "imitation_loss") > 0
+    env: Any = agent.env
+    obs = env.reset()
+    told = privileges(agent, 10**6)()
+    begin = np.full(ROWS, Boundary.TRIAL)
+    told.look(obs, begin, agent.policy.head, agent.device)
+    assert told.expert is not None
+    revealed = env.trials.layout.with_task(obs, env.trials.told_tasks)
+    actor = RL2PPO.load(path, device="cpu").actor(deterministic=True)
+    actor.reset(ROWS, np.random.default_rng(0))
+    assert told._actions[0].tolist() == actor.act(revealed, begin).tolist()
+
+
+def test_a_training_that_has_left_its_expert_behind_needs_no_file(tmp_path: Path) -> None:
+    path = informed(tmp_path)
+    options: dict[str, Any] = {"imitate": str(path), "imitate_until": 0.1}
+    make(BANDIT, options, schedule_steps=8 * ROWS * 8).learn(2 * ROWS * 8).save(tmp_path / "half")
+    path.unlink()
+    agent = RL2PPO.load(tmp_path / "half", env=TrialVectorEnv(BANDIT, ROWS), device="cpu")
+    agent.learn(ROWS * 8, reset_num_timesteps=False)
+    with pytest.raises(CheckpointError):
+        make(BANDIT, options).learn(ROWS * 8)
+
+
+def test_an_expert_that_sees_other_things_is_refused(tmp_path: Path) -> None:
+    make(BANDIT).save(tmp_path / "uninformed.zip")
+    with pytest.raises(InputError) as caught:
+        make(BANDIT, {"imitate": str(tmp_path / "uninformed.zip")}).learn(ROWS * 8)
+    assert caught.value.key == "privilege.imitate"
+    with pytest.raises(InputError) as caught:
+        make(MDP, {"imitate": str(informed(tmp_path))}).learn(ROWS * 9)
+    assert caught.value.key == "privilege.imitate"
+
+
+PENDULUM = distribution("metarl/PendulumGoal-v0")
+SINGLE = gym.vector.SyncVectorEnv([lambda: TrialEnv(BANDIT)] * 2)
+
+
+@pytest.mark.parametrize(
+    ("env", "privilege", "key"),
+    [
+        (PENDULUM, {"expected_rewards": True}, "expected_rewards"),
+        (from_env("CartPole-v1", {"length": "0.3..1"}, steps=5), {"expected_rewards": True}, "expected_rewards"),
+        (from_env("CartPole-v1", levels=range(100_000), steps=5), {"told_critic": True}, "told_critic"),
+        (SINGLE, {"told_critic": True}, "told_critic"),
+        (SINGLE, {"expected_rewards": True}, "expected_rewards"),
+        (SINGLE, {"imitate": "Gittins"}, "imitate"),
+        (VecNormalize(as_vec_env(BANDIT, 2), norm_obs=False), {"expected_rewards": True}, "expected_rewards"),
+        (BANDIT, {"imitate": "Gitins"}, "imitate"),
+        (MDP, {"imitate": "Gittins"}, "imitate"),
+        (PENDULUM, {"imitate": "some/run"}, "imitate"),
+        (TrialVectorEnv(BANDIT, 2, inputs=TrialInputs(prev_reward=False)), {"imitate": "Gittins"}, "imitate"),
+        (TrialVectorEnv(BANDIT, 2, inputs=TrialInputs(prev_reward_scale=0.1)), {"imitate": "Gittins"}, "imitate"),
+        (distribution("metarl/BernoulliBandit-v0", reveal=True), {"imitate": "Gittins"}, "imitate"),
+    ],
+)
+def test_what_can_not_be_told_is_refused_at_once(env: Any, privilege: dict[str, Any], key: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        RL2PPO("MemoryPolicy", env, n_envs=2, memory=MEMORY, privilege=privilege)
+    assert caught.value.key == f"privilege.{key}"
+    assert "\n" not in str(caught.value)
+
+
+def test_a_critic_is_told_tasks_of_its_own_size(tmp_path: Path) -> None:
+    codes = distribution("metarl/BarcodeBandit-v0", arms=3, contexts=2, repeats=2, pulls=2, bits=5)
+    more = TrialVectorEnv(distribution("metarl/BarcodeBandit-v0", **{**codes.options(), "repeats": 3}), ROWS)
+    agent = make(codes, {"told_critic": True})
+    agent.save(tmp_path / "agent")
+    with pytest.raises(InputError) as caught:
+        agent.set_env(more)
+    assert caught.value.key == "env"
+    with pytest.raises(InputError) as caught:
+        RL2PPO.load(tmp_path / "agent", env=more)
+    assert caught.value.key == "env"
