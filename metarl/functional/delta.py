@@ -80,13 +80,13 @@ def delta_unroll(
     """
     reads = []
     for part in zip(*(x.split(chunk, 1) for x in (query, key, value, strength, log_decay)), strict=True):
-        read, memory = _chunk(memory, *part, add)
+        read, memory = _chunk(memory, *part, add=add)
         reads.append(read)
     return torch.cat(reads, 1), memory
 
 
 def _chunk(
-    memory: Tensor, query: Tensor, key: Tensor, value: Tensor, strength: Tensor, log_decay: Tensor, add: bool
+    memory: Tensor, query: Tensor, key: Tensor, value: Tensor, strength: Tensor, log_decay: Tensor, *, add: bool
 ) -> tuple[Tensor, Tensor]:
     decay = _decay_between(log_decay)
     from_start = log_decay.cumsum(1).exp()[..., None]

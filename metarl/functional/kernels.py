@@ -47,10 +47,9 @@ def logits(kernel: Kernel, query: Tensor, key: Tensor, temperature: float | Tens
     if kernel == "inverse_distance":
         squared = (query * query).sum(-1)[..., None] + (key * key).sum(-1)[..., None, :] - 2 * query @ key.mT
         return -torch.log(squared.clamp_min(0.0) + DISTANCE_FLOOR) / temperature
-    products = query @ key.mT
-    if kernel == "euclidean":
-        products = products - half_square(key).mT
-    return products / (temperature * scale_of(kernel, query.shape[-1]))
+    sharpness = 1 / (temperature * scale_of(kernel, query.shape[-1]))
+    products = (query * sharpness) @ key.mT  # far fewer queries than logits
+    return products - half_square(key).mT * sharpness if kernel == "euclidean" else products
 
 
 def half_square(key: Tensor) -> Tensor:

@@ -51,12 +51,15 @@ class Plan(Attention):
         rows = torch.arange(len(values), device=values.device)[:, None]
         asked = self.prepare(following[rows, first.t()][:, :, None] * self.signs).flatten(1, 2)
         scores = self._scores(torch.cat([asked, query.key], 1), content.keys)
-        scores = scores.masked_fill(~content.valid[:, None, None], -torch.inf)
         empty = self._empty(scores)
-        top = torch.maximum(scores.detach().amax(-1, keepdim=True), empty.detach())
-        weights = (scores - top).exp()
-        weights = weights / (weights.sum(-1, keepdim=True) + (empty - top).exp())
-        reads, leads = self._sum(weights, values), weights[:, 0] @ self._places(place, first, inside)
+        top = torch.maximum(self._highest(scores), empty.detach())
+        weights = (scores - top).exp() if torch.is_grad_enabled() else scores.sub_(top).exp_()
+        if not content.valid.all():
+            weights = weights * content.valid[:, None, None]
+        both = weights @ F.pad(self._split(values), (0, 1), value=1.0)
+        total = both[..., -1:] + (empty - top).exp()  # weights need not be divided: what they weigh is smaller
+        reads = (both[..., :-1] / total).transpose(1, 2).flatten(2)
+        leads = weights[:, 0] @ self._places(place, first, inside) / total[:, 0]
         count = asked.shape[1]
         ahead = self._ahead(reads[:, :count], leads[:, :count])
         return Read(reads[:, count:] + leads[:, count:] @ ahead, None)
