@@ -11,7 +11,7 @@ from typing import Any
 
 from metarl.config import Assignment, ConfigError, apply, build, choice, load_toml
 from metarl.experiments.base import Experiment, pick_device
-from metarl.memory.options import MemoryOptions
+from metarl.memory.options import PER_ACTION_ALONE, MemoryOptions
 
 KINDS = {
     "rl2": "metarl.experiments.rl.experiment:RL2Experiment",
@@ -51,6 +51,11 @@ def load_experiment(
     return experiment.check()
 
 
+BELONGING = {part: (f"{part}_options",) for part in ("store", "access", "controller")}
+BELONGING |= {"per_action": PER_ACTION_ALONE}
+"""What belongs to a part of a memory, and has no meaning for another one."""
+
+
 def without_options(config: Mapping[str, Any], settings: Sequence[Assignment]) -> dict[str, Any]:
     """``config`` without the options of the parts of a memory that ``settings`` replace by others."""
     left = copy.deepcopy(dict(config))
@@ -59,9 +64,10 @@ def without_options(config: Mapping[str, Any], settings: Sequence[Assignment]) -
         for name in key[:-1]:
             table = table.get(name) if isinstance(table, dict) else None
         part = key[-1]
-        of_memory = isinstance(table, dict) and key[-2:-1] == ("memory",) and part in ("store", "access", "controller")
+        of_memory = isinstance(table, dict) and key[-2:-1] == ("memory",) and part in BELONGING
         if of_memory and table.get(part, getattr(MemoryOptions, part)) != value:
-            table.pop(f"{part}_options", None)
+            for option in BELONGING[part]:
+                table.pop(option, None)
     return left
 
 

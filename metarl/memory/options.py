@@ -10,6 +10,9 @@ from annotated_types import Ge
 
 from metarl.config import ConfigError
 
+PER_ACTION_ALONE = ("action_size", "action_identity")
+"""Options that do something with ``per_action`` alone."""
+
 
 @dataclass(frozen=True)
 class MemoryOptions:

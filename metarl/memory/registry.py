@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from metarl.config import ConfigError, build, choice, one_of
 from metarl.memory.contract import Access, Controller, MemoryCore, Store
-from metarl.memory.options import MemoryOptions
+from metarl.memory.options import PER_ACTION_ALONE, MemoryOptions
 
 if TYPE_CHECKING:
     from metarl.memory.actions import ActionColumns
@@ -223,6 +223,9 @@ def build_core(
     from metarl.memory.core import ControllerCore, StoreCore
     from metarl.memory.per_action import ActionCore
 
+    for name in () if options.per_action else PER_ACTION_ALONE:
+        if (given := getattr(options, name)) != (plain := getattr(MemoryOptions, name)):
+            raise ConfigError(key=f"{where}.{name}", given=given, expected=f"{plain}, or {where}.per_action = true")
     make, kind = CONTROLLERS[choice(options.controller, CONTROLLERS, f"{where}.controller")].load()
     own = build(kind, options.controller_options, f"{where}.controller_options")
     try:

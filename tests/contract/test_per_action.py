@@ -8,6 +8,7 @@ import torch
 from memory_cases import BATCH, EPISODE, INSIDE, STEPS, TRIAL, random_begin, whole_trial
 
 from metarl.config import ConfigError
+from metarl.experiments.presets import load_experiment
 from metarl.functional.scan import chosen_sums_before, sums_before
 from metarl.memory.actions import ActionColumns
 from metarl.memory.core import StoreCore
@@ -105,7 +106,8 @@ CELLS = {
 def test_every_memory_unrolls_as_it_steps_or_says_why_not(options: MemoryOptions, columns: ActionColumns) -> None:
     access = "attention" if options is AHEAD else options.access  # which follows no transitions if asked once
     kept = {} if options is AHEAD else options.access_options
-    alone = build_core(replace(options, per_action=False, access=access, access_options=kept), NOW, FEEDBACK, STEPS)
+    once = {"per_action": False, "action_identity": True, "access": access, "access_options": kept}
+    alone = build_core(replace(options, **once), NOW, FEEDBACK, STEPS)
     assert isinstance(alone, StoreCore)
     if why_not_per_action(options, alone.memory.store):
         with pytest.raises(ConfigError) as refused:
@@ -257,3 +259,16 @@ def test_groups_are_told_in_the_order_in_which_they_come() -> None:
     first, chosen = groups(x)
     assert chosen.t().tolist() == [[0, 1, 0, 2], [0, 0, 0, 0]]
     assert first.t().tolist() == [[0, 1, 3], [0, 0, 0]]
+
+
+@pytest.mark.parametrize("useless", [{"action_size": 8}, {"action_identity": False}])
+def test_options_of_actions_are_refused_where_memory_is_asked_once(useless: dict) -> None:
+    with pytest.raises(ConfigError) as refused:
+        build_core(MemoryOptions(**useless), NOW, FEEDBACK, STEPS)
+    assert refused.value.key == f"memory.{next(iter(useless))}"
+
+
+def test_a_preset_asked_once_leaves_out_what_belongs_to_actions() -> None:
+    once = load_experiment("bandit", {"memory.per_action": False})
+    assert once.memory.action_identity is True
+    assert load_experiment("bandit").memory.action_identity is False
