@@ -104,7 +104,7 @@ def run_train(args: argparse.Namespace) -> int:
     from metarl.config import to_plain
     from metarl.experiments.presets import load_experiment, preset_kind
     from metarl.experiments.rl.experiment import RL2Experiment
-    from metarl.experiments.rl.growth import alone, growth, rates
+    from metarl.experiments.rl.growth import alone, growth, operations, rates
     from metarl.files import write_text
     from metarl.report.throughput import growth_table, throughput_table
 
@@ -112,7 +112,7 @@ def run_train(args: argparse.Namespace) -> int:
     settings += [(("device",), args.device)] if args.device else []
     if (kind := checked(lambda: preset_kind(args.preset))) != RL2Experiment.kind:
         expected = "one of an agent (kind 'rl2'); metarl list presets shows the kinds"
-        refuse(ConfigError(key="the preset", given=f"{args.preset} (kind {kind!r})", expected=expected))
+        refuse(ConfigError(key="the preset", given=f"{args.preset} (kind {kind})", expected=expected))
     experiment: Any = checked(lambda: load_experiment(args.preset, settings))
     if args.json is not None and not args.json.parent.is_dir():
         refuse(ConfigError(key="--json", given=str(args.json), expected="a file in a folder that is there"))
@@ -121,18 +121,17 @@ def run_train(args: argparse.Namespace) -> int:
     print(experiment.describe())
     products = rates(experiment, (64, 128), 0.005) if args.quick else rates(experiment)
     cost = alone(experiment, rollouts, args.imports)
-    print(throughput_table(cost, products))
+    counted = operations(experiment, args.imports)
+    print(throughput_table(cost, counted, products))
     grown = list(growth(experiment, factors, rollouts, args.imports))
     if grown:
         print()
         told = [(g.what, g.factor, g.cost, g.reason or _settings(g.changed)) for g in grown]
         print(growth_table(cost, told))
     if args.json is not None:
-        summary = {
-            "steps_per_second": cost.steps_per_second,
-            "share_of_limit": cost.flops_per_second / max(products.values()),
-        }
-        known = {"experiment": experiment.config(), **summary, "products": products, "cost": cost, "growth": grown}
+        share = counted.total / cost.seconds / max(products.values())
+        known = {"experiment": experiment.config(), "products": products, "operations": counted, "cost": cost}
+        known |= {"steps_per_second": cost.steps_per_second, "share_of_limit": share, "growth": grown}
         checked(lambda: write_text(args.json, json.dumps(to_plain(known), indent=2) + "\n"))
     return OK
 

@@ -34,8 +34,6 @@ class Throughput:
         rollouts: that were timed.
         collect_seconds: of a rollout.
         update_seconds: of its update.
-        collect_flops: floating-point operations of matrix products in a rollout.
-        update_flops: in its update.
         update_bytes: the most that tensors of an update take at a time, beside weights and rollout.
         start_bytes: what was resident of the process before it learned; None: the system does not say.
         peak_bytes: the most that was resident, up to the end of the timed updates; None: as before.
@@ -50,8 +48,6 @@ class Throughput:
     rollouts: int
     collect_seconds: float
     update_seconds: float
-    collect_flops: int
-    update_flops: int
     update_bytes: int
     start_bytes: int | None
     peak_bytes: int | None
@@ -71,10 +67,23 @@ class Throughput:
         """Of training."""
         return self.steps / self.seconds
 
+
+@dataclass(frozen=True)
+class Operations:
+    """Floating-point operations of matrix products and convolutions.
+
+    Args:
+        collect: in a rollout.
+        update: in its update.
+    """
+
+    collect: int
+    update: int
+
     @property
-    def flops_per_second(self) -> float:
-        """Of training: floating-point operations of matrix products."""
-        return (self.collect_flops + self.update_flops) / self.seconds
+    def total(self) -> int:
+        """In both."""
+        return self.collect + self.update
 
 
 class _Log:
@@ -94,8 +103,8 @@ class _Log:
 def measure(agent: RL2PPO, rollouts: int) -> Throughput:
     """Train ``agent`` for some rollouts, and measure.
 
-    One update warms up. Those that are timed come before those in which operations and bytes are counted, which are
-    slower. Peaks of the process are right only where nothing larger ran in it before.
+    One update warms up, and after those that are timed comes one, slower, in which bytes are counted. The peak of the
+    process is right only where nothing larger ran in it before.
 
     Args:
         agent: with its environment; it has learned when this returns.
@@ -107,29 +116,17 @@ def measure(agent: RL2PPO, rollouts: int) -> Throughput:
     """
     log = _Log()
     agent.set_logger(tracking_logger(log))  # type: ignore[arg-type]  # of a tracker it needs the log alone
-    steps = agent.n_steps or agent.trial_steps
-    if steps is None:
-        raise ValueError("the environment does not say how long a trial is; give n_steps")
-    size = agent.n_envs * steps
-
-    def learn(times: int, callback: Watch | None = None) -> None:
-        agent.learn(times * size, callback, reset_num_timesteps=not agent.num_timesteps)
-
     start = _resident("VmRSS")
-    learn(WARM_UP)
+    _learn(agent, WARM_UP)
     log.rows.clear()
-    learn(rollouts)
+    _learn(agent, rollouts)
     timed = {name: log.median(f"time/{name}_seconds") for name in ("rollout", "update")}
     peak = _resident("VmHWM")
-    collected: list[int] = []
-    with counting() as counter:
-        learn(1, Watch(collected=lambda: collected.append(counter.get_total_flops())))
-        everything = counter.get_total_flops()
     with LiveBytes() as live:
-        learn(1, Watch(collected=live.restart))
+        _learn(agent, 1, Watch(collected=live.restart))
     return Throughput(
         n_envs=agent.n_envs,
-        n_steps=steps,
+        n_steps=_steps(agent),
         trial_steps=agent.trial_steps,
         parameters=sum(p.numel() for p in agent.policy.parameters()),
         device=str(agent.device),
@@ -137,12 +134,36 @@ def measure(agent: RL2PPO, rollouts: int) -> Throughput:
         rollouts=rollouts,
         collect_seconds=timed["rollout"],
         update_seconds=timed["update"],
-        collect_flops=collected[0],
-        update_flops=everything - collected[0],
         update_bytes=live.added,
         start_bytes=start,
         peak_bytes=peak,
     )
+
+
+def count(agent: RL2PPO) -> Operations:
+    """Train ``agent`` for one rollout, and count its operations; they don't depend on the machine.
+
+    Args:
+        agent: as for :func:`measure`.
+
+    Raises:
+        ValueError, NonFiniteError: as of :func:`measure`.
+    """
+    collected: list[int] = []
+    with counting() as counter:
+        _learn(agent, 1, Watch(collected=lambda: collected.append(counter.get_total_flops())))
+        return Operations(collected[0], counter.get_total_flops() - collected[0])
+
+
+def _learn(agent: RL2PPO, rollouts: int, callback: Watch | None = None) -> None:
+    agent.learn(rollouts * agent.n_envs * _steps(agent), callback, reset_num_timesteps=not agent.num_timesteps)
+
+
+def _steps(agent: RL2PPO) -> int:
+    steps = agent.n_steps or agent.trial_steps
+    if steps is None:
+        raise ValueError("the environment does not say how long a trial is; give n_steps")
+    return steps
 
 
 def _resident(name: str) -> int | None:

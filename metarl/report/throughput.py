@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from metarl.evaluation.throughput import Throughput
+from metarl.evaluation.throughput import Operations, Throughput
 from metarl.report.tables import Cells, aligned
 
 
-def throughput_table(cost: Throughput, rates: Mapping[int, float]) -> str:
+def throughput_table(cost: Throughput, operations: Operations, rates: Mapping[int, float]) -> str:
     """Speed, share of the limit, and memory.
 
     Args:
         cost: of training.
+        operations: of a rollout with its update.
         rates: of matrix products, in operations a second, by size; the largest is the limit.
     """
     limit = max(rates.values())
     rows: list[Cells] = [("", "steps/s", "seconds", "GFLOP", "GFLOP/s", "of the limit")]
     for name, seconds, flops in (
-        ("collecting", cost.collect_seconds, cost.collect_flops),
-        ("updating", cost.update_seconds, cost.update_flops),
-        ("training", cost.seconds, cost.collect_flops + cost.update_flops),
+        ("collecting", cost.collect_seconds, operations.collect),
+        ("updating", cost.update_seconds, operations.update),
+        ("training", cost.seconds, operations.total),
     ):
         rate = flops / seconds
         numbers = f"{cost.steps / seconds:,.0f}", f"{seconds:.3f}", f"{flops / 1e9:.3g}", f"{rate / 1e9:.3g}"

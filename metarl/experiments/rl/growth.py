@@ -10,19 +10,27 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from metarl.config import InputError
 from metarl.evaluation.products import SIZES, product_rates
-from metarl.evaluation.throughput import Throughput, measure
+from metarl.evaluation.throughput import Operations, Throughput, count, measure
 from metarl.experiments.base import pick_device, torch_threads
 from metarl.experiments.rl.experiment import RL2Experiment, close
 from metarl.memory.registry import CONTROLLERS, STORES
 from metarl.tasks.vector.process import end_with_parent
 
+if TYPE_CHECKING:
+    from metarl.agents.rl2 import RL2PPO
+
+Measured = TypeVar("Measured")
+
 LENGTHS = ("episodes", "repeats", "pulls", "max_steps", "steps")
 """Options of families that the length of a trial may be in proportion to; the first that it is, is changed."""
+PRELOADED = [__name__, "metarl.agents.rl2", "torch._dynamo"]
+"""Modules that every training imports; the last one by torch's optimizers, in their first step."""
 SLOTS = ("capacity", "slots")
 """What the number of slots is called in the options of stores."""
 
@@ -169,14 +177,23 @@ def alone(experiment: RL2Experiment, rollouts: int, imports: Sequence[str] = ())
     Raises:
         InputError: the process was killed, as systems do where memory runs out.
     """
+    return _apart(partial(measure, rollouts=rollouts), experiment, imports)
+
+
+def operations(experiment: RL2Experiment, imports: Sequence[str] = ()) -> Operations:
+    """The operations of a rollout and its update, counted in a process of its own; see :func:`alone`."""
+    return _apart(count, experiment, imports)
+
+
+def _apart(what: Callable[[RL2PPO], Measured], experiment: RL2Experiment, imports: Sequence[str]) -> Measured:
     # A server that has imported everything forks each process: it begins with as much memory, and at once.
     kinds = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in kinds else "spawn")
     if "forkserver" in kinds:
-        context.set_forkserver_preload([__name__, "metarl.agents.rl2"])
+        context.set_forkserver_preload(PRELOADED)
     with ProcessPoolExecutor(1, context, _prepare) as pool:
         try:
-            return pool.submit(_measure, experiment, rollouts, tuple(imports)).result()
+            return pool.submit(_with_agent, what, experiment, tuple(imports)).result()
         except BrokenProcessPool:
             problem = f"the process that trained in {experiment.env_name} was killed"
             remedy = "the likely reason is memory: give fewer environments, steps or slots"
@@ -195,13 +212,13 @@ def rates(experiment: RL2Experiment, sizes: Sequence[int] = SIZES, seconds: floa
         return product_rates(pick_device(experiment.device), sizes, seconds)
 
 
-def _measure(experiment: RL2Experiment, rollouts: int, imports: Sequence[str]) -> Throughput:
+def _with_agent(what: Callable[[RL2PPO], Measured], experiment: RL2Experiment, imports: Sequence[str]) -> Measured:
     for module in imports:
         import_module(module)
     with torch_threads(experiment.threads):
         agent = experiment.build(0, pick_device(experiment.device))
         try:
-            return measure(agent, rollouts)
+            return what(agent)
         finally:
             close(agent)
 
