@@ -55,6 +55,7 @@ RACERS = {
     "gru": Side("RL2PPO with the GRU and the settings of the JAX peer", OURS, ("--preset", ALONE)),
 }
 FASTER = 8.0  # the least ratio of seconds that is wanted
+THREADS = {"one thread": "1", "threads as torch chooses": "0"}
 SHARE = 0.4  # the least share of throughput that is wanted beside a busy process a core
 
 
@@ -200,7 +201,7 @@ def short_of(runs: Sequence[Any]) -> str:
 def busy(plan: Plan) -> None:
     """Training steps a second with one busy process a core beside it, as a share of those without, in turn."""
     cores = os.cpu_count() or 1
-    for name, threads in (("one thread", "1"), ("threads as torch chooses", "0")):
+    for name, threads in THREADS.items():
         side = plan.sized(Side("preset bandit", OURS, ("--threads", threads)))
 
         def measure(side: Side = side) -> dict[str, Any]:
