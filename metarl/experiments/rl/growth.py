@@ -191,13 +191,18 @@ def _apart(what: Callable[[RL2PPO], Measured], experiment: RL2Experiment, import
     context = multiprocessing.get_context("forkserver" if "forkserver" in kinds else "spawn")
     if "forkserver" in kinds:
         context.set_forkserver_preload(PRELOADED)
-    with ProcessPoolExecutor(1, context, _prepare) as pool:
-        try:
-            return pool.submit(_with_agent, what, experiment, tuple(imports)).result()
-        except BrokenProcessPool:
-            problem = f"the process that trained in {experiment.env_name} was killed"
-            remedy = "the likely reason is memory: give fewer environments, steps or slots"
-            raise InputError(problem, remedy=remedy) from None
+    others = multiprocessing.active_children()
+    pool = ProcessPoolExecutor(1, context, _prepare)
+    try:
+        return pool.submit(_with_agent, what, experiment, tuple(imports)).result()
+    except BrokenProcessPool:
+        problem = f"the process that trained in {experiment.env_name} was killed"
+        remedy = "the likely reason is memory: give fewer environments, steps or slots"
+        raise InputError(problem, remedy=remedy) from None
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in set(multiprocessing.active_children()).difference(others):
+            process.terminate()  # that of an experiment under way, where this one is interrupted
 
 
 def rates(experiment: RL2Experiment, sizes: Sequence[int] = SIZES, seconds: float = 0.1) -> dict[int, float]:
