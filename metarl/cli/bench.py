@@ -107,6 +107,7 @@ def run_train(args: argparse.Namespace) -> int:
     from metarl.experiments.rl.growth import alone, growth, operations, rates
     from metarl.files import write_text
     from metarl.report.throughput import growth_table, throughput_table
+    from metarl.runs.session import Stopped, handling, raise_stopped
 
     settings = [QUICK] * args.quick + checked(lambda: [parse_assignment(text) for text in args.settings])
     settings += [(("device",), args.device)] if args.device else []
@@ -119,15 +120,20 @@ def run_train(args: argparse.Namespace) -> int:
     rollouts = args.rollouts or (1 if args.quick else 5)
     factors = ([2] if args.quick else [2, 4]) if args.grow is None else list(dict.fromkeys(args.grow))
     print(experiment.describe())
-    products = rates(experiment, (64, 128), 0.005) if args.quick else rates(experiment)
-    cost = alone(experiment, rollouts, args.imports)
-    counted = operations(experiment, args.imports)
-    print(throughput_table(cost, counted, products))
-    grown = list(growth(experiment, factors, rollouts, args.imports))
-    if grown:
-        print()
-        told = [(g.what, g.factor, g.cost, g.reason or _settings(g.changed)) for g in grown]
-        print(growth_table(cost, told))
+    try:
+        with handling(raise_stopped):
+            products = rates(experiment, (64, 128), 0.001) if args.quick else rates(experiment)
+            cost = alone(experiment, rollouts, args.imports)
+            counted = operations(experiment, args.imports)
+            print(throughput_table(cost, counted, products))
+            grown = list(growth(experiment, factors, rollouts, args.imports))
+            if grown:
+                print()
+                told = [(g.what, g.factor, g.cost, g.reason or _settings(g.changed)) for g in grown]
+                print(growth_table(cost, told))
+    except Stopped as error:
+        print("interrupted; what is missing was not measured")
+        return 128 + error.number
     if args.json is not None:
         share = counted.total / cost.seconds / max(products.values())
         known = {"experiment": experiment.config(), "products": products, "operations": counted, "cost": cost}

@@ -205,7 +205,7 @@ def _apart(what: Callable[[RL2PPO], Measured], experiment: RL2Experiment, import
             process.terminate()  # that of an experiment under way, where this one is interrupted
 
 
-def rates(experiment: RL2Experiment, sizes: Sequence[int] = SIZES, seconds: float = 0.1) -> dict[int, float]:
+def rates(experiment: RL2Experiment, sizes: Sequence[int] = SIZES, seconds: float = 0.02) -> dict[int, float]:
     """The rate of matrix products with the experiment's device and threads: see :func:`product_rates`.
 
     Args:
