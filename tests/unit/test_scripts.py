@@ -30,7 +30,12 @@ SCRIPTS = ROOT / "scripts"
 REPRODUCE = SCRIPTS / "reproduce"
 Page = Callable[..., str]
 WITH_OPTIONS = [SCRIPTS / "benchmark.py", SCRIPTS / "train_rl2.py", REPRODUCE / "bandits.py", REPRODUCE / "barcode.py"]
-WITH_OPTIONS += [SCRIPTS / "benchmark_cores.py", REPRODUCE / "recall.py", SCRIPTS / "train_omniglot.py"]
+WITH_OPTIONS += [
+    SCRIPTS / "peers" / "compare.py",
+    SCRIPTS / "benchmark_cores.py",
+    REPRODUCE / "recall.py",
+    SCRIPTS / "train_omniglot.py",
+]
 
 
 def load(path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:

@@ -1,11 +1,16 @@
 """``metarl bench train``."""
 
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from command_line import AGENT, run, settings
+from killing import left
 
 TOY = settings(*AGENT, "env.pulls=5", "memory.store_options.merge=false", "memory.access_options.heads=2")
 
@@ -59,3 +64,18 @@ def test_what_is_wrong_is_one_line_before_anything_is_measured(arguments: list[s
     assert (ran.status, ran.out) == (2, "")
     assert message in ran.err
     assert len(ran.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_command_can_be_interrupted(number: signal.Signals) -> None:
+    given = [sys.executable, "-m", "metarl", "bench", "train", "--rollouts", "100000", "--grow"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(given, env={**os.environ, "OMP_NUM_THREADS": "1"}, start_new_session=True, **pipes) as ran:
+        assert ran.stdout is not None
+        assert ran.stdout.readline().startswith("environment: ")  # it is told when the training process begins
+        ran.send_signal(number)
+        out, err = ran.communicate(timeout=100)
+    assert ran.returncode == 128 + number, err
+    assert left(ran.pid) == []
+    assert "interrupted" in out
+    assert err == ""
