@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test coverage check format results clean
+.PHONY: install demo test coverage check format results peers clean
 
 install: $(VENV)/.installed
 
@@ -32,6 +32,9 @@ format: install
 
 results: install  ## the tables of docs from docs/results/*.json
 	PYTHONPATH=scripts $(BIN)/python -m results docs
+
+peers: install  ## ours beside its peers, each in an environment of its own in build/peers; on an idle machine
+	$(BIN)/python scripts/peers/compare.py all --pip "$(PIP_ARGS)"
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

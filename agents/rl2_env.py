@@ -47,17 +47,26 @@ class Watch(BaseCallback):
     Args:
         on_step: after each step, with the local variables that SB3 tells of; returns whether to go on.
         between: before each rollout, when the update before it is done.
+        collected: after each rollout, before its update.
     """
 
-    def __init__(self, on_step: Callable[[dict[str, Any]], bool], between: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        on_step: Callable[[dict[str, Any]], bool] = lambda told: True,
+        between: Callable[[], None] = lambda: None,
+        collected: Callable[[], None] = lambda: None,
+    ) -> None:
         super().__init__()
-        self._told, self._between = on_step, between
+        self._told, self._between, self._collected = on_step, between, collected
 
     def _on_step(self) -> bool:
         return self._told(self.locals)
 
     def _on_rollout_start(self) -> None:
         self._between()
+
+    def _on_rollout_end(self) -> None:
+        self._collected()
 
 
 def tracking_logger(tracker: Tracker) -> Logger:

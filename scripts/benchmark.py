@@ -1,6 +1,6 @@
 """Speed, measured as ratios side by side: ``python scripts/benchmark.py NAME``.
 
-NAME is envs, trials, throughput, import or evaluation. Each figure goes into docs/results/speed.json with the command
+NAME is envs, trials, import or evaluation. Each figure goes into docs/results/speed.json with the command
 that gave it. Run it on an idle machine.
 """
 
@@ -99,65 +99,6 @@ def trials() -> list[Row]:
     ]
 
 
-def ours(seconds: float) -> float:
-    """Training steps a second of RL2PPO with a GRU of 128 units, 256 environments, 4 epochs of 4 minibatches."""
-    from metarl.agents.rl2 import RL2PPO
-
-    memory = {"controller": "gru", "store": "none", "access": "none", "controller_options": {"hidden_size": 128}}
-    agent = RL2PPO("MemoryPolicy", BANDIT, n_envs=256, memory=memory, n_epochs=4, n_minibatches=4, device="cpu")
-    agent.learn(256 * 100)
-    return rate(lambda: agent.learn(256 * 100, reset_num_timesteps=False), 256 * 100, seconds)
-
-
-def theirs(seconds: float) -> float:
-    """Training steps a second of sb3-contrib's RecurrentPPO, its default net with 128 units, 64 environments."""
-    from sb3_contrib import RecurrentPPO
-    from stable_baselines3.common.vec_env import DummyVecEnv
-
-    env = DummyVecEnv([lambda: gym.wrappers.FlattenObservation(gym.make(BANDIT)) for _ in range(64)])
-    agent = RecurrentPPO(
-        "MlpLstmPolicy",
-        env,
-        n_steps=100,
-        n_epochs=4,
-        batch_size=64 * 100 // 4,
-        policy_kwargs={"lstm_hidden_size": 128},
-        device="cpu",
-    )
-    agent.learn(64 * 100)
-    return rate(lambda: agent.learn(64 * 100, reset_num_timesteps=False), 64 * 100, seconds)
-
-
-def rate(update: Callable[[], Any], steps: int, seconds: float) -> float:
-    """Median steps a second of single updates, for about ``seconds``."""
-    rates: list[float] = []
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(rates) < 3:
-        start = time.perf_counter()
-        update()
-        rates.append(steps / (time.perf_counter() - start))
-    return statistics.median(rates)
-
-
-def throughput() -> Row:
-    """Ours against sb3-contrib, in turn, one thread."""
-    torch.set_num_threads(1)
-    pairs = [(ours(10), theirs(10)) for _ in range(3)]
-    ratio = statistics.median(a / b for a, b in pairs)
-    return row(
-        setting="Bernoulli bandit k=10, n=100, recurrent PPO, 128 units, 4 epochs x 4 minibatches, one thread",
-        method="RL2PPO (GRU, 256 environments) / sb3-contrib RecurrentPPO (LSTM, 64 in its DummyVecEnv)",
-        metric="ratio of training steps/s (median of 3 pairs)",
-        ours=ratio,
-        goal=(6.0, None),
-        references={
-            "RL2PPO steps/s": statistics.median(a for a, _ in pairs),
-            "RecurrentPPO steps/s": statistics.median(b for _, b in pairs),
-        },
-        command="python scripts/benchmark.py throughput",
-    )
-
-
 def imports() -> Row:
     """Seconds that ``import metarl`` takes beyond ``import gymnasium``, in fresh processes in turn."""
 
@@ -210,7 +151,6 @@ def main() -> None:
     measures: dict[str, Callable[[], Row | list[Row]]] = {
         "envs": envs,
         "trials": trials,
-        "throughput": throughput,
         "import": imports,
         "evaluation": evaluation,
     }

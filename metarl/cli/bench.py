@@ -1,41 +1,73 @@
-"""``metarl bench``: memories side by side."""
+"""``metarl bench``: memories side by side, and what training costs."""
 
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any
 
 from metarl.cli.env import add_import, look_here
-from metarl.cli.terminal import OK, add_device, at_least, checked
+from metarl.cli.terminal import OK, Parser, add_device, at_least, checked, refuse
+from metarl.config import ConfigError, parse_assignment
+
+QUICK = (("train", "n_envs"), 4)
+"""The setting of ``--quick``; those of the user come after it."""
 
 
 def add_bench(commands: Any) -> None:
-    """``metarl bench`` and its options."""
-    bench = commands.add_parser("bench", help="train several memories on recall tasks and compare them")
-    bench.add_argument("what", choices=["memory"], help="memory: recall of sequences, at equal size and budget")
-    bench.add_argument("--tasks", metavar="NAME", nargs="+", help="recall tasks (default all)")
-    bench.add_argument("--memories", metavar="NAME", nargs="+", help="controllers, or STORE+ACCESS (default: 14)")
-    bench.add_argument("--updates", type=at_least(2), default=3000, help="updates of a training at most (default 3000)")
-    bench.add_argument("--seconds", type=at_least(1), help="seconds of a training at most (default no limit)")
-    bench.add_argument("--batch", type=at_least(1), default=64, help="sequences per update (default 64)")
-    bench.add_argument(
+    """``metarl bench`` and its commands."""
+    bench = commands.add_parser("bench", help="compare memories, or measure what training costs")
+    kinds = bench.add_subparsers(dest="what", required=True, metavar="WHAT", parser_class=Parser)
+    _add_memory(kinds)
+    _add_train(kinds)
+
+
+def _add_memory(kinds: Any) -> None:
+    memory = kinds.add_parser("memory", help="train several memories on recall tasks, at equal size and budget")
+    memory.add_argument("--tasks", metavar="NAME", nargs="+", help="recall tasks (default all)")
+    memory.add_argument("--memories", metavar="NAME", nargs="+", help="controllers, or STORE+ACCESS (default: 14)")
+    memory.add_argument("--updates", type=at_least(2), default=3000, help="updates of a training (default 3000)")
+    memory.add_argument("--seconds", type=at_least(1), help="seconds of a training at most (default no limit)")
+    memory.add_argument("--batch", type=at_least(1), default=64, help="sequences per update (default 64)")
+    memory.add_argument(
         "--parameters", type=at_least(1), default=40_000, help="size of each model ± 10 %% (default 40000)"
     )
-    bench.add_argument(
+    memory.add_argument(
         "--seed", type=at_least(0), nargs="+", default=[0], help="random seeds, one training each (default 0)"
     )
-    bench.add_argument("--jobs", type=at_least(1), default=1, help="trainings at a time, one thread each (default 1)")
-    bench.add_argument(
+    memory.add_argument("--jobs", type=at_least(1), default=1, help="trainings at a time, one thread each (default 1)")
+    memory.add_argument(
         "--out", type=Path, default=Path("runs/recall"), help="folder for results; those in it are kept (runs/recall)"
     )
-    add_device(bench, "cpu")
-    add_import(bench)
-    bench.set_defaults(act=run_bench)
+    add_device(memory, "cpu")
+    add_import(memory)
+    memory.set_defaults(act=run_memory)
 
 
-def run_bench(args: argparse.Namespace) -> int:
-    """``metarl bench``."""
+def _add_train(kinds: Any) -> None:
+    train = kinds.add_parser("train", help="speed and memory of training an agent, and how they grow")
+    train.add_argument("preset", nargs="?", default="bandit", help="preset of an agent, or a TOML file (bandit)")
+    train.add_argument(
+        "--set", dest="settings", metavar="KEY=VALUE", action="append", default=[], help="a setting (repeatable)"
+    )
+    train.add_argument("--rollouts", type=at_least(1), help="rollouts that are timed (default 5)")
+    train.add_argument(
+        "--grow",
+        type=at_least(2),
+        nargs="*",
+        metavar="FACTOR",
+        help="by how much trials, environments, slots and width are enlarged (default 2 4; without a number: not)",
+    )
+    train.add_argument("--quick", action="store_true", help="toy size: 4 environments, 1 rollout, growth by 2")
+    train.add_argument("--json", type=Path, metavar="FILE", help="write the numbers to this file as well")
+    add_device(train, None)
+    add_import(train)
+    train.set_defaults(act=run_train)
+
+
+def run_memory(args: argparse.Namespace) -> int:
+    """``metarl bench memory``."""
     look_here(args.imports)
     from metarl.config import choice
     from metarl.data.recall import RECALL_TASKS
@@ -64,3 +96,51 @@ def run_bench(args: argparse.Namespace) -> int:
     print(f"results:    {args.out / FILE}")
     print(f"image:      {draw_recall(results, args.out / 'recall.png')}")
     return OK
+
+
+def run_train(args: argparse.Namespace) -> int:
+    """``metarl bench train``."""
+    look_here(args.imports)
+    from metarl.config import to_plain
+    from metarl.experiments.presets import load_experiment, preset_kind
+    from metarl.experiments.rl.experiment import RL2Experiment
+    from metarl.experiments.rl.growth import alone, growth, operations, rates
+    from metarl.files import write_text
+    from metarl.report.throughput import growth_table, throughput_table
+    from metarl.runs.session import Stopped, handling, raise_stopped
+
+    settings = [QUICK] * args.quick + checked(lambda: [parse_assignment(text) for text in args.settings])
+    settings += [(("device",), args.device)] if args.device else []
+    if (kind := checked(lambda: preset_kind(args.preset))) != RL2Experiment.kind:
+        expected = "one of an agent (kind 'rl2'); metarl list presets shows the kinds"
+        refuse(ConfigError(key="the preset", given=f"{args.preset} (kind {kind})", expected=expected))
+    experiment: Any = checked(lambda: load_experiment(args.preset, settings))
+    if args.json is not None and not args.json.parent.is_dir():
+        refuse(ConfigError(key="--json", given=str(args.json), expected="a file in a folder that is there"))
+    rollouts = args.rollouts or (1 if args.quick else 5)
+    factors = ([2] if args.quick else [2, 4]) if args.grow is None else list(dict.fromkeys(args.grow))
+    print(experiment.describe())
+    try:
+        with handling(raise_stopped):
+            products = rates(experiment, (64, 128), 0.001) if args.quick else rates(experiment)
+            cost = alone(experiment, rollouts, args.imports)
+            counted = operations(experiment, args.imports)
+            print(throughput_table(cost, counted, products))
+            grown = list(growth(experiment, factors, rollouts, args.imports))
+            if grown:
+                print()
+                told = [(g.what, g.factor, g.cost, g.reason or _settings(g.changed)) for g in grown]
+                print(growth_table(cost, told))
+    except Stopped as error:
+        print("interrupted; what is missing was not measured")
+        return 128 + error.number
+    if args.json is not None:
+        share = counted.total / cost.seconds / max(products.values())
+        known = {"experiment": experiment.config(), "products": products, "operations": counted, "cost": cost}
+        known |= {"steps_per_second": cost.steps_per_second, "share_of_limit": share, "growth": grown}
+        checked(lambda: write_text(args.json, json.dumps(to_plain(known), indent=2) + "\n"))
+    return OK
+
+
+def _settings(changed: dict[str, int]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in changed.items())

@@ -51,8 +51,10 @@ def load_experiment(
     return experiment.check()
 
 
-BELONGING = {part: (f"{part}_options",) for part in ("store", "access", "controller")}
-BELONGING |= {"per_action": PER_ACTION_ALONE}
+BELONGING: dict[str, tuple[str, ...]] = {
+    **{part: (f"{part}_options",) for part in ("store", "access", "controller")},
+    "per_action": PER_ACTION_ALONE,
+}
 """What belongs to a part of a memory, and has no meaning for another one."""
 
 

@@ -32,6 +32,7 @@ Page = Callable[..., str]
 WITH_OPTIONS = [SCRIPTS / "benchmark.py", SCRIPTS / "train_rl2.py", REPRODUCE / "bandits.py", REPRODUCE / "barcode.py"]
 WITH_OPTIONS += [
     REPRODUCE / "ablations.py",
+    SCRIPTS / "peers" / "compare.py",
     SCRIPTS / "benchmark_cores.py",
     REPRODUCE / "recall.py",
     SCRIPTS / "train_omniglot.py",
