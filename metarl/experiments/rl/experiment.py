@@ -119,6 +119,8 @@ class RL2Experiment(Experiment):
             of this package's families, or one or several of Gymnasium's with the options of
             :class:`metarl.tasks.family.env_family.EnvFamily`; ``import`` names modules that register ids. The tables
             ``train``, ``validation`` and ``test`` are those of :func:`metarl.tasks.family.split_family.from_env`.
+        threads: one unless said otherwise: nets are small, so more of them gain little on an idle machine, and beside
+            other work they wait for each other.
     """
 
     kind: ClassVar[str] = "rl2"
@@ -133,6 +135,7 @@ class RL2Experiment(Experiment):
     privilege: PrivilegeOptions = field(default_factory=PrivilegeOptions)
     policy: PolicyOptions = field(default_factory=PolicyOptions)
     eval: EvalOptions = field(default_factory=EvalOptions)
+    threads: Annotated[int, Ge(1)] | None = 1
 
     @property
     def env_name(self) -> str:
