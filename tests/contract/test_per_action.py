@@ -261,6 +261,21 @@ def test_groups_are_told_in_the_order_in_which_they_come() -> None:
     assert first.t().tolist() == [[0, 1, 3], [0, 0, 0]]
 
 
+@pytest.mark.parametrize("options", [PLAIN, MERGED, AHEAD], ids=["plain", "merged", "ahead"])
+def test_rows_that_all_ask_the_same_get_their_own_answers(options: MemoryOptions) -> None:
+    core = make(options).double()
+    x = trial(1).map(torch.Tensor.double)
+    x = x._replace(now=x.now[:, :1].expand_as(x.now))
+    with torch.no_grad():
+        together = stepped(core, x, whole_trial())
+        for row in range(BATCH):
+            state, outputs = core.initial_state(1), []
+            for t in range(STEPS):
+                y, state = core(x.map(lambda part, t=t, row=row: part[t, row : row + 1]), state, whole_trial()[t, :1])
+                outputs.append(y)
+            torch.testing.assert_close(torch.cat(outputs), together[:, row], atol=1e-7, rtol=1e-6)
+
+
 @pytest.mark.parametrize("useless", [{"action_size": 8}, {"action_identity": False}])
 def test_options_of_actions_are_refused_where_memory_is_asked_once(useless: dict) -> None:
     with pytest.raises(ConfigError) as refused:
