@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 
 from metarl.agents.baselines.bayes import bayes_optimal_value, is_small
-from metarl.agents.baselines.common import TENTHS, IndexStrategy, Strategy, Tunable
+from metarl.agents.baselines.common import TENTHS, IndexStrategy, Strategy, Tunable, count
 from metarl.agents.baselines.gittins import LONGEST, gittins_table
 from metarl.tasks.family.checks import real_number
 from metarl.tasks.family.priors import BernoulliPrior
@@ -79,6 +79,35 @@ class Thompson(BernoulliStrategy):
         return self._rng.beta(1 + self._total, 1 + self._pulls - self._total)
 
 
+class OptimisticThompson(BernoulliStrategy):
+    """Pulls the best arm of the most probable of ``samples`` samples from the posterior (OTS in RL²).
+
+    Probable is what has the largest posterior density; with one sample it is Thompson sampling, and the more samples,
+    the nearer it comes to the posterior's mode.
+    """
+
+    def __init__(self, prior: BernoulliPrior, samples: float) -> None:
+        super().__init__(prior)
+        self.samples = count("samples", samples)
+
+    def _scores(self) -> Floats:
+        wins, losses = self._total, self._pulls - self._total
+        best = self._rng.beta(1 + wins, 1 + losses)
+        density = _log_density(best, wins, losses)
+        for _ in range(self.samples - 1):
+            drawn = self._rng.beta(1 + wins, 1 + losses)
+            of_drawn = _log_density(drawn, wins, losses)
+            better = of_drawn > density
+            density[better], best[better] = of_drawn[better], drawn[better]
+        return best
+
+
+def _log_density(rates: Floats, wins: Floats, losses: Floats) -> Floats:
+    """Of rates ``[n, arms]``, up to what is the same for all rates: ``[n]``."""
+    tiny = np.finfo(float).tiny  # a rate that was drawn as 0 or 1
+    return (wins * np.log(np.maximum(rates, tiny)) + losses * np.log(np.maximum(1 - rates, tiny))).sum(axis=1)
+
+
 class FiniteHorizonGittins(BernoulliStrategy):
     """Pulls the arm with the largest finite-horizon Gittins index for the pulls left in the trial.
 
@@ -108,6 +137,11 @@ def strategies(prior: BernoulliPrior) -> Mapping[str, Strategy]:
         "Thompson": partial(Thompson, prior),
         **gittins,
     }
+
+
+def published(prior: BernoulliPrior) -> Mapping[str, Strategy]:
+    """The actors that RL² (Duan et al. 2016, table 1) was compared with beside those of :func:`strategies`, by name."""
+    return {"OTS": Tunable(partial(OptimisticThompson, prior), (2.0, 3.0, 5.0, 7.0, 10.0, 15.0, 20.0), 7.0)}
 
 
 def ceilings(prior: BernoulliPrior) -> dict[str, float]:
