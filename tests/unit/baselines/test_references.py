@@ -25,6 +25,7 @@ RIVALS = [
 
 def test_names_in_order() -> None:
     assert list(references(BANDIT)) == ["greedy", "epsilon-greedy", "UCB1", "Thompson", "Gittins"]
+    assert list(references(BernoulliPrior(2, 100, "easy")))[-2:] == ["Gittins", "Bayes-optimal"]
     assert list(references(BARCODE)) == ["within episode", "ideal memory"]
     assert "Gittins" in references(BernoulliPrior(50, 1000))
     assert "Gittins" not in references(BernoulliPrior(50, 1001))
@@ -109,6 +110,9 @@ def test_tune_on_tasks() -> None:
 def test_ceilings() -> None:
     assert ceilings(BANDIT) == pytest.approx({"Bayes-optimal": 6.71395, "best arm known": 100 / 11}, abs=1e-5)
     assert ceilings(BernoulliPrior(10, 100)) == pytest.approx({"best arm known": 1000 / 11})
+    easy = {"Bayes-optimal": 89.375, "best arm known": 90.0}
+    assert ceilings(BernoulliPrior(2, 100, "easy")) == pytest.approx(easy)
+    assert ceilings(BernoulliPrior(2, 100, "uniform"))["best arm known"] == 75
     # Of two standard normals the larger is worth 1 / sqrt(pi), of three 3 / (2 sqrt(pi)).
     assert ceilings(GaussianPrior(2, 7, noise=1.0)) == pytest.approx({"best arm known": 7 / np.pi**0.5})
     assert ceilings(GaussianPrior(3, 2, noise=1.0)) == pytest.approx({"best arm known": 3 / np.pi**0.5})
