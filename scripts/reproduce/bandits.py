@@ -102,7 +102,7 @@ def main() -> None:
 def play_references(setting: Setting, args: Namespace, version: str) -> None:
     """Write the rows of the hand-made strategies."""
     family = BernoulliBandit(arms=setting.arms, pulls=setting.pulls)
-    played = play(family, "Gittins", setting.tasks, args.out / f"references-{setting.pulls}-{setting.arms}.json")
+    played = play(family, "Gittins", setting.tasks, args.out / f"references-{setting.pulls}-{setting.arms}")
     published = dict(zip(STRATEGIES, setting.strategies, strict=False))
     values = {"setting": setting.text, "metric": "reward per trial", "commit": version}
     values["command"] = f"{COMMAND} --references --only {setting.name}"

@@ -82,7 +82,7 @@ def main() -> None:
 def play_references(setting: Setting, args: Namespace, version: str) -> None:
     """Write the rows of the planners."""
     family = TabularMDP(episodes=setting.episodes)
-    played = play(family, BEST, TASKS, args.out / f"references-{setting.episodes}.json")
+    played = play(family, BEST, TASKS, args.out / f"references-{setting.episodes}")
     published = dict(zip(PLANNERS, setting.planners, strict=True))
     values = {"setting": setting.text, "metric": "reward per trial", "commit": version}
     values["command"] = f"{COMMAND} --references --only {setting.name}"

@@ -6,6 +6,7 @@ import argparse
 import json
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,26 +62,20 @@ def options(about: str, rows: Sequence[str], out: str) -> argparse.Namespace:
     return given
 
 
-def play(family: TaskDistribution, base: str, tasks: int, path: Path) -> dict[str, Reference]:
-    """Tune all references on validation tasks and play test tasks with them; what is there already is taken.
+def play(family: TaskDistribution, base: str, tasks: int, folder: Path) -> dict[str, Reference]:
+    """Tune all references on validation tasks and play test tasks with them.
+
+    What was done is kept in files, so that a run that was cut off goes on where it was.
 
     Args:
         family: whose test tasks are played.
         base: the name of the one that others are compared with.
         tasks: how many test tasks.
-        path: the file of the result.
+        folder: of the files.
+
+    Raises:
+        ValueError: the folder holds another number of tasks.
     """
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, _played(family, base, tasks))
-    result = json.loads(path.read_text())
-    if (result["tasks"], result["base"]) != (tasks, base):
-        raise ValueError(f"{path} holds other tasks or another base: remove it to play {tasks} tasks against {base}")
-    entries = result["actors"].items()
-    return {name: Reference((*one["value"],), (*one["minus"],), one["parameter"]) for name, one in entries}
-
-
-def _played(family: TaskDistribution, base: str, tasks: int) -> dict[str, Any]:
     prior = family.prior
     assert prior is not None
 
@@ -89,25 +84,37 @@ def _played(family: TaskDistribution, base: str, tasks: int) -> dict[str, Any]:
         rows = min(ROWS_AT_ONCE if split == "test" else 1_000, trials)
         return rollout_trials(actor, made, trials, rows=rows).returns
 
-    def validated(actor: Actor) -> float:
-        return float(returns(actor, "validation", TUNING_TASKS).mean())
+    folder.mkdir(parents=True, exist_ok=True)
+    tuning = folder / "tuning.json"
+    validated: list[float] = json.loads(tuning.read_text()) if tuning.is_file() else []
+    calls = count()
 
-    tuned = baselines.tune(prior, validated, published=True)
+    def validate(actor: Actor) -> float:
+        call = next(calls)  # tuning asks for the same actors in the same order each time
+        if call == len(validated):
+            validated.append(float(returns(actor, "validation", TUNING_TASKS).mean()))
+            write_json(tuning, validated)
+        return validated[call]
+
+    tuned = baselines.tune(prior, validate, published=True)
     actors = {"random": partial(baselines.Random, family.action_space)}
     actors |= baselines.references(prior, tuned, published=True)
-    reached = {name: returns(make(), "test", tasks) for name, make in actors.items()}
+    reached: dict[str, Floats] = {}
+    for name, make in actors.items():
+        path = folder / f"{name}.json"
+        if not path.is_file():
+            write_json(path, returns(make(), "test", tasks).tolist())
+        reached[name] = np.array(json.loads(path.read_text()))
+        if len(reached[name]) != tasks:
+            raise ValueError(f"{path} holds {len(reached[name])} tasks, expected {tasks}: remove the folder")
     return {
-        "tasks": tasks,
-        "base": base,
-        "actors": {
-            name: {
-                "value": [float(one.mean()), standard_error(one)],
-                "minus": [float((one - reached[base]).mean()), standard_error(one - reached[base])],
-                "parameter": tuned.get(name),
-            }
-            for name, one in reached.items()
-        },
+        name: Reference(_measured(one), _measured(one - reached[base]), tuned.get(name))
+        for name, one in reached.items()
     }
+
+
+def _measured(numbers: Floats) -> Measured:
+    return float(numbers.mean()), standard_error(numbers)
 
 
 def apart(ours: Measured, tasks: int, published: float) -> float:

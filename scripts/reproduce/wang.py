@@ -67,7 +67,7 @@ def play_references(name: str, args: Namespace, version: str) -> None:
     family, best, regret = optimal(name)
     exact = ceilings(family.prior)["Bayes-optimal"]
     rows = []
-    for actor, one in play(family, best, REFERENCE_TASKS, args.out / f"references-{name}.json").items():
+    for actor, one in play(family, best, REFERENCE_TASKS, args.out / f"references-{name}").items():
         beside = {"Bayes-optimal": round(regret, 4), "reward": round(one.value[0], 3)}
         paid, error = (one.value[0] - exact, one.value[1]) if actor == best else one.minus
         row = Row(

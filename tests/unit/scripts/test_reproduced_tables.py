@@ -1,8 +1,10 @@
 """The tables of bandits and MDPs: hand-made rows at toy size, and the rows of agents from toy evaluations."""
 
 import importlib.util
+import shutil
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -94,15 +96,35 @@ def test_references_of_bandits_lie_beside_what_was_published(script: Script, mon
     assert (by_name["random"].train_steps, by_name["random"].n_tasks) == (0, 50)
 
 
-def test_what_was_played_is_not_played_again(script: Script, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_run_that_was_cut_off_goes_on(script: Script, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     module = load("bandits", monkeypatch)
     monkeypatch.setattr(module.Setting, "tasks", 50)
     kept = {"Setting": module.Setting, "TABLE": module.TABLE}
+    rivals, played = sys.modules["rivals"], []
+    roll = rivals.rollout_trials
+
+    def counted(actor: Any, *given: Any, stop: int = 10_000, **more: Any) -> Any:
+        played.append(actor)
+        if len(played) > stop:
+            raise KeyboardInterrupt
+        return roll(actor, *given, **more)
+
+    monkeypatch.setattr(rivals, "rollout_trials", counted)
     first = script("bandits", "--references", "--only", "10,5", **kept)
-    monkeypatch.setattr(sys.modules["rivals"], "_played", lambda *given: pytest.fail("played again"))
+    in_all = len(played)
     assert script("bandits", "--references", "--only", "10,5", **kept) == first
+    assert len(played) == in_all  # nothing was played again
+    for cut in (5, in_all - 3):  # in the tuning, and among the test tasks
+        shutil.rmtree(tmp_path / "runs")
+        played.clear()
+        monkeypatch.setattr(rivals, "rollout_trials", partial(counted, stop=cut))
+        with pytest.raises(KeyboardInterrupt):
+            script("bandits", "--references", "--only", "10,5", **kept)
+        monkeypatch.setattr(rivals, "rollout_trials", counted)
+        assert script("bandits", "--references", "--only", "10,5", **kept) == first
+        assert len(played) == in_all + 1
     monkeypatch.setattr(module.Setting, "tasks", 60)
-    with pytest.raises(ValueError, match=r"references-10-5\.json holds other tasks"):
+    with pytest.raises(ValueError, match=r"random\.json holds 50 tasks, expected 60"):
         script("bandits", "--references", "--only", "10,5", **kept)
 
 
