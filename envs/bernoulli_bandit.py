@@ -1,4 +1,4 @@
-"""The Bernoulli bandit of RL² (Duan et al. 2016, section 3.1): arms with unknown success rates."""
+"""Bernoulli bandits: the arms of RL² (Duan et al. 2016, section 3.1), and the dependent ones of Wang et al. (2016)."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import ClassVar
 import numpy as np
 from gymnasium import spaces
 
+from metarl.config import InputError, choice
 from metarl.envs.bandit import Bandit
 from metarl.tasks.family.distribution import TaskBatch
-from metarl.tasks.family.priors import BernoulliPrior
+from metarl.tasks.family.priors import DEPENDENCES, LOWER_RATES, BernoulliPrior
 from metarl.types import Array, Floats
 
 
@@ -20,12 +21,30 @@ class BernoulliBandit(Bandit):
 
     A trial is ``pulls`` pulls of one bandit; the observation is a constant.
 
+    Args:
+        dependence: "none", or how the rates of two arms that add up to one are drawn (Wang et al. 2016): the first is
+            "uniform" in [0, 1], or, with equal chances, .1 or .9 ("easy"), .25 or .75 ("medium"), .4 or .6 ("hard").
+            The last three have two tasks alone, in all splits.
+
     Raises:
-        ValueError: fewer than 2 arms or than 1 pull.
+        ValueError: fewer than 2 arms or than 1 pull, an unknown dependence, or more than 2 arms with one.
     """
+
+    dependence: str = "none"
 
     family: ClassVar[str] = "BernoulliBandit"
     worth: ClassVar[str] = "rates"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        choice(self.dependence, DEPENDENCES, "dependence")
+        if self.dependence != "none" and self.arms != 2:
+            raise InputError(key="arms", given=self.arms, expected=f"2 with dependence {self.dependence!r}")
+
+    @property
+    def in_distribution(self) -> bool:
+        """Whether there are two tasks alone."""
+        return self.dependence in LOWER_RATES
 
     @property
     def task_space(self) -> spaces.Dict:
@@ -34,12 +53,18 @@ class BernoulliBandit(Bandit):
 
     @property
     def prior(self) -> BernoulliPrior:
-        """Independent Beta(1, 1) rates."""
-        return BernoulliPrior(arms=self.arms, pulls=self.pulls)
+        """How the rates are drawn."""
+        return BernoulliPrior(arms=self.arms, pulls=self.pulls, dependence=self.dependence)
 
     def sample_batch(self, rng: np.random.Generator, n: int) -> TaskBatch:
-        """``rates`` ``[n, arms]``, independent and uniform."""
-        return {"rates": rng.random((n, self.arms), dtype=np.float32)}
+        """``rates`` ``[n, arms]``."""
+        if self.dependence == "none":
+            return {"rates": rng.random((n, self.arms), dtype=np.float32)}
+        first = rng.random((n, 1), dtype=np.float32)
+        if self.dependence != "uniform":
+            lower = np.float32(LOWER_RATES[self.dependence])
+            first = np.where(first < 0.5, lower, 1 - lower)
+        return {"rates": np.concatenate((first, 1 - first), axis=1)}
 
     def pay(self, worth: Floats, rng: np.random.Generator) -> Array:
         """``[n]``: 1 with the success rate ``worth`` ``[n]`` of the arm, else 0."""

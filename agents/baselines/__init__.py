@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import ModuleType
+from typing import Any
 
 from metarl.agents.baselines import bandit, barcode, gaussian, mdp
 from metarl.agents.baselines.barcode import episode_value, exposure_values
 from metarl.agents.baselines.common import Random, Strategy, Tunable
-from metarl.agents.baselines.mdp import known_mdp_value
+from metarl.agents.baselines.planning import known_mdp_value
 from metarl.tasks.family.priors import BarcodePrior, BernoulliPrior, GaussianPrior, Prior, TabularPrior
 from metarl.types import Actor
 
@@ -29,18 +30,27 @@ _MODULES: dict[type[Prior], ModuleType] = {
 """Each has the functions ``strategies`` and ``ceilings`` of a prior."""
 
 
-def references(prior: Prior, tuned: Mapping[str, float] | None = None) -> dict[str, Callable[[], Actor]]:
+_PUBLISHED: dict[type[Prior], Callable[[Any], Mapping[str, Strategy]]] = {
+    BernoulliPrior: bandit.published,
+    TabularPrior: mdp.published,
+}
+
+
+def references(
+    prior: Prior, tuned: Mapping[str, float] | None = None, *, published: bool = False
+) -> dict[str, Callable[[], Actor]]:
     """The actors to compare with beside :class:`Random`, by name and in the order of display, each made anew.
 
     Args:
         prior: what the actors know of the family.
         tuned: parameters from :func:`tune`; those not given have the value of :attr:`common.Tunable.untuned`.
+        published: further ones, those that RL² was compared with in its tables; they take longer.
 
     Raises:
-        ValueError: ``tuned`` names what cannot be tuned for this prior.
+        ValueError: ``tuned`` names what cannot be tuned for this prior, or nothing was published for it.
     """
     tuned = tuned or {}
-    strategies: Mapping[str, Strategy] = _MODULES[type(prior)].strategies(prior)
+    strategies = _strategies(prior, published)
     tunable = [name for name, entry in strategies.items() if isinstance(entry, Tunable)]
     if unknown := sorted(set(tuned) - set(tunable)):
         raise ValueError(f"{', '.join(unknown)} cannot be tuned; what can is {', '.join(tunable) or 'nothing'}")
@@ -50,19 +60,32 @@ def references(prior: Prior, tuned: Mapping[str, float] | None = None) -> dict[s
     return actors
 
 
-def tune(prior: Prior, evaluate: Callable[[Actor], float]) -> dict[str, float]:
+def tune(prior: Prior, evaluate: Callable[[Actor], float], *, published: bool = False) -> dict[str, float]:
     """The best parameter of every strategy that has one, each of its own grid; empty where none has.
 
     Args:
         prior: what the actors know of the family.
         evaluate: the mean return of an actor, on the same validation tasks each time.
+        published: those of :func:`references` with ``published``.
+
+    Raises:
+        ValueError: ``published``, and nothing was published for this prior.
     """
     best: dict[str, float] = {}
-    for name, entry in _MODULES[type(prior)].strategies(prior).items():
+    for name, entry in _strategies(prior, published).items():
         if isinstance(entry, Tunable):
             returns = [evaluate(entry.make(value)) for value in entry.grid]
             best[name] = entry.grid[returns.index(max(returns))]
     return best
+
+
+def _strategies(prior: Prior, published: bool) -> Mapping[str, Strategy]:
+    known: Mapping[str, Strategy] = _MODULES[type(prior)].strategies(prior)
+    if not published:
+        return known
+    if type(prior) not in _PUBLISHED:
+        raise ValueError(f"no strategies were published for a {type(prior).__name__}: leave published out")
+    return {**known, **_PUBLISHED[type(prior)](prior)}
 
 
 def ceilings(prior: Prior) -> dict[str, float]:

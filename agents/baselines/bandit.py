@@ -1,7 +1,8 @@
 """Hand-made strategies for the Bernoulli bandit, as defined in RL² (Duan et al. 2016, section 3.1).
 
 Each keeps, per row and arm, the successes and pulls of the trial so far, read from ``prev_action`` and
-``prev_reward`` alone, and pulls the arm with the largest score; ties are broken uniformly at random.
+``prev_reward`` alone, and pulls the arm with the largest score; ties are broken uniformly at random. All but
+:class:`DependentArms` take the arms to be independent, whatever the prior says of them.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from functools import partial
 
 import numpy as np
 
-from metarl.agents.baselines.bayes import bayes_optimal_value, is_small
-from metarl.agents.baselines.common import TENTHS, IndexStrategy, Strategy, Tunable
+from metarl.agents.baselines.bayes import bayes_optimal_value, dependent_value, is_small
+from metarl.agents.baselines.common import TENTHS, IndexStrategy, Strategy, Tunable, count
 from metarl.agents.baselines.gittins import LONGEST, gittins_table
 from metarl.tasks.family.checks import real_number
-from metarl.tasks.family.priors import BernoulliPrior
+from metarl.tasks.family.priors import LOWER_RATES, BernoulliPrior
 from metarl.types import Array, Floats, Ints, TrialObservation
 
 
@@ -79,6 +80,55 @@ class Thompson(BernoulliStrategy):
         return self._rng.beta(1 + self._total, 1 + self._pulls - self._total)
 
 
+class OptimisticThompson(BernoulliStrategy):
+    """Pulls the best arm of the most probable of ``samples`` samples from the posterior (OTS in RL²).
+
+    Probable is what has the largest posterior density; with one sample it is Thompson sampling, and the more samples,
+    the nearer it comes to the posterior's mode.
+    """
+
+    def __init__(self, prior: BernoulliPrior, samples: float) -> None:
+        super().__init__(prior)
+        self.samples = count("samples", samples)
+
+    def _scores(self) -> Floats:
+        wins, losses = self._total, self._pulls - self._total
+        best = self._rng.beta(1 + wins, 1 + losses)
+        density = _log_density(best, wins, losses)
+        for _ in range(self.samples - 1):
+            drawn = self._rng.beta(1 + wins, 1 + losses)
+            of_drawn = _log_density(drawn, wins, losses)
+            better = of_drawn > density
+            density[better], best[better] = of_drawn[better], drawn[better]
+        return best
+
+
+def _log_density(rates: Floats, wins: Floats, losses: Floats) -> Floats:
+    """Of rates ``[n, arms]``, up to what is the same for all rates: ``[n]``."""
+    tiny = np.finfo(float).tiny  # a rate that was drawn as 0 or 1
+    return (wins * np.log(np.maximum(rates, tiny)) + losses * np.log(np.maximum(1 - rates, tiny))).sum(axis=1)
+
+
+class DependentArms(BernoulliStrategy):
+    """Optimal for two arms whose rates add up to one: pulls the arm with the larger posterior mean.
+
+    A failure of one arm speaks for the other. All pulls tell as much, so that nothing is gained by exploring; which arm
+    is better does not depend on how the first rate is drawn, as long as it is drawn alike about 1/2.
+
+    Raises:
+        ValueError: not two arms.
+    """
+
+    def __init__(self, prior: BernoulliPrior) -> None:
+        super().__init__(prior)
+        if prior.arms != 2:
+            raise ValueError(f"the prior has {prior.arms} arms, expected 2 that depend on each other")
+
+    def _scores(self) -> Floats:
+        spoke = 2 * self._total - self._pulls  # successes less failures
+        return spoke - spoke[:, ::-1]
+
+
 class FiniteHorizonGittins(BernoulliStrategy):
     """Pulls the arm with the largest finite-horizon Gittins index for the pulls left in the trial.
 
@@ -99,19 +149,34 @@ class FiniteHorizonGittins(BernoulliStrategy):
 
 
 def strategies(prior: BernoulliPrior) -> Mapping[str, Strategy]:
-    """The actors for the Bernoulli bandit, by name; Gittins where its table is long enough for the trial."""
+    """The actors for the Bernoulli bandit, by name; Gittins where its table is long enough for the trial.
+
+    Where arms depend on each other the last is optimal, and the others don't know it.
+    """
     gittins: dict[str, Strategy] = {"Gittins": partial(FiniteHorizonGittins, prior)} if prior.pulls <= LONGEST else {}
+    optimal: dict[str, Strategy] = (
+        {} if prior.dependence == "none" else {"Bayes-optimal": partial(DependentArms, prior)}
+    )
     return {
         "greedy": partial(Greedy, prior),
         "epsilon-greedy": Tunable(partial(EpsilonGreedy, prior), TENTHS, 0.1),
         "UCB1": Tunable(partial(UCB1, prior), TENTHS, 0.2),
         "Thompson": partial(Thompson, prior),
         **gittins,
+        **optimal,
     }
+
+
+def published(prior: BernoulliPrior) -> Mapping[str, Strategy]:
+    """The actors that RL² (Duan et al. 2016, table 1) was compared with beside those of :func:`strategies`, by name."""
+    return {"OTS": Tunable(partial(OptimisticThompson, prior), (2.0, 3.0, 5.0, 7.0, 10.0, 15.0, 20.0), 7.0)}
 
 
 def ceilings(prior: BernoulliPrior) -> dict[str, float]:
     """Reward a trial: the Bayes-optimal one where the bandit is small enough, and that of the best arm."""
     arms, pulls = prior.arms, prior.pulls
+    if prior.dependence != "none":
+        best = 1 - LOWER_RATES.get(prior.dependence, 0.25)  # the larger of u and 1 - u is 3/4 on average
+        return {"Bayes-optimal": dependent_value(prior.dependence, pulls), "best arm known": pulls * best}
     optimal = {"Bayes-optimal": bayes_optimal_value(arms, pulls)} if is_small(arms, pulls) else {}
     return {**optimal, "best arm known": pulls * arms / (arms + 1)}

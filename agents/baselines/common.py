@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from gymnasium import spaces
 
+from metarl.tasks.family.checks import whole_number
 from metarl.tasks.family.priors import BernoulliPrior, GaussianPrior
 from metarl.types import MASK_KEY, Actor, Array, Boundary, Floats, Ints, TrialObservation
 
@@ -26,6 +27,17 @@ class Tunable(NamedTuple):
     make: Callable[[float], Actor]
     grid: tuple[float, ...]
     untuned: float
+
+
+def count(name: str, value: float) -> int:
+    """A whole number of at least 1 that comes from a grid of floats.
+
+    Raises:
+        InputError: it is anything else.
+    """
+    whole = int(value) if float(value).is_integer() else value
+    whole_number(name, whole, at_least=1)
+    return int(whole)
 
 
 Strategy = Callable[[], Actor] | Tunable  # what makes a new actor, by itself or from its parameter

@@ -52,10 +52,10 @@ _REFERENCES = {
     "within episode": Line(_PURPLE, (0, (5, 2))),
     "ideal memory": Line("#000000"),
     "greedy, fixed ties": Line(_PURPLE, (0, (1, 1.5))),
-    "greedy, prior 0": Line(_PURPLE, (0, (3, 1.5, 1, 1.5))),
     "PSRL": Line(_GREEN, (0, (5, 2))),
-    "PSRL, prior 0": Line(_GREEN, (0, (3, 1.5, 1, 1.5))),
-    "Bayes bonus": Line("#000000"),
+    "Bayes bonus": Line(_GREEN, (0, (3, 1.5, 1, 1.5))),
+    "Bayes bonus, replanned": Line("#000000"),
+    "Bayes-optimal": Line("#000000", (0, (5, 2))),
     "UCB": Line(_SKY, (0, (5, 2))),
 }
 _OTHERS = (Line("#8C6D46", (0, (5, 2))), Line(_SKY, (0, (3, 1.5, 1, 1.5))), Line(_GREEN, (0, (1, 1.5))))

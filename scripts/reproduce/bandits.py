@@ -1,40 +1,141 @@
-"""The Bernoulli bandit's rows of docs/results/bandits.json: ``python scripts/reproduce/bandits.py [--jobs 2]``."""
+"""The Bernoulli bandits of RL²'s table 1 and SNAIL's (1000, 50): ``python scripts/reproduce/bandits.py [--jobs 2]``.
+
+A row is named PULLS,ARMS: ``--only 100,10 500,50`` runs these alone, ``--references`` plays the hand-made strategies
+and trains nothing. The rows go to docs/results/bandits.json.
+"""
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
+from argparse import Namespace
+from typing import Any, NamedTuple
 
-from common import pooled, references, returned, train, write
+from common import Measured, above, pooled, put, references, returned, train, write
 from results.rows import commit
+from rivals import options, play, write_references
 
-SEEDS = (0, 1, 2)
-SETTING = "Bernoulli bandit, k=10, n=100, held-out tasks"
+from metarl.envs.bernoulli_bandit import BernoulliBandit
+
 METRIC = "reward per trial, sampled actions"
 COMMAND = "python scripts/reproduce/bandits.py"
-OF_GITTINS = 0.992  # the goal, as a share of what Gittins reaches on the same tasks
 TRAINED_WITHOUT = {"asked once a step": ["memory.per_action=false"]}
+STRATEGIES = ("random", "Gittins", "Thompson", "OTS", "UCB1", "epsilon-greedy", "greedy")
+
+
+class Setting(NamedTuple):
+    """A row of the table.
+
+    Args:
+        pulls: of a trial.
+        arms: of a bandit.
+        steps: of training.
+        seeds: of training.
+        goal: the least share of what Gittins reaches on the same tasks.
+        agents: what RL² and SNAIL published.
+        strategies: what RL² published of :data:`STRATEGIES`; "Gittins" is the best of several approximations there.
+        above: whether the agents have to be passed by two of their standard errors, not only to be within them.
+    """
+
+    pulls: int
+    arms: int
+    steps: int
+    seeds: tuple[int, ...]
+    goal: float
+    agents: tuple[float, float]
+    strategies: tuple[float, ...]
+    above: bool = False
+
+    @property
+    def name(self) -> str:
+        """As ``--only`` takes it."""
+        return f"{self.pulls},{self.arms}"
+
+    @property
+    def text(self) -> str:
+        """As the row says it."""
+        return f"Bernoulli bandit, k={self.arms}, n={self.pulls}, held-out tasks"
+
+    @property
+    def tasks(self) -> int:
+        """Test tasks: short trials differ much from each other, and cost little."""
+        return 100_000 if self.pulls == 10 else 10_000
+
+    @property
+    def settings(self) -> list[str]:
+        """What differs from the preset."""
+        given = {"env.arms": self.arms, "env.pulls": self.pulls, "train.total_timesteps": self.steps}
+        return [f"{key}={value}" for key, value in {**given, "eval.trials": self.tasks}.items()]
+
+    @property
+    def least(self) -> float:
+        """The better of the published agents, less two standard errors of its 1,000 tasks, or with them above it."""
+        error = PUBLISHED_ERRORS[self.pulls]
+        return round(max(self.agents) + (2 if self.above else -2) * error, 2)
+
+
+PUBLISHED_ERRORS = {10: 0.07, 100: 0.5, 500: 2.3, 1000: 2.8}
+TABLE = (
+    Setting(100, 10, 640_000, (0, 1, 2), 0.992, (83.5, 83.5), (49.9, 82.8, 76.7, 81.4, 82.4, 77.4, 77.1)),
+    Setting(100, 5, 640_000, (0,), 0.99, (78.7, 79.1), (49.9, 78.3, 74.7, 77.9, 78.0, 75.4, 74.8)),
+    Setting(100, 50, 1_280_000, (0,), 0.99, (84.9, 85.1), (49.8, 85.2, 64.5, 67.7, 84.3, 78.3, 78.0)),
+    Setting(10, 5, 640_000, (0,), 0.99, (6.7, 6.6), (5.0, 6.6, 5.7, 6.5, 6.7, 6.6, 6.6)),
+    Setting(10, 10, 640_000, (0,), 0.99, (6.7, 6.7), (5.0, 6.6, 5.5, 6.2, 6.7, 6.6, 6.6)),
+    Setting(10, 50, 640_000, (0,), 0.99, (6.8, 6.7), (5.1, 6.5, 5.2, 5.5, 6.6, 6.5, 6.5)),
+    Setting(500, 5, 3_200_000, (0,), 0.99, (401.6, 408.1), (249.8, 405.8, 402.0, 406.7, 405.8, 388.2, 380.6)),
+    Setting(500, 10, 3_200_000, (0,), 0.99, (432.5, 432.4), (249.0, 437.8, 429.5, 438.9, 437.1, 408.0, 395.0)),
+    Setting(500, 50, 3_200_000, (0,), 0.99, (438.9, 442.6), (249.6, 463.7, 427.2, 437.6, 457.6, 413.6, 402.8), True),
+    Setting(1000, 50, 6_400_000, (0,), 0.99, (847.4, 889.8), (499.8, 944.1), True),
+)
+"""In the order in which rows are run; the steps of all but the first are not tuned."""
 
 
 def main() -> None:
-    """Train the demo's preset, with and without a question for each arm; evaluate each run on tasks of its own."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
-    parser.add_argument("--out", type=Path, default=Path("runs/bandits"))
-    args = parser.parse_args()
+    """Train the demo's preset for each row, or play the references."""
+    about = (__doc__ or "").split("\n")[0]
+    args = options(about, [setting.name for setting in TABLE], "runs/bandits")
     version = commit()
-    evaluations = train("bandit", "bandit", SEEDS, [], args.out, args.jobs)
-    common = {"setting": SETTING, "metric": METRIC, "command": COMMAND, "commit": version}
-    common["references"] = references(evaluations)
-    gittins, _ = pooled([returned(e.references["Gittins"]) for e in evaluations])
-    low = round(OF_GITTINS * gittins, 2)
-    write("bandits", evaluations, SEEDS, {**common, "method": "preset bandit", "goal": (low, None)})
-    off = {**common, "method": "preset bandit, memory off", "goal": (None, 51.0)}
-    write("bandits", evaluations, SEEDS, off, ablation="off")
-    for name, settings in TRAINED_WITHOUT.items():
-        others = train("bandit", name.replace(" ", "-"), SEEDS[:1], settings, args.out, args.jobs)
-        values = {**common, "method": f"preset bandit, {name}", "goal": (None, None)}
-        write("bandits", others, SEEDS[:1], {**values, "references": references(others)})
+    for setting in TABLE:
+        if setting.name in args.only:
+            run = play_references if args.references else train_agents
+            run(setting, args, version)
+
+
+def play_references(setting: Setting, args: Namespace, version: str) -> None:
+    """Write the rows of the hand-made strategies."""
+    family = BernoulliBandit(arms=setting.arms, pulls=setting.pulls)
+    played = play(family, "Gittins", setting.tasks, args.out / f"references-{setting.pulls}-{setting.arms}")
+    published = dict(zip(STRATEGIES, setting.strategies, strict=False))
+    values = {"setting": setting.text, "metric": "reward per trial", "commit": version}
+    values["command"] = f"{COMMAND} --references --only {setting.name}"
+    write_references("bandits", played, "Gittins", published, setting.tasks, values)
+
+
+def train_agents(setting: Setting, args: Namespace, version: str) -> None:
+    """Train agents with and without a question for each arm, evaluate each on tasks of its own, write the rows."""
+    first = setting is TABLE[0]
+    seeds = args.seeds or setting.seeds
+    name = "bandit" if first else f"bandit-{setting.pulls}-{setting.arms}"
+    evaluations = train("bandit", name, seeds, [] if first else setting.settings, args.out, args.jobs)
+    common: dict[str, Any] = {"setting": setting.text, "metric": METRIC, "commit": version}
+    common["command"] = f"{COMMAND} --only {setting.name}"
+    known = references(evaluations)
+    common["references"] = dict(zip(("RL² published", "SNAIL published"), setting.agents, strict=True)) | known
+    method = "preset bandit"
+    write("bandits", evaluations, seeds, {**common, "method": method, "goal": (setting.least, None)})
+    share = {**common, "method": method, "metric": "% of Gittins on the same tasks", "goal": (100 * setting.goal, None)}
+    put("bandits", evaluations, seeds, share, *of_gittins(evaluations))
+    off = {**common, "method": f"{method}, memory off", "goal": (None, round(1.02 * known["random"], 2))}
+    write("bandits", evaluations, seeds, off, ablation="off")
+    for without, settings in TRAINED_WITHOUT.items() if first else ():
+        others = train("bandit", without.replace(" ", "-"), seeds[:1], settings, args.out, args.jobs)
+        values = {**common, "method": f"{method}, {without}", "goal": (None, None)}
+        write("bandits", others, seeds[:1], {**values, "references": references(others)})
+
+
+def of_gittins(evaluations: list[Any]) -> Measured:
+    """What agents reach in per cent of Gittins, and its standard error by the paired differences."""
+    base, _ = pooled([returned(e.references["Gittins"]) for e in evaluations])
+    lag, error = above(evaluations, "Gittins")
+    return 100 * (1 + lag / base), 100 * error / base
 
 
 if __name__ == "__main__":

@@ -75,6 +75,13 @@ def pooled(entries: Sequence[Measured], per: float = 1.0) -> Measured:
     return float(np.mean(means)), float(np.sqrt(np.sum(np.square(errors))) / len(errors))
 
 
+def above(evaluations: Sequence[Any], reference: str) -> Measured:
+    """The agents' return less a reference's, paired by task, and its standard error."""
+    differences = [e.references[reference].agent_minus for e in evaluations]
+    low, high = np.array([one.interval for one in differences]).T
+    return pooled([(one.mean, se) for one, se in zip(differences, (high - low) / 3.92, strict=True)])
+
+
 def write(
     name: str,
     evaluations: Sequence[Any],
@@ -107,10 +114,16 @@ def put(
         train_steps=evaluations[0].train_steps,
         **values,
     )
-    upsert(ROOT / "docs" / "results" / f"{name}.json", row)
-    write_markdown(ROOT / "docs")
-    print(f"{row.method}, {row.metric}: {row.ours:.3f} ± {1.96 * (row.se or 0):.3f} (goal {row.goal})")
+    save(name, row)
     return row
+
+
+def save(name: str, *rows: Row) -> None:
+    """Write rows to docs/results/NAME.json and the pages made from it."""
+    upsert(ROOT / "docs" / "results" / f"{name}.json", *rows)
+    write_markdown(ROOT / "docs")
+    for row in rows:
+        print(f"{row.where}, {row.method}, {row.metric}: {row.ours:.3f} ± {1.96 * (row.se or 0):.3f} (goal {row.goal})")
 
 
 def ratio(over: Measured, under: Measured) -> Measured:

@@ -1,41 +1,119 @@
-"""The tabular MDP's rows of docs/results/mdps.json: ``python scripts/reproduce/mdps.py [--jobs 2]``."""
+"""The tabular MDPs of RL²'s table 2: ``python scripts/reproduce/mdps.py [--jobs 2]``.
+
+A row is named by its number of episodes: ``--only 10 25`` runs these alone, ``--references`` plays the planners and
+trains nothing. The rows go to docs/results/mdps.json.
+"""
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
+from argparse import Namespace
+from typing import Any, NamedTuple
 
-import numpy as np
-from common import put, references, train, write
+from common import above, pooled, put, references, returned, train, write
 from results.rows import commit
+from rivals import options, play, write_references
 
-SEEDS = (0, 1, 2)
-SETTING = "tabular MDP, 10 states, 5 actions, 10 episodes x 10 steps, held-out tasks"
+from metarl.agents.baselines import known_mdp_value
+from metarl.envs.tabular_mdp import TabularMDP
+
 COMMAND = "python scripts/reproduce/mdps.py"
+METRIC = "reward per trial, sampled actions"
+TASKS = 10_000
+BEST = "Bayes bonus, replanned"
 RIVALS = ("greedy", "greedy, fixed ties", "Bayes bonus")
+PLANNERS = (
+    *("random", "PSRL, prior 0", "OPSRL, prior 0", "UCRL2", "BEB, prior 0"),
+    *("epsilon-greedy, no prior", "greedy, no prior"),
+)
+SNAIL_UNIT = 20.76  # what SNAIL calls 1 in an episode: a known MDP's value, discounted, by its rows of RL²'s agents
+
+
+class Setting(NamedTuple):
+    """A row of the table.
+
+    Args:
+        episodes: of a trial.
+        steps: of training.
+        seeds: of training.
+        goal: the least reward per trial; None: none.
+        agents: what RL² and SNAIL published, the latter in units of :data:`SNAIL_UNIT`.
+        planners: what RL² published of :data:`PLANNERS`, by the prior that its code gave them.
+    """
+
+    episodes: int
+    steps: int
+    seeds: tuple[int, ...]
+    goal: float | None
+    agents: tuple[float, float]
+    planners: tuple[float, ...]
+
+    @property
+    def name(self) -> str:
+        """As ``--only`` takes it."""
+        return str(self.episodes)
+
+    @property
+    def text(self) -> str:
+        """As the row says it."""
+        return f"tabular MDP, 10 states, 5 actions, {self.episodes} episodes x 10 steps, held-out tasks"
+
+
+TABLE = (
+    Setting(10, 10_240_000, (0, 1, 2), 161.0, (156.2, 0.766), (100.1, 138.1, 144.1, 146.6, 150.2, 132.8, 134.8)),
+    Setting(25, 10_240_000, (0,), None, (445.7, 0.862), (250.2, 408.8, 425.2, 424.1, 427.8, 377.3, 368.8)),
+    Setting(50, 10_240_000, (0,), None, (936.1, 0.908), (499.7, 904.4, 930.7, 918.9, 917.8, 823.3, 769.3)),
+    Setting(75, 10_240_000, (0,), None, (1428.8, 0.930), (749.9, 1417.1, 1449.2, 1427.6, 1422.6, 1293.9, 1172.9)),
+    Setting(100, 10_240_000, (0,), None, (1913.7, 0.941), (999.4, 1939.5, 1973.9, 1942.1, 1935.1, 1778.2, 1578.5)),
+)
+"""In the order in which rows are run; the steps of all but the first are not tuned."""
 
 
 def main() -> None:
-    """Train three seeds, evaluate each on tasks of its own beside the planners, write the rows."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
-    parser.add_argument("--out", type=Path, default=Path("runs/mdps"))
-    args = parser.parse_args()
+    """Train the preset for each row, or play the references."""
+    about = (__doc__ or "").split("\n")[0]
+    args = options(about, [setting.name for setting in TABLE], "runs/mdps")
     version = commit()
-    evaluations = train("mdp", "mdp", SEEDS, [], args.out, args.jobs)
-    common = {"setting": SETTING, "command": COMMAND, "commit": version, "references": references(evaluations)}
-    common["references"] |= {"known MDP": round(evaluations[0].ceilings["known MDP"] * 10, 3)}
-    method, metric = "preset mdp", "reward per trial, sampled actions"
-    write("mdps", evaluations, SEEDS, {**common, "method": method, "metric": metric, "goal": (153.0, None)})
+    for setting in TABLE:
+        if setting.name in args.only:
+            run = play_references if args.references else train_agents
+            run(setting, args, version)
+
+
+def play_references(setting: Setting, args: Namespace, version: str) -> None:
+    """Write the rows of the planners."""
+    family = TabularMDP(episodes=setting.episodes)
+    played = play(family, BEST, TASKS, args.out / f"references-{setting.episodes}")
+    published = dict(zip(PLANNERS, setting.planners, strict=True))
+    values = {"setting": setting.text, "metric": "reward per trial", "commit": version}
+    values["command"] = f"{COMMAND} --references --only {setting.name}"
+    write_references("mdps", played, BEST, published, TASKS, values)
+
+
+def train_agents(setting: Setting, args: Namespace, version: str) -> None:
+    """Train the preset, evaluate each agent on tasks of its own beside the planners, write the rows."""
+    first = setting is TABLE[0]
+    seeds = args.seeds or setting.seeds
+    given = [f"env.episodes={setting.episodes}", f"train.total_timesteps={setting.steps}", f"eval.trials={TASKS}"]
+    name = "mdp" if first else f"mdp-{setting.episodes}"
+    evaluations = train("mdp", name, seeds, [] if first else given, args.out, args.jobs)
+    snail = round(setting.agents[1] * SNAIL_UNIT * setting.episodes, 1)
+    beside = {"RL² published": setting.agents[0], "SNAIL published": snail, **references(evaluations)}
+    beside["known MDP"] = round(known_mdp_value(TabularMDP().prior) * setting.episodes, 3)
+    common: dict[str, Any] = {"setting": setting.text, "commit": version, "references": beside}
+    common["command"] = f"{COMMAND} --only {setting.name}"
+    method, metric = "preset mdp", METRIC
+    write("mdps", evaluations, seeds, {**common, "method": method, "metric": metric, "goal": (setting.goal, None)})
     off = {**common, "method": f"{method}, memory off", "metric": metric, "goal": (None, None)}
-    write("mdps", evaluations, SEEDS, off, ablation="off")
-    for name in RIVALS:
-        differences = [e.references[name].agent_minus for e in evaluations]
-        halves = [(d.interval[1] - d.interval[0]) / 2 for d in differences]
-        mean, half = np.mean([d.mean for d in differences]), np.sqrt(np.sum(np.square(halves))) / len(halves)
-        metric = f"agent minus {name}, paired: lower end of the 95 % interval"
+    write("mdps", evaluations, seeds, off, ablation="off")
+    for rival in RIVALS:
+        mean, error = above(evaluations, rival)
+        metric = f"agent minus {rival}, paired: lower end of the 95 % interval"
         values = {**common, "method": method, "metric": metric, "goal": (0.0, None)}
-        put("mdps", evaluations, SEEDS, values, float(mean - half), float(half / 1.96))
+        put("mdps", evaluations, seeds, values, mean - 1.96 * error, error)
+    base, _ = pooled([returned(e.references[BEST]) for e in evaluations])
+    mean, error = (100 * number / base for number in above(evaluations, BEST))
+    values = {**common, "method": method, "metric": f"% above {BEST}, paired", "goal": (-1.0, None)}
+    put("mdps", evaluations, seeds, values, mean, error)
 
 
 if __name__ == "__main__":

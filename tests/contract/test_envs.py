@@ -10,11 +10,16 @@ from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.env_checker import check_env as check_sb3
 
 import metarl.envs
+from metarl.tasks.family.priors import DEPENDENCES
 from metarl.tasks.trial.layout import is_trial_space
 from metarl.tasks.vector.env import TrialVectorEnv
 from metarl.types import SPLITS
 
 IDS = metarl.envs.ids()
+VARIANTS = {
+    "metarl/BernoulliBandit-v0": [{}, *({"arms": 2, "dependence": name} for name in DEPENDENCES)],
+}
+"""Options that make other tasks of a family, by its id."""
 SAME_STEP = {"autoreset_mode": AutoresetMode.SAME_STEP}
 
 
@@ -23,8 +28,9 @@ SAME_STEP = {"autoreset_mode": AutoresetMode.SAME_STEP}
 @pytest.mark.parametrize("reveal", [False, True])
 def test_check_env_is_clean(env_id: str, reveal: bool) -> None:
     """Warnings are errors here, so clean means silent."""
-    check_gymnasium(gym.make(env_id, reveal=reveal).unwrapped)
-    check_sb3(gym.make(env_id, reveal=reveal), warn=True)
+    for options in VARIANTS.get(env_id, [{}]):
+        check_gymnasium(gym.make(env_id, reveal=reveal, **options).unwrapped)
+        check_sb3(gym.make(env_id, reveal=reveal, **options), warn=True)
 
 
 @pytest.mark.parametrize("env_id", IDS)
@@ -54,8 +60,9 @@ def test_the_split_arrives_everywhere(env_id: str, split: str) -> None:
 
 @pytest.mark.parametrize("env_id", IDS)
 def test_options_rebuild_the_family(env_id: str) -> None:
-    family = metarl.envs.distribution(env_id, split="test")
-    assert metarl.envs.distribution(env_id, **family.options()) == family
+    for options in VARIANTS.get(env_id, [{}]):
+        family = metarl.envs.distribution(env_id, split="test", **options)
+        assert metarl.envs.distribution(env_id, **family.options()) == family
 
 
 def test_options_reach_the_family() -> None:
@@ -70,7 +77,7 @@ def test_options_reach_the_family() -> None:
         ("metarl/BernouliBandit-v0", {}, "'metarl/BernoulliBandit-v0'"),
         ("nothing", {}, "metarl/BarcodeBandit-v0"),
         ("metarl/BernoulliBandit-v0", {"pull": 3}, "'pull', .*'pulls'"),
-        ("metarl/BernoulliBandit-v0", {"zzz": 3}, "'zzz', .*arms, pulls, reveal, split"),
+        ("metarl/BernoulliBandit-v0", {"zzz": 3}, "'zzz', .*arms, dependence, pulls, reveal, split"),
     ],
 )
 def test_unknown_names_are_answered_with_known_ones(env_id: str, options: dict[str, int], named: str) -> None:

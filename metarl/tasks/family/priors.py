@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+LOWER_RATES: Mapping[str, float] = {"easy": 0.1, "medium": 0.25, "hard": 0.4}
+"""The lower of the two rates of dependent arms that have one of two, by how hard they are to tell apart."""
+DEPENDENCES = ("none", "uniform", *LOWER_RATES)
 
 
 @dataclass(frozen=True)
 class BernoulliPrior:
-    """``arms`` success rates drawn independently from Beta(1, 1); ``pulls`` pulls in a trial."""
+    """``arms`` success rates; ``pulls`` pulls in a trial.
+
+    With the dependence "none" they are drawn independently from Beta(1, 1). Otherwise there are two arms whose rates
+    add up to one (Wang et al. 2016): that of the first is uniform, or one of :data:`LOWER_RATES` and what it lacks to
+    one, with equal chances.
+    """
 
     arms: int
     pulls: int
+    dependence: str = "none"
 
 
 @dataclass(frozen=True)

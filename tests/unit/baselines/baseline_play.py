@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from metarl.tasks.family.priors import BarcodePrior, BernoulliPrior, GaussianPrior, TabularPrior
+from metarl.tasks.family.priors import LOWER_RATES, BarcodePrior, BernoulliPrior, GaussianPrior, TabularPrior
 from metarl.types import Actor, Array, Boundary, Floats, TrialObservation
 
 
@@ -19,6 +19,10 @@ def play_bandit(actor: Actor, prior: BernoulliPrior | GaussianPrior, n: int, see
     tasks, draws, policy = (np.random.default_rng([seed, stream]) for stream in range(3))
     shape = (n, prior.arms)
     worth = tasks.random(shape) if isinstance(prior, BernoulliPrior) else tasks.standard_normal(shape)
+    if isinstance(prior, BernoulliPrior) and prior.dependence != "none":
+        low = LOWER_RATES.get(prior.dependence)
+        first = worth[:, 0] if low is None else np.where(worth[:, 0] < 0.5, low, 1 - low)
+        worth = np.stack([first, 1 - first], axis=1)
     actor.reset(n, policy)
     obs, begin = feedback_of(prior.arms, None, None, n), np.full(n, Boundary.TRIAL)
     total = np.zeros(n)

@@ -6,8 +6,16 @@ import pytest
 from baseline_play import Continued, feedback_of, play_bandit
 from gymnasium import spaces
 
-from metarl.agents.baselines.bandit import UCB1, EpsilonGreedy, FiniteHorizonGittins, Greedy, Thompson
-from metarl.agents.baselines.bayes import bayes_optimal_value
+from metarl.agents.baselines.bandit import (
+    UCB1,
+    DependentArms,
+    EpsilonGreedy,
+    FiniteHorizonGittins,
+    Greedy,
+    OptimisticThompson,
+    Thompson,
+)
+from metarl.agents.baselines.bayes import bayes_optimal_value, dependent_value
 from metarl.agents.baselines.common import Random, random_argmax
 from metarl.agents.baselines.gaussian import GaussianGreedy, GaussianUCB
 from metarl.tasks.family.priors import BernoulliPrior, GaussianPrior
@@ -21,6 +29,7 @@ STRATEGIES: dict[str, Callable[[BernoulliPrior], Actor]] = {
     "UCB1 .1": lambda prior: UCB1(prior, 0.1),
     "UCB1 .2": lambda prior: UCB1(prior, 0.2),
     "Thompson": Thompson,
+    "OTS 7": lambda prior: OptimisticThompson(prior, 7),
     "Gittins": FiniteHorizonGittins,
 }
 
@@ -137,8 +146,57 @@ def test_thompson_follows_the_evidence() -> None:
     assert action.mean() == pytest.approx(2 / 3, abs=4 * (2 / 9 / n) ** 0.5)
 
 
+def test_optimistic_thompson_lies_between_thompson_and_the_mode() -> None:
+    n, prior = 20_000, BernoulliPrior(2, 100)
+
+    def chosen(samples: float) -> float:
+        """How often arm 1 is pulled after one success of it and one failure of arm 0."""
+        actor = OptimisticThompson(prior, samples)
+        actor.reset(n, np.random.default_rng(0))
+        actor.act(feedback_of(2, None, None, n), np.full(n, Boundary.TRIAL))
+        actor.act(feedback_of(2, np.ones(n, int), np.ones(n), n), np.full(n, Boundary.EPISODE))
+        return float(actor.act(feedback_of(2, np.zeros(n, int), np.zeros(n), n), np.full(n, Boundary.EPISODE)).mean())
+
+    # One sample: P(Beta(2, 1) > Beta(1, 2)) = 5/6. Many: the mode, rates 1 and 0.
+    assert chosen(1) == pytest.approx(5 / 6, abs=4 * (5 / 36 / n) ** 0.5)
+    assert chosen(1) < chosen(3) < chosen(30)
+    assert chosen(30) > 0.99
+
+
+def test_optimistic_thompson_with_one_sample_is_thompson() -> None:
+    prior = BernoulliPrior(4, 30)
+    assert (play_bandit(OptimisticThompson(prior, 1), prior, 500) == play_bandit(Thompson(prior), prior, 500)).all()
+
+
+@pytest.mark.parametrize("dependence", ["uniform", "easy", "medium", "hard"])
+def test_the_optimum_of_dependent_arms_is_reached(dependence: str) -> None:
+    prior = BernoulliPrior(2, 100, dependence)
+    returns = play_bandit(DependentArms(prior), prior, TASKS)
+    error = returns.std() / TASKS**0.5
+    assert returns.mean() == pytest.approx(dependent_value(dependence, 100), abs=4 * error)
+    gain = returns - play_bandit(FiniteHorizonGittins(prior), prior, TASKS)  # which takes them to be independent
+    assert gain.mean() > 3 * gain.std() / TASKS**0.5
+
+
+def test_a_failure_of_one_dependent_arm_speaks_for_the_other() -> None:
+    n, prior = 4000, BernoulliPrior(2, 10, "hard")
+    actor = DependentArms(prior)
+    actor.reset(n, np.random.default_rng(0))
+    first = actor.act(feedback_of(2, None, None, n), np.full(n, Boundary.TRIAL))
+    assert abs(first.mean() - 0.5) < 4 * 0.5 / n**0.5
+    ones, zeros, inside = np.ones(n, int), np.zeros(n, int), np.full(n, Boundary.EPISODE)
+    assert (actor.act(feedback_of(2, ones, np.zeros(n), n), inside) == 0).all()
+    even = actor.act(feedback_of(2, zeros, np.zeros(n), n), inside)
+    assert abs(even.mean() - 0.5) < 4 * 0.5 / n**0.5
+
+
 def test_bad_input() -> None:
+    with pytest.raises(ValueError, match="3 arms"):
+        DependentArms(BernoulliPrior(3, 2))
     prior = BernoulliPrior(3, 2)
+    for samples in (0, 2.5):
+        with pytest.raises(ValueError, match="samples"):
+            OptimisticThompson(prior, samples)
     with pytest.raises(ValueError, match=r"epsilon is 1\.5"):
         EpsilonGreedy(prior, 1.5)
     for make in (lambda: UCB1(prior, -1), lambda: GaussianUCB(GaussianPrior(3, 2, 1.0), -1)):

@@ -3,7 +3,8 @@ from functools import cache
 import pytest
 
 from metarl.agents.baselines import bayes
-from metarl.agents.baselines.bayes import bayes_optimal_value, is_small
+from metarl.agents.baselines.bayes import bayes_optimal_value, dependent_value, is_small
+from metarl.tasks.family.priors import LOWER_RATES
 
 State = tuple[tuple[int, int], ...]
 
@@ -57,3 +58,37 @@ def test_large_bandits_are_refused() -> None:
         bayes_optimal_value(0, 10)
     assert all(is_small(*size) for size in [(2, 100), (3, 40), (4, 30), (5, 25), (50, 20)])
     assert not any(is_small(*size) for size in [(2, 500), (50, 500), (1000, 30)])
+
+
+def dependent_by_recursion(dependence: str, pulls: int) -> float:
+    """The value of two arms whose rates add up to one: both choices are tried in every state, by Bayes' rule alone."""
+    low = LOWER_RATES.get(dependence)
+    rates = [(i + 0.5) / 2000 for i in range(2000)] if low is None else [low, 1 - low]
+
+    @cache
+    def value(first: int, second: int) -> float:
+        """After so many signs for either arm."""
+        if first + second == pulls:
+            return 0.0
+        weights = [rate**first * (1 - rate) ** second for rate in rates]
+        p = sum(w * rate for w, rate in zip(weights, rates, strict=True)) / sum(weights)
+        for_first, for_second = value(first + 1, second), value(first, second + 1)
+        pull_first = p * (1 + for_first) + (1 - p) * for_second
+        pull_second = (1 - p) * (1 + for_second) + p * for_first
+        return max(pull_first, pull_second)
+
+    return value(0, 0)
+
+
+@pytest.mark.parametrize("dependence", ["uniform", *LOWER_RATES])
+@pytest.mark.parametrize("pulls", [1, 2, 9])
+def test_dependent_arms_agree_with_plain_recursion(dependence: str, pulls: int) -> None:
+    assert dependent_value(dependence, pulls) == pytest.approx(dependent_by_recursion(dependence, pulls), rel=1e-5)
+
+
+# Computed elsewhere, for the 100 pulls of Wang et al. (2016).
+@pytest.mark.parametrize(
+    ("dependence", "value"), [("uniform", 73.779), ("easy", 89.37), ("medium", 74.00), ("hard", 57.69)]
+)
+def test_values_of_dependent_arms(dependence: str, value: float) -> None:
+    assert dependent_value(dependence, 100) == pytest.approx(value, abs=0.006)

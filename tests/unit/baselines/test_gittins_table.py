@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from metarl.agents.baselines import gittins
 from metarl.agents.baselines.cache import cache_folder
-from metarl.agents.baselines.gittins import gittins_table
+from metarl.agents.baselines.gittins import GittinsTable, gittins_table
 from metarl.types import Floats
 
 HORIZON = 60
@@ -71,24 +72,77 @@ def test_rises_with_the_pulls_left_and_not_with_the_horizon() -> None:
     assert index(1, 2, 7, horizon=10) == index(1, 2, 7)
 
 
-def test_holds_every_state_once_and_compactly() -> None:
-    table = gittins_table(HORIZON)
-    places = [int(gittins._offsets(HORIZON)[left] + (s + f) * (s + f + 1) // 2 + s)
-              for left in range(1, HORIZON + 1) for s, f in states(left)]  # fmt: skip
-    assert places == list(range(HORIZON * (HORIZON + 1) * (HORIZON + 2) // 6))
-    assert (table.values.shape, table.values.dtype) == ((len(places),), np.float32)
-
-
-@pytest.mark.parametrize("horizon", [0, -3, gittins.LONGEST + 1])
-def test_refuses_other_horizons(horizon: int) -> None:
-    with pytest.raises(ValueError, match=f"horizon of {horizon} pulls: it must lie between 1 and 500"):
-        gittins_table(horizon)
-
-
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("METARL_CACHE", str(tmp_path / "deep" / "cache"))
     return tmp_path / "deep" / "cache"
+
+
+def places(table: GittinsTable) -> list[int]:
+    """Where the index of every state lies whose number left is kept."""
+    numbered = replace(table, values=np.arange(len(table.values), dtype=np.float64))
+    return [
+        int(numbered.index(np.array(s), np.array(f), np.array(left)))
+        for left in table.kept
+        for s, f in states(int(left), table.horizon)
+    ]
+
+
+def test_holds_every_state_once_and_compactly() -> None:
+    table = gittins_table(HORIZON)
+    assert places(table) == list(range(HORIZON * (HORIZON + 1) * (HORIZON + 2) // 6))
+    assert (table.values.shape, table.values.dtype) == ((len(places(table)),), np.float32)
+
+
+@pytest.fixture
+def thin(folder: Path, monkeypatch: pytest.MonkeyPatch) -> GittinsTable:
+    """Made as those of long horizons are, once the complete one is known."""
+    gittins_table(120)
+    monkeypatch.setattr(gittins, "COMPLETE", 10)
+    table = gittins_table.__wrapped__(120)
+    assert isinstance(table, GittinsTable)
+    return table
+
+
+def test_with_few_numbers_left_an_index_is_interpolated_between_its_neighbours(thin: GittinsTable) -> None:
+    whole = gittins_table(120)
+    assert len(thin.kept) < 120 / 2
+    assert len(thin.values) < 0.7 * len(whole.values)
+    assert {1, 2, 16, 120} <= set(thin.kept)
+    worst = 0.0
+    for left in range(1, 121):
+        s, f = np.array(states(left, 120)).T
+        near, exact = (table.index(s, f, np.array(left)) for table in (thin, whole))
+        worst = max(worst, float(np.abs(near - exact).max()))
+        if left in thin.kept:
+            assert (near == exact).all()
+            continue
+        steps = thin.kept[np.searchsorted(thin.kept, left) - 1 :][:2]
+        known = [i for i, at in enumerate(s + f) if at + steps[1] <= 120]  # the complete table has both neighbours
+        low, high = (whole.index(s[known], f[known], step) for step in steps)
+        assert (np.abs(near - exact)[known] <= high - low + 1e-5).all()
+    assert 0 < worst < 5e-4
+
+
+def test_indices_of_many_states_at_once(thin: GittinsTable) -> None:
+    s, f, left = np.array([[3, 0], [9, 40]]), np.array([[1, 0], [9, 2]]), np.array([[100], [61]])
+    many = thin.index(s, f, left)
+    for row, column in np.ndindex(2, 2):
+        assert many[row, column] == thin.index(s[row, column], f[row, column], left[row, 0])
+
+
+@pytest.mark.parametrize("horizon", [2, 17, 501, 1000])
+def test_sparse_numbers_rise_to_the_horizon(horizon: int) -> None:
+    kept = gittins._sparse(horizon)
+    assert (kept[0], kept[-1]) == (1, horizon)
+    assert (np.diff(kept) > 0).all()
+    assert (np.diff(kept) <= np.maximum(1, 0.1 * kept[:-1])).all()
+
+
+@pytest.mark.parametrize("horizon", [0, -3, gittins.LONGEST + 1])
+def test_refuses_other_horizons(horizon: int) -> None:
+    with pytest.raises(ValueError, match=f"horizon of {horizon} pulls: it must lie between 1 and 1000"):
+        gittins_table(horizon)
 
 
 def fresh(horizon: int) -> Floats:
@@ -99,7 +153,7 @@ def fresh(horizon: int) -> Floats:
 def test_is_kept_on_disk(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     values = fresh(12)
     assert [path.name for path in folder.iterdir()] == ["gittins-12-v1.npy"]
-    monkeypatch.setattr(gittins, "_solve", lambda horizon: pytest.fail("solved again"))
+    monkeypatch.setattr(gittins, "_solve", lambda horizon, kept: pytest.fail("solved again"))
     again = fresh(12)
     assert (again == values).all()
     assert not again.flags.writeable

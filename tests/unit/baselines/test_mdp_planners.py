@@ -10,7 +10,8 @@ from gymnasium import spaces
 
 from metarl.agents.baselines.common import Random
 from metarl.agents.baselines.gaussian import GaussianGreedy, GaussianThompson
-from metarl.agents.baselines.mdp import PSRL, BayesBonus, FixedTies, PosteriorGreedy, action_values, known_mdp_value
+from metarl.agents.baselines.planners import PSRL, BayesBonus, FixedTies, PosteriorGreedy
+from metarl.agents.baselines.planning import action_values, known_mdp_value
 from metarl.tasks.family.priors import GaussianPrior, TabularPrior
 from metarl.types import Actor, Boundary, TrialObservation
 
@@ -178,3 +179,39 @@ def test_bad_input() -> None:
     actor.act(obs, inside)
     with pytest.raises(ValueError, match="horizon"):
         actor.act(obs, inside)
+
+
+def test_replanning_hears_of_the_last_reward() -> None:
+    prior = replace(SMALL, horizon=3)
+    actor = BayesBonus(prior, 0, replans=True)
+    n = 200
+    actor.reset(n, np.random.default_rng(0))
+    zeros = [0] * n
+    actor.act(seen(zeros, zeros, [0.0] * n), np.full(n, Boundary.TRIAL))
+    again = actor.act(seen(zeros, zeros, [-9.0] * n), np.full(n, Boundary.INSIDE))
+    assert (again == 1).all()
+
+
+def test_replanning_is_planning_where_an_episode_has_one_step() -> None:
+    prior = replace(SMALL, horizon=1, episodes=6)
+    once, always = (play_tabular(BayesBonus(prior, 1.0, replans=replans), prior, 300) for replans in (False, True))
+    assert (once == always).all()
+
+
+def test_replanning_plans_for_the_steps_that_are_left_where_rows_are_apart() -> None:
+    """Row 0 takes its second step while row 1 begins: the values of each are those of planning alone."""
+    prior = replace(SMALL, horizon=3)
+    actor = BayesBonus(prior, 1.0, replans=True)
+    actor.reset(2, np.random.default_rng(0))
+    actor.act(seen([0, 0], [0, 0], [0.0, 0.0]), np.full(2, Boundary.TRIAL))
+    actor.act(seen([1, 1], [1, 1], [2.0, 2.0]), np.array([Boundary.INSIDE, Boundary.EPISODE]))
+    whole = action_values(*actor._model(np.arange(2)), 3)
+    assert (actor._values[0, 1] == whole[0, 1]).all()
+    assert (actor._values[1, 0] == whole[1, 0]).all()
+
+
+def test_replanning_is_worth_more() -> None:
+    gain = play_tabular(BayesBonus(PRIOR, 0.75, replans=True), PRIOR, TASKS) - play_tabular(
+        BayesBonus(PRIOR, 0.5), PRIOR, TASKS
+    )
+    assert gain.mean() > 3 * gain.std() / TASKS**0.5

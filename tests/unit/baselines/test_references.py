@@ -7,7 +7,7 @@ from baseline_play import feedback_of, play_bandit, play_barcode, play_tabular
 
 from metarl.agents.baselines import ceilings, references, tune
 from metarl.agents.baselines.bandit import UCB1, EpsilonGreedy
-from metarl.agents.baselines.mdp import BayesBonus
+from metarl.agents.baselines.planners import BayesBonus
 from metarl.tasks.family.priors import BarcodePrior, BernoulliPrior, GaussianPrior, TabularPrior
 from metarl.types import Actor, Boundary
 
@@ -15,15 +15,35 @@ BANDIT = BernoulliPrior(10, 10)
 BARCODE = BarcodePrior(arms=10, contexts=2, repeats=10, pulls=10, high=0.9, low=0.1)
 GAUSSIAN = GaussianPrior(10, 10, noise=1.0)
 MDP = TabularPrior(states=3, actions=2, horizon=4, episodes=3, noise=1.0)
-PLANNERS = ["greedy", "greedy, fixed ties", "greedy, prior 0", "PSRL", "PSRL, prior 0", "Bayes bonus"]
+PLANNERS = ["greedy", "greedy, fixed ties", "PSRL", "Bayes bonus", "Bayes bonus, replanned"]
+RIVALS = [
+    *("greedy, no prior", "epsilon-greedy, no prior", "PSRL, prior 0", "OPSRL", "OPSRL, prior 0"),
+    *("BEB", "BEB, prior 0", "UCRL2"),
+]
+"""Of RL²'s second table."""
 
 
 def test_names_in_order() -> None:
     assert list(references(BANDIT)) == ["greedy", "epsilon-greedy", "UCB1", "Thompson", "Gittins"]
+    assert list(references(BernoulliPrior(2, 100, "easy")))[-2:] == ["Gittins", "Bayes-optimal"]
     assert list(references(BARCODE)) == ["within episode", "ideal memory"]
-    assert "Gittins" not in references(BernoulliPrior(50, 1000))
+    assert "Gittins" in references(BernoulliPrior(50, 1000))
+    assert "Gittins" not in references(BernoulliPrior(50, 1001))
     assert list(references(GAUSSIAN)) == ["greedy", "UCB", "Thompson"]
-    assert list(references(MDP)) == [*PLANNERS]
+    assert list(references(MDP)) == PLANNERS
+
+
+def test_published_ones_come_on_demand() -> None:
+    assert list(references(BANDIT, published=True)) == [*references(BANDIT), "OTS"]
+    assert list(references(MDP, published=True)) == [*PLANNERS, *RIVALS]
+    with pytest.raises(ValueError, match="BEB cannot be tuned"):
+        references(MDP, {"BEB": 0.1})
+    assert references(MDP, {"BEB": 0.1}, published=True)["BEB"]().scale == 0.1  # type: ignore[attr-defined]  # BEB's
+    tuned = tune(MDP, lambda actor: -abs(getattr(actor, "samples", 0) - 6.9), published=True)
+    assert (tuned["OPSRL"], tuned["UCRL2"]) == (7.0, 1e-4)
+    for act in (references, lambda prior, **more: tune(prior, lambda actor: 0.0, **more)):
+        with pytest.raises(ValueError, match="no strategies were published for a GaussianPrior"):
+            act(GAUSSIAN, published=True)
 
 
 def test_every_call_makes_a_new_actor_that_plays_whole_numbers() -> None:
@@ -34,7 +54,7 @@ def test_every_call_makes_a_new_actor_that_plays_whole_numbers() -> None:
         (MDP, play_tabular, 8, 26),
     )
     for prior, play, low, high in plays:
-        for make in references(prior).values():
+        for make in references(prior, published=prior in (BANDIT, MDP)).values():
             assert make() is not make()
             assert low < play(make(), prior, 50).mean() < high
     for make in references(BANDIT).values():
@@ -84,12 +104,15 @@ def test_tune_on_tasks() -> None:
     assert list(tuned) == ["UCB"]
     assert 0.4 <= tuned["UCB"] <= 0.8
     tuned = tune(MDP, lambda actor: -abs(getattr(actor, "bonus", 9) - 1.4))
-    assert tuned == {"Bayes bonus": 1.5}
+    assert tuned == {"Bayes bonus": 1.5, "Bayes bonus, replanned": 1.5}
 
 
 def test_ceilings() -> None:
     assert ceilings(BANDIT) == pytest.approx({"Bayes-optimal": 6.71395, "best arm known": 100 / 11}, abs=1e-5)
     assert ceilings(BernoulliPrior(10, 100)) == pytest.approx({"best arm known": 1000 / 11})
+    easy = {"Bayes-optimal": 89.375, "best arm known": 90.0}
+    assert ceilings(BernoulliPrior(2, 100, "easy")) == pytest.approx(easy)
+    assert ceilings(BernoulliPrior(2, 100, "uniform"))["best arm known"] == 75
     # Of two standard normals the larger is worth 1 / sqrt(pi), of three 3 / (2 sqrt(pi)).
     assert ceilings(GaussianPrior(2, 7, noise=1.0)) == pytest.approx({"best arm known": 7 / np.pi**0.5})
     assert ceilings(GaussianPrior(3, 2, noise=1.0)) == pytest.approx({"best arm known": 3 / np.pi**0.5})

@@ -26,6 +26,8 @@ WALKS = partial(TrialVectorEnv, Walk(), 3)
         (BernoulliBandit, {"arms": 1}, "arms"),
         (BernoulliBandit, {"pulls": 0}, "pulls"),
         (BernoulliBandit, {"pulls": "9"}, "pulls"),
+        (BernoulliBandit, {"dependence": "eazy", "arms": 2}, "dependence"),
+        (BernoulliBandit, {"dependence": "easy"}, "arms"),
         (BernoulliBandit, {"split": "dev"}, "split"),
         (BarcodeBandit, {"arms": True}, "arms"),
         (BarcodeBandit, {"contexts": 0}, "contexts"),

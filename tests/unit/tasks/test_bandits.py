@@ -32,7 +32,11 @@ def returns_native(family: TaskDistribution, trials: int, seed: int) -> np.ndarr
 
 @pytest.mark.parametrize(
     "family",
-    [BernoulliBandit(arms=2, pulls=5), BarcodeBandit(arms=2, contexts=2, repeats=1, pulls=2, bits=3)],
+    [
+        BernoulliBandit(arms=2, pulls=5),
+        BernoulliBandit(arms=2, pulls=5, dependence="easy"),
+        BarcodeBandit(arms=2, contexts=2, repeats=1, pulls=2, bits=3),
+    ],
     ids=lambda f: f.family,
 )
 def test_random_rewards_equal_in_distribution(family: TaskDistribution) -> None:
@@ -51,6 +55,22 @@ def test_arms_are_independent_and_follow_their_prior(family: TaskDistribution, p
     assert drawn.dtype == np.float32
     assert stats.kstest(drawn.ravel(), law).pvalue > 0.01
     assert np.abs(np.corrcoef(drawn.T) - np.eye(3)).max() < 0.03
+
+
+def test_dependent_rates_add_up_to_one() -> None:
+    """A uniform rate, or one of two with equal chances; three of these families have no tasks to hold out."""
+    for dependence, low in {"uniform": None, "easy": 0.1, "medium": 0.25, "hard": 0.4}.items():
+        family = BernoulliBandit(arms=2, dependence=dependence)
+        rates = sample(family, 20_000)["rates"]
+        assert rates.dtype == np.float32
+        assert rates.sum(1) == pytest.approx(1)
+        assert family.in_distribution == (low is not None)
+        if low is None:
+            assert stats.kstest(rates[:, 0], "uniform").pvalue > 0.01
+        else:
+            assert sorted(set(rates[:, 0].tolist())) == pytest.approx([low, 1 - low])
+            assert abs((rates[:, 0] > 0.5).mean() - 0.5) < 4 * 0.5 / 20_000**0.5
+    assert not BernoulliBandit().in_distribution
 
 
 def test_bernoulli_pays_at_the_rate_of_the_arm_pulled() -> None:

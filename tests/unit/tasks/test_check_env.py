@@ -13,6 +13,7 @@ from metarl.envs.bernoulli_bandit import BernoulliBandit
 from metarl.tasks.check.check_env import RULES, Finding, check_env
 from metarl.tasks.check.recorder import play, watched
 from metarl.tasks.family.distribution import TaskBatch, TaskDistribution
+from metarl.tasks.family.priors import DEPENDENCES
 from metarl.tasks.family.ranges import Uniform
 from metarl.tasks.family.split_family import from_env
 from metarl.tasks.trial.env import TrialEnv
@@ -32,6 +33,11 @@ def test_every_id_of_the_package_keeps_the_rules(env_id: str) -> None:
     findings = check_env(distribution(env_id))
     assert told(findings) == {}
     assert [finding.name for finding in findings] == list(RULES)
+
+
+@pytest.mark.parametrize("dependence", DEPENDENCES[1:])
+def test_dependent_arms_keep_the_rules(dependence: str) -> None:
+    assert told(check_env(BernoulliBandit(arms=2, dependence=dependence))) == {}
 
 
 @pytest.mark.parametrize(

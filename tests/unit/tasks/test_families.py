@@ -23,6 +23,7 @@ SAME_DRAWS = [CartPolePhysics(episodes=8, max_steps=40), PendulumGoal(max_steps=
 FAMILIES = [
     *SAME_DRAWS,
     BernoulliBandit(arms=3, pulls=7),
+    BernoulliBandit(arms=2, pulls=7, dependence="uniform"),
     GaussianBandit(arms=3, pulls=6),
     BarcodeBandit(arms=3, contexts=2, repeats=2, pulls=2, bits=5),
     BarcodeBandit(arms=3, contexts=3, repeats=2, pulls=1, bits=5, each_arm_best_once=True, reveal=True),
@@ -86,6 +87,7 @@ def test_many_rows_equal_single_environments(family: Any, steps: int) -> None:
     ("family", "prior", "episodes", "steps"),
     [
         (BernoulliBandit(arms=7, pulls=60), BernoulliPrior(arms=7, pulls=60), 60, 60),
+        (BernoulliBandit(arms=2, pulls=9, dependence="hard"), BernoulliPrior(arms=2, pulls=9, dependence="hard"), 9, 9),
         (GaussianBandit(arms=7, pulls=60, noise=0.3), GaussianPrior(arms=7, pulls=60, noise=0.3), 60, 60),
         (
             BarcodeBandit(arms=5, contexts=4, repeats=3, pulls=2, high=0.8, low=0.2),
