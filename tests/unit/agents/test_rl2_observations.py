@@ -97,7 +97,7 @@ def test_updates_see_what_acting_saw() -> None:
     agent = RL2PPO("MemoryPolicy", family(), **SMALL)
     for _ in range(3):
         agent.learn(80, log_interval=None, reset_num_timesteps=False)
-        assert agent.logger.name_to_value["train/ratio_error"] < 1e-5
+        assert dict(agent.logger.name_to_value)["train/ratio_error"] < 1e-5
 
 
 class Own(nn.Module):
