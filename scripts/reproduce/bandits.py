@@ -17,7 +17,14 @@ from metarl.envs.bernoulli_bandit import BernoulliBandit
 
 METRIC = "reward per trial, sampled actions"
 COMMAND = "python scripts/reproduce/bandits.py"
-TRAINED_WITHOUT = {"asked once a step": ["memory.per_action=false"]}
+VARIANTS = {
+    "asked once a step": ["memory.per_action=false"],
+    "summed up in fast weights": [
+        "memory.store=delta",
+        "memory.access=native",
+        'memory.store_options={ rule = "sum", heads = 6 }',
+    ],
+}
 STRATEGIES = ("random", "Gittins", "Thompson", "OTS", "UCB1", "epsilon-greedy", "greedy")
 
 
@@ -110,7 +117,7 @@ def play_references(setting: Setting, args: Namespace, version: str) -> None:
 
 
 def train_agents(setting: Setting, args: Namespace, version: str) -> None:
-    """Train agents with and without a question for each arm, evaluate each on tasks of its own, write the rows."""
+    """Train agents and variants of the first, evaluate each on tasks of its own, write the rows."""
     first = setting is TABLE[0]
     seeds = args.seeds or setting.seeds
     name = "bandit" if first else f"bandit-{setting.pulls}-{setting.arms}"
@@ -125,9 +132,9 @@ def train_agents(setting: Setting, args: Namespace, version: str) -> None:
     put("bandits", evaluations, seeds, share, *of_gittins(evaluations))
     off = {**common, "method": f"{method}, memory off", "goal": (None, round(1.02 * known["random"], 2))}
     write("bandits", evaluations, seeds, off, ablation="off")
-    for without, settings in TRAINED_WITHOUT.items() if first else ():
-        others = train("bandit", without.replace(" ", "-"), seeds[:1], settings, args.out, args.jobs)
-        values = {**common, "method": f"{method}, {without}", "goal": (None, None)}
+    for variant, settings in VARIANTS.items() if first else ():
+        others = train("bandit", variant.replace(" ", "-"), seeds[:1], settings, args.out, args.jobs)
+        values = {**common, "method": f"{method}, {variant}", "goal": (None, None)}
         write("bandits", others, seeds[:1], {**values, "references": references(others)})
 
 
