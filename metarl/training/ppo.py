@@ -18,7 +18,6 @@ from metarl.training.collect import GaeHorizon, Rollout
 from metarl.training.optim import optimizer_step
 from metarl.training.privileged import imitation_loss
 
-
 LARGEST = ("ratio_error", "imitation_weight")  # of what a loss reports: the largest of its steps, and not a mean
 
 
