@@ -11,7 +11,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
 from metarl import tree
-from metarl.agents import rl2_checkpoint, rl2_learn, rl2_privilege
+from metarl.agents import rl2_checkpoint, rl2_learn, rl2_privilege, rl2_room
 from metarl.agents.rl2_env import attribute, check_split, describe, needs_episodes, sizes
 from metarl.agents.rl2_options import given_options, ppo_options
 from metarl.memory.contract import State
@@ -23,7 +23,6 @@ from metarl.tasks.family.checks import whole_number
 from metarl.tasks.vector.foreign import seen_episode_ends
 from metarl.tasks.vector.sb3 import as_vec_env, stepping
 from metarl.training.actor import PolicyActor
-from metarl.training.allowance import Allowance
 from metarl.training.collect import TrainingState, check_finite, check_masks, collect, no_valid_action
 from metarl.training.ppo import update
 from metarl.training.privileged import PrivilegeOptions
@@ -148,13 +147,7 @@ class RL2PPO(BaseAlgorithm):
 
     def _build(self) -> None:
         """Make policy and optimiser for trials of :attr:`trial_steps`."""
-        with torch.random.fork_rng(devices=[]), Allowance():
-            torch.manual_seed(torch_rng(self.seed, "init").initial_seed())
-            seen: Any = self.observation_space  # a Dict
-            self.policy = MemoryPolicy(
-                seen, self.action_space, self.memory, self.trial_steps, self.normalise, self.encoder, self.task_size
-            )
-        self.policy.to(self.device)
+        self.policy = rl2_room.build_policy(self, self.trial_steps)
         self.optimizer = torch.optim.Adam(self.policy.parameters(), lr=self.options.learning_rate, eps=1e-5, fused=True)
 
     def set_random_seed(self, seed: int | None = None) -> None:

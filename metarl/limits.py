@@ -1,7 +1,8 @@
-"""How much memory is free, and one error for what doesn't fit into it, before it is taken."""
+"""How much memory is free and was taken, and one error for what doesn't fit into it, before it is taken."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from metarl.config import InputError
@@ -19,6 +20,20 @@ def free_bytes() -> int | None:
     most = resource.getrlimit(resource.RLIMIT_AS)[0]
     left = None if most == resource.RLIM_INFINITY else max(0, most - pages * resource.getpagesize())
     return min((one for one in (free, left) if one is not None), default=None)
+
+
+def peak_bytes() -> int | None:
+    """The most memory that this process has held so far (resident, without its children); None where none tells."""
+    try:  # not of getrusage, which on Linux begins with what the process held that started this one
+        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        pass
+    try:
+        import resource  # there is none on Windows
+    except ImportError:
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def check_bytes(needed: int, *, key: str, given: object, remedy: str, free: int | None = None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +75,14 @@ def add_experiments(commands: Any) -> None:
     evaluate.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     evaluate.add_argument("--data", metavar="DIR", help="few-shot: where Omniglot or the folder of images is now")
     evaluate.add_argument("--rotations", action="store_true", help="few-shot: count rotations as separate classes")
+    evaluate.add_argument(
+        "--set",
+        dest="settings",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="other tasks, such as env.pulls=1000, or how many are played, such as eval.rows=100 (repeatable)",
+    )
     add_device(evaluate, "auto")
     evaluate.add_argument("--env", metavar="ID", action="append", help="other tasks: those of this environment")
     add_tasks(evaluate)
@@ -122,7 +131,8 @@ def tell_run(done: Run) -> int:
     """Print what a run did, and the exit status."""
     from metarl.report.tables import evaluation_table
 
-    print(f"trained {done.steps:,} {done.experiment.unit} in {done.seconds:.0f} s")
+    peak = "" if done.peak_bytes is None else f", with at most {done.peak_bytes / 1e6:,.0f} MB of memory"
+    print(f"trained {done.steps:,} {done.experiment.unit} in {done.seconds:.0f} s{peak}")
     if done.signal is not None:
         print(f"metarl train --resume {done.folder.path} goes on from the last checkpoint")
         print(f"interrupted; what was learned so far is in {done.folder.checkpoint}")
@@ -191,6 +201,7 @@ def run_eval(args: argparse.Namespace) -> int:
     settings: list[Assignment] = [(("data", "folder"), args.data)] if args.data else []
     settings += [(("eval", "rotations"), True)] if args.rotations else []
     tasks = checked(lambda: env_table(args)) if kind == "rl2" else {}
+    settings += checked(lambda: eval_settings(kind, args.settings))
     typed = [*tasks.pop("import", args.imports), *named_modules(tasks)]
     if typed:  # never what a run folder names: it may come from somebody else
         look_here(typed)
@@ -199,11 +210,30 @@ def run_eval(args: argparse.Namespace) -> int:
         settings.append((("env", args.split), (own if isinstance(own, dict) else {"levels": own}) | tasks))
     done = open_run(args.run, settings, device=args.device, imports=typed)
     evaluation = done.evaluate(split=args.split, n=args.n, seed=args.seed, quiet=args.json)
-    asked = (args.split, args.n, args.seed in (None, done.seed), args.rotations, bool(tasks))
+    asked = (args.split, args.n, args.seed in (None, done.seed), args.rotations, bool(tasks or args.settings))
     if asked == ("test", None, True, False, False):
         done.complete(evaluation)  # what an interrupted run lacks
     print(json.dumps(to_plain(evaluation)) if args.json else evaluation_table(evaluation))
     return OK
+
+
+def eval_settings(kind: str, texts: Sequence[str]) -> list[Assignment]:
+    """What ``eval --set`` changes: tasks and how they are played, and never what was trained.
+
+    Args:
+        kind: of the experiment.
+        texts: ``KEY=VALUE``
+
+    Raises:
+        ConfigError: one that can't be read, or that is of another section.
+    """
+    sections = ("env", "eval") if kind == "rl2" else ("eval",)
+    settings = [parse_assignment(text) for text in texts]
+    for key, value in settings:
+        if key[0] not in sections or len(key) < 2:
+            expected = f"a setting of {' or '.join(sections)}: the rest was trained as it is"
+            raise ConfigError(key=f"--set {'.'.join(key)}", given=value, expected=expected)
+    return settings
 
 
 def run_report(args: argparse.Namespace) -> int:

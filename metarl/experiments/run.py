@@ -13,6 +13,7 @@ from metarl.evaluation.results import Evaluation, read_evaluation, write_evaluat
 from metarl.experiments.base import Experiment, pick_device, torch_threads
 from metarl.experiments.presets import from_config, load_experiment
 from metarl.experiments.resume import Start, check_same, starting_point
+from metarl.limits import peak_bytes
 from metarl.report.draw import draw_run
 from metarl.runs.folder import RunError, RunFolder
 from metarl.runs.session import training_session
@@ -52,6 +53,11 @@ class Run:
     def seconds(self) -> float:
         """Seconds trained, validation included."""
         return float(self.folder.status.get("train_seconds", 0.0))
+
+    @property
+    def peak_bytes(self) -> int | None:
+        """The most memory that the process held until it was trained, without its workers; None if not known."""
+        return self.folder.status.get("train_peak_bytes")
 
     def evaluate(
         self, *, split: Split = "test", n: int | None = None, seed: int | None = None, quiet: bool = False
@@ -132,7 +138,8 @@ def run(
                     for stale in (folder.evaluation, folder.path / (experiment.records or folder.evaluation.name)):
                         stale.unlink(missing_ok=True)  # of the model that an interrupted training left
                     experiment.save(model, folder.checkpoint)
-                    session.trained(whole=whole, train_seconds=seconds, train_steps=steps, device=str(device))
+                    facts = {"train_seconds": seconds, "train_steps": steps, "train_peak_bytes": peak_bytes()}
+                    session.trained(whole=whole, **facts, device=str(device))
             done = Run(experiment, seed, folder, model, signal=session.signals[0] if session.stopped else None)
             if session.stopped:
                 session.set_status("interrupted")

@@ -24,6 +24,7 @@ class RunStatus:
         trained: whether training came to its end.
         train_seconds: how long it took.
         train_steps: how far it came.
+        train_peak_bytes: the most memory that the process held by then; None where the system does not say.
         kept_step: after how many of these the model that was kept did best in validation; None: it is the last one.
         device: the torch device that it was trained on.
         wandb_id: of the run at Weights & Biases.
@@ -38,6 +39,7 @@ class RunStatus:
     trained: bool = False
     train_seconds: Positive = 0.0
     train_steps: Count = 0
+    train_peak_bytes: Count | None = None
     kept_step: Count | None = None
     device: str | None = None
     wandb_id: str | None = None

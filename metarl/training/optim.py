@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
@@ -10,7 +12,7 @@ from metarl.types import NonFiniteError
 
 def optimizer_step(
     model: nn.Module,
-    loss: Tensor,
+    terms: Iterable[Tensor],
     optimizer: torch.optim.Optimizer,
     max_grad_norm: float,
     *,
@@ -18,11 +20,12 @@ def optimizer_step(
     name: str = "",
     advice: str,
 ) -> float:
-    """Backpropagate the loss, clip the gradient and step.
+    """Backpropagate the loss term by term, clip the gradient and step.
 
     Args:
         model: whose parameters are changed.
-        loss: of a batch, a scalar ``[]``.
+        terms: scalars ``[]`` whose sum is the loss of a batch; each is asked for when the one before it has been
+            backpropagated, so that what backpropagation holds of two of them never exists at the same time.
         optimizer: of the parameters.
         max_grad_norm: gradients are scaled down to this global norm.
         where: the data and the step of training, for the error.
@@ -36,7 +39,11 @@ def optimizer_step(
         NonFiniteError: the loss or a gradient is not finite; the parameters stay as they were.
     """
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    found = []
+    for term in terms:
+        term.backward()
+        found.append(term.detach())
+    loss = torch.stack(found).sum()
     parameters = [p for group in optimizer.param_groups for p in group["params"]]  # a model would be searched for them
     norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
     if not (torch.isfinite(loss) and torch.isfinite(norm)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -17,6 +17,8 @@ from metarl.nets.policy import MemoryPolicy
 from metarl.training.collect import GaeHorizon, Rollout
 from metarl.training.optim import optimizer_step
 from metarl.training.privileged import imitation_loss
+
+LARGEST = ("ratio_error", "imitation_weight")  # of what a loss reports: the largest of its steps, and not a mean
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,9 @@ class PPOOptions:
             episodes; or with the inner "episode", for tasks with a reward for each step survived.
         n_epochs: passes over each rollout.
         n_minibatches: parts that a rollout is split into, by whole sequences.
+        steps_at_once: environment steps through which gradients flow back at once, which bounds the memory that an
+            update takes: a larger minibatch is computed in parts of whole sequences, one at least, whose gradients add
+            up to its own; None: each minibatch as a whole.
         clip_range: probability ratios are clipped to 1 ± this (epsilon of Schulman et al. 2017, eq. 7) at the
             beginning.
         clip_range_end: its value when the schedule ends, linear in between; None: as at the beginning.
@@ -52,6 +57,7 @@ class PPOOptions:
     gae_horizon: GaeHorizon = "trial"
     n_epochs: Annotated[int, Ge(1)] = 4
     n_minibatches: Annotated[int, Ge(1)] = 16
+    steps_at_once: Annotated[int, Ge(1)] | None = 8192
     clip_range: Annotated[float, Gt(0)] = 0.2
     clip_range_end: Annotated[float, Ge(0)] | None = None
     ent_coef: Annotated[float, Ge(0)] = 0.03
@@ -80,13 +86,13 @@ class PPOOptions:
 def ppo_loss(
     policy: MemoryPolicy, batch: Rollout, options: PPOOptions, ent_coef: float
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss of a minibatch of whole sequences (Schulman et al. 2017, eq. 9) and its statistics.
+    """The loss of a minibatch of whole sequences, or of a part of one (Schulman et al. 2017, eq. 9); its statistics.
 
     The memory sees every step; only valid steps enter the loss and the statistics.
 
     Args:
         policy: evaluated on the sequences.
-        batch: sequences ``[T, B, ...]`` with at least one valid step.
+        batch: sequences ``[T, B, ...]`` with at least one valid step; their advantages count as they are.
         options: clip range and weight of the value loss.
         ent_coef: weight of the entropy bonus.
 
@@ -100,8 +106,6 @@ def ppo_loss(
     )
     log_prob, entropies, values = (select_valid(part, batch) for part in result[:3])
     advantages = select_valid(batch.advantages, batch)
-    if advantages.numel() > 1:
-        advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
     log_ratio = log_prob - select_valid(batch.log_probs, batch)
     ratio = log_ratio.exp()
     clipped = ratio.clamp(1 - options.clip_range, 1 + options.clip_range)
@@ -136,6 +140,72 @@ def minibatch(rollout: Rollout, rows: Tensor) -> Rollout:
     parts = {k: v.index_select(1, rows) for k, v in rollout._asdict().items() if isinstance(v, Tensor)}
     obs = {k: v.index_select(1, rows) for k, v in rollout.obs.items()}
     return rollout._replace(**{**parts, "obs": obs, "state": tree.index(rollout.state, rows)})
+
+
+def scaled(batch: Rollout) -> Rollout:
+    """A minibatch whose advantages have mean 0 and standard deviation 1 over its valid steps, if it has several."""
+    counted = select_valid(batch.advantages, batch)
+    if counted.numel() < 2:
+        return batch
+    return batch._replace(advantages=(batch.advantages - counted.mean()) / (counted.std() + 1e-8))
+
+
+def parts_of(batch: Rollout, steps: int | None) -> Iterator[Rollout]:
+    """A minibatch in parts of about equal numbers of whole sequences.
+
+    Args:
+        batch: ``T`` steps of ``B`` sequences.
+        steps: that a part has at most, where a single sequence has no more; None: the minibatch is the only part.
+    """
+    length, count = batch.boundary.shape
+    rows = count if steps is None else max(1, steps // length)
+    if rows >= count:
+        yield batch
+        return
+    for some in torch.arange(count, device=batch.boundary.device).tensor_split(-(-count // rows)):
+        yield minibatch(batch, some)
+
+
+def in_parts(
+    policy: MemoryPolicy,
+    batch: Rollout,
+    options: PPOOptions,
+    ent_coef: float,
+    reports: dict[str, list[float]],
+) -> Iterator[Tensor]:
+    """The loss of a minibatch as terms that add up to it, each made when the one before is done with.
+
+    Args:
+        policy: evaluated on the sequences.
+        batch: whose advantages are :func:`scaled`, with at least one valid step.
+        options: see :func:`ppo_loss`, and the size of the parts.
+        ent_coef: weight of the entropy bonus.
+        reports: gets what :func:`ppo_loss` reports, of the whole minibatch, after the last term.
+    """
+    found: list[tuple[dict[str, Tensor], dict[str, float]]] = []
+    whole = _counts(batch)
+    for part in parts_of(batch, options.steps_at_once):
+        counts = _counts(part)
+        if not counts["steps"]:
+            continue
+        loss, report = ppo_loss(policy, part, options, ent_coef)
+        found.append((report, {name: count / max(whole[name], 1) for name, count in counts.items()}))
+        yield loss if len(part.boundary[0]) == len(batch.boundary[0]) else loss * found[-1][1]["steps"]
+    for key in found[0][0]:
+        if key in LARGEST:
+            reports[key].append(max(float(report[key]) for report, _ in found))
+        else:
+            by = "imitated" if key == "imitation_loss" else "steps"
+            reports[key].append(sum(float(report[key]) * shares[by] for report, shares in found))
+
+
+def _counts(batch: Rollout) -> dict[str, int]:
+    """How many steps of a minibatch count, and in how many of these an expert is imitated."""
+    steps = select_valid(batch.boundary, batch).numel()
+    return {
+        "steps": steps,
+        "imitated": 0 if batch.imitation is None else int((select_valid(batch.imitation, batch) > 0).sum()),
+    }
 
 
 def update(
@@ -189,18 +259,15 @@ def update(
             batch = minibatch(rollout, rows)
             if batch.valid is not None and not batch.valid.any():
                 continue
-            loss, report = ppo_loss(policy, batch, options, ent_coef)
             norm = optimizer_step(
                 policy,
-                loss,
+                in_parts(policy, scaled(batch), options, ent_coef, reports),
                 optimizer,
                 options.max_grad_norm,
                 where=f"{name} at step {step}",
                 name="the PPO loss",
                 advice="try a lower learning_rate or a smaller reward_scale",
             )
-            for key, number in report.items():
-                reports[key].append(float(number))
             reports["grad_norm"].append(norm)
             if not go_on():
                 break

@@ -222,7 +222,7 @@ def fit(
             group["lr"] = rate
         objective, where = loss_fn(model, batch), f"{name} at update {updates}"
         advice = "try a lower learning_rate, or look at the inputs"
-        optimizer_step(model, objective, optimizer, options.max_grad_norm, where=where, advice=advice)
+        optimizer_step(model, [objective], optimizer, options.max_grad_norm, where=where, advice=advice)
         loss = float(objective.detach())
         if averaged:
             averaged.update_parameters(model)

@@ -15,7 +15,7 @@ from results.pages import BEGIN, END
 from results.rows import read
 
 from metarl.agents.rl2 import RL2PPO
-from metarl.cli.main import parser
+from metarl.cli.main import main, parser
 from metarl.config import parse_assignment
 from metarl.data.omniglot import OmniglotError
 from metarl.data.recall import RECALL_TASKS
@@ -23,6 +23,7 @@ from metarl.evaluation.recall import RecallCell, RecallResult
 from metarl.evaluation.results import ActorResult, AgentEvaluation, Difference, ReferenceResult, write_evaluation
 from metarl.experiments.presets import load_experiment, presets
 from metarl.experiments.recall.candidates import SUITE
+from metarl.experiments.run import train
 from metarl.training.checkpoint import read_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,6 +35,8 @@ WITH_OPTIONS += [
     REPRODUCE / "ablations.py",
     SCRIPTS / "peers" / "compare.py",
     SCRIPTS / "benchmark_cores.py",
+    SCRIPTS / "benchmark_long.py",
+    REPRODUCE / "horizon.py",
     REPRODUCE / "recall.py",
     SCRIPTS / "train_omniglot.py",
 ]
@@ -294,6 +297,45 @@ def test_the_ablations_write_a_row_for_each_difference(
         made: Any = load_experiment(args.preset, [parse_assignment(text) for text in args.settings])
         told.add((args.preset, made.privilege, made.memory.per_action))
     assert len(told) == sum(map(len, module.TRAINED.values())), "each difference is a setting that the preset takes"
+
+
+def test_agents_are_played_beyond_their_horizon_once(
+    runs: ModuleType, docs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = load(REPRODUCE / "horizon.py", monkeypatch)
+    settings = {"env.arms": 3, "env.pulls": 4, "train.n_envs": 4, "train.total_timesteps": 32, "eval.trials": 8}
+    folder = docs.parent / "run"
+    train("bandit", settings={**settings, "eval.tuning_trials": 2, "threads": 1}, folder=folder, quiet=True)
+    given = ["--out", str(docs.parent / "out"), "--runs", str(folder), "--factors", "1", "2", "10"]
+    monkeypatch.setattr(sys, "argv", ["horizon.py", *given])
+    module.main()
+    rows = read(docs / "results" / "horizon.json")
+    assert [re.findall(r"pulls=(\d+)", row.where + row.method) for row in rows] == [["4", "4"], ["8", "4"], ["40", "4"]]
+    assert [(row.n_tasks, row.train_steps) for row in rows] == [(8, 32)] * 3
+    for row, pulls in zip(rows, (4, 8, 40), strict=True):
+        assert {"random", "Gittins", "% of Gittins", "ms a step of 100 trials"} <= {*row.references}
+        assert row.references["bytes that it has room for"] > row.references["bytes of state in use"] > 0
+        assert 0 < row.ours < pulls
+    in_use = [row.references["bytes of state in use"] for row in rows]
+    assert in_use[2] - in_use[0] <= 110 * 4, "merged, an arm more at the most"
+    monkeypatch.setattr(module, "cost", None)  # a second time nothing is played
+    module.main()
+    assert read(docs / "results" / "horizon.json") == rows
+
+
+def test_peak_memory_of_long_trials_is_kept(docs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    module = load(SCRIPTS / "benchmark_long.py", monkeypatch)
+    monkeypatch.setattr(module, "ROOT", docs.parent)
+    trial = module.Trial("toy", "bandit", ("env.arms=3", "env.pulls=5"), 5)
+    monkeypatch.setattr(module, "TRIALS", {"toy": trial})
+    here = SimpleNamespace(run=lambda command, **_: main(command[3:]), DEVNULL=None)  # in this process, which is faster
+    monkeypatch.setattr(module, "subprocess", here)
+    monkeypatch.setattr(sys, "argv", ["benchmark_long.py", "--envs", "8"])
+    module.main()
+    whole, parts = read(docs / "results" / "long.json")
+    assert (whole.goal[1], parts.goal[1]) == (None, module.GOAL)
+    assert all(0.05 < row.ours < 100 and row.train_steps == 40 for row in (whole, parts))
 
 
 @pytest.fixture

@@ -12,15 +12,18 @@ from gymnasium import spaces
 from tqdm import tqdm
 
 from metarl.agents import baselines
+from metarl.agents.rl2_room import policy_for
 from metarl.envs import distribution
 from metarl.evaluation.play import TrialBatch, rollout_trials, steps_to_adapt
 from metarl.evaluation.results import ActorResult, AgentEvaluation, Difference, ReferenceResult
 from metarl.functional.stats import Interval, bootstrap_mean, standard_error
 from metarl.memory.ablation import ABLATIONS, Ablation, ablated
+from metarl.nets.policy import MemoryPolicy
 from metarl.tasks.family.distribution import TaskDistribution
 from metarl.tasks.trial.layout import TrialInputs
 from metarl.tasks.trial.told import SUCCESS, reported_names
 from metarl.tasks.vector.env import TrialVectorEnv
+from metarl.training.actor import PolicyActor
 from metarl.types import Actor, Split
 
 if TYPE_CHECKING:
@@ -46,7 +49,7 @@ def evaluate(
     The agent samples its actions, as in training; ``greedy`` is the same agent taking the most probable ones.
 
     Args:
-        agent: trained.
+        agent: trained; its memory gets room for trials that are longer than those of training.
         family: the tasks, or the id of their family.
         inputs: what the agent sees beside the observation; None: the default.
         split: validation or test.
@@ -57,7 +60,8 @@ def evaluate(
         quiet: no progress bar.
 
     Raises:
-        ValueError: ``split`` is "train", or the agent was trained on other observations or actions.
+        ValueError: ``split`` is "train", the agent was trained on other observations or actions, or the memories of
+            ``rows`` trials take more bytes than there are.
     """
     family = (distribution(family) if isinstance(family, str) else family).with_split(split)
 
@@ -71,12 +75,7 @@ def evaluate(
             f"{family.family} have {layout.observation_space} and {layout.action_space}; give the family and inputs "
             "that it was trained with"
         )
-    if agent.trial_steps is not None and family.trial_steps > agent.trial_steps:
-        warnings.warn(
-            f"the trials of {family.family} have up to {family.trial_steps} steps, but the agent's memory was made for "
-            f"{agent.trial_steps}, so it may keep nothing of what came before",
-            stacklevel=2,
-        )
+    policy = policy_for(agent, family.trial_steps, min(rows, trials))
     prior = None if family.reveal else family.prior
 
     def validated(actor: Actor) -> float:
@@ -88,7 +87,7 @@ def evaluate(
     if not family.reveal:
         references["random"] = partial(baselines.Random, family.action_space)
         references |= baselines.references(prior, tuned) if prior else {}
-    names = ablations(agent, family)
+    names = ablations(policy, family)
     with tqdm(unit="trial", unit_scale=True, disable=quiet or None) as bar:
         bar.total = trials * (2 + len(names) + len(references))
 
@@ -103,17 +102,17 @@ def evaluate(
                 actor, partial(make_env, split), trials, seed=seed, rows=min(rows, trials), on_batch=on_batch
             )
 
-        sampled = run("agent", agent.actor())
-        greedy = run("agent, greedy", agent.actor(deterministic=True))
+        sampled = run("agent", PolicyActor(policy))
+        greedy = run("agent, greedy", PolicyActor(policy, deterministic=True))
         if sampled.ends.all():  # where every step is an episode, emptying memory so often is memory off
             names = [name for name in names if name not in ("episode", "step")]
-        elif not hasattr(agent.policy.core, "memory"):  # without a store, "off" and "episode" are the same
+        elif not hasattr(policy.core, "memory"):  # without a store, "off" and "episode" are the same
             names.remove("off")
         bar.total = trials * (2 + len(names) + len(references))
         without: dict[str, TrialBatch] = {}
         for name in names:
-            with ablated(agent.policy.core, name):
-                without[name] = run(name, agent.actor())
+            with ablated(policy.core, name):
+                without[name] = run(name, PolicyActor(policy))
         played = {name: run(name, make()) for name, make in references.items()}
     batches = {"agent": sampled, "greedy": greedy, **without, **{f"reference {k}": v for k, v in played.items()}}
     done = {name: summary(one) for name, one in with_success(family, batches).items()}
@@ -195,10 +194,10 @@ def difference(agent: TrialBatch, reference: TrialBatch) -> Difference:
     return Difference(interval.mean, interval[1:])
 
 
-def ablations(agent: RL2PPO, family: TaskDistribution) -> list[Ablation]:
+def ablations(policy: MemoryPolicy, family: TaskDistribution) -> list[Ablation]:
     """What can be taken from the agent; keys are shuffled where there are several contexts to shuffle them among."""
     one_context = isinstance(family.observation_space, spaces.Discrete) and family.observation_space.n == 1
-    memory = getattr(agent.policy.core, "memory", None)
+    memory = getattr(policy.core, "memory", None)
     shuffles = memory is not None and memory.access is not None and not one_context
     return [name for name in ABLATIONS if name != "shuffled" or shuffles]
 

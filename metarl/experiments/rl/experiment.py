@@ -6,6 +6,7 @@ import threading
 import warnings
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
@@ -31,6 +32,7 @@ from metarl.tasks.trial.env import build as build_family
 from metarl.tasks.trial.layout import INPUTS, TrialInputs
 from metarl.tasks.vector.env import TrialVectorEnv
 from metarl.tasks.vector.process import START_SECONDS
+from metarl.training.actor import PolicyActor
 from metarl.training.checkpoint import CheckpointError
 from metarl.training.ppo import PPOOptions
 from metarl.training.privileged import PrivilegeOptions
@@ -313,8 +315,11 @@ class RL2Experiment(Experiment):
 
     def record(self, model: RL2PPO, seed: int) -> Mapping[str, Array]:
         """See :class:`Experiment`."""
-        core = model.policy.core
-        return record(model.actor(), core, lambda rows: self.make_env("test", rows), RECORDED, seed=seed)
+        from metarl.agents.rl2_room import policy_for
+
+        policy = policy_for(model, self.make_distribution("test").trial_steps, RECORDED)
+        make_env = partial(self.make_env, "test")
+        return record(PolicyActor(policy), policy.core, make_env, RECORDED, seed=seed)
 
     def save(self, model: RL2PPO, path: Path) -> None:
         """See :class:`Experiment`."""
@@ -329,8 +334,9 @@ class RL2Experiment(Experiment):
         layout = self.make_env("test", 1).layout
         if (agent.observation_space, agent.action_space) != (layout.observation_space, layout.action_space):
             raise CheckpointError(
-                f"{path} is damaged: it observes {agent.observation_space} and chooses from {agent.action_space}, but "
-                "the environments of its config.json differ"
+                f"{path} holds an agent that observes {agent.observation_space} and chooses from "
+                f"{agent.action_space}, but its environment has {layout.observation_space} and {layout.action_space}: "
+                "config.json is damaged, or env was set to tasks of other spaces; leave that setting out"
             )
         return agent
 

@@ -49,12 +49,41 @@ def test_train_leaves_a_whole_run_folder_and_prints_a_table(bandit: tuple[RunFol
     assert all(path.read_bytes().startswith(PNG) for path in folder.figures.iterdir())
     lines = ran.out.splitlines()
     assert lines[0] == "environment: metarl/BernoulliBandit-v0"
-    assert lines[1].startswith("trained 480 steps in ")
+    assert re.fullmatch(r"trained 480 steps in \d+ s, with at most [\d,]+ MB of memory", lines[1])
+    assert 10**7 < folder.status["train_peak_bytes"] < 10**11
     rows = ["agent (sampled", "agent (greedy", "memory off", "random", "greedy", "UCB1", "Thompson", "Gittins"]
     for name in rows:
         assert any(line.startswith(name) and "±" in line for line in lines), name
     assert lines[-5] == f"run folder: {folder.path}"
     assert lines[-4:] == [f"image:      {folder.figures / name}.png" for name in IMAGES]
+
+
+def test_an_agent_is_evaluated_in_longer_trials_and_its_run_stays_as_it_is(bandit: tuple[RunFolder, Ran]) -> None:
+    folder, _ = bandit
+    before = files(folder.path)
+    ran = run("eval", folder.path, "-n", "8", "--json", *settings("env.pulls=150", "eval.rows=4"))
+    assert (ran.status, ran.err) == (0, "")
+    told = json.loads(ran.out)
+    assert (told["steps_per_trial"], told["trials"], len(told["by_episode"])) == (150, 8, 150)
+    assert told["env_options"] == {"arms": 7, "pulls": 150}
+    assert files(folder.path) == before
+
+
+@pytest.mark.parametrize(
+    ("setting", "named"),
+    [
+        ("memory.key_size=8", "env or eval"),
+        ("env=3", "env or eval"),
+        ("env.arms=3", "env was set to tasks of other spaces"),
+        ("env.pull=3", "pulls"),
+        ("env.pulls=0", "pulls"),
+    ],
+)
+def test_an_evaluation_changes_tasks_alone(bandit: tuple[RunFolder, Ran], setting: str, named: str) -> None:
+    ran = run("eval", bandit[0].path, "-n", "2", "--set", setting)
+    assert (ran.status, ran.out) == (2, "")
+    assert named in ran.err
+    assert len(ran.err.splitlines()) == 1
 
 
 def test_a_run_is_never_overwritten(bandit: tuple[RunFolder, Ran]) -> None:

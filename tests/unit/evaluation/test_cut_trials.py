@@ -61,10 +61,3 @@ def test_trials_that_finish_no_episode_have_none_to_report() -> None:
     result = evaluated(steps=7)
     assert (result.by_episode, result.episode_mean, result.cut, result.return_mean) == ((), None, 1.0, 7.0)
     assert "reward per trial" in evaluation_table(result)
-
-
-def test_trials_longer_than_an_agents_memory_are_warned_of() -> None:
-    families = [from_env(Paying, {"goal": "0..1"}, steps=steps) for steps in (10, 20)]
-    agent = RL2PPO("MemoryPolicy", families[0], n_envs=2, memory={"controller": "gru"})
-    with pytest.warns(UserWarning, match="up to 20 steps, but the agent's memory was made for 10"):
-        evaluate(agent, families[1], trials=4, rows=2, quiet=True)

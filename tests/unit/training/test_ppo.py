@@ -1,5 +1,7 @@
 """The update: its minibatches, its schedules, and what it does with numbers that are not finite."""
 
+import weakref
+from collections import defaultdict
 from dataclasses import replace
 from itertools import chain
 from typing import Any
@@ -15,7 +17,7 @@ from metarl.memory.registry import runnable
 from metarl.nets.policy import MemoryPolicy
 from metarl.training import ppo
 from metarl.training.collect import Rollout
-from metarl.training.ppo import PPOOptions, minibatch, ppo_loss, update
+from metarl.training.ppo import PPOOptions, in_parts, minibatch, ppo_loss, scaled, update
 from metarl.types import Boundary, NonFiniteError
 
 ENV = ToyEnv([4] * 10)
@@ -43,15 +45,15 @@ def unchanged(policy: nn.Module, before: list[torch.Tensor]) -> bool:
 def test_the_loss_by_hand() -> None:
     policy, _, rollout = setup()
     options = PPOOptions(clip_range=0.2, vf_coef=0.25)
-    loss, report = ppo_loss(policy, rollout, options, ent_coef=0.1)
+    loss, report = ppo_loss(policy, scaled(rollout), options, ent_coef=0.1)
     with torch.no_grad():
         result = policy.evaluate(rollout.obs, rollout.state, rollout.boundary, rollout.actions)
     total, clipped, count = 0.0, 0, rollout.actions.numel()
-    scaled = (rollout.advantages - rollout.advantages.mean()) / rollout.advantages.std()
+    advantages = (rollout.advantages - rollout.advantages.mean()) / rollout.advantages.std()
     for t in range(4):
         for b in range(10):
             ratio = float((result.log_prob - rollout.log_probs).exp()[t, b])
-            a = float(scaled[t, b])
+            a = float(advantages[t, b])
             bound = min(ratio, 1.2) if a > 0 else max(ratio, 0.8)
             total -= bound * a / count
             clipped += abs(ratio - 1) > 0.2
@@ -222,7 +224,7 @@ def gradients(
     policy: MemoryPolicy, rollout: Rollout
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor], list[torch.Tensor]]:
     policy.zero_grad()
-    loss, report = ppo_loss(policy, rollout, PPOOptions(), ent_coef=0.1)
+    loss, report = ppo_loss(policy, scaled(rollout), PPOOptions(), ent_coef=0.1)
     loss.backward()
     return loss.detach(), report, [p.grad.clone() for p in policy.parameters() if p.grad is not None]
 
@@ -296,3 +298,88 @@ def test_a_rollout_without_a_step_that_counts_changes_nothing() -> None:
     assert unchanged(policy, before)
     assert not optimizer.state
     assert set(report) == {"learning_rate", "ent_coef"}
+
+
+# Minibatches in parts
+
+
+def in_double(policy: MemoryPolicy, rollout: Rollout) -> tuple[MemoryPolicy, Rollout]:
+    def double(part: Any) -> Any:
+        return part.double() if isinstance(part, torch.Tensor) and part.is_floating_point() else part
+
+    parts = {name: double(part) for name, part in rollout._asdict().items()}
+    parts |= {"obs": {k: double(v) for k, v in rollout.obs.items()}, "state": tree.map_tensors(double, rollout.state)}
+    return policy.double(), Rollout(**parts)
+
+
+def full(rows: int, steps: int) -> Rollout:
+    """A rollout with steps that do not count, unequally many a row, and an expert who is imitated in some."""
+    env = ToyEnv([4] * rows)
+    rollout = random_rollout(make_policy(env), env, steps)
+    valid = torch.rand(steps, rows, generator=generator(1)) < torch.linspace(0.2, 1.0, rows)
+    expert = torch.randint(0, 3, (steps, rows), generator=generator(2))
+    weights = 0.5 * (torch.rand(steps, rows, generator=generator(3)) < torch.linspace(0.8, 0.1, rows)).float()
+    return rollout._replace(valid=valid, expert=expert, imitation=weights)
+
+
+@pytest.mark.parametrize(("double", "tolerance"), [(False, 1e-6), (True, 1e-12)])
+@pytest.mark.parametrize("memory", [PLAIN, "episodic"])
+@pytest.mark.parametrize("steps_at_once", [1, 16, 17, 31])
+def test_the_gradients_of_parts_add_up_to_those_of_the_whole(
+    memory: Any, double: bool, tolerance: float, steps_at_once: int
+) -> None:
+    """Also where parts have unequally many rows, steps that count, and steps in which an expert is imitated."""
+    memory = EPISODIC if memory == "episodic" else memory
+    found = []
+    for most in (None, steps_at_once):
+        policy, rollout = make_policy(ENV, memory), full(rows=10, steps=8)
+        rollout = rollout._replace(state=policy.initial_state(10))
+        if double:
+            policy, rollout = in_double(policy, rollout)
+        optimizer = torch.optim.SGD(policy.parameters(), lr=0.0)
+        report = run(policy, optimizer, rollout, n_epochs=1, n_minibatches=1, steps_at_once=most, learning_rate=0.0)
+        found.append((report, [p.grad for p in policy.parameters() if p.grad is not None]))
+    (whole, one), (parts, other) = found
+    assert any(grad.any() for grad in one)
+    for left, right in zip(one, other, strict=True):
+        torch.testing.assert_close(left, right, atol=tolerance, rtol=tolerance)
+    assert parts == pytest.approx(whole, abs=10 * tolerance, rel=10 * tolerance)
+
+
+def test_parts_hold_no_more_steps_than_they_may_and_whole_sequences(monkeypatch: pytest.MonkeyPatch) -> None:
+    for most, rows in ((None, [10]), (40, [10]), (39, [5, 5]), (13, [3, 3, 2, 2]), (1, [1] * 10)):
+        seen = sizes(monkeypatch, 10, n_epochs=1, n_minibatches=1, steps_at_once=most)
+        assert [len(part) for part in seen] == rows
+        assert sorted(chain.from_iterable(seen)) == list(range(10))
+
+
+def test_parts_without_a_step_that_counts_are_left_out() -> None:
+    policy, optimizer, rollout = setup(rows=5)
+    valid = torch.ones(4, 5, dtype=torch.bool)
+    valid[:, [0, 3]] = False
+    rollout.returns[:, [0, 3]] = torch.nan
+    report = run(policy, optimizer, rollout._replace(valid=valid), n_epochs=3, n_minibatches=1, steps_at_once=1)
+    assert steps_taken(optimizer) == 3
+    assert all(torch.isfinite(torch.tensor(number)) for number in report.values())
+
+
+def test_what_backpropagation_holds_does_not_grow_with_the_minibatch() -> None:
+    """Counted at each term: the tensors of the parts before it are gone."""
+    held: dict[Any, list[int]] = {None: [], 32: []}
+    for most, counts in held.items():
+        policy, _, rollout = setup(rows=16, steps=16)
+        alive: set[int] = set()
+
+        def pack(x: torch.Tensor, alive: set[int] = alive) -> Any:
+            kept = x.detach().clone()
+            alive.add(id(kept))
+            weakref.finalize(kept, alive.discard, id(kept))
+            return kept
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+            for term in in_parts(policy, scaled(rollout), PPOOptions(steps_at_once=most), 0.1, defaultdict(list)):
+                counts.append(len(alive))
+                term.backward()
+    assert len(held[None]) == 1
+    assert len(held[32]) == 8
+    assert max(held[32]) == min(held[32]), "no part holds what one before it held"
