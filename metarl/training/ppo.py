@@ -124,7 +124,7 @@ def ppo_loss(
             "value_loss": value_loss.detach(),
             "entropy": entropy.detach(),
             "approx_kl": ((ratio - 1) - log_ratio).mean(),
-            "clip_fraction": ((ratio - 1).abs() > options.clip_range).float().mean(),
+            "clip_fraction": ((ratio - 1).abs() > options.clip_range).to(ratio.dtype).mean(),
             "ratio_error": (ratio - 1).abs().max(),
         }
     return loss, report

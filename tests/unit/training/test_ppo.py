@@ -1,5 +1,6 @@
 """The update: its minibatches, its schedules, and what it does with numbers that are not finite."""
 
+import gc
 import weakref
 from collections import defaultdict
 from dataclasses import replace
@@ -17,7 +18,7 @@ from metarl.memory.registry import runnable
 from metarl.nets.policy import MemoryPolicy
 from metarl.training import ppo
 from metarl.training.collect import Rollout
-from metarl.training.ppo import PPOOptions, in_parts, minibatch, ppo_loss, scaled, update
+from metarl.training.ppo import PPOOptions, in_parts, minibatch, parts_of, ppo_loss, scaled, update
 from metarl.types import Boundary, NonFiniteError
 
 ENV = ToyEnv([4] * 10)
@@ -365,21 +366,27 @@ def test_parts_without_a_step_that_counts_are_left_out() -> None:
 
 def test_what_backpropagation_holds_does_not_grow_with_the_minibatch() -> None:
     """Counted at each term: the tensors of the parts before it are gone."""
-    held: dict[Any, list[int]] = {None: [], 32: []}
-    for most, counts in held.items():
-        policy, _, rollout = setup(rows=16, steps=16)
-        alive: set[int] = set()
+    policy, _, rollout = setup(rows=16, steps=16)
+    rollout = scaled(rollout)
 
-        def pack(x: torch.Tensor, alive: set[int] = alive) -> Any:
+    def held(batch: Rollout, most: int | None) -> list[int]:
+        alive: set[int] = set()
+        counts = []
+
+        def pack(x: torch.Tensor) -> Any:
             kept = x.detach().clone()
             alive.add(id(kept))
             weakref.finalize(kept, alive.discard, id(kept))
             return kept
 
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
-            for term in in_parts(policy, scaled(rollout), PPOOptions(steps_at_once=most), 0.1, defaultdict(list)):
+            for term in in_parts(policy, batch, PPOOptions(steps_at_once=most), 0.1, defaultdict(list)):
                 counts.append(len(alive))
                 term.backward()
-    assert len(held[None]) == 1
-    assert len(held[32]) == 8
-    assert max(held[32]) == min(held[32]), "no part holds what one before it held"
+                del term
+                gc.collect()
+        return counts
+
+    parts = list(parts_of(rollout, 32))
+    assert len(parts) == 8
+    assert held(rollout, 32) == [held(part, None)[0] for part in parts]
