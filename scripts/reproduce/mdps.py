@@ -110,6 +110,8 @@ def train_agents(setting: Setting, args: Namespace, version: str) -> None:
         metric = f"agent minus {rival}, paired: lower end of the 95 % interval"
         values = {**common, "method": method, "metric": metric, "goal": (0.0, None)}
         put("mdps", evaluations, seeds, values, mean - 1.96 * error, error)
+    if not all(BEST in e.references for e in evaluations):  # runs that were evaluated before there was this planner
+        return
     base, _ = pooled([returned(e.references[BEST]) for e in evaluations])
     mean, error = (100 * number / base for number in above(evaluations, BEST))
     values = {**common, "method": method, "metric": f"% above {BEST}, paired", "goal": (-1.0, None)}
