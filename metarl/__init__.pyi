@@ -11,6 +11,7 @@ from .data.pool import Glyphs as Glyphs
 from .data.pool import Pool as Pool
 from .evaluation.play import rollout_trials as rollout_trials
 from .evaluation.results import read_evaluation as read_evaluation
+from .experiments.load import load as load
 from .experiments.presets import load_experiment as load_experiment
 from .experiments.rl.evaluate import evaluate as evaluate
 from .experiments.run import Run as Run

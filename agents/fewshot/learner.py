@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -74,6 +74,35 @@ class FewShotLearner(nn.Module, ABC):
             TypeError: a learner without embeddings of single examples.
         """
         raise TypeError(f"a {type(self).__name__} has no embeddings of single examples; call it on the examples")
+
+    def support_weights(self, support: Examples, support_y: Examples, queries: Examples) -> Tensor | None:
+        """How much each example of the support counts for each query; arguments as in :meth:`classify`.
+
+        Where a slot is the mean of a class, its weight is shared by the examples of the class.
+
+        Args:
+            support: embeddings ``[B, S, E]``.
+            support_y: ``[B, S]``
+            queries: ``[B, Q, E]``
+
+        Returns:
+            ``[B, Q, S]``, at least 0 and at most 1 in total; None where a query doesn't weigh single examples.
+        """
+        return None
+
+    def resized(self, ways: int, longest: int) -> Self:
+        """A learner with the same weights for episodes of that many classes and labelled examples.
+
+        It is the learner itself where neither is part of it.
+
+        Args:
+            ways: most classes.
+            longest: most examples in a support or stream.
+
+        Raises:
+            InputError: its weights are made for another number.
+        """
+        return self
 
     def loss(self, episodes: Any) -> Tensor:
         """The training objective, a scalar: cross-entropy of the queries in nats unless a learner says otherwise.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar, Self, get_args
 
 import torch
 from torch import Tensor, nn
@@ -135,6 +135,10 @@ class StreamClassifier(ExampleLearner):
         parts = self._embed(examples), self._labels(streams.y, tuple(examples.shape[:2]))
         x, _, boundary = self._stream(*(F.pad(part, (0, 0, 0, 1)) for part in parts))  # completes the last one
         self.core.consolidate(x, boundary)
+
+    def _sized(self, ways: int, longest: int) -> Self:
+        options = {"labels": self.labels, "encoder": self.encoder_options, "longest": longest, "pairs": self.pairs}
+        return type(self)(self.observation, ways, self.memory, **options)
 
     def _stream(self, examples: Tensor, labels: Tensor) -> tuple[CoreInput, State, Tensor]:
         """The arguments of the core, ``[T, B, ...]``: each example with the label (or all) of the previous one."""

@@ -14,6 +14,7 @@ from metarl.config import ConfigError
 from metarl.data.distort import Distortion
 from metarl.data.episodes import Labels
 from metarl.data.omniglot import Scheme
+from metarl.data.pictures import Reading
 from metarl.data.sources import FewShotSource
 from metarl.memory.options import MemoryOptions
 from metarl.nets.images import EncoderOptions
@@ -115,7 +116,12 @@ class DataOptions:
     @property
     def shape(self) -> tuple[int, ...]:
         """Of one example."""
-        return (self.size, self.size, 3) if self.colour else (self.size, self.size)
+        return self.reading.shape
+
+    @property
+    def reading(self) -> Reading:
+        """How images are read that a trained learner is shown: as those that it was trained on."""
+        return Reading(self.size, grey=not self.colour, drawing=self.source != "images")
 
 
 @dataclass(frozen=True)
