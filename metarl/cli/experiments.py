@@ -5,15 +5,19 @@ from __future__ import annotations
 import argparse
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metarl.cli.env import ENV_HELP, SEEN_OPTIONS, TASK_OPTIONS, add_seen, add_tasks, env_settings, env_table, look_here
 from metarl.cli.terminal import OK, add_device, at_least, checked, refuse, tell
-from metarl.config import Assignment, ConfigError, parse_assignment
+from metarl.config import Assignment, ConfigError, one_of, parse_assignment
 
 if TYPE_CHECKING:
     from metarl.experiments.run import Run
+
+TESTS = ("eval.cells", "eval.streams", "eval.queries", "data.within_alphabet", "data.distinct_drawers")
+"""The settings that a test of a trained few-shot learner may change."""
 
 
 def add_experiments(commands: Any) -> None:
@@ -73,6 +77,14 @@ def add_experiments(commands: Any) -> None:
     evaluate.add_argument("--seed", type=at_least(0), help="seed of the held-out tasks (default: that of the run)")
     evaluate.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     evaluate.add_argument("--data", metavar="DIR", help="few-shot: where Omniglot or the folder of images is now")
+    evaluate.add_argument(
+        "--set",
+        dest="settings",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help=f"few-shot: other tests: {', '.join(TESTS)}; such as eval.cells=[[40,1]], 40 ways and 1 shot (repeatable)",
+    )
     evaluate.add_argument("--rotations", action="store_true", help="few-shot: count rotations as separate classes")
     add_device(evaluate, "auto")
     evaluate.add_argument("--env", metavar="ID", action="append", help="other tasks: those of this environment")
@@ -156,6 +168,21 @@ def train_settings(args: argparse.Namespace, preset: str) -> list[Assignment]:
     return settings + ([(("device",), args.device)] if args.device else [])
 
 
+def test_settings(texts: Sequence[str]) -> list[Assignment]:
+    """The settings of ``eval``.
+
+    Raises:
+        ConfigError: a setting that can't be read, or that changes nothing in a test, or more than that.
+    """
+    settings = [parse_assignment(text) for text in texts]
+    for key, value in settings:
+        if (name := ".".join(key)) not in TESTS:
+            remedy = "-n, --rotations and --data have options of their own" if key[0] in ("eval", "data") else None
+            problem = f"--set {name} is no setting of a test"
+            raise ConfigError(problem, key=name, given=value, expected=one_of(TESTS), remedy=remedy)
+    return settings
+
+
 def require(kind: str, wanted: str, options: dict[str, Any]) -> None:
     """Refuse options of another kind of experiment.
 
@@ -186,10 +213,11 @@ def run_eval(args: argparse.Namespace) -> int:
     kind = kind_of(config, str(args.run))
     if kind != "rl2" and args.n is None:
         args.n, args.episodes = args.episodes, None
-    require(kind, "fewshot", {"--data": args.data, "--rotations": args.rotations})
+    require(kind, "fewshot", {"--data": args.data, "--rotations": args.rotations, "--set": args.settings})
     require(kind, "rl2", {f"--{name}": getattr(args, name) for name in TASK_OPTIONS})
     settings: list[Assignment] = [(("data", "folder"), args.data)] if args.data else []
     settings += [(("eval", "rotations"), True)] if args.rotations else []
+    settings += checked(lambda: test_settings(args.settings))
     tasks = checked(lambda: env_table(args)) if kind == "rl2" else {}
     typed = [*tasks.pop("import", args.imports), *named_modules(tasks)]
     if typed:  # never what a run folder names: it may come from somebody else
@@ -199,8 +227,9 @@ def run_eval(args: argparse.Namespace) -> int:
         settings.append((("env", args.split), (own if isinstance(own, dict) else {"levels": own}) | tasks))
     done = open_run(args.run, settings, device=args.device, imports=typed)
     evaluation = done.evaluate(split=args.split, n=args.n, seed=args.seed, quiet=args.json)
-    asked = (args.split, args.n, args.seed in (None, done.seed), args.rotations, bool(tasks))
-    if asked == ("test", None, True, False, False):
+    other = args.rotations or bool(tasks) or bool(args.settings)
+    asked = (args.split, args.n, args.seed in (None, done.seed), other)
+    if asked == ("test", None, True, False):
         done.complete(evaluation)  # what an interrupted run lacks
     print(json.dumps(to_plain(evaluation)) if args.json else evaluation_table(evaluation))
     return OK

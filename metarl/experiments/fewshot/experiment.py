@@ -149,16 +149,20 @@ class FewShotExperiment(Experiment):
         check_source(training_source(self.data, self.train), "train", [self.train_shape])
         check_source(make_source(self.data, "validation", rotations=False), "validation", [self.validation_shape])
         self.source("test", self.test_shapes)
-        if self.gradient is not None and self.gradient.head == "each":
-            for key, shapes in (("eval.cells", self.test_shapes), ("eval.validation", [self.validation_shape])):
-                if other := [shape.ways for shape in shapes if shape.ways != self.ways]:
-                    expected = f"train.ways = {self.ways}, for which the head of this learner is made"
-                    raise ConfigError(f"{key} has {other[0]} ways", key=key, given=other[0], expected=expected)
+        self._check_head()
         if not any(p.numel() for p in make_learner(self, seed=0).parameters()):
             problem = "this learner has nothing to train: its embeddings are the pixels"
             remedy = "give classifier.encoder another net, or an embedding_size"
             raise ConfigError(problem, key="classifier.encoder", remedy=remedy)
         return self
+
+    def _check_head(self) -> None:
+        """Refuse tests of other ways than the head of a learner by gradient descent has weights for."""
+        if self.gradient is not None and self.gradient.head == "each":
+            for key, shapes in (("eval.cells", self.test_shapes), ("eval.validation", [self.validation_shape])):
+                if other := [shape.ways for shape in shapes if shape.ways != self.ways]:
+                    expected = f"train.ways = {self.ways}, for which the head of this learner is made"
+                    raise ConfigError(f"{key} has {other[0]} ways", key=key, given=other[0], expected=expected)
 
     def build(self, seed: int, device: torch.device) -> FewShotLearner:
         """See :class:`Experiment`."""
@@ -229,6 +233,12 @@ class FewShotExperiment(Experiment):
         learner = make_learner(self, seed=0)
         load_module(self.kind, learner, path)
         return learner.to(device).eval()
+
+    def load_from(self, own: Experiment, path: Path, device: torch.device) -> FewShotLearner:
+        """See :class:`Experiment`; the learner gets room for the classes and images of these tests."""
+        self._check_head()
+        with config_errors("the learner of this run"):
+            return own.load(path, device).resized(self.ways, self.longest)
 
 
 def check_source(source: FewShotSource, split: Split, shapes: Iterable[EpisodeShape]) -> None:

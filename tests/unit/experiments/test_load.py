@@ -7,6 +7,9 @@ from experiment_toys import TOYS, ran, same, toy
 
 import metarl
 from metarl.agents.fewshot.trained import TrainedLearner
+from metarl.config import ConfigError
+from metarl.evaluation.results import FewShotEvaluation
+from metarl.experiments.run import open_run
 from metarl.runs.folder import RunError
 
 
@@ -26,3 +29,18 @@ def test_a_run_of_every_kind_is_loaded(kind: str, tmp_path: Path) -> None:
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError):
         metarl.load(tmp_path)
+
+
+def test_a_run_is_tested_with_other_ways_where_its_weights_allow_it(tmp_path: Path) -> None:
+    for kind in ("gradient", "classifier"):
+        ran(tmp_path / kind, toy(kind).check())
+    with pytest.raises(ConfigError) as refused:
+        open_run(tmp_path / "gradient", {"eval.cells": [[3, 1]]})
+    assert refused.value.key == "eval.cells"
+    done = open_run(tmp_path / "classifier", {"eval.cells": [[3, 5]], "eval.queries": 1})
+    told = done.evaluate(quiet=True)
+    assert isinstance(told, FewShotEvaluation)
+    assert [(cell.ways, cell.shots, cell.queries) for cell in told.cells] == [(3, 5, 1)]
+    with pytest.raises(ConfigError) as refused:
+        open_run(tmp_path / "classifier", {"eval.cells": [[5, 1]]})
+    assert (refused.value.key, refused.value.given) == ("ways", 5)
