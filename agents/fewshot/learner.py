@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Literal, Self
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +13,9 @@ from torch.nn import functional as F
 
 from metarl.data.episodes import Episodes
 from metarl.types import Array
+
+if TYPE_CHECKING:
+    from metarl.agents.fewshot.open_set import OpenSet
 
 Protocol = Literal["episodes", "streams"]
 Examples = Tensor | Array  # examples or labels: a tensor on any device, or a NumPy array
@@ -27,6 +32,8 @@ class FewShotLearner(nn.Module, ABC):
     """What it is trained on: episodes with support and queries, or streams of examples with late labels."""
     transductive: bool = False
     """Whether the prediction for a query depends on the other queries."""
+    open_set: OpenSet | None = None
+    """Tells queries of no remembered class, as calibrated after training; None where it wasn't."""
 
     @property
     def device(self) -> torch.device | None:
@@ -164,3 +171,17 @@ class FewShotLearner(nn.Module, ABC):
     def _described(self) -> dict[str, Any]:
         """What ``repr`` shows besides the number of parameters."""
         return {}
+
+
+@contextmanager
+def alone(learner: FewShotLearner) -> Iterator[None]:
+    """Within, a query's answer does not depend on other queries, even if the learner is transductive."""
+    parts = [part for part in learner.modules() if isinstance(part, FewShotLearner)]
+    before = [part.transductive for part in parts]
+    for part in parts:
+        part.transductive = False
+    try:
+        yield
+    finally:
+        for part, was in zip(parts, before, strict=True):
+            part.transductive = was

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metarl.agents.fewshot.learner import FewShotLearner
+from metarl.agents.fewshot.learner import FewShotLearner, alone
+from metarl.agents.fewshot.open_set import Answer, OpenSet, answer, calibrated
 from metarl.agents.fewshot.readers import NEVER
 from metarl.agents.fewshot.support import Support, read_all
 from metarl.config import InputError
@@ -28,11 +29,16 @@ class Prediction(NamedTuple):
         name: the most probable class.
         probability: of this class, among those remembered.
         probabilities: of every class, the highest first; they add up to 1.
+        known: the probability that the query is of a remembered class at all, if every second query is; None where the
+            learner wasn't calibrated.
+        unknown: whether ``known`` is below the learner's threshold; None where it wasn't calibrated.
     """
 
     name: str
     probability: float
     probabilities: dict[str, float]
+    known: float | None = None
+    unknown: bool | None = None
 
 
 class Recalled(NamedTuple):
@@ -70,6 +76,7 @@ class TrainedLearner:
             problem = "this learner calls classes by strings of letters, which stand for no class outside a stream"
             raise InputError(problem, key="train.labels", expected="one_hot", remedy="train with one-hot labels")
         self.learner, self.reading = learner, reading
+        self.open_set = learner.open_set
         self._keep(learner, Support.empty(reading.shape), None)
 
     @property
@@ -95,6 +102,29 @@ class TrainedLearner:
         new = self._encoded(known.images[before:])
         self._keep(learner, known, new if self._stored is None else torch.cat([self._stored, new]))
 
+    def calibrate(self, images: Mapping[str, Any], *, seed: int = 0) -> OpenSet:
+        """Learn to tell queries of no remembered class, from classes that the learner was not trained on.
+
+        A run does this after training with its validation classes; use this call where these differ from yours, or were
+        trained on. The weights of the learner stay as they are, and so does its memory.
+
+        Args:
+            images: at least three classes with two images each, as in :meth:`remember`; of each class as many are used
+                as the smallest has.
+            seed: of the episodes.
+
+        Returns:
+            What was learned, with its AUROC on episodes that were left out; it is kept in :attr:`open_set`.
+
+        Raises:
+            InputError: images that can't be used, or too few.
+        """
+        given = Support.empty(self.reading.shape).with_images(images, self.reading)
+        counts = np.bincount(given.labels)
+        each = [given.images[given.labels == label][: counts.min()] for label in range(len(counts))]
+        self.open_set = calibrated(self.learner, np.stack(each), numpy_rng(seed, "evaluation"))
+        return self.open_set
+
     def forget(self, name: str) -> None:
         """Forget a class.
 
@@ -118,14 +148,19 @@ class TrainedLearner:
                 had no room for a class.
         """
         asked = self._read(queries)
-        logits = torch.cat([self._logits(asked[at : at + QUERIES]) for at in range(0, len(asked), QUERIES)])
+        parts = [self._answer(asked[at : at + QUERIES]) for at in range(0, len(asked), QUERIES)]
+        logits = torch.cat([part.logits for part in parts])
         share = (logits - logits.logsumexp(1, keepdim=True)).exp().cpu()
+        judge = self.open_set
+        known = None if judge is None else judge.known(np.concatenate([part.scores for part in parts])).tolist()
         order = share.argsort(dim=1, descending=True, stable=True).tolist()
         names = self._support.names
         made = []
-        for row, places in zip(share.tolist(), order, strict=True):
+        for number, (row, places) in enumerate(zip(share.tolist(), order, strict=True)):
             ranked = {names[place]: row[place] for place in places}
             made.append(Prediction(names[places[0]], row[places[0]], ranked))
+            if judge is not None and known is not None:
+                made[-1] = made[-1]._replace(known=known[number], unknown=known[number] < judge.threshold)
         return made
 
     @torch.no_grad()
@@ -145,7 +180,8 @@ class TrainedLearner:
             raise InputError(key="query", given=f"{len(asked)} images", expected="one")
         weights = None
         if self._embeds:
-            weights = self._ready.support_weights(self._stored[self._order][None], *self._answered(asked))
+            known, labels = self._known()
+            weights = self._ready.support_weights(known[None], labels[None], self._encoded(asked)[None])
         if weights is None:
             problem = f"a {type(self.learner).__name__} as it was trained gives no weights of single images"
             expected = "a memory whose slots are images and vote (presets prototypical, matching, key-value, ...)"
@@ -191,28 +227,29 @@ class TrainedLearner:
 
     @torch.no_grad()
     def _encoded(self, images: Bytes) -> Tensor:
-        """Images ``[N, *shape]`` as :meth:`_logits` takes them: embedded, if the learner embeds them one by one."""
+        """Images ``[N, *shape]`` as :meth:`_answer` takes them: embedded, if the learner embeds them one by one."""
         parts: Sequence[Tensor] = torch.as_tensor(images.copy(), device=self.learner.device).split(QUERIES)
         each = [self.learner.embed(part) for part in parts]
         whole = [part for part in each if part is not None]
         self._embeds = len(whole) == len(each)
         return torch.cat(whole if self._embeds else list(parts))
 
-    def _answered(self, asked: Bytes) -> tuple[Tensor, Tensor]:
-        """The labels of the memory ``[1, S]`` and the queries, as the learner takes them."""
-        labels = torch.as_tensor(self._support.labels[self._order])[None]
-        return labels, self._encoded(asked)[None]
-
-    def _logits(self, asked: Bytes) -> Tensor:
-        """``[Q, classes]``"""
+    def _known(self) -> tuple[Tensor, Tensor]:
+        """What is remembered ``[S, ...]`` as the learner takes it, and its labels ``[S]``."""
         assert self._stored is not None
-        known = self._stored[torch.as_tensor(self._order, device=self._stored.device)][None]
-        answer = self._ready.classify if self._embeds else self._ready
-        logits = answer(known, *self._answered(asked))[0, :, : len(self._support.names)]
-        lost = (logits <= NEVER).all(0).nonzero().flatten().tolist()
+        known = self._stored[torch.as_tensor(self._order, device=self._stored.device)]
+        return known, torch.as_tensor(self._support.labels[self._order])
+
+    def _answer(self, asked: Bytes) -> Answer:
+        """The answer to queries ``[Q, *shape]``."""
+        known, labels = self._known()
+        queries, ways = self._encoded(asked), len(self._support.names)
+        with alone(self._ready):
+            made = answer(self._ready, known, labels, queries, ways, self._embeds)
+        lost = (made.logits <= NEVER).all(0).nonzero().flatten().tolist()
         if lost:
             names = ", ".join(repr(self._support.names[number]) for number in lost)
             problem = f"this learner's memory had no room for {names}"
             remedy = "remember fewer images, or train a learner whose store has more slots"
             raise InputError(problem, key="the memory", given=self.classes, remedy=remedy)
-        return logits
+        return made

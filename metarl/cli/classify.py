@@ -57,10 +57,11 @@ def run_classify(args: argparse.Namespace) -> int:
     for path, answer in zip(args.query, answers, strict=True):
         row: dict[str, Any] = {"query": path, "class": answer.name, "probability": answer.probability}
         if args.json:
-            row["probabilities"] = answer.probabilities
+            row |= {"probabilities": answer.probabilities, "known": answer.known, "unknown": answer.unknown}
         else:
             row["probability"] = f"{answer.probability:.1%}"
             row["next"] = "{} {:.1%}".format(*list(answer.probabilities.items())[1])
+            row["known"] = "–" if answer.known is None else f"{answer.known:.1%}{' (unknown)' * bool(answer.unknown)}"
         if args.recalled:
             recalled = learner.recalled(path)[: args.recalled]
             named = [(one.source or f"{one.name} {one.example}", one.weight) for one in recalled]

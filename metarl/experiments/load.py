@@ -36,6 +36,4 @@ def load(path: str | Path, *, device: str = "auto", imports: str | Sequence[str]
         return run.model
     from metarl.agents.fewshot.trained import TrainedLearner
 
-    for part in (run.model, *getattr(run.model, "members", ())):
-        part.transductive = False  # an answer must not depend on what else is asked
     return TrainedLearner(run.model, run.experiment.data.reading)

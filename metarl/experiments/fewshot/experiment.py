@@ -12,7 +12,8 @@ import torch
 
 from metarl.agents.fewshot.gradient import GradientOptions
 from metarl.agents.fewshot.learner import FewShotLearner
-from metarl.config import ConfigError
+from metarl.agents.fewshot.open_set import LEAST, OpenSet, calibrated
+from metarl.config import ConfigError, build, to_plain
 from metarl.data.omniglot import found
 from metarl.data.pool import Pool
 from metarl.data.sources import FewShotSource
@@ -34,10 +35,12 @@ from metarl.functional.stats import BYTES
 from metarl.limits import check_count
 from metarl.runs.session import Session
 from metarl.seeding import numpy_rng, sequence, split_key
+from metarl.training.checkpoint import CheckpointError
 from metarl.training.resume import restoring
 from metarl.training.supervised import FitState, SupervisedOptions, Validation, fit
 from metarl.types import Array, Split
 
+CALIBRATION = (0, 0)  # the key of the random stream of a calibration; no test episode has 0 ways
 LEARNERS = ("classifier", "stream", "gradient")  # the tables of a preset that make a learner
 
 
@@ -210,9 +213,24 @@ class FewShotExperiment(Experiment):
                 name="few-shot episodes",
             )
         model.eval()
+        if not session.stopped:
+            with session.stoppable():
+                model.open_set = self._open_set(model, session.seed)
         if trained.kept is not None:
             session.facts["kept_step"] = trained.kept * self.train.batch
         return trained.updates * self.train.batch
+
+    def _open_set(self, model: FewShotLearner, seed: int) -> OpenSet | None:
+        """How the learner tells unknown classes, from validation classes; None where these were trained on or are few.
+
+        A learner whose labels are letters gives no answers that could be calibrated.
+        """
+        if self.data.trainval or self.train.labels != "one_hot":
+            return None
+        examples = make_source(self.data, "validation", rotations=False).examples
+        if len(examples) < LEAST or examples.shape[1] < 2:
+            return None
+        return calibrated(model, examples, numpy_rng(seed, "evaluation", *CALIBRATION))
 
     def evaluate(
         self, model: FewShotLearner, *, split: Split = "test", n: int | None = None, seed: int = 0, quiet: bool = False
@@ -226,19 +244,27 @@ class FewShotExperiment(Experiment):
 
     def save(self, model: FewShotLearner, path: Path) -> None:
         """See :class:`Experiment`."""
-        save_module(self.kind, model, path)
+        judge = model.open_set
+        save_module(self.kind, model, path, open_set=None if judge is None else to_plain(judge))
 
     def load(self, path: Path, device: torch.device) -> FewShotLearner:
         """See :class:`Experiment`; data are not needed."""
         learner = make_learner(self, seed=0)
-        load_module(self.kind, learner, path)
+        told = load_module(self.kind, learner, path).get("open_set")
+        try:
+            learner.open_set = None if told is None else build(OpenSet, told, f"{path}: open_set")
+        except ConfigError as error:
+            raise CheckpointError.of(error) from None
         return learner.to(device).eval()
 
     def load_from(self, own: Experiment, path: Path, device: torch.device) -> FewShotLearner:
         """See :class:`Experiment`; the learner gets room for the classes and images of these tests."""
         self._check_head()
         with config_errors("the learner of this run"):
-            return own.load(path, device).resized(self.ways, self.longest)
+            trained = own.load(path, device)
+            made = trained.resized(self.ways, self.longest)
+            made.open_set = trained.open_set
+            return made
 
 
 def check_source(source: FewShotSource, split: Split, shapes: Iterable[EpisodeShape]) -> None:

@@ -48,10 +48,12 @@ def test_images_are_classified_by_a_folder_of_examples(trained: Path) -> None:
     assert [row["query"] for row in told["queries"]] == ["a3.png", "support/b/b1.png"]
     for row in told["queries"]:
         assert set(row["probabilities"]) == set("abc")
+        assert 0 <= row["known"] <= 1
+        assert isinstance(row["unknown"], bool)
         assert row["probability"] == max(row["probabilities"].values()) == row["probabilities"][row["class"]]
     shown = run("classify", "run", "--support", "support", "--query", "a3.png", "support/b/b1.png")
     lines = shown.out.splitlines()
-    assert lines[0].split() == ["query", "class", "probability", "next"]
+    assert lines[0].split() == ["query", "class", "probability", "next", "known"]
     assert [line.split()[:2] for line in lines[1:]] == [[row["query"], row["class"]] for row in told["queries"]]
 
 

@@ -112,6 +112,7 @@ def test_a_preset_is_a_tool(preset: Run) -> None:
         assert set(answer.probabilities) == {"a", "b", "c"}
         assert sum(answer.probabilities.values()) == pytest.approx(1, abs=1e-5)
         assert (answer.name, answer.probability) == max(answer.probabilities.items(), key=lambda item: item[1])
+        assert (answer.known is None) is (answer.unknown is None) is preset.experiment.data.trainval  # type: ignore[attr-defined]
     (alone,) = learner.predict(drawn[1, 5])
     assert alone.probabilities == pytest.approx(answers[1].probabilities, abs=0.05), "in bfloat16"
     learner.remember({"d": drawn[3, 0]})
