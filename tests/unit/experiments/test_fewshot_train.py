@@ -19,7 +19,7 @@ from metarl.types import SPLITS, Array
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The splits of glyphs that were drawn from, in order."""
+    """The splits of glyphs that were drawn from, or calibrated by, in order."""
     split_of = {id(Glyphs(split).examples): split for split in SPLITS}
     draw, splits = Pool.draw, list[str]()
 
@@ -27,7 +27,11 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         splits.append(split_of[id(pool.examples)])
         return draw(pool, *given)
 
+    def calibrated(learner: Any, examples: Array, rng: Any) -> None:
+        splits.append(split_of[id(examples)])
+
     monkeypatch.setattr(Pool, "draw", noted)
+    monkeypatch.setattr("metarl.experiments.fewshot.experiment.calibrated", calibrated)
     return splits
 
 
@@ -39,6 +43,7 @@ def test_training_is_stopped_by_validation_classes_and_never_meets_test_classes(
     trained = drawn[: drawn.index("test")]
     assert set(trained) == {"validation", "train"}
     assert trained.count("train") == 2, "the third is not reached"
+    assert trained[-1] == "validation", "by which unknown classes are told"
     assert set(drawn[len(trained) :]) == {"test"}
     first, second = (row["validation/accuracy"] for row in done.folder.metrics())
     assert first == second, "the same validation episodes each time"
