@@ -3,6 +3,7 @@ from .agents.fewshot.gradient import ANIL as ANIL
 from .agents.fewshot.gradient import MAML as MAML
 from .agents.fewshot.gradient import Reptile as Reptile
 from .agents.fewshot.streams import StreamClassifier as StreamClassifier
+from .agents.fewshot.trained import TrainedLearner as TrainedLearner
 from .agents.rl2 import RL2PPO as RL2PPO
 from .config import InputError as InputError
 from .data.images import Images as Images

@@ -137,8 +137,15 @@ class StreamClassifier(ExampleLearner):
         self.core.consolidate(x, boundary)
 
     def _sized(self, ways: int, longest: int) -> Self:
-        options = {"labels": self.labels, "encoder": self.encoder_options, "longest": longest, "pairs": self.pairs}
-        return type(self)(self.observation, ways, self.memory, **options)
+        return type(self)(
+            self.observation,
+            ways,
+            self.memory,
+            labels=self.labels,
+            encoder=self.encoder_options,
+            longest=longest,
+            pairs=self.pairs,
+        )
 
     def _stream(self, examples: Tensor, labels: Tensor) -> tuple[CoreInput, State, Tensor]:
         """The arguments of the core, ``[T, B, ...]``: each example with the label (or all) of the previous one."""

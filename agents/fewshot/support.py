@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,8 @@ class Support:
         if not isinstance(given, Mapping) or not given:
             expected = "class names with the images of each, such as {'cat': ['cat1.png', 'cat2.png']}"
             raise InputError(key="support", given=given, expected=expected)
-        names, labels, sources, items = list(self.names), self.labels.tolist(), list(self.sources), []
+        names, labels, sources = list(self.names), self.labels.tolist(), list(self.sources)
+        items: list[tuple[str, Any]] = []
         for name, some in given.items():
             if not isinstance(name, str) or not name:
                 raise InputError(key="the name of a class", given=name, expected="a text that is not empty")
@@ -172,7 +173,8 @@ def read_all(items: Sequence[tuple[str, Any]], reading: Reading) -> Bytes:
     Raises:
         ImagesError: some cannot be read, or are empty.
     """
-    found, problems = [], []
+    found: list[Array] = []
+    problems: list[ImagesError] = []
     for name, item in items:
         name = source_of(item) or name
         try:
@@ -181,19 +183,13 @@ def read_all(items: Sequence[tuple[str, Any]], reading: Reading) -> Bytes:
             problems.append(error)
         else:
             found.append(image)
-    refuse_all(problems)
-    return np.stack(found) if found else np.zeros((0, *reading.shape), np.uint8)
-
-
-def refuse_all(problems: Sequence[ImagesError], remedy: Callable[[int], str] | None = None) -> None:
-    """Raise one error for all ``problems``, if there are any; ``remedy`` of their number is named last."""
-    if len(problems) == 1 and remedy is None:
+    if len(problems) == 1:
         raise problems[0]
     if problems:
         shown = "; ".join(str(error) for error in problems[:SHOWN])
         more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
-        told = f"{len(problems)} images can't be used: {shown}{more}"
-        raise ImagesError(told, key=str(problems[0].key), remedy=remedy(len(problems)) if remedy else None)
+        raise ImagesError(f"{len(problems)} images can't be used: {shown}{more}", key=str(problems[0].key))
+    return np.stack(found) if found else np.zeros((0, *reading.shape), np.uint8)
 
 
 def _not_blank(image: Array, name: str) -> Array:
