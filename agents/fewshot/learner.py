@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from metarl.data.episodes import Episodes
-from metarl.types import Array
+from metarl.types import Array, Split
 
 if TYPE_CHECKING:
     from metarl.agents.fewshot.open_set import OpenSet
@@ -34,6 +35,8 @@ class FewShotLearner(nn.Module, ABC):
     """Whether the prediction for a query depends on the other queries."""
     open_set: OpenSet | None = None
     """Tells queries of no remembered class, as calibrated after training; None where it wasn't."""
+    met: Mapping[Split, tuple[str, ...]] = MappingProxyType({})
+    """The names of the classes of training and of validation, where these have names."""
 
     @property
     def device(self) -> torch.device | None:

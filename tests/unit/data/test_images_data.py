@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from metarl.data import images
-from metarl.data.images import Images, class_folders
+from metarl.data.images import Images, class_folders, counts
 from metarl.data.pictures import FORMATS, ImagesError, Reading
 from metarl.types import SPLITS, Split
 
@@ -245,3 +245,55 @@ def test_images_that_lie_too_deep_are_named(tmp_path: Path) -> None:
         path.rename(place / "sub" / path.name)
     with pytest.raises(ImagesError, match=f"{place.name}.*up"):
         [Images(split, folder, 8) for split in SPLITS]
+
+
+def test_empty_images_are_all_named(tmp_path: Path) -> None:
+    make(tmp_path)
+    names = Images("train", tmp_path, 8).names
+    for name in names:
+        save(tmp_path / name / "1.png", np.full((8, 8), 9, np.uint8))
+    with pytest.raises(ImagesError) as refused:
+        Images("train", tmp_path, 8)
+    assert all(str(tmp_path / name / "1.png") in str(refused.value) for name in names)
+    assert str(tmp_path / names[0] / "0.png") not in str(refused.value)
+
+
+def test_white_strokes_on_transparency_are_seen_on_black(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(12):
+        place = tmp_path / f"{number // 2}"
+        place.mkdir(exist_ok=True)
+        alpha = rng.integers(0, 256, (8, 8), dtype=np.uint8)
+        save(place / f"{number}.png", np.dstack([np.full((8, 8, 3), 255, np.uint8), alpha]))
+    assert Images("train", tmp_path, 8, background="black").classes == 2
+    with pytest.raises(ImagesError, match="background = 'black'"):
+        Images("train", tmp_path, 8)
+
+
+def test_images_that_are_the_same_are_told(tmp_path: Path) -> None:
+    make(tmp_path)
+    one, other = Images("train", tmp_path, 8).names
+    same = (tmp_path / one / "0.png").read_bytes()
+    (tmp_path / one / "2.png").write_bytes(same)
+    (tmp_path / other / "1.png").write_bytes(same)
+    with pytest.warns(UserWarning, match="2 of 6 images are the same as another when read, 1 of them .* another class"):
+        Images("train", tmp_path, 8)
+
+
+def test_images_that_are_all_the_same_are_refused(tmp_path: Path) -> None:
+    make(tmp_path)
+    same = (tmp_path / "class0" / "0.png").read_bytes()
+    for path in tmp_path.glob("*/*.png"):
+        path.write_bytes(same)
+    with pytest.raises(ImagesError, match="all 6 images are the same"):
+        Images("train", tmp_path, 8)
+
+
+def test_what_is_left_out_is_told_of_every_split(tmp_path: Path) -> None:
+    make(tmp_path, each=3)
+    names = {split: [place.name for place in class_folders(split, tmp_path)] for split in SPLITS}
+    (tmp_path / names["test"][1] / "0.png").unlink()
+    told = counts(tmp_path)
+    assert told[:2] == [f"{split}: 2 classes, 3 images of each" for split in ("train", "validation")]
+    assert told[2].startswith("test: 2 classes, 2 images of each; 1 of 5 images are left out")
+    assert names["test"][1] in told[2]
