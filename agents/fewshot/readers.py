@@ -40,7 +40,12 @@ class Reader(nn.Module, ABC):
         """
 
     def weights(self, support: Tensor, labels: Tensor, queries: Tensor) -> Tensor | None:
-        """How much each example counts for each query; arguments as in :meth:`forward`.
+        """How much each example counts for each query.
+
+        Args:
+            support: ``[B, S, E]``
+            labels: one-hot ``[B, S, ways]``.
+            queries: ``[B, Q, E]``
 
         Returns:
             ``[B, Q, S]``; None where slots are not the examples, or reads no weighted sums of them.
