@@ -62,7 +62,8 @@ class StreamClassifier(ExampleLearner):
         if self.encoder_options.norm == "batch":
             expected = "'group' or 'running', as a stream has no support to take statistics of"
             raise ConfigError(key="encoder.norm", given="batch", expected=expected)
-        self.labels = choice(labels, get_args(Labels), "labels")
+        choice(labels, get_args(Labels), "labels")
+        self.labels: Labels = labels
         if labels == "letters" and ways > LETTERS**LETTERS:
             expected = f"at most {LETTERS**LETTERS}, the number of labels of letters"
             raise InputError(key="ways", given=ways, expected=expected)

@@ -291,7 +291,8 @@ class FewShotExperiment(Experiment):
         told, met = meta.get("open_set"), meta.get("met", {})
         try:
             learner.open_set = None if told is None else build(OpenSet, told, f"{path}: open_set")
-            learner.met = {split: names for split, names in vars(build(Met, met, f"{path}: met")).items() if names}
+            names = vars(build(Met, met, f"{path}: met"))
+            learner.met = {split: names[split] for split in MET if names[split]}
         except ConfigError as error:
             raise CheckpointError.of(error) from None
         return learner.to(device).eval()
