@@ -3,6 +3,7 @@ from .agents.fewshot.gradient import ANIL as ANIL
 from .agents.fewshot.gradient import MAML as MAML
 from .agents.fewshot.gradient import Reptile as Reptile
 from .agents.fewshot.streams import StreamClassifier as StreamClassifier
+from .agents.fewshot.trained import TrainedLearner as TrainedLearner
 from .agents.rl2 import RL2PPO as RL2PPO
 from .config import InputError as InputError
 from .data.images import Images as Images
@@ -11,6 +12,7 @@ from .data.pool import Glyphs as Glyphs
 from .data.pool import Pool as Pool
 from .evaluation.play import rollout_trials as rollout_trials
 from .evaluation.results import read_evaluation as read_evaluation
+from .experiments.load import load as load
 from .experiments.presets import load_experiment as load_experiment
 from .experiments.rl.evaluate import evaluate as evaluate
 from .experiments.run import Run as Run

@@ -5,6 +5,7 @@ from metarl.agents.fewshot.ensemble import Ensemble
 from metarl.agents.fewshot.gradient import ANIL, MAML, GradientOptions, Reptile
 from metarl.agents.fewshot.learner import FewShotLearner
 from metarl.agents.fewshot.streams import StreamClassifier
+from metarl.agents.fewshot.trained import TrainedLearner
 from metarl.data.episodes import Episodes, Streams
 from metarl.data.images import Images
 from metarl.data.omniglot.source import Omniglot
@@ -31,5 +32,6 @@ __all__ = [
     "StreamClassifier",
     "Streams",
     "SupervisedOptions",
+    "TrainedLearner",
     "fit",
 ]

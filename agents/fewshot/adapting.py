@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import torch
 from annotated_types import Ge, Gt
@@ -115,6 +115,14 @@ class GradientLearner(FewShotLearner):
         Raises:
             InputError: shapes that don't fit, or other labels.
         """
+
+    def resized(self, ways: int, longest: int) -> Self:
+        """See :meth:`metarl.agents.fewshot.learner.FewShotLearner.resized`; only the head ``each`` has a size."""
+        if self.options.head == "each" and ways > self.ways:
+            expected = f"{self.ways}, as the head 'each' of this learner has weights for each class"
+            remedy = "train one with gradient.head = 'prototypes'"
+            raise InputError(key="ways", given=ways, expected=expected, remedy=remedy)
+        return self
 
     @abstractmethod
     def _fast(self) -> dict[str, Tensor]:

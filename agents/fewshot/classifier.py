@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 import torch
 from torch import Tensor
@@ -75,6 +75,7 @@ class FewShotClassifier(ExampleLearner):
         if rotate_support and norm == "batch":
             expected = "'running' or 'group' with rotate_support = true, or embeddings depend on the choice of support"
             raise ConfigError(key="encoder.norm", given=norm, expected=expected)
+        self.context_kind = context
         self.context = make_context(context, self.encoder.size, longest)
         width = self.context.size
         self.reader: Reader
@@ -133,10 +134,12 @@ class FewShotClassifier(ExampleLearner):
 
     def classify(self, support: Examples, support_y: Examples, queries: Examples) -> Tensor:
         """See :meth:`metarl.agents.fewshot.learner.FewShotLearner.classify`."""
-        shape = (self.encoder.size,)
-        support = self._shown(support, "support", shape)
-        queries = same_episodes(examples(queries, "queries", shape, self.device), support)
-        return self._read(support, self._classes(support_y, support.shape[:2], "support_y"), queries)
+        return self._read(*self._embedded(support, support_y, queries))
+
+    @torch.no_grad()
+    def support_weights(self, support: Examples, support_y: Examples, queries: Examples) -> Tensor | None:
+        """See :meth:`metarl.agents.fewshot.learner.FewShotLearner.support_weights`."""
+        return self.reader.weights(*self._contextual(*self._embedded(support, support_y, queries)))
 
     def loss(self, episodes: Episodes) -> Tensor:
         """See :meth:`metarl.agents.fewshot.learner.FewShotLearner.loss`.
@@ -185,6 +188,32 @@ class FewShotClassifier(ExampleLearner):
     def _read(self, support: Tensor, classes: Tensor, queries: Tensor) -> Tensor:
         """The logits of embedded queries."""
         return self.reader(*self._contextual(support, classes, queries))
+
+    def _embedded(self, support: Examples, support_y: Examples, queries: Examples) -> tuple[Tensor, Tensor, Tensor]:
+        """The same three, of examples that were embedded before."""
+        shape = (self.encoder.size,)
+        support = self._shown(support, "support", shape)
+        queries = same_episodes(examples(queries, "queries", shape, self.device), support)
+        return support, self._classes(support_y, support.shape[:2], "support_y"), queries
+
+    def _labels_widened(self, state: dict[str, Tensor], ways: int) -> dict[str, Tensor]:
+        name = "reader.memory.store.values"  # slots that are kept for life, or learned
+        if self.readout == "linear" or name not in state:
+            return state
+        return state | {name: F.pad(state[name], (0, ways - state[name].shape[-1]))}
+
+    def _sized(self, ways: int, longest: int) -> Self:
+        return type(self)(
+            self.observation,
+            ways,
+            self.memory,
+            readout=self.readout,
+            context=self.context_kind,
+            encoder=self.encoder_options,
+            longest=longest,
+            transductive=self.transductive,
+            rotate_support=self.rotate_support,
+        )
 
     def _encoded(self, support_x: Examples, support_y: Examples, query_x: Examples) -> tuple[Tensor, Tensor, Tensor]:
         """Embeddings of the support ``[B, S, E]``, its classes ``[B, S]``, and embeddings of the queries."""

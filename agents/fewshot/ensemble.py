@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +51,17 @@ class Ensemble(FewShotLearner):
         """See :meth:`FewShotLearner.weights`; the mean over the members."""
         each = _stacked([member.weights(support_x, support_y, query_x) for member in self.members], 0)
         return None if each is None else each.mean(0)
+
+    @torch.no_grad()
+    def support_weights(self, support: Examples, support_y: Examples, queries: Examples) -> Tensor | None:
+        """See :meth:`FewShotLearner.support_weights`; the mean over the members."""
+        own = zip(self.members, torch.as_tensor(support).unbind(2), torch.as_tensor(queries).unbind(2), strict=True)
+        each = _stacked([member.support_weights(known, support_y, new) for member, known, new in own], 0)
+        return None if each is None else each.mean(0)
+
+    def resized(self, ways: int, longest: int) -> Self:
+        """See :meth:`FewShotLearner.resized`."""
+        return type(self)([member.resized(ways, longest) for member in self.members]).train(self.training)
 
     def _described(self) -> dict[str, Any]:
         return {"members": len(self.members), "each": self.members[0]}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +40,34 @@ class ExampleLearner(FewShotLearner):
         net = encoder if isinstance(encoder, EncoderOptions) else build(EncoderOptions, encoder or {}, "encoder")
         self.encoder_options = net
         self.encoder = _encoder(self.observation, net)
+
+    def resized(self, ways: int, longest: int) -> Self:
+        """See :meth:`metarl.agents.fewshot.learner.FewShotLearner.resized`; it gets room, and loses none."""
+        own = self.state_dict()
+        made = self
+        for key, given, most in (("ways", ways, self.ways), ("examples", longest, self.longest)):
+            if given <= most:
+                continue
+            with torch.random.fork_rng(devices=[]):
+                made = self._sized(max(ways, self.ways), self.longest if key == "ways" else max(longest, self.longest))
+            own = self._labels_widened(own, made.ways)
+            fixed = [name for name, value in made.state_dict().items() if own[name].shape != value.shape]
+            if fixed:
+                expected = f"at most {most}, for which its weights are made ({fixed[0]})"
+                remedy = "train one for more, or one whose memory votes (readout 'votes' or 'mean_votes')"
+                raise InputError(key=key, given=given, expected=expected, remedy=remedy)
+        if made is not self:
+            made.load_state_dict(own)
+            made.to(self.device, self.dtype).train(self.training)
+        return made
+
+    def _labels_widened(self, state: dict[str, Tensor], ways: int) -> dict[str, Tensor]:
+        """A state dict whose stored labels, if there are any, are one-hot among ``ways`` classes."""
+        return state
+
+    @abstractmethod
+    def _sized(self, ways: int, longest: int) -> Self:
+        """An untrained learner like this one for so many classes and examples."""
 
     def _embed(self, x: Tensor, support: int | None = None) -> Tensor:
         """Examples ``[B, N, *observation]`` to embeddings ``[B, N, E]`` in the type of the parameters."""

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Literal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from metarl.data.episodes import Episodes
-from metarl.types import Array
+from metarl.types import Array, Split
+
+if TYPE_CHECKING:
+    from metarl.agents.fewshot.open_set import OpenSet
 
 Protocol = Literal["episodes", "streams"]
 Examples = Tensor | Array  # examples or labels: a tensor on any device, or a NumPy array
@@ -27,6 +33,10 @@ class FewShotLearner(nn.Module, ABC):
     """What it is trained on: episodes with support and queries, or streams of examples with late labels."""
     transductive: bool = False
     """Whether the prediction for a query depends on the other queries."""
+    open_set: OpenSet | None = None
+    """Tells queries of no remembered class, as calibrated after training; None where it wasn't."""
+    met: Mapping[Split, tuple[str, ...]] = MappingProxyType({})
+    """The names of the classes of training and of validation, where these have names."""
 
     @property
     def device(self) -> torch.device | None:
@@ -74,6 +84,35 @@ class FewShotLearner(nn.Module, ABC):
             TypeError: a learner without embeddings of single examples.
         """
         raise TypeError(f"a {type(self).__name__} has no embeddings of single examples; call it on the examples")
+
+    def support_weights(self, support: Examples, support_y: Examples, queries: Examples) -> Tensor | None:
+        """How much each example of the support counts for each query; arguments as in :meth:`classify`.
+
+        Where a slot is the mean of a class, its weight is shared by the examples of the class.
+
+        Args:
+            support: embeddings ``[B, S, E]``.
+            support_y: ``[B, S]``
+            queries: ``[B, Q, E]``
+
+        Returns:
+            ``[B, Q, S]``, at least 0 and at most 1 in total; None where a query doesn't weigh single examples.
+        """
+        return None
+
+    def resized(self, ways: int, longest: int) -> Self:
+        """A learner with the same weights for episodes of that many classes and labelled examples.
+
+        It is the learner itself where neither is part of it.
+
+        Args:
+            ways: most classes.
+            longest: most examples in a support or stream.
+
+        Raises:
+            InputError: its weights are made for another number.
+        """
+        return self
 
     def loss(self, episodes: Any) -> Tensor:
         """The training objective, a scalar: cross-entropy of the queries in nats unless a learner says otherwise.
@@ -135,3 +174,17 @@ class FewShotLearner(nn.Module, ABC):
     def _described(self) -> dict[str, Any]:
         """What ``repr`` shows besides the number of parameters."""
         return {}
+
+
+@contextmanager
+def alone(learner: FewShotLearner) -> Iterator[None]:
+    """Within, a query's answer does not depend on other queries, even if the learner is transductive."""
+    parts = [part for part in learner.modules() if isinstance(part, FewShotLearner)]
+    before = [part.transductive for part in parts]
+    for part in parts:
+        part.transductive = False
+    try:
+        yield
+    finally:
+        for part, was in zip(parts, before, strict=True):
+            part.transductive = was

@@ -39,6 +39,27 @@ class Reader(nn.Module, ABC):
             ``[B, Q, ways]``
         """
 
+    def weights(self, support: Tensor, labels: Tensor, queries: Tensor) -> Tensor | None:
+        """How much each example counts for each query.
+
+        Args:
+            support: ``[B, S, E]``
+            labels: one-hot ``[B, S, ways]``.
+            queries: ``[B, Q, E]``
+
+        Returns:
+            ``[B, Q, S]``; None where slots are not the examples, or reads no weighted sums of them.
+        """
+        memory, values = self.memory, self._values(labels)
+        if memory.access is None or not memory.access.sums:
+            return None
+        read, slots = memory.recall(memory.write_all(support, values), queries)
+        made = memory.value(values) if memory.value is not None else values
+        written = memory.store.transform_value(made)
+        if read.log_weights is None or slots.values.shape != written.shape or not torch.allclose(slots.values, written):
+            return None
+        return read.log_weights.exp()
+
     def consolidate(self, support: Tensor, labels: Tensor) -> None:
         """Store a support ``[B, S, E]`` and its labels ``[B, S, ways]`` for all later episodes, if the memory can."""
         every = torch.ones(support.shape[1::-1], dtype=torch.bool, device=support.device)
@@ -116,6 +137,12 @@ class VotingReader(Reader):
     def forward(self, support: Tensor, labels: Tensor, queries: Tensor) -> Tensor:
         """See :meth:`Reader.forward`; the logits are log probabilities, :data:`NEVER` for labels that no slot has."""
         return self.recall(support, labels, queries)[0]
+
+    def weights(self, support: Tensor, labels: Tensor, queries: Tensor) -> Tensor | None:
+        """See :meth:`Reader.weights`; the weight of a mean is shared equally by the examples of its class."""
+        if not self.averaged:
+            return super().weights(support, labels, queries)
+        return self(support, labels, queries).exp() @ (labels / labels.sum(1, keepdim=True).clamp_min(1)).mT
 
     def recall(self, support: Tensor, labels: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
         """The logits of queries, and the log weights that they came from.

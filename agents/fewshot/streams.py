@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar, Self, get_args
 
 import torch
 from torch import Tensor, nn
@@ -62,7 +62,8 @@ class StreamClassifier(ExampleLearner):
         if self.encoder_options.norm == "batch":
             expected = "'group' or 'running', as a stream has no support to take statistics of"
             raise ConfigError(key="encoder.norm", given="batch", expected=expected)
-        self.labels = choice(labels, get_args(Labels), "labels")
+        choice(labels, get_args(Labels), "labels")
+        self.labels: Labels = labels
         if labels == "letters" and ways > LETTERS**LETTERS:
             expected = f"at most {LETTERS**LETTERS}, the number of labels of letters"
             raise InputError(key="ways", given=ways, expected=expected)
@@ -135,6 +136,17 @@ class StreamClassifier(ExampleLearner):
         parts = self._embed(examples), self._labels(streams.y, tuple(examples.shape[:2]))
         x, _, boundary = self._stream(*(F.pad(part, (0, 0, 0, 1)) for part in parts))  # completes the last one
         self.core.consolidate(x, boundary)
+
+    def _sized(self, ways: int, longest: int) -> Self:
+        return type(self)(
+            self.observation,
+            ways,
+            self.memory,
+            labels=self.labels,
+            encoder=self.encoder_options,
+            longest=longest,
+            pairs=self.pairs,
+        )
 
     def _stream(self, examples: Tensor, labels: Tensor) -> tuple[CoreInput, State, Tensor]:
         """The arguments of the core, ``[T, B, ...]``: each example with the label (or all) of the previous one."""

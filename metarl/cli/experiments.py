@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from metarl.cli.env import ENV_HELP, SEEN_OPTIONS, TASK_OPTIONS, add_seen, add_tasks, env_settings, env_table, look_here
 from metarl.cli.terminal import OK, add_device, at_least, checked, refuse, tell
-from metarl.config import Assignment, ConfigError, parse_assignment
+from metarl.config import Assignment, ConfigError, one_of, parse_assignment
 
 if TYPE_CHECKING:
     from metarl.experiments.run import Run
+
+TESTS = ("eval.cells", "eval.streams", "eval.queries", "data.within_alphabet", "data.distinct_drawers")
+"""The settings that a test of a trained few-shot learner may change."""
 
 
 def add_experiments(commands: Any) -> None:
@@ -81,7 +84,8 @@ def add_experiments(commands: Any) -> None:
         metavar="KEY=VALUE",
         action="append",
         default=[],
-        help="other tasks, such as env.pulls=1000, or how many are played, such as eval.rows=100 (repeatable)",
+        help="other tests: of an agent settings of env and eval, such as env.pulls=1000; few-shot "
+        f"{', '.join(TESTS)}, such as eval.cells=[[40,1]], 40 ways and 1 shot (repeatable)",
     )
     add_device(evaluate, "auto")
     evaluate.add_argument("--env", metavar="ID", action="append", help="other tasks: those of this environment")
@@ -196,7 +200,7 @@ def run_eval(args: argparse.Namespace) -> int:
     kind = kind_of(config, str(args.run))
     if kind != "rl2" and args.n is None:
         args.n, args.episodes = args.episodes, None
-    require(kind, "fewshot", {"--data": args.data, "--rotations": args.rotations})
+    require(kind, "fewshot", {"--data": args.data, "--rotations": args.rotations, "--set": args.settings})
     require(kind, "rl2", {f"--{name}": getattr(args, name) for name in TASK_OPTIONS})
     settings: list[Assignment] = [(("data", "folder"), args.data)] if args.data else []
     settings += [(("eval", "rotations"), True)] if args.rotations else []
@@ -210,8 +214,9 @@ def run_eval(args: argparse.Namespace) -> int:
         settings.append((("env", args.split), (own if isinstance(own, dict) else {"levels": own}) | tasks))
     done = open_run(args.run, settings, device=args.device, imports=typed)
     evaluation = done.evaluate(split=args.split, n=args.n, seed=args.seed, quiet=args.json)
-    asked = (args.split, args.n, args.seed in (None, done.seed), args.rotations, bool(tasks or args.settings))
-    if asked == ("test", None, True, False, False):
+    other = args.rotations or bool(tasks) or bool(args.settings)
+    asked = (args.split, args.n, args.seed in (None, done.seed), other)
+    if asked == ("test", None, True, False):
         done.complete(evaluation)  # what an interrupted run lacks
     print(json.dumps(to_plain(evaluation)) if args.json else evaluation_table(evaluation))
     return OK
@@ -225,14 +230,19 @@ def eval_settings(kind: str, texts: Sequence[str]) -> list[Assignment]:
         texts: ``KEY=VALUE``
 
     Raises:
-        ConfigError: one that can't be read, or that is of another section.
+        ConfigError: one that can't be read, or that changes nothing in a test, or more than that.
     """
-    sections = ("env", "eval") if kind == "rl2" else ("eval",)
     settings = [parse_assignment(text) for text in texts]
+    sections = ("env", "eval") if kind == "rl2" else ("eval",)
     for key, value in settings:
-        if key[0] not in sections or len(key) < 2:
+        name = ".".join(key)
+        if kind == "fewshot" and name not in TESTS:
+            remedy = "-n, --rotations and --data have options of their own" if key[0] in ("eval", "data") else None
+            problem = f"--set {name} is no setting of a test"
+            raise ConfigError(problem, key=name, given=value, expected=one_of(TESTS), remedy=remedy)
+        if kind != "fewshot" and (key[0] not in sections or len(key) < 2):
             expected = f"a setting of {' or '.join(sections)}: the rest was trained as it is"
-            raise ConfigError(key=f"--set {'.'.join(key)}", given=value, expected=expected)
+            raise ConfigError(key=f"--set {name}", given=value, expected=expected)
     return settings
 
 

@@ -1,4 +1,4 @@
-"""The command line: ``metarl train | eval | report | list | bench | data | check-env``."""
+"""The command line: ``metarl train | eval | classify | report | list | bench | data | check-env``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from metarl.cli.bench import add_bench
+from metarl.cli.classify import add_classify
 from metarl.cli.data import add_data
 from metarl.cli.env import add_check
 from metarl.cli.experiments import add_experiments
@@ -27,7 +28,7 @@ def parser() -> Parser:
         description="Memory-based meta-learning: train, evaluate and inspect RL² agents and few-shot learners.",
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
-    for add in (add_experiments, add_list, add_bench, add_data, add_check):
+    for add in (add_experiments, add_classify, add_list, add_bench, add_data, add_check):
         add(commands)
     return top
 

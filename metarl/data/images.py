@@ -9,22 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from metarl.config import InputError
+from metarl.data.pictures import FORMATS, Background, ImagesError, Reading, blank
 from metarl.data.pool import Pool
 from metarl.data.sources import at_least_one
 from metarl.seeding import split_key
 from metarl.types import SPLITS, Bytes, Split
-
-FORMATS = {
-    "PNG": (".png",),
-    "JPEG": (".jpg", ".jpeg"),
-    "BMP": (".bmp",),
-    "GIF": (".gif",),
-    "WEBP": (".webp",),
-    "TIFF": (".tif", ".tiff"),
-    "PPM": (".pbm", ".pgm", ".ppm"),
-}
-"""The formats that are read, and the suffixes of their files; of an animation, the first image is read."""
 
 _SPLIT_FOLDERS: dict[Split, tuple[str, ...]] = {
     "train": ("train",),
@@ -34,19 +23,16 @@ _SPLIT_FOLDERS: dict[Split, tuple[str, ...]] = {
 _SUFFIXES = {suffix for suffixes in FORMATS.values() for suffix in suffixes}
 _FOR_EACH_CLASS = "a folder of images for each class in it"
 _ADD_SOME = "add some, or remove the folder"
+SHOWN = 10  # empty images that an error names
 _LEAST = 2  # fewest classes of a split, and images of a class
 _MOST_BYTES = 2**32  # most bytes that the images of a split may take in memory
-
-
-class ImagesError(InputError):
-    """A folder or an image in it cannot be used; ``key`` is its path."""
 
 
 class Images(Pool):
     """Images of one split as bytes ``[size, size]``, or ``[size, size, 3]`` where they are not ``grey``.
 
     Images are scaled by area, in each direction separately, and neither cropped nor inverted; transparent parts become
-    white. All are kept in memory.
+    the ``background``. All are kept in memory.
 
     If ``folder`` has folders ``train``, ``validation`` (or ``val``) and ``test`` that contain class folders, these are
     the splits. Otherwise its class folders are sorted by the sha256 of their names: the first 10 % are for validation,
@@ -61,14 +47,22 @@ class Images(Pool):
         folder: contains a folder of images for each class, or a folder of such folders for each split.
         size: pixels along an image.
         grey: convert to grey; else all have three colours.
+        background: what transparent parts become.
 
     Raises:
-        ImagesError: too few classes or images, an image that cannot be read, images that are all the same, or a link
-            out of the folder.
+        ImagesError: too few classes or images, an image that cannot be read, empty images (all pixels alike when read),
+            images that are all the same, or a link out of the folder.
         ValueError: there is no such split, or the size is under 1.
     """
 
-    def __init__(self, split: Split, folder: str | Path, size: int = 28, grey: bool = True) -> None:
+    def __init__(
+        self,
+        split: Split,
+        folder: str | Path,
+        size: int = 28,
+        grey: bool = True,
+        background: Background = "white",
+    ) -> None:
         split_key(split)
         at_least_one(size=size)
         try:
@@ -82,26 +76,89 @@ class Images(Pool):
             few = f"the class {smallest[0].parent} has {count} image"
             raise ImagesError(few, key=str(smallest[0].parent), expected=f"{_LEAST} or more", remedy=_ADD_SOME)
         self.left_out = sum(map(len, files)) - count * len(files)
-        shape = (size, size) if grey else (size, size, 3)
-        total = len(files) * count * int(np.prod(shape))
+        reading = Reading(size, grey, background=background)
+        total = len(files) * count * int(np.prod(reading.shape))
         if total > _MOST_BYTES:
             problem = f"{len(files)} classes with {count} images each of {folder} take {total / 2**30:.1f} GiB"
             most = f"{_MOST_BYTES / 2**30:.0f} at most"
             raise ImagesError(problem, key=str(folder), expected=most, remedy="choose a smaller size")
-        examples = np.empty((len(files), count, *shape), np.uint8)
+        examples = np.empty((len(files), count, *reading.shape), np.uint8)
         for number, paths in enumerate(files):
             for place, path in enumerate(paths[:count]):
-                examples[number, place] = read_image(path, size, grey)
-        if (examples == examples[:1, :1]).all():
-            problem = f"all images of the {split} split of {folder} are the same when read"
-            remedy = "transparent parts become white, so white strokes on a transparent background are lost"
-            raise ImagesError(problem, key=str(folder), expected="images that differ", remedy=remedy)
+                examples[number, place] = reading.read(path)
+        _check_seen(examples, files, background)
         examples.flags.writeable = False
         self.split = split
         super().__init__(examples)
 
     def _described(self) -> dict[str, object]:
         return {"split": self.split} | super()._described() | {"left_out": self.left_out}
+
+
+def _check_seen(examples: Bytes, files: list[list[Path]], background: Background) -> None:
+    """Refuse empty images, and images that are all the same; warn of some that are.
+
+    Args:
+        examples: ``[C, M, ...]``
+        files: where they are from.
+        background: what transparent parts became.
+    """
+    flat = examples.reshape(-1, *examples.shape[2:])
+    paths = [path for some in files for path in some[: examples.shape[1]]]
+    empty = [path for path, image in zip(paths, flat, strict=True) if blank(image)]
+    if empty:
+        opposite = "black" if background == "white" else "white"
+        shown = ", ".join(map(str, empty[:SHOWN])) + (f" and {len(empty) - SHOWN} more" if len(empty) > SHOWN else "")
+        problem = f"{len(empty)} of {len(flat)} images are empty, with all pixels alike when read: {shown}"
+        remedy = f"remove them, or give background = {opposite!r} if strokes on a transparent background are lost"
+        raise ImagesError(problem, key=str(empty[0]), expected="images on which something is seen", remedy=remedy)
+    first: dict[bytes, int] = {}
+    same = [(number, first.setdefault(image.tobytes(), number)) for number, image in enumerate(flat)]
+    same = [(number, other) for number, other in same if number != other]
+    if len(same) == len(flat) - 1:
+        problem = f"all {len(flat)} images are the same when read, such as {paths[0]} and {paths[-1]}"
+        raise ImagesError(problem, key=str(paths[0].parent.parent), expected="images that differ")
+    across = sum(number // examples.shape[1] != other // examples.shape[1] for number, other in same)
+    if same:
+        number, other = same[0]
+        warnings.warn(
+            f"{len(same)} of {len(flat)} images are the same as another when read, {across} of them as one of another "
+            f"class; the first are {paths[other]} and {paths[number]}",
+            stacklevel=3,
+        )
+
+
+def counts(folder: str | Path) -> list[str]:
+    """What each split of a folder has, and what is left out of it, one line each; images are not read.
+
+    Raises:
+        ImagesError: see :func:`class_folders`.
+        OSError: the folder cannot be read.
+    """
+    lines = []
+    for split in SPLITS:
+        found = [_images(place, Path(folder)) for place in class_folders(split, folder)]
+        smallest, largest = min(found, key=len), max(found, key=len)
+        least, total = len(smallest), sum(map(len, found))
+        line = f"{split}: {len(found)} classes, {least} images of each"
+        if len(largest) > least:
+            line += f"; {total - least * len(found)} of {total} images are left out, as {smallest[0].parent.name} has "
+            line += f"only {least} ({largest[0].parent.name} has {len(largest)})"
+        lines.append(line)
+    return lines
+
+
+def images_by_class(folder: str | Path) -> dict[str, list[Path]]:
+    """The images of each class folder of ``folder`` by the name of the class, in sorted order; see :class:`Images`.
+
+    Raises:
+        ImagesError: there is no such folder, it has no class folders, one of them has no images, or a link leads out.
+    """
+    root = Path(folder).expanduser()
+    try:
+        return {place.name: _images(place, root) for place in _inner_folders(root)}
+    except OSError as error:
+        raise ImagesError(f"the folder of images {folder} cannot be read: {error}", key=str(folder)) from error
 
 
 def class_folders(split: Split, folder: str | Path) -> list[Path]:
@@ -112,11 +169,7 @@ def class_folders(split: Split, folder: str | Path) -> list[Path]:
         OSError: the folder cannot be read.
     """
     root = Path(folder).expanduser()
-    if not root.is_dir():
-        raise ImagesError(f"there is no folder {folder}", key=str(folder), expected=_FOR_EACH_CLASS)
-    inside = _folders(root, root)
-    if not inside:
-        raise ImagesError(f"{folder} has no folders in it", key=str(folder), expected=_FOR_EACH_CLASS)
+    inside = _inner_folders(root)
     named: dict[Split, list[Path]] = {name: [] for name in SPLITS}
     for name, aliases in _SPLIT_FOLDERS.items():
         named[name] = [place for place in inside if place.name in aliases and _folders(place, root)]
@@ -125,6 +178,16 @@ def class_folders(split: Split, folder: str | Path) -> list[Path]:
         problem = f"the {split} split of {folder} has {len(classes)} of its classes"
         raise ImagesError(problem, key=str(folder), expected=f"{_LEAST} or more")
     return classes
+
+
+def _inner_folders(root: Path) -> list[Path]:
+    """The folders in a folder, at least one."""
+    if not root.is_dir():
+        raise ImagesError(f"there is no folder {root}", key=str(root), expected=_FOR_EACH_CLASS)
+    inside = _folders(root, root)
+    if not inside:
+        raise ImagesError(f"{root} has no folders in it", key=str(root), expected=_FOR_EACH_CLASS)
+    return inside
 
 
 def _from_split_folders(split: Split, root: Path, named: dict[Split, list[Path]]) -> list[Path]:
@@ -188,42 +251,3 @@ def _inside(path: Path, root: Path) -> bool:
         remedy = "put a copy in its place, or remove it"
         raise ImagesError(f"{path} is a link out of {root}", key=str(path), remedy=remedy)
     return True
-
-
-def read_image(path: Path, size: int, grey: bool) -> Bytes:
-    """Read an image and scale it by area.
-
-    Args:
-        path: of the file.
-        size: pixels along the result.
-        grey: convert to grey.
-
-    Returns:
-        ``[size, size]`` uint8, or ``[size, size, 3]`` if not ``grey``.
-
-    Raises:
-        ImagesError: it cannot be read, or has more pixels than Pillow's ``Image.MAX_IMAGE_PIXELS``.
-    """
-    from PIL import Image, ImageOps
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=list(FORMATS)) as image:
-                if image.mode.startswith("I;16"):
-                    converted: Image.Image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-                elif image.mode in ("I", "F"):
-                    raise ValueError(f"its numbers are of type {image.mode}, expected 8 or 16 bits")
-                else:
-                    converted = ImageOps.exif_transpose(image)
-                if "A" in converted.getbands() or "transparency" in converted.info:
-                    rgba = converted.convert("RGBA")
-                    converted = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-                return np.asarray(converted.convert("L" if grey else "RGB").resize((size, size), Image.Resampling.BOX))
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        problem, expected = f"the image {path} has too many pixels", f"at most {Image.MAX_IMAGE_PIXELS}"
-        raise ImagesError(problem, key=str(path), expected=expected) from error
-    except Exception as error:  # decoders of damaged files raise errors of every kind
-        problem = f"the image {path} cannot be read ({error})"
-        raise ImagesError(problem, key=str(path), remedy="repair or remove it") from error

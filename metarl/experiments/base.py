@@ -139,6 +139,20 @@ class Experiment(ABC):
             CheckpointError: the file is missing, damaged, or doesn't fit this experiment.
         """
 
+    def load_from(self, own: Experiment, path: Path, device: torch.device) -> Any:
+        """The model of a checkpoint for tests by these options, which differ from those it was trained by.
+
+        Args:
+            own: what it was trained by.
+            path: of the checkpoint.
+            device: where it is to be.
+
+        Raises:
+            CheckpointError: see :meth:`load`.
+            ConfigError: the model can't be tested by these options.
+        """
+        return self.load(path, device)
+
     def config(self) -> dict[str, Any]:
         """The options as plain data with their kind: what config.json holds."""
         return {"kind": self.kind, **to_plain(self)}

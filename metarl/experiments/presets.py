@@ -43,12 +43,18 @@ def load_experiment(
         ConfigError: an unknown preset, key, name or value, or options that don't fit; one line.
     """
     path = preset_path(preset)
-    if isinstance(settings, Mapping):
-        settings = [(tuple(key.split(".")), value) for key, value in settings.items()]
+    settings = assignments(settings)
     config = apply(without_options(load_toml(path), settings), [(("name",), name or path.stem), *settings])
     experiment = from_config(config, path.stem)
     pick_device(experiment.device)
     return experiment.check()
+
+
+def assignments(settings: Mapping[str, Any] | Sequence[Assignment]) -> Sequence[Assignment]:
+    """Settings by key, such as ``{"env.arms": 5}``, as pairs of the parts of a key and a value."""
+    if isinstance(settings, Mapping):
+        return [(tuple(key.split(".")), value) for key, value in settings.items()]
+    return settings
 
 
 BELONGING: dict[str, tuple[str, ...]] = {

@@ -11,7 +11,7 @@ from metarl.config import Assignment, ConfigError, apply, to_plain
 from metarl.evaluation.records import write_record
 from metarl.evaluation.results import Evaluation, read_evaluation, write_evaluation
 from metarl.experiments.base import Experiment, pick_device, torch_threads
-from metarl.experiments.presets import from_config, load_experiment
+from metarl.experiments.presets import assignments, from_config, load_experiment
 from metarl.experiments.resume import Start, check_same, starting_point
 from metarl.limits import peak_bytes
 from metarl.report.draw import draw_run
@@ -202,7 +202,11 @@ def train(
 
 
 def open_run(
-    path: str | Path, settings: Sequence[Assignment] = (), *, device: str = "auto", imports: str | Sequence[str] = ()
+    path: str | Path,
+    settings: Mapping[str, Any] | Sequence[Assignment] = (),
+    *,
+    device: str = "auto",
+    imports: str | Sequence[str] = (),
 ) -> Run:
     """The run in a folder, with its trained model.
 
@@ -210,7 +214,8 @@ def open_run(
 
     Args:
         path: of the run folder.
-        settings: options to change for the evaluation, such as where data are now.
+        settings: options to change for the evaluation, such as where data are now, or ``{"eval.cells": [[40, 1]]}``:
+            the ways and shots of few-shot tests.
         device: the torch device.
         imports: modules whose code the run may use; they are imported.
 
@@ -218,11 +223,16 @@ def open_run(
         RunError, ConfigError, CheckpointError: the folder holds no run of this version, a file of it is damaged, or it
             names code of modules that are not allowed.
     """
+    settings = assignments(settings)
     experiment, seed, folder = _opened(path, settings, imports)
     if not folder.checkpoint.is_file():
         problem = f"the run {folder.path} was cut off in training: it has no checkpoint.zip"
         raise RunError(problem, key=str(folder.checkpoint), remedy=f"metarl train --resume {folder.path} goes on")
-    model = experiment.load(folder.checkpoint, pick_device(device))
+    if settings:
+        own = _opened(path, (), imports)[0]
+        model = experiment.load_from(own, folder.checkpoint, pick_device(device))
+    else:
+        model = experiment.load(folder.checkpoint, pick_device(device))
     return Run(experiment, seed, folder, model, read_evaluation(folder))
 
 

@@ -26,7 +26,9 @@ from .scan import linear_scan as linear_scan
 from .schedules import cosine as cosine
 from .schedules import linear as linear
 from .stats import Interval as Interval
+from .stats import auroc as auroc
 from .stats import bootstrap_mean as bootstrap_mean
+from .stats import logistic_fit as logistic_fit
 from .stats import standard_error as standard_error
 
 __all__: list[str]

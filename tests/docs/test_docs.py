@@ -22,7 +22,9 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.utils.env_checker import check_env
+from PIL import Image
 
+import metarl
 from metarl.cli import main as cli
 from metarl.cli.experiments import train_settings
 from metarl.config import InputError, apply, load_toml, parse_assignment
@@ -154,6 +156,18 @@ def test_learning_with_help_runs(run: Run) -> None:
     agent = run("privileged.md")["agent"]
     assert agent.privilege.told_critic
     assert agent.num_timesteps == 6400
+
+
+def test_a_trained_learner_is_used_as_the_page_says(run: Run, tmp_path: Path) -> None:
+    small = {"data.source": "glyphs", "data.rotations": False, "fit.updates": 1, "threads": 1, "eval.episodes": 2}
+    small |= {"train.ways": 4, "eval.validation": [4, 1], "eval.cells": [[4, 1]], "classifier.encoder.width": 8}
+    metarl.train("prototypical", settings=small, folder="runs/prototypical", quiet=True)
+    drawings = iter(255 - metarl.Glyphs("test", 6, 2).examples[:, 0])
+    for name in ("alpha1", "alpha2", "alpha3", "beta1", "gamma1", "new"):
+        Image.fromarray(next(drawings)).save(f"{name}.png")
+    names = run("use-a-trained-learner.md")
+    assert names["learner"].classes == {"alpha": 3, "beta": 1, "gamma": 1}
+    assert names["again"].classes == names["learner"].classes
 
 
 def test_extending_runs_and_what_it_adds_keeps_the_contracts(run: Run) -> None:

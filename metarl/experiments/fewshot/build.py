@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from metarl.data.distort import Distorted, Distortion
+from metarl.data.omniglot.characters import split_characters
 from metarl.data.pool import Glyphs, Pool
 from metarl.data.sources import FewShotSource
 from metarl.experiments.base import config_errors
@@ -55,7 +56,8 @@ def make_source(data: DataOptions, split: Split, *, rotations: bool) -> Pool:
             from metarl.data.images import Images
 
             assert data.folder is not None
-            return with_rotations(Images(split, data.folder, data.size, grey=not data.colour), rotations)
+            images = Images(split, data.folder, data.size, not data.colour, data.background)
+            return with_rotations(images, rotations)
         if data.source == "glyphs":
             return with_rotations(resized(Glyphs(split), data.size), rotations)
         raise ValueError("data.source = 'auto' is still open; call the experiment's check() first")
@@ -91,6 +93,21 @@ def training_source(data: DataOptions, train: EpisodeOptions) -> FewShotSource:
         source = source.joined(make_source(data, "validation", rotations=data.rotations))
     own, shared = train.distortion, train.class_distortion
     return source if own is None and shared is None else Distorted(source, own or Distortion(), shared)
+
+
+def class_names(data: DataOptions, split: Split) -> tuple[str, ...]:
+    """The names of the classes of a split, by which they are known again; glyphs have none.
+
+    Raises:
+        ConfigError: there is no such folder, or it can't be read.
+    """
+    with config_errors(None, OSError):
+        if data.source == "images":
+            from metarl.data.images import class_folders
+
+            assert data.folder is not None
+            return tuple(place.name for place in class_folders(split, data.folder))
+        return tuple(split_characters(data.scheme, split)) if data.source == "omniglot" else ()
 
 
 def described(data: DataOptions) -> str:

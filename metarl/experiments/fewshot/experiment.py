@@ -12,7 +12,8 @@ import torch
 
 from metarl.agents.fewshot.gradient import GradientOptions
 from metarl.agents.fewshot.learner import FewShotLearner
-from metarl.config import ConfigError
+from metarl.agents.fewshot.open_set import LEAST, OpenSet, calibrated
+from metarl.config import ConfigError, build, to_plain
 from metarl.data.omniglot import found
 from metarl.data.pool import Pool
 from metarl.data.sources import FewShotSource
@@ -20,7 +21,7 @@ from metarl.evaluation.accuracy import correct_in_streams, prepared
 from metarl.evaluation.records import EPISODES
 from metarl.evaluation.results import FewShotEvaluation
 from metarl.experiments.base import Experiment, config_errors, load_module, save_fit, save_module
-from metarl.experiments.fewshot.build import described, make_learner, make_source, training_source
+from metarl.experiments.fewshot.build import class_names, described, make_learner, make_source, training_source
 from metarl.experiments.fewshot.evaluate import evaluate, record
 from metarl.experiments.fewshot.options import (
     ClassifierOptions,
@@ -34,11 +35,23 @@ from metarl.functional.stats import BYTES
 from metarl.limits import check_count
 from metarl.runs.session import Session
 from metarl.seeding import numpy_rng, sequence, split_key
+from metarl.training.checkpoint import CheckpointError
 from metarl.training.resume import restoring
 from metarl.training.supervised import FitState, SupervisedOptions, Validation, fit
 from metarl.types import Array, Split
 
+MET: tuple[Split, ...] = ("train", "validation")  # the splits whose classes a learner meets before it is tested
+SHOWN = 10  # classes that an error names
+CALIBRATION = (0, 0)  # the key of the random stream of a calibration; no test episode has 0 ways
 LEARNERS = ("classifier", "stream", "gradient")  # the tables of a preset that make a learner
+
+
+@dataclass(frozen=True)
+class Met:
+    """The names of the classes that a learner has met, by split."""
+
+    train: tuple[str, ...] = ()
+    validation: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +147,13 @@ class FewShotExperiment(Experiment):
     def describe(self) -> str:
         """See :class:`Experiment`."""
         hint = " (for Omniglot: metarl data omniglot, or --data DIR)" if self.data.source == "glyphs" else ""
-        return f"data: {described(self.data)}{hint}"
+        lines = [f"data: {described(self.data)}{hint}"]
+        if self.data.source == "images":
+            from metarl.data.images import counts
+
+            assert self.data.folder is not None
+            lines += counts(self.data.folder)
+        return "\n".join(lines)
 
     def check(self) -> Self:
         """See :class:`Experiment`; Omniglot is chosen where its archives are found, else drawn glyphs."""
@@ -149,16 +168,20 @@ class FewShotExperiment(Experiment):
         check_source(training_source(self.data, self.train), "train", [self.train_shape])
         check_source(make_source(self.data, "validation", rotations=False), "validation", [self.validation_shape])
         self.source("test", self.test_shapes)
-        if self.gradient is not None and self.gradient.head == "each":
-            for key, shapes in (("eval.cells", self.test_shapes), ("eval.validation", [self.validation_shape])):
-                if other := [shape.ways for shape in shapes if shape.ways != self.ways]:
-                    expected = f"train.ways = {self.ways}, for which the head of this learner is made"
-                    raise ConfigError(f"{key} has {other[0]} ways", key=key, given=other[0], expected=expected)
+        self._check_head()
         if not any(p.numel() for p in make_learner(self, seed=0).parameters()):
             problem = "this learner has nothing to train: its embeddings are the pixels"
             remedy = "give classifier.encoder another net, or an embedding_size"
             raise ConfigError(problem, key="classifier.encoder", remedy=remedy)
         return self
+
+    def _check_head(self) -> None:
+        """Refuse tests of other ways than the head of a learner by gradient descent has weights for."""
+        if self.gradient is not None and self.gradient.head == "each":
+            for key, shapes in (("eval.cells", self.test_shapes), ("eval.validation", [self.validation_shape])):
+                if other := [shape.ways for shape in shapes if shape.ways != self.ways]:
+                    expected = f"train.ways = {self.ways}, for which the head of this learner is made"
+                    raise ConfigError(f"{key} has {other[0]} ways", key=key, given=other[0], expected=expected)
 
     def build(self, seed: int, device: torch.device) -> FewShotLearner:
         """See :class:`Experiment`."""
@@ -167,6 +190,8 @@ class FewShotExperiment(Experiment):
     def learn(self, model: FewShotLearner, session: Session) -> int:
         """See :class:`Experiment`; the model is left in evaluation mode."""
         source = training_source(self.data, self.train)
+        names = {split: class_names(self.data, split) for split in MET}
+        model.met = {split: found for split, found in names.items() if found}
         rng, saved = numpy_rng(session.seed, "data", split_key("train")), session.saved
         accuracy = "train/accuracy" if self.data.trainval else "validation/accuracy"
         with session.stoppable(), session.bar(self.fit.updates, "update") as bar, torch.random.fork_rng():
@@ -206,15 +231,47 @@ class FewShotExperiment(Experiment):
                 name="few-shot episodes",
             )
         model.eval()
+        if not session.stopped:
+            with session.stoppable():
+                model.open_set = self._open_set(model, session.seed)
         if trained.kept is not None:
             session.facts["kept_step"] = trained.kept * self.train.batch
         return trained.updates * self.train.batch
 
+    def _open_set(self, model: FewShotLearner, seed: int) -> OpenSet | None:
+        """How the learner tells unknown classes, from validation classes; None where these were trained on or are few.
+
+        A learner whose labels are letters gives no answers that could be calibrated.
+        """
+        if self.data.trainval or self.train.labels != "one_hot":
+            return None
+        examples = make_source(self.data, "validation", rotations=False).examples
+        if len(examples) < LEAST or examples.shape[1] < 2:
+            return None
+        return calibrated(model, examples, numpy_rng(seed, "evaluation", *CALIBRATION))
+
     def evaluate(
         self, model: FewShotLearner, *, split: Split = "test", n: int | None = None, seed: int = 0, quiet: bool = False
     ) -> FewShotEvaluation:
-        """See :class:`Experiment`; ``n`` counts the episodes, or streams, of each setting."""
+        """See :class:`Experiment`; ``n`` counts the episodes, or streams, of each setting.
+
+        Raises:
+            ConfigError: as :func:`metarl.experiments.fewshot.evaluate.evaluate`, or a class of the split was trained on
+                or chosen by.
+        """
+        self._check_unseen(model, split)
         return evaluate(model, self, split=split, episodes=n, seed=seed, quiet=quiet)
+
+    def _check_unseen(self, model: FewShotLearner, split: Split) -> None:
+        """Refuse a test of classes that the learner has met, as where the folder has changed since."""
+        now = set(class_names(self.data, split)) if model.met else set()
+        for before in MET:
+            again = sorted(now & set(model.met.get(before, ()))) if before != split else []
+            if again:
+                shown = ", ".join(again[:SHOWN]) + (f" and {len(again) - SHOWN} more" if len(again) > SHOWN else "")
+                problem = f"{len(again)} classes of the {split} split were in the {before} split when this was trained"
+                remedy = "restore the folder as it was, or give one with folders train, validation and test"
+                raise ConfigError(f"{problem}: {shown}", key="data.folder", given=self.data.folder, remedy=remedy)
 
     def record(self, model: FewShotLearner, seed: int) -> Mapping[str, Array]:
         """See :class:`Experiment`."""
@@ -222,13 +279,32 @@ class FewShotExperiment(Experiment):
 
     def save(self, model: FewShotLearner, path: Path) -> None:
         """See :class:`Experiment`."""
-        save_module(self.kind, model, path)
+        judge = model.open_set
+        told = None if judge is None else to_plain(judge)
+        met = {split: list(names) for split, names in model.met.items()}
+        save_module(self.kind, model, path, open_set=told, met=met)
 
     def load(self, path: Path, device: torch.device) -> FewShotLearner:
         """See :class:`Experiment`; data are not needed."""
         learner = make_learner(self, seed=0)
-        load_module(self.kind, learner, path)
+        meta = load_module(self.kind, learner, path)
+        told, met = meta.get("open_set"), meta.get("met", {})
+        try:
+            learner.open_set = None if told is None else build(OpenSet, told, f"{path}: open_set")
+            names = vars(build(Met, met, f"{path}: met"))
+            learner.met = {split: names[split] for split in MET if names[split]}
+        except ConfigError as error:
+            raise CheckpointError.of(error) from None
         return learner.to(device).eval()
+
+    def load_from(self, own: Experiment, path: Path, device: torch.device) -> FewShotLearner:
+        """See :class:`Experiment`; the learner gets room for the classes and images of these tests."""
+        self._check_head()
+        with config_errors("the learner of this run"):
+            trained = own.load(path, device)
+            made = trained.resized(self.ways, self.longest)
+            made.open_set, made.met = trained.open_set, trained.met
+            return made
 
 
 def check_source(source: FewShotSource, split: Split, shapes: Iterable[EpisodeShape]) -> None:

@@ -14,13 +14,20 @@ from metarl.config import ConfigError
 from metarl.data.distort import Distortion
 from metarl.data.episodes import Labels
 from metarl.data.omniglot import Scheme
+from metarl.data.pictures import Background, Reading
 from metarl.data.sources import FewShotSource
 from metarl.memory.options import MemoryOptions
 from metarl.nets.images import EncoderOptions
 
 Source = Literal["auto", "omniglot", "glyphs", "images"]
 Setting = tuple[Annotated[int, Ge(2)], Annotated[int, Ge(1)]]  # ways and shots
-ONLY_OF = {"colour": "images", "scheme": "omniglot", "within_alphabet": "omniglot", "distinct_drawers": "omniglot"}
+ONLY_OF = {
+    "colour": "images",
+    "background": "images",
+    "scheme": "omniglot",
+    "within_alphabet": "omniglot",
+    "distinct_drawers": "omniglot",
+}
 """Options that one source alone has."""
 
 
@@ -80,6 +87,7 @@ class DataOptions:
         folder: of Omniglot's archives (None: ``METARL_DATA``, or the user's cache), or of images.
         size: pixels along a side of an image.
         colour: whether images of a folder keep their colours.
+        background: what transparent parts of images of a folder become.
         scheme: the split of Omniglot: 1028, 172 and 423 characters, or Lake's 30 and 20 alphabets.
         rotations: whether the rotations of a class by 90, 180 and 270 degrees are separate classes in training.
         trainval: whether to train on validation classes too, as papers do for their final figures. Training can then
@@ -95,6 +103,7 @@ class DataOptions:
     folder: str | None = None
     size: Annotated[int, Ge(8), Le(256)] = 28
     colour: bool = False
+    background: Background = "white"
     scheme: Scheme = "standard"
     rotations: bool = True
     trainval: bool = False
@@ -115,7 +124,12 @@ class DataOptions:
     @property
     def shape(self) -> tuple[int, ...]:
         """Of one example."""
-        return (self.size, self.size, 3) if self.colour else (self.size, self.size)
+        return self.reading.shape
+
+    @property
+    def reading(self) -> Reading:
+        """How images are read that a trained learner is shown: as those that it was trained on."""
+        return Reading(self.size, grey=not self.colour, drawing=self.source != "images", background=self.background)
 
 
 @dataclass(frozen=True)

@@ -118,6 +118,27 @@ def test_eval_takes_episodes_split_seed_and_rotations(sets: tuple[RunFolder, Ran
     assert evaluation(path)["rotations"] is False
 
 
+def test_eval_takes_ways_and_shots_of_its_own(sets: tuple[RunFolder, Ran], streams: tuple[RunFolder, Ran]) -> None:
+    told = evaluation(sets[0].path, *settings("eval.cells=[[30,1],[3,4]]", "eval.queries=1"))
+    assert [(cell["ways"], cell["shots"], cell["queries"]) for cell in told["cells"]] == [(30, 1, 1), (3, 4, 1)]
+    own, again = evaluation(sets[0].path), evaluation(sets[0].path, *settings("eval.cells=[[3,2]]"))
+    assert again["cells"] == own["cells"][1:], "the same episodes, whatever else is tested"
+    longer = evaluation(streams[0].path, *settings("eval.cells=[[2,9]]", "eval.streams=[2]"))
+    assert [len(stream["by_instance"]) for stream in longer["streams"]] == [4]
+    for path, setting, named in (
+        (streams[0].path, "eval.streams=[5]", "at most 3"),
+        (sets[0].path, "eval.cells=[[201,1]]", "ways is 201"),
+        (sets[0].path, "eval.cells=[]", "one or more"),
+        (sets[0].path, "eval.validation=[2,1]", "eval.validation"),
+        (sets[0].path, "train.ways=9", "train.ways"),
+        (sets[0].path, "eval.cells", "key=value"),
+    ):
+        done = run("eval", path, "--set", setting)
+        assert (done.status, done.out) == (2, ""), setting
+        assert named in done.err
+        assert len(done.err.splitlines()) == 1
+
+
 def trained(*changed: str) -> list[str]:
     return [*TRAIN, *GLYPHS, *settings(*changed)]
 

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from metarl.data import images
-from metarl.data.images import FORMATS, Images, ImagesError, class_folders, read_image
+from metarl.data.images import Images, class_folders, counts
+from metarl.data.pictures import FORMATS, ImagesError, Reading
 from metarl.types import SPLITS, Split
 
 
@@ -108,7 +109,7 @@ def test_settings_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 def test_images_shrink_by_area_and_are_not_inverted(tmp_path: Path) -> None:
     blocks = np.kron(np.array([[0, 40], [200, 255]], np.uint8), np.ones((7, 5), np.uint8))
     blocks[:7, :5] = np.arange(35).reshape(7, 5)
-    small = read_image(save(tmp_path / "a.png", blocks), 2, grey=True)
+    small = Reading(2).read(save(tmp_path / "a.png", blocks))
     assert small.dtype == np.uint8
     assert small.tolist() == [[17, 40], [200, 255]]
 
@@ -130,7 +131,7 @@ SIXTEEN = np.array([[0, 65535], [256 * 100, 65535]], np.uint16)
     ids=["colours", "colours made grey", "grey made colours", "what is transparent becomes white", "sixteen bits"],
 )
 def test_kinds_of_images(tmp_path: Path, numbers: np.ndarray, size: int, grey: bool, expected: list[Any]) -> None:
-    assert read_image(save(tmp_path / "a.png", numbers), size, grey=grey).tolist() == expected
+    assert Reading(size, grey).read(save(tmp_path / "a.png", numbers)).tolist() == expected
 
 
 @pytest.mark.parametrize("suffix", [suffix for suffixes in FORMATS.values() for suffix in suffixes])
@@ -138,24 +139,24 @@ def test_every_format_is_read(tmp_path: Path, suffix: str) -> None:
     numbers = np.zeros((16, 16), np.uint8)
     numbers[:, 8:] = 255
     path = save(tmp_path / f"a{suffix.upper()}", numbers == 255 if suffix == ".pbm" else numbers)
-    assert np.abs(read_image(path, 2, grey=True) - np.array([[0.0, 255.0]] * 2)).max() <= 4
+    assert np.abs(Reading(2).read(path) - np.array([[0.0, 255.0]] * 2)).max() <= 4
     assert images._images(tmp_path, tmp_path) == [path]
 
 
 def test_a_transparent_colour_of_a_palette_becomes_white_and_numbers_with_a_point_are_refused(tmp_path: Path) -> None:
     palette = Image.fromarray(np.array([[0, 1], [1, 1]], np.uint8)).convert("P")
     palette.save(tmp_path / "b.png", transparency=1)
-    assert read_image(tmp_path / "b.png", 2, grey=True).tolist() == [[0, 255], [255, 255]]
+    assert Reading(2).read(tmp_path / "b.png").tolist() == [[0, 255], [255, 255]]
     floats = save(tmp_path / "a.tif", np.zeros((2, 2), np.float32))
     with pytest.raises(ImagesError, match=r"a\.tif .*type F"):
-        read_image(floats, 2, grey=True)
+        Reading(2).read(floats)
 
 
 def test_the_orientation_in_exif_is_followed(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 3  # turned upside down
     path = save(tmp_path / "a.png", np.array([[0, 50], [100, 150]], np.uint8), exif=exif)
-    assert read_image(path, 2, grey=True).tolist() == [[150, 100], [50, 0]]
+    assert Reading(2).read(path).tolist() == [[150, 100], [50, 0]]
 
 
 def test_classes_keep_as_many_images_as_the_smallest_has(tmp_path: Path) -> None:
@@ -244,3 +245,55 @@ def test_images_that_lie_too_deep_are_named(tmp_path: Path) -> None:
         path.rename(place / "sub" / path.name)
     with pytest.raises(ImagesError, match=f"{place.name}.*up"):
         [Images(split, folder, 8) for split in SPLITS]
+
+
+def test_empty_images_are_all_named(tmp_path: Path) -> None:
+    make(tmp_path)
+    names = Images("train", tmp_path, 8).names
+    for name in names:
+        save(tmp_path / name / "1.png", np.full((8, 8), 9, np.uint8))
+    with pytest.raises(ImagesError) as refused:
+        Images("train", tmp_path, 8)
+    assert all(str(tmp_path / name / "1.png") in str(refused.value) for name in names)
+    assert str(tmp_path / names[0] / "0.png") not in str(refused.value)
+
+
+def test_white_strokes_on_transparency_are_seen_on_black(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(12):
+        place = tmp_path / f"{number // 2}"
+        place.mkdir(exist_ok=True)
+        alpha = rng.integers(0, 256, (8, 8), dtype=np.uint8)
+        save(place / f"{number}.png", np.dstack([np.full((8, 8, 3), 255, np.uint8), alpha]))
+    assert Images("train", tmp_path, 8, background="black").classes == 2
+    with pytest.raises(ImagesError, match="background = 'black'"):
+        Images("train", tmp_path, 8)
+
+
+def test_images_that_are_the_same_are_told(tmp_path: Path) -> None:
+    make(tmp_path)
+    one, other = Images("train", tmp_path, 8).names
+    same = (tmp_path / one / "0.png").read_bytes()
+    (tmp_path / one / "2.png").write_bytes(same)
+    (tmp_path / other / "1.png").write_bytes(same)
+    with pytest.warns(UserWarning, match="2 of 6 images are the same as another when read, 1 of them .* another class"):
+        Images("train", tmp_path, 8)
+
+
+def test_images_that_are_all_the_same_are_refused(tmp_path: Path) -> None:
+    make(tmp_path)
+    same = (tmp_path / "class0" / "0.png").read_bytes()
+    for path in tmp_path.glob("*/*.png"):
+        path.write_bytes(same)
+    with pytest.raises(ImagesError, match="all 6 images are the same"):
+        Images("train", tmp_path, 8)
+
+
+def test_what_is_left_out_is_told_of_every_split(tmp_path: Path) -> None:
+    make(tmp_path, each=3)
+    names = {split: [place.name for place in class_folders(split, tmp_path)] for split in SPLITS}
+    (tmp_path / names["test"][1] / "0.png").unlink()
+    told = counts(tmp_path)
+    assert told[:2] == [f"{split}: 2 classes, 3 images of each" for split in ("train", "validation")]
+    assert told[2].startswith("test: 2 classes, 2 images of each; 1 of 5 images are left out")
+    assert names["test"][1] in told[2]

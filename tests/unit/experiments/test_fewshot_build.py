@@ -63,8 +63,9 @@ def test_images_of_a_folder_keep_their_colours_if_told(tmp_path: Path) -> None:
     for number in range(6):
         (tmp_path / f"class{number}").mkdir()
         for example in range(2):
-            picture = Image.new("RGB", (9, 9), (40 * number, 0, 100 * example))
-            picture.save(tmp_path / f"class{number}" / f"{example}.png")
+            colours = np.zeros((9, 9, 3), np.uint8)
+            colours[number:, example:] = 200
+            Image.fromarray(colours).save(tmp_path / f"class{number}" / f"{example}.png")
     data = DataOptions(source="images", folder=str(tmp_path), size=8)
     assert make_source(data, "train", rotations=False).shape == (8, 8)
     coloured = make_source(replace(data, colour=True), "train", rotations=True)

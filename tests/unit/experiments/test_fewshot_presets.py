@@ -1,12 +1,18 @@
 """Every few-shot preset at toy size: it trains, is tested, comes back from its run folder, and keeps the rules."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from experiment_toys import WAYS, same, toy_preset, weights
+from PIL import Image
 
+import metarl
+from metarl.agents.fewshot.trained import TrainedLearner
+from metarl.config import InputError
 from metarl.evaluation.records import read_episodes
 from metarl.evaluation.results import FewShotEvaluation
 from metarl.experiments.fewshot.build import make_learner, make_source
@@ -60,3 +66,68 @@ def test_a_preset_answers_queries_alone(preset: Run) -> None:
         alone = [exact(support_x, support_y, query_x[:, i : i + 1]) for i in range(query_x.shape[1])]
     close = torch.allclose(torch.cat(alone, 1), together, rtol=1e-3, atol=1e-3)
     assert close is not made.transductive
+
+
+VOTING = {"prototypical", "best", "matching", "matching-fce", "key-value", "graph", "lifelong"}
+GRADIENT = {"maml", "fomaml", "anil", "reptile"}
+FROM_IMAGES = (VOTING - {"lifelong"}) | {"episodic"}
+"""The presets whose answers come from single images, and so can tell which."""
+
+
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "use-a-trained-learner.md"
+
+
+def test_the_five_lines_of_the_page_are_all_that_a_preset_needs(
+    preset: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (code,) = re.findall(r"^```python\n(import metarl\n.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    assert len(code.splitlines()) <= 5
+    if preset.experiment.name == "mann-letters":
+        pytest.skip("its labels are letters, and it is refused")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "prototypical").symlink_to(preset.folder.path)
+    drawn = make_source(preset.experiment.data, "test", rotations=False).examples  # type: ignore[attr-defined]
+    for number, name in enumerate(("alpha1", "alpha2", "beta1", "new")):
+        Image.fromarray(255 - drawn[number // 2, number]).save(f"{name}.png")
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert names["answer"].name in ("alpha", "beta")
+
+
+def test_a_preset_is_a_tool(preset: Run) -> None:
+    name = preset.experiment.name
+    if name == "mann-letters":
+        with pytest.raises(InputError) as refused:
+            metarl.load(preset.folder.path)
+        assert refused.value.key == "train.labels"
+        return
+    learner = metarl.load(preset.folder.path)
+    assert isinstance(learner, TrainedLearner)
+    drawn = make_source(preset.experiment.data, "test", rotations=False).examples  # type: ignore[attr-defined]
+    learner.remember({"a": drawn[0, :1], "b": drawn[1, :2]})
+    learner.remember({"c": drawn[2, 0]})
+    answers = learner.predict(list(drawn[:3, 5]))
+    for answer in answers:
+        assert set(answer.probabilities) == {"a", "b", "c"}
+        assert sum(answer.probabilities.values()) == pytest.approx(1, abs=1e-5)
+        assert (answer.name, answer.probability) == max(answer.probabilities.items(), key=lambda item: item[1])
+        assert (answer.known is None) is (answer.unknown is None) is preset.experiment.data.trainval  # type: ignore[attr-defined]
+    (alone,) = learner.predict(drawn[1, 5])
+    assert alone.probabilities == pytest.approx(answers[1].probabilities, abs=0.05), "in bfloat16"
+    learner.remember({"d": drawn[3, 0]})
+    if name in VOTING | GRADIENT:
+        learner.remember({"e": drawn[4, 0]})
+        assert set(learner.predict(drawn[4, 5])[0].probabilities) == set("abcde")
+    else:
+        with pytest.raises(InputError) as refused:
+            learner.remember({"e": drawn[4, 0]})
+        assert refused.value.key == "ways"
+    if name in FROM_IMAGES:
+        recalled = learner.recalled(drawn[1, 5])
+        assert len(recalled) == sum(learner.classes.values())
+        assert [one.weight for one in recalled] == sorted((one.weight for one in recalled), reverse=True)
+        assert sum(one.weight for one in recalled) <= 1 + 1e-4
+    else:
+        with pytest.raises(InputError, match="no weights of single images"):
+            learner.recalled(drawn[1, 5])

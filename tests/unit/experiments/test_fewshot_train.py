@@ -1,15 +1,18 @@
 """Training of few-shot learners: what classes it sees, which parameters stay, and what is refused."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from experiment_toys import LEARNERS, WAYS, ran, same, toy, weights
+from PIL import Image
 from torch import Tensor
 
 from metarl.agents.fewshot.classifier import FewShotClassifier
 from metarl.config import ConfigError
+from metarl.data.images import class_folders
 from metarl.data.pool import Glyphs, Pool
 from metarl.experiments.run import open_run
 from metarl.files import write_json
@@ -19,7 +22,7 @@ from metarl.types import SPLITS, Array
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The splits of glyphs that were drawn from, in order."""
+    """The splits of glyphs that were drawn from, or calibrated by, in order."""
     split_of = {id(Glyphs(split).examples): split for split in SPLITS}
     draw, splits = Pool.draw, list[str]()
 
@@ -27,7 +30,11 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         splits.append(split_of[id(pool.examples)])
         return draw(pool, *given)
 
+    def calibrated(learner: Any, examples: Array, rng: Any) -> None:
+        splits.append(split_of[id(examples)])
+
     monkeypatch.setattr(Pool, "draw", noted)
+    monkeypatch.setattr("metarl.experiments.fewshot.experiment.calibrated", calibrated)
     return splits
 
 
@@ -39,6 +46,7 @@ def test_training_is_stopped_by_validation_classes_and_never_meets_test_classes(
     trained = drawn[: drawn.index("test")]
     assert set(trained) == {"validation", "train"}
     assert trained.count("train") == 2, "the third is not reached"
+    assert trained[-1] == "validation", "by which unknown classes are told"
     assert set(drawn[len(trained) :]) == {"test"}
     first, second = (row["validation/accuracy"] for row in done.folder.metrics())
     assert first == second, "the same validation episodes each time"
@@ -136,3 +144,28 @@ def test_data_may_lie_elsewhere_than_in_training(tmp_path: Path) -> None:
     write_json(done.folder.path / "config.json", config | {"data": 5})
     with pytest.raises(ConfigError, match="data is 5"):
         open_run(done.folder.path, after)
+
+
+def images(folder: Path, classes: int = 16) -> Path:
+    for number, drawings in enumerate(Glyphs("train", classes, 4).examples):
+        (folder / f"class{number}").mkdir(parents=True)
+        for example, drawing in enumerate(drawings):
+            Image.fromarray(drawing).save(folder / f"class{number}" / f"{example}.png")
+    return folder
+
+
+def test_classes_that_were_trained_on_are_never_tested_where_a_folder_has_changed(tmp_path: Path) -> None:
+    folder = images(tmp_path / "images")
+    settings = ["train.ways=2", "eval.cells=[[2,1]]", "eval.validation=[2,1]", "eval.queries=1", "train.queries=1"]
+    experiment = toy("classifier", "data.source=images", f"data.folder={folder}", *settings)
+    assert "train: 11 classes, 4 images of each" in experiment.describe()
+    done = ran(tmp_path / "run", experiment)
+    assert len(done.model.met["train"]) == 11
+    again = open_run(tmp_path / "run")
+    assert again.model.met == done.model.met
+    assert again.evaluate(quiet=True) == done.evaluation
+    for split in SPLITS[1:]:
+        shutil.rmtree(class_folders(split, folder)[0])
+    with pytest.raises(ConfigError, match=r"classes of the test split were in the (train|validation) split") as refused:
+        again.evaluate(quiet=True)
+    assert refused.value.key == "data.folder"

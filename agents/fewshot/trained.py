@@ -1,0 +1,255 @@
+"""A trained few-shot learner as a tool: it remembers labelled images and names the classes of new ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metarl.agents.fewshot.learner import FewShotLearner, alone
+from metarl.agents.fewshot.open_set import Answer, OpenSet, answer, calibrated
+from metarl.agents.fewshot.readers import NEVER
+from metarl.agents.fewshot.support import Support, read_all
+from metarl.config import InputError
+from metarl.data.pictures import Reading, pictures
+from metarl.seeding import numpy_rng
+from metarl.types import Bytes
+
+QUERIES = 200  # that are answered at once
+
+
+class Prediction(NamedTuple):
+    """The answer to one query.
+
+    Args:
+        name: the most probable class.
+        probability: of this class, among those remembered.
+        probabilities: of every class, the highest first; they add up to 1.
+        known: the probability that the query is of a remembered class at all, if every second query is; None where the
+            learner wasn't calibrated.
+        unknown: whether ``known`` is below the learner's threshold; None where it wasn't calibrated.
+    """
+
+    name: str
+    probability: float
+    probabilities: dict[str, float]
+    known: float | None = None
+    unknown: bool | None = None
+
+
+class Recalled(NamedTuple):
+    """A remembered image, and how much it counts in the answer to a query.
+
+    Args:
+        name: of its class.
+        example: its position among the images of its class, from 0.
+        source: its path, if it was read from a file.
+        weight: its share of the answer, from 0 to 1.
+    """
+
+    name: str
+    example: int
+    source: str | None
+    weight: float
+
+
+class TrainedLearner:
+    """Classifies images by those that it was shown, with what it learned in training.
+
+    Its weights never change: what it knows about a class are the images that :meth:`remember` was given. Each query is
+    answered alone. The same memory gives the same answers, in whatever calls it was built up.
+
+    Args:
+        learner: in evaluation mode.
+        reading: how images are read; of the shape that the learner takes.
+
+    Raises:
+        InputError: a learner that names classes in another way than by one number each.
+    """
+
+    def __init__(self, learner: FewShotLearner, reading: Reading) -> None:
+        if getattr(learner, "labels", "one_hot") != "one_hot":
+            problem = "this learner calls classes by strings of letters, which stand for no class outside a stream"
+            raise InputError(problem, key="train.labels", expected="one_hot", remedy="train with one-hot labels")
+        self.learner, self.reading = learner, reading
+        self.open_set = learner.open_set
+        self._keep(learner, Support.empty(reading.shape), None)
+
+    @property
+    def classes(self) -> dict[str, int]:
+        """The remembered classes, with the number of images of each."""
+        counts = np.bincount(self._support.labels, minlength=len(self._support.names))
+        return dict(zip(self._support.names, counts.tolist(), strict=True))
+
+    def remember(self, support: Mapping[str, Any]) -> None:
+        """Remember images of classes, beside what is remembered already; a known class gets more images.
+
+        Args:
+            support: one image or several for each class by name: paths of files, images of Pillow's or arrays; see
+                :meth:`metarl.data.pictures.Reading.read`. Classes may have different numbers of images.
+
+        Raises:
+            InputError: images that can't be used (all of them are listed), an image in two classes, or more classes or
+                images than this learner can remember; nothing is changed then.
+        """
+        before = len(self._support.images)
+        known = self._support.with_images(support, self.reading)
+        learner = self.learner.resized(len(known.names), len(known.images))
+        new = self._encoded(known.images[before:])
+        self._keep(learner, known, new if self._stored is None else torch.cat([self._stored, new]))
+
+    def calibrate(self, images: Mapping[str, Any], *, seed: int = 0) -> OpenSet:
+        """Learn to tell queries of no remembered class, from classes that the learner was not trained on.
+
+        A run does this after training with its validation classes; use this call where these differ from yours, or were
+        trained on. The weights of the learner stay as they are, and so does its memory.
+
+        Args:
+            images: at least three classes with two images each, as in :meth:`remember`; of each class as many are used
+                as the smallest has.
+            seed: of the episodes.
+
+        Returns:
+            What was learned, with its AUROC on episodes that were left out; it is kept in :attr:`open_set`.
+
+        Raises:
+            InputError: images that can't be used, or too few.
+        """
+        given = Support.empty(self.reading.shape).with_images(images, self.reading)
+        counts = np.bincount(given.labels)
+        each = [given.images[given.labels == label][: counts.min()] for label in range(len(counts))]
+        self.open_set = calibrated(self.learner, np.stack(each), numpy_rng(seed, "evaluation"))
+        return self.open_set
+
+    def forget(self, name: str) -> None:
+        """Forget a class.
+
+        Raises:
+            InputError: it is not remembered.
+        """
+        left = self._support.without(name)
+        kept = self._support.labels != self._support.names.index(name)
+        assert self._stored is not None
+        self._keep(self._ready, left, self._stored[torch.as_tensor(kept, device=self._stored.device)])
+
+    @torch.no_grad()
+    def predict(self, queries: Any) -> list[Prediction]:
+        """The class of each query.
+
+        Args:
+            queries: one image or several; as in :meth:`remember`.
+
+        Raises:
+            InputError: images that can't be used (all are listed), fewer than two classes are remembered, or the memory
+                had no room for a class.
+        """
+        asked = self._read(queries)
+        parts = [self._answer(asked[at : at + QUERIES]) for at in range(0, len(asked), QUERIES)]
+        logits = torch.cat([part.logits for part in parts])
+        share = (logits - logits.logsumexp(1, keepdim=True)).exp().cpu()
+        judge = self.open_set
+        known = None if judge is None else judge.known(np.concatenate([part.scores for part in parts])).tolist()
+        order = share.argsort(dim=1, descending=True, stable=True).tolist()
+        names = self._support.names
+        made = []
+        for number, (row, places) in enumerate(zip(share.tolist(), order, strict=True)):
+            ranked = {names[place]: row[place] for place in places}
+            made.append(Prediction(names[places[0]], row[places[0]], ranked))
+            if judge is not None and known is not None:
+                made[-1] = made[-1]._replace(known=known[number], unknown=known[number] < judge.threshold)
+        return made
+
+    @torch.no_grad()
+    def recalled(self, query: Any) -> list[Recalled]:
+        """Which remembered images the answer to a query comes from, the most important first.
+
+        With class means (readout ``mean_votes``), a class's images share its weight equally.
+
+        Args:
+            query: one image.
+
+        Raises:
+            InputError: as :meth:`predict`, more than one query, or a learner that doesn't weigh single images.
+        """
+        asked = self._read(query)
+        if len(asked) != 1:
+            raise InputError(key="query", given=f"{len(asked)} images", expected="one")
+        weights = None
+        if self._embeds:
+            known, labels = self._known()
+            weights = self._ready.support_weights(known[None], labels[None], self._encoded(asked)[None])
+        if weights is None:
+            problem = f"a {type(self.learner).__name__} as it was trained gives no weights of single images"
+            expected = "a memory whose slots are images and vote (presets prototypical, matching, key-value, ...)"
+            raise InputError(problem, key="recalled", expected=expected)
+        share = np.empty(len(self._order))
+        share[self._order] = weights[0, 0].double().cpu().numpy()
+        ranked = np.argsort(-share, kind="stable")
+        sources = self._support.sources
+        return [Recalled(*self._support.place(i), sources[i], float(share[i])) for i in ranked.tolist()]
+
+    def save_memory(self, path: str | Path) -> Path:
+        """Write the remembered images and their classes to a file; no code is in it, and no weights of the learner."""
+        return self._support.save(path)
+
+    def load_memory(self, path: str | Path) -> None:
+        """Remember what :meth:`save_memory` wrote instead of what is remembered now.
+
+        Raises:
+            CheckpointError: the file is missing, damaged, or for images of another size; nothing is changed then.
+            InputError: it is more than this learner can remember.
+        """
+        known = Support.load(path, self.reading.shape)
+        learner = self.learner.resized(len(known.names), len(known.images))
+        self._keep(learner, known, self._encoded(known.images) if len(known.images) else None)
+
+    def __repr__(self) -> str:
+        return f"TrainedLearner({self.learner!r}, {len(self._support.names)} classes remembered)"
+
+    def _keep(self, learner: FewShotLearner, support: Support, stored: Tensor | None) -> None:
+        """Remember ``support``, with its images as the learner takes them; ``learner`` has room for it."""
+        self._ready, self._support, self._stored = learner, support, stored
+        # In training classes come in turns. Learners that see images one after another would miss that.
+        self._order = numpy_rng(0, "data").permutation(len(support.images))
+
+    def _read(self, queries: Any) -> Bytes:
+        if len(self._support.names) < 2:
+            given = f"{len(self._support.names)} remembered classes"
+            raise InputError(key="the memory", given=given, expected="2 or more", remedy="call remember")
+        found = pictures(queries)
+        if not found:
+            raise InputError(key="queries", given="no image", expected="one or more")
+        return read_all([(f"query {number}", item) for number, item in enumerate(found)], self.reading)
+
+    @torch.no_grad()
+    def _encoded(self, images: Bytes) -> Tensor:
+        """Images ``[N, *shape]`` as :meth:`_answer` takes them: embedded, if the learner embeds them one by one."""
+        parts: Sequence[Tensor] = torch.as_tensor(images.copy(), device=self.learner.device).split(QUERIES)
+        each = [self.learner.embed(part) for part in parts]
+        whole = [part for part in each if part is not None]
+        self._embeds = len(whole) == len(each)
+        return torch.cat(whole if self._embeds else list(parts))
+
+    def _known(self) -> tuple[Tensor, Tensor]:
+        """What is remembered ``[S, ...]`` as the learner takes it, and its labels ``[S]``."""
+        assert self._stored is not None
+        known = self._stored[torch.as_tensor(self._order, device=self._stored.device)]
+        return known, torch.as_tensor(self._support.labels[self._order])
+
+    def _answer(self, asked: Bytes) -> Answer:
+        """The answer to queries ``[Q, *shape]``."""
+        known, labels = self._known()
+        queries, ways = self._encoded(asked), len(self._support.names)
+        with alone(self._ready):
+            made = answer(self._ready, known, labels, queries, ways, self._embeds)
+        lost = (made.logits <= NEVER).all(0).nonzero().flatten().tolist()
+        if lost:
+            names = ", ".join(repr(self._support.names[number]) for number in lost)
+            problem = f"this learner's memory had no room for {names}"
+            remedy = "remember fewer images, or train a learner whose store has more slots"
+            raise InputError(problem, key="the memory", given=self.classes, remedy=remedy)
+        return made

@@ -1,0 +1,80 @@
+"""``metarl classify``: a trained few-shot learner names the classes of new images."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from metarl.cli.env import add_import, look_here
+from metarl.cli.terminal import OK, add_device, at_least, print_table, refuse
+from metarl.config import ConfigError
+
+
+def add_classify(commands: Any) -> None:
+    """``metarl classify`` and its options."""
+    classify = commands.add_parser("classify", help="show a trained few-shot learner classes, and classify images")
+    classify.add_argument("run", type=Path, help="run folder of a few-shot learner")
+    classify.add_argument("--support", metavar="DIR", help="folder with a folder of images for each class to remember")
+    classify.add_argument("--memory", metavar="FILE", type=Path, help="what --save wrote; --support adds to it")
+    classify.add_argument("--query", metavar="FILE", nargs="+", default=[], help="images to classify")
+    classify.add_argument("--save", metavar="FILE", type=Path, help="file to write what is remembered to")
+    classify.add_argument(
+        "--recalled", metavar="N", type=at_least(1), help="also name the N remembered images that count most"
+    )
+    classify.add_argument("--json", action="store_true", help="print one JSON object with all probabilities")
+    add_device(classify, "auto")
+    add_import(classify)
+    classify.set_defaults(act=run_classify)
+
+
+def run_classify(args: argparse.Namespace) -> int:
+    """``metarl classify``."""
+    if args.support is None and args.memory is None:
+        refuse(ConfigError("classify needs something to remember: --support DIR, or --memory FILE", key="support"))
+    if not args.query and args.save is None:
+        refuse(ConfigError("classify has nothing to do: give --query FILE ..., or --save FILE", key="query"))
+    if args.recalled and not args.query:
+        refuse(ConfigError("--recalled is of the answer to a query; give images with --query FILE ...", key="recalled"))
+    look_here(args.imports)
+    from metarl.agents.fewshot.trained import TrainedLearner
+    from metarl.data.images import images_by_class
+    from metarl.experiments.load import load
+
+    learner = load(args.run, device=args.device, imports=args.imports or ())
+    if not isinstance(learner, TrainedLearner):
+        problem = f"{args.run} is no run of a few-shot learner, so it has no classes to remember"
+        refuse(ConfigError(problem, key="run", remedy="metarl eval tests it"))
+    if args.memory is not None:
+        learner.load_memory(args.memory)
+    if args.support is not None:
+        learner.remember(images_by_class(args.support))
+    if args.save is not None:
+        learner.save_memory(args.save)
+    rows = []
+    answers = learner.predict(args.query) if args.query else []
+    for path, answer in zip(args.query, answers, strict=True):
+        row: dict[str, Any] = {"query": path, "class": answer.name, "probability": answer.probability}
+        if args.json:
+            row |= {"probabilities": answer.probabilities, "known": answer.known, "unknown": answer.unknown}
+        else:
+            row["probability"] = f"{answer.probability:.1%}"
+            row["next"] = "{} {:.1%}".format(*list(answer.probabilities.items())[1])
+            row["known"] = "–" if answer.known is None else f"{answer.known:.1%}{' (unknown)' * bool(answer.unknown)}"
+        if args.recalled:
+            recalled = learner.recalled(path)[: args.recalled]
+            named = [(one.source or f"{one.name} {one.example}", one.weight) for one in recalled]
+            row["recalled"] = (
+                [dict(zip(("image", "weight"), one, strict=True)) for one in named]
+                if args.json
+                else ", ".join(f"{image} {weight:.1%}" for image, weight in named)
+            )
+        rows.append(row)
+    if args.json:
+        print(json.dumps({"classes": learner.classes, "queries": rows}))
+    elif rows:
+        print_table(rows)
+    else:
+        print(f"remembered {sum(learner.classes.values())} images of {len(learner.classes)} classes in {args.save}")
+    return OK

@@ -1,0 +1,205 @@
+"""One image as the bytes that a learner sees: from a file, an image of Pillow's or an array."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from metarl.config import InputError
+from metarl.types import Array, Bytes
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+FORMATS = {
+    "PNG": (".png",),
+    "JPEG": (".jpg", ".jpeg"),
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+    "WEBP": (".webp",),
+    "TIFF": (".tif", ".tiff"),
+    "PPM": (".pbm", ".pgm", ".ppm"),
+}
+"""The formats that are read, and the suffixes of their files; of an animation, the first image is read."""
+Background = Literal["white", "black"]
+CHANNELS = (1, 3, 4)  # of an array: grey, red-green-blue, and the same with transparency
+DARK, LIGHT = 64, 192  # paper at most this dark, or at least this light, is told from ink
+
+
+class ImagesError(InputError):
+    """A folder or an image cannot be used; ``key`` is its path or name."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How images are read.
+
+    They are scaled by area, in each direction separately, and not cropped.
+
+    Args:
+        size: pixels along a side of the result.
+        grey: convert to grey; else all have three colours.
+        drawing: images are ink on paper, and become 255 where there is ink and 0 where there is none, as in Omniglot.
+            What most of the border is is the paper. Otherwise nothing is inverted.
+        background: what transparent parts become; of drawings, the one on which something is seen.
+    """
+
+    size: int
+    grey: bool = True
+    drawing: bool = False
+    background: Background = "white"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the result: ``[size, size]``, or ``[size, size, 3]`` with colours."""
+        return (self.size, self.size) if self.grey else (self.size, self.size, 3)
+
+    def read(self, picture: Any, name: str | None = None) -> Bytes:
+        """Read one image.
+
+        Args:
+            picture: the path of a file; an image of Pillow's; or an array ``[H, W]``, ``[H, W, C]`` or ``[C, H, W]`` of
+                bools, whole numbers from 0 to 255, or floats from 0 to 1, of one channel, three, or four with
+                transparency.
+            name: what an error calls it; None: its path, or "the image".
+
+        Returns:
+            ``[size, size]`` uint8, or ``[size, size, 3]`` if not ``grey``.
+
+        Raises:
+            ImagesError: it cannot be read, is no such array, has more pixels than Pillow's ``Image.MAX_IMAGE_PIXELS``,
+                or is a drawing whose paper is neither light nor dark.
+        """
+        from PIL import Image
+
+        if isinstance(picture, (str, os.PathLike)):
+            name = name or str(Path(picture))
+            return self._checked(name, lambda: self._opened(Path(picture)))
+        name = name or "the image"
+        if isinstance(picture, Image.Image):
+            return self._checked(name, lambda: self._converted(picture))
+        numbers = _bytes(picture, name)
+        return self._checked(name, lambda: self._converted(Image.fromarray(numbers)))
+
+    def _opened(self, path: Path) -> Bytes:
+        from PIL import Image
+
+        with Image.open(path, formats=list(FORMATS)) as image:
+            return self._converted(image)
+
+    def _checked(self, name: str, read: Callable[[], Bytes]) -> Bytes:
+        """What ``read`` returns; every error is an ImagesError."""
+        from PIL import Image
+
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                warnings.simplefilter("error", Image.DecompressionBombWarning)
+                return read()
+        except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+            problem, expected = f"{name} has too many pixels", f"at most {Image.MAX_IMAGE_PIXELS}"
+            raise ImagesError(problem, key=name, expected=expected) from error
+        except _Paper as error:
+            expected, remedy = "light or dark paper with ink on it", "make the background white or black"
+            problem = f"{name} has a border of brightness {error.args[0]:.0f} (0 to 255)"
+            raise ImagesError(problem, key=name, expected=expected, remedy=remedy) from None
+        except Exception as error:  # decoders of damaged files raise errors of every kind
+            problem = f"{name} cannot be read ({error})"
+            raise ImagesError(problem, key=name, remedy="repair or remove it") from error
+
+    def _converted(self, image: Image) -> Bytes:
+        from PIL import Image, ImageOps
+
+        if image.mode.startswith("I;16"):
+            converted: Image.Image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        elif image.mode in ("I", "F"):
+            raise ValueError(f"its numbers are of type {image.mode}, expected 8 or 16 bits")
+        else:
+            converted = ImageOps.exif_transpose(image)
+        if "A" in converted.getbands() or "transparency" in converted.info:
+            rgba = converted.convert("RGBA")
+            first = self.background
+            others = ("black" if first == "white" else "white",) if self.drawing else ()
+            for background in (first, *others):
+                converted = Image.alpha_composite(Image.new("RGBA", rgba.size, background), rgba)
+                if not blank(np.asarray(converted.convert("RGB"))):
+                    break
+        converted = converted.convert("L" if self.grey else "RGB")
+        if self.drawing:
+            edges = np.asarray(converted.convert("L"))
+            paper = float(np.median(np.concatenate([edges[0], edges[-1], edges[:, 0], edges[:, -1]])))
+            if DARK < paper < LIGHT:
+                raise _Paper(paper)
+            converted = ImageOps.invert(converted) if paper >= LIGHT else converted
+        return np.asarray(converted.resize((self.size, self.size), Image.Resampling.BOX))
+
+
+class _Paper(ValueError):
+    """The brightness of paper that is neither light nor dark."""
+
+
+def blank(image: Array) -> bool:
+    """Whether all pixels of an image ``[H, W]`` or ``[H, W, C]`` are the same."""
+    return bool((image == image[:1, :1]).all())
+
+
+def pictures(given: Any) -> list[Any]:
+    """One image or several, as a list.
+
+    Args:
+        given: a path, an image of Pillow's, or an array ``[H, W]`` or ``[H, W, C]`` of one image; an array
+            ``[N, H, W]``, ``[N, H, W, C]`` or ``[N, C, H, W]``; or a sequence of images.
+
+    Raises:
+        ImagesError: an array of another number of axes, or one that may be of one image or of several.
+    """
+    from PIL import Image
+
+    if isinstance(given, (str, os.PathLike, Image.Image)):
+        return [given]
+    if isinstance(given, Sequence):
+        return list(given)
+    array = np.asarray(given)
+    one = array.ndim == 2 or (array.ndim == 3 and array.shape[-1] in CHANNELS)
+    if array.ndim == 3 and not one and len(array) in CHANNELS[1:]:
+        expected = "a list of images, as this may be one image [C, H, W] or several [H, W]"
+        raise ImagesError(key="the images", given=f"an array of shape {list(array.shape)}", expected=expected)
+    if array.ndim not in (2, 3, 4):
+        given_shape = f"an array of shape {list(array.shape)}" if array.ndim else type(given).__name__
+        expected = "a path, an image of Pillow's, an array [H, W] or [H, W, C], or a list of these"
+        raise ImagesError(key="the images", given=given_shape, expected=expected)
+    return [array] if one else list(array)
+
+
+def _bytes(given: Any, name: str) -> Bytes:
+    """An array of an image as bytes ``[H, W]`` or ``[H, W, C]``."""
+    x = np.asarray(given)
+    if x.ndim == 3 and x.shape[-1] not in CHANNELS and x.shape[0] in CHANNELS:
+        x = x.transpose(1, 2, 0)
+    if x.ndim == 3 and x.shape[-1] == 1:
+        x = x[..., 0]
+    if x.dtype.kind not in "biuf" or x.size == 0 or not (x.ndim == 2 or (x.ndim == 3 and x.shape[-1] in CHANNELS)):
+        what = f"{x.dtype} of shape {list(x.shape)}" if x.dtype.kind != "O" else type(given).__name__
+        expected = "a path, an image of Pillow's, or numbers [H, W], [H, W, C] or [C, H, W] with C = 1, 3 or 4"
+        raise ImagesError(f"{name} is {what}", key=name, expected=expected)
+    least, most = x.min(), x.max()  # NaN if any number is
+    found = f"{name} is {x.dtype} from {least:g} to {most:g}" if x.dtype.kind != "b" else ""
+    if x.dtype.kind == "b":
+        x = x * 255
+    elif x.dtype.kind == "f":
+        if not (least >= 0 and most <= 1):
+            remedy = "divide by 255, or give bytes (uint8)" if 1 < most <= 255 and least >= 0 else None
+            raise ImagesError(found, key=name, expected="floats from 0 to 1", remedy=remedy)
+        x = np.round(x * 255)
+    elif least < 0 or most > 255:
+        raise ImagesError(found, key=name, expected="whole numbers from 0 to 255", remedy="scale them")
+    elif most == 1 and least == 0:
+        remedy = "give bools or floats where 1 is the brightest, or multiply by 255"
+        raise ImagesError(found, key=name, expected="whole numbers from 0 to 255", remedy=remedy)
+    return np.ascontiguousarray(x, dtype=np.uint8)

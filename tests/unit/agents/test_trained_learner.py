@@ -1,0 +1,234 @@
+"""A trained learner as a tool: what it remembers, how it answers, what it refuses, and the file of its memory."""
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from fewshot_toys import LEARNERS, SIDE, classifier, gradient, stream
+from PIL import Image
+
+from metarl.agents.fewshot.learner import FewShotLearner
+from metarl.agents.fewshot.streams import StreamClassifier
+from metarl.agents.fewshot.trained import TrainedLearner
+from metarl.config import InputError
+from metarl.data.pictures import ImagesError, Reading
+from metarl.training.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
+
+pytestmark = pytest.mark.usefixtures("weights_from_a_seed")
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.integers(0, 256, (6, 4, SIDE, SIDE), dtype=np.uint8)
+"""Of six classes, four each."""
+VOTES = {"readout": "votes", "memory": {"access_options": {"empty_slot": False}}}
+
+
+def tool(learner: FewShotLearner | None = None, **options: Any) -> TrainedLearner:
+    return TrainedLearner((learner or classifier(**VOTES)).eval(), Reading(SIDE, **options))
+
+
+def near(one: Any, other: Any) -> bool:
+    """Whether two lists of predictions are the same but for rounding."""
+    return all(a.probabilities == pytest.approx(b.probabilities, abs=1e-4) for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_every_learner_answers_each_query_as_its_own_episode_would_be(name: str) -> None:
+    learner = tool(LEARNERS[name]())
+    learner.remember({"x": IMAGES[0, :2], "y": IMAGES[1, :1], "z": IMAGES[2, :2]})
+    order = learner._order
+    support = np.concatenate([IMAGES[0, :2], IMAGES[1, :1], IMAGES[2, :2]])[order]
+    labels = np.array([0, 0, 1, 2, 2])[order]
+    with torch.no_grad():
+        logits = learner.learner(support[None], labels[None], IMAGES[None, :3, 3])[0]
+    expected = (logits - logits.logsumexp(1, keepdim=True)).exp().numpy()
+    for answer, row in zip(learner.predict(list(IMAGES[:3, 3])), expected, strict=True):
+        assert [answer.probabilities[name] for name in "xyz"] == pytest.approx(row.tolist(), abs=1e-4)
+
+
+def test_more_classes_and_images_than_in_training_are_remembered_one_by_one() -> None:
+    learner = tool()
+    at_once = tool(learner.learner)
+    for number in range(6):
+        learner.remember({f"{number}": list(IMAGES[number, : 1 + number % 3])})
+    at_once.remember({f"{number}": list(IMAGES[number, : 1 + number % 3]) for number in range(6)})
+    assert learner.classes == at_once.classes == {"0": 1, "1": 2, "2": 3, "3": 1, "4": 2, "5": 3}
+    asked = list(IMAGES[:, 3])
+    assert near(learner.predict(asked), at_once.predict(asked))
+    learner.remember({"0": IMAGES[0, 1]})
+    assert learner.classes["0"] == 2
+    assert learner.recalled(IMAGES[0, 1])[0][:2] == ("0", 1), "the very image"
+
+
+@pytest.mark.parametrize("make", [classifier, stream, lambda: gradient(name="maml-each")])
+def test_more_classes_than_the_weights_are_made_for_are_refused_and_nothing_changes(make: Any) -> None:
+    learner = tool(make())
+    learner.remember({name: IMAGES[number, 0] for number, name in enumerate("abc")})
+    before = learner.predict(IMAGES[0, 3])
+    with pytest.raises(InputError) as refused:
+        learner.remember({"d": IMAGES[3, 0]})
+    assert (refused.value.key, refused.value.given) == ("ways", 4)
+    assert near(learner.predict(IMAGES[0, 3]), before)
+
+
+def test_a_class_that_the_memory_had_no_room_for_is_not_guessed() -> None:
+    learner = tool(classifier(**VOTES | {"memory": {"store_options": {"capacity": 2}}}))
+    learner.remember({name: IMAGES[number, 0] for number, name in enumerate("abc")})
+    with pytest.raises(InputError, match=r"no room for '[abc]'"):
+        learner.predict(IMAGES[0, 3])
+
+
+def test_with_fewer_than_two_classes_nothing_is_guessed() -> None:
+    learner = tool()
+    for images in ({}, {"only": list(IMAGES[0])}):
+        if images:
+            learner.remember(images)
+        for ask in (learner.predict, learner.recalled):
+            with pytest.raises(InputError) as refused:
+                ask(IMAGES[0, 3])
+            assert refused.value.key == "the memory"
+
+
+@pytest.mark.parametrize("readout", ["votes", "mean_votes"])
+def test_what_is_recalled_are_the_images_that_the_answer_comes_from(readout: str, tmp_path: Path) -> None:
+    learner = tool(classifier(**VOTES | {"readout": readout}))
+    path = tmp_path / "first.png"
+    Image.fromarray(IMAGES[0, 0]).save(path)
+    learner.remember({"a": [path, IMAGES[0, 1]], "b": IMAGES[1, :1]})
+    recalled, (answer,) = learner.recalled(IMAGES[0, 0]), learner.predict(IMAGES[0, 0])
+    assert {(one.name, one.example) for one in recalled} == {("a", 0), ("a", 1), ("b", 0)}
+    assert {one.source for one in recalled} == {str(path), None}
+    for name in "ab":
+        weight = sum(one.weight for one in recalled if one.name == name)
+        assert weight == pytest.approx(answer.probabilities[name], abs=1e-4)
+    of_a = [one.weight for one in recalled if one.name == "a"]
+    assert (of_a[0] == pytest.approx(of_a[1])) is (readout == "mean_votes")
+    if readout == "votes":
+        assert recalled[0].source == str(path), "the image itself"
+
+
+def test_a_forgotten_class_is_as_if_it_had_never_been() -> None:
+    learner = tool()
+    without = tool(learner.learner)
+    learner.remember({"a": list(IMAGES[0]), "gone": list(IMAGES[1]), "b": list(IMAGES[2])})
+    learner.forget("gone")
+    without.remember({"a": list(IMAGES[0]), "b": list(IMAGES[2])})
+    assert learner.classes == without.classes
+    assert near(learner.predict(list(IMAGES[3])), without.predict(list(IMAGES[3])))
+    with pytest.raises(InputError, match="'gone', expected one of a, b"):
+        learner.forget("gone")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        [IMAGES[0]],
+        {"a": []},
+        {"": list(IMAGES[0])},
+        {1: list(IMAGES[0])},
+        {"a": "nowhere.png"},
+        {"a": 5},
+        {"a": np.zeros((SIDE, SIDE))},
+        {"new": IMAGES[0, 0]},
+        {"new": [IMAGES[5, 0]], "newer": [IMAGES[5, 0]]},
+    ],
+    ids=["none", "no names", "no images", "no name", "a number", "no file", "no image", "empty", "known", "in two"],
+)
+def test_what_cannot_be_remembered_is_refused_and_nothing_changes(given: Any) -> None:
+    learner = tool()
+    learner.remember({"a": list(IMAGES[0]), "b": list(IMAGES[1])})
+    before = learner.predict(list(IMAGES[2]))
+    with pytest.raises(InputError):
+        learner.remember(given)
+    assert learner.classes == {"a": 4, "b": 4}
+    assert near(learner.predict(list(IMAGES[2])), before)
+
+
+def test_all_images_that_cannot_be_used_are_named_at_once(tmp_path: Path) -> None:
+    (tmp_path / "words.png").write_text("no image")
+    learner = tool()
+    with pytest.raises(ImagesError) as refused:
+        learner.remember({"a": [tmp_path / "words.png", IMAGES[0, 0]], "b": [IMAGES[1, 0], np.full((4, 4), 300)]})
+    assert "words.png" in str(refused.value)
+    assert "image 1 of the class 'b'" in str(refused.value)
+
+
+def test_the_same_image_twice_in_a_class_is_told() -> None:
+    with pytest.warns(UserWarning, match=r"image 1 of the class 'a' and image 0 of 'a' are the same"):
+        tool().remember({"a": [IMAGES[0, 0], IMAGES[0, 0]], "b": IMAGES[1, 0]})
+
+
+def test_a_memory_is_saved_and_loads_again_even_in_another_learner(tmp_path: Path) -> None:
+    learner = tool()
+    learner.remember({"ä": IMAGES[0, :1], "b": list(IMAGES[1])})
+    path = learner.save_memory(tmp_path / "memory.zip")
+    again, other = tool(learner.learner), tool()
+    again.load_memory(path)
+    assert again.classes == learner.classes
+    assert near(again.predict(list(IMAGES[2])), learner.predict(list(IMAGES[2])))
+    other.remember({"c": list(IMAGES[5])})
+    other.load_memory(path)
+    assert other.classes == learner.classes, "what was remembered before is gone"
+
+
+def test_a_memory_that_does_not_fit_or_is_damaged_is_refused(tmp_path: Path) -> None:
+    learner = tool()
+    learner.remember({"a": list(IMAGES[0]), "b": list(IMAGES[1])})
+    path = learner.save_memory(tmp_path / "memory.zip")
+    bigger = TrainedLearner(classifier((SIDE + 1, SIDE + 1), **VOTES).eval(), Reading(SIDE + 1))
+    with pytest.raises(CheckpointError, match="another size"):
+        bigger.load_memory(path)
+    meta, groups = read_checkpoint(path)
+    tensors = groups["support"]
+    wrong: list[tuple[dict[str, Any], dict[str, Any]]] = [
+        ({**meta, "kind": "fewshot"}, groups),
+        ({**meta, "names": ["a", "a"]}, groups),
+        ({**meta, "names": ["a", "b", "c"]}, groups),
+        ({**meta, "names": "ab"}, groups),
+        ({**meta, "sources": []}, groups),
+        (meta, {"support": {"images": tensors["images"]}}),
+        (meta, {"support": {**tensors, "labels": tensors["labels"] + 1}}),
+        (meta, {"support": {**tensors, "labels": tensors["labels"].int()}}),
+        (meta, {"support": {**tensors, "images": tensors["images"].float()}}),
+        (meta, {"support": tensors, "more": tensors}),
+    ]
+    for number, (told, parts) in enumerate(wrong):
+        bad = write_checkpoint(tmp_path / f"{number}.zip", told, parts)
+        with pytest.raises(CheckpointError):
+            learner.load_memory(bad)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(CheckpointError):
+        learner.load_memory(path)
+    assert learner.classes == {"a": 4, "b": 4}
+
+
+def test_nothing_in_a_saved_memory_is_pickled(tmp_path: Path) -> None:
+    learner = tool()
+    learner.remember({"a": list(IMAGES[0]), "b": list(IMAGES[1])})
+    with zipfile.ZipFile(learner.save_memory(tmp_path / "memory.zip")) as archive:
+        assert set(archive.namelist()) == {"checkpoint.json", "support.safetensors"}
+        assert json.loads(archive.read("checkpoint.json"))["meta"]["names"] == ["a", "b"]
+
+
+def test_a_learner_whose_labels_are_letters_is_no_tool() -> None:
+    core = {"controller": "lstm", "controller_options": {"hidden_size": 4}, "key_size": 4, "value_size": 4}
+    letters = StreamClassifier((SIDE, SIDE), 3, core, labels="letters", encoder={"width": 4, "embedding_size": 8})
+    with pytest.raises(InputError) as refused:
+        tool(letters)
+    assert refused.value.key == "train.labels"
+
+
+def test_a_drawing_is_the_same_whatever_its_paper() -> None:
+    ink = np.zeros((SIDE, SIDE), np.uint8)
+    ink[2:5, 3:5] = 255
+    other = np.zeros_like(ink)
+    other[2:7, 2] = 255
+    learner = tool(drawing=True)
+    learner.remember({"a": ink, "b": other})
+    assert near(learner.predict(255 - ink), learner.predict(ink))
+    with pytest.raises(ImagesError, match="border of brightness 128"):
+        learner.predict(np.where(ink == 255, 255, 128))

@@ -1,0 +1,108 @@
+"""``metarl classify``: from a run folder and images to classes, and what it refuses."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from command_line import run, settings
+from PIL import Image
+
+from metarl.data.pool import Glyphs
+
+TOML = """
+kind = "fewshot"
+about = "a classifier"
+threads = 1
+data = { source = "glyphs", rotations = false }
+classifier.readout = "votes"
+classifier.encoder = { width = 8, norm = "running" }
+classifier.memory.access_options = { empty_slot = false }
+train = { ways = 2, queries = 1 }
+eval = { cells = [[2, 1]], queries = 1, episodes = 4, validation = [2, 1], validation_episodes = 2 }
+fit = { updates = 2, validate_every = 1 }
+"""
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A run beside a folder with a folder of drawings, black on white, for each of three classes."""
+    place = tmp_path_factory.mktemp("classify")
+    (place / "mine.toml").write_text(TOML)
+    assert run("train", place / "mine.toml", "--out", place / "run").status == 0
+    for number, drawings in enumerate(Glyphs("test", 3, 4).examples):
+        (place / "support" / "abc"[number]).mkdir(parents=True)
+        for example, drawing in enumerate(drawings):
+            folder = place if example == 3 else place / "support" / "abc"[number]
+            Image.fromarray(255 - drawing).save(folder / f"{'abc'[number]}{example}.png")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        yield place
+
+
+def test_images_are_classified_by_a_folder_of_examples(trained: Path) -> None:
+    done = run("classify", "run", "--support", "support", "--query", "a3.png", "support/b/b1.png", "--json")
+    assert (done.status, done.err) == (0, "")
+    told = json.loads(done.out)
+    assert told["classes"] == {"a": 3, "b": 3, "c": 3}
+    assert [row["query"] for row in told["queries"]] == ["a3.png", "support/b/b1.png"]
+    for row in told["queries"]:
+        assert set(row["probabilities"]) == set("abc")
+        assert 0 <= row["known"] <= 1
+        assert isinstance(row["unknown"], bool)
+        assert row["probability"] == max(row["probabilities"].values()) == row["probabilities"][row["class"]]
+    shown = run("classify", "run", "--support", "support", "--query", "a3.png", "support/b/b1.png")
+    lines = shown.out.splitlines()
+    assert lines[0].split() == ["query", "class", "probability", "next", "known"]
+    assert [line.split()[:2] for line in lines[1:]] == [[row["query"], row["class"]] for row in told["queries"]]
+
+
+def test_what_is_recalled_is_named_by_its_file(trained: Path) -> None:
+    query = "support/b/b1.png"
+    done = run("classify", "run", "--support", "support", "--query", query, "--recalled", "2", "--json")
+    (row,) = json.loads(done.out)["queries"]
+    assert [set(one) for one in row["recalled"]] == [{"image", "weight"}] * 2
+    assert row["recalled"][0]["image"] == query, "the image itself"
+    shown = run("classify", "run", "--support", "support", "--query", query, "--recalled", "2")
+    assert f"{query} " in shown.out.splitlines()[1]
+
+
+def test_what_is_remembered_is_saved_and_added_to(trained: Path, tmp_path: Path) -> None:
+    memory = tmp_path / "memory.zip"
+    assert run("classify", "run", "--support", "support", "--save", memory).status == 0
+    again = run("classify", "run", "--memory", memory, "--query", "a3.png", "--json")
+    first = run("classify", "run", "--support", "support", "--query", "a3.png", "--json")
+    assert json.loads(again.out)["queries"][0]["class"] == json.loads(first.out)["queries"][0]["class"]
+    (tmp_path / "more" / "d").mkdir(parents=True)
+    Image.fromarray(Glyphs("test", 4, 4).examples[3, 0]).save(tmp_path / "more" / "d" / "d.png")
+    both = run("classify", "run", "--memory", memory, "--support", tmp_path / "more", "--query", "a3.png", "--json")
+    assert json.loads(both.out)["classes"] == {"a": 3, "b": 3, "c": 3, "d": 1}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--query", "a3.png"], "--support"),
+        (["--support", "support"], "--query"),
+        (["--support", "support", "--save", "x.zip", "--recalled", "1"], "--recalled"),
+        (["--support", "nowhere", "--query", "a3.png"], "nowhere"),
+        (["--support", "support", "--query", "nowhere.png", "mine.toml"], "2 images can't be used"),
+        (["--memory", "mine.toml", "--query", "a3.png"], "mine.toml"),
+        (["--support", "support", "--query", "a3.png", "--recalled", "0"], "at least 1"),
+    ],
+)
+def test_what_does_not_fit_ends_in_one_line(trained: Path, arguments: list[str], told: str) -> None:
+    done = run("classify", "run", *arguments)
+    assert (done.status, done.out) == (2, "")
+    assert told in done.err
+    assert len(done.err.splitlines()) == 1
+    assert not Path("x.zip").exists()
+
+
+def test_an_agent_has_no_classes(trained: Path, tmp_path: Path) -> None:
+    small = ["train.total_timesteps=40", "train.n_envs=4", "eval.trials=8", "eval.tuning_trials=2", "threads=1"]
+    small += ["env.pulls=5", "memory.key_size=6", "memory.value_size=6", "memory.controller_options.hidden_size=4"]
+    assert run("train", "bandit", *settings(*small), "--out", tmp_path / "agent").status == 0
+    done = run("classify", tmp_path / "agent", "--support", "support", "--query", "a3.png")
+    assert done.status == 2
+    assert "few-shot" in done.err
