@@ -200,7 +200,7 @@ def run_eval(args: argparse.Namespace) -> int:
     kind = kind_of(config, str(args.run))
     if kind != "rl2" and args.n is None:
         args.n, args.episodes = args.episodes, None
-    require(kind, "fewshot", {"--data": args.data, "--rotations": args.rotations, "--set": args.settings})
+    require(kind, "fewshot", {"--data": args.data, "--rotations": args.rotations})
     require(kind, "rl2", {f"--{name}": getattr(args, name) for name in TASK_OPTIONS})
     settings: list[Assignment] = [(("data", "folder"), args.data)] if args.data else []
     settings += [(("eval", "rotations"), True)] if args.rotations else []

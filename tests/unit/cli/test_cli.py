@@ -216,7 +216,7 @@ def test_list_names_what_can_be_used() -> None:
 
 WRONG = {
     "no command": ([], "COMMAND"),
-    "command": (["trian"], "'trian'.*'train', 'eval', 'report', 'list'"),
+    "command": (["trian"], "'trian'.*'train', 'eval', 'report'"),
     "no preset": (["train"], "preset"),
     "preset": (["train", "bandti"], "barcode.*did you mean 'bandit'"),
     "preset file": (["train", "nowhere.toml"], "cannot read nowhere.toml: No such file"),

@@ -29,7 +29,7 @@ def test_trials_of_every_family_can_be_longer(preset: str) -> None:
 
 
 def test_slots() -> None:
-    grown, changed = enlarged("mdp", "slots", 4)
+    grown, changed = enlarged("mdp", "slots", 4, memory__store_options={})
     assert grown.memory.store_options == {"capacity": 400}  # by default a slot for each of 100 steps
     assert changed == {"memory.store_options.capacity": 400}
     grown, _ = enlarged("general", "slots")
@@ -49,7 +49,7 @@ def test_width() -> None:
     grown, _ = enlarged("bandit", "width")
     memory = grown.memory
     sizes = memory.key_size, memory.value_size, memory.action_size, memory.controller_options["hidden_size"]
-    assert sizes == (192, 48, 64, 64)
+    assert sizes == (192, 24, 64, 64)
     grown, changed = enlarged("cartpole", "width")
     assert changed == {"memory.controller_options.hidden_size": 128}
     grown, _ = enlarged("barcode-episodic", "width")

@@ -36,7 +36,7 @@ class CounterCore(MemoryCore):
         count = torch.where(boundary == Boundary.TRIAL, 0.0, state.count + 1)
         return count[:, None], Counter(count)
 
-    def unroll(self, x: CoreInput, state: Counter, boundary: Tensor) -> tuple[Tensor, Counter]:
+    def unroll(self, x: CoreInput, state: Counter, boundary: Tensor, *, last: bool = True) -> tuple[Tensor, Counter]:
         outputs = []
         for t in range(boundary.shape[0]):
             y, state = self(CoreInput(x.now[t], x.feedback[t]), state, boundary[t])
