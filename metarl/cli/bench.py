@@ -119,9 +119,9 @@ def run_train(args: argparse.Namespace) -> int:
         refuse(ConfigError(key="--json", given=str(args.json), expected="a file in a folder that is there"))
     rollouts = args.rollouts or (1 if args.quick else 5)
     factors = ([2] if args.quick else [2, 4]) if args.grow is None else list(dict.fromkeys(args.grow))
-    print(experiment.describe())
     try:
         with handling(raise_stopped):
+            print(experiment.describe())
             products = rates(experiment, (64, 128), 0.001) if args.quick else rates(experiment)
             cost = alone(experiment, rollouts, args.imports)
             counted = operations(experiment, args.imports)
