@@ -5,7 +5,6 @@ import io
 import os
 import pkgutil
 import re
-import runpy
 import shlex
 import subprocess
 import sys
@@ -398,17 +397,3 @@ def test_names_and_paths_lead_somewhere(page: str) -> None:
 def test_links_lead_somewhere(page: str) -> None:
     for link in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
         assert (PAGES[page].parent / link.partition("#")[0]).exists(), link
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_no_page_sends_to_the_other_metarl(page: str) -> None:
-    """The package index has another project under this name."""
-    assert not re.search(r"pip3? install (?:-\S+ )*['\"]?metarl(?!-memory)\b", PAGES[page].read_text(encoding="utf-8"))
-
-
-def test_the_picture_is_drawn_by_its_script(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    script = runpy.run_path(str(ROOT / "scripts" / "reproduce" / "draw_concepts.py"))
-    assert script["PICTURE"].is_file()
-    figure = script["draw"]()
-    shown = " ".join(text.get_text() for text in figure.axes[0].texts)
-    assert all(boundary.name in shown for boundary in Boundary)

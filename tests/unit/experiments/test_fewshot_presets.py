@@ -87,7 +87,7 @@ def test_the_five_lines_of_the_page_are_all_that_a_preset_needs(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "prototypical").symlink_to(preset.folder.path)
-    drawn = make_source(preset.experiment.data, "test", rotations=False).examples  # type: ignore[attr-defined]
+    drawn = make_source(preset.experiment.data, "test", rotations=False).examples  # type: ignore[attr-defined]  # few-shot
     for number, name in enumerate(("alpha1", "alpha2", "beta1", "new")):
         Image.fromarray(255 - drawn[number // 2, number]).save(f"{name}.png")
     names: dict[str, Any] = {}
@@ -104,7 +104,7 @@ def test_a_preset_is_a_tool(preset: Run) -> None:
         return
     learner = metarl.load(preset.folder.path)
     assert isinstance(learner, TrainedLearner)
-    drawn = make_source(preset.experiment.data, "test", rotations=False).examples  # type: ignore[attr-defined]
+    drawn = make_source(preset.experiment.data, "test", rotations=False).examples  # type: ignore[attr-defined]  # few-shot
     learner.remember({"a": drawn[0, :1], "b": drawn[1, :2]})
     learner.remember({"c": drawn[2, 0]})
     answers = learner.predict(list(drawn[:3, 5]))
@@ -112,7 +112,7 @@ def test_a_preset_is_a_tool(preset: Run) -> None:
         assert set(answer.probabilities) == {"a", "b", "c"}
         assert sum(answer.probabilities.values()) == pytest.approx(1, abs=1e-5)
         assert (answer.name, answer.probability) == max(answer.probabilities.items(), key=lambda item: item[1])
-        assert (answer.known is None) is (answer.unknown is None) is preset.experiment.data.trainval  # type: ignore[attr-defined]
+        assert (answer.known is None) is (answer.unknown is None) is preset.experiment.data.trainval  # type: ignore[attr-defined]  # few-shot
     (alone,) = learner.predict(drawn[1, 5])
     assert alone.probabilities == pytest.approx(answers[1].probabilities, abs=0.05), "in bfloat16"
     learner.remember({"d": drawn[3, 0]})

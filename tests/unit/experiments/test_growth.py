@@ -54,9 +54,11 @@ def test_width() -> None:
     assert changed == {"memory.controller_options.hidden_size": 128}
     grown, _ = enlarged("barcode-episodic", "width")
     assert grown.memory.value_size is None  # that of the cell
-    before, after = load_experiment("mdp", SMALL), enlarged("mdp", "width")[0]
-    size = lambda experiment: sum(p.numel() for p in experiment.build(0, "cpu").policy.parameters())  # noqa: E731
-    assert size(after) > 1.5 * size(before)
+    before: Any = load_experiment("mdp", SMALL)
+    after = enlarged("mdp", "width")[0]
+    policies = (experiment.build(0, "cpu").policy for experiment in (before, after))
+    small, large = (sum(p.numel() for p in policy.parameters()) for policy in policies)
+    assert large > 1.5 * small
 
 
 def test_environments() -> None:

@@ -27,7 +27,7 @@ def test_a_run_of_every_kind_is_loaded(kind: str, tmp_path: Path) -> None:
         assert same(loaded.learner.state_dict(), done.model.state_dict())
         assert loaded.open_set is not None
         assert loaded.open_set == done.model.open_set, "as calibrated after training"
-        assert loaded.reading.shape == done.experiment.data.shape  # type: ignore[attr-defined]
+        assert loaded.reading.shape == done.experiment.data.shape  # type: ignore[attr-defined]  # few-shot
     else:
         assert type(loaded) is type(done.model)
 

@@ -155,7 +155,7 @@ class Numbered(ToyEnv):
 def test_a_trial_that_is_cut_is_worth_what_the_critic_says_that_is_told_its_own_task() -> None:
     env = Numbered([2, 3], cut=[True, True])
     policy = make_policy(env)
-    policy.critic, policy.told = critic = ToldCritic(4, 1), True  # type: ignore[assignment]
+    policy.critic, policy.told = critic = ToldCritic(4, 1), True  # type: ignore[assignment]  # a module in place of a bare linear one
     for part in critic[0].parameters():
         nn.init.zeros_(part)
     nn.init.ones_(critic[0].told.weight)
