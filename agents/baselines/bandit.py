@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 
 from metarl.agents.baselines.bayes import bayes_optimal_value, dependent_value, is_small
-from metarl.agents.baselines.common import TENTHS, IndexStrategy, Strategy, Tunable, count
+from metarl.agents.baselines.common import TENTHS, IndexStrategy, Strategy, Tunable, count, probability
 from metarl.agents.baselines.gittins import LONGEST, gittins_table
 from metarl.tasks.family.checks import real_number
 from metarl.tasks.family.priors import LOWER_RATES, BernoulliPrior
@@ -46,10 +46,8 @@ class EpsilonGreedy(Greedy):
     """Pulls a uniformly random arm with probability ``epsilon``, else the one with the largest posterior mean."""
 
     def __init__(self, prior: BernoulliPrior, epsilon: float) -> None:
-        if not 0 <= epsilon <= 1:
-            raise ValueError(f"epsilon is {epsilon}, expected a probability in [0, 1]")
         super().__init__(prior)
-        self.epsilon = epsilon
+        self.epsilon = probability("epsilon", epsilon)
 
     def act(self, obs: TrialObservation, boundary: Ints) -> Array:
         """Choose arms ``[n]``."""

@@ -29,6 +29,17 @@ class Tunable(NamedTuple):
     untuned: float
 
 
+def probability(name: str, given: float) -> float:
+    """``given``, if it is one.
+
+    Raises:
+        ValueError: it is not between 0 and 1.
+    """
+    if not 0 <= given <= 1:
+        raise ValueError(f"{name} is {given}, expected a probability in [0, 1]")
+    return given
+
+
 def count(name: str, value: float) -> int:
     """A whole number of at least 1 that comes from a grid of floats.
 

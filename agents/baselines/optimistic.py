@@ -9,7 +9,7 @@ from math import log
 
 import numpy as np
 
-from metarl.agents.baselines.common import count
+from metarl.agents.baselines.common import count, probability
 from metarl.agents.baselines.planners import PSRL, Planner, PosteriorGreedy
 from metarl.agents.baselines.planning import action_values, extended_values
 from metarl.tasks.family.checks import real_number
@@ -68,10 +68,8 @@ class NoPrior(PosteriorGreedy):
     """
 
     def __init__(self, prior: TabularPrior, epsilon: float = 0.0) -> None:
-        if not 0 <= epsilon <= 1:
-            raise ValueError(f"epsilon is {epsilon}, expected a probability in [0, 1]")
         super().__init__(prior)
-        self.epsilon = epsilon
+        self.epsilon = probability("epsilon", epsilon)
 
     def act(self, obs: TrialObservation, boundary: Ints) -> Array:
         """Choose actions ``[n]``."""
