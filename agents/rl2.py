@@ -14,6 +14,7 @@ from metarl import tree
 from metarl.agents import rl2_checkpoint, rl2_learn, rl2_privilege, rl2_room
 from metarl.agents.rl2_env import attribute, check_split, describe, needs_episodes, sizes
 from metarl.agents.rl2_options import given_options, ppo_options
+from metarl.limits import keep_freed_memory
 from metarl.memory.contract import State
 from metarl.memory.options import MemoryOptions
 from metarl.nets.encoders import Normalise, OwnEncoder
@@ -186,6 +187,7 @@ class RL2PPO(BaseAlgorithm):
             raise ValueError("the environment does not say how long a trial is; give n_steps")
         total_timesteps = int(total_timesteps)
         rl2_learn.check_rollout(self, total_timesteps, steps)
+        keep_freed_memory()
         again = reset_num_timesteps or self._last_obs is None
         total_timesteps, callback = self._setup_learn(  # SB3's callbacks read this name
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar

@@ -15,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from metarl.config import ConfigError
 from metarl.functional.schedules import cosine, linear
+from metarl.limits import keep_freed_memory
 from metarl.training.best import Best
 from metarl.training.checkpoint import optimizer_from_tensors, optimizer_to_tensors
 from metarl.training.optim import optimizer_step
@@ -159,6 +160,7 @@ def fit(
     for name_of, value in (("target", options.target), ("patience", options.patience), ("keep", best_asked)):
         if value is not None and validate is None:
             raise ConfigError(key=name_of, given=value, expected="none without validate, which returns an accuracy")
+    keep_freed_memory()
     optimizer = torch.optim.AdamW(model.parameters(), options.learning_rate, weight_decay=options.weight_decay)
     averaged = None
     if options.average:
