@@ -102,10 +102,11 @@ def run_train(args: argparse.Namespace) -> int:
     """``metarl bench train``."""
     look_here(args.imports)
     from metarl.config import to_plain
-    from metarl.experiments.presets import load_experiment, preset_kind
+    from metarl.experiments.presets import load_experiment
     from metarl.experiments.rl.experiment import RL2Experiment
     from metarl.experiments.rl.growth import alone, growth, operations, rates
     from metarl.files import write_text
+    from metarl.presets.names import preset_kind
     from metarl.report.throughput import growth_table, throughput_table
     from metarl.runs.session import Stopped, handling, raise_stopped
 

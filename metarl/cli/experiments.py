@@ -154,7 +154,7 @@ def train_settings(args: argparse.Namespace, preset: str) -> list[Assignment]:
     Raises:
         ConfigError: an option that can't be read, or that presets of this kind don't have.
     """
-    from metarl.experiments.presets import preset_kind
+    from metarl.presets.names import preset_kind
 
     kind = preset_kind(preset)
     place = {"--data": args.data, "--images": args.images}
@@ -190,8 +190,8 @@ def require(kind: str, wanted: str, options: dict[str, Any]) -> None:
 def run_eval(args: argparse.Namespace) -> int:
     """``metarl eval``."""
     from metarl.config import to_plain
-    from metarl.experiments.presets import kind_of
     from metarl.experiments.run import open_run
+    from metarl.presets.names import kind_of
     from metarl.report.tables import evaluation_table
     from metarl.runs.folder import RunFolder
     from metarl.tasks.family.code import named_modules

@@ -126,7 +126,7 @@ def cost(core: MemoryCore) -> dict[str, float]:
 def presets() -> Rows:
     """Every preset, its kind and what it is for."""
     from metarl.config import load_toml
-    from metarl.experiments.presets import presets as paths
+    from metarl.presets.names import presets as paths
 
     rows = []
     for name, path in paths().items():

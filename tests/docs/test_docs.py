@@ -29,9 +29,10 @@ from metarl.cli.experiments import train_settings
 from metarl.config import InputError, apply, load_toml, parse_assignment
 from metarl.envs.table import FAMILIES
 from metarl.experiments.base import Experiment
-from metarl.experiments.presets import Assignment, from_config, preset_path, without_options
+from metarl.experiments.presets import Assignment, from_config, without_options
 from metarl.memory.options import MemoryOptions
 from metarl.memory.registry import ACCESSES, NATIVE, STORES, build_core, matrix, parallel
+from metarl.presets.names import preset_path
 from metarl.tasks.family.distribution import TaskDistribution
 from metarl.tasks.trial.env import TrialEnv
 from metarl.types import SPLITS, Boundary, CoreInput

@@ -109,13 +109,14 @@ class RecallExperiment(Experiment):
 
     def learn(self, model: RecallModel, session: Session) -> int:
         """See :class:`Experiment`."""
-        with session.stoppable(), session.bar(self.fit.updates, "update") as bar:
+        begun = 0 if session.saved is None else session.saved.step // self.fit.batch
+        with session.stoppable(), session.progress(self.fit.updates, "update", begun) as shown:
 
             def progress(updates: int, rate: float, state: Validation) -> None:
                 row = {"train/loss": state.loss, "validation/accuracy": state.accuracy, "train/learning_rate": rate}
                 session.tracker.log(row, step=updates * self.fit.batch)
-                bar.update(updates - bar.n)
-                bar.set_description(f"training, loss {state.loss:.3f}, accuracy {state.accuracy:.2%}", refresh=False)
+                shown.show({"loss": f"{state.loss:.3f}", "accuracy": f"{state.accuracy:.2%}"})
+                shown.reach(updates)
 
             def between(updates: int, write: Callable[[Path, dict[str, Any]], object]) -> None:
                 session.save_due(updates * self.fit.batch, write)

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from metarl.config import apply, load_toml, parse_assignment
 from metarl.experiments.base import Experiment
-from metarl.experiments.presets import from_config, load_experiment, preset_path
+from metarl.experiments.presets import from_config, load_experiment
 from metarl.experiments.run import Run, run
+from metarl.presets.names import preset_path
 from metarl.runs.session import Session
 
 WAYS, PULLS = 4, 6
