@@ -17,6 +17,7 @@ from metarl.limits import peak_bytes
 from metarl.report.draw import draw_run
 from metarl.runs.folder import RunError, RunFolder
 from metarl.runs.session import training_session
+from metarl.runs.status import cut_short
 from metarl.runs.tracking import WandbMode
 from metarl.tasks.family.code import import_modules
 from metarl.types import Split
@@ -53,6 +54,11 @@ class Run:
     def seconds(self) -> float:
         """Seconds trained, validation included."""
         return float(self.folder.status.get("train_seconds", 0.0))
+
+    @property
+    def cut_short(self) -> str | None:
+        """What ended training before the updates that were asked for, such as a time limit; None: nothing did."""
+        return cut_short(self.folder.config, self.folder.status)
 
     @property
     def peak_bytes(self) -> int | None:

@@ -235,6 +235,7 @@ class FewShotExperiment(Experiment):
         if not session.stopped:
             with session.stoppable():
                 model.open_set = self._open_set(model, session.seed)
+        session.facts["ended"] = trained.ended
         if trained.kept is not None:
             session.facts["kept_step"] = trained.kept * self.train.batch
         return trained.updates * self.train.batch

@@ -30,7 +30,7 @@ from metarl.seeding import torch_rng
 from metarl.training.allowance import Allowance
 from metarl.training.checkpoint import CheckpointError
 from metarl.training.resume import restoring
-from metarl.training.supervised import FitState, SupervisedOptions, Validation, fit
+from metarl.training.supervised import Ended, FitState, SupervisedOptions, Validation, fit
 from metarl.types import CoreInput, Floats, Split
 
 VALIDATION_SEQUENCES = 1000
@@ -121,7 +121,8 @@ class RecallExperiment(Experiment):
             def between(updates: int, write: Callable[[Path, dict[str, Any]], object]) -> None:
                 session.save_due(updates * self.fit.batch, write)
 
-            train(model, self.cell(session.seed), progress, lambda: session.stopped, between, session.saved)
+            ended = train(model, self.cell(session.seed), progress, lambda: session.stopped, between, session.saved)
+        session.facts["ended"] = ended
         return int(model.training["updates"]) * self.fit.batch
 
     def evaluate(
@@ -183,7 +184,7 @@ def train(
     stopped: Callable[[], bool] = lambda: False,
     between: Callable[[int, Callable[[Path, dict[str, Any]], object]], object] = lambda updates, write: None,
     saved: Saved | None = None,
-) -> None:
+) -> Ended | None:
     """Train anew with each learning rate, until one reaches the target; the best on validation sequences stays.
 
     Args:
@@ -194,6 +195,9 @@ def train(
         between: called between updates with the updates so far and what writes a checkpoint of the training.
         saved: such a checkpoint, to go on from; None: from the beginning.
 
+    Returns:
+        What ended the last training; None where it was stopped.
+
     Raises:
         NonFiniteError: a loss or gradient is not finite.
         CheckpointError: the saved state is of another training.
@@ -201,7 +205,7 @@ def train(
     task, settings, device = cell.make_task(), cell.settings, next(model.net.parameters()).device
     held = list(_batches(task, "validation", AT_ONCE, VALIDATION_SEQUENCES, cell.seed, device))
     best, updates, seconds, shares = -1.0, 0, 0.0, len(settings.learning_rates)
-    first, start = 0, None
+    first, start, ended = 0, None, None
     if saved is not None:
         with restoring("the saved training"):
             first, best, updates, seconds = (
@@ -245,7 +249,7 @@ def train(
                 state=start,
                 name=f"{cell.task} by {cell.memory}",
             )
-        start = None
+        start, ended = None, trained.ended
         updates, seconds = updates + trained.updates, seconds + trained.seconds
         accuracy = trained.curve[-1].accuracy if trained.curve else 0.0  # none where it was stopped at once
         if accuracy > best:
@@ -256,6 +260,7 @@ def train(
             break
     model.net.eval()
     model.training |= {"updates": updates, "seconds": round(seconds, 2)}
+    return ended
 
 
 @torch.no_grad()
