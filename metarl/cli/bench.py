@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from metarl.cli.env import add_import, look_here
-from metarl.cli.terminal import OK, Parser, add_device, at_least, checked, refuse
+from metarl.cli.terminal import OK, Parser, add_command, add_device, add_settings, at_least, checked, refuse
 from metarl.config import ConfigError, parse_assignment
 
 QUICK = (("train", "n_envs"), 4)
@@ -17,14 +17,31 @@ QUICK = (("train", "n_envs"), 4)
 
 def add_bench(commands: Any) -> None:
     """``metarl bench`` and its commands."""
-    bench = commands.add_parser("bench", help="compare memories, or measure what training costs")
+    bench = add_command(
+        commands,
+        "bench",
+        "compare memories, or measure what training costs",
+        """
+        metarl bench memory --tasks associative two_hop --memories gru episodic+attention
+        metarl bench train bandit --quick
+        """,
+    )
     kinds = bench.add_subparsers(dest="what", required=True, metavar="WHAT", parser_class=Parser)
     _add_memory(kinds)
     _add_train(kinds)
 
 
 def _add_memory(kinds: Any) -> None:
-    memory = kinds.add_parser("memory", help="train several memories on recall tasks, at equal size and budget")
+    memory = add_command(
+        kinds,
+        "memory",
+        "train several memories on recall tasks, at equal size and budget",
+        """
+        metarl bench memory --tasks associative two_hop
+        metarl bench memory --memories gru episodic+attention --seed 0 1 2 --jobs 2
+        """,
+        "Finished results are kept in the folder; the same command goes on where it was left.",
+    )
     memory.add_argument("--tasks", metavar="NAME", nargs="+", help="recall tasks (default all)")
     memory.add_argument("--memories", metavar="NAME", nargs="+", help="controllers, or STORE+ACCESS (default: 14)")
     memory.add_argument("--updates", type=at_least(2), default=3000, help="updates of a training (default 3000)")
@@ -46,11 +63,17 @@ def _add_memory(kinds: Any) -> None:
 
 
 def _add_train(kinds: Any) -> None:
-    train = kinds.add_parser("train", help="speed and memory of training an agent, and how they grow")
-    train.add_argument("preset", nargs="?", default="bandit", help="preset of an agent, or a TOML file (bandit)")
-    train.add_argument(
-        "--set", dest="settings", metavar="KEY=VALUE", action="append", default=[], help="a setting (repeatable)"
+    train = add_command(
+        kinds,
+        "train",
+        "speed and memory of training an agent, and how they grow",
+        """
+        metarl bench train bandit
+        metarl bench train barcode --quick --json cost.json
+        """,
     )
+    train.add_argument("preset", nargs="?", default="bandit", help="preset of an agent, or a TOML file (bandit)")
+    add_settings(train, "a setting (repeatable)")
     train.add_argument("--rollouts", type=at_least(1), help="rollouts that are timed (default 5)")
     train.add_argument(
         "--grow",

@@ -25,7 +25,7 @@ from PIL import Image
 
 import metarl
 from metarl.cli import main as cli
-from metarl.cli.experiments import train_settings
+from metarl.cli.train import train_settings
 from metarl.config import InputError, apply, load_toml, parse_assignment
 from metarl.envs.table import FAMILIES
 from metarl.experiments.base import Experiment
