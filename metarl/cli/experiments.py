@@ -76,14 +76,15 @@ def add_experiments(commands: Any) -> None:
 
 def run_eval(args: argparse.Namespace) -> int:
     """``metarl eval``."""
+    from metarl.presets.names import kind_of
+    from metarl.runs.folder import RunFolder
+
+    config = RunFolder.open(args.run).config  # before what takes long to import
     from metarl.config import to_plain
     from metarl.experiments.run import open_run
-    from metarl.presets.names import kind_of
     from metarl.report.tables import evaluation_table
-    from metarl.runs.folder import RunFolder
     from metarl.tasks.family.code import named_modules
 
-    config = RunFolder.open(args.run).config
     kind = kind_of(config, str(args.run))
     if kind != "rl2" and args.n is None:
         args.n, args.episodes = args.episodes, None
