@@ -149,8 +149,8 @@ class Tracker:
         self._last = int(step)
         self.rows += 1
         if self._echo is not None:
-            told = ", ".join(f"{name} {value:.6g}" for name, value in row.items() if value is not None)
-            self._echo(told)
+            told = {name: f"{value:.5g}" if isinstance(value, float) else value for name, value in row.items()}
+            self._echo(", ".join(f"{name} {value}" for name, value in told.items() if value is not None))
         self._later(lambda run: run.log(row))
 
     def sync(self) -> None:
