@@ -9,9 +9,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from metarl.cli.listed import GIVEN, LISTED, OTHER
 from metarl.cli.listing import memories
 from metarl.cli.main import parser
-from metarl.cli.settings import GIVEN, LISTED, OTHER, shown
+from metarl.cli.settings import shown
 from metarl.experiments.settings import all_settings
 from metarl.files import write_text
 
@@ -20,9 +21,41 @@ PAGE, DATA = ROOT / "docs" / "reference.md", ROOT / "metarl" / "cli" / LISTED
 KINDS = {"rl2": "RL² agents", "fewshot": "Few-shot learners", "recall": "Memories on recall tasks"}
 HEAD = """# Reference
 
-Every command and every setting. This page is generated from the code by `make reference`.
+Every command, every setting, and what a run leaves behind. This page is generated from the code by `make reference`.
 `metarl COMMAND --help` prints the same of a command.
 `metarl settings PRESET` prints the settings of a preset, with the values that it gives them.
+"""
+RUN = """## The run folder
+
+| file | what it holds |
+| --- | --- |
+| `config.json` | all options, nested, with the `kind` and the `seed`; a run is evaluated and resumed by them |
+| `meta.json` | versions, commit, command line, machine and time; once more for each time that it was resumed |
+| `status.json` | `status` (running, finished, interrupted or failed), and facts, such as what `ended` training |
+| `metrics.jsonl` | one JSON object of numbers a line, for each update or validation |
+| `checkpoint.zip` | the trained model: JSON and safetensors, without pickle |
+| `checkpoints/` | the state of training at its last two checkpoints, from which it is resumed |
+| `evaluation.json` | the results on held-out tasks; `metarl.evaluation.results` has the classes and the reader |
+| `trials.npz`, `episodes.npz` | a few test trials of an agent, or episodes of a few-shot learner, step by step |
+| `figures/` | pictures |
+| `manifest.json` | the checksum of each file above but the status |
+| `report.html` | what `metarl report` wrote |
+| `wandb/` | what Weights & Biases keeps, with `--wandb` |
+
+`metarl runs` lists the folders in `runs/`. In Python `metarl.load(path)` gives the trained model.
+
+## Logged numbers
+
+Each row of `metrics.jsonl` has `time` (seconds) and an x-axis: `env_steps` of agents, `episodes` of few-shot learners,
+`sequences` of memories on recall tasks.
+What agents log is [on the page on the outer loop](outer-loop.md#every-logged-number). Others log, at each validation:
+
+| name | what it is |
+| --- | --- |
+| `train/loss` | mean loss over the updates since the last validation |
+| `validation/accuracy` | share of correct answers on validation classes, or on validation sequences |
+| `train/accuracy` | in its place with `data.trainval = true`: on classes that are trained on |
+| `train/learning_rate` | of recall tasks: Adam's step size at hand |
 """
 
 
@@ -34,7 +67,7 @@ def render() -> dict[Path, str]:
         f' "{name}": [\n  {f",{chr(10)}  ".join(map(json.dumps, rows))}\n ]' for name, rows in data.items()
     )
     data_text = f"{{\n{lines}\n}}\n"
-    page = "\n".join([HEAD, *commands(parser(), level=2), *settings_part(json.loads(json.dumps(settings)))])
+    page = "\n".join([HEAD, *commands(parser(), level=2), RUN, *settings_part(json.loads(json.dumps(settings)))])
     return {PAGE: page.rstrip() + "\n", DATA: data_text}
 
 

@@ -35,7 +35,7 @@ def complete_presets(prefix: str, **_: Any) -> list[str]:
 
 def complete_settings(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[str]:
     """The settings of the preset that begin so; of a run and without a preset, all of them."""
-    from metarl.cli.settings import keys
+    from metarl.cli.listed import keys
 
     return [f"{key}=" for key in keys(getattr(parsed_args, "preset", None)) if key.startswith(prefix)]
 

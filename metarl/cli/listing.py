@@ -8,7 +8,7 @@ import timeit
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from metarl.cli.settings import listed
+from metarl.cli.listed import listed
 from metarl.cli.table import Rows, print_table
 from metarl.cli.terminal import OK, add_command, refuse
 

@@ -19,8 +19,8 @@ from command_line import run
 from report_runs import made
 
 import metarl
+from metarl.cli.listed import listed, of_preset
 from metarl.cli.main import parser
-from metarl.cli.settings import listed, of_preset
 from metarl.cli.table import print_table
 from metarl.config import load_toml
 from metarl.files import MANIFEST, write_json
