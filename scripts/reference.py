@@ -9,12 +9,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from metarl.cli.listed import GIVEN, LISTED, OTHER
+from metarl.cli.listed import LISTED
 from metarl.cli.listing import memories
 from metarl.cli.main import parser
 from metarl.cli.settings import shown
 from metarl.experiments.settings import all_settings
 from metarl.files import write_text
+from metarl.presets.names import GIVEN, OTHER
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE, DATA = ROOT / "docs" / "reference.md", ROOT / "metarl" / "cli" / LISTED

@@ -10,11 +10,10 @@ from typing import Any
 
 from metarl.cli.table import Rows
 from metarl.config import load_toml
-from metarl.presets.names import kind_of, preset_path
+from metarl.presets.names import GIVEN, OTHER, kind_of, preset_path
 
 LISTED = "listed.json"
 """What can be listed without importing it: made by ``make reference`` from the code, which a test compares."""
-GIVEN, OTHER = "given", "of Gymnasium or your own"  # as in metarl.experiments.settings
 
 
 @cache

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from metarl.cli.completion import complete_presets, completed_by
-from metarl.cli.listed import GIVEN, listed, of_preset
+from metarl.cli.listed import listed, of_preset
 from metarl.cli.table import print_table
 from metarl.cli.terminal import OK, add_command, checked
+from metarl.presets.names import GIVEN
 
 
 def add_settings_command(commands: Any) -> None:

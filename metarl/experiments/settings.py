@@ -16,7 +16,7 @@ from metarl.data.recall import RECALL_TASKS
 from metarl.envs.table import FAMILIES
 from metarl.experiments.recall.candidates import candidates
 from metarl.memory.registry import ACCESSES, CONTROLLERS, NATIVE, STORES
-from metarl.presets.names import KINDS
+from metarl.presets.names import GIVEN, KINDS, OTHER
 from metarl.tasks.family.env_family import EnvFamily
 from metarl.tasks.trial.layout import TrialInputs
 
@@ -27,9 +27,6 @@ NAMES = {
 }
 """What the names of parts of a memory may be."""
 PARTS = {"controller": CONTROLLERS, "store": STORES, "access": ACCESSES}
-GIVEN = "given"  # of a table that is left out by default: its settings apply where it is there
-OTHER = "of Gymnasium or your own"
-"""The environments whose settings are those of :class:`EnvFamily`."""
 SPLITS = {
     "train": "options that replace those of the family for training tasks, or the levels alone",
     "validation": "the same for validation tasks",

@@ -16,6 +16,11 @@ KINDS = {
 }
 """The class of each kind, imported when first used."""
 
+GIVEN = "given"
+"""What a table must be that is left out by default, for its settings to have a meaning."""
+OTHER = "of Gymnasium or your own"
+"""The environments that are no families of this package, whose settings are those of an EnvFamily."""
+
 
 def presets() -> dict[str, Path]:
     """The presets that come with the package, by name."""
