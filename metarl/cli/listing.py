@@ -63,7 +63,7 @@ def envs() -> Rows:
     for id in ids():
         family = distribution(id)
         options = {k: v for k, v in family.options().items() if k != "split"}
-        about = (type(family).__doc__ or "").strip().splitlines()[0]
+        about = (type(family).__doc__ or "").strip().splitlines()[0].replace("``", "").rstrip(".")
         rows.append({"id": id, "about": about, "trial_steps": family.trial_steps, "options": options})
     return rows
 

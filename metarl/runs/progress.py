@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -11,6 +12,7 @@ from typing import Any, Self, TextIO
 from tqdm import tqdm
 
 EVERY = 30.0  # seconds between two plain lines
+ROWS = 24  # of a terminal that doesn't tell its size
 
 
 class Progress:
@@ -43,9 +45,8 @@ class Progress:
         self._start = self._said = clock()
         self._bar: tqdm[Any] | None = None
         if not quiet and sys.stderr is not None and sys.stderr.isatty():
-            self._bar = tqdm(
-                total=total, desc=stage, unit=f" {unit}s", unit_scale=True, initial=begun, dynamic_ncols=True
-            )
+            size: dict[str, Any] = {"dynamic_ncols": True} if _has_size() else {"nrows": ROWS}
+            self._bar = tqdm(total=total, desc=stage, unit=f" {unit}s", unit_scale=True, initial=begun, **size)
 
     def __enter__(self) -> Self:
         return self
@@ -95,6 +96,14 @@ class Progress:
         if self._total and made > 0:
             parts.append(f"{duration(seconds * (self._total - self._done) / made)} left")
         return f"{self._stage}: {', '.join(parts)}"
+
+
+def _has_size() -> bool:
+    """Whether the terminal tells how large it is: tqdm shows no bar in one of no lines."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).lines > 0
+    except (OSError, ValueError):  # it has no descriptor
+        return False
 
 
 def say(line: str, out: TextIO | None = None) -> None:

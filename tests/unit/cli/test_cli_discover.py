@@ -175,6 +175,7 @@ def test_tables_fit_the_terminal_and_obey_no_color(
     screen = Screen()
     with contextlib.redirect_stdout(screen):
         print_table([{"name": "a", "about": "[bold] " + "word " * 40}, {"name": "b", "about": "short"}])
+        print_table([{"name": "a" * 20, "result": "some words " * 4}, {"name": "b", "result": "short"}])
     text = screen.getvalue()
     assert ("\x1b[36m" in text) == coloured
     plain = re.sub(r"\x1b\[[\d;]*m", "", text)
