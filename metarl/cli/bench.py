@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from metarl.cli.env import add_import, look_here
+from metarl.cli.seeds import add_seeds, named_seeds
 from metarl.cli.terminal import OK, Parser, add_command, add_device, add_settings, at_least, checked, refuse
 from metarl.config import ConfigError, parse_assignment
 
@@ -38,7 +39,7 @@ def _add_memory(kinds: Any) -> None:
         "train several memories on recall tasks, at equal size and budget",
         """
         metarl bench memory --tasks associative two_hop
-        metarl bench memory --memories gru episodic+attention --seed 0 1 2 --jobs 2
+        metarl bench memory --memories gru episodic+attention --seeds 3 --jobs 2
         """,
         "Finished results are kept in the folder; the same command goes on where it was left.",
     )
@@ -50,9 +51,7 @@ def _add_memory(kinds: Any) -> None:
     memory.add_argument(
         "--parameters", type=at_least(1), default=40_000, help="size of each model ± 10 %% (default 40000)"
     )
-    memory.add_argument(
-        "--seed", type=at_least(0), nargs="+", default=[0], help="random seeds, one training each (default 0)"
-    )
+    add_seeds(memory, "trainings of each cell (default seed 0)")
     memory.add_argument("--jobs", type=at_least(1), default=1, help="trainings at a time, one thread each (default 1)")
     memory.add_argument(
         "--out", type=Path, default=Path("runs/recall"), help="folder for results; those in it are kept (runs/recall)"
@@ -107,7 +106,7 @@ def run_memory(args: argparse.Namespace) -> int:
     tasks = [choice(name, RECALL_TASKS, "--tasks") for name in dict.fromkeys(args.tasks or RECALL_TASKS)]
     memories = [choice(name, candidates(), "--memories") for name in dict.fromkeys(args.memories or SUITE)]
     settings = RecallSettings(updates=args.updates, seconds=args.seconds, batch=args.batch, parameters=args.parameters)
-    seeds = dict.fromkeys(args.seed)
+    seeds = [0] if args.seeds is None else checked(lambda: named_seeds(args.seeds))
     cells = [RecallCell(task, memory, seed, settings) for task in tasks for memory in memories for seed in seeds]
     try:
         with handling(raise_stopped):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import multiprocessing
 import os
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from metarl.cli.completion import RUNS
 from metarl.cli.table import print_table
-from metarl.cli.terminal import FAILED, OK, checked, in_one_line, short_warnings
+from metarl.cli.terminal import FAILED, OK, at_least, checked, in_one_line, short_warnings
 from metarl.config import ConfigError, InputError
 from metarl.types import NonFiniteError
 
@@ -65,6 +66,12 @@ class Several:
     jobs: int = 1
     imports: tuple[str, ...] = ()
     talk: Mapping[str, Any] = field(default_factory=dict)
+
+
+def add_seeds(command: argparse._ActionsContainer, about: str) -> None:
+    """The option ``--seeds``, for :func:`named_seeds`."""
+    told = f"{about}: so many from seed 0 on (--seeds 3), or these seeds (--seeds 4 7)"
+    command.add_argument("--seeds", type=at_least(0), nargs="+", metavar="N", help=told)
 
 
 def named_seeds(given: Sequence[int]) -> list[int]:

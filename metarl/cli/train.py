@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from metarl.cli.completion import complete_presets, complete_runs, completed_by
 from metarl.cli.env import ENV_HELP, SEEN_OPTIONS, TASK_OPTIONS, add_seen, add_tasks, env_settings, look_here
-from metarl.cli.seeds import Several, named_seeds, train_seeds
+from metarl.cli.seeds import Several, add_seeds, named_seeds, train_seeds
 from metarl.cli.terminal import OK, add_command, add_device, add_quiet, add_settings, at_least, checked, refuse, tell
 from metarl.config import Assignment, ConfigError, parse_assignment
 
@@ -53,14 +53,7 @@ def add_train(commands: Any) -> None:
     add_settings(train, "a setting such as env.arms=5 (repeatable)")
     seeds = train.add_mutually_exclusive_group()
     seeds.add_argument("--seed", type=at_least(0), help="random seed (default 0)")
-    seeds.add_argument(
-        "--seeds",
-        type=at_least(0),
-        nargs="+",
-        metavar="N",
-        help="several trainings: so many from seed 0 on (--seeds 3), or these (--seeds 4 7); with the same --out, the "
-        "same command goes on where it was left",
-    )
+    add_seeds(seeds, "several trainings, each with its folder; with the same --out, the same command goes on")
     train.add_argument("--jobs", type=at_least(1), metavar="N", help="trainings of --seeds at a time (default 1)")
     resumed = train.add_argument(
         "--resume",
