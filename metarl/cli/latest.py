@@ -12,7 +12,13 @@ from metarl.files import read_json
 
 
 def add_run(command: argparse.ArgumentParser, about: str, *, several: bool = False) -> None:
-    """The argument of a command that takes a run folder, or several."""
+    """The argument of a command that takes a run folder, or several.
+
+    Args:
+        command: of the command line.
+        about: what the help says of it.
+        several: whether it takes more than one.
+    """
     told = f"{about}; {LATEST}: the one begun last in {RUNS}/"
     if several:
         argument = command.add_argument("runs", type=Path, metavar="RUN", nargs="+", help=told)

@@ -50,7 +50,13 @@ def of_preset(preset: str) -> Rows:
 
 
 def value_of(config: Mapping[str, Any], key: str, default: Any = None) -> Any:
-    """What nested tables hold at a dotted key."""
+    """What nested tables hold at a key.
+
+    Args:
+        config: the tables.
+        key: with dots.
+        default: where they hold nothing there.
+    """
     at: Any = config
     for part in key.split("."):
         if not isinstance(at, Mapping) or part not in at:

@@ -132,7 +132,14 @@ def begun(path: Path) -> bool:
 
 
 def train_seed(experiment: Experiment, stem: str, talk: Mapping[str, Any], seed: int) -> Outcome:
-    """Train with one seed, or go on with it; a finished run is left as it is."""
+    """Train with one seed, or go on with it; a finished run is left as it is.
+
+    Args:
+        experiment: what is trained.
+        stem: what the name of the run folder begins with.
+        talk: as in :class:`Several`.
+        seed: of the training.
+    """
     from metarl.evaluation.results import read_evaluation
     from metarl.experiments.run import new_folder, run
     from metarl.runs.folder import RunFolder
@@ -162,7 +169,13 @@ def one_by_one(attempt: Callable[[int], Outcome], several: Several) -> Iterator[
 
 
 def side_by_side(attempt: Callable[[int], Outcome], several: Several, stem: str) -> Iterator[Outcome]:
-    """Train in processes; a signal is passed on to those under way, and no other is begun."""
+    """Train in processes; a signal is passed on to those under way, and no other is begun.
+
+    Args:
+        attempt: trains with a seed.
+        several: the seeds, and how many at a time.
+        stem: what the names of the run folders begin with.
+    """
     from metarl.runs.session import handling
 
     others = {*multiprocessing.active_children()}

@@ -119,7 +119,13 @@ class Session:
         self._last, self._last_step = time.perf_counter(), step
 
     def progress(self, total: int | None, unit: str, begun: int = 0) -> Progress:
-        """Shows how far training is, of which ``begun`` units were done before the run was resumed."""
+        """Shows how far training is.
+
+        Args:
+            total: units in all; None: not known.
+            unit: what is counted.
+            begun: units that were done before the run was resumed.
+        """
         return Progress("training", total, unit, quiet=self.quiet, begun=begun)
 
     def trained(self, *, whole: bool, **facts: Any) -> None:
