@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test coverage check format results peers clean
+.PHONY: install demo test coverage check format results reference peers clean
 
 install: $(VENV)/.installed
 
@@ -32,6 +32,9 @@ format: install
 
 results: install  ## the tables of docs from docs/results/*.json
 	PYTHONPATH=scripts $(BIN)/python -m results docs
+
+reference: install  ## docs/reference.md and what the command line lists, from the code
+	$(BIN)/python scripts/reference.py
 
 peers: install  ## ours beside its peers, each in an environment of its own in build/peers; on an idle machine
 	$(BIN)/python scripts/peers/compare.py all --pip "$(PIP_ARGS)"

@@ -22,6 +22,10 @@ class Bandit(TaskDistribution, ABC):
     The observation is a constant. What an arm is worth is one number, the mean of what it pays; these are the task's
     only parameter, called :attr:`worth`.
 
+    Args:
+        arms: the actions.
+        pulls: steps of a trial.
+
     Raises:
         ValueError: fewer than 2 arms or than 1 pull.
     """

@@ -26,6 +26,16 @@ class BarcodeBandit(TaskDistribution):
     permutation of the arms instead. The observation is the barcode of the current episode; past the last episode the
     order begins again, which shows only in the observation that ends a trial.
 
+    Args:
+        arms: the actions.
+        contexts: barcodes of a task.
+        repeats: episodes under each barcode.
+        pulls: steps of an episode.
+        bits: length of a barcode, at most 62.
+        high: the rate of the best arm.
+        low: the rate of all others.
+        each_arm_best_once: whether each arm is the best under exactly one barcode.
+
     Raises:
         ValueError: a count below its least value, ``low`` above or equal to ``high``, or more contexts than barcodes.
     """

@@ -33,6 +33,8 @@ class CartPolePhysics(TaskDistribution):
     step pays 1. Ranges are ``(low, high)``, drawn from uniformly; equal ends hold a number fixed.
 
     Args:
+        episodes: inner episodes of a trial.
+        max_steps: steps after which an episode is truncated.
         gravity: m/s².
         length: half the pole's length, in m.
         masspole: kg.

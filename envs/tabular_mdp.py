@@ -24,6 +24,10 @@ class TabularMDP(TaskDistribution):
     rewards are their mean plus N(0, ``noise``²). A trial is ``episodes`` episodes of one MDP.
 
     Args:
+        states: of the MDP.
+        actions: in every state.
+        horizon: steps of an episode.
+        episodes: inner episodes of a trial.
         noise: standard deviation of a reward around its mean.
 
     Raises:

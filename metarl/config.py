@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import json
 import math
+import re
 import tomllib
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -238,9 +239,25 @@ def choice(given: str, valid: Iterable[str], key: str) -> str:
 
 
 def did_you_mean(given: object, valid: Iterable[str]) -> str | None:
-    """``did you mean 'NAME'?`` with the closest of ``valid``; None where none is close."""
-    close = difflib.get_close_matches(str(given), list(valid), n=1, cutoff=0.65)
-    return f"did you mean {close[0]!r}?" if close else None
+    """``did you mean 'NAME'?`` with the closest of ``valid``; None where none is close.
+
+    Case and a version at the end, such as ``-v0``, count only among names that are equally close without them. A word
+    that begins otherwise is a slip of the hand only where nearly all else is the same.
+    """
+    word, best, found = _bare(str(given)), (0.0, 0.0), None
+    for name in valid:
+        other = _bare(name)
+        near = difflib.SequenceMatcher(None, word, other).ratio()
+        begins = len(word) > 2 and other.startswith(word)
+        if begins or near >= (0.65 if word[:1] == other[:1] else 0.8):
+            rank = near, difflib.SequenceMatcher(None, str(given), name).ratio()
+            if rank >= best:
+                best, found = rank, name
+    return f"did you mean {found!r}?" if found else None
+
+
+def _bare(name: str) -> str:
+    return re.sub(r"-v\d+$", "", name).casefold()
 
 
 def one_of(names: Sequence[str]) -> str:

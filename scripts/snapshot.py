@@ -25,11 +25,12 @@ from metarl import RL2PPO, TaskDistribution, TrialVectorEnv, Uniform, from_env
 from metarl.envs import distribution
 from metarl.evaluation.play import rollout_trials
 from metarl.evaluation.recall import RecallCell, RecallSettings
-from metarl.experiments.presets import load_experiment, preset_kind, presets
+from metarl.experiments.presets import load_experiment
 from metarl.experiments.recall.candidates import candidates
 from metarl.experiments.recall.experiment import measure
 from metarl.memory.options import MemoryOptions
 from metarl.memory.registry import runnable
+from metarl.presets.names import preset_kind, presets
 from metarl.runs.folder import RunFolder
 from metarl.runs.session import training_session
 

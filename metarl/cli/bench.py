@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from metarl.cli.env import add_import, look_here
-from metarl.cli.terminal import OK, Parser, add_device, at_least, checked, refuse
+from metarl.cli.seeds import add_seeds, named_seeds
+from metarl.cli.terminal import OK, Parser, add_command, add_device, add_settings, at_least, checked, refuse
 from metarl.config import ConfigError, parse_assignment
 
 QUICK = (("train", "n_envs"), 4)
@@ -17,14 +18,31 @@ QUICK = (("train", "n_envs"), 4)
 
 def add_bench(commands: Any) -> None:
     """``metarl bench`` and its commands."""
-    bench = commands.add_parser("bench", help="compare memories, or measure what training costs")
+    bench = add_command(
+        commands,
+        "bench",
+        "compare memories, or measure what training costs",
+        """
+        metarl bench memory --tasks associative two_hop --memories gru episodic+attention
+        metarl bench train bandit --quick
+        """,
+    )
     kinds = bench.add_subparsers(dest="what", required=True, metavar="WHAT", parser_class=Parser)
     _add_memory(kinds)
     _add_train(kinds)
 
 
 def _add_memory(kinds: Any) -> None:
-    memory = kinds.add_parser("memory", help="train several memories on recall tasks, at equal size and budget")
+    memory = add_command(
+        kinds,
+        "memory",
+        "train several memories on recall tasks, at equal size and budget",
+        """
+        metarl bench memory --tasks associative two_hop
+        metarl bench memory --memories gru episodic+attention --seeds 3 --jobs 2
+        """,
+        "Finished results are kept in the folder; the same command goes on where it was left.",
+    )
     memory.add_argument("--tasks", metavar="NAME", nargs="+", help="recall tasks (default all)")
     memory.add_argument("--memories", metavar="NAME", nargs="+", help="controllers, or STORE+ACCESS (default: 14)")
     memory.add_argument("--updates", type=at_least(2), default=3000, help="updates of a training (default 3000)")
@@ -33,9 +51,7 @@ def _add_memory(kinds: Any) -> None:
     memory.add_argument(
         "--parameters", type=at_least(1), default=40_000, help="size of each model ± 10 %% (default 40000)"
     )
-    memory.add_argument(
-        "--seed", type=at_least(0), nargs="+", default=[0], help="random seeds, one training each (default 0)"
-    )
+    add_seeds(memory, "trainings of each cell (default seed 0)")
     memory.add_argument("--jobs", type=at_least(1), default=1, help="trainings at a time, one thread each (default 1)")
     memory.add_argument(
         "--out", type=Path, default=Path("runs/recall"), help="folder for results; those in it are kept (runs/recall)"
@@ -46,11 +62,17 @@ def _add_memory(kinds: Any) -> None:
 
 
 def _add_train(kinds: Any) -> None:
-    train = kinds.add_parser("train", help="speed and memory of training an agent, and how they grow")
-    train.add_argument("preset", nargs="?", default="bandit", help="preset of an agent, or a TOML file (bandit)")
-    train.add_argument(
-        "--set", dest="settings", metavar="KEY=VALUE", action="append", default=[], help="a setting (repeatable)"
+    train = add_command(
+        kinds,
+        "train",
+        "speed and memory of training an agent, and how they grow",
+        """
+        metarl bench train bandit
+        metarl bench train barcode --quick --json cost.json
+        """,
     )
+    train.add_argument("preset", nargs="?", default="bandit", help="preset of an agent, or a TOML file (bandit)")
+    add_settings(train, "a setting (repeatable)")
     train.add_argument("--rollouts", type=at_least(1), help="rollouts that are timed (default 5)")
     train.add_argument(
         "--grow",
@@ -84,7 +106,7 @@ def run_memory(args: argparse.Namespace) -> int:
     tasks = [choice(name, RECALL_TASKS, "--tasks") for name in dict.fromkeys(args.tasks or RECALL_TASKS)]
     memories = [choice(name, candidates(), "--memories") for name in dict.fromkeys(args.memories or SUITE)]
     settings = RecallSettings(updates=args.updates, seconds=args.seconds, batch=args.batch, parameters=args.parameters)
-    seeds = dict.fromkeys(args.seed)
+    seeds = [0] if args.seeds is None else checked(lambda: named_seeds(args.seeds))
     cells = [RecallCell(task, memory, seed, settings) for task in tasks for memory in memories for seed in seeds]
     try:
         with handling(raise_stopped):
@@ -102,10 +124,11 @@ def run_train(args: argparse.Namespace) -> int:
     """``metarl bench train``."""
     look_here(args.imports)
     from metarl.config import to_plain
-    from metarl.experiments.presets import load_experiment, preset_kind
+    from metarl.experiments.presets import load_experiment
     from metarl.experiments.rl.experiment import RL2Experiment
     from metarl.experiments.rl.growth import alone, growth, operations, rates
     from metarl.files import write_text
+    from metarl.presets.names import preset_kind
     from metarl.report.throughput import growth_table, throughput_table
     from metarl.runs.session import Stopped, handling, raise_stopped
 

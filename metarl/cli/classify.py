@@ -8,14 +8,26 @@ from pathlib import Path
 from typing import Any
 
 from metarl.cli.env import add_import, look_here
-from metarl.cli.terminal import OK, add_device, at_least, print_table, refuse
+from metarl.cli.latest import add_run
+from metarl.cli.table import print_table
+from metarl.cli.terminal import OK, add_command, add_device, at_least, refuse
 from metarl.config import ConfigError
 
 
 def add_classify(commands: Any) -> None:
     """``metarl classify`` and its options."""
-    classify = commands.add_parser("classify", help="show a trained few-shot learner classes, and classify images")
-    classify.add_argument("run", type=Path, help="run folder of a few-shot learner")
+    classify = add_command(
+        commands,
+        "classify",
+        "show a trained few-shot learner classes, and classify images",
+        """
+        metarl classify latest --support FOLDER --query new.png
+        metarl classify latest --support FOLDER --save known.safetensors
+        metarl classify latest --memory known.safetensors --query a.png b.png --json
+        """,
+        "The support is a folder with a folder of images for each class.",
+    )
+    add_run(classify, "run folder of a few-shot learner")
     classify.add_argument("--support", metavar="DIR", help="folder with a folder of images for each class to remember")
     classify.add_argument("--memory", metavar="FILE", type=Path, help="what --save wrote; --support adds to it")
     classify.add_argument("--query", metavar="FILE", nargs="+", default=[], help="images to classify")

@@ -6,12 +6,20 @@ import argparse
 import sys
 from typing import Any
 
-from metarl.cli.terminal import OK, checked
+from metarl.cli.terminal import OK, add_command, checked
 
 
 def add_data(commands: Any) -> None:
     """``metarl data`` and its options."""
-    data = commands.add_parser("data", help="download a data set and say where it is")
+    data = add_command(
+        commands,
+        "data",
+        "download a data set and say where it is",
+        """
+        metarl data omniglot
+        metarl data omniglot --data FOLDER --no-download
+        """,
+    )
     data.add_argument("name", choices=["omniglot"], help="omniglot: 1623 characters, 20 drawings of each; 15 MB")
     data.add_argument("--data", metavar="DIR", help="folder for the data (default the user's cache)")
     data.add_argument("--no-download", action="store_true", help="only say where the data are")

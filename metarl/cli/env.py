@@ -10,7 +10,8 @@ import warnings
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from metarl.cli.terminal import FAILED, OK, at_least, checked, print_table, refuse
+from metarl.cli.table import print_table
+from metarl.cli.terminal import FAILED, OK, add_command, at_least, checked, refuse
 from metarl.config import Assignment, InputError, parse_assignment
 
 if TYPE_CHECKING:
@@ -23,7 +24,16 @@ ENV_HELP = "environment; module:ID imports the module first, module:function mak
 
 def add_check(commands: Any) -> None:
     """``metarl check-env`` and its options."""
-    check = commands.add_parser("check-env", help="check that an environment can be trained on")
+    check = add_command(
+        commands,
+        "check-env",
+        "check that an environment can be trained on",
+        """
+        metarl check-env CartPole-v1 --vary force_mag=5..15 --episodes 5
+        metarl check-env mymodule:Doors-v0 --levels 0..99
+        """,
+        "Plays trials with random actions and trains a few steps; exit status 1 where a rule is broken.",
+    )
     check.add_argument("env", metavar="ID", nargs="+", help=ENV_HELP)
     add_tasks(check)
     add_seen(check)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import timeit
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from metarl.cli.terminal import OK, Rows, print_table, refuse
+from metarl.cli.listed import listed
+from metarl.cli.table import Rows, print_table
+from metarl.cli.terminal import OK, add_command, refuse
 
 if TYPE_CHECKING:
     from metarl.memory.contract import MemoryCore, State, Store
@@ -21,7 +22,16 @@ ROWS = 32  # trials side by side for which costs are measured
 
 def add_list(commands: Any) -> None:
     """``metarl list`` and its options."""
-    listing = commands.add_parser("list", help="list the environments, memories or presets there are")
+    listing = add_command(
+        commands,
+        "list",
+        "list the environments, memories or presets there are",
+        """
+        metarl list presets
+        metarl list memories --json
+        """,
+        "metarl settings lists the settings of a preset, and metarl runs the runs.",
+    )
     listing.add_argument("what", choices=["envs", "memories", "presets"], help="what to list")
     listing.add_argument("--json", action="store_true", help="print JSON instead of a table")
     listing.add_argument("--timed", action="store_true", help="memories: also measure their speed on this machine")
@@ -32,7 +42,11 @@ def run_list(args: argparse.Namespace) -> int:
     """``metarl list``."""
     if args.timed and args.what != "memories":
         refuse(ValueError(f"--timed is for list memories; list {args.what} has nothing to time"))
-    made: dict[str, Callable[[], Rows]] = {"envs": envs, "presets": presets, "memories": lambda: memories(args.timed)}
+    made: dict[str, Callable[[], Rows]] = {
+        "envs": envs,
+        "presets": presets,
+        "memories": lambda: memories(True) if args.timed else listed()["memories"],
+    }
     rows = made[args.what]()
     if args.json:
         print(json.dumps(rows, indent=2))
@@ -49,7 +63,7 @@ def envs() -> Rows:
     for id in ids():
         family = distribution(id)
         options = {k: v for k, v in family.options().items() if k != "split"}
-        about = (type(family).__doc__ or "").strip().splitlines()[0]
+        about = (type(family).__doc__ or "").strip().splitlines()[0].replace("``", "").rstrip(".")
         rows.append({"id": id, "about": about, "trial_steps": family.trial_steps, "options": options})
     return rows
 
@@ -60,14 +74,15 @@ def memories(timed: bool = False) -> Rows:
     With ``timed``, ``step_us`` is the time of an acting step, and ``trial_ms`` that of a trial forward and backward,
     for :data:`ROWS` trials side by side on this machine.
     """
-    from tqdm import tqdm
-
     from metarl import tree
     from metarl.memory.registry import build_core, matrix, parallel, runnable, why_not_per_action
+    from metarl.runs.progress import Progress
 
     rows = []
     cores = list(runnable())
-    for name, options in tqdm(cores, desc="timing", disable=not (timed and sys.stderr.isatty()), leave=False):
+    progress = Progress("timing", len(cores), "memory", quiet=not timed)
+    for name, options in cores:
+        progress.add()
         core = build_core(options, NOW_SIZE, FEEDBACK_SIZE, TRIAL_STEPS)
         state = sum(leaf.numel() * leaf.element_size() for leaf in tree.leaves(core.initial_state(1)))
         rows.append(
@@ -126,7 +141,7 @@ def cost(core: MemoryCore) -> dict[str, float]:
 def presets() -> Rows:
     """Every preset, its kind and what it is for."""
     from metarl.config import load_toml
-    from metarl.experiments.presets import presets as paths
+    from metarl.presets.names import presets as paths
 
     rows = []
     for name, path in paths().items():

@@ -1,20 +1,28 @@
-"""The command line: ``metarl train | eval | classify | report | list | bench | data | check-env``."""
+"""The command line: ``metarl COMMAND``."""
 
 from __future__ import annotations
 
+import argparse
 import errno
 import os
 import signal
 import sys
 from collections.abc import Sequence
 
+import metarl
 from metarl.cli.bench import add_bench
 from metarl.cli.classify import add_classify
+from metarl.cli.completion import complete
 from metarl.cli.data import add_data
 from metarl.cli.env import add_check
 from metarl.cli.experiments import add_experiments
+from metarl.cli.latest import found
 from metarl.cli.listing import add_list
-from metarl.cli.terminal import FAILED, Parser, any_output, in_one_line, refuse, short_warnings
+from metarl.cli.runs import add_runs
+from metarl.cli.settings import add_settings_command
+from metarl.cli.shells import add_completion
+from metarl.cli.terminal import FAILED, OK, Parser, any_output, in_one_line, refuse, short_warnings
+from metarl.cli.train import add_train
 from metarl.config import InputError
 from metarl.types import NonFiniteError
 
@@ -26,9 +34,14 @@ def parser() -> Parser:
     top = Parser(
         prog="metarl",
         description="Memory-based meta-learning: train, evaluate and inspect RL² agents and few-shot learners.",
+        epilog="metarl COMMAND --help describes a command and shows examples.\nA first run: metarl train bandit",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
-    for add in (add_experiments, add_classify, add_list, add_bench, add_data, add_check):
+    top.add_argument("--version", action="version", version=f"metarl {metarl.__version__}", help="print the version")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
+    for add in (add_train, add_experiments, add_classify, add_runs, add_settings_command, add_list):
+        add(commands)
+    for add in (add_bench, add_data, add_check, add_completion):
         add(commands)
     return top
 
@@ -48,8 +61,14 @@ def _main(arguments: Sequence[str] | None) -> int:
         refuse(
             ValueError(f"few-shot learners have no commands of their own; use metarl {' '.join(given[1:]) or 'train'}")
         )
-    args = parser().parse_args(given)
+    made = parser()
+    complete(made)
+    args = made.parse_args(given)
+    if args.command is None:
+        made.print_help()
+        return OK
     try:
+        found(args)
         with short_warnings():
             status = int(args.act(args))
         sys.stdout.flush()

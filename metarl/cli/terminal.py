@@ -1,10 +1,13 @@
-"""What all commands share: one-line errors, exit statuses, arguments, tables."""
+"""What all commands share: their help, one-line errors, exit statuses, arguments."""
 
 from __future__ import annotations
 
 import argparse
+import inspect
 import os
+import re
 import sys
+import textwrap
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -12,19 +15,71 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, NoReturn
 
+from metarl.cli.completion import complete_settings, completed_by
+from metarl.config import did_you_mean
 from metarl.types import VoidTrialWarning
 
 OK, FAILED, WRONG = 0, 1, 2
 FRAMES = ("Traceback (most recent call last)", "  ")  # how the lines begin that say where in the code an error arose
-Rows = list[dict[str, Any]]
+CHOICE = re.compile(r"invalid choice: '(?P<given>[^']*)' \(choose from (?P<valid>.*)\)$")
 
 
 class Parser(argparse.ArgumentParser):
-    """Reports an error in one line."""
+    """Reports an error in one line, with the name that was meant where one is near."""
 
     def error(self, message: str) -> NoReturn:
         """Print the line and exit with 2."""
+        if found := CHOICE.search(message):
+            valid = [name.strip().strip("'") for name in found["valid"].split(",")]
+            if hint := did_you_mean(found["given"], valid):
+                message = f"{message}; {hint}"
         self.exit(WRONG, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As the base class, but what is left over is an error of this command, which knows its own options."""
+        known, left = super().parse_known_args(args, namespace)
+        if left:
+            options = re.findall(r"--[\w-]+", self.format_help())
+            hint = did_you_mean(left[0].partition("=")[0], options)
+            self.error(f"unrecognized arguments: {' '.join(left)}{f'; {hint}' if hint else ''}")
+        return known, left
+
+
+def add_command(commands: Any, name: str, about: str, examples: str, more: str = "") -> Parser:
+    """A command with what every one has: a line in the list, a description, and examples.
+
+    Args:
+        commands: of the parser.
+        name: of the command.
+        about: what it does, in a line.
+        examples: command lines, one a line; each must parse.
+        more: further sentences of the description, in lines of at most 79 columns.
+    """
+    described = f"{about[0].upper()}{about[1:]}.{chr(10)}{more}".strip()
+    lines = textwrap.indent(inspect.cleandoc(examples), "  ")
+    made: Parser = commands.add_parser(
+        name,
+        help=about,
+        description=described,
+        epilog=f"examples:\n{lines}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    return made
+
+
+def add_quiet(command: argparse.ArgumentParser, about: str) -> argparse._MutuallyExclusiveGroup:
+    """The option ``--quiet``; returns the group of options of which only one can be given."""
+    talk = command.add_mutually_exclusive_group()
+    talk.add_argument("-q", "--quiet", action="store_true", help=about)
+    return talk
+
+
+def add_settings(command: argparse.ArgumentParser, about: str) -> None:
+    """The option ``--set``."""
+    option = command.add_argument(
+        "--set", dest="settings", metavar="KEY=VALUE", action="append", default=[], help=about
+    )
+    completed_by(option, complete_settings)
 
 
 def at_least(least: int) -> Callable[[str], int]:
@@ -108,18 +163,3 @@ def tell(images: Iterable[Path], missing: Iterable[str]) -> None:
         print(f"image:      {path}")
     for line in missing:
         print(f"missing:    {line}")
-
-
-def print_table(rows: Rows) -> None:
-    """Print rows with the same keys as aligned columns."""
-    cells = [list(rows[0]), *([text(value) for value in row.values()] for row in rows)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
-    for row in cells:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-
-
-def text(value: Any) -> str:
-    """A value as text for a table."""
-    if isinstance(value, dict):
-        return " ".join(f"{k}={v}" for k, v in value.items())
-    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -4,27 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
-from metarl.config import Assignment, ConfigError, apply, build, choice, load_toml
+from metarl.config import Assignment, apply, build, load_toml
 from metarl.experiments.base import Experiment, pick_device
 from metarl.memory.options import PER_ACTION_ALONE, MemoryOptions
-
-KINDS = {
-    "rl2": "metarl.experiments.rl.experiment:RL2Experiment",
-    "fewshot": "metarl.experiments.fewshot.experiment:FewShotExperiment",
-    "recall": "metarl.experiments.recall.experiment:RecallExperiment",
-}
-"""The class of each kind, imported when first used."""
-
-
-def presets() -> dict[str, Path]:
-    """The presets that come with the package, by name."""
-    folder = resources.files("metarl.presets")
-    return {Path(str(f)).stem: Path(str(f)) for f in sorted(folder.iterdir(), key=str) if str(f).endswith(".toml")}
+from metarl.presets.names import KINDS, kind_of, preset_path
 
 
 def load_experiment(
@@ -77,40 +64,6 @@ def without_options(config: Mapping[str, Any], settings: Sequence[Assignment]) -
             for option in BELONGING[part]:
                 table.pop(option, None)
     return left
-
-
-def preset_path(preset: str | Path) -> Path:
-    """The TOML file of a preset.
-
-    Raises:
-        ConfigError: there is no preset of this name.
-    """
-    known, path = presets(), Path(preset)
-    return path if path.suffix == ".toml" else known[choice(str(preset), known, "the preset")]
-
-
-def preset_kind(preset: str | Path) -> str:
-    """The kind of experiment that a preset is for.
-
-    Raises:
-        ConfigError: there is no such preset, or it has no kind.
-    """
-    path = preset_path(preset)
-    return kind_of(load_toml(path), path.stem)
-
-
-def kind_of(config: Mapping[str, Any], where: str) -> str:
-    """The kind of an experiment from its options.
-
-    Raises:
-        ConfigError: it is missing or unknown.
-    """
-    if "kind" not in config:
-        raise ConfigError(
-            f'{where} has no kind, which every preset and run now states; add kind = "rl2" (an agent), "fewshot" (a '
-            'few-shot learner) or "recall" (a memory on a recall task) to a preset, and train an old run again'
-        )
-    return choice(config["kind"], KINDS, f"{where}: kind")
 
 
 def from_config(config: Mapping[str, Any], where: str) -> Experiment:

@@ -17,6 +17,7 @@ from metarl.limits import peak_bytes
 from metarl.report.draw import draw_run
 from metarl.runs.folder import RunError, RunFolder
 from metarl.runs.session import training_session
+from metarl.runs.status import cut_short
 from metarl.runs.tracking import WandbMode
 from metarl.tasks.family.code import import_modules
 from metarl.types import Split
@@ -53,6 +54,11 @@ class Run:
     def seconds(self) -> float:
         """Seconds trained, validation included."""
         return float(self.folder.status.get("train_seconds", 0.0))
+
+    @property
+    def cut_short(self) -> str | None:
+        """What ended training before the updates that were asked for, such as a time limit; None: nothing did."""
+        return cut_short(self.folder.config, self.folder.status)
 
     @property
     def peak_bytes(self) -> int | None:
@@ -94,6 +100,7 @@ def run(
     seed: int = 0,
     wandb: WandbMode = "disabled",
     quiet: bool = False,
+    verbose: bool = False,
     resume: bool = False,
 ) -> Run:
     """Carry out a checked experiment: train, checkpoint, evaluate on test tasks, record some of them and draw.
@@ -106,7 +113,8 @@ def run(
         folder: to make, or a new run folder; None: ``runs/NAME-TIME-sSEED``.
         seed: of everything random.
         wandb: whether Weights & Biases logs too.
-        quiet: no progress bars.
+        quiet: no progress.
+        verbose: print each row of metrics on stderr too.
         resume: go on with the run in the folder, which must have the same experiment and seed, from its newest
             checkpoint; see also :func:`resume`.
 
@@ -126,7 +134,7 @@ def run(
         folder = new_folder(experiment, folder, seed)
     with torch_threads(experiment.threads), folder.locked():
         start = starting_point(experiment, folder, device) if resume else Start()
-        options: dict[str, Any] = {"wandb": wandb, "group": group, "axis": axis, "quiet": quiet}
+        options: dict[str, Any] = {"wandb": wandb, "group": group, "axis": axis, "quiet": quiet, "verbose": verbose}
         options |= {"rows": start.rows, "saved": start.saved, "facts": start.facts}
         options |= {"seconds": experiment.checkpoint_seconds, "steps": experiment.checkpoint_steps}
         with training_session(folder, config, seed=seed, **options) as session:
@@ -178,6 +186,7 @@ def train(
     device: str | None = None,
     wandb: WandbMode = "disabled",
     quiet: bool = False,
+    verbose: bool = False,
 ) -> Run:
     """Train a preset and evaluate it on held-out tasks: what ``metarl train`` does.
 
@@ -188,7 +197,8 @@ def train(
         folder: the run folder to make; None: ``runs/PRESET-TIME-sSEED``.
         device: the torch device; None: as the preset says.
         wandb: whether Weights & Biases logs too.
-        quiet: no progress bars.
+        quiet: no progress.
+        verbose: print each row of metrics on stderr too.
 
     Returns:
         The run: its model, evaluation, folder and images.
@@ -198,7 +208,14 @@ def train(
         FileExistsError: there is something in the folder.
     """
     own = {} if device is None else {"device": device}
-    return run(load_experiment(preset, {**(settings or {}), **own}), folder, seed=seed, wandb=wandb, quiet=quiet)
+    return run(
+        load_experiment(preset, {**(settings or {}), **own}),
+        folder,
+        seed=seed,
+        wandb=wandb,
+        quiet=quiet,
+        verbose=verbose,
+    )
 
 
 def open_run(
@@ -242,6 +259,7 @@ def resume(
     device: str | None = None,
     wandb: WandbMode = "disabled",
     quiet: bool = False,
+    verbose: bool = False,
     imports: str | Sequence[str] = (),
 ) -> Run:
     """Go on with a run that was cut off: what ``metarl train --resume`` does.
@@ -253,7 +271,8 @@ def resume(
         path: of the run folder.
         device: the torch device; None: as the run has it.
         wandb: whether Weights & Biases logs too, to the same run.
-        quiet: no progress bars.
+        quiet: no progress.
+        verbose: print each row of metrics on stderr too.
         imports: modules whose code the run may use; they are imported.
 
     Raises:
@@ -262,7 +281,7 @@ def resume(
     """
     settings: list[Assignment] = [] if device is None else [(("device",), device)]
     experiment, seed, folder = _opened(path, settings, imports)
-    return run(experiment.check(), folder, seed=seed, wandb=wandb, quiet=quiet, resume=True)
+    return run(experiment.check(), folder, seed=seed, wandb=wandb, quiet=quiet, verbose=verbose, resume=True)
 
 
 def _opened(

@@ -15,6 +15,7 @@ from metarl.report.draw import SHOWS, Drawn, draw_member
 from metarl.report.tables import Table, table_of
 from metarl.report.together import together
 from metarl.runs.folder import RunError, RunFolder
+from metarl.runs.status import cut_short
 
 PAGE = "report.html"
 
@@ -101,7 +102,8 @@ def _origin(member: Member) -> Iterator[tuple[str, object]]:
     """Command, state, commit and versions, as far as the folder tells."""
     yield "folder", member.run.path
     try:
-        yield "status", member.run.status.get("status", "unknown")
+        status = member.run.status
+        yield "status", "; ".join(filter(None, [status["status"], cut_short(member.config, status)]))
         meta = member.run.meta
     except RunError as error:  # the results stand without it
         warnings.warn(str(error), stacklevel=2)

@@ -156,6 +156,28 @@ class RunFolder:
         finally:
             os.close(folder)
 
+    @property
+    def held(self) -> bool:
+        """Whether a process trains in this folder now; False where the system can't tell."""
+        try:
+            with self._shared():
+                return False
+        except BlockingIOError:
+            return True
+        except (ImportError, OSError):  # Windows, or a file system without locks
+            return False
+
+    @contextmanager
+    def _shared(self) -> Iterator[None]:
+        import fcntl
+
+        folder = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            yield
+        finally:
+            os.close(folder)
+
     def set_status(self, status: Status, **details: Any) -> None:
         """Write status.json: the status, when it began, and any further plain ``details``."""
         choice(status, get_args(Status), "the status of a run")

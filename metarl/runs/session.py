@@ -15,9 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tqdm import tqdm
-
 from metarl.runs.folder import RunFolder
+from metarl.runs.progress import Progress, say
 from metarl.runs.status import Status
 from metarl.runs.tracking import STEP, Tracker, WandbMode
 
@@ -119,9 +118,15 @@ class Session:
             old.unlink()
         self._last, self._last_step = time.perf_counter(), step
 
-    def bar(self, total: int | None, unit: str) -> tqdm[Any]:
-        """A progress bar on stderr, where that is a terminal."""
-        return tqdm(total=total, unit=unit, unit_scale=True, disable=self.quiet or None)
+    def progress(self, total: int | None, unit: str, begun: int = 0) -> Progress:
+        """Shows how far training is.
+
+        Args:
+            total: units in all; None: not known.
+            unit: what is counted.
+            begun: units that were done before the run was resumed.
+        """
+        return Progress("training", total, unit, quiet=self.quiet, begun=begun)
 
     def trained(self, *, whole: bool, **facts: Any) -> None:
         """The model is saved.
@@ -202,6 +207,7 @@ def training_session(
     group: str | None = None,
     axis: str = STEP,
     quiet: bool = False,
+    verbose: bool = False,
     seconds: float = 60.0,
     steps: int | None = None,
     rows: int | None = None,
@@ -217,7 +223,8 @@ def training_session(
         wandb: whether Weights & Biases logs too.
         group: the Weights & Biases group.
         axis: the name of the x-axis of the metrics.
-        quiet: no progress bar.
+        quiet: no progress.
+        verbose: print each row of metrics on stderr.
         seconds: between two checkpoints of training.
         steps: likewise; None: by time alone.
         rows: of metrics that are kept where a run is resumed; None: it is new.
@@ -241,7 +248,7 @@ def training_session(
             session.set_status("running")
         try:
             session.raise_if_stopped()
-            options: dict[str, Any] = {"group": group, "axis": axis, "rows": rows}
+            options: dict[str, Any] = {"group": group, "axis": axis, "rows": rows, "echo": say if verbose else None}
             tracker = Tracker(folder.path, wandb, config, run_id=session.facts.get("wandb_id"), **options)
             session.tracker = tracker
             yield session

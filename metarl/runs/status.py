@@ -27,6 +27,8 @@ class RunStatus:
         train_peak_bytes: the most memory that the process held by then; None where the system does not say.
         kept_step: after how many of these the model that was kept did best in validation; None: it is the last one.
         device: the torch device that it was trained on.
+        ended: what ended training: a limit of updates or seconds, the target or patience; None: a signal, or the steps
+            of an agent.
         wandb_id: of the run at Weights & Biases.
 
     Raises:
@@ -42,6 +44,7 @@ class RunStatus:
     train_peak_bytes: Count | None = None
     kept_step: Count | None = None
     device: str | None = None
+    ended: str | None = None
     wandb_id: str | None = None
 
     def __post_init__(self) -> None:
@@ -60,3 +63,18 @@ def check_status(data: Mapping[str, Any], where: str) -> None:
     """
     known = {field.name for field in fields(RunStatus)}
     build(RunStatus, {name: value for name, value in data.items() if name in known}, where)
+
+
+def cut_short(config: Mapping[str, Any], status: Mapping[str, Any]) -> str | None:
+    """In words, what ended a training before the updates that were asked for; None where nothing did.
+
+    Args:
+        config: of the run.
+        status: of the run.
+    """
+    fit, ended = config.get("fit"), status.get("ended")
+    if not isinstance(fit, Mapping) or ended not in ("seconds", "target", "patience"):
+        return None
+    asked = fit.get("updates")
+    of = f", before its {asked:,} updates" if isinstance(asked, int) else ""
+    return f"training was ended by fit.{ended} = {fit.get(ended)}{of}"

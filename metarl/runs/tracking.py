@@ -51,6 +51,7 @@ class Tracker:
         axis: the name of the x-axis.
         rows: go on after this many rows of a ``metrics.jsonl`` that is there; None: a new one.
         run_id: the id of the run at Weights & Biases, the same where a run is resumed; None: a new one.
+        echo: is given each row as one line of text; None: nothing is.
 
     Raises:
         ConfigError: there is no such mode.
@@ -67,10 +68,12 @@ class Tracker:
         axis: str = STEP,
         rows: int | None = None,
         run_id: str | None = None,
+        echo: Callable[[str], object] | None = None,
     ):
         choice(mode, get_args(WandbMode), "the Weights & Biases mode")
         path = Path(folder) / "metrics.jsonl"
         self._axis, self._last, self._start, self.rows = axis, 0, time.perf_counter(), 0
+        self._echo = echo
         if rows is not None:
             self._take_up(path, rows)
         try:
@@ -145,6 +148,9 @@ class Tracker:
         self._file.flush()
         self._last = int(step)
         self.rows += 1
+        if self._echo is not None:
+            told = {name: f"{value:.5g}" if isinstance(value, float) else value for name, value in row.items()}
+            self._echo(", ".join(f"{name} {value}" for name, value in told.items() if value is not None))
         self._later(lambda run: run.log(row))
 
     def sync(self) -> None:

@@ -95,12 +95,16 @@ class Validation(NamedTuple):
     accuracy: float
 
 
+Ended = Literal["updates", "seconds", "target", "patience"]
+
+
 class Trained(NamedTuple):
     """The outcome of a training.
 
     The loss is that of the last batch, before its update; NaN without one. The curve has the validations in order, the
     last one after the last update; it is empty without ``validate``. ``kept`` says after how many updates the
-    parameters were the best, where these are kept; None: the last are.
+    parameters were the best, where these are kept; None: the last are. ``ended`` says what ended it: a budget, the
+    target or patience; None: ``batches`` did.
     """
 
     updates: int
@@ -108,6 +112,7 @@ class Trained(NamedTuple):
     loss: float
     curve: tuple[Validation, ...]
     kept: int | None = None
+    ended: Ended | None = None
 
 
 class FitState(NamedTuple):
@@ -192,16 +197,20 @@ def fit(
         kept = {"averaged": averaged.state_dict()} if averaged else {}
         return FitState(meta, {**groups, **kept, "random": get_random()})
 
-    def used_up() -> float:
-        """The fraction of the budget that is used up."""
-        parts = [updates / options.updates] if options.updates is not None else []
-        return max([*parts, (clock() - start) / options.seconds] if options.seconds is not None else parts)
+    def used_up() -> tuple[float, Ended]:
+        """The fraction of the budget that is used up, and of which part of it."""
+        parts: list[tuple[float, Ended]] = []
+        if options.updates is not None:
+            parts.append((updates / options.updates, "updates"))
+        if options.seconds is not None:
+            parts.append(((clock() - start) / options.seconds, "seconds"))
+        return max(parts, key=lambda part: part[0])
 
-    def reached() -> bool:
-        """Validate, if there is ``validate``; returns whether training should end."""
+    def reached() -> Ended | None:
+        """Validate, if there is ``validate``; returns why training should end, if it should."""
         nonlocal total
         if validate is None:
-            return False
+            return None
         judged.eval()
         with torch.no_grad():
             accuracy = float(validate(judged))
@@ -214,12 +223,14 @@ def fit(
         progress(curve[-1])
         accuracies = [v.accuracy for v in curve]
         since_best = len(curve) - 1 - accuracies.index(max(accuracies))
-        waited = options.patience is not None and since_best >= options.patience
-        return waited or (options.target is not None and accuracy >= options.target)
+        if options.target is not None and accuracy >= options.target:
+            return "target"
+        return "patience" if options.patience is not None and since_best >= options.patience else None
 
     model.train()
+    ended: Ended | None = None
     for batch in batches:
-        rate = options.learning_rate_at(updates, used_up())
+        rate = options.learning_rate_at(updates, used_up()[0])
         for group in optimizer.param_groups:
             group["lr"] = rate
         objective, where = loss_fn(model, batch), f"{name} at update {updates}"
@@ -230,7 +241,11 @@ def fit(
             averaged.update_parameters(model)
         updates += 1
         total += loss
-        if (updates % options.validate_every == 0 and reached()) or used_up() >= 1:
+        if updates % options.validate_every == 0 and (ended := reached()) is not None:
+            break
+        share, budget = used_up()
+        if share >= 1:
+            ended = budget
             break
         between(updates, now)
     else:
@@ -240,4 +255,4 @@ def fit(
         reached()
     if best.tensors or averaged:
         model.load_state_dict(best.tensors or judged.state_dict())
-    return Trained(updates, clock() - start, loss, tuple(curve), best.step)
+    return Trained(updates, clock() - start, loss, tuple(curve), best.step, ended)

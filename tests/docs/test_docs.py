@@ -25,13 +25,14 @@ from PIL import Image
 
 import metarl
 from metarl.cli import main as cli
-from metarl.cli.experiments import train_settings
+from metarl.cli.train import train_settings
 from metarl.config import InputError, apply, load_toml, parse_assignment
 from metarl.envs.table import FAMILIES
 from metarl.experiments.base import Experiment
-from metarl.experiments.presets import Assignment, from_config, preset_path, without_options
+from metarl.experiments.presets import Assignment, from_config, without_options
 from metarl.memory.options import MemoryOptions
 from metarl.memory.registry import ACCESSES, NATIVE, STORES, build_core, matrix, parallel
+from metarl.presets.names import preset_path
 from metarl.tasks.family.distribution import TaskDistribution
 from metarl.tasks.trial.env import TrialEnv
 from metarl.types import SPLITS, Boundary, CoreInput
@@ -40,7 +41,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = {path.name: path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
 ENVIRONMENTS = "bring-your-environment.md"
 RESULTS = "results.md"  # generated from measured rows; its commands are longer than a page's
-WRITTEN = [name for name in PAGES if name != RESULTS]
+REFERENCE = "reference.md"  # generated from the code that its tests would look into
+WRITTEN = [name for name in PAGES if name not in (RESULTS, REFERENCE)]
 
 TOY = (
     (r"total_timesteps=[\d_]+", "total_timesteps=1"),

@@ -21,9 +21,10 @@ from metarl.data.omniglot import OmniglotError
 from metarl.data.recall import RECALL_TASKS
 from metarl.evaluation.recall import RecallCell, RecallResult
 from metarl.evaluation.results import ActorResult, AgentEvaluation, Difference, ReferenceResult, write_evaluation
-from metarl.experiments.presets import load_experiment, presets
+from metarl.experiments.presets import load_experiment
 from metarl.experiments.recall.candidates import SUITE
 from metarl.experiments.run import train
+from metarl.presets.names import presets
 from metarl.training.checkpoint import read_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]

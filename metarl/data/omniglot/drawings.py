@@ -13,6 +13,7 @@ import numpy as np
 
 from metarl.data.omniglot.archives import FOLDER, OmniglotError, cache_folder, check_published, find_archives
 from metarl.files import replacing
+from metarl.runs.progress import Progress
 from metarl.types import Bytes
 
 SIDE = 105  # pixels along a drawing as published
@@ -80,13 +81,12 @@ def _kept(cache: Path) -> Drawings | None:
 def read_drawings(paths: Sequence[Path], size: int) -> Drawings:
     """Read all drawings from the archives ``paths``, scaled by area to ``size`` by ``size`` pixels.
 
-    Shows a progress bar if standard error is a terminal.
+    Shows on standard error how far it is.
 
     Raises:
         OSError, zipfile.BadZipFile: a damaged archive.
     """
     from PIL import Image, ImageOps
-    from tqdm import tqdm
 
     with ExitStack() as stack:
         archives = [stack.enter_context(zipfile.ZipFile(path)) for path in paths]
@@ -95,7 +95,9 @@ def read_drawings(paths: Sequence[Path], size: int) -> Drawings:
         found = [(path, archive) for path, archive in found if path.suffix == ".png" and path.parts[0] != "__MACOSX"]
         found.sort(key=lambda entry: entry[0].parts[1:])
         images = np.empty((len(found), size, size), np.uint8)
-        for row, (path, archive) in enumerate(tqdm(found, "reading Omniglot", disable=None, leave=False)):
+        progress = stack.enter_context(Progress("reading Omniglot", len(found), "drawing"))
+        for row, (path, archive) in enumerate(found):
+            progress.add()
             with archive.open(str(path)) as file, Image.open(file) as image:
                 ink = ImageOps.invert(image.convert("L"))
             images[row] = np.asarray(ink.resize((size, size), Image.Resampling.BOX))

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from metarl.agents.fewshot.learner import FewShotLearner
 from metarl.config import ConfigError
@@ -19,6 +18,7 @@ from metarl.experiments.fewshot.build import described
 from metarl.experiments.fewshot.options import EpisodeShape
 from metarl.functional.stats import BYTES, bootstrap_mean, standard_error
 from metarl.limits import check_count
+from metarl.runs.progress import Progress
 from metarl.seeding import numpy_rng
 from metarl.types import Array, Split
 
@@ -64,16 +64,17 @@ def evaluate(
         raise ConfigError(key="episodes", given=episodes, expected="at least 2, for an interval")
     check_count(episodes, BYTES, key="episodes")
     source = experiment.source(split, shapes)
-    with tqdm(total=episodes * len(shapes), unit="episode", disable=quiet or None) as bar, torch.no_grad():
+    progress = Progress("evaluating", episodes * len(shapes), "episode", quiet=quiet)
+    with progress, torch.no_grad():
         held, answer = prepared(learner, source, episodes * sum(shape.images for shape in shapes if shape.queries))
 
         def batches(pool: Pool, shape: EpisodeShape) -> Iterator[Any]:
-            bar.set_description(f"{shape.ways}-way {shape.shots}-shot", refresh=False)
+            progress.now(f"evaluating {shape.ways}-way {shape.shots}-shot")
             rng, size = evaluation_rng(shape, seed), max(1, IMAGES // shape.images)
             for first in range(0, episodes, size):
                 count = min(size, episodes - first)
                 yield shape.sample(pool, rng, count, experiment.train.labels)
-                bar.update(count)
+                progress.add(count)
 
         cells, streams = [], []
         for shape in shapes:

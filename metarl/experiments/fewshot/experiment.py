@@ -194,17 +194,19 @@ class FewShotExperiment(Experiment):
         model.met = {split: found for split, found in names.items() if found}
         rng, saved = numpy_rng(session.seed, "data", split_key("train")), session.saved
         accuracy = "train/accuracy" if self.data.trainval else "validation/accuracy"
-        with session.stoppable(), session.bar(self.fit.updates, "update") as bar, torch.random.fork_rng():
+        begun = 0 if saved is None else saved.step // self.train.batch
+        progress = session.progress(self.fit.updates, "update", begun)
+        with session.stoppable(), progress, torch.random.fork_rng():
 
             def batches() -> Iterator[Any]:
                 while not session.stopped:
                     yield self.train_shape.sample(source, rng, self.train.batch, self.train.labels)
-                    bar.update()
+                    progress.add()
 
             def on_validation(state: Validation) -> None:
                 row = {"train/loss": state.loss, accuracy: state.accuracy}
                 session.tracker.log(row, step=state.updates * self.train.batch)
-                bar.set_description(f"training, loss {state.loss:.3f}, accuracy {state.accuracy:.2%}", refresh=False)
+                progress.show({"loss": f"{state.loss:.3f}", "accuracy": f"{state.accuracy:.2%}"})
 
             def between(updates: int, state: Callable[[], FitState]) -> None:
                 def write(path: Path, now: dict[str, Any]) -> None:
@@ -218,7 +220,6 @@ class FewShotExperiment(Experiment):
                 with restoring("the saved training"):
                     start = FitState(saved.meta["fit"], saved.groups)
                     rng.bit_generator.state = saved.meta["data"]
-                    bar.update(start.meta["updates"])
             trained = fit(
                 model,
                 lambda learner, batch: learner.loss(batch),
@@ -234,6 +235,7 @@ class FewShotExperiment(Experiment):
         if not session.stopped:
             with session.stoppable():
                 model.open_set = self._open_set(model, session.seed)
+        session.facts["ended"] = trained.ended
         if trained.kept is not None:
             session.facts["kept_step"] = trained.kept * self.train.batch
         return trained.updates * self.train.batch

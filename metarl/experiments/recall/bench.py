@@ -12,14 +12,13 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 
-from tqdm import tqdm
-
 from metarl.config import ConfigError
 from metarl.evaluation.recall import RecallCell, RecallResult
 from metarl.evaluation.results import RecallEvaluation, read_evaluation, write_evaluation
 from metarl.experiments.recall.experiment import measure, options_of
 from metarl.files import remove_left
 from metarl.runs.folder import RunError, RunFolder
+from metarl.runs.progress import Progress, say
 from metarl.tasks.vector.process import end_with_parent
 
 FILE = "recall.json"
@@ -61,7 +60,7 @@ def _completed(
     for cell in todo:
         options_of(cell)  # what can't be measured is refused before hours have gone by
     failed: list[str] = []
-    with tqdm(total=len(cells), initial=len(cells) - len(todo), unit="cell", disable=not sys.stderr.isatty()) as bar:
+    with Progress("measuring", len(cells), "cell", begun=len(cells) - len(todo)) as progress:
         for cell, outcome in run(todo, jobs, imports, device):
             if isinstance(outcome, RecallResult):
                 kept.append(outcome)
@@ -70,8 +69,8 @@ def _completed(
             else:
                 failed.append(f"{cell.task} by {cell.memory}")
                 line = f"{cell.task:16} {cell.memory:24} failed: {outcome}"
-            bar.write(line)
-            bar.update()
+            say(line, sys.stdout)
+            progress.add()
     if failed:
         raise FloatingPointError(f"{len(failed)} cells met numbers that are not finite: {', '.join(failed)}")
     return [next(result for result in kept if result.cell == cell) for cell in cells]

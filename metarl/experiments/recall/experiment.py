@@ -30,7 +30,7 @@ from metarl.seeding import torch_rng
 from metarl.training.allowance import Allowance
 from metarl.training.checkpoint import CheckpointError
 from metarl.training.resume import restoring
-from metarl.training.supervised import FitState, SupervisedOptions, Validation, fit
+from metarl.training.supervised import Ended, FitState, SupervisedOptions, Validation, fit
 from metarl.types import CoreInput, Floats, Split
 
 VALIDATION_SEQUENCES = 1000
@@ -109,18 +109,20 @@ class RecallExperiment(Experiment):
 
     def learn(self, model: RecallModel, session: Session) -> int:
         """See :class:`Experiment`."""
-        with session.stoppable(), session.bar(self.fit.updates, "update") as bar:
+        begun = 0 if session.saved is None else session.saved.step // self.fit.batch
+        with session.stoppable(), session.progress(self.fit.updates, "update", begun) as shown:
 
             def progress(updates: int, rate: float, state: Validation) -> None:
                 row = {"train/loss": state.loss, "validation/accuracy": state.accuracy, "train/learning_rate": rate}
                 session.tracker.log(row, step=updates * self.fit.batch)
-                bar.update(updates - bar.n)
-                bar.set_description(f"training, loss {state.loss:.3f}, accuracy {state.accuracy:.2%}", refresh=False)
+                shown.show({"loss": f"{state.loss:.3f}", "accuracy": f"{state.accuracy:.2%}"})
+                shown.reach(updates)
 
             def between(updates: int, write: Callable[[Path, dict[str, Any]], object]) -> None:
                 session.save_due(updates * self.fit.batch, write)
 
-            train(model, self.cell(session.seed), progress, lambda: session.stopped, between, session.saved)
+            ended = train(model, self.cell(session.seed), progress, lambda: session.stopped, between, session.saved)
+        session.facts["ended"] = ended
         return int(model.training["updates"]) * self.fit.batch
 
     def evaluate(
@@ -182,7 +184,7 @@ def train(
     stopped: Callable[[], bool] = lambda: False,
     between: Callable[[int, Callable[[Path, dict[str, Any]], object]], object] = lambda updates, write: None,
     saved: Saved | None = None,
-) -> None:
+) -> Ended | None:
     """Train anew with each learning rate, until one reaches the target; the best on validation sequences stays.
 
     Args:
@@ -193,6 +195,9 @@ def train(
         between: called between updates with the updates so far and what writes a checkpoint of the training.
         saved: such a checkpoint, to go on from; None: from the beginning.
 
+    Returns:
+        What ended the last training; None where it was stopped.
+
     Raises:
         NonFiniteError: a loss or gradient is not finite.
         CheckpointError: the saved state is of another training.
@@ -200,7 +205,7 @@ def train(
     task, settings, device = cell.make_task(), cell.settings, next(model.net.parameters()).device
     held = list(_batches(task, "validation", AT_ONCE, VALIDATION_SEQUENCES, cell.seed, device))
     best, updates, seconds, shares = -1.0, 0, 0.0, len(settings.learning_rates)
-    first, start = 0, None
+    first, start, ended = 0, None, None
     if saved is not None:
         with restoring("the saved training"):
             first, best, updates, seconds = (
@@ -244,7 +249,7 @@ def train(
                 state=start,
                 name=f"{cell.task} by {cell.memory}",
             )
-        start = None
+        start, ended = None, trained.ended
         updates, seconds = updates + trained.updates, seconds + trained.seconds
         accuracy = trained.curve[-1].accuracy if trained.curve else 0.0  # none where it was stopped at once
         if accuracy > best:
@@ -255,6 +260,7 @@ def train(
             break
     model.net.eval()
     model.training |= {"updates": updates, "seconds": round(seconds, 2)}
+    return ended
 
 
 @torch.no_grad()

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from gymnasium import spaces
-from tqdm import tqdm
 
 from metarl.agents import baselines
 from metarl.agents.rl2_room import policy_for
@@ -19,6 +18,7 @@ from metarl.evaluation.results import ActorResult, AgentEvaluation, Difference, 
 from metarl.functional.stats import Interval, bootstrap_mean, standard_error
 from metarl.memory.ablation import ABLATIONS, Ablation, ablated
 from metarl.nets.policy import MemoryPolicy
+from metarl.runs.progress import Progress
 from metarl.tasks.family.distribution import TaskDistribution
 from metarl.tasks.trial.layout import TrialInputs
 from metarl.tasks.trial.told import SUCCESS, reported_names
@@ -88,19 +88,21 @@ def evaluate(
         references["random"] = partial(baselines.Random, family.action_space)
         references |= baselines.references(prior, tuned) if prior else {}
     names = ablations(policy, family)
-    with tqdm(unit="trial", unit_scale=True, disable=quiet or None) as bar:
-        bar.total = trials * (2 + len(names) + len(references))
+    with Progress("evaluating", trials * (2 + len(names) + len(references)), "trial", quiet=quiet) as progress:
+        played_before = 0
 
         def run(name: str, actor: Actor) -> TrialBatch:
-            bar.set_description(f"evaluating {name}", refresh=False)
-            start = int(bar.n)
+            nonlocal played_before
+            progress.now(f"evaluating {name}")
 
             def on_batch(done: int) -> None:
-                bar.update(start + done - bar.n)
+                progress.reach(played_before + done)
 
-            return rollout_trials(
+            batch = rollout_trials(
                 actor, partial(make_env, split), trials, seed=seed, rows=min(rows, trials), on_batch=on_batch
             )
+            played_before += trials
+            return batch
 
         sampled = run("agent", PolicyActor(policy))
         greedy = run("agent, greedy", PolicyActor(policy, deterministic=True))
@@ -108,7 +110,7 @@ def evaluate(
             names = [name for name in names if name not in ("episode", "step")]
         elif not hasattr(policy.core, "memory"):  # without a store, "off" and "episode" are the same
             names.remove("off")
-        bar.total = trials * (2 + len(names) + len(references))
+        progress.now(total=trials * (2 + len(names) + len(references)))
         without: dict[str, TrialBatch] = {}
         for name in names:
             with ablated(policy.core, name):

@@ -241,13 +241,13 @@ class RL2Experiment(Experiment):
         total, done = self.train.total_timesteps, model.num_timesteps
         timer = threading.Timer(GRACE, model.interrupt)  # a rollout that is cut short can't be continued
         timer.daemon = True
-        with session.stoppable(timer.start), session.bar(total, "step") as bar:
+        with session.stoppable(timer.start), session.progress(total, "step", done) as progress:
 
             def on_step(local: Mapping[str, Any]) -> bool:
-                bar.update(min(model.num_timesteps, total) - bar.n)
+                progress.reach(min(model.num_timesteps, total))
                 if local["dones"].any() and model.ep_info_buffer:  # empty while all trials that ended were void
                     mean = np.mean([info["r"] for info in model.ep_info_buffer])
-                    bar.set_description(f"training, return {mean:.2f}", refresh=False)
+                    progress.show({"return": f"{mean:.2f}"})
                 return True
 
             def write(path: Path, now: dict[str, Any]) -> None:

@@ -7,8 +7,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
-from tqdm import tqdm
-
+from metarl.runs.progress import Progress
 from metarl.tasks.check import effect, family_rules, observations, rules
 from metarl.tasks.check.recorder import BrokenRuleError
 from metarl.tasks.check.subject import Subject
@@ -73,10 +72,11 @@ def check_env(
     subject = Subject(family, inputs or TrialInputs(), seconds)
     findings: list[Finding] = []
     told_by: dict[Any, str] = {}  # which rule was the first to tell a fault, or to give an advice
-    with tqdm(RULES.items(), unit="rule", disable=quiet or None, leave=False) as bar:
-        for name, rule in bar:
-            bar.set_description(f"checking {name}")
+    with Progress("checking", len(RULES), "rule", quiet=quiet) as progress:
+        for name, rule in RULES.items():
+            progress.now(f"checking {name}")
             findings.append(_find(name, rule, subject, told_by))
+            progress.add()
             if not findings[0].ok:
                 break
     return findings

@@ -83,7 +83,7 @@ class EnvFamily(TaskDistribution):
             ones): one of :data:`metarl.tasks.family.plain.KINDS`.
         hold_out: the splits that members of a finite family are held out for; the others play those of training. With
             none, all splits play all members.
-        weights: see :meth:`with_weights`.
+        weights: how often levels, ids, choices and integers are drawn, by name; see :meth:`with_weights`.
         infos: keys of the environments' ``info`` whose numbers are reported, beside ``success`` and ``is_success``.
 
     Raises:

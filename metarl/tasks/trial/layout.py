@@ -33,6 +33,10 @@ class TrialInputs:
     """Which parts travel beside the inner observation; a part that is off is missing from the space.
 
     Args:
+        prev_action: the action before.
+        prev_reward: the reward that it gave.
+        prev_done: whether it ended an inner episode.
+        time: the step in the trial, divided by the most it can have.
         prev_reward_scale: a fixed factor on the reward that is seen, for families whose rewards are large; never on the
             one returned.
     """

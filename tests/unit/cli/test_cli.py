@@ -49,7 +49,8 @@ def test_train_leaves_a_whole_run_folder_and_prints_a_table(bandit: tuple[RunFol
     assert all(path.read_bytes().startswith(PNG) for path in folder.figures.iterdir())
     lines = ran.out.splitlines()
     assert lines[0] == "environment: metarl/BernoulliBandit-v0"
-    assert re.fullmatch(r"trained 480 steps in \d+ s, with at most [\d,]+ MB of memory", lines[1])
+    assert lines[1].startswith(f"training in {folder.path}; Ctrl-C")
+    assert re.fullmatch(r"trained 480 steps in \d+ s, with at most [\d,]+ MB of memory", lines[2])
     assert 10**7 < folder.status["train_peak_bytes"] < 10**11
     rows = ["agent (sampled", "agent (greedy", "memory off", "random", "greedy", "UCB1", "Thompson", "Gittins"]
     for name in rows:
@@ -124,7 +125,7 @@ def test_eval_takes_trials_split_and_seed(bandit: tuple[RunFolder, Ran]) -> None
 
 def test_eval_prints_the_table(bandit: tuple[RunFolder, Ran]) -> None:
     ran = run("eval", bandit[0].path)
-    table = bandit[1].out.split("\n", 2)[2].partition("run folder:")[0]
+    table = bandit[1].out.split("\n", 3)[3].partition("run folder:")[0]
     assert ran == Ran(0, table, "")
 
 
@@ -215,8 +216,8 @@ def test_list_names_what_can_be_used() -> None:
 
 
 WRONG = {
-    "no command": ([], "COMMAND"),
-    "command": (["trian"], "'trian'.*'train', 'eval', 'report'"),
+    "command": (["trian"], "'trian'.*'train', 'eval', 'report'.* did you mean 'train'"),
+    "nothing near": (["zzz"], "'completion'\\) \\(see metarl --help"),
     "no preset": (["train"], "preset"),
     "preset": (["train", "bandti"], "barcode.*did you mean 'bandit'"),
     "preset file": (["train", "nowhere.toml"], "cannot read nowhere.toml: No such file"),
@@ -233,7 +234,14 @@ WRONG = {
     "training split": (["train", "bandit", "--set", "env.split=test"], "env.split.*--split"),
     "negative seed": (["train", "bandit", "--seed", "-1"], "'-1' is not a whole number of at least 0"),
     "wandb": (["train", "bandit", "--wandb", "maybe"], "'maybe'.*'offline', 'online', 'disabled'"),
-    "option": (["train", "bandit", "--sede", "3"], "--sede"),
+    "option": (["train", "bandit", "--sede", "3"], "^metarl train: .*--sede 3; did you mean '--seed'"),
+    "jobs alone": (["train", "bandit", "--jobs", "2"], "--jobs is 2, expected --seeds"),
+    "no seeds": (["train", "bandit", "--seeds", "0"], "--seeds is '0', expected how many"),
+    "a seed twice": (["train", "bandit", "--seeds", "1", "1"], "different seeds"),
+    "seed and seeds": (["train", "bandit", "--seed", "1", "--seeds", "2"], "not allowed with"),
+    "quiet and verbose": (["train", "bandit", "-q", "-v"], "not allowed with"),
+    "no latest run": (["eval", "latest"], "there is no run in runs/ yet"),
+    "settings of none": (["settings", "bandti"], "did you mean 'bandit'"),
     "run": (["eval", "nowhere"], "there is no folder nowhere, expected a folder made by `metarl train`"),
     "not a run": (["eval", "."], "is not a run folder: it has no config.json"),
     "resume of none": (["train", "--resume", "nowhere"], "there is no folder nowhere"),

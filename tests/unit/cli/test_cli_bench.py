@@ -16,7 +16,7 @@ from metarl.experiments.recall.bench import FILE, read
 
 def test_the_command_measures_prints_and_draws(tmp_path: Path) -> None:
     options = ["--updates", "4", "--batch", "4", "--parameters", "5000", "--out", str(tmp_path / "out")]
-    names = ["--tasks", "repeat_first", "--memories", "gru", "feedforward", "--seed", "0", "1"]
+    names = ["--tasks", "repeat_first", "--memories", "gru", "feedforward", "--seeds", "0", "1"]
     ran = run("bench", "memory", *names, *options)
     assert ran.status == 0, ran.err
     lines = ran.out.splitlines()

@@ -32,19 +32,6 @@ def environment(**more: str) -> dict[str, str]:
     return {**inherited, "OMP_NUM_THREADS": "1", **more}
 
 
-def test_help_needs_no_torch() -> None:
-    code = (
-        "import sys; from metarl.cli.main import main\n"
-        "try: main(['--help'])\n"
-        "except SystemExit: pass\n"
-        "heavy = {'torch', 'matplotlib', 'wandb', 'stable_baselines3', 'scipy'} & set(sys.modules)\n"
-        "assert not heavy, heavy"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert all(name in done.stdout for name in ("train", "eval", "report", "list"))
-
-
 def test_a_reader_that_has_seen_enough_is_no_error() -> None:
     reader, writer = os.pipe()
     os.close(reader)  # what `metarl ... | head -1` comes to once head has gone

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from metarl.config import apply, load_toml, parse_assignment
 from metarl.experiments.base import Experiment
-from metarl.experiments.presets import from_config, load_experiment, preset_path
+from metarl.experiments.presets import from_config, load_experiment
 from metarl.experiments.run import Run, run
+from metarl.presets.names import preset_path
 from metarl.runs.session import Session
 
 WAYS, PULLS = 4, 6
@@ -82,10 +83,10 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 
 def at_first_metrics(monkeypatch: pytest.MonkeyPatch, happen: Callable[[], object]) -> None:
     """Let something happen as the first row of metrics is logged."""
-    bar = Session.bar
+    progress = Session.progress
     waiting = [happen]
 
-    def watched(session: Session, total: int | None, unit: str) -> Any:
+    def watched(session: Session, *shown: Any) -> Any:
         log = session.tracker.log
 
         def first(*given: Any, **options: Any) -> None:
@@ -94,9 +95,9 @@ def at_first_metrics(monkeypatch: pytest.MonkeyPatch, happen: Callable[[], objec
                 waiting.pop()()
 
         monkeypatch.setattr(session.tracker, "log", first)
-        return bar(session, total, unit)
+        return progress(session, *shown)
 
-    monkeypatch.setattr(Session, "bar", watched)
+    monkeypatch.setattr(Session, "progress", watched)
 
 
 def toy_preset(preset: str, *settings: str) -> Any:

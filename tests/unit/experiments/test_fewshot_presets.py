@@ -16,8 +16,8 @@ from metarl.config import InputError
 from metarl.evaluation.records import read_episodes
 from metarl.evaluation.results import FewShotEvaluation
 from metarl.experiments.fewshot.build import make_learner, make_source
-from metarl.experiments.presets import preset_kind, presets
 from metarl.experiments.run import Run, open_run, run
+from metarl.presets.names import preset_kind, presets
 from metarl.report.tables import evaluation_table
 
 FEWSHOT = [name for name in presets() if preset_kind(name) == "fewshot"]

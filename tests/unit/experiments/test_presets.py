@@ -7,7 +7,8 @@ import pytest
 from experiment_toys import TOYS, toy
 
 from metarl.config import ConfigError
-from metarl.experiments.presets import from_config, load_experiment, preset_kind, preset_path, presets
+from metarl.experiments.presets import from_config, load_experiment
+from metarl.presets.names import preset_kind, preset_path, presets
 
 
 @pytest.mark.parametrize("name", sorted(presets()))

@@ -54,8 +54,10 @@ def test_training_ends_after_its_updates_seconds_or_batches() -> None:
     assert done.updates == 7
     assert len(list(batches)) == 93, "no batch was drawn in vain"
     assert done.curve == ()
-    assert train(SupervisedOptions(seconds=10), clock=ticking(1.0)).updates == 5  # two looks at the clock an update
-    assert train(SupervisedOptions(seconds=10, updates=3), clock=ticking(1.0)).updates == 3
+    timed = train(SupervisedOptions(seconds=10), clock=ticking(1.0))
+    assert (timed.updates, timed.ended) == (5, "seconds")  # two looks at the clock an update
+    short = train(SupervisedOptions(seconds=10, updates=3), clock=ticking(1.0))
+    assert (short.updates, short.ended) == (3, "updates")
 
     assert train(SupervisedOptions(updates=7), batches=[1.0, 1.0]).updates == 2
     nothing = train(SupervisedOptions(updates=7), batches=[], validate=lambda model: 1.0)

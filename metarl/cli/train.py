@@ -1,0 +1,182 @@
+"""``metarl train``: the same for every kind of experiment."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from metarl.cli.completion import complete_presets, complete_runs, completed_by
+from metarl.cli.env import ENV_HELP, SEEN_OPTIONS, TASK_OPTIONS, add_seen, add_tasks, env_settings, look_here
+from metarl.cli.seeds import Several, add_seeds, named_seeds, train_seeds
+from metarl.cli.terminal import OK, add_command, add_device, add_quiet, add_settings, at_least, checked, refuse, tell
+from metarl.config import Assignment, ConfigError, parse_assignment
+
+if TYPE_CHECKING:
+    from metarl.experiments.run import Run
+
+
+def add_train(commands: Any) -> None:
+    """``metarl train`` and its options."""
+    train = add_command(
+        commands,
+        "train",
+        "train a preset, evaluate it on held-out tasks and draw the results",
+        """
+        metarl train bandit
+        metarl train bandit --set env.arms=7 --seeds 3
+        metarl train --env CartPole-v1 --vary force_mag=5..15 --episodes 5
+        metarl train matching --images FOLDER
+        metarl train --resume latest
+        """,
+        "Ctrl-C ends training early and keeps what was learned. metarl settings PRESET\nlists what --set can change.",
+    )
+    preset = train.add_argument(
+        "preset",
+        nargs="?",
+        help="name of a preset (metarl list presets) or path of a TOML file (default with --env: general)",
+    )
+    completed_by(preset, complete_presets)
+    train.add_argument(
+        "--env",
+        metavar="ID",
+        action="append",
+        help=f"{ENV_HELP} (repeatable: each is a task)",
+    )
+    add_tasks(train)
+    add_seen(train)
+    train.add_argument("--encoder", metavar="MODULE:FUNCTION", help="a net of your own for what the environment shows")
+    place = train.add_mutually_exclusive_group()
+    place.add_argument("--data", metavar="DIR", help="few-shot: folder of Omniglot (default METARL_DATA or the cache)")
+    place.add_argument("--images", metavar="DIR", help="few-shot: folder with a folder of images for each class")
+    add_settings(train, "a setting such as env.arms=5 (repeatable)")
+    seeds = train.add_mutually_exclusive_group()
+    seeds.add_argument("--seed", type=at_least(0), help="random seed (default 0)")
+    add_seeds(seeds, "several trainings, each with its folder; with the same --out, the same command goes on")
+    train.add_argument("--jobs", type=at_least(1), metavar="N", help="trainings of --seeds at a time (default 1)")
+    resumed = train.add_argument(
+        "--resume",
+        type=Path,
+        metavar="RUN",
+        help="go on with the run in this folder (or the latest) from its newest checkpoint, or evaluate it where that "
+        "is missing; beside it only --device, --wandb, --import, --quiet and --verbose are allowed",
+    )
+    completed_by(resumed, complete_runs)
+    train.add_argument(
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        help="run folder to create (default runs/PRESET-TIME-sSEED); with --seeds what their names begin with",
+    )
+    add_quiet(train, "print the run folder alone").add_argument(
+        "-v", "--verbose", action="store_true", help="print each row of metrics on stderr"
+    )
+    train.add_argument(
+        "--wandb", choices=["offline", "online", "disabled"], default="disabled", help="log to Weights & Biases"
+    )
+    add_device(train, None)
+    train.set_defaults(act=run_train)
+
+
+def run_train(args: argparse.Namespace) -> int:
+    """``metarl train``."""
+    if args.resume is not None:
+        return run_resume(args)
+    if not args.preset and not args.env:
+        refuse(ValueError("train needs a preset (metarl list presets shows them), or an environment: --env ID"))
+    look_here(args.imports)
+    preset = args.preset or "general"
+    settings = checked(lambda: train_settings(args, preset))
+    from metarl.experiments.presets import load_experiment
+    from metarl.experiments.run import new_folder, run
+
+    if args.jobs is not None and args.seeds is None:
+        refuse(ConfigError(key="--jobs", given=args.jobs, expected="--seeds beside it: several trainings"))
+    seeds = None if args.seeds is None else checked(lambda: named_seeds(args.seeds))
+    name = None if args.preset else "-".join(re.split("[:/]", one)[-1] for one in args.env)
+    experiment = checked(lambda: load_experiment(preset, settings, name))
+    talk = {"wandb": args.wandb, "quiet": args.quiet, "verbose": args.verbose}
+    if seeds is not None:
+        return train_seeds(Several(experiment, seeds, args.out, args.jobs or 1, tuple(args.imports), talk))
+    seed = args.seed or 0
+    folder = checked(lambda: new_folder(experiment, args.out, seed))
+    if not args.quiet:
+        print(experiment.describe())
+        print(f"training in {folder.path}; Ctrl-C ends it early and keeps what was learned", flush=True)
+    return tell_run(run(experiment, folder, seed=seed, **talk), quiet=args.quiet)
+
+
+def run_resume(args: argparse.Namespace) -> int:
+    """``metarl train --resume``."""
+    allowed = ("resume", "device", "wandb", "imports", "quiet", "verbose", "act", "command")
+    given = [name for name, value in vars(args).items() if name not in allowed and value not in (None, [])]
+    if given:
+        names = ", ".join({"preset": "the preset", "settings": "--set"}.get(name, f"--{name}") for name in given)
+        refuse(ConfigError(f"--resume goes on with the run as it is; leave out {names}", key=given[0]))
+    look_here(args.imports)
+    from metarl.experiments.run import resume
+
+    talk = {"wandb": args.wandb, "quiet": args.quiet, "verbose": args.verbose}
+    return tell_run(resume(args.resume, device=args.device, imports=args.imports or (), **talk), quiet=args.quiet)
+
+
+def tell_run(done: Run, *, quiet: bool = False) -> int:
+    """Print what a run did, or its folder alone; returns the exit status."""
+    if quiet:
+        print(done.folder.path)
+        return OK if done.signal is None else 128 + done.signal
+    from metarl.report.tables import evaluation_table
+
+    peak = "" if done.peak_bytes is None else f", with at most {done.peak_bytes / 1e6:,.0f} MB of memory"
+    print(f"trained {done.steps:,} {done.experiment.unit} in {done.seconds:.0f} s{peak}")
+    if done.cut_short is not None:
+        print(done.cut_short)
+    if done.signal is not None:
+        print(f"metarl train --resume {done.folder.path} goes on from the last checkpoint")
+        print(f"interrupted; what was learned so far is in {done.folder.checkpoint}")
+        return 128 + done.signal
+    assert done.evaluation is not None
+    print(evaluation_table(done.evaluation))
+    print(f"run folder: {done.folder.path}")
+    tell(done.images.values(), done.missing)
+    return OK
+
+
+def train_settings(args: argparse.Namespace, preset: str) -> list[Assignment]:
+    """The options of ``train``, as settings.
+
+    Raises:
+        ConfigError: an option that can't be read, or that presets of this kind don't have.
+    """
+    from metarl.presets.names import preset_kind
+
+    kind = preset_kind(preset)
+    place = {"--data": args.data, "--images": args.images}
+    tasks = {f"--{name}": getattr(args, name) for name in (*TASK_OPTIONS, *SEEN_OPTIONS, "encoder")}
+    require(kind, "fewshot", place)
+    require(kind, "rl2", tasks)
+    settings = env_settings(args) if kind == "rl2" else []
+    settings += [(("policy", "encoder"), args.encoder)] if args.encoder else []
+    settings += [parse_assignment(text) for text in args.settings]
+    for source, folder in zip(("omniglot", "images"), place.values(), strict=True):
+        if folder is not None:
+            settings += [(("data", "source"), source), (("data", "folder"), folder)]
+    return settings + ([(("device",), args.device)] if args.device else [])
+
+
+def require(kind: str, wanted: str, options: dict[str, Any]) -> None:
+    """Refuse options of another kind of experiment.
+
+    Args:
+        kind: of the experiment.
+        wanted: the kind that the options are for.
+        options: their values by name; those that are not given are empty or None.
+
+    Raises:
+        ConfigError: one was given.
+    """
+    if kind != wanted and (given := [name for name, value in options.items() if value]):
+        raise ConfigError(
+            f"{given[0]} is an option of {wanted} experiments, but this one is of kind {kind}; leave it out"
+        )
