@@ -10,6 +10,8 @@ from PIL import Image
 
 from metarl.data.pool import Glyphs
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 TOML = """
 kind = "fewshot"
 about = "a classifier"
