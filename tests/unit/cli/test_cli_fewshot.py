@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from command_line import Ran, evaluation, files, run, settings
+from command_line import CLASSIFIER, Ran, evaluation, files, run, settings
 from PIL import Image
 
 from metarl.agents.fewshot.classifier import FewShotClassifier
@@ -33,17 +33,6 @@ train = { ways = 3, shots = 4, batch = 2 }
 eval = { cells = [], streams = [3], episodes = 4, validation_episodes = 2 }
 fit = { updates = 2, validate_every = 1 }
 data.rotations = false
-"""
-PLAIN = """
-kind = "fewshot"
-about = "a classifier, without distortions"
-threads = 1
-classifier.readout = "votes"
-classifier.encoder = { width = 8, norm = "running" }
-classifier.memory.access_options = { empty_slot = false }
-train = { ways = 2, queries = 1 }
-eval = { cells = [[2, 1]], queries = 1, episodes = 4, validation = [2, 1], validation_episodes = 2 }
-fit = { updates = 2, validate_every = 1 }
 """
 
 
@@ -185,7 +174,7 @@ def test_any_folder_of_class_folders_will_do(tmp_path: Path, monkeypatch: pytest
         for example in range(3):
             noise = rng.integers(50, size=(12, 10, 3), dtype=np.uint8) + np.array(hue, np.uint8)
             Image.fromarray(noise).save(tmp_path / "pictures" / f"colour{number}" / f"{example}.png")
-    (tmp_path / "plain.toml").write_text(PLAIN)
+    (tmp_path / "plain.toml").write_text(CLASSIFIER)
     kept = settings(f"data.colour={str(colour).lower()}", "data.size=16")
     ran = run("train", "plain.toml", "--images", "pictures", *kept, "--out", "run")
     assert (ran.status, ran.err) == (0, "")
