@@ -181,7 +181,7 @@ def unrolled() -> Iterator[Any]:
                 yield pytest.param(options, begin, id=f"{name}-{pattern}")
 
 
-UNROLLED = pytest.mark.parametrize(("options", "begin"), unrolled())
+UNROLLED = pytest.mark.parametrize(("options", "begin"), list(unrolled()))
 
 
 def loop(core: MemoryCore, x: CoreInput, state, begin, donate: bool = False):

@@ -297,6 +297,7 @@ def test_commands_are_such(page: str, run: Run, tmp_path: Path) -> None:
                 raise AssertionError(f"{page} has a command that no test knows: {' '.join(words)}")
 
 
+@pytest.mark.filterwarnings("ignore:rich is experimental")
 def test_the_commands_for_an_environment_of_ones_own(tmp_path: Path) -> None:
     module = next(block for block in blocks(ENVIRONMENTS, "python") if block.file == "doors.py")
     assert len(module.text.strip().splitlines()) - 1 <= 20  # without the line that names the file

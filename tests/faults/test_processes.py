@@ -31,7 +31,11 @@ def counted(self, *given, **options):
 Tracker.log = counted
 """
 IN_CHECKPOINT = IN_SAVES.format(number=40, happen=DIE)
-STARVED = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))"
+STARVED = """
+import resource
+sys.dont_write_bytecode = True  # half of a file of it would be left for other processes
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+"""
 HANGS = """
 import time
 from metarl.tasks.vector.env import TrialVectorEnv
@@ -65,6 +69,7 @@ def test_a_killed_run_ends_as_if_it_never_was(fault: str, whole: RunFolder, tmp_
     assert list(folder.path.rglob(".*.tmp")) == []
 
 
+@pytest.mark.filterwarnings("ignore:.* starts anew")
 def test_a_file_that_finds_no_room_leaves_a_run_that_goes_on(whole: RunFolder, tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     status, _, err = metarl(*TRAIN, "--out", folder.path, before=STARVED)
