@@ -15,8 +15,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: install  ## train the default preset for half its steps, evaluate it on held-out tasks, print the table
 	$(BIN)/metarl train bandit --set train.total_timesteps=640_000 --set eval.trials=4_000
 
-test: install  ## all tests, one worker a core
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+test: install  ## all tests, one worker a core; bytecode is kept, since many tests start processes
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal
 
 coverage: install  ## all tests, and which lines of the package they run
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --cov=metarl --cov=envs --cov=agents --cov-report=term:skip-covered

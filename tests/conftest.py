@@ -10,6 +10,17 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module")
+def undrawn() -> Iterator[None]:
+    """Runs end without images, in tests that look at none: drawing takes longer than a tiny training."""
+    from metarl.experiments import run
+    from metarl.report.draw import Drawn
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "draw_run", lambda folder: Drawn({}, []))
+        yield
+
+
 @pytest.fixture
 def weights_from_a_seed() -> Iterator[None]:
     import torch  # here, since most tests don't need it

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -69,8 +70,13 @@ def sources() -> dict[str, Path]:
 SOURCES = sources()
 
 
-def imports(module: str) -> Iterator[Import]:
-    yield from _walk(ast.parse(SOURCES[module].read_text(encoding="utf-8")), None, False)
+def imports(module: str) -> tuple[Import, ...]:
+    return _imports(SOURCES[module].read_text(encoding="utf-8"))
+
+
+@cache
+def _imports(text: str) -> tuple[Import, ...]:
+    return tuple(_walk(ast.parse(text), None, False))
 
 
 def _walk(node: ast.AST, inside: str | None, typing_only: bool) -> Iterator[Import]:
@@ -219,7 +225,8 @@ def used(module: str) -> set[str]:
     names = set()
     for node in ast.walk(ast.parse(SOURCES[module].read_text(encoding="utf-8"))):
         if isinstance(node, ast.Attribute):
-            names |= {node.attr, f"{ast.unparse(node.value).split('.')[-1]}.{node.attr}"}
+            last = getattr(node.value, "attr", getattr(node.value, "id", ""))
+            names |= {node.attr, f"{last}.{node.attr}"}
         elif isinstance(node, ast.Name):
             names.add(node.id)
         elif isinstance(node, ast.ImportFrom):

@@ -1,5 +1,6 @@
 """The memory cores that are tested, the streams they are run on, and what it takes to compare them."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -157,11 +158,30 @@ def unequal_trials() -> torch.Tensor:
     return begin
 
 
-PATTERNS = pytest.mark.parametrize(
-    "begin",
-    [random_begin(), whole_trial(), unequal_episodes(), unequal_trials()],
-    ids=["ragged", "whole trial", "unequal episodes", "unequal trials"],
-)
+PATTERNS = {
+    "ragged": random_begin(),
+    "whole trial": whole_trial(),
+    "unequal episodes": unequal_episodes(),
+    "unequal trials": unequal_trials(),
+}
+READ_OTHERWISE = {"heads", "cosine", "inverse distance", "top-k", "no empty slot", "own query", "second order"}
+READ_OTHERWISE |= {"detached", "external under heads", "learned slots under heads"}
+"""Variants that differ from another case in what a read makes of the slots, and not in when these change."""
+
+
+def unrolled() -> Iterator[Any]:
+    """Every core with every pattern; those that differ in their reads alone with the pattern that has it all."""
+    stores = {"none"}
+    for name, options in CASES.items():
+        again = name in REGISTERED and options.controller == "feedforward" and options.store in stores
+        again = again and options.store not in ("none", "episodic")
+        stores.add(options.store)
+        for pattern, begin in PATTERNS.items():
+            if pattern == "ragged" or not (again or name in READ_OTHERWISE):
+                yield pytest.param(options, begin, id=f"{name}-{pattern}")
+
+
+UNROLLED = pytest.mark.parametrize(("options", "begin"), list(unrolled()))
 
 
 def loop(core: MemoryCore, x: CoreInput, state, begin, donate: bool = False):

@@ -5,7 +5,7 @@ import io
 import os
 import pkgutil
 import re
-import shlex
+import runpy
 import subprocess
 import sys
 import types
@@ -13,13 +13,14 @@ from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from unittest.mock import patch
 
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from doc_pages import PAGES, ROOT, WRITTEN, blocks, commands, module_of, prose, spans
 from gymnasium.utils.env_checker import check_env
 from PIL import Image
 
@@ -37,13 +38,7 @@ from metarl.tasks.family.distribution import TaskDistribution
 from metarl.tasks.trial.env import TrialEnv
 from metarl.types import SPLITS, Boundary, CoreInput
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGES = {path.name: path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
 ENVIRONMENTS = "bring-your-environment.md"
-RESULTS = "results.md"  # generated from measured rows; its commands are longer than a page's
-REFERENCE = "reference.md"  # generated from the code that its tests would look into
-WRITTEN = [name for name in PAGES if name not in (RESULTS, REFERENCE)]
-
 TOY = (
     (r"total_timesteps=[\d_]+", "total_timesteps=1"),
     (r"for update in range\(\d+\)", "for update in range(2)"),
@@ -55,7 +50,7 @@ TOY = (
     (r"SupervisedOptions\(updates=\d+\)", "SupervisedOptions(updates=30)"),
 )
 """Training is cut to single rollouts, and tests to a few trials."""
-pytestmark = pytest.mark.filterwarnings("ignore:1 steps were asked for")
+pytestmark = [pytest.mark.filterwarnings("ignore:1 steps were asked for"), pytest.mark.usefixtures("undrawn")]
 
 
 for package in ("minigrid", "popgym", "ale_py", "metaworld"):
@@ -65,49 +60,20 @@ for package in ("minigrid", "popgym", "ale_py", "metaworld"):
 Run = Callable[[str], dict[str, Any]]
 
 
-class Block(NamedTuple):
-    """A fenced block."""
-
-    language: str
-    text: str
-
-    @property
-    def file(self) -> str | None:
-        """The file that its first line names."""
-        named = re.match(r"# ([\w./]+\.(?:py|toml))\n", self.text)
-        return named[1] if named else None
-
-
-def blocks(page: str, *languages: str) -> list[Block]:
-    found = re.findall(r"^```(\w*)\n(.*?)^```$", PAGES[page].read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    return [Block(language, text) for language, text in found if not languages or language in languages]
-
-
-def prose(page: str) -> str:
-    return re.sub(r"^```.*?^```$", "", PAGES[page].read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
-
-
-def spans(page: str) -> list[str]:
-    """What stands in backquotes within the text."""
-    return re.findall(r"`([^`\n]+)`", prose(page))
-
-
 @pytest.fixture(autouse=True)
 def nothing_stays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """Pages write files and add modules, ids and parts; all are gone afterwards."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
     with contextlib.ExitStack() as stack:
         for table in (FAMILIES, ACCESSES, STORES, gym.registry):
             stack.enter_context(patch.dict(table))
         stack.enter_context(torch.random.fork_rng())
         torch.manual_seed(0)
         yield
-
-
-def module_of(file: str) -> str:
-    """The name that a file is imported by."""
-    name = file.removesuffix(".py").replace("/", ".")
-    return name if "/" not in file or name.startswith("metarl.") else f"metarl.{name}"
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", "")).startswith(str(tmp_path)):
+            del sys.modules[name]
 
 
 @pytest.fixture
@@ -241,7 +207,7 @@ def test_a_memory_of_ones_own_has_30_lines_and_recalls(run: Run) -> None:
 
 
 def test_the_commands_for_a_memory_of_ones_own() -> None:
-    settings = ["train.total_timesteps=40", "train.n_envs=4", "train.n_steps=10", "eval.trials=20"]
+    settings = ["train.total_timesteps=40", "train.n_envs=4", "env.pulls=10", "eval.trials=20", "eval.tuning_trials=5"]
     toy = {
         "bench": ["--updates", "20", "--parameters", "20000", "--out", "out"],
         "train": [word for setting in settings for word in ("--set", setting)],
@@ -251,24 +217,29 @@ def test_the_commands_for_a_memory_of_ones_own() -> None:
 
 
 def run_commands(page: str, file: str, toy: dict[str, list[str]]) -> dict[str, str]:
-    """What the commands of a page that need its module ``file`` print; each is cut to toy size by more arguments."""
+    """What the commands of a page that need its module ``file`` print; each is cut to toy size by more arguments.
+
+    They run in this process, but for a run of tests within one.
+    """
     (module,) = [block for block in blocks(page, "python") if block.file == file]
     Path(file).write_text(module.text)
     printed = {}
     for words in commands(page):
         if any(word.partition(":")[0] == module_of(file) for word in words):
             kind = next(name for name in toy if any(Path(word).name == name for word in words))
-            program = ["-m", "metarl"] if words[0] == "metarl" else []
-            arguments = [str(ROOT / word) if (ROOT / word).is_file() else word for word in words[1:]]
-            done = subprocess.run(
-                [sys.executable, *program, *arguments, *toy[kind]],
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
-                capture_output=True,
-                text=True,
-                timeout=240,
-            )
-            assert done.returncode == 0, done.stdout + done.stderr
-            printed[kind] = done.stdout
+            arguments = [str(ROOT / word) if (ROOT / word).is_file() else word for word in words[1:]] + toy[kind]
+            if kind == "pytest":
+                pipes: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 240}
+                done = subprocess.run([sys.executable, *arguments], env={**os.environ, "OMP_NUM_THREADS": "1"}, **pipes)
+                assert done.returncode == 0, done.stdout + done.stderr
+                printed[kind] = done.stdout
+                continue
+            with contextlib.redirect_stdout(io.StringIO()) as out, patch.object(sys, "argv", arguments):
+                if words[0] == "metarl":
+                    assert cli.main(arguments) == 0
+                else:
+                    runpy.run_path(arguments[0], run_name="__main__")
+            printed[kind] = out.getvalue()
     assert printed.keys() == toy.keys()
     return printed
 
@@ -282,14 +253,6 @@ def test_the_matrix_is_that_of_the_registry() -> None:
         for access, cell in zip((NATIVE, *ACCESSES), cells.split("|"), strict=False)
     }
     assert told == {(store, access): reason is None for store, access, reason in matrix()}
-
-
-def commands(page: str) -> list[list[str]]:
-    """The commands of a page's shell blocks, and those in its text that have arguments."""
-    lines = [line for block in blocks(page, "sh") for line in block.text.splitlines()]
-    lines += [span for span in spans(page) if re.match(r"(metarl|make) \w", span)]
-    found = [shlex.split(part, comments=True) for line in lines for part in line.split("&&")]
-    return [words for words in found if words]
 
 
 def check_metarl(words: list[str]) -> None:
@@ -335,6 +298,7 @@ def test_commands_are_such(page: str, run: Run, tmp_path: Path) -> None:
                 raise AssertionError(f"{page} has a command that no test knows: {' '.join(words)}")
 
 
+@pytest.mark.filterwarnings("ignore:rich is experimental")
 def test_the_commands_for_an_environment_of_ones_own(tmp_path: Path) -> None:
     module = next(block for block in blocks(ENVIRONMENTS, "python") if block.file == "doors.py")
     assert len(module.text.strip().splitlines()) - 1 <= 20  # without the line that names the file

@@ -12,6 +12,8 @@ import pytest
 
 import metarl
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "outer-loop.md"
 SMALL = {
     "memory.store": "none",

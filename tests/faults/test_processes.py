@@ -1,4 +1,7 @@
-"""Whole processes that are killed, signalled, starved or run twice: what is left, and that it goes on."""
+"""Whole processes that are killed, signalled, starved or run twice: what is left, and that it goes on.
+
+What goes on does so in the process of the tests, which has imported everything already.
+"""
 
 import contextlib
 import signal
@@ -7,10 +10,12 @@ import time
 from pathlib import Path
 
 import pytest
+from command_line import run
 from killing import DIE, IN_SAVES, differences, left, members, metarl, outcome, process
 
 from metarl.runs.folder import RunFolder
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 SETTINGS = [
     *("env.arms=3", "env.pulls=6", "memory.key_size=12", "memory.value_size=12", "threads=1", "train.n_envs=4"),
     *("memory.controller_options.hidden_size=8", "train.total_timesteps=96", "checkpoint_seconds=0"),
@@ -26,7 +31,11 @@ def counted(self, *given, **options):
 Tracker.log = counted
 """
 IN_CHECKPOINT = IN_SAVES.format(number=40, happen=DIE)
-STARVED = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))"
+STARVED = """
+import resource
+sys.dont_write_bytecode = True  # half of a file of it would be left for other processes
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+"""
 HANGS = """
 import time
 from metarl.tasks.vector.env import TrialVectorEnv
@@ -44,7 +53,7 @@ TrialVectorEnv.advance = hang
 def whole(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """The run that was never cut off."""
     folder = RunFolder(tmp_path_factory.mktemp("whole") / "run")
-    assert metarl(*TRAIN, "--out", folder.path)[0] == 0
+    assert run(*TRAIN, "--out", folder.path).status == 0
     return folder
 
 
@@ -53,13 +62,14 @@ def test_a_killed_run_ends_as_if_it_never_was(fault: str, whole: RunFolder, tmp_
     folder = RunFolder(tmp_path / "run")
     assert metarl(*TRAIN, "--out", folder.path, before=fault)[0] == -signal.SIGKILL
     assert folder.status["status"] == "running"
-    status, out, err = metarl("train", "--resume", folder.path)
-    assert (status, err) == (0, "")
-    assert "run folder" in out
+    ran = run("train", "--resume", folder.path)
+    assert (ran.status, ran.err) == (0, "")
+    assert "run folder" in ran.out
     assert differences(folder, whole) == []
     assert list(folder.path.rglob(".*.tmp")) == []
 
 
+@pytest.mark.filterwarnings("ignore:.* starts anew")
 def test_a_file_that_finds_no_room_leaves_a_run_that_goes_on(whole: RunFolder, tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     status, _, err = metarl(*TRAIN, "--out", folder.path, before=STARVED)
@@ -67,7 +77,7 @@ def test_a_file_that_finds_no_room_leaves_a_run_that_goes_on(whole: RunFolder, t
     assert len(err.splitlines()) == 1
     assert f"metarl train --resume {folder.path}" in err
     assert folder.status["status"] == "failed"
-    assert metarl("train", "--resume", folder.path)[0] == 0
+    assert run("train", "--resume", folder.path).status == 0
     assert outcome(folder)[1] == outcome(whole)[1]
 
 
@@ -94,9 +104,9 @@ def test_a_second_process_in_the_same_folder_is_refused(tmp_path: Path) -> None:
         while started.stdout.readline().strip() != "hangs":
             assert started.poll() is None
         before = {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
-        status, _, err = metarl("train", "--resume", folder.path)
-        assert status == 2
-        assert "another process" in err
+        ran = run("train", "--resume", folder.path)
+        assert ran.status == 2
+        assert "another process" in ran.err
         assert {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()} == before
     finally:
         started.kill()

@@ -43,7 +43,7 @@ def test_an_agent_learns_to_learn_a_bandit_of_two_arms(memory, rows, steps):
 
     def score(actor) -> float:
         return float(
-            rollout_trials(actor, lambda n: TrialVectorEnv(family.with_split("test"), n), 10_000).returns.mean()
+            rollout_trials(actor, lambda n: TrialVectorEnv(family.with_split("test"), n), 4_000).returns.mean()
         )
 
     assert score(agent.actor()) >= 62

@@ -91,14 +91,3 @@ def test_installed_it_is_imported_and_trains_from_another_folder(clean: Path, tm
     assert run.returncode == 0, run.stderr
     assert "memory off" in run.stdout
     assert (tmp_path / "run" / "evaluation.json").is_file()
-
-
-def test_the_links_are_links_in_git() -> None:
-    """On a file system without links git would write files in their place, and wheels would lack the code."""
-    for name in ("envs", "agents"):
-        assert (ROOT / "metarl" / name).readlink() == Path("..") / name
-    if shutil.which("git") is None or not (ROOT / ".git").exists():
-        pytest.skip("not a git checkout")
-    command = ["git", "ls-files", "--stage", "metarl/envs", "metarl/agents"]
-    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
-    assert [line.split()[0] for line in listed] == ["120000", "120000"]

@@ -1,5 +1,4 @@
 import ast
-import importlib.util
 import re
 import runpy
 import subprocess
@@ -13,6 +12,7 @@ import pytest
 import torch
 from results.pages import BEGIN, END
 from results.rows import read
+from script_toys import REPRODUCE, SCRIPTS, evaluation, load
 
 from metarl.agents.rl2 import RL2PPO
 from metarl.cli.main import main, parser
@@ -20,7 +20,7 @@ from metarl.config import parse_assignment
 from metarl.data.omniglot import OmniglotError
 from metarl.data.recall import RECALL_TASKS
 from metarl.evaluation.recall import RecallCell, RecallResult
-from metarl.evaluation.results import ActorResult, AgentEvaluation, Difference, ReferenceResult, write_evaluation
+from metarl.evaluation.results import AgentEvaluation, write_evaluation
 from metarl.experiments.presets import load_experiment
 from metarl.experiments.recall.candidates import SUITE
 from metarl.experiments.run import train
@@ -28,8 +28,6 @@ from metarl.presets.names import presets
 from metarl.training.checkpoint import read_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPTS = ROOT / "scripts"
-REPRODUCE = SCRIPTS / "reproduce"
 Page = Callable[..., str]
 WITH_OPTIONS = [SCRIPTS / "benchmark.py", SCRIPTS / "train_rl2.py", REPRODUCE / "bandits.py", REPRODUCE / "barcode.py"]
 WITH_OPTIONS += [
@@ -41,18 +39,6 @@ WITH_OPTIONS += [
     REPRODUCE / "recall.py",
     SCRIPTS / "train_omniglot.py",
 ]
-
-
-def load(path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """A script as a module, with its folder importable as when Python runs it."""
-    monkeypatch.syspath_prepend(str(path.parent))
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, path.stem, module)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
@@ -128,28 +114,8 @@ def test_help_says_what_a_script_does(
     assert about.split(":")[0].split("\n")[0] in shown
 
 
-def toy(mean: float, error: float = 0.3) -> AgentEvaluation:
-    """An evaluation as ``metarl train`` writes it, as far as rows are made from it."""
-
-    def entry(value: float) -> dict[str, Any]:
-        by_episode = {"by_episode": (value,), "by_episode_se": (error,)}
-        return {"return_mean": value, "return_se": error, "return_interval": (value, value), **by_episode}
-
-    def reference(value: float) -> ReferenceResult:
-        return ReferenceResult(**entry(value), agent_minus=Difference(mean - value, (0.0, 0.0)))
-
-    return AgentEvaluation(
-        **entry(mean),
-        env="toy",
-        split="test",
-        trials=20,
-        seed=0,
-        steps_per_trial=100,
-        train_seconds=10 * mean,
-        train_steps=400,
-        references={"random": reference(50.0), "Gittins": reference(83.56)},
-        ablations={"off": ActorResult(**entry(mean / 2)), "shuffled": ActorResult(**entry(mean / 4))},
-    )
+def toy(mean: float) -> AgentEvaluation:
+    return evaluation(mean, {"random": 50.0, "Gittins": 83.56}, error=0.3)
 
 
 class Trainings:

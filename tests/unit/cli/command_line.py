@@ -28,6 +28,19 @@ def run(*arguments: str | Path) -> Ran:
 NET = ["memory.key_size=12", "memory.value_size=12", "memory.controller_options.hidden_size=8", "threads=1"]
 AGENT = [*NET, "train.n_envs=4", "eval.trials=20", "eval.tuning_trials=5"]  # settings of a small agent
 
+CLASSIFIER = """
+kind = "fewshot"
+about = "a classifier, without distortions"
+threads = 1
+classifier.readout = "votes"
+classifier.encoder = { width = 8, norm = "running" }
+classifier.memory.access_options = { empty_slot = false }
+train = { ways = 2, queries = 1 }
+eval = { cells = [[2, 1]], queries = 1, episodes = 4, validation = [2, 1], validation_episodes = 2 }
+fit = { updates = 2, validate_every = 1 }
+"""
+"""A preset of a small classifier, of whatever images."""
+
 
 def settings(*assignments: str) -> list[str]:
     """Assignments as options of the command line."""

@@ -18,7 +18,7 @@ from metarl.runs.folder import RunFolder
 
 PNG = b"\x89PNG\r\n\x1a\n"
 IMAGES = ["adaptation", "learning", "memory", "episodes"]
-BANDIT = settings(*AGENT, "env.arms=7", "env.pulls=60", "train.total_timesteps=480")
+BANDIT = settings(*AGENT, "env.arms=7", "env.pulls=12", "train.total_timesteps=96")
 BARCODE = settings(
     *AGENT, "env.arms=3", "env.contexts=3", "env.repeats=3", "env.pulls=2", "env.bits=6", "train.total_timesteps=144"
 )
@@ -45,12 +45,12 @@ def test_train_leaves_a_whole_run_folder_and_prints_a_table(bandit: tuple[RunFol
         *("config.json", "meta.json", "status.json", "metrics.jsonl", "checkpoint.zip", "evaluation.json", MANIFEST),
         *("trials.npz", *(f"figures/{name}.png" for name in IMAGES)),
     }
-    assert folder.config["env"] == {"id": "metarl/BernoulliBandit-v0", "arms": 7, "pulls": 60}
+    assert folder.config["env"] == {"id": "metarl/BernoulliBandit-v0", "arms": 7, "pulls": 12}
     assert all(path.read_bytes().startswith(PNG) for path in folder.figures.iterdir())
     lines = ran.out.splitlines()
     assert lines[0] == "environment: metarl/BernoulliBandit-v0"
     assert lines[1].startswith(f"training in {folder.path}; Ctrl-C")
-    assert re.fullmatch(r"trained 480 steps in \d+ s, with at most [\d,]+ MB of memory", lines[2])
+    assert re.fullmatch(r"trained 96 steps in \d+ s, with at most [\d,]+ MB of memory", lines[2])
     assert 10**7 < folder.status["train_peak_bytes"] < 10**11
     rows = ["agent (sampled", "agent (greedy", "memory off", "random", "greedy", "UCB1", "Thompson", "Gittins"]
     for name in rows:
@@ -62,11 +62,11 @@ def test_train_leaves_a_whole_run_folder_and_prints_a_table(bandit: tuple[RunFol
 def test_an_agent_is_evaluated_in_longer_trials_and_its_run_stays_as_it_is(bandit: tuple[RunFolder, Ran]) -> None:
     folder, _ = bandit
     before = files(folder.path)
-    ran = run("eval", folder.path, "-n", "8", "--json", *settings("env.pulls=150", "eval.rows=4"))
+    ran = run("eval", folder.path, "-n", "8", "--json", *settings("env.pulls=30", "eval.rows=4"))
     assert (ran.status, ran.err) == (0, "")
     told = json.loads(ran.out)
-    assert (told["steps_per_trial"], told["trials"], len(told["by_episode"])) == (150, 8, 150)
-    assert told["env_options"] == {"arms": 7, "pulls": 150}
+    assert (told["steps_per_trial"], told["trials"], len(told["by_episode"])) == (30, 8, 30)
+    assert told["env_options"] == {"arms": 7, "pulls": 30}
     assert files(folder.path) == before
 
 
@@ -103,10 +103,10 @@ def test_eval_json_is_one_object(bandit: tuple[RunFolder, Ran]) -> None:
     assert set(result["ablations"]) == {"off"}
     assert result["return_mean"] == pytest.approx(sum(result["by_episode"]))
     assert result["return_se"] > 0
-    assert [len(entry["by_episode"]) for entry in (result, *result["references"].values())] == [60] * 7
-    assert result["env_options"] == {"arms": 7, "pulls": 60}
+    assert [len(entry["by_episode"]) for entry in (result, *result["references"].values())] == [12] * 7
+    assert result["env_options"] == {"arms": 7, "pulls": 12}
     assert json.loads((bandit[0].path / "evaluation.json").read_text()) == result
-    assert (result["train_steps"], result["train_seed"]) == (480, 3)
+    assert (result["train_steps"], result["train_seed"]) == (96, 3)
     assert files(bandit[0].path) == before
 
 
@@ -294,14 +294,14 @@ def not_finite_from(monkeypatch: pytest.MonkeyPatch, calls: int) -> None:
 
 
 def test_an_environment_that_is_not_finite_ends_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    not_finite_from(monkeypatch, 65)
+    not_finite_from(monkeypatch, 17)
     ran = run("train", "bandit", *BANDIT, "--out", tmp_path / "run")
     assert (ran.status, ran.err.count("\n")) == (1, 1)
     assert ran.err.startswith("metarl: BernoulliBandit gave a prev_reward that is not finite (")
-    assert "at step 65" in ran.err
+    assert "at step 17" in ran.err
     folder = RunFolder.open(tmp_path / "run")
     assert folder.status["status"] == "failed"
-    assert [row["env_steps"] for row in folder.metrics()] == [240]
+    assert [row["env_steps"] for row in folder.metrics()] == [48]
     assert not folder.checkpoint.exists()
 
 

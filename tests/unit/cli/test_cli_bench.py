@@ -50,6 +50,7 @@ def test_wrong_names_and_numbers_are_one_line(arguments: list[str], message: str
 def test_the_command_can_be_interrupted_and_goes_on(tmp_path: Path) -> None:
     given = [sys.executable, "-m", "metarl", "bench", "memory", "--tasks", "repeat_first", "--memories", "delta+native"]
     given += ["lstm", "gru", "dnc+native", "--jobs", "2", "--out", str(tmp_path)]  # the last takes longest by far
+    given += ["--updates", "300", "--parameters", "5000"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
 

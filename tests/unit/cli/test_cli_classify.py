@@ -5,31 +5,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from command_line import run, settings
+from command_line import CLASSIFIER, run, settings
 from PIL import Image
 
 from metarl.data.pool import Glyphs
 
-TOML = """
-kind = "fewshot"
-about = "a classifier"
-threads = 1
-data = { source = "glyphs", rotations = false }
-classifier.readout = "votes"
-classifier.encoder = { width = 8, norm = "running" }
-classifier.memory.access_options = { empty_slot = false }
-train = { ways = 2, queries = 1 }
-eval = { cells = [[2, 1]], queries = 1, episodes = 4, validation = [2, 1], validation_episodes = 2 }
-fit = { updates = 2, validate_every = 1 }
-"""
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A run beside a folder with a folder of drawings, black on white, for each of three classes."""
     place = tmp_path_factory.mktemp("classify")
-    (place / "mine.toml").write_text(TOML)
-    assert run("train", place / "mine.toml", "--out", place / "run").status == 0
+    (place / "mine.toml").write_text(CLASSIFIER)
+    glyphs = settings("data.source=glyphs", "data.rotations=false")
+    assert run("train", place / "mine.toml", *glyphs, "--out", place / "run").status == 0
     for number, drawings in enumerate(Glyphs("test", 3, 4).examples):
         (place / "support" / "abc"[number]).mkdir(parents=True)
         for example, drawing in enumerate(drawings):

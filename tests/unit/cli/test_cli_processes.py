@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import wandb_reader
@@ -17,10 +18,12 @@ from killing import members
 from metarl.agents.rl2 import RL2PPO
 from metarl.experiments.presets import from_config
 from metarl.runs.folder import RunFolder
+from metarl.runs.tracking import Tracker
 
 SECRET = "0123456789abcdef" * 2 + "fakefake"
 IMAGES = {"adaptation", "learning", "memory", "episodes"}
-BANDIT = settings(*AGENT, "env.arms=7", "env.pulls=60", "train.total_timesteps=480")
+BANDIT = settings(*AGENT, "env.arms=3", "env.pulls=6", "train.total_timesteps=96")
+ENDLESS = settings(*AGENT, "env.arms=3", "env.pulls=10", "train.total_timesteps=1000000000")
 
 
 def command(*arguments: str | Path) -> list[str]:
@@ -40,11 +43,10 @@ def test_a_reader_that_has_seen_enough_is_no_error() -> None:
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
 
 
-def interrupt(folder: Path, number: signal.Signals, *options: str, **env: str) -> tuple[Ran, list[int]]:
-    """Train without end, signal the whole process group as a terminal does; the processes that are left."""
-    endless = settings(*AGENT, "env.arms=3", "env.pulls=10", "train.total_timesteps=1000000000")
+def interrupt(folder: Path, *options: str, **env: str) -> tuple[Ran, list[int]]:
+    """Train without end, Ctrl-C for the whole process group as in a terminal; the processes that are left."""
     process = subprocess.Popen(
-        command("train", "bandit", *endless, *options, "--out", folder),
+        command("train", "bandit", *ENDLESS, *options, "--out", folder),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -56,7 +58,7 @@ def interrupt(folder: Path, number: signal.Signals, *options: str, **env: str) -
         while not (metrics.is_file() and metrics.read_bytes().count(b"\n") >= 5):
             assert process.poll() is None, process.communicate()
             time.sleep(0.02)
-        os.killpg(process.pid, number)
+        os.killpg(process.pid, signal.SIGINT)
         out, err = process.communicate(timeout=60)
         return Ran(process.returncode, out, err), members(process.pid)
     finally:
@@ -67,11 +69,17 @@ def interrupt(folder: Path, number: signal.Signals, *options: str, **env: str) -
 needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
 
 
-@needs_proc
-def test_sigterm_saves_and_ends_cleanly(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path / "run")
-    ran, left = interrupt(folder.path, signal.SIGTERM)
-    assert (ran.status, ran.err, left) == (143, "", [])
+def test_sigterm_saves_and_ends_cleanly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, log = RunFolder(tmp_path / "run"), Tracker.log
+
+    def logged(tracker: Tracker, *given: Any, **options: Any) -> None:
+        log(tracker, *given, **options)
+        if tracker.rows == 2:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(Tracker, "log", logged)
+    ran = run("train", "bandit", *ENDLESS, "--out", folder.path)
+    assert (ran.status, ran.err) == (143, "")
     assert ran.out.splitlines()[-1] == f"interrupted; what was learned so far is in {folder.checkpoint}"
     assert folder.status["status"] == "interrupted"
     assert not (folder.path / "evaluation.json").exists()
@@ -85,7 +93,7 @@ def tracked(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, Ran, l
     """A run with W&B offline, secrets in the environment, ended by Ctrl-C."""
     base = tmp_path_factory.mktemp("wandb")
     env = wandb_reader.at_home(base) | {"WANDB_API_KEY": SECRET, "A_TOKEN": f"token-{SECRET}"}
-    return RunFolder(base / "run"), *interrupt(base / "run", signal.SIGINT, "--wandb", "offline", **env)
+    return RunFolder(base / "run"), *interrupt(base / "run", "--wandb", "offline", **env)
 
 
 @needs_proc

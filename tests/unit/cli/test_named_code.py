@@ -16,6 +16,7 @@ from metarl.experiments.run import open_run
 from metarl.files import write_json
 from metarl.tasks.family.code import not_allowed
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 TINY = settings(*AGENT, "train.total_timesteps=64", "train.n_steps=8", "eval.rows=20")
 EVIL = """
 import pathlib
@@ -99,11 +100,19 @@ def test_what_a_run_folder_names_is_not_imported(trained: Path, mark: Path, env:
             open_run(trained)
         assert error.value.key == "imports"
         assert "evil" in error.value.given
-        run("report", trained)
-        assert not mark.exists()
         with pytest.raises(ConfigError) as error:  # what is imported is allowed, and no more than that
             open_run(trained, imports=["json"])
         assert "evil" in error.value.given
+        assert not mark.exists()
+    finally:
+        write_json(trained / "config.json", before)
+
+
+def test_a_report_imports_nothing_that_a_run_folder_names(trained: Path, mark: Path) -> None:
+    own = {"id": "evil:make", "import": "evil", "wrap": "evil:Wrapper", "apply": "evil:change"}
+    before = renamed(trained, own | {"test": {"import": "evil"}})
+    try:
+        assert run("report", trained).status == 0
         assert not mark.exists()
     finally:
         write_json(trained / "config.json", before)

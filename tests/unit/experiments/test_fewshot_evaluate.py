@@ -20,6 +20,8 @@ from metarl.experiments.fewshot.build import make_learner
 from metarl.experiments.fewshot.evaluate import evaluate, record
 from metarl.types import SPLITS, Array
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 EVERY_LEARNER = pytest.mark.parametrize("kind", LEARNERS)
 
 

@@ -20,6 +20,8 @@ from metarl.experiments.run import Run, open_run, run
 from metarl.presets.names import preset_kind, presets
 from metarl.report.tables import evaluation_table
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 FEWSHOT = [name for name in presets() if preset_kind(name) == "fewshot"]
 
 

@@ -19,6 +19,8 @@ from metarl.files import write_json
 from metarl.report.tables import evaluation_table
 from metarl.types import SPLITS, Array
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:

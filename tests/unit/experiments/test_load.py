@@ -16,6 +16,8 @@ from metarl.experiments.run import open_run
 from metarl.runs.folder import RunError
 from metarl.training.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 @pytest.mark.parametrize("kind", TOYS)
 def test_a_run_of_every_kind_is_loaded(kind: str, tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ from metarl.runs.tracking import Tracker
 from metarl.tasks.vector.env import TrialVectorEnv
 from metarl.training.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 OFTEN = "checkpoint_seconds=0"
 LONGER = {
     "recall": ["fit.updates=300", "fit.learning_rates=[0.01, 0.001]", "fit.parameters=2000"],
@@ -177,8 +179,10 @@ def closing_counts() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("closing_counts")
-@pytest.mark.parametrize("stage", STAGES)
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    ("stage", "number"),
+    [(stage, signal.SIGTERM) for stage in STAGES] + [("evaluation", signal.SIGINT), ("saving", signal.SIGHUP)],
+)
 def test_a_signal_at_any_stage_leaves_a_true_status(
     stage: str, number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -229,7 +233,6 @@ def test_an_agent_that_is_stopped_in_a_rollout_loses_it_only_where_it_is_long(
             time.sleep(0.05)
         return advance(env, actions)
 
-    monkeypatch.setattr("metarl.experiments.run.draw_run", lambda folder: ({}, []))  # this is about training
     monkeypatch.setattr(Run, "evaluate", lambda done, quiet: None)
     monkeypatch.setattr(Run, "complete", lambda *_: None)
     whole = ran(tmp_path / "whole", toy("agent"))

@@ -21,6 +21,8 @@ from metarl.memory.registry import runnable
 from metarl.tasks.vector.env import TrialVectorEnv
 from metarl.types import Array
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Run:

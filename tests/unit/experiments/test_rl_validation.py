@@ -20,10 +20,11 @@ from metarl.experiments.rl import validation
 from metarl.experiments.rl.experiment import RL2Experiment
 from metarl.experiments.run import Run
 from metarl.files import digest, read_manifest
-from metarl.report.draw import Drawn
 from metarl.report.tables import evaluation_table
 from metarl.training.actor import PolicyActor
 from metarl.training.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
+
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 ROLLOUT = 24  # steps of the toy agent's
 OFTEN = [f"train.validate_every={ROLLOUT}", "eval.validation_trials=6"]
@@ -141,11 +142,6 @@ def test_a_longer_rollout_is_validated_once(tmp_path: Path) -> None:
     assert [row["env_steps"] for row in rows(done, validated=True)] == [24, 48, 72, 96]
     done = ran(tmp_path / "rare", toy("agent", "train.validate_every=60", "eval.validation_trials=2"))
     assert [row["env_steps"] for row in rows(done, validated=True)] == [72, 96]
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("metarl.experiments.run.draw_run", lambda folder: Drawn({}, []))
 
 
 class Within:

@@ -20,6 +20,7 @@ from metarl.config import ConfigError, InputError
 from metarl.experiments.base import pick_device
 from metarl.experiments.run import Run, open_run
 from metarl.files import MANIFEST, replacing
+from metarl.report.draw import Drawn
 from metarl.runs.folder import RunFolder
 
 WRITTEN = {"config.json", "meta.json", "status.json", "metrics.jsonl", "checkpoint.zip", "evaluation.json", MANIFEST}
@@ -58,10 +59,17 @@ def test_a_run_leaves_a_whole_folder(done: Run) -> None:
     assert told["train_seconds"] == done.seconds
 
 
+@pytest.fixture
+def unseen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs of this test end without images; module-wide, those above would, too."""
+    monkeypatch.setattr(metarl.experiments.run, "draw_run", lambda folder: Drawn({}, []))
+
+
 def global_state() -> list[Any]:
     return [torch.random.get_rng_state().tolist(), str(np.random.get_state(legacy=False)), torch.get_num_threads()]  # noqa: NPY002 (looked at, not drawn from)
 
 
+@pytest.mark.usefixtures("done", "unseen")
 def test_the_same_seed_gives_the_same_and_another_seed_another_model(done: Run, tmp_path: Path) -> None:
     name = done.experiment.name
     before = global_state()
@@ -189,6 +197,7 @@ def test_auto_is_what_there_is_and_a_missing_device_is_refused() -> None:
 
 
 @EVERY
+@pytest.mark.usefixtures("unseen")
 def test_everything_stays_on_a_second_device(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pretend(monkeypatch) as second:
         done = ran(tmp_path / "run", toy(name, "device=cuda:0"))

@@ -5,6 +5,7 @@ import pytest
 from matplotlib.figure import Figure
 from report_looks import is_readable
 
+from metarl.files import replacing
 from metarl.report import canvas
 
 
@@ -21,3 +22,15 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Figure]]:
     monkeypatch.setattr(canvas, "save", look_and_save)
     yield seen
     assert all(is_readable(figure) for figure in seen)
+
+
+@pytest.fixture
+def blank(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images are files without a picture, in tests that look at none: most of the time goes into their pixels."""
+
+    def save(figure: Figure, path: str | Path) -> Path:
+        with replacing(Path(path)) as temporary:
+            temporary.touch()
+        return Path(path)
+
+    monkeypatch.setattr(canvas, "save", save)

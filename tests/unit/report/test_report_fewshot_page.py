@@ -37,6 +37,7 @@ def test_every_kind_of_episodes_is_drawn(tmp_path: Path) -> None:
     assert list(draw_run(both).images) == ["instances", "learning", "drawings", "streams", "recall"]
 
 
+@pytest.mark.usefixtures("blank")
 def test_what_is_missing_is_told(tmp_path: Path) -> None:
     arrays = sets()
     flat = {name: arrays[name].reshape(*arrays[name].shape[:2], 64) for name in ("support_x", "query_x")}
@@ -64,6 +65,7 @@ def test_what_lies_in_a_run_cannot_become_part_of_the_page(tmp_path: Path) -> No
     assert {"prototypical, seed 0 (a)", "prototypical, seed 0 (b)"} <= set(page.words), "one name, told apart"
 
 
+@pytest.mark.usefixtures("blank")
 def test_several_runs_become_one_page(tmp_path: Path) -> None:
     runs = [
         made(tmp_path / "a"),

@@ -89,6 +89,7 @@ def test_what_lies_in_a_run_cannot_become_part_of_the_page(tmp_path: Path) -> No
     looked_through(build_report([run, other], tmp_path / "both.html").page)
 
 
+@pytest.mark.usefixtures("blank")
 def test_several_runs_become_one_page(tmp_path: Path) -> None:
     runs = [made(tmp_path / "a"), made(tmp_path / "b", 1), made(tmp_path / "c", memory={"store": "none"}, played=False)]
     report = build_report(runs)
@@ -102,6 +103,7 @@ def test_several_runs_become_one_page(tmp_path: Path) -> None:
     assert "trials.npz" in missing
 
 
+@pytest.mark.usefixtures("blank")
 def test_out_names_the_page_and_where_common_images_lie(tmp_path: Path) -> None:
     runs = [made(tmp_path / "a"), made(tmp_path / "b", 1)]
     report = build_report(runs, tmp_path / "both.html")
@@ -120,6 +122,7 @@ def test_a_page_that_cannot_be_is_refused_at_once(tmp_path: Path, out: str) -> N
     assert not (run.path / "figures").exists()
 
 
+@pytest.mark.usefixtures("blank")
 def test_what_can_be_drawn_is_drawn_and_the_rest_is_told(tmp_path: Path) -> None:
     run = made(tmp_path / "a", evaluated=False, played=False)
     report = build_report([run])
@@ -140,6 +143,7 @@ def test_what_can_be_drawn_is_drawn_and_the_rest_is_told(tmp_path: Path) -> None
     assert not (tmp_path / "c" / "report.html").exists()
 
 
+@pytest.mark.usefixtures("blank")
 @pytest.mark.parametrize(("trained", "command"), [(False, "train --resume"), (True, "eval")])
 def test_what_is_missing_is_made_by_a_command_that_can_make_it(tmp_path: Path, trained: bool, command: str) -> None:
     killed = made(tmp_path / "killed", evaluated=False, played=False)
@@ -156,6 +160,7 @@ def test_what_is_missing_is_made_by_a_command_that_can_make_it(tmp_path: Path, t
         assert f"metarl {command} {run.path}" in told
 
 
+@pytest.mark.usefixtures("blank")
 def test_a_run_without_meta_still_makes_a_page(tmp_path: Path) -> None:
     run = made(tmp_path / "a")
     (run.path / "meta.json").unlink()

@@ -1,6 +1,5 @@
 """The tables of bandits and MDPs: hand-made rows at toy size, and the rows of agents from toy evaluations."""
 
-import importlib.util
 import shutil
 import sys
 from collections.abc import Callable
@@ -11,51 +10,17 @@ from typing import Any
 
 import pytest
 from results.rows import Row, read
+from script_toys import REPRODUCE, evaluation, load
 
 from metarl.agents.baselines import known_mdp_value
 from metarl.cli.main import parser
 from metarl.config import parse_assignment
-from metarl.evaluation.results import ActorResult, AgentEvaluation, Difference, ReferenceResult
+from metarl.evaluation.results import AgentEvaluation
 from metarl.experiments.presets import load_experiment
 from metarl.tasks.family.priors import TabularPrior
 
 ROOT = Path(__file__).resolve().parents[3]
-REPRODUCE = ROOT / "scripts" / "reproduce"
 Script = Callable[..., list[Row]]
-
-
-def load(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """A script as a module, under its own name, so that those beside it import it."""
-    monkeypatch.syspath_prepend(str(REPRODUCE))
-    spec = importlib.util.spec_from_file_location(name, REPRODUCE / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, name, module)
-    spec.loader.exec_module(module)
-    return module
-
-
-def evaluation(mean: float, references: dict[str, float]) -> AgentEvaluation:
-    def entry(value: float) -> dict[str, Any]:
-        interval = {"return_interval": (value, value), "by_episode": (value,), "by_episode_se": (0.1,)}
-        return {"return_mean": value, "return_se": 0.1, **interval}
-
-    def minus(value: float) -> Difference:
-        return Difference(mean - value, (mean - value - 0.196, mean - value + 0.196))
-
-    return AgentEvaluation(
-        **entry(mean),
-        env="toy",
-        split="test",
-        trials=20,
-        seed=0,
-        steps_per_trial=100,
-        train_seconds=10.0,
-        train_steps=400,
-        references={name: ReferenceResult(**entry(one), agent_minus=minus(one)) for name, one in references.items()},
-        ablations={"off": ActorResult(**entry(mean / 2))},
-    )
 
 
 @pytest.fixture
@@ -63,12 +28,12 @@ def script(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Script:
     """Runs a script in a checkout of its own; the rows that it leaves."""
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "results.md").write_text((ROOT / "docs" / "results.md").read_text())
-    monkeypatch.setattr(load("common", monkeypatch), "ROOT", tmp_path)
-    rivals = load("rivals", monkeypatch)
+    monkeypatch.setattr(load(REPRODUCE / "common.py", monkeypatch), "ROOT", tmp_path)
+    rivals = load(REPRODUCE / "rivals.py", monkeypatch)
     monkeypatch.setattr(rivals, "TUNING_TASKS", 4)
 
     def run(name: str, *options: str, **replaced: Any) -> list[Row]:
-        module: ModuleType = load(name, monkeypatch)
+        module: ModuleType = load(REPRODUCE / f"{name}.py", monkeypatch)
         for key, value in replaced.items():
             monkeypatch.setattr(module, key, value)
         monkeypatch.setattr(sys, "argv", [f"{name}.py", "--out", str(tmp_path / "runs"), *options])
@@ -79,7 +44,7 @@ def script(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Script:
 
 
 def test_references_of_bandits_lie_beside_what_was_published(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = load("bandits", monkeypatch)
+    module = load(REPRODUCE / "bandits.py", monkeypatch)
     monkeypatch.setattr(module.Setting, "tasks", 50)
     rows = script("bandits", "--references", "--only", "10,5", Setting=module.Setting, TABLE=module.TABLE)
     assert [row.method.removesuffix(", reference") for row in rows] == [
@@ -97,7 +62,7 @@ def test_references_of_bandits_lie_beside_what_was_published(script: Script, mon
 
 
 def test_a_run_that_was_cut_off_goes_on(script: Script, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    module = load("bandits", monkeypatch)
+    module = load(REPRODUCE / "bandits.py", monkeypatch)
     monkeypatch.setattr(module.Setting, "tasks", 50)
     kept = {"Setting": module.Setting, "TABLE": module.TABLE}
     rivals, played = sys.modules["rivals"], []
@@ -129,8 +94,8 @@ def test_a_run_that_was_cut_off_goes_on(script: Script, monkeypatch: pytest.Monk
 
 
 def test_how_far_a_published_mean_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    load("common", monkeypatch)
-    apart = load("rivals", monkeypatch).apart
+    load(REPRODUCE / "common.py", monkeypatch)
+    apart = load(REPRODUCE / "rivals.py", monkeypatch).apart
     # A task's standard deviation of 10 makes an error of .1 for 10,000 tasks, and of .316 for 1,000.
     assert apart((50.0, 0.1), 10_000, 49.0) == pytest.approx(1 / (0.1**2 + 0.1 + 0.01 / 12) ** 0.5)
     assert apart((50.0, 0.1), 10_000, 51.0) < 0
