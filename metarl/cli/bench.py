@@ -1,4 +1,4 @@
-"""``metarl bench``: memories side by side, and what training costs."""
+"""``metarl bench``: memories side by side, what training costs, and few-shot learners beside people."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from metarl.cli.env import add_import, look_here
+from metarl.cli.lake import add_lake
 from metarl.cli.terminal import OK, Parser, add_device, at_least, checked, refuse
 from metarl.config import ConfigError, parse_assignment
 
@@ -17,10 +18,11 @@ QUICK = (("train", "n_envs"), 4)
 
 def add_bench(commands: Any) -> None:
     """``metarl bench`` and its commands."""
-    bench = commands.add_parser("bench", help="compare memories, or measure what training costs")
+    bench = commands.add_parser("bench", help="compare memories, measure what training costs, or test beside people")
     kinds = bench.add_subparsers(dest="what", required=True, metavar="WHAT", parser_class=Parser)
     _add_memory(kinds)
     _add_train(kinds)
+    add_lake(kinds)
 
 
 def _add_memory(kinds: Any) -> None:

@@ -1,0 +1,105 @@
+"""The controls of the published runs, which take their choices away one by one, and characters drawn in many fonts."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import draw_fonts
+import lake_controls
+import matplotlib
+import numpy as np
+import pytest
+from lake_controls import ALPHABETS, CHARACTERS, DRAWERS, RANDOM, Found, draws
+from PIL import Image
+
+from metarl.data.images import counts, images_by_class
+from metarl.data.pool import Pool
+
+NAMES = [f"{alphabet}/character{number:02d}" for alphabet in ("A", "B", "C") for number in range(30)]
+
+
+class Evaluation(Pool):
+    """Three alphabets of 30 characters by 6 people, whose pixels are character and drawer."""
+
+    def __init__(self) -> None:
+        images = np.stack(np.meshgrid(np.arange(90), np.arange(6), indexing="ij"), -1).astype(np.uint8)
+        super().__init__(images, superclass=np.arange(90) // 30, within="one", shared_examples=True)
+        self.names, self.alphabets = NAMES, [name[0] for name in NAMES]
+
+
+def test_each_control_keeps_what_it_says() -> None:
+    runs = [NAMES[5:25], NAMES[60:80]]
+    found = Found(runs, np.array([[0, 2], [2, 3]]))
+    assert found.alphabets == ["A", "C"]
+    pool: Any = Evaluation()
+    drawn = {name: draw(pool, 300) for name, draw in draws(found, pool, seed=0).items()}
+    theirs = [set(range(5, 25)), set(range(60, 80))]
+    seen: dict[str, tuple[set[int], set[int]]] = {}
+    for name, episodes in drawn.items():
+        character, drawer = episodes.support_x[..., 0].astype(int), episodes.support_x[..., 1]
+        asks = episodes.query_x[..., 1]
+        assert all(len(set(row)) == 20 for row in character), name
+        assert (character // 30 == character[:, :1] // 30).all(), "one alphabet"
+        assert (drawer == drawer[:, :1]).all()
+        assert (asks == asks[:, :1]).all()
+        assert (asks[:, 0] != drawer[:, 0]).all()
+        order = np.take_along_axis(character, episodes.support_y.argsort(-1), 1)
+        assert (np.take_along_axis(order, episodes.query_y, 1) == episodes.query_x[..., 0]).all(), "labels"
+        seen[name] = set(character.ravel().tolist()), {*drawer.ravel().tolist(), *asks.ravel().tolist()}
+        if name == CHARACTERS:
+            assert all(set(row) in theirs for row in character.tolist())
+    alphabets = {*range(30), *range(60, 90)}
+    assert seen[RANDOM] == (set(range(90)), set(range(6)))
+    assert seen[ALPHABETS] == (alphabets, set(range(6)))
+    assert seen[DRAWERS] == (alphabets, {0, 2, 3})
+    assert seen[CHARACTERS] == (theirs[0] | theirs[1], set(range(6)))
+
+
+def fake_runs(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One run of 20 characters by drawers 4 and 2, with something wrong in it."""
+    images = np.stack(np.meshgrid(np.arange(90), np.arange(6), indexing="ij"), -1).astype(np.uint8)
+    support, queries = images[None, 30:50, 4].copy(), images[None, 30:50, 2][:, ::-1].copy()
+    if broken == "foreign":
+        queries[0, 3] = 200
+    if broken == "drawers":
+        support[0, 3] = images[33, 5]
+    monkeypatch.setattr(lake_controls, "find_archives", lambda _: ["background", "evaluation"])
+    monkeypatch.setattr(lake_controls, "check_published", lambda _: None)
+    monkeypatch.setattr(lake_controls, "read_drawings", lambda *_: (images, NAMES))
+    monkeypatch.setattr(lake_controls, "published_runs", lambda _: SimpleNamespace(support=support, queries=queries))
+
+
+def test_the_runs_are_looked_up_pixel_by_pixel(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_runs("", monkeypatch)
+    found = lake_controls.look_up()
+    assert found.characters == [NAMES[30:50]]
+    assert found.drawers.tolist() == [[4, 2]]
+
+
+@pytest.mark.parametrize(("broken", "message"), [("foreign", "not in the evaluation set"), ("drawers", "one drawer")])
+def test_runs_that_are_not_what_they_should_be_are_told(
+    broken: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_runs(broken, monkeypatch)
+    with pytest.raises(ValueError, match=message):
+        lake_controls.look_up()
+
+
+def test_fonts_with_all_characters_are_drawn_and_missing_packages_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fonts = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+    with pytest.raises(draw_fonts.MissingFonts, match=r"apt-get install .*fonts-cmu .*fonts-urw-base35"):
+        draw_fonts.draw(tmp_path / "none", fonts)
+    assert not (tmp_path / "none").exists()
+    monkeypatch.setattr(draw_fonts, "PACKAGES", {"both": "DejaVuSans.ttf", "greek is missing": "cmr10.ttf"})
+    monkeypatch.setattr(draw_fonts, "LEAST", 1)
+    assert draw_fonts.draw(tmp_path / "made", fonts, size=24) == (len(draw_fonts.CHARACTERS), 1)
+    assert len(set(draw_fonts.CHARACTERS)) == len(draw_fonts.CHARACTERS) >= 200
+    made = images_by_class(tmp_path / "made")
+    assert {path.name for paths in made.values() for path in paths} == {"000-DejaVuSans.png"}
+    assert counts(tmp_path / "made")[0].endswith("1 images of each")
+    shown = {name: np.asarray(Image.open(paths[0])) for name, paths in made.items()}
+    assert all(image.shape == (24, 24) and image.max() > 60 for image in shown.values()), "a picture is empty"
+    assert len({image.tobytes() for image in shown.values()}) == len(shown), "two characters look alike"
+    assert shown["U0041"][0].max() == 0, "paper is black"
