@@ -113,6 +113,7 @@ def draws(found: Found, pool: Omniglot, seed: int) -> dict[str, Draw]:
 
 
 def measure(
+    found: Found,
     runs: Iterable[Path],
     *,
     trials: int,
@@ -123,13 +124,13 @@ def measure(
     """The error rates of learners by control.
 
     Args:
-        runs: their run folders; none may have met the evaluation set.
+        found: whose images the published runs are, see :func:`look_up`.
+        runs: the learners' run folders; none may have met the evaluation set.
         trials: of each control but the published runs, in episodes of 20.
         seed: of the episodes; all learners meet the same ones.
         folder: where Omniglot is.
         tests: which of :data:`CONTROLS`.
     """
-    found = look_up(folder)
     rates: dict[str, list[ErrorRate]] = {name: [] for name in tests}
     for path in runs:
         opened = open_run(path)
@@ -154,7 +155,7 @@ def main() -> None:
     args = parser.parse_args()
     try:
         found = look_up(args.data)
-        rates = measure(args.runs, trials=args.trials, folder=args.data)
+        rates = measure(found, args.runs, trials=args.trials, folder=args.data)
     except ConfigError as error:
         parser.error(str(error))
     drawers = ", ".join(str(number + 1) for number in np.unique(found.drawers))

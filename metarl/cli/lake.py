@@ -16,7 +16,8 @@ def add_lake(kinds: Any) -> None:
     lake = kinds.add_parser(
         "lake", help="few-shot learners on 20 characters of one alphabet, each seen once, as people were tested"
     )
-    lake.add_argument("runs", metavar="RUN", type=Path, nargs="+", help="run folders; several are averaged over seeds")
+    told = "run folders; averaged where they differ in their seeds alone"
+    lake.add_argument("runs", metavar="RUN", type=Path, nargs="+", help=told)
     lake.add_argument(
         "--trials",
         type=at_least(0),
@@ -47,10 +48,11 @@ def run_lake(args: argparse.Namespace) -> int:
     tests = checked(lambda: [test(folder) for folder in dict.fromkeys(args.runs)])
     kinds = ("published", "random")
     rates = {kind: [rate for one in tests if (rate := getattr(one, kind)) is not None] for kind in kinds}
-    means = {kind: over_seeds(found) for kind, found in rates.items() if found}
+    alike = len({one.group for one in tests}) == 1
+    means = {kind: over_seeds(found) for kind, found in rates.items() if found and alike}
     if args.json:
-        told = {kind: dict(zip(("error", "se"), mean, strict=True)) for kind, mean in means.items()}
-        print(json.dumps({"runs": to_plain(tests), "mean": told}))
+        averaged = {kind: dict(zip(("error", "se"), mean, strict=True)) for kind, mean in means.items()}
+        print(json.dumps({"runs": to_plain(tests), "mean": averaged}))
         return OK
     rows: Rows = [
         {
@@ -61,11 +63,9 @@ def run_lake(args: argparse.Namespace) -> int:
         }
         for one in tests
     ]
-    if len(tests) > 1:
-        mean = [_shown(means[kind]) if kind in means else "–" for kind in kinds]
-        rows.append(
-            {"run": f"mean of {len(tests)}", "trained on": "", **dict(zip(list(rows[0])[2:], mean, strict=True))}
-        )
+    if len(tests) > 1 and alike:
+        shown = [_shown(means[kind]) if kind in means else "–" for kind in kinds]
+        rows.append(dict(zip(rows[0], [f"mean of {len(tests)}", "", *shown], strict=True)))
     print_table(rows)
     print("errors in per cent ± standard error over episodes (and over runs); each query is answered alone")
     print(f"published runs: 400 trials of clean characters; people {PEOPLE:.1%}, Bayesian program learning {BPL:.1%}")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common import refuse_another, save, train, trained_at
-from lake_controls import CONTROLS, PUBLISHED, RANDOM, measure
+from lake_controls import CONTROLS, PUBLISHED, RANDOM, look_up, measure
 from results.rows import Row
 
 from metarl.evaluation.lake import over_seeds
@@ -63,6 +63,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time, one thread each (default 1)")
     parser.add_argument("--out", type=Path, default=Path("runs/lake"), help="default runs/lake")
     args = parser.parse_args()
+    found = look_up(args.data)
     for name in args.only:
         part = PARTS[name]
         seeds = tuple(args.seeds or part.seeds)
@@ -71,7 +72,7 @@ def main() -> None:
         for folder in folders:
             refuse_another(folder, "lake", settings)
         evaluations = train("lake", name, seeds, settings, args.out, args.jobs, ["--data", args.data] * bool(args.data))
-        rates = measure(folders, trials=TRIALS, folder=args.data, tests=part.tests)
+        rates = measure(found, folders, trials=TRIALS, folder=args.data, tests=part.tests)
         version = ", ".join(dict.fromkeys(trained_at(folder) for folder in folders))
         for test, each in rates.items():
             error, se = over_seeds(each)

@@ -25,6 +25,7 @@ class LakeTest:
     Args:
         run: its folder.
         seed: that it was trained with.
+        group: the same for runs that differ in their seeds alone.
         trained_on: in words.
         published: on the 20 published runs.
         random: on random episodes of the evaluation alphabets; None where they were not measured.
@@ -32,6 +33,7 @@ class LakeTest:
 
     run: str
     seed: int
+    group: str
     trained_on: str
     published: ErrorRate
     random: ErrorRate | None
@@ -70,6 +72,7 @@ def lake_test(run: Run, *, trials: int = 10_000, seed: int = 0, folder: str | No
     return LakeTest(
         run=str(run.folder.path),
         seed=run.seed,
+        group=experiment.group,
         trained_on=described(experiment.data) + " with validation classes" * experiment.data.trainval,
         published=published,
         random=random,

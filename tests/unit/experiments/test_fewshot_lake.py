@@ -1,6 +1,7 @@
 """``metarl bench lake``, and which learners it refuses."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,14 @@ def opened(experiment: Any, path: Path) -> Run:
     return Run(experiment, 0, RunFolder(path), model)
 
 
-@pytest.fixture
-def few_shot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Run:
     net = ("classifier.encoder.net=strided", "classifier.encoder.views=false", "classifier.encoder.precision=float32")
-    made = opened(toy_preset("lake", *net), tmp_path / "few-shot")
+    return opened(toy_preset("lake", *net), tmp_path_factory.mktemp("runs") / "few-shot")
+
+
+@pytest.fixture
+def few_shot(made: Run, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("metarl.experiments.run.open_run", lambda *_, **__: made)
     return made.folder.path
 
@@ -55,6 +60,21 @@ def test_without_omniglot_the_published_runs_are_tested_and_the_rest_is_said(
     status, out, _ = told(capsys, few_shot)
     assert status == 0
     assert "random: not measured: Omniglot is not here" in out
+
+
+def test_runs_are_averaged_where_they_differ_in_their_seeds_alone(
+    made: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other: Any = replace(made.experiment, fit=replace(made.experiment.fit, learning_rate=0.1))  # type: ignore[attr-defined]  # few-shot
+    runs = {"one": made, "same": made, "other": Run(other, 0, made.folder, made.model)}
+    monkeypatch.setattr("metarl.experiments.run.open_run", lambda path, **_: runs[path.name])
+    _, out, _ = told(capsys, tmp_path / "one", tmp_path / "same", "--trials", "0", "--json")
+    result = json.loads(out)
+    assert result["mean"]["published"]["error"] == pytest.approx(result["runs"][0]["published"]["error"])
+    _, out, _ = told(capsys, tmp_path / "one", tmp_path / "same", "--trials", "0")
+    assert "mean of 2" in out
+    _, out, _ = told(capsys, tmp_path / "one", tmp_path / "other", "--trials", "0", "--json")
+    assert json.loads(out)["mean"] == {}, "an average of different learners"
 
 
 @pytest.mark.parametrize(

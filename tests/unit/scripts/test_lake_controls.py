@@ -1,5 +1,7 @@
-"""The controls of the published runs, which take their choices away one by one, and characters drawn in many fonts."""
+"""The controls of the published runs, the rows of both tests, and characters drawn in many fonts."""
 
+import importlib
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,10 +13,15 @@ import numpy as np
 import pytest
 from lake_controls import ALPHABETS, CHARACTERS, DRAWERS, RANDOM, Found, draws
 from PIL import Image
+from results.rows import Row
 
+from metarl.config import apply, load_toml, parse_assignment
 from metarl.data.images import counts, images_by_class
-from metarl.data.pool import Pool
+from metarl.data.pool import Glyphs, Pool
+from metarl.evaluation.lake import error_rate
+from metarl.experiments.presets import from_config, preset_path
 
+REPRODUCE = Path(__file__).resolve().parents[3] / "scripts" / "reproduce"
 NAMES = [f"{alphabet}/character{number:02d}" for alphabet in ("A", "B", "C") for number in range(30)]
 
 
@@ -83,6 +90,63 @@ def test_runs_that_are_not_what_they_should_be_are_told(
     fake_runs(broken, monkeypatch)
     with pytest.raises(ValueError, match=message):
         lake_controls.look_up()
+
+
+def load(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A script as a module, with those beside it importable."""
+    monkeypatch.syspath_prepend(str(REPRODUCE))
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    return importlib.import_module(name)
+
+
+def test_a_reproduction_writes_a_row_for_each_control(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = load("lake", monkeypatch)
+    rows: list[Row] = []
+    trained: dict[str, tuple[tuple[int, ...], Any]] = {}
+
+    def train(preset: str, name: str, seeds: tuple[int, ...], settings: Any, *_: Any) -> Any:
+        config = apply(load_toml(preset_path(preset)), [parse_assignment(text) for text in settings])
+        trained[name] = seeds, from_config(config, name)
+        return [SimpleNamespace(train_seconds=seed, train_steps=7, parameters=3) for seed in seeds]
+
+    def measure(found: object, folders: list[Path], tests: Any, **_: Any) -> Any:
+        hits = [np.arange(40).reshape(2, 20) > number for number in range(len(folders))]
+        return {test: [error_rate(one) for one in hits] for test in tests}
+
+    fakes = {"train": train, "measure": measure, "look_up": lambda _: None, "trained_at": lambda _: "c"}
+    for name, fake in (fakes | {"save": lambda _, *made: rows.extend(made)}).items():
+        monkeypatch.setattr(module, name, fake)
+    monkeypatch.setattr("sys.argv", ["lake.py", "--out", str(tmp_path)])
+    module.main()
+    assert {name: seeds for name, (seeds, _) in trained.items()} == {
+        "lake": (0, 1, 2, 3, 4),
+        "small1": (0, 1),
+        "small2": (0, 1),
+    }
+    for name, scheme in (("lake", "lake"), ("small1", "lake_small1"), ("small2", "lake_small2")):
+        made = trained[name][1]
+        assert made.data.scheme == scheme
+        assert made.data.trainval is (name == "lake"), "a minimal set is all that may be trained on"
+        assert made.fit.keep == "last", "nothing is chosen"
+    assert len(rows) == len(lake_controls.CONTROLS) + 2 + 2
+    assert len({row.key for row in rows}) == len(rows)
+    assert {row.goal[1] for row in rows if "the 20 published runs" in row.where} == {3.3, 15.0}
+    assert rows[0].ours == pytest.approx(100 * 3 / 40)
+    assert rows[0].references["BPL"] == 3.3
+    assert rows[-1].references == {"seed 0": 2.5, "seed 1": 5.0}
+
+
+def test_principal_components_and_discriminants_meet_the_same_episodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("sklearn", reason="scikit-learn is in the dev extra")
+    module = load("fonts", monkeypatch)
+    known, new = Glyphs("train", 30, 8), Glyphs("test", 12, 8)
+    hits = module.Discriminants(known, 20).correct(new, 60, seed=0)
+    assert hits.shape == (60, 25)
+    assert 0.3 < hits.mean() < 1, "better than by chance"
+    drawn = module.sample(new, 60, 0)
+    near = np.square(drawn.query_x[:, :, None].astype(float) - drawn.support_x[:, None]).sum((3, 4)).argmin(-1)
+    same = (np.take_along_axis(drawn.support_y, near, 1) == drawn.query_y) == hits
+    assert same.mean() > 0.5, "what the nearest pictures get right is mostly the same"
 
 
 def test_fonts_with_all_characters_are_drawn_and_missing_packages_are_named(
