@@ -1,6 +1,7 @@
 """Draw characters in many fonts: ``python scripts/draw_fonts.py FOLDER [--fonts /usr/share/fonts]``.
 
 Makes a folder with a folder of images for each character, an image a font, for ``metarl train PRESET --images FOLDER``.
+Each picture has a size, a place and a tilt of its own, always the same ones.
 The fonts are those of the Debian packages in ``PACKAGES`` that have every character; ``apt-get install`` gets them, and
 of missing ones the command is printed. With fewer than 60 fonts nothing is drawn.
 """
@@ -8,10 +9,12 @@ of missing ones the command is printed. With fewer than 60 fonts nothing is draw
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from fontTools.ttLib import TTFont, TTLibError
 from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
@@ -50,6 +53,10 @@ CHARACTERS = "".join(
 )
 """The classes; of letters that look alike in several alphabets there is one."""
 LEAST = 60  # fonts
+SCALE = (0.55, 0.75)  # least and greatest size of a font, in sides of a picture
+PLACE = 0.0625  # how far from the middle a character may be, in sides of a picture: 3 of 48 pixels
+TILT = 8.0  # degrees, to either side
+NOTE = ".drawn.json"  # what was drawn, written last
 
 
 class MissingFonts(ValueError):
@@ -96,20 +103,28 @@ def has_all(path: Path) -> bool:
         return False
 
 
-def picture(font: ImageFont.FreeTypeFont, character: str, size: int) -> Image.Image:
-    """A picture of ``size`` by ``size`` pixels: white on black, in the middle, at the font's own size.
+def picture(path: Path, character: str, size: int, rng: np.random.Generator) -> Image.Image:
+    """A picture of ``size`` by ``size`` pixels: white on black, near the middle, with a size, place and tilt at random.
 
-    Ink is light, since what distortions bring in from outside of a picture is black.
+    So it is with what is cut out of a page. Ink is light, since what distortions bring in from outside of a picture is
+    black.
     """
-    image = Image.new("L", (size, size))
+    font = ImageFont.truetype(str(path), round(rng.uniform(*SCALE) * size))
     left, top, right, bottom = font.getbbox(character)
-    place = ((size - left - right) / 2, (size - top - bottom) / 2)
-    ImageDraw.Draw(image).text(place, character, fill=255, font=font)
+    glyph = Image.new("L", (int(right - left) + 2, int(bottom - top) + 2))
+    ImageDraw.Draw(glyph).text((1 - left, 1 - top), character, fill=255, font=font)
+    glyph = glyph.rotate(rng.uniform(-TILT, TILT), Image.Resampling.BICUBIC, expand=True)
+    glyph = glyph.crop(glyph.getbbox())
+    glyph.thumbnail((size, size))
+    image = Image.new("L", (size, size))
+    room = np.subtract(size, glyph.size)
+    shift = rng.uniform(-PLACE, PLACE, 2) * size
+    image.paste(glyph, tuple(np.clip(np.rint(room / 2 + shift), 0, room).astype(int).tolist()))
     return image
 
 
 def draw(folder: Path, root: Path, size: int = 48) -> Drawn:
-    """Draw all characters in all fonts; what is there already is taken.
+    """Draw all characters in all fonts, unless the same fonts were drawn there before.
 
     Args:
         folder: to make, with a folder for each character, named by its number in Unicode.
@@ -118,17 +133,24 @@ def draw(folder: Path, root: Path, size: int = 48) -> Drawn:
 
     Raises:
         MissingFonts: there are too few.
+        ValueError: something else is in the folder.
     """
     fonts = find_fonts(root)
+    made = Drawn(len(CHARACTERS), len(fonts))
+    told = {"characters": CHARACTERS, "fonts": [str(path.relative_to(root)) for path in fonts], "size": size}
+    note = folder / NOTE
+    if note.is_file() and json.loads(note.read_text()) == told:
+        return made
+    if folder.is_dir() and any(folder.iterdir()):
+        raise ValueError(f"{folder} holds something else, or half of the pictures; remove it, or give another folder")
     for character in CHARACTERS:
         (folder / named(character)).mkdir(parents=True, exist_ok=True)
     for number, path in enumerate(tqdm(fonts, "drawing", disable=None, leave=False)):
-        font = ImageFont.truetype(str(path), round(0.7 * size))
         for character in CHARACTERS:
             target = folder / named(character) / f"{number:03d}-{path.stem}.png"
-            if not target.is_file():
-                picture(font, character, size).save(target)
-    return Drawn(len(CHARACTERS), len(fonts))
+            picture(path, character, size, np.random.default_rng([number, ord(character)])).save(target)
+    note.write_text(json.dumps(told))
+    return made
 
 
 def named(character: str) -> str:
@@ -147,6 +169,8 @@ def main() -> None:
         made = draw(args.folder, args.fonts, args.size)
     except MissingFonts as error:
         raise SystemExit(f"skipped: {error}") from None
+    except ValueError as error:
+        parser.error(str(error))
     print(f"{made.characters} characters in {made.fonts} fonts each: {args.folder}")
 
 

@@ -18,7 +18,6 @@ from metarl.evaluation.results import ActorResult, read_evaluation
 from metarl.experiments.fewshot.experiment import FewShotExperiment
 from metarl.experiments.presets import from_config, load_experiment
 from metarl.runs.folder import RunFolder
-from metarl.runs.provenance import Commit
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # where the package of the results lies
 from results.pages import write_markdown
@@ -77,12 +76,13 @@ def refuse_another(run: Path, preset: str, settings: Sequence[str]) -> None:
 
 def not_words(experiment: FewShotExperiment) -> FewShotExperiment:
     """The experiment without what changes nothing."""
-    return replace(experiment, about="", data=replace(experiment.data, folder=None))
+    data = experiment.data
+    return replace(experiment, about="", data=replace(data, folder="." if data.source == "images" else None))
 
 
 def trained_at(run: Path) -> str:
-    """The commit of the code that trained a run, short, with ``+dirty`` where the code differed from it."""
-    return str(Commit(**RunFolder.open(run).meta["git"]))
+    """The commit of the code that trained a run, short, with ``+dirty`` where the code differed; or ``unknown``."""
+    return str(RunFolder.open(run).meta.git or "unknown")
 
 
 def metarl(*command: str) -> list[str]:

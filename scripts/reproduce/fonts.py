@@ -31,7 +31,7 @@ from metarl.types import Array, Bools, Floats
 NAME, COMMAND = "own_images", "python scripts/reproduce/fonts.py"
 SHAPE = EpisodeShape(ways=5, shots=1, queries=5)
 SETTINGS = ("fit.updates=100000", "threads=1", "eval.cells=[[5,1]]")
-COMPONENTS = (50, 100, 200)  # principal components that are tried on validation characters
+COMPONENTS = (10, 20, 30, 50, 100)  # principal components that are tried on validation characters
 
 
 class Discriminants:
