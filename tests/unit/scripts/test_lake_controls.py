@@ -20,6 +20,7 @@ from metarl.data.images import counts, images_by_class
 from metarl.data.pool import Glyphs, Pool
 from metarl.evaluation.lake import error_rate
 from metarl.experiments.presets import from_config, preset_path
+from metarl.runs.folder import RunFolder
 
 REPRODUCE = Path(__file__).resolve().parents[3] / "scripts" / "reproduce"
 NAMES = [f"{alphabet}/character{number:02d}" for alphabet in ("A", "B", "C") for number in range(30)]
@@ -173,3 +174,17 @@ def test_fonts_with_all_characters_are_drawn_and_missing_packages_are_named(
     assert all(image.shape == (24, 24) and image.max() > 60 for image in shown.values()), "a picture is empty"
     assert len({image.tobytes() for image in shown.values()}) == len(shown), "two characters look alike"
     assert np.median([image.mean() for image in shown.values()]) < 60, "paper is black"
+
+
+def test_a_run_says_its_commit_and_where_its_data_lay_is_no_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = load("common", monkeypatch)
+    run = RunFolder.create(tmp_path, "name", seed=0)
+    run.start({"name": "it"})
+    git = run.meta.git
+    assert module.trained_at(run.path) == ("unknown" if git is None else str(git))
+    config = apply(load_toml(preset_path("key-value")), [(("data", "source"), "images"), (("data", "folder"), "a")])
+    one, other = (from_config(apply(config, [(("data", "folder"), folder)]), "it") for folder in ("a", "b"))
+    assert one != other
+    assert module.not_words(one) == module.not_words(other)
