@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from metarl.config import parse_assignment
+from metarl.config import apply, load_toml, parse_assignment
 from metarl.evaluation.results import ActorResult, read_evaluation
 from metarl.experiments.fewshot.experiment import FewShotExperiment
-from metarl.experiments.presets import from_config, load_experiment
+from metarl.experiments.presets import from_config, preset_path
 from metarl.runs.folder import RunFolder
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # where the package of the results lies
@@ -67,7 +67,8 @@ def refuse_another(run: Path, preset: str, settings: Sequence[str]) -> None:
     config = dict(RunFolder.open(run).config)
     config.pop("seed")
     found = from_config(config, str(run))
-    asked = load_experiment(preset, [parse_assignment(text) for text in settings])
+    changed = [(("name",), preset), *(parse_assignment(text) for text in settings)]
+    asked = from_config(apply(load_toml(preset_path(preset)), changed), preset)  # not checked, which may read all data
     assert isinstance(found, FewShotExperiment)
     assert isinstance(asked, FewShotExperiment)
     if not_words(found) != not_words(asked):

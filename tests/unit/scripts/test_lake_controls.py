@@ -176,15 +176,18 @@ def test_fonts_with_all_characters_are_drawn_and_missing_packages_are_named(
     assert np.median([image.mean() for image in shown.values()]) < 60, "paper is black"
 
 
-def test_a_run_says_its_commit_and_where_its_data_lay_is_no_setting(
+def test_a_run_is_taken_if_it_has_the_same_settings_wherever_its_data_lay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = load("common", monkeypatch)
     run = RunFolder.create(tmp_path, "name", seed=0)
-    run.start({"name": "it"})
+    toml = load_toml(preset_path("key-value"))
+    images = [(("data", "source"), "images"), (("data", "folder"), "there")]
+    run.start({**from_config(apply(toml, [(("name",), "key-value"), *images]), "it").config(), "seed": 3})
     git = run.meta.git
     assert module.trained_at(run.path) == ("unknown" if git is None else str(git))
-    config = apply(load_toml(preset_path("key-value")), [(("data", "source"), "images"), (("data", "folder"), "a")])
-    one, other = (from_config(apply(config, [(("data", "folder"), folder)]), "it") for folder in ("a", "b"))
-    assert one != other
-    assert module.not_words(one) == module.not_words(other)
+    here = ("data.source=images", "data.folder=here")
+    module.refuse_another(run.path, "key-value", here)
+    module.refuse_another(tmp_path / "no run yet", "key-value", here)
+    with pytest.raises(SystemExit, match="other settings"):
+        module.refuse_another(run.path, "key-value", (*here, "fit.updates=7"))
