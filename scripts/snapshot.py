@@ -65,8 +65,16 @@ VARIANTS = {
     "second order": replace(BUFFER, access="meta_gradient", access_options={"second_order": True, "steps": 2}),
     "two heads": replace(BUFFER, store="dnc", access="native", store_options={"slots": 4, "read_heads": 2}),
 }
-TOY = {
+GLYPHS = {
     "data.source": "glyphs",
+    "data.scheme": "standard",
+    "data.within_alphabet": False,
+    "data.distinct_drawers": False,
+    "train.alphabets": None,
+}
+"""What lets every few-shot preset draw glyphs, which have no alphabets."""
+TOY = {
+    **GLYPHS,
     "train.batch": 2,
     "fit.updates": UPDATES,
     "fit.seconds": None,
@@ -135,7 +143,7 @@ def agents() -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
 
 def fewshot(name: str) -> dict[str, Any]:
     """Three updates of a few-shot preset at toy size, and its evaluation."""
-    preset: Any = load_experiment(name, {"data.source": "glyphs"})
+    preset: Any = load_experiment(name, GLYPHS)
     changed = dict(TOY)
     changed["train.ways"] = min(preset.train.ways, 5)
     changed["train.shots"] = min(preset.train.shots, 3)

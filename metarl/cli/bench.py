@@ -1,4 +1,4 @@
-"""``metarl bench``: memories side by side, and what training costs."""
+"""``metarl bench``: memories side by side, what training costs, and few-shot learners beside people."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from metarl.cli.env import add_import, look_here
+from metarl.cli.lake import add_lake
 from metarl.cli.seeds import add_seeds, named_seeds
 from metarl.cli.terminal import OK, Parser, add_command, add_device, add_settings, at_least, checked, refuse
 from metarl.config import ConfigError, parse_assignment
@@ -21,15 +22,17 @@ def add_bench(commands: Any) -> None:
     bench = add_command(
         commands,
         "bench",
-        "compare memories, or measure what training costs",
+        "compare memories, measure what training costs, or test beside people",
         """
         metarl bench memory --tasks associative two_hop --memories gru episodic+attention
         metarl bench train bandit --quick
+        metarl bench lake runs/lake
         """,
     )
     kinds = bench.add_subparsers(dest="what", required=True, metavar="WHAT", parser_class=Parser)
     _add_memory(kinds)
     _add_train(kinds)
+    add_lake(kinds)
 
 
 def _add_memory(kinds: Any) -> None:

@@ -1,8 +1,9 @@
-"""Augmentation: each image is rotated, stretched, sheared and shifted a little by its own affine map."""
+"""Augmentation: each image is rotated, stretched, sheared, shifted and bent a little, by a map of its own."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Literal
 
 import numpy as np
@@ -18,6 +19,7 @@ _Packed = npt.NDArray[np.uint32]
 
 _CHUNK = 64  # images warped at once, few enough to stay in the processor's cache
 _ONE = 1 << 16  # one pixel in the fixed point of coordinates
+_CONTROLS = 5  # points along a side whose displacements bend an image
 _FAR = 8000  # pixels beyond which the terms of a coordinate are cut, so that they fit the fixed point
 
 
@@ -32,6 +34,8 @@ class Distortion:
         scale: spread of the logarithm of the size along each axis.
         shear: spread of the shear: pixels to the side for each pixel up.
         shift: spread of the position along each axis, in pixels.
+        elastic: spread of the displacement of single points along each axis, in pixels; neighbours move together
+            (after Simard et al. 2003, section 2, with fewer and smoother bends).
         mirror: share of images that are mirrored, left for right.
         law: whether a spread is the standard deviation of a normal distribution or the bound of a uniform one around 0.
 
@@ -43,6 +47,7 @@ class Distortion:
     scale: Annotated[float, Ge(0)] = 0.0
     shear: Annotated[float, Ge(0)] = 0.0
     shift: Annotated[float, Ge(0)] = 0.0
+    elastic: Annotated[float, Ge(0)] = 0.0
     mirror: Annotated[float, Ge(0), Le(1)] = 0.0
     law: Literal["normal", "uniform"] = "normal"
 
@@ -68,6 +73,7 @@ class Distorted(FewShotSource):
             raise InputError(key="source.shape", given=source.shape, expected="images (H, W) or (H, W, C)")
         self.source, self.options, self.of_classes = source, options, of_classes
         self.shape, self.classes, self.per_class = source.shape, source.classes, source.per_class
+        self.shared_examples = source.shared_examples
 
     def check(self, ways: int, count: int, key: str) -> None:
         """See :meth:`FewShotSource.check`."""
@@ -77,12 +83,16 @@ class Distorted(FewShotSource):
         """See :meth:`FewShotSource.draw`."""
         x = self.source.draw(rng, n, ways, count)
         maps = draw_maps(rng, n * ways * count, self.options)
+        bends = draw_bends(rng, n * ways * count, self.options)
         if self.of_classes is not None:
             maps = composed(maps, draw_maps(rng, n * ways, self.of_classes).repeat(count, 0))
+            shared = draw_bends(rng, n * ways, self.of_classes)
+            if shared is not None:
+                bends = shared.repeat(count, 0) + (0 if bends is None else bends)
         flat = x.reshape(-1, *self.shape)
         if len(self.shape) == 2:
-            return warp(flat, maps).reshape(x.shape)
-        return np.stack([warp(colour, maps) for colour in np.moveaxis(flat, -1, 0)], -1).reshape(x.shape)
+            return warp(flat, maps, bends).reshape(x.shape)
+        return np.stack([warp(colour, maps, bends) for colour in np.moveaxis(flat, -1, 0)], -1).reshape(x.shape)
 
 
 def draw_maps(rng: np.random.Generator, n: int, options: Distortion) -> Floats:
@@ -106,14 +116,29 @@ def draw_maps(rng: np.random.Generator, n: int, options: Distortion) -> Floats:
     return maps
 
 
+def draw_bends(rng: np.random.Generator, n: int, options: Distortion) -> Floats | None:
+    """Random bends ``[n, 2, 5, 5]`` for :func:`warp`; None without ``options.elastic``, and nothing is drawn then.
+
+    Args:
+        rng: all randomness comes from it.
+        n: number of bends.
+        options: how much images vary.
+    """
+    if not options.elastic:
+        return None
+    shape = (n, 2, _CONTROLS, _CONTROLS)
+    spread = rng.standard_normal(shape) if options.law == "normal" else rng.uniform(-1, 1, shape)
+    return options.elastic * spread
+
+
 def composed(outer: Floats, inner: Floats) -> Floats:
     """The maps ``[n, 2, 3]`` that apply ``inner`` first and then ``outer``, both ``[n, 2, 3]``."""
     linear = outer[:, :, :2]
     return np.concatenate([linear @ inner[:, :, :2], linear @ inner[:, :, 2:] + outer[:, :, 2:]], 2)
 
 
-def warp(images: Array, maps: Floats) -> Bytes:
-    """Move the points of images by affine maps; outside of an image is paper (0).
+def warp(images: Array, maps: Floats, bends: Floats | None = None) -> Bytes:
+    """Move the points of images by affine maps, and bend them; outside of an image is paper (0).
 
     A point (x to the right, y down, in pixels from the middle) goes to ``maps[:, :, :2] @ (x, y) + maps[:, :, 2]``.
     Pixels are interpolated bilinearly, with positions rounded to 1/256 of a pixel.
@@ -121,6 +146,9 @@ def warp(images: Array, maps: Floats) -> Bytes:
     Args:
         images: ``[n, H, W]`` uint8.
         maps: ``[n, 2, 3]``
+        bends: ``[n, 2, 5, 5]``, for x and for y how far from its place a pixel of the result is taken, in pixels, at 5
+            by 5 points from corner to corner; between them it changes smoothly, and bends of independent points have
+            the same spread everywhere. None: none.
 
     Returns:
         ``[n, H, W]`` uint8.
@@ -134,6 +162,8 @@ def warp(images: Array, maps: Floats) -> Bytes:
     n, height, width = images.shape
     if maps.shape != (n, 2, 3):
         raise InputError(key="maps.shape", given=maps.shape, expected=str((n, 2, 3)))
+    if bends is not None and bends.shape != (n, 2, _CONTROLS, _CONTROLS):
+        raise InputError(key="bends.shape", given=bends.shape, expected=str((n, 2, _CONTROLS, _CONTROLS)))
     (a, b), (c, d) = maps[:, 0, :2].T, maps[:, 1, :2].T
     right, down = np.arange(width) - (width - 1) / 2, np.arange(height) - (height - 1) / 2
     scale = 1 / (a * d - b * c)
@@ -143,9 +173,21 @@ def warp(images: Array, maps: Floats) -> Bytes:
     out = np.empty((n, height, width), np.uint8)
     for first in range(0, n, _CHUNK):
         part = slice(first, first + _CHUNK)
-        positions = (column[part, None] + row[part, :, None] for column, row in (x, y))
+        positions = [column[part, None] + row[part, :, None] for column, row in (x, y)]
+        if bends is not None:
+            moved = _fixed(_smooth(height) @ bends[part] @ _smooth(width).T)
+            positions = [position + moved[:, axis] for axis, position in enumerate(positions)]
         out[part] = _interpolated(images[part], *positions)
     return out
+
+
+@lru_cache(maxsize=16)
+def _smooth(side: int) -> Floats:
+    """``[side, 5]``: the weights of the control points for each pixel, cubic B-splines with squares that sum to 1."""
+    distance = np.abs(np.linspace(0, _CONTROLS - 1, side)[:, None] - np.arange(_CONTROLS))
+    near = 2 / 3 - distance**2 + distance**3 / 2
+    weights = np.where(distance < 1, near, np.clip(2 - distance, 0, None) ** 3 / 6)
+    return weights / np.sqrt((weights**2).sum(1, keepdims=True))
 
 
 def _start(to_x: Floats, to_y: Floats, scale: Floats, maps: Floats, side: int) -> Floats:

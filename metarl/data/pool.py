@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import copy
 from functools import lru_cache
+from typing import Literal, get_args
 
 import numpy as np
 
-from metarl.config import InputError
+from metarl.config import InputError, choice
 from metarl.data.glyphs import GlyphOptions, glyph_pool
 from metarl.data.sources import FewShotSource, at_least_one, distinct
 from metarl.types import Array, Bytes, Ints, Split
+
+Within = Literal["any", "one", "few"]
 
 
 class Pool(FewShotSource):
@@ -23,14 +26,17 @@ class Pool(FewShotSource):
     Args:
         examples: ``[C, M, ...]``
         exclusive_group: ``[C]`` whole numbers; two classes of one group are never in the same episode.
-        superclass: ``[C]`` whole numbers; all classes of an exclusive group have the same one.
-        within_superclass: draw all classes of an episode from one superclass; those with too few groups are left out.
+        superclass: ``[C]`` whole numbers. Classes of one exclusive group have the same superclass, or each another one,
+            as where an alphabet is a superclass in each of its rotations. Such superclasses are never in one episode.
+        within: which superclasses the classes of an episode come from: ``any``, whatever they are; ``one``, where those
+            with too few groups are left out; or as ``few`` as have enough: one after the other gives all its groups,
+            and only the last is cut.
         shared_examples: all classes of an episode show the examples with the same numbers, in the same order. If the
             numbers stand for drawers, support and queries are then by different people.
 
     Raises:
-        InputError: there are no examples, or the groups or superclasses are not one number for each class, or not
-            nested.
+        InputError: there are no examples, or the groups or superclasses are not one number for each class, or don't fit
+            together.
     """
 
     classes: int
@@ -42,9 +48,10 @@ class Pool(FewShotSource):
         *,
         exclusive_group: Ints | None = None,
         superclass: Ints | None = None,
-        within_superclass: bool = False,
+        within: Within = "any",
         shared_examples: bool = False,
     ) -> None:
+        choice(within, get_args(Within), "within")
         if examples.ndim < 2 or examples.size == 0:
             expected = "[classes, examples of each, ...], none of them 0"
             raise InputError(key="examples.shape", given=examples.shape, expected=expected)
@@ -55,16 +62,12 @@ class Pool(FewShotSource):
         self._flat = np.asarray(self.examples).reshape(-1, *self.shape)
         group = np.arange(self.classes) if exclusive_group is None else exclusive_group
         self._groups = _Groups(_one_each(group, self.classes, "exclusive_group"))
-        self._superclasses: _Groups | None = None
+        self._superclasses: _Superclasses | None = None
         if superclass is not None:
-            number = _one_each(superclass, self.classes, "superclass")
-            of_group = number[self._groups.members[self._groups.first]]
-            if (number != of_group[self._groups.group]).any():
-                problem = "classes of one exclusive_group differ in superclass"
-                raise InputError(problem, key="superclass", expected="the same for all of them")
-            self._superclasses = _Groups(of_group) if within_superclass else None
-        elif within_superclass:
-            raise InputError(key="superclass", expected="a number for each class, as within_superclass is True")
+            made = _Superclasses(self._groups, _one_each(superclass, self.classes, "superclass"), within)
+            self._superclasses = None if within == "any" else made
+        elif within != "any":
+            raise InputError(key="superclass", expected=f"a number for each class, as within is {within!r}")
 
     def check(self, ways: int, count: int, key: str) -> None:
         """See :meth:`FewShotSource.check`; exclusive groups count, within a superclass those of the largest one."""
@@ -72,8 +75,9 @@ class Pool(FewShotSource):
         groups = len(self._groups.size)
         self._at_most(ways, groups, "ways", "exclusive groups")
         if self._superclasses is not None:
-            what = "classes" if groups == self.classes else "exclusive groups"
-            self._at_most(ways, self._superclasses.size.max(), "ways", f"{what} in the largest superclass")
+            what = "classes" if len(self._superclasses.units.size) == self.classes else "exclusive groups"
+            where = "the largest superclass" if self._superclasses.within == "one" else "superclasses that may meet"
+            self._at_most(ways, self._superclasses.most, "ways", f"{what} in {where}")
 
     def draw(self, rng: np.random.Generator, n: int, ways: int, count: int) -> Array:
         """See :meth:`FewShotSource.draw`."""
@@ -98,12 +102,12 @@ class Pool(FewShotSource):
             return np.concatenate([groups[0], groups[1] + groups[0].max() + 1])
 
         pools = (self, other)
-        superclasses = [pool._superclasses.group[pool._groups.group] for pool in pools if pool._superclasses]
+        superclasses = [pool._superclasses.of_class for pool in pools if pool._superclasses]
         return Pool(
             np.concatenate([self.examples[:, :least], other.examples[:, :least]]),
             exclusive_group=numbers([self._groups.group, other._groups.group]),
             superclass=numbers(superclasses) if superclasses else None,
-            within_superclass=bool(superclasses),
+            within=self._superclasses.within if self._superclasses else "any",
             shared_examples=self.shared_examples,
         )
 
@@ -125,18 +129,14 @@ class Pool(FewShotSource):
 
     def _choose(self, rng: np.random.Generator, n: int, ways: int) -> Ints:
         """The classes of ``n`` episodes ``[n, ways]``."""
-        if self._superclasses is None:
-            group = distinct(rng, n, len(self._groups.size), ways)
+        groups = self._groups
+        if self._superclasses is not None:
+            groups, group = self._superclasses.units, self._superclasses.draw(rng, n, ways)
         else:
-            fitting = np.flatnonzero(self._superclasses.size >= ways)
-            superclass = fitting[rng.integers(len(fitting), size=n)]
-            size = self._superclasses.size[superclass]
-            # positions beyond the size of a superclass come last
-            keys = np.where(np.arange(size.max()) < size[:, None], rng.random((n, size.max())), 1)
-            group = self._superclasses.member(superclass[:, None], keys.argsort(-1)[:, :ways])
-        if len(self._groups.size) == self.classes:
-            return self._groups.member(group, 0)
-        return self._groups.member(group, rng.integers(self._groups.size[group]))
+            group = distinct(rng, n, len(groups.size), ways)
+        if len(groups.size) == self.classes:
+            return groups.member(group, 0)
+        return groups.member(group, rng.integers(groups.size[group]))
 
 
 class Glyphs(Pool):
@@ -192,6 +192,56 @@ class _Groups:
     def member(self, group: Ints, position: Ints | int) -> Ints:
         """The member at a position (from 0) of a group."""
         return self.members[self.first[group] + position]
+
+
+class _Superclasses:
+    """Superclasses, each with its *units*: the exclusive groups that it has classes of.
+
+    Superclasses that share a group are a *family*, and no two of them may meet.
+    """
+
+    def __init__(self, groups: _Groups, number: Ints, within: Within) -> None:
+        self.within = within
+        _, self.of_class = np.unique(number, return_inverse=True)
+        self.units = _Groups(self.of_class * len(groups.size) + groups.group)
+        first = self.units.members[self.units.first]  # a class of each unit
+        self.superclasses = _Groups(self.of_class[first])
+        if not ((self.units.size == 1) | (self.units.size == groups.size[groups.group[first]])).all():
+            problem = "classes of one exclusive_group differ in superclass, and some of them do not"
+            raise InputError(problem, key="superclass", expected="the same for all of them, or another for each")
+        of_group = self.of_class[groups.members[groups.first]][groups.group]  # of each class: where its group begins
+        family = of_group[first[self.superclasses.member(np.arange(len(self.superclasses.size)), 0)]]
+        if (family[self.of_class] != of_group).any():
+            problem = "two superclasses have some exclusive groups in common, and others not"
+            raise InputError(problem, key="superclass", expected="all in common, or none")
+        self.family = np.unique(family, return_inverse=True)[1]
+        self.families = _Groups(self.family)
+
+    @property
+    def most(self) -> int:
+        """Units that an episode can have."""
+        size = self.superclasses.size
+        if self.within == "one":
+            return int(size.max())
+        return int(np.minimum.reduceat(size[self.families.members], self.families.first).sum())
+
+    def draw(self, rng: np.random.Generator, n: int, ways: int) -> Ints:
+        """Different units ``[n, ways]`` that may meet, in random order."""
+        if self.within == "one":
+            size = self.superclasses.size
+            fitting = np.flatnonzero(size >= ways)
+            superclass = fitting[rng.integers(len(fitting), size=n)]
+            # positions beyond the size of a superclass come last
+            keys = np.where(np.arange(size.max()) < size[superclass][:, None], rng.random((n, size.max())), 1)
+            return self.superclasses.member(superclass[:, None], keys.argsort(-1)[:, :ways])
+        families = len(self.families.size)
+        turn = rng.random((n, families)).argsort(-1)  # of a family, from 0
+        chosen = self.families.member(np.arange(families), rng.integers(self.families.size, size=(n, families)))
+        picked = np.zeros((n, len(self.family)), bool)
+        np.put_along_axis(picked, chosen, True, 1)
+        place = np.where(picked, turn[:, self.family], families)[:, self.superclasses.group]
+        first = (place + rng.random(place.shape)).argsort(-1)[:, :ways]
+        return np.take_along_axis(first, rng.random((n, ways)).argsort(-1), 1)
 
 
 def _one_each(number: Ints, classes: int, name: str) -> Ints:

@@ -21,6 +21,8 @@ class FewShotSource(ABC):
     """Number of classes; None: no limit."""
     per_class: int | None = None
     """Examples of each class; None: no limit."""
+    shared_examples: bool = False
+    """Whether the first examples that are drawn of all classes belong together, so do the second ones, and so on."""
 
     @abstractmethod
     def draw(self, rng: np.random.Generator, n: int, ways: int, count: int) -> Array:
@@ -46,14 +48,17 @@ class FewShotSource(ABC):
             shots: support examples of each class.
             queries: query examples of each class.
 
+        Where examples of several classes belong together (``shared_examples``), they have the same place among those of
+        their class, in support and queries.
+
         Raises:
             InputError: more classes or examples than there are, or fewer than one.
         """
         at_least_one(n=n, ways=ways, shots=shots, queries=queries)
         self.check(ways, shots + queries, "shots + queries")
         x = self.draw(rng, n, ways, shots + queries)
-        support, support_y = _shuffled(rng, x, 0, shots)
-        query, query_y = _shuffled(rng, x, shots, shots + queries)
+        support, support_y = _shuffled(rng, x, 0, shots, self.shared_examples)
+        query, query_y = _shuffled(rng, x, shots, shots + queries, self.shared_examples)
         return Episodes(support, support_y, query, query_y)
 
     def sample_streams(
@@ -173,14 +178,18 @@ def at_least_one(**numbers: int) -> None:
             raise InputError(key=name, given=number, expected="1 or more")
 
 
-def _shuffled(rng: np.random.Generator, x: Array, first: int, last: int) -> tuple[Array, Ints]:
+def _shuffled(rng: np.random.Generator, x: Array, first: int, last: int, in_turn: bool = False) -> tuple[Array, Ints]:
     """Examples ``first`` up to ``last`` (excluded) of each class of ``x [n, ways, count, ...]``, shuffled by row.
+
+    With ``in_turn``, those of a class keep their order among each other.
 
     Returns ``[n, ways * k, ...]`` and their labels ``[n, ways * k]``, the indices of their classes.
     """
     n, ways, count = x.shape[:3]
     k = last - first
     order = rng.random((n, ways * k)).argsort(-1)
-    label = order // k
-    which = np.arange(n)[:, None] * (ways * count) + label * count + first + order % k
+    label, place = order // k, order % k
+    if in_turn:
+        np.put_along_axis(place, label.argsort(-1, kind="stable"), np.tile(np.arange(k), (n, ways)), 1)
+    which = np.arange(n)[:, None] * (ways * count) + label * count + first + place
     return x.reshape(-1, *x.shape[3:]).take(which, axis=0), label

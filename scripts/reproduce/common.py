@@ -7,12 +7,17 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from metarl.config import apply, load_toml, parse_assignment
 from metarl.evaluation.results import ActorResult, read_evaluation
+from metarl.experiments.fewshot.experiment import FewShotExperiment
+from metarl.experiments.presets import from_config, preset_path
+from metarl.runs.folder import RunFolder
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # where the package of the results lies
 from results.pages import write_markdown
@@ -53,6 +58,32 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(jobs) as pool:
         return list(pool.map(one, seeds))
+
+
+def refuse_another(run: Path, preset: str, settings: Sequence[str]) -> None:
+    """Stop where a run folder is there that was trained with other settings; where data lay and words don't count."""
+    if not run.is_dir():
+        return
+    config = dict(RunFolder.open(run).config)
+    config.pop("seed")
+    found = from_config(config, str(run))
+    changed = [(("name",), preset), *(parse_assignment(text) for text in settings)]
+    asked = from_config(apply(load_toml(preset_path(preset)), changed), preset)  # not checked, which may read all data
+    assert isinstance(found, FewShotExperiment)
+    assert isinstance(asked, FewShotExperiment)
+    if not_words(found) != not_words(asked):
+        raise SystemExit(f"{run} was trained with other settings than {preset} has now; move it away to train anew")
+
+
+def not_words(experiment: FewShotExperiment) -> FewShotExperiment:
+    """The experiment without what changes nothing."""
+    data = experiment.data
+    return replace(experiment, about="", data=replace(data, folder="." if data.source == "images" else None))
+
+
+def trained_at(run: Path) -> str:
+    """The commit of the code that trained a run, short, with ``+dirty`` where the code differed; or ``unknown``."""
+    return str(RunFolder.open(run).meta.git or "unknown")
 
 
 def metarl(*command: str) -> list[str]:

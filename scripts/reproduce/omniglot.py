@@ -11,22 +11,17 @@ import argparse
 import subprocess
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from common import ONE_THREAD, metarl, train
+from common import ONE_THREAD, metarl, refuse_another, train, trained_at
 from results.fewshot import COMMAND, NAME, Goals, fewshot_rows
 from results.pages import write_markdown
 from results.rows import ROOT, upsert
 
-from metarl.config import parse_assignment
 from metarl.evaluation.results import read_evaluation
-from metarl.experiments.fewshot.experiment import FewShotExperiment
-from metarl.experiments.presets import from_config, load_experiment
-from metarl.runs.folder import RunFolder
-from metarl.runs.provenance import Commit
 
 
 @dataclass(frozen=True)
@@ -105,30 +100,6 @@ def main() -> None:
     with ThreadPoolExecutor(args.jobs) as pool:
         for done in [pool.submit(measure, name) for name in args.only]:
             done.result()
-
-
-def refuse_another(run: Path, preset: str, settings: Sequence[str]) -> None:
-    """Stop where a run folder is there that was trained with other settings; where data lay and words don't count."""
-    if not run.is_dir():
-        return
-    config = dict(RunFolder.open(run).config)
-    config.pop("seed")
-    found = from_config(config, str(run))
-    asked = load_experiment(preset, [parse_assignment(text) for text in settings])
-    assert isinstance(found, FewShotExperiment)
-    assert isinstance(asked, FewShotExperiment)
-    if not_words(found) != not_words(asked):
-        raise SystemExit(f"{run} was trained with other settings than {preset} has now; move it away to train anew")
-
-
-def not_words(experiment: FewShotExperiment) -> FewShotExperiment:
-    """The experiment without what changes nothing."""
-    return replace(experiment, about="", data=replace(experiment.data, folder=None))
-
-
-def trained_at(run: Path) -> str:
-    """The commit of the code that trained a run, short, with ``+dirty`` where the code differed from it."""
-    return str(Commit(**RunFolder.open(run).meta["git"]))
 
 
 def rotated(run: Path, data: str | None) -> Any:

@@ -38,6 +38,10 @@ WITH_OPTIONS += [
     REPRODUCE / "horizon.py",
     REPRODUCE / "recall.py",
     SCRIPTS / "train_omniglot.py",
+    SCRIPTS / "lake_controls.py",
+    SCRIPTS / "draw_fonts.py",
+    REPRODUCE / "lake.py",
+    REPRODUCE / "fonts.py",
 ]
 
 

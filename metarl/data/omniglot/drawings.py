@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from metarl.data.omniglot.archives import FOLDER, OmniglotError, cache_folder, c
 from metarl.files import replacing
 from metarl.runs.progress import Progress
 from metarl.types import Bytes
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 SIDE = 105  # pixels along a drawing as published
 DRAWERS = 20  # drawings of a character, each by a different person
@@ -86,7 +89,7 @@ def read_drawings(paths: Sequence[Path], size: int) -> Drawings:
     Raises:
         OSError, zipfile.BadZipFile: a damaged archive.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     with ExitStack() as stack:
         archives = [stack.enter_context(zipfile.ZipFile(path)) for path in paths]
@@ -99,7 +102,14 @@ def read_drawings(paths: Sequence[Path], size: int) -> Drawings:
         for row, (path, archive) in enumerate(found):
             progress.add()
             with archive.open(str(path)) as file, Image.open(file) as image:
-                ink = ImageOps.invert(image.convert("L"))
-            images[row] = np.asarray(ink.resize((size, size), Image.Resampling.BOX))
+                images[row] = ink(image, size)
     names = tuple("/".join(path.parts[1:3]) for path, _ in found[::DRAWERS])
     return Drawings(images.reshape(-1, DRAWERS, size, size), names)
+
+
+def ink(image: Image, size: int) -> Bytes:
+    """A published drawing ``[size, size]``, scaled by area: 0 (paper) to 255 (ink)."""
+    from PIL import Image, ImageOps
+
+    inverted = ImageOps.invert(image.convert("L"))
+    return np.asarray(inverted.resize((size, size), Image.Resampling.BOX))

@@ -9,7 +9,7 @@ import numpy as np
 from metarl.data.omniglot.archives import check_published, find_archives
 from metarl.data.omniglot.characters import SCHEMES, Scheme, shared_alphabets, split_characters
 from metarl.data.omniglot.drawings import cached, load_drawings
-from metarl.data.pool import Pool
+from metarl.data.pool import Pool, Within
 from metarl.types import SPLITS, Split
 
 
@@ -22,11 +22,13 @@ class Omniglot(Pool):
     Args:
         split: train, validation or test; no character, and so no rotation or drawing, is in two of them.
         size: pixels along an image; usually 28, in Santoro et al. 2016 20.
-        scheme: ``standard`` (1028, 172 and 423 characters; Vinyals et al. 2016) or ``lake`` (25, 5 and 20 alphabets).
+        scheme: ``standard`` (1028, 172 and 423 characters; Vinyals et al. 2016), ``lake`` (25, 5 and 20 alphabets), or
+            one of its two minimal sets of 5 alphabets to train on; see :func:`split_characters`.
         rotations: make four classes of each character by rotating it by 0, 90, 180 and 270 degrees; no two of these are
             ever in one episode.
         folder: the first place to look for the archives, before ``METARL_DATA`` and the user's cache.
-        within_alphabet: all classes of an episode come from one alphabet, in the same rotation.
+        within: ``one``: all classes of an episode come from one alphabet; ``few``: alphabets in turn give all their
+            characters, until there are enough; ``any``: whatever they are. An alphabet is in one rotation.
         distinct_drawers: the support and the queries of an episode are by different people.
 
     Raises:
@@ -42,7 +44,7 @@ class Omniglot(Pool):
         scheme: Scheme = "standard",
         rotations: bool = False,
         folder: str | Path | None = None,
-        within_alphabet: bool = False,
+        within: Within = "any",
         distinct_drawers: bool = False,
     ) -> None:
         characters = split_characters(scheme, split)
@@ -62,9 +64,9 @@ class Omniglot(Pool):
         superclass += np.repeat(rotated, len(characters))
         super().__init__(
             examples,
-            exclusive_group=None if within_alphabet else character,
-            superclass=superclass if within_alphabet else None,
-            within_superclass=within_alphabet,
+            exclusive_group=character,
+            superclass=superclass,
+            within=within,
             shared_examples=distinct_drawers,
         )
 

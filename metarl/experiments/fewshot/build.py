@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from metarl.config import ConfigError
 from metarl.data.distort import Distorted, Distortion
 from metarl.data.omniglot.characters import split_characters
-from metarl.data.pool import Glyphs, Pool
+from metarl.data.pool import Glyphs, Pool, Within
 from metarl.data.sources import FewShotSource
 from metarl.experiments.base import config_errors
 from metarl.experiments.fewshot.options import DataOptions, EpisodeOptions
@@ -28,17 +29,21 @@ DESCRIBED = {
 }
 
 
-def make_source(data: DataOptions, split: Split, *, rotations: bool) -> Pool:
+def make_source(data: DataOptions, split: Split, *, rotations: bool, alphabets: Within | None = None) -> Pool:
     """The classes of a split.
 
     Args:
         data: where they come from; ``auto`` is resolved.
         split: train, validation or test.
         rotations: whether the rotations of a class by 90, 180 and 270 degrees are separate classes.
+        alphabets: see :class:`EpisodeOptions`.
 
     Raises:
-        ConfigError: the data are missing or damaged.
+        ConfigError: the data are missing or damaged, or have no alphabets.
     """
+    if alphabets is not None and data.source != "omniglot":
+        expected = "none, or data.source = 'omniglot', which alone has alphabets"
+        raise ConfigError(key="train.alphabets", given=alphabets, expected=expected)
     with config_errors():
         if data.source == "omniglot":
             from metarl.data.omniglot import Omniglot
@@ -49,7 +54,7 @@ def make_source(data: DataOptions, split: Split, *, rotations: bool) -> Pool:
                 scheme=data.scheme,
                 rotations=rotations,
                 folder=data.folder,
-                within_alphabet=data.within_alphabet,
+                within=alphabets or ("one" if data.within_alphabet else "any"),
                 distinct_drawers=data.distinct_drawers,
             )
         if data.source == "images":
@@ -88,9 +93,10 @@ def training_source(data: DataOptions, train: EpisodeOptions) -> FewShotSource:
     Raises:
         ConfigError: see :func:`make_source`.
     """
-    source = make_source(data, "train", rotations=data.rotations)
+    options: Any = {"rotations": data.rotations, "alphabets": train.alphabets}
+    source = make_source(data, "train", **options)
     if data.trainval:
-        source = source.joined(make_source(data, "validation", rotations=data.rotations))
+        source = source.joined(make_source(data, "validation", **options))
     own, shared = train.distortion, train.class_distortion
     return source if own is None and shared is None else Distorted(source, own or Distortion(), shared)
 

@@ -13,8 +13,9 @@ from metarl.agents.fewshot.context import Context
 from metarl.config import ConfigError
 from metarl.data.distort import Distortion
 from metarl.data.episodes import Labels
-from metarl.data.omniglot import Scheme
+from metarl.data.omniglot import MINIMAL, Scheme
 from metarl.data.pictures import Background, Reading
+from metarl.data.pool import Within
 from metarl.data.sources import FewShotSource
 from metarl.memory.options import MemoryOptions
 from metarl.nets.images import EncoderOptions
@@ -88,7 +89,8 @@ class DataOptions:
         size: pixels along a side of an image.
         colour: whether images of a folder keep their colours.
         background: what transparent parts of images of a folder become.
-        scheme: the split of Omniglot: 1028, 172 and 423 characters, or Lake's 30 and 20 alphabets.
+        scheme: the split of Omniglot: 1028, 172 and 423 characters; Lake's 30 and 20 alphabets; or with one of his two
+            minimal sets of 5 alphabets to train on.
         rotations: whether the rotations of a class by 90, 180 and 270 degrees are separate classes in training.
         trainval: whether to train on validation classes too, as papers do for their final figures. Training can then
             not be stopped early, and the accuracy shown meanwhile is that on training classes.
@@ -115,6 +117,9 @@ class DataOptions:
             raise ConfigError(key="data.folder", expected="a folder with a folder of images for each class (--images)")
         if self.source == "glyphs" and self.folder is not None:
             raise ConfigError(key="data.folder", given=self.folder, expected="none with drawn glyphs; leave it out")
+        if self.trainval and self.scheme in MINIMAL:
+            expected = f"false with data.scheme = {self.scheme!r}, or more than its five alphabets would be trained on"
+            raise ConfigError(key="data.trainval", given=True, expected=expected)
         for name, source in ONLY_OF.items():
             given = getattr(self, name)
             if given != getattr(DataOptions, name) and self.source not in ("auto", source):
@@ -167,6 +172,9 @@ class EpisodeOptions:
         queries: queries of each class; not for learners of streams.
         batch: episodes of an update.
         labels: how a stream labels its classes.
+        alphabets: of Omniglot alone, which alphabets the classes of an episode come from: ``any``, whatever they are;
+            ``one``; or as ``few`` as have enough, in random order, of which only the last is cut. None: as
+            ``data.within_alphabet`` says.
         distortion: random distortions of every image; None: none.
         class_distortion: random distortions shared by all images of a class in an episode, applied first; None: none.
     """
@@ -176,6 +184,7 @@ class EpisodeOptions:
     queries: Annotated[int, Ge(1)] = 5
     batch: Annotated[int, Ge(1)] = 1
     labels: Labels = "one_hot"
+    alphabets: Within | None = None
     distortion: Distortion | None = None
     class_distortion: Distortion | None = None
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from metarl.config import InputError
-from metarl.data.distort import Distorted, Distortion, composed, draw_maps, warp
+from metarl.data.distort import Distorted, Distortion, composed, draw_bends, draw_maps, warp
 from metarl.data.pool import Glyphs, Pool
 from metarl.data.sources import Clusters
 from metarl.types import Array, Bytes, Floats
@@ -137,7 +137,9 @@ def test_a_distorted_source_refuses_what_its_source_refuses() -> None:
         (lambda: Distorted(Clusters(), MANN), "source.shape"),
         (lambda: distort(rng(), np.zeros((2, 8, 8), np.float32), MANN), "images"),
         (lambda: warp(images(2), maps(1)), "maps.shape"),
+        (lambda: warp(images(2), maps(2), np.zeros((2, 2, 4, 4))), "bends.shape"),
         (lambda: Distortion(shift=-1), "shift"),
+        (lambda: Distortion(elastic=-1), "elastic"),
         (lambda: Distortion(rotation=float("nan")), "rotation"),
         (lambda: Distortion(scale=float("inf")), "scale"),
         (lambda: Distortion(mirror=2), "mirror"),
@@ -168,3 +170,29 @@ def test_classes_are_distorted_as_one_in_an_episode_and_otherwise_in_the_next() 
     x = source.draw(rng(), 50, 6, 4)
     assert (x == x[:, :, :1]).all()
     assert len(np.unique(x[:, :, 0].reshape(300, -1), axis=0)) > 250
+
+
+def test_a_bend_moves_pixels_smoothly_and_as_far_as_asked_everywhere() -> None:
+    ramp = np.broadcast_to(np.arange(35, dtype=np.uint8) * 7, (600, 35, 35))  # how far to the right, times 7
+    drawn = draw_bends(rng(), 600, Distortion(elastic=0.8))
+    assert drawn is not None
+    to_the_right = (warp(ramp, maps(600), drawn).astype(float) - ramp)[:, 5:30, 5:30] / 7
+    assert to_the_right.std(0) == pytest.approx(0.8, abs=0.13)
+    assert np.abs(np.diff(to_the_right, axis=1)).mean() < 0.15, "rows beside each other move apart"
+    down = drawn * np.array([0, 1])[:, None, None]
+    inside = (slice(None), slice(5, 30), slice(5, 30))
+    assert np.array_equal(warp(ramp, maps(600), down)[inside], ramp[inside]), "what is the same along y stays"
+    turned = ramp.transpose(0, 2, 1)
+    assert (warp(turned, maps(600), down) != turned)[inside].mean() > 0.5
+
+
+def test_bends_of_classes_are_shared_and_without_them_nothing_more_is_drawn() -> None:
+    same = Pool(np.repeat(images(n=6, height=20, width=20)[:, None], 4, 1))
+    bent = Distorted(same, Distortion(), Distortion(elastic=1)).draw(rng(), 5, 6, 4)
+    assert (bent == bent[:, :, :1]).all()
+    assert not np.array_equal(bent, same.draw(rng(), 5, 6, 4))
+    alone = Distorted(same, Distortion(elastic=1), Distortion(elastic=1)).draw(rng(), 5, 6, 4)
+    assert (alone[:, :, 1:] != alone[:, :, :1]).any((3, 4)).all()
+    one, other = rng(), rng()
+    assert draw_bends(one, 9, Distortion(rotation=5)) is None
+    assert one.random() == other.random()

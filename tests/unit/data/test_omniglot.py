@@ -12,7 +12,7 @@ import pytest
 
 from metarl.config import InputError
 from metarl.data.omniglot import (
-    SCHEMES,
+    MINIMAL,
     Omniglot,
     OmniglotError,
     Scheme,
@@ -25,7 +25,13 @@ from metarl.data.omniglot import (
 from metarl.data.omniglot.drawings import Drawings, _shared
 from metarl.types import SPLITS, Split
 
-COUNTS = {"standard": (1028, 172, 423), "lake": (792, 172, 659)}
+COUNTS = {
+    "standard": (1028, 172, 423),
+    "lake": (792, 172, 659),
+    "lake_small1": (136, 150, 659),
+    "lake_small2": (156, 172, 659),
+}
+WHOLE: tuple[Scheme, ...] = ("standard", "lake")
 ALL = sorted(name for split in SPLITS for name in split_characters("standard", split))
 VALIDATION = ["Armenian", "Bengali", "Early_Aramaic", "Hebrew", "Mkhedruli_(Georgian)"]
 
@@ -34,7 +40,7 @@ def alphabets(scheme: Scheme, split: Split) -> set[str]:
     return {name.partition("/")[0] for name in split_characters(scheme, split)}
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme", WHOLE)
 def test_splits_are_disjoint_and_have_all_1623_characters(scheme: Scheme) -> None:
     parts = [split_characters(scheme, split) for split in SPLITS]
     assert tuple(len(part) for part in parts) == COUNTS[scheme]
@@ -53,10 +59,19 @@ def test_the_standard_split_divides_one_alphabet_and_lakes_none() -> None:
     assert test == [f"Gurmukhi/character{number}" for number in range(42, 46)]
 
 
+@pytest.mark.parametrize("scheme", MINIMAL)
+def test_minimal_sets_are_five_background_alphabets_beside_the_same_tests(scheme: Scheme) -> None:
+    assert sorted(alphabets(scheme, "train")) == sorted(MINIMAL[scheme])
+    assert tuple(len(split_characters(scheme, split)) for split in SPLITS) == COUNTS[scheme]
+    assert shared_alphabets(scheme) == []
+    assert split_characters(scheme, "test") == split_characters("lake", "test")
+    assert set(split_characters(scheme, "validation")) <= set(split_characters("lake", "validation"))
+
+
 def test_splits_are_those_that_results_were_made_with() -> None:
     digests = {
         f"{scheme} {split}": hashlib.sha256("\n".join(split_characters(scheme, split)).encode()).hexdigest()[:16]
-        for scheme in SCHEMES
+        for scheme in WHOLE
         for split in SPLITS
     }
     assert digests == {
@@ -98,7 +113,7 @@ def who(images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return back[..., 0, 0].astype(int) * 256 + back[..., 0, 1], back[..., 0, 2], turn
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme", WHOLE)
 @pytest.mark.parametrize("rotations", [False, True])
 def test_no_character_rotation_or_drawing_is_in_two_splits(drawn: Drawings, scheme: Scheme, rotations: bool) -> None:
     seen: list[set[int]] = []
@@ -130,7 +145,7 @@ def test_two_rotations_of_a_character_are_never_in_one_episode(drawn: Drawings) 
 
 @pytest.mark.parametrize("rotations", [False, True])
 def test_within_an_alphabet_all_have_the_same_rotation(drawn: Drawings, rotations: bool) -> None:
-    source = Omniglot("validation", rotations=rotations, within_alphabet=True)
+    source = Omniglot("validation", rotations=rotations, within="one")
     episodes = source.sample(np.random.default_rng(0), 200, 20, 1, 1)
     character, _, turn = who(episodes.support_x)
     names = np.array([name.partition("/")[0] for name in ALL])[character]
@@ -150,7 +165,7 @@ def test_distinct_drawers(drawn: Drawings) -> None:
 
 
 def test_more_than_a_split_has(drawn: Drawings) -> None:
-    source = Omniglot("validation", within_alphabet=True)
+    source = Omniglot("validation", within="one")
     for asked, key in (((47, 1, 1), "ways"), ((5, 5, 16), "shots + queries")):
         with pytest.raises(InputError) as error:
             source.sample(np.random.default_rng(0), 1, *asked)

@@ -8,7 +8,7 @@ import pytest
 
 from metarl.config import InputError
 from metarl.data.episodes import Labels, class_positions
-from metarl.data.pool import Glyphs, Pool
+from metarl.data.pool import Glyphs, Pool, Within
 from metarl.data.sources import Clusters, FewShotSource, distinct
 from metarl.types import Ints
 
@@ -137,7 +137,7 @@ def test_no_two_of_one_exclusive_group_are_in_one_episode() -> None:
 
 def test_within_a_superclass_all_classes_are_of_it() -> None:
     superclass = np.array([7, 7, 7, 7, 7, 7, -1, -1, -1, 4, 4, 4])
-    source = numbered(superclass=superclass, within_superclass=True)
+    source = numbered(superclass=superclass, within="one")
     drawn = superclass[source.sample(rng(), 3000, ways=3, shots=1, queries=1).support_x[..., 0]]
     assert (drawn == drawn[:, :1]).all()
     for number in (7, -1, 4):
@@ -150,11 +150,43 @@ def test_within_a_superclass_all_classes_are_of_it() -> None:
 
 def test_exclusive_groups_within_a_superclass() -> None:
     group, superclass = np.arange(CLASSES) // 2, np.arange(CLASSES) // 6
-    source = numbered(exclusive_group=group, superclass=superclass, within_superclass=True)
+    source = numbered(exclusive_group=group, superclass=superclass, within="one")
     drawn = source.sample(rng(), 500, ways=3, shots=1, queries=1).support_x[..., 0]
     assert (superclass[drawn] == superclass[drawn][:, :1]).all()
     assert all(np.unique(row).size == 3 for row in group[drawn])
     assert set(drawn.ravel()) == set(range(CLASSES))
+
+
+def test_few_superclasses_give_all_their_groups_one_after_the_other() -> None:
+    alphabet = np.array([0, 0, 0, 0, 0, 1, 1, 1, 2, 2, 2, 2])  # of 5, 3 and 4 characters, each in three rotations
+    turned = {
+        "exclusive_group": np.tile(np.arange(12), 3),
+        "superclass": np.tile(alphabet, 3) * 3 + np.arange(36) // 12,
+    }
+    source = numbered(36, **turned, within="few")
+    drawn = source.sample(rng(), 3000, ways=7, shots=1, queries=1).support_x[..., 0].astype(int)
+    assert all(np.unique(row).size == 7 for row in drawn % 12), "two rotations of a character meet"
+    for row in drawn[:300]:
+        counts = np.bincount(alphabet[row % 12], minlength=3)
+        whole = (counts == [5, 3, 4]).sum()
+        assert whole == (counts > 0).sum() - 1 or counts.tolist() == [0, 3, 4], "more than one alphabet is cut"
+        for number in np.flatnonzero(counts):
+            assert np.unique(row[alphabet[row % 12] == number] // 12).size == 1, "one alphabet in two rotations"
+    assert [(drawn // 12 == turn).mean() for turn in range(3)] == pytest.approx([1 / 3] * 3, abs=0.02)
+    first = alphabet[drawn % 12][:, 0]
+    assert set(first.tolist()) == {0, 1, 2}, "alphabets come in a fixed order"
+    assert (first[:, None] != alphabet[drawn % 12]).any(1).all()
+    with pytest.raises(InputError, match="at most 12"):
+        source.sample(rng(), 1, ways=13, shots=1, queries=1)
+
+
+def test_shared_examples_keep_their_place_in_every_class() -> None:
+    episodes = numbered(shared_examples=True).sample(rng(), 50, ways=4, shots=2, queries=3)
+    for x, y, count in ((episodes.support_x, episodes.support_y, 2), (episodes.query_x, episodes.query_y, 3)):
+        for examples, labels in zip(x[..., 1], y, strict=True):
+            by_class = examples[labels.argsort(kind="stable")].reshape(4, count)
+            assert (by_class == by_class[0]).all()
+    assert (np.diff(episodes.query_y) != 0).mean() > 0.5, "queries are not shuffled"
 
 
 def test_shared_examples_separate_the_drawers_of_support_and_queries() -> None:
@@ -215,7 +247,7 @@ def test_class_positions_count_the_examples_of_a_class() -> None:
 def test_joined_pools_keep_their_groups_and_superclasses_apart() -> None:
     group, superclass = np.arange(CLASSES) // 2, np.arange(CLASSES) // 6
     options: dict[str, Any] = {"exclusive_group": group, "superclass": superclass}
-    options |= {"within_superclass": True, "shared_examples": True}
+    options |= {"within": "one", "shared_examples": True}
     one = numbered(**options)
     other = Pool(100 + one.examples[:, :5], **options)
     both = one.joined(other)
@@ -254,12 +286,14 @@ def test_what_a_source_does_not_have_is_refused(asked: tuple[Any, ...], key: str
     assert caught.value.key == key
 
 
-@pytest.mark.parametrize(("groups", "within", "most"), [((4, 1), False, 3), ((1, 6), True, 6), ((2, 6), True, 3)])
+@pytest.mark.parametrize(
+    ("groups", "within", "most"), [((4, 1), "any", 3), ((1, 6), "one", 6), ((2, 6), "one", 3), ((2, 6), "few", 6)]
+)
 def test_more_ways_than_groups_or_superclasses_allow_are_refused(
-    groups: tuple[int, int], within: bool, most: int
+    groups: tuple[int, int], within: Within, most: int
 ) -> None:
     group, superclass = (np.arange(CLASSES) // size for size in groups)
-    source = numbered(exclusive_group=group, superclass=superclass if within else None, within_superclass=within)
+    source = numbered(exclusive_group=group, superclass=None if within == "any" else superclass, within=within)
     source.sample(rng(), 1, most, 1, 1)
     with pytest.raises(InputError) as caught:
         source.sample(rng(), 1, most + 1, 1, 1)
@@ -271,8 +305,9 @@ def test_more_ways_than_groups_or_superclasses_allow_are_refused(
     [
         (lambda: numbered(exclusive_group=np.arange(5)), "exclusive_group"),
         (lambda: numbered(superclass=np.zeros(CLASSES)), "superclass"),
-        (lambda: numbered(within_superclass=True), "superclass"),
-        (lambda: numbered(exclusive_group=np.zeros(CLASSES, int), superclass=np.arange(CLASSES)), "superclass"),
+        (lambda: numbered(within="one"), "superclass"),
+        (lambda: numbered(exclusive_group=np.zeros(CLASSES, int), superclass=np.arange(CLASSES) // 2), "superclass"),
+        (lambda: numbered(exclusive_group=np.arange(CLASSES) % 6, superclass=np.arange(CLASSES) // 4), "superclass"),
         (lambda: Clusters(1).sample_streams(rng(), 1, 3126, 1, "letters"), "ways"),
         (lambda: Clusters(0), "size"),
         (lambda: Clusters(noise=float("nan")), "noise"),

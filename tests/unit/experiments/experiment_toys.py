@@ -100,14 +100,24 @@ def at_first_metrics(monkeypatch: pytest.MonkeyPatch, happen: Callable[[], objec
     monkeypatch.setattr(Session, "progress", watched)
 
 
+PLAIN = {
+    "data.source": "glyphs",
+    "data.scheme": "standard",
+    "data.within_alphabet": False,
+    "data.distinct_drawers": False,
+    "train.alphabets": None,
+}
+"""Settings that let a preset for alphabets draw glyphs."""
+
+
 def toy_preset(preset: str, *settings: str) -> Any:
     """The experiment of a few-shot preset, whose net, episodes, budget and tests are made small."""
-    whole: Any = load_experiment(preset, {"data.source": "glyphs"})
+    whole: Any = load_experiment(preset, PLAIN)
     table = next(name for name in LEARNERS if name in load_toml(preset_path(preset)))
     small = {
         f"{part}.{name}": value for part in ("train", "data", "eval", "fit") for name, value in FEWSHOT[part].items()
     }
-    small |= {
+    small |= PLAIN | {
         "threads": 1,
         "eval.cells": [CELL] if whole.eval.cells else [],
         "eval.streams": [WAYS] if whole.eval.streams else [],

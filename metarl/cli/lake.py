@@ -1,0 +1,86 @@
+"""``metarl bench lake``: few-shot learners on the test that people were given."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from metarl.cli.env import add_import, look_here
+from metarl.cli.table import Rows, print_table
+from metarl.cli.terminal import OK, add_command, add_device, at_least, checked
+
+
+def add_lake(kinds: Any) -> None:
+    """The command and its options."""
+    lake = add_command(
+        kinds,
+        "lake",
+        "few-shot learners on 20 characters of one alphabet, each seen once, as people were tested",
+        """
+        metarl bench lake runs/lake
+        metarl bench lake runs/lake-s0 runs/lake-s1 --trials 2000 --json
+        """,
+    )
+    told = "run folders; averaged where they differ in their seeds alone"
+    lake.add_argument("runs", metavar="RUN", type=Path, nargs="+", help=told)
+    lake.add_argument(
+        "--trials",
+        type=at_least(0),
+        default=10_000,
+        help="trials of random evaluation alphabets, characters and drawers, beside the 20 published runs "
+        "(default 10000, in episodes of 20; 0: none)",
+    )
+    lake.add_argument("--seed", type=at_least(0), default=0, help="of the random trials (default 0)")
+    lake.add_argument("--data", metavar="DIR", help="folder of Omniglot (default METARL_DATA or the cache)")
+    lake.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    add_device(lake, "auto")
+    add_import(lake)
+    lake.set_defaults(act=run_lake)
+
+
+def run_lake(args: argparse.Namespace) -> int:
+    """``metarl bench lake``."""
+    look_here(args.imports)
+    from metarl.config import to_plain
+    from metarl.evaluation.lake import BPL, PEOPLE, over_seeds
+    from metarl.experiments.fewshot.lake import MISSING, lake_test
+    from metarl.experiments.run import open_run
+
+    def test(folder: Path) -> Any:
+        run = open_run(folder, device=args.device, imports=args.imports or ())
+        return lake_test(run, trials=args.trials, seed=args.seed, folder=args.data)
+
+    tests = checked(lambda: [test(folder) for folder in dict.fromkeys(args.runs)])
+    kinds = ("published", "random")
+    rates = {kind: [rate for one in tests if (rate := getattr(one, kind)) is not None] for kind in kinds}
+    alike = len({one.group for one in tests}) == 1
+    means = {kind: over_seeds(found) for kind, found in rates.items() if found and alike}
+    if args.json:
+        averaged = {kind: dict(zip(("error", "se"), mean, strict=True)) for kind, mean in means.items()}
+        print(json.dumps({"runs": to_plain(tests), "mean": averaged}))
+        return OK
+    rows: Rows = [
+        {
+            "run": one.run,
+            "trained on": one.trained_on,
+            "published runs": _shown((one.published.error, one.published.se)),
+            "random": "–" if one.random is None else _shown((one.random.error, one.random.se)),
+        }
+        for one in tests
+    ]
+    if len(tests) > 1 and alike:
+        shown = [_shown(means[kind]) if kind in means else "–" for kind in kinds]
+        rows.append(dict(zip(rows[0], [f"mean of {len(tests)}", "", *shown], strict=True)))
+    print_table(rows)
+    print("errors in per cent ± standard error over episodes (and over runs); each query is answered alone")
+    print(f"published runs: 400 trials of clean characters; people {PEOPLE:.1%}, Bayesian program learning {BPL:.1%}")
+    if args.trials:
+        told = f"{args.trials:,} trials of the evaluation alphabets with 20 characters or more, any two drawers"
+        print(f"random: {told if rates['random'] else MISSING}")
+    return OK
+
+
+def _shown(rate: tuple[float, float]) -> str:
+    return f"{100 * rate[0]:.2f} ± {100 * rate[1]:.2f}"
