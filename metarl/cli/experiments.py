@@ -10,14 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metarl.cli.env import ENV_HELP, SEEN_OPTIONS, TASK_OPTIONS, add_seen, add_tasks, env_settings, env_table, look_here
-from metarl.cli.terminal import OK, add_device, at_least, checked, refuse, tell
+from metarl.cli.terminal import OK, add_device, add_skip_bad, at_least, checked, refuse, tell
 from metarl.config import Assignment, ConfigError, one_of, parse_assignment
 
 if TYPE_CHECKING:
     from metarl.experiments.run import Run
 
-TESTS = ("eval.cells", "eval.streams", "eval.queries", "data.within_alphabet", "data.distinct_drawers")
+TESTS = (
+    *("eval.cells", "eval.streams", "eval.queries", "data.within_alphabet", "data.distinct_drawers"),
+    *("data.min_images", "data.max_images", "data.skip_bad"),
+)
 """The settings that a test of a trained few-shot learner may change."""
+SKIP_BAD: Assignment = (("data", "skip_bad"), True)
 
 
 def add_experiments(commands: Any) -> None:
@@ -40,6 +44,7 @@ def add_experiments(commands: Any) -> None:
     place = train.add_mutually_exclusive_group()
     place.add_argument("--data", metavar="DIR", help="few-shot: folder of Omniglot (default METARL_DATA or the cache)")
     place.add_argument("--images", metavar="DIR", help="few-shot: folder with a folder of images for each class")
+    add_skip_bad(train)
     train.add_argument(
         "--set",
         dest="settings",
@@ -77,6 +82,7 @@ def add_experiments(commands: Any) -> None:
     evaluate.add_argument("--seed", type=at_least(0), help="seed of the held-out tasks (default: that of the run)")
     evaluate.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     evaluate.add_argument("--data", metavar="DIR", help="few-shot: where Omniglot or the folder of images is now")
+    add_skip_bad(evaluate)
     evaluate.add_argument("--rotations", action="store_true", help="few-shot: count rotations as separate classes")
     evaluate.add_argument(
         "--set",
@@ -121,9 +127,11 @@ def run_train(args: argparse.Namespace) -> int:
 def run_resume(args: argparse.Namespace) -> int:
     """``metarl train --resume``."""
     allowed = ("resume", "device", "wandb", "imports", "act", "command")
-    given = [name for name, value in vars(args).items() if name not in allowed and value not in (None, [])]
+    options = vars(args).items()
+    given = [name for name, value in options if name not in allowed and value not in (None, []) and value is not False]
     if given:
-        names = ", ".join({"preset": "the preset", "settings": "--set"}.get(name, f"--{name}") for name in given)
+        told = {"preset": "the preset", "settings": "--set"}
+        names = ", ".join(told.get(name, f"--{name.replace('_', '-')}") for name in given)
         refuse(ConfigError(f"--resume goes on with the run as it is; leave out {names}", key=given[0]))
     look_here(args.imports)
     from metarl.experiments.run import resume
@@ -157,14 +165,15 @@ def train_settings(args: argparse.Namespace, preset: str) -> list[Assignment]:
     from metarl.experiments.presets import preset_kind
 
     kind = preset_kind(preset)
-    place = {"--data": args.data, "--images": args.images}
+    place = {"--data": args.data, "--images": args.images, "--skip-bad": args.skip_bad}
     tasks = {f"--{name}": getattr(args, name) for name in (*TASK_OPTIONS, *SEEN_OPTIONS, "encoder")}
     require(kind, "fewshot", place)
     require(kind, "rl2", tasks)
     settings = env_settings(args) if kind == "rl2" else []
     settings += [(("policy", "encoder"), args.encoder)] if args.encoder else []
     settings += [parse_assignment(text) for text in args.settings]
-    for source, folder in zip(("omniglot", "images"), place.values(), strict=True):
+    settings += [SKIP_BAD] if args.skip_bad else []
+    for source, folder in (("omniglot", args.data), ("images", args.images)):
         if folder is not None:
             settings += [(("data", "source"), source), (("data", "folder"), folder)]
     return settings + ([(("device",), args.device)] if args.device else [])
@@ -200,10 +209,11 @@ def run_eval(args: argparse.Namespace) -> int:
     kind = kind_of(config, str(args.run))
     if kind != "rl2" and args.n is None:
         args.n, args.episodes = args.episodes, None
-    require(kind, "fewshot", {"--data": args.data, "--rotations": args.rotations})
+    require(kind, "fewshot", {"--data": args.data, "--rotations": args.rotations, "--skip-bad": args.skip_bad})
     require(kind, "rl2", {f"--{name}": getattr(args, name) for name in TASK_OPTIONS})
     settings: list[Assignment] = [(("data", "folder"), args.data)] if args.data else []
     settings += [(("eval", "rotations"), True)] if args.rotations else []
+    settings += [SKIP_BAD] if args.skip_bad else []
     tasks = checked(lambda: env_table(args)) if kind == "rl2" else {}
     settings += checked(lambda: eval_settings(kind, args.settings))
     typed = [*tasks.pop("import", args.imports), *named_modules(tasks)]
@@ -214,7 +224,7 @@ def run_eval(args: argparse.Namespace) -> int:
         settings.append((("env", args.split), (own if isinstance(own, dict) else {"levels": own}) | tasks))
     done = open_run(args.run, settings, device=args.device, imports=typed)
     evaluation = done.evaluate(split=args.split, n=args.n, seed=args.seed, quiet=args.json)
-    other = args.rotations or bool(tasks) or bool(args.settings)
+    other = args.rotations or args.skip_bad or bool(tasks) or bool(args.settings)
     asked = (args.split, args.n, args.seed in (None, done.seed), other)
     if asked == ("test", None, True, False):
         done.complete(evaluation)  # what an interrupted run lacks

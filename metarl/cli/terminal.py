@@ -44,6 +44,12 @@ def add_device(command: argparse.ArgumentParser, default: str | None) -> None:
     command.add_argument("--device", default=default, help=f"torch device: auto, cpu, cuda, cuda:1 (default {shown})")
 
 
+def add_skip_bad(command: argparse.ArgumentParser) -> None:
+    """The option that goes on without images that can't be used."""
+    what = "few-shot: leave out images and folders that can't be used, and say how many, instead of refusing them all"
+    command.add_argument("--skip-bad", action="store_true", help=what)
+
+
 @contextmanager
 def any_output() -> Iterator[None]:
     """Print whatever is told: to nowhere where there is no output, and escaped where it has no form in its encoding."""
