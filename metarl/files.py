@@ -17,6 +17,19 @@ MANIFEST = "manifest.json"
 MAX_JSON = 256 * 2**20  # bytes; larger files are refused before they are read
 
 
+def cache_folder() -> Path:
+    """The user's cache: ``$METARL_CACHE``, else ``$XDG_CACHE_HOME/metarl``, else ``~/.cache/metarl``."""
+    if own := os.environ.get("METARL_CACHE"):
+        return Path(own)
+    shared = os.environ.get("XDG_CACHE_HOME", "")
+    if os.path.isabs(shared):  # the XDG specification says to ignore a relative path
+        return Path(shared, "metarl")
+    try:
+        return Path.home() / ".cache" / "metarl"
+    except RuntimeError:  # no home: a place where nothing can be kept
+        return Path(os.devnull)
+
+
 @contextmanager
 def replacing(path: str | Path, *, sealed: bool = True) -> Iterator[Path]:
     """A temporary path beside ``path`` to write to; it takes the place of ``path`` only if all goes well.

@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
-from metarl.files import replacing
+from metarl.files import cache_folder, replacing
 from metarl.types import Floats
-
-
-def cache_folder() -> Path:
-    """``$METARL_CACHE``, else ``$XDG_CACHE_HOME/metarl``, else ``~/.cache/metarl``."""
-    if own := os.environ.get("METARL_CACHE"):
-        return Path(own)
-    shared = os.environ.get("XDG_CACHE_HOME", "")
-    if os.path.isabs(shared):  # the XDG specification says to ignore a relative path
-        return Path(shared, "metarl")
-    try:
-        return Path.home() / ".cache" / "metarl"
-    except RuntimeError:  # no home: a place where nothing can be kept
-        return Path(os.devnull)
 
 
 def cached(name: str, shape: tuple[int, ...], build: Callable[[], Floats]) -> Floats:

@@ -128,22 +128,21 @@ def scores(logits: Tensor, labels: Tensor, support: Tensor | None = None, querie
     return torch.stack([column.double().cpu() for column in columns], 1).numpy()
 
 
-def calibrated(learner: FewShotLearner, examples: Array, rng: np.random.Generator) -> OpenSet:
+def calibrated(learner: FewShotLearner, pool: Pool, rng: np.random.Generator) -> OpenSet:
     """Fit an :class:`OpenSet` to episodes in which half of the queries are of other classes than the support.
 
     Args:
         learner: in evaluation mode.
-        examples: images ``[C, M, ...]`` of classes that it was not trained on; some of them are drawn.
+        pool: images of classes that it was not trained on; some of them are drawn.
         rng: all randomness comes from it.
 
     Raises:
         InputError: too few classes or examples, or a learner that can't be asked about so few classes.
     """
-    if len(examples) < LEAST or examples.shape[1] < 2:
-        given = f"{len(examples)} classes with {examples.shape[1]} images"
+    if pool.classes < LEAST or pool.per_class < 2:
+        given = f"{pool.classes} classes with {pool.per_class} images or more"
         raise InputError(key="the classes to calibrate by", given=given, expected=f"{LEAST} with 2 images, or more")
-    chosen = (rng.permutation(count)[:most] for count, most in zip(examples.shape, (CLASSES, EXAMPLES), strict=False))
-    held, embedded = _embedded(learner, Pool(examples[np.ix_(*chosen)]))
+    held, embedded = _embedded(learner, pool.some(rng, CLASSES, EXAMPLES))
     known: list[Floats] = []
     unknown: list[Floats] = []
     refused: InputError | None = None
@@ -176,7 +175,7 @@ def _fit(inside: Floats, outside: Floats) -> OpenSet:
 
 def _embedded(learner: FewShotLearner, pool: Pool) -> tuple[Pool, bool]:
     """The pool with embeddings in place of its examples, if the learner embeds them one by one."""
-    flat = pool.examples.reshape(-1, *pool.shape)
+    flat = pool.flat
     each: list[Array] = []
     for first in range(0, len(flat), CHUNK):
         made = learner.embed(flat[first : first + CHUNK].copy())

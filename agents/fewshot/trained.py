@@ -16,6 +16,7 @@ from metarl.agents.fewshot.readers import NEVER
 from metarl.agents.fewshot.support import Support, read_all
 from metarl.config import InputError
 from metarl.data.pictures import Reading, pictures
+from metarl.data.pool import Pool
 from metarl.seeding import numpy_rng
 from metarl.types import Bytes
 
@@ -109,8 +110,7 @@ class TrainedLearner:
         trained on. The weights of the learner stay as they are, and so does its memory.
 
         Args:
-            images: at least three classes with two images each, as in :meth:`remember`; of each class as many are used
-                as the smallest has.
+            images: at least three classes with two images each, as in :meth:`remember`.
             seed: of the episodes.
 
         Returns:
@@ -120,9 +120,9 @@ class TrainedLearner:
             InputError: images that can't be used, or too few.
         """
         given = Support.empty(self.reading.shape).with_images(images, self.reading)
-        counts = np.bincount(given.labels)
-        each = [given.images[given.labels == label][: counts.min()] for label in range(len(counts))]
-        self.open_set = calibrated(self.learner, np.stack(each), numpy_rng(seed, "evaluation"))
+        by_class = given.images[given.labels.argsort(kind="stable")]
+        pool = Pool(by_class, counts=np.bincount(given.labels), names=given.names)
+        self.open_set = calibrated(self.learner, pool, numpy_rng(seed, "evaluation"))
         return self.open_set
 
     def forget(self, name: str) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 from metarl.cli.env import add_import, look_here
 from metarl.cli.latest import add_run
 from metarl.cli.table import print_table
-from metarl.cli.terminal import OK, add_command, add_device, at_least, refuse
+from metarl.cli.terminal import OK, add_command, add_device, add_skip_bad, at_least, checked, refuse
 from metarl.config import ConfigError
 
 
@@ -29,6 +30,7 @@ def add_classify(commands: Any) -> None:
     )
     add_run(classify, "run folder of a few-shot learner")
     classify.add_argument("--support", metavar="DIR", help="folder with a folder of images for each class to remember")
+    add_skip_bad(classify)
     classify.add_argument("--memory", metavar="FILE", type=Path, help="what --save wrote; --support adds to it")
     classify.add_argument("--query", metavar="FILE", nargs="+", default=[], help="images to classify")
     classify.add_argument("--save", metavar="FILE", type=Path, help="file to write what is remembered to")
@@ -49,6 +51,8 @@ def run_classify(args: argparse.Namespace) -> int:
         refuse(ConfigError("classify has nothing to do: give --query FILE ..., or --save FILE", key="query"))
     if args.recalled and not args.query:
         refuse(ConfigError("--recalled is of the answer to a query; give images with --query FILE ...", key="recalled"))
+    if args.skip_bad and args.support is None:
+        refuse(ConfigError("--skip-bad is of the images of a folder; give it with --support DIR", key="skip_bad"))
     look_here(args.imports)
     from metarl.agents.fewshot.trained import TrainedLearner
     from metarl.data.images import images_by_class
@@ -61,7 +65,10 @@ def run_classify(args: argparse.Namespace) -> int:
     if args.memory is not None:
         learner.load_memory(args.memory)
     if args.support is not None:
-        learner.remember(images_by_class(args.support))
+        images, left_out = checked(lambda: images_by_class(args.support, learner.reading, skip_bad=args.skip_bad))
+        if left_out:
+            print(f"metarl: left out with --skip-bad: {left_out}", file=sys.stderr)
+        learner.remember(images)
     if args.save is not None:
         learner.save_memory(args.save)
     rows = []

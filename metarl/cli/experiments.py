@@ -6,18 +6,29 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from metarl.cli.env import TASK_OPTIONS, add_tasks, env_table, look_here
 from metarl.cli.latest import add_run
-from metarl.cli.terminal import OK, add_command, add_device, add_quiet, add_settings, at_least, checked, tell
+from metarl.cli.terminal import (
+    OK,
+    SKIP_BAD,
+    add_command,
+    add_device,
+    add_quiet,
+    add_settings,
+    add_skip_bad,
+    at_least,
+    checked,
+    tell,
+)
 from metarl.cli.train import require
 from metarl.config import Assignment, ConfigError, one_of, parse_assignment
 
-if TYPE_CHECKING:
-    pass
-
-TESTS = ("eval.cells", "eval.streams", "eval.queries", "data.within_alphabet", "data.distinct_drawers")
+TESTS = (
+    *("eval.cells", "eval.streams", "eval.queries", "data.within_alphabet", "data.distinct_drawers"),
+    *("data.min_images", "data.max_images", "data.skip_bad"),
+)
 """The settings that a test of a trained few-shot learner may change."""
 
 
@@ -47,6 +58,7 @@ def add_experiments(commands: Any) -> None:
     evaluate.add_argument("--seed", type=at_least(0), help="seed of the held-out tasks (default: that of the run)")
     evaluate.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     evaluate.add_argument("--data", metavar="DIR", help="few-shot: where Omniglot or the folder of images is now")
+    add_skip_bad(evaluate)
     evaluate.add_argument("--rotations", action="store_true", help="few-shot: count rotations as separate classes")
     add_settings(
         evaluate,
@@ -88,10 +100,11 @@ def run_eval(args: argparse.Namespace) -> int:
     kind = kind_of(config, str(args.run))
     if kind != "rl2" and args.n is None:
         args.n, args.episodes = args.episodes, None
-    require(kind, "fewshot", {"--data": args.data, "--rotations": args.rotations})
+    require(kind, "fewshot", {"--data": args.data, "--rotations": args.rotations, "--skip-bad": args.skip_bad})
     require(kind, "rl2", {f"--{name}": getattr(args, name) for name in TASK_OPTIONS})
     settings: list[Assignment] = [(("data", "folder"), args.data)] if args.data else []
     settings += [(("eval", "rotations"), True)] if args.rotations else []
+    settings += [SKIP_BAD] if args.skip_bad else []
     tasks = checked(lambda: env_table(args)) if kind == "rl2" else {}
     settings += checked(lambda: eval_settings(kind, args.settings))
     typed = [*tasks.pop("import", args.imports), *named_modules(tasks)]
@@ -102,7 +115,7 @@ def run_eval(args: argparse.Namespace) -> int:
         settings.append((("env", args.split), (own if isinstance(own, dict) else {"levels": own}) | tasks))
     done = open_run(args.run, settings, device=args.device, imports=typed)
     evaluation = done.evaluate(split=args.split, n=args.n, seed=args.seed, quiet=args.json or args.quiet)
-    other = args.rotations or bool(tasks) or bool(args.settings)
+    other = args.rotations or args.skip_bad or bool(tasks) or bool(args.settings)
     asked = (args.split, args.n, args.seed in (None, done.seed), other)
     if asked == ("test", None, True, False):
         done.complete(evaluation)  # what an interrupted run lacks

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from metarl.cli.completion import complete_settings, completed_by
-from metarl.config import did_you_mean
+from metarl.config import Assignment, did_you_mean
 from metarl.types import VoidTrialWarning
 
 OK, FAILED, WRONG = 0, 1, 2
+SKIP_BAD: Assignment = (("data", "skip_bad"), True)  # what --skip-bad sets
 FRAMES = ("Traceback (most recent call last)", "  ")  # how the lines begin that say where in the code an error arose
 CHOICE = re.compile(r"invalid choice: '(?P<given>[^']*)' \(choose from (?P<valid>.*)\)$")
 
@@ -97,6 +98,12 @@ def add_device(command: argparse.ArgumentParser, default: str | None) -> None:
     """The option that names the torch device; None: as the preset says."""
     shown = default or "as the preset says: auto"
     command.add_argument("--device", default=default, help=f"torch device: auto, cpu, cuda, cuda:1 (default {shown})")
+
+
+def add_skip_bad(command: argparse.ArgumentParser) -> None:
+    """The option that goes on without images that can't be used."""
+    what = "few-shot: leave out images and folders that can't be used, and say how many, instead of refusing them all"
+    command.add_argument("--skip-bad", action="store_true", help=what)
 
 
 @contextmanager

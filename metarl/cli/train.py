@@ -10,7 +10,19 @@ from typing import TYPE_CHECKING, Any
 from metarl.cli.completion import complete_presets, complete_runs, completed_by
 from metarl.cli.env import ENV_HELP, SEEN_OPTIONS, TASK_OPTIONS, add_seen, add_tasks, env_settings, look_here
 from metarl.cli.seeds import Several, add_seeds, named_seeds, train_seeds
-from metarl.cli.terminal import OK, add_command, add_device, add_quiet, add_settings, at_least, checked, refuse, tell
+from metarl.cli.terminal import (
+    OK,
+    SKIP_BAD,
+    add_command,
+    add_device,
+    add_quiet,
+    add_settings,
+    add_skip_bad,
+    at_least,
+    checked,
+    refuse,
+    tell,
+)
 from metarl.config import Assignment, ConfigError, parse_assignment
 
 if TYPE_CHECKING:
@@ -50,6 +62,7 @@ def add_train(commands: Any) -> None:
     place = train.add_mutually_exclusive_group()
     place.add_argument("--data", metavar="DIR", help="few-shot: folder of Omniglot (default METARL_DATA or the cache)")
     place.add_argument("--images", metavar="DIR", help="few-shot: folder with a folder of images for each class")
+    add_skip_bad(train)
     add_settings(train, "a setting such as env.arms=5 (repeatable)")
     seeds = train.add_mutually_exclusive_group()
     seeds.add_argument("--seed", type=at_least(0), help="random seed (default 0)")
@@ -110,9 +123,11 @@ def run_train(args: argparse.Namespace) -> int:
 def run_resume(args: argparse.Namespace) -> int:
     """``metarl train --resume``."""
     allowed = ("resume", "device", "wandb", "imports", "quiet", "verbose", "act", "command")
-    given = [name for name, value in vars(args).items() if name not in allowed and value not in (None, [])]
+    options = vars(args).items()
+    given = [name for name, value in options if name not in allowed and value not in (None, []) and value is not False]
     if given:
-        names = ", ".join({"preset": "the preset", "settings": "--set"}.get(name, f"--{name}") for name in given)
+        told = {"preset": "the preset", "settings": "--set"}
+        names = ", ".join(told.get(name, f"--{name.replace('_', '-')}") for name in given)
         refuse(ConfigError(f"--resume goes on with the run as it is; leave out {names}", key=given[0]))
     look_here(args.imports)
     from metarl.experiments.run import resume
@@ -152,14 +167,15 @@ def train_settings(args: argparse.Namespace, preset: str) -> list[Assignment]:
     from metarl.presets.names import preset_kind
 
     kind = preset_kind(preset)
-    place = {"--data": args.data, "--images": args.images}
+    place = {"--data": args.data, "--images": args.images, "--skip-bad": args.skip_bad}
     tasks = {f"--{name}": getattr(args, name) for name in (*TASK_OPTIONS, *SEEN_OPTIONS, "encoder")}
     require(kind, "fewshot", place)
     require(kind, "rl2", tasks)
     settings = env_settings(args) if kind == "rl2" else []
     settings += [(("policy", "encoder"), args.encoder)] if args.encoder else []
     settings += [parse_assignment(text) for text in args.settings]
-    for source, folder in zip(("omniglot", "images"), place.values(), strict=True):
+    settings += [SKIP_BAD] if args.skip_bad else []
+    for source, folder in (("omniglot", args.data), ("images", args.images)):
         if folder is not None:
             settings += [(("data", "source"), source), (("data", "folder"), folder)]
     return settings + ([(("device",), args.device)] if args.device else [])

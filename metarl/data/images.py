@@ -2,57 +2,101 @@
 
 from __future__ import annotations
 
-import hashlib
-import unicodedata
 import warnings
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from metarl.data.pictures import FORMATS, Background, ImagesError, Reading, blank
+from metarl.config import InputError
+from metarl.data.decode import EMPTY, decode, read_files
+from metarl.data.folders import (
+    FOR_EACH_CLASS,
+    LEAST,
+    SUFFIXES,
+    Class,
+    Problem,
+    Tree,
+    beside_splits,
+    name_hash,
+    scan,
+    split_classes,
+)
+from metarl.data.pictures import Background, ImagesError, Reading
 from metarl.data.pool import Pool
 from metarl.data.sources import at_least_one
 from metarl.seeding import split_key
-from metarl.types import SPLITS, Bytes, Split
+from metarl.types import SPLITS, Bytes, Ints, Split
 
-_SPLIT_FOLDERS: dict[Split, tuple[str, ...]] = {
-    "train": ("train",),
-    "validation": ("validation", "val"),
-    "test": ("test",),
-}
-_SUFFIXES = {suffix for suffixes in FORMATS.values() for suffix in suffixes}
-_FOR_EACH_CLASS = "a folder of images for each class in it"
-_ADD_SOME = "add some, or remove the folder"
-SHOWN = 10  # empty images that an error names
-_LEAST = 2  # fewest classes of a split, and images of a class
-_MOST_BYTES = 2**32  # most bytes that the images of a split may take in memory
+SHOWN = 10  # problems that an error lists
+FEW = f"classes with less than {LEAST} images"
+"""The kind of problem that a class is."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which classes and images of a folder are used.
+
+    Args:
+        min_images: classes with fewer are left out; None: a class with a single image is a problem.
+        max_images: most images of a class; those are used whose names have the smallest sha256, so that it does not
+            matter how a folder is sorted. None: all.
+        skip_bad: leave out what is a problem, instead of refusing the folder.
+
+    Raises:
+        InputError: fewer than two images, or a maximum below the minimum.
+    """
+
+    min_images: int | None = None
+    max_images: int | None = None
+    skip_bad: bool = False
+
+    def __post_init__(self) -> None:
+        least = LEAST
+        for name in ("min_images", "max_images"):
+            given = getattr(self, name)
+            if given is not None and given < least:
+                raise InputError(key=name, given=given, expected=f"{least} or more")
+            least = given or least
 
 
 class Images(Pool):
     """Images of one split as bytes ``[size, size]``, or ``[size, size, 3]`` where they are not ``grey``.
 
     Images are scaled by area, in each direction separately, and neither cropped nor inverted; transparent parts become
-    the ``background``. All are kept in memory.
+    the ``background``. All are kept in memory, and those of large folders in the user's cache.
+
+    Every folder that has images in it is a class, however deep it lies; its name is its path below ``folder``, such as
+    ``Greek/character01``. Classes may have different numbers of images, and all of them are used.
 
     If ``folder`` has folders ``train``, ``validation`` (or ``val``) and ``test`` that contain class folders, these are
-    the splits. Otherwise its class folders are sorted by the sha256 of their names: the first 10 % are for validation,
-    the next 20 % for testing (at least two classes each) and the rest for training. Nothing is random, but a new class
-    may move others to another split: make a folder for each split if classes may be added.
+    the splits, and names begin below them. Otherwise classes are sorted by the sha256 of their names: the first 10 %
+    are for validation, the next 20 % for testing (at least two classes each) and the rest for training. Nothing is
+    random, but a new class may move others to another split: make a folder for each split if classes may be added.
 
-    Files are found by suffix and taken in sorted order. Hidden files and folders deeper down are left out. All classes
-    get as many images as the smallest one has: ``left_out`` counts the others. ``names`` names the class folders.
+    Files are found by suffix and taken in sorted order; hidden files and folders are no part of it. ``left_out`` counts
+    the images of the split that are not used.
 
     Args:
         split: train, validation or test; no class may be in two of them.
-        folder: contains a folder of images for each class, or a folder of such folders for each split.
+        folder: contains class folders, or a folder of such folders for each split.
         size: pixels along an image.
         grey: convert to grey; else all have three colours.
         background: what transparent parts become.
+        min_images: see :class:`Choice`; such classes still count where classes are split by their names.
+        max_images: see :class:`Choice`.
+        skip_bad: see :class:`Choice`.
 
     Raises:
-        ImagesError: too few classes or images, an image that cannot be read, empty images (all pixels alike when read),
-            images that are all the same, or a link out of the folder.
-        ValueError: there is no such split, or the size is under 1.
+        ImagesError: too few classes; images that cannot be read or are empty (all pixels alike when read), folders
+            without images, images beside folders of images, classes with one image, and links out of the folder, all
+            listed at once; or images that are all the same.
+        InputError: numbers that are too small.
+        ValueError: there is no such split.
     """
 
     def __init__(
@@ -62,192 +106,232 @@ class Images(Pool):
         size: int = 28,
         grey: bool = True,
         background: Background = "white",
+        *,
+        min_images: int | None = None,
+        max_images: int | None = None,
+        skip_bad: bool = False,
     ) -> None:
         split_key(split)
         at_least_one(size=size)
-        try:
-            files = [_images(place, Path(folder)) for place in class_folders(split, folder)]
-        except OSError as error:
-            raise ImagesError(f"the folder of images {folder} cannot be read: {error}", key=str(folder)) from error
-        self.names = [paths[0].parent.name for paths in files]
-        smallest = min(files, key=len)
-        count = len(smallest)
-        if count < _LEAST:
-            few = f"the class {smallest[0].parent} has {count} image"
-            raise ImagesError(few, key=str(smallest[0].parent), expected=f"{_LEAST} or more", remedy=_ADD_SOME)
-        self.left_out = sum(map(len, files)) - count * len(files)
-        reading = Reading(size, grey, background=background)
-        total = len(files) * count * int(np.prod(reading.shape))
-        if total > _MOST_BYTES:
-            problem = f"{len(files)} classes with {count} images each of {folder} take {total / 2**30:.1f} GiB"
-            most = f"{_MOST_BYTES / 2**30:.0f} at most"
-            raise ImagesError(problem, key=str(folder), expected=most, remedy="choose a smaller size")
-        examples = np.empty((len(files), count, *reading.shape), np.uint8)
-        for number, paths in enumerate(files):
-            for place, path in enumerate(paths[:count]):
-                examples[number, place] = reading.read(path)
-        _check_seen(examples, files, background)
-        examples.flags.writeable = False
+        choice = Choice(min_images, max_images, skip_bad)
+        tree = scan(folder)
+        own = _split(tree, split, choice)
+        opened = _opened(tree, Reading(size, grey, background=background), choice)
+        used = [one for one in own if one.place in opened.rows]
+        if len(used) < LEAST:
+            problem = f"the {split} split of {folder} has {len(used)} classes that can be used, of {len(own)}"
+            raise ImagesError(problem, key=str(folder), expected=f"{LEAST} or more")
+        each = [opened.rows[one.place] for one in used]
+        rows = np.concatenate(each)
+        _check_differ(split, rows, np.repeat(np.arange(len(each)), [len(some) for some in each]), opened)
         self.split = split
-        super().__init__(examples)
+        self.left_out = sum(len(one.files) for one in own) - len(rows)
+        flat = opened.images[rows]
+        flat.flags.writeable = False
+        super().__init__(flat, counts=[len(some) for some in each], names=[one.name for one in used])
 
     def _described(self) -> dict[str, object]:
         return {"split": self.split} | super()._described() | {"left_out": self.left_out}
 
 
-def _check_seen(examples: Bytes, files: list[list[Path]], background: Background) -> None:
-    """Refuse empty images, and images that are all the same; warn of some that are.
+class Opened(NamedTuple):
+    """The images of a folder that can be used.
 
     Args:
-        examples: ``[C, M, ...]``
-        files: where they are from.
-        background: what transparent parts became.
+        images: ``[N, *shape]`` of all files.
+        paths: of the files.
+        rows: the places in ``images`` of those of each class that are used, by the place of the class.
+        copies: ``[N]`` the place of the first used image that is the same, or its own.
+        lines: what is left out and why, in words.
     """
-    flat = examples.reshape(-1, *examples.shape[2:])
-    paths = [path for some in files for path in some[: examples.shape[1]]]
-    empty = [path for path, image in zip(paths, flat, strict=True) if blank(image)]
-    if empty:
-        opposite = "black" if background == "white" else "white"
-        shown = ", ".join(map(str, empty[:SHOWN])) + (f" and {len(empty) - SHOWN} more" if len(empty) > SHOWN else "")
-        problem = f"{len(empty)} of {len(flat)} images are empty, with all pixels alike when read: {shown}"
-        remedy = f"remove them, or give background = {opposite!r} if strokes on a transparent background are lost"
-        raise ImagesError(problem, key=str(empty[0]), expected="images on which something is seen", remedy=remedy)
+
+    images: Bytes
+    paths: list[Path]
+    rows: dict[str, Ints]
+    copies: Ints
+    lines: list[str]
+
+
+@lru_cache(maxsize=2)
+def _opened(tree: Tree, reading: Reading, choice: Choice) -> Opened:
+    """Read the images of a folder, and choose.
+
+    Raises:
+        ImagesError: something can't be used, unless ``skip_bad``; everything is listed.
+    """
+    outside = beside_splits(tree)
+    classes = [one for one in tree.classes if one not in outside]
+    decoded = decode(tree.root, classes, reading)
+    paths = [tree.root / one.place / file.name for one in classes for file in one.files]
+    problems = [*tree.problems, *decoded.problems.values()]
+    rows: dict[str, Ints] = {}
+    few: list[int] = []
+    many: list[int] = []
+    end = 0
+    for one in classes:
+        start, end = end, end + len(one.files)
+        good = [number for number in range(start, end) if number not in decoded.problems]
+        if choice.min_images is None and len(good) < LEAST:
+            text = f"the class {one.name} has {len(good)} image{'s' * (not good)}"
+            problems.append(Problem(FEW, str(tree.root / one.place), text))
+            continue
+        if len(good) < (choice.min_images or LEAST):
+            few.append(len(good))
+            continue
+        if choice.max_images is not None and len(good) > choice.max_images:
+            many.append(len(good) - choice.max_images)
+            good = sorted(sorted(good, key=lambda number: name_hash(paths[number].name))[: choice.max_images])
+        rows[one.place] = np.array(good)
+    if problems and not choice.skip_bad:
+        raise refusal(tree.root, problems, reading)
+    lines = [decoded.note] if decoded.note else []
+    if problems:
+        lines.append(f"left out with skip_bad: {_counted(problems)}")
+    if few:
+        lines.append(
+            f"left out with min_images = {choice.min_images}: {len(few)} classes with {sum(few):,} images in all"
+        )
+    if many:
+        lines.append(f"left out with max_images = {choice.max_images}: {sum(many):,} images of {len(many)} classes")
+    if outside:
+        shown = ", ".join(one.name for one in outside[:SHOWN]) + (", ..." if len(outside) > SHOWN else "")
+        lines.append(f"in no split: {len(outside)} classes beside the folders of the splits ({shown})")
+    if tree.others:
+        kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in tree.others)
+        lines.append(f"no images: {sum(count for _, count in tree.others):,} files ({kinds})")
+    copies = np.arange(len(paths))
     first: dict[bytes, int] = {}
-    same = [(number, first.setdefault(image.tobytes(), number)) for number, image in enumerate(flat)]
-    same = [(number, other) for number, other in same if number != other]
-    if len(same) == len(flat) - 1:
-        problem = f"all {len(flat)} images are the same when read, such as {paths[0]} and {paths[-1]}"
-        raise ImagesError(problem, key=str(paths[0].parent.parent), expected="images that differ")
-    across = sum(number // examples.shape[1] != other // examples.shape[1] for number, other in same)
-    if same:
-        number, other = same[0]
+    for number in (int(number) for some in rows.values() for number in some):
+        copies[number] = first.setdefault(decoded.images[number].tobytes(), number)
+    return Opened(decoded.images, paths, rows, copies, lines)
+
+
+def refusal(root: Path, problems: list[Problem], reading: Reading | None = None) -> ImagesError:
+    """The error that lists everything that is wrong with a folder.
+
+    Args:
+        root: the folder.
+        problems: one or more.
+        reading: how images are read; None: they are not.
+    """
+    remedy = "repair or remove them, or leave them out: --skip-bad (skip_bad = true)"
+    if reading is not None and any(one.kind == EMPTY for one in problems):
+        opposite = "black" if reading.background == "white" else "white"
+        remedy += f"; give background = {opposite!r} if strokes on a transparent background are lost"
+    texts = [one.text if one.path in one.text else f"{one.path} {one.text}" for one in problems]
+    shown = "; ".join(texts[:SHOWN]) + (f"; and {len(texts) - SHOWN:,} more" if len(texts) > SHOWN else "")
+    problem = f"{root} has {_counted(problems)}: {shown}"
+    expected = f"images ({', '.join(sorted(SUFFIXES))}) on which something is seen"
+    return ImagesError(problem, key=problems[0].path, expected=expected, remedy=remedy)
+
+
+def _counted(problems: Iterable[Problem]) -> str:
+    return ", ".join(f"{kind} ({count:,})" for kind, count in Counter(one.kind for one in problems).most_common())
+
+
+def _split(tree: Tree, split: Split, choice: Choice) -> list[Class]:
+    """The classes of a split; where they can't be told, what is wrong with the folder comes first."""
+    try:
+        return split_classes(tree, split)
+    except ImagesError:
+        if tree.problems and not choice.skip_bad:
+            raise refusal(tree.root, list(tree.problems)) from None
+        raise
+
+
+def _check_differ(split: Split, rows: Ints, labels: Ints, opened: Opened) -> None:
+    """Refuse images that are all the same; warn of some that are, and of such that other splits have too.
+
+    Args:
+        split: that they are of.
+        rows: ``[N]`` where they are.
+        labels: ``[N]`` their classes.
+        opened: all images of the folder.
+    """
+    first, total = opened.copies[rows], len(rows)
+    alike, at, group = np.unique(first, return_index=True, return_inverse=True)
+    one, last = opened.paths[rows[0]], opened.paths[rows[-1]]
+    if len(alike) == 1:
+        problem = f"all {total} images are the same when read, such as {one} and {last}"
+        raise ImagesError(problem, key=str(one.parent.parent), expected="images that differ")
+    repeated = np.flatnonzero(at[group] != np.arange(total))
+    others = np.setdiff1d(np.concatenate(list(opened.rows.values())), rows)
+    elsewhere = int(np.isin(first, opened.copies[others]).sum())
+    if len(repeated):
+        across = int((labels[repeated] != labels[at[group[repeated]]]).sum())
+        number = repeated[0]
         warnings.warn(
-            f"{len(same)} of {len(flat)} images are the same as another when read, {across} of them as one of another "
-            f"class; the first are {paths[other]} and {paths[number]}",
+            f"{len(repeated)} of {total} images of the {split} split are the same as another when read, {across} of "
+            f"them as one of another class; the first are {opened.paths[rows[at[group[number]]]]} and "
+            f"{opened.paths[rows[number]]}",
+            stacklevel=3,
+        )
+    if elsewhere:
+        number = rows[np.isin(first, opened.copies[others])][0]
+        warnings.warn(
+            f"{elsewhere} of {total} images of the {split} split are also in another split when read, such as "
+            f"{opened.paths[number]}; what is tested on them was trained on, or chosen by them",
             stacklevel=3,
         )
 
 
-def counts(folder: str | Path) -> list[str]:
-    """What each split of a folder has, and what is left out of it, one line each; images are not read.
+def told(folder: str | Path, reading: Reading, choice: Choice | None = None) -> list[str]:
+    """What each split of a folder has, and what is left out of it and why, one line each.
+
+    Args:
+        folder: see :class:`Images`.
+        reading: how images are read.
+        choice: which are used; None: all.
 
     Raises:
-        ImagesError: see :func:`class_folders`.
-        OSError: the folder cannot be read.
+        ImagesError: see :class:`Images`.
     """
+    tree = scan(folder)
+    choice = choice or Choice()
+    opened = _opened(tree, reading, choice)
     lines = []
     for split in SPLITS:
-        found = [_images(place, Path(folder)) for place in class_folders(split, folder)]
-        smallest, largest = min(found, key=len), max(found, key=len)
-        least, total = len(smallest), sum(map(len, found))
-        line = f"{split}: {len(found)} classes, {least} images of each"
-        if len(largest) > least:
-            line += f"; {total - least * len(found)} of {total} images are left out, as {smallest[0].parent.name} has "
-            line += f"only {least} ({largest[0].parent.name} has {len(largest)})"
-        lines.append(line)
-    return lines
+        counts = [len(opened.rows[one.place]) for one in _split(tree, split, choice) if one.place in opened.rows]
+        least, most = min(counts), max(counts)
+        each = (
+            f"{least} images of each" if least == most else f"{least} to {most} images of each, {sum(counts):,} in all"
+        )
+        lines.append(f"{split}: {len(counts)} classes, {each}")
+    return lines + opened.lines
 
 
-def images_by_class(folder: str | Path) -> dict[str, list[Path]]:
-    """The images of each class folder of ``folder`` by the name of the class, in sorted order; see :class:`Images`.
+def class_names(split: Split, folder: str | Path) -> tuple[str, ...]:
+    """The names of the classes of a split; images are not read.
 
     Raises:
-        ImagesError: there is no such folder, it has no class folders, one of them has no images, or a link leads out.
+        ImagesError: there is no such folder, it has too few classes, or a class is in two splits.
     """
-    root = Path(folder).expanduser()
-    try:
-        return {place.name: _images(place, root) for place in _inner_folders(root)}
-    except OSError as error:
-        raise ImagesError(f"the folder of images {folder} cannot be read: {error}", key=str(folder)) from error
+    return tuple(one.name for one in split_classes(scan(folder), split))
 
 
-def class_folders(split: Split, folder: str | Path) -> list[Path]:
-    """The folders of the classes of a split, in sorted order; see :class:`Images`.
+def images_by_class(
+    folder: str | Path, reading: Reading, *, skip_bad: bool = False
+) -> tuple[dict[str, list[Path]], str]:
+    """The images of each class of a folder without splits, by the name of the class, and what was left out in words.
+
+    Args:
+        folder: see :class:`Images`; classes may have a single image.
+        reading: how images are read.
+        skip_bad: leave out files and folders that can't be used.
 
     Raises:
-        ImagesError: there is no such folder, it has no class folders or too few, or a class is in two splits.
-        OSError: the folder cannot be read.
+        ImagesError: there is no such folder, it has no images, or something can't be used; everything is listed.
     """
-    root = Path(folder).expanduser()
-    inside = _inner_folders(root)
-    named: dict[Split, list[Path]] = {name: [] for name in SPLITS}
-    for name, aliases in _SPLIT_FOLDERS.items():
-        named[name] = [place for place in inside if place.name in aliases and _folders(place, root)]
-    classes = _from_split_folders(split, root, named) if any(named.values()) else _from_names(split, root, inside)
-    if len(classes) < _LEAST:
-        problem = f"the {split} split of {folder} has {len(classes)} of its classes"
-        raise ImagesError(problem, key=str(folder), expected=f"{_LEAST} or more")
-    return classes
-
-
-def _inner_folders(root: Path) -> list[Path]:
-    """The folders in a folder, at least one."""
-    if not root.is_dir():
-        raise ImagesError(f"there is no folder {root}", key=str(root), expected=_FOR_EACH_CLASS)
-    inside = _folders(root, root)
-    if not inside:
-        raise ImagesError(f"{root} has no folders in it", key=str(root), expected=_FOR_EACH_CLASS)
-    return inside
-
-
-def _from_split_folders(split: Split, root: Path, named: dict[Split, list[Path]]) -> list[Path]:
-    if len(named[split]) != 1:
-        there = ", ".join(place.name for places in named.values() for place in places)
-        expected = f"one folder {' or '.join(_SPLIT_FOLDERS[split])} for the {split} split, or only class folders"
-        raise ImagesError(f"{root} has class folders in {there}", key=str(root), expected=expected)
-    where: dict[str, str] = {}
-    for place in (place for places in named.values() for place in places):
-        for inner in _folders(place, root):
-            other = where.setdefault(inner.name, place.name)
-            if other != place.name:
-                problem = f"the class {inner.name} of {root} is in {other} and in {place.name}"
-                remedy = f"move it to one of them, or give {root / other} alone to split its classes"
-                raise ImagesError(problem, key=str(inner), expected="splits without common classes", remedy=remedy)
-    return _folders(named[split][0], root)
-
-
-def _from_names(split: Split, root: Path, inside: list[Path]) -> list[Path]:
-    validation, test = (max(_LEAST, round(share * len(inside))) for share in (0.1, 0.2))
-    held_out = validation + test
-    if len(inside) < held_out + _LEAST:
-        expected = f"{3 * _LEAST} or more: at least {_LEAST} each to train, validate and test"
-        raise ImagesError(f"{root} has {len(inside)} class folders", key=str(root), expected=expected)
-    order = sorted(inside, key=lambda place: _hash(place.name))
-    bounds = {"validation": (0, validation), "test": (validation, held_out), "train": (held_out, None)}
-    return sorted(order[slice(*bounds[split])])
-
-
-def _hash(name: str) -> str:
-    """The same on file systems that encode accents in different ways."""
-    return hashlib.sha256(unicodedata.normalize("NFC", name).encode(errors="surrogateescape")).hexdigest()
-
-
-def _folders(place: Path, root: Path) -> list[Path]:
-    return [inner for inner in _visible(place) if inner.is_dir() and _inside(inner, root)]
-
-
-def _images(place: Path, root: Path) -> list[Path]:
-    """The images of a class, in sorted order; at least one."""
-    found = [
-        path
-        for path in _visible(place)
-        if path.suffix.lower() in _SUFFIXES and path.is_file() and _inside(path, root.expanduser())
-    ]
-    if not found:
-        deeper = any(path.suffix.lower() in _SUFFIXES for path in place.glob("*/*"))
-        remedy = "move those in its folders up into it" if deeper else _ADD_SOME
-        expected = f"files {', '.join(sorted(_SUFFIXES))}"
-        raise ImagesError(f"the class folder {place} has no images", key=str(place), expected=expected, remedy=remedy)
-    return found
-
-
-def _visible(place: Path) -> list[Path]:
-    return sorted(path for path in place.iterdir() if not path.name.startswith("."))
-
-
-def _inside(path: Path, root: Path) -> bool:
-    """True; a link that leads out of the root is an error, so that no other files are read."""
-    if path.is_symlink() and not path.resolve().is_relative_to(root.resolve()):
-        remedy = "put a copy in its place, or remove it"
-        raise ImagesError(f"{path} is a link out of {root}", key=str(path), remedy=remedy)
-    return True
+    tree = scan(folder)
+    paths = {one.name: [tree.root / one.place / file.name for file in one.files] for one in tree.classes}
+    problems = list(tree.problems)
+    if skip_bad or problems:
+        problems += read_files([path for some in paths.values() for path in some], reading)[1].values()
+    if problems and not skip_bad:
+        raise refusal(tree.root, problems, reading)
+    bad = {one.path for one in problems}
+    kept = {name: [path for path in some if str(path) not in bad] for name, some in paths.items()}
+    kept = {name: some for name, some in kept.items() if some}
+    if not kept:
+        raise ImagesError(f"{tree.root} has no images that can be used", key=str(tree.root), expected=FOR_EACH_CLASS)
+    return kept, _counted(problems)

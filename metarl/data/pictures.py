@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -29,6 +30,9 @@ FORMATS = {
 """The formats that are read, and the suffixes of their files; of an animation, the first image is read."""
 Background = Literal["white", "black"]
 CHANNELS = (1, 3, 4)  # of an array: grey, red-green-blue, and the same with transparency
+DRAFT = (
+    4  # times the size of the result that a JPEG file is decoded to at least; more would take time and change little
+)
 DARK, LIGHT = 64, 192  # paper at most this dark, or at least this light, is told from ink
 
 
@@ -79,18 +83,34 @@ class Reading:
         from PIL import Image
 
         if isinstance(picture, (str, os.PathLike)):
-            name = name or str(Path(picture))
-            return self._checked(name, lambda: self._opened(Path(picture)))
+            with quiet():
+                return self.read_file(Path(picture), name)
         name = name or "the image"
         if isinstance(picture, Image.Image):
-            return self._checked(name, lambda: self._converted(picture))
+            with quiet():
+                return self._checked(name, lambda: self._converted(picture))
         numbers = _bytes(picture, name)
         return self._checked(name, lambda: self._converted(Image.fromarray(numbers)))
+
+    def read_file(self, path: Path, name: str | None = None) -> Bytes:
+        """As :meth:`read`, of a file; several threads may call it at once, within one :func:`quiet`.
+
+        Args:
+            path: of the file.
+            name: what an error calls it; None: its path.
+
+        Raises:
+            ImagesError: as :meth:`read`.
+        """
+        return self._checked(name or str(path), lambda: self._opened(path))
 
     def _opened(self, path: Path) -> Bytes:
         from PIL import Image
 
         with Image.open(path, formats=list(FORMATS)) as image:
+            if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
+                raise Image.DecompressionBombError
+            image.draft(None, (DRAFT * self.size, DRAFT * self.size))
             return self._converted(image)
 
     def _checked(self, name: str, read: Callable[[], Bytes]) -> Bytes:
@@ -98,11 +118,8 @@ class Reading:
         from PIL import Image
 
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                warnings.simplefilter("error", Image.DecompressionBombWarning)
-                return read()
-        except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+            return read()
+        except Image.DecompressionBombError as error:
             problem, expected = f"{name} has too many pixels", f"at most {Image.MAX_IMAGE_PIXELS}"
             raise ImagesError(problem, key=name, expected=expected) from error
         except _Paper as error:
@@ -114,30 +131,47 @@ class Reading:
             raise ImagesError(problem, key=name, remedy="repair or remove it") from error
 
     def _converted(self, image: Image) -> Bytes:
-        from PIL import Image, ImageOps
+        from PIL import ExifTags, Image, ImageOps
 
         if image.mode.startswith("I;16"):
-            converted: Image.Image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
         elif image.mode in ("I", "F"):
             raise ValueError(f"its numbers are of type {image.mode}, expected 8 or 16 bits")
-        else:
-            converted = ImageOps.exif_transpose(image)
-        if "A" in converted.getbands() or "transparency" in converted.info:
-            rgba = converted.convert("RGBA")
-            first = self.background
-            others = ("black" if first == "white" else "white",) if self.drawing else ()
-            for background in (first, *others):
-                converted = Image.alpha_composite(Image.new("RGBA", rgba.size, background), rgba)
-                if not blank(np.asarray(converted.convert("RGB"))):
-                    break
-        converted = converted.convert("L" if self.grey else "RGB")
+        elif image.getexif().get(ExifTags.Base.Orientation, 1) != 1:  # which copies it
+            image = ImageOps.exif_transpose(image)
+        image = self._on_background(image).convert("L" if self.grey else "RGB")
         if self.drawing:
-            edges = np.asarray(converted.convert("L"))
+            edges = np.asarray(image.convert("L"))
             paper = float(np.median(np.concatenate([edges[0], edges[-1], edges[:, 0], edges[:, -1]])))
             if DARK < paper < LIGHT:
                 raise _Paper(paper)
-            converted = ImageOps.invert(converted) if paper >= LIGHT else converted
-        return np.asarray(converted.resize((self.size, self.size), Image.Resampling.BOX))
+            image = ImageOps.invert(image) if paper >= LIGHT else image
+        return np.asarray(image.resize((self.size, self.size), Image.Resampling.BOX))
+
+    def _on_background(self, image: Image) -> Image:
+        """The image without transparency; it may be scaled already."""
+        from PIL import Image
+
+        if "A" not in image.getbands() and "transparency" not in image.info:
+            return image
+        rgba = image if image.mode == "RGBA" else image.convert("RGBA")
+        if not self.drawing:  # scaled first, with colours in proportion to alpha: the same, in a third of the time
+            small = np.asarray(rgba.convert("RGBa").resize((self.size, self.size), Image.Resampling.BOX))
+            return Image.fromarray(small[..., :3] + (255 - small[..., 3:] if self.background == "white" else 0))
+        opposite: Background = "black" if self.background == "white" else "white"
+        for background in (self.background, opposite):
+            seen = Image.alpha_composite(Image.new("RGBA", rgba.size, background), rgba)
+            if not blank(np.asarray(seen)):
+                break
+        return seen
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Within, Pillow's warnings are not shown; what can't be read is told by errors. Not for one thread of several."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 class _Paper(ValueError):

@@ -11,7 +11,7 @@ import numpy as np
 
 from metarl.config import InputError, choice
 from metarl.data.glyphs import GlyphOptions, glyph_pool
-from metarl.data.sources import FewShotSource, at_least_one, distinct
+from metarl.data.sources import FewShotSource, at_least_one, distinct, distinct_of_each
 from metarl.types import Array, Bytes, Ints, Split
 
 Within = Literal["any", "one", "few"]
@@ -21,10 +21,13 @@ class Pool(FewShotSource):
     """Classes from an array ``[C, M, ...]``, ``M`` examples of each. Bytes stay bytes, other numbers become float32.
 
     Classes are drawn without replacement, all equally likely. With groups or superclasses, these are drawn first, all
-    equally likely whatever their size, and then one member of each.
+    equally likely whatever their size, and then one member of each. The examples of a class are drawn from all that it
+    has.
 
     Args:
-        examples: ``[C, M, ...]``
+        examples: ``[C, M, ...]``; with ``counts`` ``[N, ...]``, class after class.
+        counts: ``[C]`` the number of examples of each class, ``N`` in all.
+        names: of the classes; empty where they have none.
         exclusive_group: ``[C]`` whole numbers; two classes of one group are never in the same episode.
         superclass: ``[C]`` whole numbers. Classes of one exclusive group have the same superclass, or each another one,
             as where an alphabet is a superclass in each of its rotations. Such superclasses are never in one episode.
@@ -35,31 +38,45 @@ class Pool(FewShotSource):
             numbers stand for drawers, support and queries are then by different people.
 
     Raises:
-        InputError: there are no examples, or the groups or superclasses are not one number for each class, or don't fit
-            together.
+        InputError: there are no examples, their counts don't add up, or differ where examples are shared; or the groups
+            or superclasses are not one number for each class, or don't fit together.
     """
 
     classes: int
     per_class: int
+    """Examples of the smallest class."""
 
     def __init__(
         self,
         examples: Array,
         *,
+        counts: Ints | Sequence[int] | None = None,
+        names: Sequence[str] = (),
         exclusive_group: Ints | None = None,
         superclass: Ints | None = None,
         within: Within = "any",
         shared_examples: bool = False,
     ) -> None:
         choice(within, get_args(Within), "within")
-        if examples.ndim < 2 or examples.size == 0:
+        if examples.ndim < (2 if counts is None else 1) or examples.size == 0:
             expected = "[classes, examples of each, ...], none of them 0"
             raise InputError(key="examples.shape", given=examples.shape, expected=expected)
-        self.examples = examples if examples.dtype == np.uint8 else examples.astype(np.float32, copy=False)
-        self.classes, self.per_class = examples.shape[:2]
-        self.shape = examples.shape[2:]
-        self.shared_examples = shared_examples
-        self._flat = np.asarray(self.examples).reshape(-1, *self.shape)
+        kept = examples if examples.dtype == np.uint8 else examples.astype(np.float32, copy=False)
+        if counts is None:
+            self.counts = np.full(len(kept), kept.shape[1])
+            self._equal: Array | None = kept
+            self.flat = np.asarray(kept).reshape(-1, *kept.shape[2:])
+        else:
+            self.counts, self.flat = _counted(counts, len(kept)), np.asarray(kept)
+            same = (self.counts == self.counts[0]).all()
+            self._equal = self.flat.reshape(len(self.counts), -1, *self.flat.shape[1:]) if same else None
+        if shared_examples and self._equal is None:
+            raise InputError(key="counts", given="unequal", expected="the same of all classes, with shared_examples")
+        self.classes, self.per_class, self.shape = len(self.counts), int(self.counts.min()), self.flat.shape[1:]
+        if names and len(names) != self.classes:
+            raise InputError(key="len(names)", given=len(names), expected=f"{self.classes}, one for each class")
+        self.names, self.shared_examples = list(names), shared_examples
+        self._first = self.counts.cumsum() - self.counts
         group = np.arange(self.classes) if exclusive_group is None else exclusive_group
         self._groups = _Groups(_one_each(group, self.classes, "exclusive_group"))
         self._superclasses: _Superclasses | None = None
@@ -69,9 +86,30 @@ class Pool(FewShotSource):
         elif within != "any":
             raise InputError(key="superclass", expected=f"a number for each class, as within is {within!r}")
 
+    @property
+    def examples(self) -> Array:
+        """All examples ``[C, M, ...]``.
+
+        Raises:
+            InputError: classes have different numbers of them; ``flat`` ``[N, ...]`` has them class after class, and
+                ``counts`` says how many are of each.
+        """
+        if self._equal is None:
+            given = f"{self.per_class} to {self.counts.max()}"
+            raise InputError(key="counts", given=given, expected="the same of all classes", remedy="take flat")
+        return self._equal
+
     def check(self, ways: int, count: int, key: str) -> None:
-        """See :meth:`FewShotSource.check`; exclusive groups count, within a superclass those of the largest one."""
-        super().check(ways, count, key)
+        """See :class:`FewShotSource`; exclusive groups count, within a superclass those of the largest one."""
+        self._at_most(ways, self.classes, "ways", "classes")
+        if count > self.per_class:
+            short = int((self.counts < count).sum())
+            name = f"the class {self.names[int(self.counts.argmin())]}" if self.names else "a class"
+            remedy = "ask for fewer"
+            if short < self.classes:
+                remedy += f", or leave out the {short} of {self.classes} classes with fewer (min_images = {count})"
+            expected = f"at most {self.per_class}, the examples of {name} of this {type(self).__name__}"
+            raise InputError(key=key, given=count, expected=expected, remedy=remedy)
         groups = len(self._groups.size)
         self._at_most(ways, groups, "ways", "exclusive groups")
         if self._superclasses is not None:
@@ -83,11 +121,14 @@ class Pool(FewShotSource):
         """See :meth:`FewShotSource.draw`."""
         rows = (n, 1) if self.shared_examples else (n, ways)
         chosen = self._choose(rng, n, ways)
-        example = distinct(rng, rows[0] * rows[1], self.per_class, count).reshape(*rows, count)
-        return self._flat.take(chosen[..., None] * self.per_class + example, axis=0)
+        if self._equal is None:
+            example = distinct_of_each(rng, self.counts[chosen].ravel(), count)
+        else:
+            example = distinct(rng, rows[0] * rows[1], self.per_class, count)
+        return self.flat.take(self._first[chosen][..., None] + example.reshape(*rows, count), axis=0)
 
     def joined(self, other: Pool) -> Pool:
-        """The classes of two pools of the same kind, with as many examples each as the smaller pool has.
+        """The classes of two pools of the same kind; shared examples are as many as the smaller pool has.
 
         No exclusive group or superclass has members of both.
 
@@ -96,15 +137,21 @@ class Pool(FewShotSource):
         """
         if self.shape != other.shape:
             raise InputError(key="other.shape", given=other.shape, expected=f"{self.shape}, as in this pool")
-        least = min(self.per_class, other.per_class)
 
         def numbers(groups: Sequence[Ints]) -> Ints:
             return np.concatenate([groups[0], groups[1] + groups[0].max() + 1])
 
         pools = (self, other)
+        least = min(self.per_class, other.per_class)
+        flat = [
+            pool.examples[:, :least].reshape(-1, *self.shape) if self.shared_examples else pool.flat for pool in pools
+        ]
+        counts = [np.full(pool.classes, least) if self.shared_examples else pool.counts for pool in pools]
         superclasses = [pool._superclasses.of_class for pool in pools if pool._superclasses]
         return Pool(
-            np.concatenate([self.examples[:, :least], other.examples[:, :least]]),
+            np.concatenate(flat),
+            counts=np.concatenate(counts),
+            names=[name for pool in pools for name in pool.names] if all(pool.names for pool in pools) else (),
             exclusive_group=numbers([self._groups.group, other._groups.group]),
             superclass=numbers(superclasses) if superclasses else None,
             within=self._superclasses.within if self._superclasses else "any",
@@ -115,17 +162,30 @@ class Pool(FewShotSource):
         """The same classes with other examples; the same random numbers draw the same examples.
 
         Args:
-            examples: ``[C * M, ...]`` in the same order.
+            examples: ``[N, ...]`` in the order of ``flat``.
 
         Raises:
             InputError: another number of examples.
         """
-        if len(examples) != len(self._flat):
-            raise InputError(key="len(examples)", given=len(examples), expected=f"{len(self._flat)}, as in this pool")
+        if len(examples) != len(self.flat):
+            raise InputError(key="len(examples)", given=len(examples), expected=f"{len(self.flat)}, as in this pool")
         other = copy(self)
-        other.shape, other._flat = examples.shape[1:], examples
-        other.examples = examples.reshape(*self.examples.shape[:2], *other.shape)
+        other.shape, other.flat = examples.shape[1:], examples
+        other._equal = None if self._equal is None else examples.reshape(self.classes, -1, *other.shape)
         return other
+
+    def some(self, rng: np.random.Generator, classes: int, examples: int) -> Pool:
+        """At most so many of the classes, with at most so many examples of each, without groups; pure in ``rng``."""
+        chosen = rng.permutation(self.classes)[:classes]
+        if self._equal is not None:
+            return Pool(self._equal[np.ix_(chosen, rng.permutation(self.per_class)[:examples])])
+        each = [self._first[number] + rng.permutation(self.counts[number])[:examples] for number in chosen]
+        return Pool(self.flat[np.concatenate(each)], counts=[len(rows) for rows in each])
+
+    def _described(self) -> dict[str, object]:
+        most = int(self.counts.max())
+        examples = self.per_class if most == self.per_class else f"{self.per_class} to {most}"
+        return super()._described() | {"examples": examples}
 
     def _choose(self, rng: np.random.Generator, n: int, ways: int) -> Ints:
         """The classes of ``n`` episodes ``[n, ways]``."""
@@ -242,6 +302,15 @@ class _Superclasses:
         place = np.where(picked, turn[:, self.family], families)[:, self.superclasses.group]
         first = (place + rng.random(place.shape)).argsort(-1)[:, :ways]
         return np.take_along_axis(first, rng.random((n, ways)).argsort(-1), 1)
+
+
+def _counted(counts: Ints | Sequence[int], total: int) -> Ints:
+    """The number of examples of each class, ``total`` in all."""
+    numbers = np.asarray(counts)
+    if numbers.ndim != 1 or numbers.dtype.kind not in "iu" or numbers.min(initial=1) < 1 or numbers.sum() != total:
+        expected = f"[classes] whole numbers of at least 1, {total} in all, as there are examples"
+        raise InputError(key="counts", given=counts, expected=expected)
+    return numbers
 
 
 def _one_each(number: Ints, classes: int, name: str) -> Ints:

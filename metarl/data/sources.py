@@ -171,6 +171,29 @@ def distinct(rng: np.random.Generator, n: int, below: int, count: int) -> Ints:
     return drawn
 
 
+def distinct_of_each(rng: np.random.Generator, below: Ints, count: int) -> Ints:
+    """As :func:`distinct`, where each row has a bound of its own; pure in ``rng``.
+
+    Args:
+        rng: all randomness comes from it.
+        below: ``[n]`` the numbers of a row are 0 up to ``below - 1``.
+        count: different numbers in each row, in random order.
+
+    Returns:
+        ``[n, count]``
+    """
+    drawn = np.empty((len(below), count), np.int64)
+    few = below <= max(4 * count, 64)
+    if few.any():
+        most = below[few].max()
+        keys = np.where(np.arange(most) < below[few, None], rng.random((few.sum(), most)), 1)  # the others come last
+        drawn[few] = keys.argsort(-1)[:, :count]
+    for bound in np.unique(below[~few]):
+        rows = np.flatnonzero(below == bound)
+        drawn[rows] = distinct(rng, len(rows), int(bound), count)
+    return drawn
+
+
 def at_least_one(**numbers: int) -> None:
     """Raise :class:`InputError` for a number under 1, given by name."""
     for name, number in numbers.items():

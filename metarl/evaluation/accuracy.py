@@ -30,7 +30,7 @@ def prepared(learner: FewShotLearner, pool: Pool, examples: int) -> tuple[Pool, 
         pool: the images.
         examples: how many images all episodes show.
     """
-    flat = pool.examples.reshape(-1, *pool.shape)
+    flat = pool.flat
     each = []
     for first in range(0, len(flat) if examples > len(flat) else 0, CHUNK):
         embedded = learner.embed(flat[first : first + CHUNK].copy())  # torch takes no array that is read-only

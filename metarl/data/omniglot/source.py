@@ -55,8 +55,8 @@ class Omniglot(Pool):
         examples = np.concatenate([np.rot90(upright, quarter, (2, 3)) for quarter in rotated])
         examples.flags.writeable = False
         self.split, self.size = split, size
-        self.names = [f"{name}/rot{90 * turns:03d}" if turns else name for turns in rotated for name in characters]
-        self.alphabets = [name.partition("/")[0] for name in self.names]
+        names = [f"{name}/rot{90 * turns:03d}" if turns else name for turns in rotated for name in characters]
+        self.alphabets = [name.partition("/")[0] for name in names]
         character = np.tile(np.arange(len(characters)), len(rotated))
         number = {name: number for number, name in enumerate(dict.fromkeys(self.alphabets))}
         # each rotation of an alphabet is a superclass, which has no character twice
@@ -64,6 +64,7 @@ class Omniglot(Pool):
         superclass += np.repeat(rotated, len(characters))
         super().__init__(
             examples,
+            names=names,
             exclusive_group=character,
             superclass=superclass,
             within=within,

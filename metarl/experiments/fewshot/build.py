@@ -61,7 +61,8 @@ def make_source(data: DataOptions, split: Split, *, rotations: bool, alphabets: 
             from metarl.data.images import Images
 
             assert data.folder is not None
-            images = Images(split, data.folder, data.size, not data.colour, data.background)
+            look = data.size, not data.colour, data.background
+            images = Images(split, data.folder, *look, **vars(data.choice))
             return with_rotations(images, rotations)
         if data.source == "glyphs":
             return with_rotations(resized(Glyphs(split), data.size), rotations)
@@ -72,8 +73,10 @@ def with_rotations(pool: Pool, rotations: bool) -> Pool:
     """With ``rotations``, the four rotations of a class become classes; no episode has two of the same class."""
     if not rotations:
         return pool
-    examples = np.concatenate([np.rot90(pool.examples, turn, (2, 3)) for turn in range(4)])
-    return Pool(examples, exclusive_group=np.tile(np.arange(len(pool.examples)), 4))
+    flat = np.concatenate([np.rot90(pool.flat, turn, (1, 2)) for turn in range(4)])
+    names = [f"{name}/rot{90 * turn:03d}" if turn else name for turn in range(4) for name in pool.names]
+    group = np.tile(np.arange(pool.classes), 4)
+    return Pool(flat, counts=np.tile(pool.counts, 4), names=names, exclusive_group=group)
 
 
 def resized(pool: Pool, size: int) -> Pool:
@@ -82,8 +85,7 @@ def resized(pool: Pool, size: int) -> Pool:
         return pool
     from PIL import Image
 
-    flat = pool.examples.reshape(-1, *pool.shape)
-    small = np.stack([np.asarray(Image.fromarray(x).resize((size, size), Image.Resampling.BOX)) for x in flat])
+    small = np.stack([np.asarray(Image.fromarray(x).resize((size, size), Image.Resampling.BOX)) for x in pool.flat])
     return pool.replaced(small)
 
 
@@ -109,10 +111,10 @@ def class_names(data: DataOptions, split: Split) -> tuple[str, ...]:
     """
     with config_errors(None, OSError):
         if data.source == "images":
-            from metarl.data.images import class_folders
+            from metarl.data.images import class_names as of_images
 
             assert data.folder is not None
-            return tuple(place.name for place in class_folders(split, data.folder))
+            return of_images(split, data.folder)
         return tuple(split_characters(data.scheme, split)) if data.source == "omniglot" else ()
 
 

@@ -14,6 +14,7 @@ from metarl.agents.fewshot.gradient import GradientOptions
 from metarl.agents.fewshot.learner import FewShotLearner
 from metarl.agents.fewshot.open_set import LEAST, OpenSet, calibrated
 from metarl.config import ConfigError, build, to_plain
+from metarl.data.folders import one_look
 from metarl.data.omniglot import found
 from metarl.data.pool import Pool
 from metarl.data.sources import FewShotSource
@@ -149,10 +150,11 @@ class FewShotExperiment(Experiment):
         hint = " (for Omniglot: metarl data omniglot, or --data DIR)" if self.data.source == "glyphs" else ""
         lines = [f"data: {described(self.data)}{hint}"]
         if self.data.source == "images":
-            from metarl.data.images import counts
+            from metarl.data.images import told
 
             assert self.data.folder is not None
-            lines += counts(self.data.folder)
+            with config_errors():
+                lines += told(self.data.folder, self.data.reading, self.data.choice)
         return "\n".join(lines)
 
     def check(self) -> Self:
@@ -165,9 +167,10 @@ class FewShotExperiment(Experiment):
         check_count(self.train.batch, 5 * pixels * self.train_shape.images, key="train.batch")  # bytes and floats
         check_count(self.eval.validation_episodes, pixels * validation, key="eval.validation_episodes")
         check_count(self.eval.episodes, BYTES, key="eval.episodes")
-        check_source(training_source(self.data, self.train), "train", [self.train_shape])
-        check_source(make_source(self.data, "validation", rotations=False), "validation", [self.validation_shape])
-        self.source("test", self.test_shapes)
+        with one_look():
+            check_source(training_source(self.data, self.train), "train", [self.train_shape])
+            check_source(make_source(self.data, "validation", rotations=False), "validation", [self.validation_shape])
+            self.source("test", self.test_shapes)
         self._check_head()
         if not any(p.numel() for p in make_learner(self, seed=0).parameters()):
             problem = "this learner has nothing to train: its embeddings are the pixels"
@@ -189,8 +192,10 @@ class FewShotExperiment(Experiment):
 
     def learn(self, model: FewShotLearner, session: Session) -> int:
         """See :class:`Experiment`; the model is left in evaluation mode."""
-        source = training_source(self.data, self.train)
-        names = {split: class_names(self.data, split) for split in MET}
+        with one_look():
+            source = training_source(self.data, self.train)
+            names = {split: class_names(self.data, split) for split in MET}
+            validate = validator(self, session.seed)
         model.met = {split: found for split, found in names.items() if found}
         rng, saved = numpy_rng(session.seed, "data", split_key("train")), session.saved
         accuracy = "train/accuracy" if self.data.trainval else "validation/accuracy"
@@ -225,7 +230,7 @@ class FewShotExperiment(Experiment):
                 lambda learner, batch: learner.loss(batch),
                 batches(),
                 self.fit,
-                validate=validator(self, session.seed),
+                validate=validate,
                 progress=on_validation,
                 between=between,
                 state=start,
@@ -247,10 +252,10 @@ class FewShotExperiment(Experiment):
         """
         if self.data.trainval or self.train.labels != "one_hot":
             return None
-        examples = make_source(self.data, "validation", rotations=False).examples
-        if len(examples) < LEAST or examples.shape[1] < 2:
+        source = make_source(self.data, "validation", rotations=False)
+        if source.classes < LEAST or source.per_class < 2:
             return None
-        return calibrated(model, examples, numpy_rng(seed, "evaluation", *CALIBRATION))
+        return calibrated(model, source, numpy_rng(seed, "evaluation", *CALIBRATION))
 
     def evaluate(
         self, model: FewShotLearner, *, split: Split = "test", n: int | None = None, seed: int = 0, quiet: bool = False
@@ -322,7 +327,7 @@ def check_source(source: FewShotSource, split: Split, shapes: Iterable[EpisodeSh
     """
     with config_errors(f"the {split} split"):
         for shape in shapes:
-            shape.check(source)
+            shape.check(source, split)
 
 
 def validator(experiment: FewShotExperiment, seed: int) -> Callable[[FewShotLearner], float]:

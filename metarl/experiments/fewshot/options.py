@@ -13,23 +13,33 @@ from metarl.agents.fewshot.context import Context
 from metarl.config import ConfigError
 from metarl.data.distort import Distortion
 from metarl.data.episodes import Labels
+from metarl.data.images import Choice
 from metarl.data.omniglot import MINIMAL, Scheme
 from metarl.data.pictures import Background, Reading
 from metarl.data.pool import Within
 from metarl.data.sources import FewShotSource
 from metarl.memory.options import MemoryOptions
 from metarl.nets.images import EncoderOptions
+from metarl.types import Split
 
 Source = Literal["auto", "omniglot", "glyphs", "images"]
 Setting = tuple[Annotated[int, Ge(2)], Annotated[int, Ge(1)]]  # ways and shots
 ONLY_OF = {
     "colour": "images",
     "background": "images",
+    "min_images": "images",
+    "max_images": "images",
+    "skip_bad": "images",
     "scheme": "omniglot",
     "within_alphabet": "omniglot",
     "distinct_drawers": "omniglot",
 }
 """Options that one source alone has."""
+
+
+SHOTS = {"train": "train.shots", "validation": "the shots of eval.validation", "test": "the shots of eval.cells"}
+QUERIES = {"train": "train.queries", "validation": "eval.queries", "test": "eval.queries"}
+"""The options that say how many examples of a class an episode of a split has."""
 
 
 class EpisodeShape(NamedTuple):
@@ -69,13 +79,19 @@ class EpisodeShape(NamedTuple):
             return source.sample(rng, n, self.ways, self.shots, self.queries)
         return source.sample_streams(rng, n, self.ways, self.shots, labels)
 
-    def check(self, source: FewShotSource) -> None:
+    def check(self, source: FewShotSource, split: Split) -> None:
         """Refuse a source that has too few classes or examples.
+
+        Args:
+            source: of the images.
+            split: that it is of; the error names the options that ask.
 
         Raises:
             ValueError: it has too few.
         """
-        source.check(self.ways, self.shots + self.queries, "shots + queries" if self.queries else "shots")
+        shots = SHOTS[split] if self.queries else "train.shots"
+        queries = f" + {QUERIES[split]}" if self.queries else ""
+        source.check(self.ways, self.shots + self.queries, shots + queries)
 
 
 @dataclass(frozen=True)
@@ -89,6 +105,9 @@ class DataOptions:
         size: pixels along a side of an image.
         colour: whether images of a folder keep their colours.
         background: what transparent parts of images of a folder become.
+        min_images: classes of a folder with fewer are left out; None: a class with one image is refused.
+        max_images: most images of a class of a folder; None: all.
+        skip_bad: leave out files and folders that can't be used, instead of refusing the folder.
         scheme: the split of Omniglot: 1028, 172 and 423 characters; Lake's 30 and 20 alphabets; or with one of his two
             minimal sets of 5 alphabets to train on.
         rotations: whether the rotations of a class by 90, 180 and 270 degrees are separate classes in training.
@@ -106,6 +125,9 @@ class DataOptions:
     size: Annotated[int, Ge(8), Le(256)] = 28
     colour: bool = False
     background: Background = "white"
+    min_images: Annotated[int, Ge(2)] | None = None
+    max_images: Annotated[int, Ge(2)] | None = None
+    skip_bad: bool = False
     scheme: Scheme = "standard"
     rotations: bool = True
     trainval: bool = False
@@ -125,6 +147,14 @@ class DataOptions:
             if given != getattr(DataOptions, name) and self.source not in ("auto", source):
                 expected = f"data.source = {source!r} with it, not {self.source!r}"
                 raise ConfigError(key=f"data.{name}", given=given, expected=expected, remedy="leave it out")
+
+        if None not in (self.min_images, self.max_images):
+            Choice(self.min_images, self.max_images)  # refuses a maximum below the minimum
+
+    @property
+    def choice(self) -> Choice:
+        """Which classes and images of a folder are used."""
+        return Choice(self.min_images, self.max_images, self.skip_bad)
 
     @property
     def shape(self) -> tuple[int, ...]:

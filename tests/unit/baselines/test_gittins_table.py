@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from metarl.agents.baselines import gittins
-from metarl.agents.baselines.cache import cache_folder
 from metarl.agents.baselines.gittins import GittinsTable, gittins_table
+from metarl.files import cache_folder
 from metarl.types import Floats
 
 HORIZON = 60

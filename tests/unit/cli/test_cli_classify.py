@@ -96,3 +96,21 @@ def test_an_agent_has_no_classes(trained: Path, tmp_path: Path) -> None:
     done = run("classify", tmp_path / "agent", "--support", "support", "--query", "a3.png")
     assert done.status == 2
     assert "few-shot" in done.err
+
+
+def test_bad_images_of_a_folder_are_listed_or_left_out(trained: Path, tmp_path: Path) -> None:
+    for path in (trained / "support").glob("*/*.png"):
+        place = tmp_path / "all" / path.parent.name
+        place.mkdir(parents=True, exist_ok=True)
+        (place / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "all" / "a" / "bad.png").write_bytes(b"no image")
+    (tmp_path / "all" / "bare").mkdir()
+    asked = ["classify", "run", "--support", tmp_path / "all", "--query", "a3.png", "--json"]
+    refused = run(*asked)
+    assert refused.status == 2
+    assert "bad.png" in refused.err
+    assert "bare" in refused.err
+    done = run(*asked, "--skip-bad")
+    assert done.status == 0
+    assert json.loads(done.out)["classes"] == {"a": 3, "b": 3, "c": 3}
+    assert "(1)" in done.err

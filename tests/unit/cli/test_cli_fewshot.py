@@ -140,7 +140,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "no data": ([*TRAIN, *settings("data.source=omniglot")], "there is no images_background.zip of Omniglot"),
     "folder without data": ([*TRAIN, "--data", "../empty"], r"in \.\./empty, .*get it with `metarl data"),
     "folder without images": ([*TRAIN, "--images", "../empty"], "../empty has no folders"),
-    "classes without images": ([*TRAIN, "--images", "../bare"], "has no images.*add some, or remove the folder"),
+    "classes without images": ([*TRAIN, "--images", "../bare"], r"has no images.*\.bmp, \.gif.*--skip-bad"),
     "no images": ([*TRAIN, "--images", "../nowhere"], "there is no folder ../nowhere"),
     "data twice": ([*TRAIN, "--images", "../bare", "--data", "../empty"], "not allowed with argument --images"),
     "environment": ([*TRAIN, "--vary", "a=1..2"], "--vary is an option of rl2 .* kind fewshot"),
@@ -186,6 +186,36 @@ def test_any_folder_of_class_folders_will_do(tmp_path: Path, monkeypatch: pytest
     assert sets.episodes.query_x.shape == (8, 2, 16, 16, *([3] if colour else []))
     assert (folder.figures / "drawings.png").read_bytes().startswith(PNG)
     assert evaluation(folder.path)["cells"] == told["cells"]
+
+
+def test_a_folder_with_bad_images_is_used_without_them_if_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    for number in range(24):
+        place = tmp_path / "pictures" / "some" / f"class{number // 4}"
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(256, size=(9, 9), dtype=np.uint8)).save(place / f"{number}.png")
+    bad = [tmp_path / "pictures" / "some" / f"class{number}" / "bad.png" for number in (1, 4)]
+    for path in bad:
+        path.write_bytes(b"no image")
+    (tmp_path / "plain.toml").write_text(CLASSIFIER)
+    start = ["train", "plain.toml", "--images", "pictures", *settings("data.size=16")]
+    refused = run(*start, "--out", "run")
+    assert (refused.status, refused.err.count("\n")) == (2, 1)
+    assert all(str(path.relative_to(tmp_path)) in refused.err for path in bad)
+    done = run(*start, "--skip-bad", "--out", "run")
+    assert (done.status, done.err) == (0, "")
+    assert "images that cannot be read (2)" in done.out
+    told = evaluation(tmp_path / "run")
+    assert evaluation(tmp_path / "run", "--skip-bad")["cells"] == told["cells"], "as the run says itself"
+    few = run("eval", "run", *settings("eval.cells=[[2,9]]"))
+    assert few.status == 2
+    assert "eval.cells" in few.err
+    assert "the class some/class" in few.err
+    none = run("train", "plain.toml", "--skip-bad", *settings("data.source=glyphs"), "--out", "other")
+    assert (none.status, "data.skip_bad" in none.err) == (2, True)
 
 
 def during(monkeypatch: pytest.MonkeyPatch, call: int, happen: Callable[[], object]) -> None:

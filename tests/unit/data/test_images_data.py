@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from metarl.data import images
-from metarl.data.images import Images, class_folders, counts
+from metarl.config import InputError
+from metarl.data.folders import name_hash, scan
+from metarl.data.images import Choice, Images, class_names, told
 from metarl.data.pictures import FORMATS, ImagesError, Reading
 from metarl.types import SPLITS, Split
 
 
-def make(folder: Path, classes: int = 6, each: int = 3, *, side: int = 8, colour: bool = False) -> Path:
+def make(folder: Path, classes: int = 6, each: int = 3, *, side: int = 8, colour: bool = False, seed: int = 0) -> Path:
     """Class folders with images of random numbers."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     for number in range(classes):
         place = folder / f"class{number}"
         place.mkdir(parents=True)
@@ -44,9 +45,8 @@ def test_a_folder_of_classes_is_a_source(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("classes", "counts"), [(6, [2, 2, 2]), (10, [6, 2, 2]), (100, [70, 10, 20])])
 def test_classes_are_split_by_their_names_alone(tmp_path: Path, classes: int, counts: list[int]) -> None:
-    for number in range(classes):
-        (tmp_path / f"class{number}").mkdir()
-    parts = [[place.name for place in class_folders(split, tmp_path)] for split in SPLITS]
+    folders(tmp_path, *(f"class{number}" for number in range(classes)))
+    parts = [list(class_names(split, tmp_path)) for split in SPLITS]
     assert [len(part) for part in parts] == counts
     assert len({name for part in parts for name in part}) == classes
     assert all(part == sorted(part) for part in parts)
@@ -56,13 +56,15 @@ def test_classes_are_split_by_their_names_alone(tmp_path: Path, classes: int, co
 
 
 def test_an_accent_written_in_another_way_leaves_a_class_in_its_split(tmp_path: Path) -> None:
-    assert images._hash("e\u0301") == images._hash("\u00e9")
-    assert images._hash("\udcff")
+    assert name_hash("e\u0301") == name_hash("\u00e9")
+    assert name_hash("\udcff")
 
 
 def folders(place: Path, *names: str) -> Path:
+    """Folders that count as classes, as long as nobody reads the images in them."""
     for name in names:
         (place / name).mkdir(parents=True)
+        (place / name / "0.png").touch()
     return place
 
 
@@ -70,10 +72,10 @@ def folders(place: Path, *names: str) -> Path:
 def test_folders_of_splits_are_the_splits(tmp_path: Path, validation: str) -> None:
     counts = {"train": 4, validation: 2, "test": 3}
     folders(tmp_path, "more/classes", *(f"{name}/{name}{i}" for name, count in counts.items() for i in range(count)))
-    assert [len(class_folders(split, tmp_path)) for split in SPLITS] == [4, 2, 3]
-    assert class_folders("validation", tmp_path)[0] == tmp_path / validation / f"{validation}0"
+    assert [len(class_names(split, tmp_path)) for split in SPLITS] == [4, 2, 3]
+    assert class_names("validation", tmp_path)[0] == f"{validation}0"
     alone = folders(tmp_path / "alone", "test", "a", "b", "c", "d", "e")  # a class called test is a class
-    assert sum(len(class_folders(split, alone)) for split in SPLITS) == 6
+    assert sum(len(class_names(split, alone)) for split in SPLITS) == 6
 
 
 @pytest.mark.parametrize(
@@ -83,22 +85,24 @@ def test_folders_of_splits_are_the_splits(tmp_path: Path, validation: str) -> No
         (["train/a", "train/b", "test/c", "test/d"], "validation", "validation or val"),
         (["train/a", "train/b", "validation/c", "val/d", "test/e", "test/f"], "validation", "val, validation"),
         (["train/a", "train/b", "val/c", "test/d", "test/e"], "validation", "validation split.* 1 of"),
-        ([], "train", "no folders in it"),
+        (["."], "train", "no folders in it"),
         (["one"], "train", "1 class folders.* 6 or more"),
-        ([f"class{number}" for number in range(6)], "train", r"no images.*\.bmp, \.gif"),
     ],
 )
 def test_folders_that_are_no_splits_of_classes_are_refused(
     tmp_path: Path, names: list[str], split: Split, named: str
 ) -> None:
+    for name in names:
+        (tmp_path / name).mkdir(parents=True, exist_ok=True)
+        (tmp_path / name / "0.png").touch()
     with pytest.raises(ImagesError, match=named):
-        Images(split, folders(tmp_path, *names))
+        Images(split, tmp_path)
 
 
 def test_settings_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ImagesError, match="no folder"):
         Images("train", tmp_path / "nowhere")
-    with pytest.raises(ImagesError, match=r"8\.4 GiB"):
+    with pytest.raises(ImagesError, match=r"25\.1 GiB"):
         Images("train", make(tmp_path), 38_700)
     with pytest.raises(ValueError, match="size is 0"):
         Images("train", tmp_path, 0)
@@ -140,7 +144,10 @@ def test_every_format_is_read(tmp_path: Path, suffix: str) -> None:
     numbers[:, 8:] = 255
     path = save(tmp_path / f"a{suffix.upper()}", numbers == 255 if suffix == ".pbm" else numbers)
     assert np.abs(Reading(2).read(path) - np.array([[0.0, 255.0]] * 2)).max() <= 4
-    assert images._images(tmp_path, tmp_path) == [path]
+    folder = tmp_path / "folder"
+    (folder / "class").mkdir(parents=True)
+    path.rename(folder / "class" / path.name)
+    assert [file.name for file in scan(folder).classes[0].files] == [path.name]
 
 
 def test_a_transparent_colour_of_a_palette_becomes_white_and_numbers_with_a_point_are_refused(tmp_path: Path) -> None:
@@ -159,18 +166,91 @@ def test_the_orientation_in_exif_is_followed(tmp_path: Path) -> None:
     assert Reading(2).read(path).tolist() == [[150, 100], [50, 0]]
 
 
-def test_classes_keep_as_many_images_as_the_smallest_has(tmp_path: Path) -> None:
+def test_classes_have_all_of_their_images(tmp_path: Path) -> None:
     make(tmp_path, each=3)
-    names = Images("train", tmp_path, 8).names
-    last = save(tmp_path / names[0] / "3.png", np.zeros((8, 8), np.uint8))
-    save(tmp_path / names[0] / "4.png", np.zeros((8, 8), np.uint8))
+    first, second = Images("train", tmp_path, 8).names
+    for number in range(3, 9):
+        noise = np.random.default_rng(number).integers(256, size=(8, 8), dtype=np.uint8)
+        save(tmp_path / first / f"{number}.png", noise)
     more = Images("train", tmp_path, 8)
-    assert (more.per_class, more.left_out) == (3, 2)
-    assert last.exists()
-    (tmp_path / names[1] / "0.png").unlink()
-    (tmp_path / names[1] / "1.png").unlink()
-    with pytest.raises(ImagesError, match=f"{names[1]} has 1 image"):
+    assert (more.counts.tolist(), more.per_class, more.left_out) == ([9, 3], 3, 0)
+    drawn = more.sample(np.random.default_rng(0), 200, 2, 1, 2)
+    assert (
+        len({image.tobytes() for image in np.concatenate([drawn.support_x, drawn.query_x], 1).reshape(-1, 8, 8)}) == 12
+    )
+    most = Images("train", tmp_path, 8, max_images=4)
+    assert (most.counts.tolist(), most.left_out) == ([4, 3], 5)
+    kept = {image.tobytes() for image in most.flat[:4]}
+    assert kept != {image.tobytes() for image in more.flat[:4]}, "the first ones may be alike"
+    for path in (tmp_path / first).iterdir():
+        path.rename(path.with_name(f"a{path.name}"))
+    renamed = Images("train", tmp_path, 8, max_images=4)
+    assert renamed.counts.tolist() == [4, 3]
+    for path in sorted((tmp_path / second).iterdir())[1:]:
+        path.unlink()
+    with pytest.raises(ImagesError, match=f"{second} has 1 image"):
         Images("train", tmp_path, 8)
+
+
+def test_classes_with_few_images_are_left_out_and_told(tmp_path: Path) -> None:
+    make(tmp_path, 20, each=3)
+    names = Images("train", tmp_path, 8).names
+    for name in names[:3]:
+        (tmp_path / name / "0.png").unlink()
+    assert Images("train", tmp_path, 8, min_images=3).names == names[3:], "no class moves to another split"
+    lines = told(tmp_path, Reading(8), Choice(min_images=3))
+    assert lines[0] == f"train: {len(names) - 3} classes, 3 images of each"
+    assert "3 classes with 6 images" in lines[-1]
+    with pytest.raises(ImagesError, match=r"train split .* 0 classes that can be used"):
+        Images("train", tmp_path, 8, min_images=4)
+    with pytest.raises(InputError) as refused:
+        Images("train", tmp_path, 8, min_images=3, max_images=2)
+    assert refused.value.key == "max_images"
+
+
+def test_a_folder_that_has_images_is_a_class_however_deep_it_lies(tmp_path: Path) -> None:
+    for alphabet in ("Greek", "Latin"):
+        make(tmp_path / "any" / alphabet, 3, seed=len(alphabet) + ord(alphabet[0]))
+    names = [name for split in SPLITS for name in Images(split, tmp_path / "any", 8).names]
+    assert sorted(names) == [f"{alphabet}/class{number}" for alphabet in ("Greek", "Latin") for number in range(3)]
+    for seed, name in enumerate(("train", "val", "test")):
+        make(tmp_path / "fixed" / name / f"of {name}", 2, seed=seed)
+    assert Images("validation", tmp_path / "fixed", 8).names == ["of val/class0", "of val/class1"]
+
+
+def test_everything_that_is_wrong_is_listed_at_once_and_can_be_left_out(tmp_path: Path) -> None:
+    folder, outside = make(tmp_path / "data", 12, 4), save(tmp_path / "secret.png", np.eye(8, dtype=np.uint8))
+    places = [folder / f"class{number}" for number in range(12)]
+    damaged, empty, link = places[0] / "damaged.png", places[1] / "empty.png", places[2] / "link.png"
+    damaged.write_bytes(b"no image")
+    save(empty, np.full((8, 8), 9, np.uint8))
+    link.symlink_to(outside)
+    [path.unlink() for path in sorted(places[3].iterdir())[1:]]
+    stray = save(folder / "stray.png", np.eye(8, dtype=np.uint8))
+    (folder / "bare" / "deep").mkdir(parents=True)
+    (places[4] / "notes.txt").touch()
+    with pytest.raises(ImagesError) as refused:
+        Images("train", folder, 8)
+    for path in (damaged, empty, link, places[3], stray, folder / "bare" / "deep"):
+        assert str(path) in str(refused.value)
+    assert str(outside) not in str(refused.value)
+    used = [Images(split, folder, 8, skip_bad=True) for split in SPLITS]
+    assert sum(one.classes for one in used) == 11
+    assert {count for one in used for count in one.counts.tolist()} == {4}
+    lines = told(folder, Reading(8), Choice(skip_bad=True))
+    kinds = ("images that cannot be read", "empty images", "links out of the folder", "images beside folders of images")
+    for kind in (*kinds, "folders without images", "classes with less than 2 images"):
+        assert f"{kind} (1)" in lines[3]
+    assert "1 .txt" in lines[4]
+
+
+def test_of_many_problems_some_are_shown_and_all_counted(tmp_path: Path) -> None:
+    make(tmp_path, 8, 4)
+    for path in tmp_path.glob("*/[01].png"):
+        path.write_bytes(b"no image")
+    with pytest.raises(ImagesError, match=r"images that cannot be read \(16\).* and 6 more") as refused:
+        Images("train", tmp_path, 8)
+    assert str(refused.value).count(".png") < 2 * 10 + 2
 
 
 def test_hidden_and_other_files_are_left_out(tmp_path: Path) -> None:
@@ -181,21 +261,23 @@ def test_hidden_and_other_files_are_left_out(tmp_path: Path) -> None:
         place = tmp_path / f"class{number}"
         (place / "._0.png").write_bytes(b"of a file manager")
         (place / "notes.txt").write_text("words")
-        (place / "deeper.png").mkdir()
+        (place / "__MACOSX").mkdir()
+        (place / "__MACOSX" / "0.png").write_bytes(b"of another program")
     assert [Images(split, tmp_path, 8).examples.shape[:2] for split in SPLITS] == [(2, 3)] * 3
 
 
-def test_a_link_out_of_the_folder_is_refused_and_one_inside_or_to_itself_followed(tmp_path: Path) -> None:
+def test_links_out_of_the_folder_are_refused_and_those_inside_followed(tmp_path: Path) -> None:
     folder = make(tmp_path / "data")
     (tmp_path / "link").symlink_to(folder)
     assert Images("train", tmp_path / "link", 8).classes == 2
-    name = class_folders("train", folder)[0].name
+    name = class_names("train", folder)[0]
     inside = folder / name / "link.png"
     inside.symlink_to("0.png")
-    assert Images("train", folder, 8).left_out == 1
+    (folder / name / "round").symlink_to("..")
+    with pytest.warns(UserWarning, match="1 of 7 images"):
+        assert Images("train", folder, 8).counts.sum() == 7
     inside.unlink()
-    outside = save(tmp_path / "secret.png", np.zeros((8, 8), np.uint8))
-    inside.symlink_to(outside)
+    inside.symlink_to(save(tmp_path / "secret.png", np.eye(8, dtype=np.uint8)))
     with pytest.raises(ImagesError, match=r"link\.png is a link out of"):
         Images("train", folder, 8)
     inside.unlink()
@@ -208,7 +290,7 @@ def test_a_link_out_of_the_folder_is_refused_and_one_inside_or_to_itself_followe
 @pytest.mark.parametrize("damage", ["cut", "words", "empty", "script"])
 def test_an_image_that_cannot_be_read_is_named(tmp_path: Path, damage: str) -> None:
     make(tmp_path, side=64)
-    path = tmp_path / class_folders("train", tmp_path)[1].name / "1.png"
+    path = tmp_path / class_names("train", tmp_path)[1] / "1.png"
     whole = path.read_bytes()
     path.write_bytes(
         {"cut": whole[:900], "words": b"no image", "empty": b"", "script": b"%!PS-Adobe-3.0 EPSF-3.0\n"}[damage]
@@ -235,16 +317,6 @@ def test_strokes_lost_on_transparency_are_noticed(tmp_path: Path) -> None:
         save(place / f"{number}.png", np.dstack([np.full((8, 8, 3), 255, np.uint8), alpha]))
     with pytest.raises(ImagesError, match="transparent"):
         Images("train", tmp_path, 8)
-
-
-def test_images_that_lie_too_deep_are_named(tmp_path: Path) -> None:
-    folder = make(tmp_path)
-    place = sorted(folder.iterdir())[0]
-    (place / "sub").mkdir()
-    for path in list(place.glob("*.png")):
-        path.rename(place / "sub" / path.name)
-    with pytest.raises(ImagesError, match=f"{place.name}.*up"):
-        [Images(split, folder, 8) for split in SPLITS]
 
 
 def test_empty_images_are_all_named(tmp_path: Path) -> None:
@@ -276,7 +348,7 @@ def test_images_that_are_the_same_are_told(tmp_path: Path) -> None:
     same = (tmp_path / one / "0.png").read_bytes()
     (tmp_path / one / "2.png").write_bytes(same)
     (tmp_path / other / "1.png").write_bytes(same)
-    with pytest.warns(UserWarning, match="2 of 6 images are the same as another when read, 1 of them .* another class"):
+    with pytest.warns(UserWarning, match="2 of 6 images .* the same as another when read, 1 of them .* another class"):
         Images("train", tmp_path, 8)
 
 
@@ -289,11 +361,11 @@ def test_images_that_are_all_the_same_are_refused(tmp_path: Path) -> None:
         Images("train", tmp_path, 8)
 
 
-def test_what_is_left_out_is_told_of_every_split(tmp_path: Path) -> None:
-    make(tmp_path, each=3)
-    names = {split: [place.name for place in class_folders(split, tmp_path)] for split in SPLITS}
-    (tmp_path / names["test"][1] / "0.png").unlink()
-    told = counts(tmp_path)
-    assert told[:2] == [f"{split}: 2 classes, 3 images of each" for split in ("train", "validation")]
-    assert told[2].startswith("test: 2 classes, 2 images of each; 1 of 5 images are left out")
-    assert names["test"][1] in told[2]
+def test_an_image_of_two_splits_is_told(tmp_path: Path) -> None:
+    make(tmp_path)
+    (tmp_path / class_names("test", tmp_path)[0] / "0.png").write_bytes(
+        (tmp_path / class_names("train", tmp_path)[1] / "2.png").read_bytes()
+    )
+    for split in ("train", "test"):
+        with pytest.warns(UserWarning, match="1 of 6 images .* are also in another split"):
+            Images(split, tmp_path, 8)

@@ -202,6 +202,43 @@ def test_shared_examples_separate_the_drawers_of_support_and_queries() -> None:
     assert any(set(s) & set(q) for s, q in zip(apart.support_x[..., 1], apart.query_x[..., 1], strict=True))
 
 
+def unequal(counts: list[int], **options: Any) -> Pool:
+    """Examples that are their own numbers, class and example, with different numbers of each class."""
+    numbers = [(label, number) for label, count in enumerate(counts) for number in range(count)]
+    return Pool(np.array(numbers, np.uint8), counts=counts, **options)
+
+
+def test_every_example_of_a_class_is_drawn_as_often_whatever_others_have() -> None:
+    counts = [3, 5, 100, 9]
+    drawn = unequal(counts).draw(rng(), 6000, ways=2, count=3)
+    assert (drawn[:, :, 0, 0] == drawn[:, :, 2, 0]).all()
+    assert all(len(set(row)) == 3 for row in drawn[..., 1].reshape(-1, 3).tolist()), "none is drawn twice"
+    for label, count in enumerate(counts):
+        seen = drawn[..., 1][drawn[..., 0] == label]
+        shares = np.bincount(seen, minlength=count) / (3000 * 3)
+        assert len(shares) == count
+        assert shares == pytest.approx(1 / count, abs=0.02)
+
+
+def test_equal_counts_are_drawn_from_as_an_array_is() -> None:
+    pool = Pool(numbered().flat, counts=[EACH] * CLASSES)
+    assert np.array_equal(pool.examples, numbered().examples)
+    for one, other in zip(pool.sample(rng(), 5, 3, 1, 2), numbered().sample(rng(), 5, 3, 1, 2), strict=True):
+        assert np.array_equal(one, other)
+
+
+def test_too_few_examples_name_the_class_that_has_them() -> None:
+    pool = unequal([3, 9, 2, 8], names=["owl", "cat", "dog", "bee"])
+    pool.check(4, 2, "shots")
+    with pytest.raises(InputError, match=r"at most 2.* class dog .* 2 of 4 classes .*min_images = 4") as refused:
+        pool.check(4, 4, "shots")
+    assert refused.value.key == "shots"
+    with pytest.raises(InputError, match="take flat"):
+        _ = pool.examples
+    both = pool.joined(unequal([4, 1]))
+    assert (both.counts.tolist(), both.per_class) == ([3, 9, 2, 8, 4, 1], 1)
+
+
 def words(y: Ints) -> Ints:
     """One number for each label."""
     return y @ 5 ** np.arange(y.shape[-1])
@@ -316,6 +353,10 @@ def test_more_ways_than_groups_or_superclasses_allow_are_refused(
         (lambda: Glyphs("exam"), "the split"),  # type: ignore[arg-type]  # wrong on purpose
         (lambda: numbered().joined(Glyphs("train", 6, 7)), "other.shape"),
         (lambda: numbered().replaced(np.zeros((29, 3))), "len(examples)"),
+        (lambda: Pool(np.zeros((5, 2)), counts=[3, 3]), "counts"),
+        (lambda: Pool(np.zeros((5, 2)), counts=[5, 0]), "counts"),
+        (lambda: unequal([1, 2], names=["a"]), "len(names)"),
+        (lambda: unequal([1, 2], shared_examples=True), "counts"),
     ],
 )
 def test_sources_that_do_not_fit_are_refused(make: Callable[[], object], key: str) -> None:
