@@ -13,6 +13,7 @@ from metarl.cli.classify import add_classify
 from metarl.cli.data import add_data
 from metarl.cli.env import add_check
 from metarl.cli.experiments import add_experiments
+from metarl.cli.export import add_export
 from metarl.cli.listing import add_list
 from metarl.cli.terminal import FAILED, Parser, any_output, in_one_line, refuse, short_warnings
 from metarl.config import InputError
@@ -28,7 +29,7 @@ def parser() -> Parser:
         description="Memory-based meta-learning: train, evaluate and inspect RL² agents and few-shot learners.",
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
-    for add in (add_experiments, add_classify, add_list, add_bench, add_data, add_check):
+    for add in (add_experiments, add_classify, add_list, add_bench, add_data, add_check, add_export):
         add(commands)
     return top
 
