@@ -29,9 +29,9 @@ class Agent:
         names = [part["name"] for part in self.about["outputs"]] + [part["next"] for part in state]
         out = dict(zip(names, self.session.run(names, given | self.state), strict=True))
         self.state = {part["name"]: out[part["next"]] for part in state}
-        return out["action"] if self.rng is None else self.draw(out, self.rng, self.about["actions"])
+        return out["action"] if self.rng is None else self._draw(out, self.rng, self.about["actions"])
 
-    def draw(self, out: dict[str, Any], rng: Any, actions: dict[str, Any]) -> Any:
+    def _draw(self, out: dict[str, Any], rng: Any, actions: dict[str, Any]) -> Any:
         """Actions drawn from what the agent put out."""
         if "mean" in out:
             return rng.normal(out["mean"], out["std"]).clip(actions["low"], actions["high"]).astype(out["mean"].dtype)

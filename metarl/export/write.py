@@ -19,7 +19,7 @@ from metarl.config import InputError
 from metarl.export import runner
 from metarl.export.step import AgentStep, Slot, graph_of, quiet
 from metarl.files import replacing, write_json
-from metarl.nets.heads import CategoricalHead
+from metarl.nets.heads import CategoricalHead, GaussianHead
 from metarl.types import LARGEST, PREV_ACTION, PREV_DONE, PREV_REWARD, TIME
 
 if TYPE_CHECKING:
@@ -89,14 +89,14 @@ def export(
             answers = step(*inputs)
         outputs = [Slot.of(n, x) for n, x in zip(step.answer_names, answers, strict=False)]
         with replacing(target) as temporary:
-            write_graph(program, step, temporary, format)
+            _write_graph(program, step, temporary, format)
             worst = difference(step, temporary, format)
             if not worst <= CLOSE:
                 problem = f"what was written differs from the agent by {worst:.1e} in {CHECKED} steps"
                 raise InputError(problem, key="export", expected=f"at most {CLOSE:.0e}")
     finally:
         policy.to(device).train(training)
-    write_json(folder / MANIFEST, manifest(agent, step, outputs, reward_scale))
+    write_json(folder / MANIFEST, _manifest(agent, step, outputs, reward_scale))
     written = [target, folder / MANIFEST]
     if format == "onnx":
         with replacing(folder / RUNNER) as temporary:
@@ -105,7 +105,7 @@ def export(
     return Exported(written, worst)
 
 
-def write_graph(program: torch.export.ExportedProgram, step: AgentStep, path: Path, format: Format) -> None:
+def _write_graph(program: torch.export.ExportedProgram, step: AgentStep, path: Path, format: Format) -> None:
     """Write the graph of ``step``, as ``path`` says or not."""
     with quiet(), torch.no_grad():
         if format == "torch":
@@ -150,7 +150,13 @@ def difference(step: AgentStep, path: Path, format: Format, steps: int = CHECKED
 
 
 def runnable(path: Path, step: AgentStep, format: Format) -> Any:
-    """What is in a file as a function of all inputs and to all outputs, in the order of :class:`AgentStep`."""
+    """What is in a file, as a function of a list of all inputs to a list of all outputs.
+
+    Args:
+        path: of the file.
+        step: that was written; both lists have its order.
+        format: of the file.
+    """
     if format == "torch":
         with path.open("rb") as file:
             module = torch.export.load(file).module().requires_grad_(False)
@@ -169,13 +175,14 @@ def runnable(path: Path, step: AgentStep, format: Format) -> Any:
     return run
 
 
-def manifest(agent: RL2PPO, step: AgentStep, outputs: list[Slot], reward_scale: float) -> dict[str, Any]:
+def _manifest(agent: RL2PPO, step: AgentStep, outputs: list[Slot], reward_scale: float) -> dict[str, Any]:
     """What somebody who runs the file must know, as plain data."""
     seen = [_plain(slot) | {"fed": FED.get(slot.name, "what the environment shows")} for slot in step.observation]
     head = step.head
     if isinstance(head, CategoricalHead):
         actions = {"choices": head.sizes, "first": np.asarray(head.start).tolist()}
     else:
+        assert isinstance(head, GaussianHead)
         actions = {"low": np.clip(head.low, -LARGEST, LARGEST).tolist()}
         actions |= {"high": np.clip(head.high, -LARGEST, LARGEST).tolist()}
     parts = ("controller", "store", "access")

@@ -5,6 +5,7 @@ import json
 import re
 import runpy
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -20,25 +21,28 @@ from metarl.envs import distribution
 from metarl.experiments.rl.experiment import RL2Experiment
 from metarl.export import runner, write
 from metarl.export.runner import Agent
-from metarl.export.write import export
+from metarl.export.step import AgentStep
+from metarl.export.write import FILES, Format, export, runnable
 from metarl.tasks.trial.layout import TrialInputs
 from metarl.tasks.vector.env import TrialVectorEnv
 from metarl.training.actor import PolicyActor
-from metarl.types import Boundary
+from metarl.types import Bools, Boundary, TrialObservation
 
 BARCODE = "metarl/BarcodeBandit-v0", {"arms": 3, "contexts": 2, "repeats": 2, "pulls": 3, "bits": 4}
 PENDULUM = "metarl/PendulumGoal-v0", {"episodes": 2, "max_steps": 6}
 SMALL = {"key_size": 16, "value_size": 16, "controller_options": {"hidden_size": 16}}
-CASES: dict[str, tuple[Any, dict[str, Any]]] = {
-    "asked once for each action, merged slots": (BARCODE, {"per_action": True, "store_options": {"merge": True}}),
-    "along transitions": (BARCODE, {"per_action": True, "access": "graph", "access_options": {"edges": "transition"}}),
-    "gradients at reading": (BARCODE, {"access": "meta_gradient", "controller": "lstm", "read_every": 2}),
-    "a sort at writing": (PENDULUM, {"store": "dnc", "access": "native", "controller": "lstm", "emit": "controller"}),
-    "slots that a few rows write": (
-        PENDULUM,
-        {"controller": "window", "store_options": {"write": "episode"}, "working_memory": "episode"},
+CASES: dict[str, tuple[Any, dict[str, Any], Format]] = {
+    "merged slots": (BARCODE, {"per_action": True, "store_options": {"merge": True}}, "torch"),
+    "transitions": (
+        BARCODE,
+        {"per_action": True, "access": "graph", "access_options": {"edges": "transition"}},
+        "torch",
     ),
+    "a window": (PENDULUM, {"controller": "window", "store_options": {"write": "episode"}}, "torch"),
+    "gradients": (BARCODE, {"access": "meta_gradient", "controller": "lstm", "read_every": 2}, "onnx"),
+    "a sort": (PENDULUM, {"store": "dnc", "access": "native", "controller": "lstm", "emit": "controller"}, "onnx"),
 }
+"""What a step asks of numbers, or asks of ONNX that others don't."""
 ROWS = 3
 
 
@@ -50,9 +54,9 @@ class Made(NamedTuple):
     folder: Path
 
 
-def made(case: tuple[Any, dict[str, Any]], folder: Path, **inputs: Any) -> Made:
+def made(case: tuple[Any, ...], folder: Path, **inputs: Any) -> Made:
     """An agent with random weights, so that what it reads counts."""
-    (id, options), memory = case
+    (id, options), memory, *_ = case
     family = distribution(id, **options)
     env = TrialVectorEnv(family, ROWS, **inputs)
     agent = RL2PPO("MemoryPolicy", env, memory=SMALL | memory, device="cpu")
@@ -69,34 +73,42 @@ def needs(*names: str) -> None:
         pytest.importorskip(name, reason="pip install 'metarl-memory[export]'")
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_a_file_plays_and_remembers_as_the_agent_does_over_trials(case: str, tmp_path: Path) -> None:
-    needs("onnx", "onnxscript", "onnxruntime")
-    agent, env, folder = made(CASES[case], tmp_path / "out")
-    files = export(agent, folder, batch=ROWS).files
-    assert {path.name for path in files} == {"agent.onnx", "agent.json", "run_agent.py"}
-    other = runpy.run_path(str(folder / "run_agent.py"))["Agent"](folder)
-    actor = PolicyActor(agent.policy, deterministic=True)
+def play(one: Made, other: Callable[[TrialObservation, Bools], tuple[Any, list[Any]]], steps: int = 60) -> None:
+    """Compare actions and memories of an agent and of ``other`` in trials that end and begin."""
+    actor = PolicyActor(one.agent.policy, deterministic=True)
     actor.reset(ROWS, np.random.default_rng(0))
-    obs, _ = env.reset(seed=0)
-    env.single_action_space.seed(0)
-    boundary = np.full(ROWS, Boundary.TRIAL)
-    trials = 0
-    for number in range(60):
+    obs, _ = one.env.reset(seed=0)
+    one.env.single_action_space.seed(0)
+    boundary, trials = np.full(ROWS, Boundary.TRIAL), 0
+    for number in range(steps):
         action = actor.act(obs, boundary)
-        found = other.step(obs, boundary == Boundary.TRIAL)
+        found, state = other(obs, boundary == Boundary.TRIAL)
         np.testing.assert_allclose(found, action, atol=1e-5, rtol=0)
-        assert found.dtype == action.dtype
-        if number % 7 == 0:
-            for leaf, part in zip(
-                [x for x in tree.leaves(actor.state) if x[0].numel()], other.state.values(), strict=True
-            ):
-                np.testing.assert_allclose(part, leaf.numpy(), atol=1e-5, rtol=0)
-        given = action if number % 2 else np.stack([env.single_action_space.sample() for _ in range(ROWS)])
-        step = env.advance(given.astype(action.dtype))
-        trials += step.ended.sum()
+        for leaf, part in zip([x for x in tree.leaves(actor.state) if x[0].numel()], state, strict=True):
+            np.testing.assert_allclose(part, leaf.numpy(), atol=1e-5, rtol=0)
+        given = action if number % 2 else np.stack([one.env.single_action_space.sample() for _ in range(ROWS)])
+        step = one.env.advance(given.astype(action.dtype))
+        trials += int(step.ended.sum())
         obs, boundary = step.obs, step.boundary
     assert trials >= 2 * ROWS
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_file_acts_and_remembers_as_the_agent_does_over_trials(case: str, tmp_path: Path) -> None:
+    one, format = made(CASES[case], tmp_path / "out"), CASES[case][2]
+    if format == "onnx":
+        needs("onnx", "onnxscript", "onnxruntime")
+    path = export(one.agent, one.folder, format, batch=ROWS).files[0]
+    step = AgentStep(one.agent.policy, ROWS)
+    run, state = runnable(path, step, format), [slot.zeros() for slot in step.state]
+
+    def other(obs: TrialObservation, start: Bools) -> tuple[Any, list[Any]]:
+        seen = [torch.as_tensor(obs[slot.name]) for slot in step.observation]
+        action, *rest = run([*seen, torch.as_tensor(start), *state])
+        state[:] = rest[len(step.answer_names) - 1 :]
+        return action.numpy(), state
+
+    play(one, other)
 
 
 @pytest.fixture(scope="module")
@@ -105,8 +117,8 @@ def gru(tmp_path_factory: pytest.TempPathFactory) -> Made:
     needs("onnx", "onnxscript", "onnxruntime")
     memory = {"controller": "gru", "store": "none", "access": "none", "key_size": 64, "value_size": None}
     one = made((BARCODE, memory), tmp_path_factory.mktemp("gru"))
-    for format in ("onnx", "torch"):
-        export(one.agent, one.folder, format, batch=ROWS)
+    files = [path.name for format in FILES for path in export(one.agent, one.folder, format, batch=ROWS).files]
+    assert {*files} == {"agent.onnx", "agent.pt2", "agent.json", "run_agent.py"}
     return one
 
 
@@ -114,6 +126,11 @@ def zeros(folder: Path) -> dict[str, Any]:
     """An observation of zeros by what the manifest says."""
     about = json.loads((folder / "agent.json").read_text())
     return {part["name"]: np.zeros(part["shape"], part["dtype"]) for part in about["observation"]}
+
+
+def test_the_runner_beside_a_file_plays_as_the_agent_does(gru: Made) -> None:
+    runner = runpy.run_path(str(gru.folder / "run_agent.py"))["Agent"](gru.folder)
+    play(gru, lambda obs, start: (runner.step(obs, start), [*runner.state.values()]))
 
 
 def test_the_file_of_torch_export_needs_nothing_but_torch(gru: Made) -> None:
@@ -143,7 +160,7 @@ def test_actions_are_drawn_with_a_seed_by_their_probabilities(gru: Made) -> None
     same = [Agent(gru.folder, seed=seed).step(seen).tolist() for seed in (1, 1, 2, 3, 4, 5)]
     assert same[0] == same[1]
     assert len({str(one) for one in same}) > 1
-    draw, rng = Agent.draw, np.random.default_rng(0)
+    draw, rng = Agent._draw, np.random.default_rng(0)
     agent = object.__new__(Agent)
     shares = np.log([[0.9, 0.1, 0.2, 0.3, 0.5]]).repeat(4000, 0)
     out: dict[str, Any] = {"log_probs": shares, "action": np.zeros((4000, 2), np.int64)}
