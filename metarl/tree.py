@@ -50,6 +50,21 @@ def leaves(tree: Any) -> Iterator[Tensor]:
         raise _not_a_tree(tree)
 
 
+def named_leaves(tree: Any, name: str) -> Iterator[tuple[str, Tensor]]:
+    """The tensors ``[...]`` of a tree in order, each with its path: ``name`` and the fields that lead to it, by dots.
+
+    Raises:
+        TypeError: there is something other than tensors and tuples in it.
+    """
+    if isinstance(tree, Tensor):
+        yield name, tree
+    elif isinstance(tree, tuple):
+        for field, part in zip(getattr(tree, "_fields", map(str, range(len(tree)))), tree, strict=True):
+            yield from named_leaves(part, f"{name}.{field}")
+    else:
+        raise _not_a_tree(tree)
+
+
 def _not_a_tree(found: object) -> TypeError:
     return TypeError(f"a state is made of tensors and NamedTuples of them, not of {type(found).__name__}")
 

@@ -25,7 +25,7 @@ FLOORS = (
     ("training",),
     ("envs", "agents"),
     ("evaluation", "fewshot"),
-    ("report", "presets"),
+    ("report", "presets", "export"),
     ("experiments",),
     ("cli",),
     ("__main__",),

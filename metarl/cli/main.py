@@ -16,6 +16,7 @@ from metarl.cli.completion import complete
 from metarl.cli.data import add_data
 from metarl.cli.env import add_check
 from metarl.cli.experiments import add_experiments
+from metarl.cli.export import add_export
 from metarl.cli.latest import found
 from metarl.cli.listing import add_list
 from metarl.cli.runs import add_runs
@@ -41,7 +42,7 @@ def parser() -> Parser:
     commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
     for add in (add_train, add_experiments, add_classify, add_runs, add_settings_command, add_list):
         add(commands)
-    for add in (add_bench, add_data, add_check, add_completion):
+    for add in (add_bench, add_data, add_check, add_export, add_completion):
         add(commands)
     return top
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from metarl import tree
+from metarl.functional.branches import some
 from metarl.memory.contract import Controller, State
 from metarl.memory.options import MemoryOptions
 from metarl.types import Boundary, CoreInput
@@ -88,7 +89,7 @@ def run_controller(controller: Controller, x: Tensor, state: State, cleared: Ten
         return run_packed(controller, x, state, cleared)
     outputs = []
     for start, end in pairwise([0, *later, len(x)]):
-        if cleared[start].any():
+        if some(cleared[start]):
             state = tree.where(cleared[start], fresh, state)
         y, state = controller.unroll(x[start:end], state)
         outputs.append(y)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from metarl import tree
+from metarl.functional.branches import every
 from metarl.memory.ops import Content, MemoryOps, Query, State, Write, by_step
 from metarl.memory.options import MemoryOptions
 from metarl.types import Boundary, CoreInput, Read
@@ -238,6 +239,8 @@ class Access(Part):
     """Whether a slot that stands for several (``Content.counts``) is read as these would be."""
     sums: ClassVar[bool] = True
     """Whether what is read is the sum of the slots' values by the weights of the read."""
+    differentiates: ClassVar[bool] = False
+    """Whether a read takes gradients, which a graph of operations holds only where they are written out."""
     leads: int = 0
     """How many numbers of each slot's value, the last ones, say where its transition led, and are not read: the part of
     a key that comes from the observation after it, and whether there is one."""
@@ -332,7 +335,7 @@ def read_once(
         slots = with_learned(store, access, store.content(state), separate)
         read = access(Query(query, control=control), slots)
         after = store.note_read(state, read) if query.shape[1] == 1 else state
-    if rows is not None and after is not state and not rows.all():
+    if rows is not None and after is not state and not every(rows):
         after = tree.where(rows, after, state)
     return read.value, after
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from metarl import tree
+from metarl.functional.branches import every, some
 from metarl.memory.boundaries import check_stream, effective_boundaries, run_controller, zero_feedback_where
 from metarl.memory.contract import Controller, MemoryCore, State
 from metarl.memory.memory import Memory
@@ -177,21 +178,21 @@ class StoreCore(ControllerCore):
         first, cleared = boundary[0], cleared[0]
         controller, output, feedback = state.controller, state.output, x.feedback
         store = state.store
-        if (wiped := first == Boundary.TRIAL).any():
+        if some(wiped := first == Boundary.TRIAL):
             store = self.memory.store.reset(store, wiped, donate)
         rows = self.memory.store.write_mask(first, state.has_previous)
-        if rows.any():
+        if some(rows):
             before, outcome = state.previous, zero_feedback_where(~rows, x.feedback[0])
             if self.memory.value is None:
                 last, _ = self._features(CoreInput(before, outcome), None)
                 content = self.controller.cell(self.controller.unroll(last[None], controller)[1])
             else:
                 content = self._content(before, outcome, x.now[0], first, output)
-            only = None if rows.all() else rows
+            only = None if every(rows) else rows
             for part in range(self.writes):
                 key = self._key(before, outcome, output, part)
                 store = self.memory.write(store, key, content, rows=only, donate=donate)
-        if cleared.any():
+        if some(cleared):
             controller = tree.where(cleared, self.controller.initial_state(len(cleared)), controller)
             output = output.masked_fill(cleared[:, None], 0.0)
             feedback = torch.cat([zero_feedback_where(cleared[None], feedback[:1]), feedback[1:]])
@@ -241,7 +242,7 @@ class StoreCore(ControllerCore):
 
     def _read(self, store: State, address: Tensor, query_mask: Tensor | None) -> tuple[Tensor, State]:
         """Reads ``[T, B, queries * R]`` of a store that does not change meanwhile, by ``[T, B, queries, A]``."""
-        if query_mask is not None and not query_mask.any():
+        if query_mask is not None and not some(query_mask):
             return address.new_zeros(*address.shape[:2], self.queries * self.memory.read_size), store
         one = None if query_mask is None else query_mask[0]
         reads, store = self.memory.read(store, address.transpose(0, 1).flatten(1, 2), one)

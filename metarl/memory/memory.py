@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from metarl.functional.branches import in_graph
 from metarl.memory.actions import ActionKey
 from metarl.memory.boundaries import check_batch
 from metarl.memory.contract import Access, Content, MemoryOps, Query, State, Store, Write, read_once, with_learned
@@ -142,8 +143,9 @@ class Memory(nn.Module):
         check_batch(state, len(address), "the query")
         if self.reads_disabled:
             return address.new_zeros(*address.shape[:2], self.read_size), state
-        alike = len(address) > 1 and torch.equal(address, address[:1].expand_as(address))  # as in a bandit
-        query = self._query(address[:1]).expand(len(address), -1, -1) if alike else self._query(address)
+        first = address[:1]
+        alike = len(address) > 1 and not in_graph() and torch.equal(address, first.expand_as(address))  # in a bandit
+        query = self._query(first).expand(len(address), -1, -1) if alike else self._query(address)
         control = self._controls(self.read_control, address)
         return read_once(self.store, self.access, state, query, control, query_mask)
 

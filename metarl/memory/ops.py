@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from metarl import tree
+from metarl.functional.branches import in_graph
 
 State = Any  # a nested NamedTuple of tensors with the batch first in every leaf
 
@@ -180,6 +181,9 @@ def groups(x: Tensor, tolerance: float = 0.0) -> tuple[Tensor, Tensor]:
         ``chosen`` ``[T, B]``: the place in ``first`` of what each step shows.
     """
     steps, batch, _ = x.shape
+    if in_graph():  # how many are different is not known: each stands for itself
+        each = torch.arange(steps, device=x.device)[:, None].expand(-1, batch)
+        return each, each
     if steps and torch.equal(x, x[:1].expand_as(x)):
         same = torch.zeros(steps, batch, dtype=torch.long, device=x.device)
         return same[:1], same

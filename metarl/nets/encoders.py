@@ -89,6 +89,11 @@ class TrialEncoder(nn.Module):
             learn: take them into the running means and variances first.
         """
         out = {k: torch.as_tensor(np.asarray(v), dtype=self.dtypes[k], device=device) for k, v in obs.items()}
+        return self.normalised(out, learn=learn)
+
+    def normalised(self, obs: dict[str, Tensor], *, learn: bool = False) -> dict[str, Tensor]:
+        """The second half of :meth:`prepare`, given tensors ``{key: [n, ...]}``."""
+        out = dict(obs)
         for key in self.now_keys if self.norms else ():
             if (name := self.names[key]) in self.norms:
                 norm = self.norms[name]

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from metarl.config import ConfigError
 from metarl.functional import kernels
 from metarl.functional.addressing import keep_top, log_weights
+from metarl.functional.branches import every
 from metarl.functional.kernels import Kernel
 from metarl.functional.scan import chosen_sums_before
 from metarl.memory.contract import Access, Content
@@ -149,7 +150,7 @@ class Attention(Access):
     def _highest(self, scores: Tensor) -> Tensor:
         """What no score ``[B, heads, Q, N]`` of a query exceeds, without gradient; broadcasts against the scores."""
         temperature = torch.as_tensor(self._temperature(scores), dtype=scores.dtype, device=scores.device)
-        if self.options.kernel == "cosine" and self.scale is None and bool((temperature > 2 / SAFE).all()):
+        if self.options.kernel == "cosine" and self.scale is None and every(temperature > 2 / SAFE):
             return (1 / temperature).detach()  # known without a pass over all of them
         return scores.detach().amax(-1, keepdim=True) if scores.shape[-1] else scores.new_full((1,), -torch.inf)
 
@@ -221,7 +222,7 @@ class Attention(Access):
             logit[..., 0, 0] = self.empty.to(k.dtype) / scale
             q, k = F.pad(q, (0, 1), value=1.0), torch.cat([k, logit], -1)
             v = F.pad(v, (0, max(k.shape[-1] - v.shape[-1], 0)))
-        alike = query.mask is None and bool(content.valid.all())  # what a query sees is the same in every row
+        alike = query.mask is None and every(content.valid)  # what a query sees is the same in every row
         if query.causal and alike and queries == slots + 1:
             value = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)
         else:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from metarl.functional import kernels
 from metarl.functional.addressing import keep_top, log_weights
+from metarl.functional.branches import in_graph
 from metarl.functional.chunks import by_queries
 from metarl.functional.inner_loop import Params, adapt
 from metarl.functional.kernels import Kernel
@@ -63,6 +64,7 @@ class MetaGradient(Access):
     """
 
     sums: ClassVar[bool] = False
+    differentiates: ClassVar[bool] = True
 
     def __init__(self, key_size: int, value_size: int, options: MetaGradientOptions) -> None:
         super().__init__()
@@ -92,7 +94,7 @@ class MetaGradient(Access):
             return Read(query.key.new_zeros(*query.key.shape[:2], content.values.shape[-1]), logs)
         weights = logs.exp()
         points, inputs = self._features(query.key), self._features(content.keys)
-        most = int((weights > 0).sum(-1).max()) if weights.numel() else 0
+        most = weights.shape[-1] if in_graph() else int((weights > 0).sum(-1).max()) if weights.numel() else 0
         batch, _, width = inputs.shape
         each = batch * content.values.shape[-1] * max(most, width, o.hidden_size or 0)
         own = (*self.phi.values(), *(raw.sigmoid() for raw in self.raw_lr.values()))

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from metarl.functional.branches import every
 from metarl.functional.scan import sums_before
 from metarl.memory.access.attention import Attention, AttentionOptions
 from metarl.memory.contract import Content
@@ -54,7 +55,7 @@ class Plan(Attention):
         empty = self._empty(scores)
         top = torch.maximum(self._highest(scores), empty.detach())
         weights = (scores - top).exp() if torch.is_grad_enabled() else scores.sub_(top).exp_()
-        if not content.valid.all():
+        if not every(content.valid):
             weights = weights * content.valid[:, None, None]
         both = weights @ F.pad(self._split(values), (0, 1), value=1.0)
         total = both[..., -1:] + (empty - top).exp()  # weights need not be divided: what they weigh is smaller

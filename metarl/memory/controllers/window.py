@@ -10,6 +10,7 @@ import torch
 from annotated_types import Ge
 from torch import Tensor, nn
 
+from metarl.functional.branches import in_graph
 from metarl.memory.contract import Controller
 from metarl.memory.controllers.feedforward import Block
 from metarl.memory.options import check_heads
@@ -69,12 +70,12 @@ def sights(begin: Tensor, window: int) -> Iterator[Sight]:
     cached = window - 1
     for start in range(0, len(begin), CHUNK):
         stop = min(start + CHUNK, len(begin))
-        first = max(start, int(begin[start].min()))
+        first = start if in_graph() else max(start, int(begin[start].min()))
         places = torch.arange(first, cached + stop, device=begin.device)
         distance = torch.arange(cached + start, cached + stop, device=begin.device)[:, None] - places
         outside = (distance < 0) | (distance >= window)
         cleared = None
-        if int(begin[stop - 1].max()) > first:
+        if in_graph() or int(begin[stop - 1].max()) > first:
             cleared = (places < begin[start:stop].t()[..., None])[:, None]
         yield Sight(slice(start, stop), first, outside, distance.masked_fill(outside, 0), cleared)
 
@@ -200,7 +201,9 @@ class WindowTransformer(Controller):
             keys.append(key)
             values.append(value)
         length = (cached + steps - begin[-1]).clamp(max=cached)
-        emptied = None if cleared is None else cleared.any(0).nonzero()[:, 0]
+        emptied = None
+        if cleared is not None:
+            emptied = torch.arange(x.shape[1]) if in_graph() else cleared.any(0).nonzero()[:, 0]
         state = WindowState(
             shift(state.keys, keys, length, emptied), shift(state.values, values, length, emptied), length
         )

@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from metarl.config import ConfigError
+from metarl.functional.branches import in_graph
 from metarl.memory.contract import Access, Content, MemoryOps, Store, Write
-from metarl.memory.ops import groups, marks_of
+from metarl.memory.ops import groups, in_rows, marks_of
 from metarl.memory.reading import read_together
 from metarl.types import Boundary, Read
 
@@ -112,8 +113,10 @@ class Episodic(Store):
 
     def write(self, state: EpisodicState, item: Write, donate: bool = False) -> EpisodicState:
         """See :meth:`metarl.memory.contract.Store.write`."""
-        key, value = self._detached(item.key, item.value)
         rows = item.rows
+        if rows is not None and in_graph():  # which has no room for some rows only
+            return in_rows(rows, self.write(state, item._replace(rows=None)), state)
+        key, value = self._detached(item.key, item.value)
         batch = torch.arange(key.shape[0], device=key.device)
         if rows is not None:
             batch, key, value = batch[rows], key[rows], value[rows]
@@ -137,7 +140,7 @@ class Episodic(Store):
 
     def _find(self, state: EpisodicState, batch: Tensor, key: Tensor, mark: Tensor) -> tuple[Tensor, Tensor]:
         """Whether each of the rows ``batch`` ``[M]`` has a slot with its key ``[M, K]``, and which."""
-        used = min(int(state.writes.max()), self.capacity)
+        used = self._used(state)
         if not used:
             return torch.zeros_like(batch, dtype=torch.bool), torch.zeros_like(batch)
         valid = torch.arange(used, device=key.device) < state.writes[batch, None]
@@ -224,10 +227,16 @@ class Episodic(Store):
 
     def content(self, state: EpisodicState) -> Content:
         """The written slots, as few as hold those of the fullest row."""
-        used = min(int(state.writes.max()), self.capacity) if state.writes.numel() else 0
+        used = self._used(state)
         valid = torch.arange(used, device=state.writes.device) < state.writes[:, None]
         counts = state.counts[:, :used] if self.options.merge else None
         return Content(state.keys[:, :used], state.values[:, :used], valid, counts=counts)
+
+    def _used(self, state: EpisodicState) -> int:
+        """How many slots hold those of the fullest row."""
+        if in_graph():
+            return self.capacity
+        return min(int(state.writes.max()), self.capacity) if state.writes.numel() else 0
 
     @property
     def notes_reads(self) -> bool:
