@@ -27,12 +27,13 @@ from torch import Tensor
 from metarl import tree
 from metarl.agents.rl2 import RL2PPO
 from metarl.envs import distribution
-from metarl.experiments.presets import load_experiment, presets
+from metarl.experiments.presets import load_experiment
 from metarl.experiments.rl.experiment import RL2Experiment
 from metarl.export.step import AgentStep
 from metarl.export.write import Format, export, runnable
 from metarl.memory.options import MemoryOptions
 from metarl.memory.registry import runnable as memories
+from metarl.presets.names import presets
 from metarl.tasks.vector.env import TrialVectorEnv
 from metarl.training.actor import PolicyActor
 
