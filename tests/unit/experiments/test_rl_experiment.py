@@ -109,6 +109,17 @@ def test_an_informed_agent_has_no_references(tmp_path: Path) -> None:
     assert set(result.ablations) == {"off"}
 
 
+def test_contexts_that_look_different_each_time_are_recognised_and_not_counted(tmp_path: Path) -> None:
+    env = {"id": "metarl/BarcodeBandit-v0", "arms": 3, "contexts": 2, "repeats": 3, "pulls": 2, "bits": 6}
+    for flips in (0, 1):
+        experiment: Any = replace(toy("agent"), env={**env, "flips": flips})
+        result: Any = ran(tmp_path / str(flips), experiment).evaluation
+        assert list(result.references) == ["random", "within episode", "ideal memory"]
+        every = [result, result.greedy, *result.references.values(), *result.ablations.values()]
+        assert {one.by_exposure is None for one in every} == {flips > 0}
+        assert len(result.by_episode) == 6
+
+
 def test_ceilings_are_claimed_only_where_they_hold() -> None:
     experiment: Any = load_experiment("barcode")
     family = experiment.make_distribution("test")
