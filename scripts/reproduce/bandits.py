@@ -9,7 +9,7 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import Any, NamedTuple
 
-from common import Measured, above, pooled, put, references, returned, train, write
+from common import percent_of, put, references, train, write
 from results.rows import commit
 from rivals import options, play, write_references
 
@@ -129,20 +129,13 @@ def train_agents(setting: Setting, args: Namespace, version: str) -> None:
     method = "preset bandit"
     write("bandits", evaluations, seeds, {**common, "method": method, "goal": (setting.least, None)})
     share = {**common, "method": method, "metric": "% of Gittins on the same tasks", "goal": (100 * setting.goal, None)}
-    put("bandits", evaluations, seeds, share, *of_gittins(evaluations))
+    put("bandits", evaluations, seeds, share, *percent_of("Gittins", evaluations))
     off = {**common, "method": f"{method}, memory off", "goal": (None, round(1.02 * known["random"], 2))}
     write("bandits", evaluations, seeds, off, ablation="off")
     for variant, settings in VARIANTS.items() if first else ():
         others = train("bandit", variant.replace(" ", "-"), seeds[:1], settings, args.out, args.jobs)
         values = {**common, "method": f"{method}, {variant}", "goal": (None, None)}
         write("bandits", others, seeds[:1], {**values, "references": references(others)})
-
-
-def of_gittins(evaluations: list[Any]) -> Measured:
-    """What agents reach in per cent of Gittins, and its standard error by the paired differences."""
-    base, _ = pooled([returned(e.references["Gittins"]) for e in evaluations])
-    lag, error = above(evaluations, "Gittins")
-    return 100 * (1 + lag / base), 100 * error / base
 
 
 if __name__ == "__main__":
