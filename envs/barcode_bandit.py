@@ -176,7 +176,7 @@ class BarcodeEnv(SingleEnv[BarcodeBandit]):
 class BatchedBarcode(BatchedEnv):
     """``n`` trials of barcode episodes, in step with each other."""
 
-    saved = ("contexts", "best", "order", "pull")
+    saved: ClassVar[tuple[str, ...]] = ("contexts", "best", "order", "pull")
 
     def __init__(self, family: BarcodeBandit, n: int) -> None:
         self._family = family

@@ -45,7 +45,8 @@ def test_weights_are_the_posterior_given_what_was_filed(flips: int) -> None:
     rng, undecided = np.random.default_rng(0), 0
     for _ in range(30):
         codes, order = rng.integers(2, size=(2, 4)), rng.permutation(np.repeat([0, 1], 3))
-        recognition, likelihoods, filed = Recognition(prior, 1), [], []
+        recognition, likelihoods = Recognition(prior, 1), []
+        filed: list[int] = []
         numbers: dict[int, int] = {}
         for context in order:
             shown = codes[context] ^ rng.permuted(np.arange(4) < flips)
