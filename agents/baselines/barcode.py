@@ -139,12 +139,13 @@ class FlippedMemory(_PosteriorGreedy):
         self._under_way = np.zeros(n, dtype=bool)
 
     def _turn(self, obs: TrialObservation, boundary: Ints) -> None:
-        barcodes = _barcodes(obs)
+        barcodes, rows = _barcodes(obs), np.flatnonzero(boundary != Boundary.INSIDE)
+        if not len(rows):
+            return
         self._settle(np.flatnonzero((boundary == Boundary.EPISODE) & self._under_way))
         trial = np.flatnonzero(boundary == Boundary.TRIAL)
         self._log_odds[trial] = 0
         self._recognition.forget(trial)
-        rows = np.flatnonzero(boundary != Boundary.INSIDE)
         self._weights[rows] = self._recognition.weigh(rows, barcodes[rows])
         self._barcode[rows] = barcodes[rows]
         chances = np.einsum("mc,mca->ma", self._weights[rows], self._chances(rows))
