@@ -26,6 +26,9 @@ class BarcodeBandit(TaskDistribution):
     permutation of the arms instead. The observation is the barcode of the current episode; past the last episode the
     order begins again, which shows only in the observation that ends a trial.
 
+    With ``flips``, that many different bits of the barcode, drawn anew for each episode, are shown flipped throughout
+    the episode: a context then looks a little different each time it is met. The flips are part of the task.
+
     Args:
         arms: the actions.
         contexts: barcodes of a task.
@@ -35,9 +38,11 @@ class BarcodeBandit(TaskDistribution):
         high: the rate of the best arm.
         low: the rate of all others.
         each_arm_best_once: whether each arm is the best under exactly one barcode.
+        flips: bits that are shown flipped in each episode.
 
     Raises:
-        ValueError: a count below its least value, ``low`` above or equal to ``high``, or more contexts than barcodes.
+        ValueError: a count below its least value, ``low`` above or equal to ``high``, more contexts than barcodes, or
+            more flips than bits.
     """
 
     arms: int = 10
@@ -48,9 +53,10 @@ class BarcodeBandit(TaskDistribution):
     high: float = 0.9
     low: float = 0.1
     each_arm_best_once: bool = False
+    flips: int = 0
 
     family: ClassVar[str] = "BarcodeBandit"
-    counts: ClassVar[Mapping[str, int]] = {"arms": 2, "contexts": 1, "repeats": 1, "pulls": 1, "bits": 1}
+    counts: ClassVar[Mapping[str, int]] = {"arms": 2, "contexts": 1, "repeats": 1, "pulls": 1, "bits": 1, "flips": 0}
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -65,6 +71,8 @@ class BarcodeBandit(TaskDistribution):
         if self.each_arm_best_once and self.contexts != self.arms:
             same = f"{self.arms}, the number of arms, with each_arm_best_once"
             raise InputError(key="contexts", given=self.contexts, expected=same)
+        if self.flips > self.bits:
+            raise InputError(key="flips", given=self.flips, expected=f"at most {self.bits}, the number of bits")
 
     @property
     def trial_steps(self) -> int:
@@ -78,7 +86,7 @@ class BarcodeBandit(TaskDistribution):
 
     @property
     def observation_space(self) -> spaces.Box:
-        """The barcode."""
+        """The barcode, as it is shown."""
         return spaces.Box(0.0, 1.0, (self.bits,), np.float32)
 
     @property
@@ -88,14 +96,24 @@ class BarcodeBandit(TaskDistribution):
 
     @property
     def task_space(self) -> spaces.Dict:
-        """``contexts`` (their bits), ``best`` (the best arm of each), ``order`` (the context of each episode)."""
+        """``contexts`` (their bits), ``best`` (the best arm of each), ``order`` (the context of each episode).
+
+        With ``flips`` also ``flipped``: which bits each episode shows flipped.
+        """
+        flipped = {"flipped": spaces.Box(0, 1, (self.episodes, self.bits), np.int8)} if self.flips else {}
         return spaces.Dict(
             {
                 "contexts": spaces.Box(0, 1, (self.contexts, self.bits), np.int8),
                 "best": spaces.MultiDiscrete([self.arms] * self.contexts),
                 "order": spaces.MultiDiscrete([self.contexts] * self.episodes),
+                **flipped,
             }
         )
+
+    @property
+    def looks_change(self) -> bool:
+        """See :attr:`metarl.tasks.family.distribution.TaskDistribution.looks_change`: with ``flips``."""
+        return self.flips > 0
 
     @property
     def prior(self) -> BarcodePrior:
@@ -103,18 +121,25 @@ class BarcodeBandit(TaskDistribution):
         return BarcodePrior(**{field.name: getattr(self, field.name) for field in fields(BarcodePrior)})
 
     def sample_batch(self, rng: np.random.Generator, n: int) -> TaskBatch:
-        """``contexts`` ``[n, contexts, bits]``, ``best`` ``[n, contexts]``, ``order`` ``[n, episodes]``."""
+        """``contexts`` ``[n, contexts, bits]``, ``best`` ``[n, contexts]``, ``order`` ``[n, episodes]``.
+
+        With ``flips`` also ``flipped`` ``[n, episodes, bits]``.
+        """
         codes = _distinct(rng, n, self.contexts, 2**self.bits)
         if self.each_arm_best_once:
             best = rng.permuted(np.tile(np.arange(self.arms), (n, 1)), axis=1)
         else:
             best = rng.integers(self.arms, size=(n, self.contexts))
         order = np.tile(np.repeat(np.arange(self.contexts), self.repeats), (n, 1))
-        return {
+        tasks = {
             "contexts": ((codes[:, :, None] >> np.arange(self.bits)) & 1).astype(np.int8),
             "best": best,
             "order": rng.permuted(order, axis=1),
         }
+        if self.flips:  # drawn last, so that all else is as without them
+            first = (np.arange(self.bits) < self.flips).astype(np.int8)
+            tasks["flipped"] = rng.permuted(np.tile(first, (n, self.episodes, 1)), axis=2)
+        return tasks
 
     def make(self, task: Mapping[str, Array]) -> BarcodeEnv:
         """The bandits of one trial; ``task`` as :meth:`sample_batch` draws it, without the axis ``n``."""
@@ -122,7 +147,7 @@ class BarcodeBandit(TaskDistribution):
 
     def batched(self, n: int) -> BatchedBarcode:
         """``n`` trials as arrays."""
-        return BatchedBarcode(self, n)
+        return BatchedFlips(self, n) if self.flips else BatchedBarcode(self, n)
 
 
 def _distinct(rng: np.random.Generator, n: int, k: int, total: int) -> Ints:
@@ -141,27 +166,28 @@ class BarcodeEnv(SingleEnv[BarcodeBandit]):
 
     def __init__(self, family: BarcodeBandit, task: Mapping[str, Array]) -> None:
         super().__init__(family, task)
-        self._contexts = np.asarray(task["contexts"], dtype=np.float32)
+        shown = np.asarray(task["contexts"])[task["order"]]
+        self._shown = (shown ^ task["flipped"] if family.flips else shown).astype(np.float32)
         self._episode = -1
 
     def begin(self) -> Array:
         """Show the next barcode ``[bits]``."""
         self._episode, self._pull = (self._episode + 1) % self._family.episodes, 0
         self._context = int(self._task["order"][self._episode])
-        return self._contexts[self._context].copy()
+        return self._shown[self._episode].copy()
 
     def step(self, action: np.int64) -> tuple[Array, float, bool, bool, dict[str, Any]]:
         """Pull an arm: the barcode ``[bits]``, and reward 1 with the rate of the arm, else 0."""
         best = int(action) == int(self._task["best"][self._context])
         reward = float(self.np_random.random() < (self._family.high if best else self._family.low))
         self._pull += 1
-        return self._contexts[self._context].copy(), reward, self._pull == self._family.pulls, False, {}
+        return self._shown[self._episode].copy(), reward, self._pull == self._family.pulls, False, {}
 
 
 class BatchedBarcode(BatchedEnv):
     """``n`` trials of barcode episodes, in step with each other."""
 
-    saved = ("contexts", "best", "order", "pull")
+    saved: ClassVar[tuple[str, ...]] = ("contexts", "best", "order", "pull")
 
     def __init__(self, family: BarcodeBandit, n: int) -> None:
         self._family = family
@@ -199,3 +225,18 @@ class BatchedBarcode(BatchedEnv):
         """Continue at the saved pull."""
         super().load_state_dict(state)
         self._show(self.pull)
+
+
+class BatchedFlips(BatchedBarcode):
+    """``n`` trials whose barcodes are shown with some bits flipped."""
+
+    saved = (*BatchedBarcode.saved, "flipped")
+
+    def start(self, tasks: TaskBatch, rng: np.random.Generator, rows: Ints | None = None) -> Array:
+        """See :meth:`metarl.tasks.family.distribution.BatchedEnv.start`."""
+        self.flipped = tasks["flipped"].copy()
+        return super().start(tasks, rng, rows)
+
+    def _show(self, pull: int) -> None:
+        super()._show(pull)
+        self._barcode = np.abs(self._barcode - self.flipped[:, pull // self._family.pulls % self._family.episodes])

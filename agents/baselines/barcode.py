@@ -5,6 +5,9 @@ good one is a softmax of per-arm evidence: each success adds ``ln(high / low)``,
 ``ln((1 - high) / (1 - low))``. Both actors pull the most probable arm. With one good arm among others that are alike,
 this myopic choice has the largest expected sum of rewards over every number of pulls (Feldman 1962, Rodman 1978), so
 the value of playing so is a ceiling; the exact dynamic programme of :func:`episode_value` agrees.
+
+Where barcodes are shown with flipped bits, the context of an episode must be recognised, and ideal memory is
+:class:`FlippedMemory`. The value of a player who is told the context is a ceiling for it.
 """
 
 from __future__ import annotations
@@ -18,12 +21,14 @@ import numpy as np
 from metarl.agents.baselines.bayes import is_small, optimal_value
 from metarl.agents.baselines.cache import cached
 from metarl.agents.baselines.common import Strategy, feedback, random_argmax
+from metarl.agents.baselines.recognition import Recognition, codes_of_one
 from metarl.seeding import numpy_rng
 from metarl.tasks.family.priors import BarcodePrior
 from metarl.types import Array, Boundary, Floats, Ints, TrialObservation
 
 _SIMULATED = 400_000
 _VERSION = 1
+_MOST_CODES = 5_000  # behind one barcode, of which recognition keeps each
 
 
 def evidence(prior: BarcodePrior) -> tuple[float, float]:
@@ -91,13 +96,11 @@ class IdealMemory(_PosteriorGreedy):
         self._contexts: Floats | None = None  # [n, slots, bits], once the number of bits has been seen
 
     def _turn(self, obs: TrialObservation, boundary: Ints) -> None:
-        if "obs" not in obs:
-            raise ValueError("the observation lacks 'obs', the context: switch this part of the trial on")
         trial = boundary == Boundary.TRIAL
         self._log_odds[trial] = 0
         self._known[trial] = 0
         rows = np.flatnonzero(boundary != Boundary.INSIDE)
-        context = obs["obs"][rows]
+        context = _barcodes(obs)[rows]
         if self._contexts is None:
             self._contexts = np.zeros((len(self._rows), self._slots, context.shape[1]), dtype=np.float32)
         same = (self._contexts[rows] == context[:, None]).all(axis=2)
@@ -110,13 +113,79 @@ class IdealMemory(_PosteriorGreedy):
         self._known[rows] += new
 
 
+class FlippedMemory(_PosteriorGreedy):
+    """Ideal memory where barcodes are shown with flipped bits, as near as it can be computed.
+
+    The posterior over the context of the running episode (:class:`metarl.agents.baselines.recognition.Recognition`)
+    mixes what is known of the best arm in each context; the rewards of the episode count for arm and context alike.
+    When the episode ends, its context is settled as the one most likely by barcode and rewards together, and later
+    episodes take it as known. A posterior over all the ways in which a trial's episodes may belong together can't be
+    computed. Where flips are few (1 of 20 bits: barcodes of a context differ in at most 2, those of others in about
+    10) there is hardly ever a doubt, and the return is that of a player who is told the context; where they are many,
+    this is a strong player and no bound.
+    """
+
+    def __init__(self, prior: BarcodePrior) -> None:
+        super().__init__(prior, slots=prior.contexts + 1)  # the last one is the running episode
+
+    def reset(self, n: int, rng: np.random.Generator) -> None:
+        """Forget everything and prepare to play ``n`` trials."""
+        super().reset(n, rng)
+        self._slot[:] = self.prior.contexts
+        self._recognition = Recognition(self.prior, n)
+        self._weights = np.zeros((n, self.prior.contexts))  # the posterior over the context by its barcode
+        self._expected = np.zeros((n, self.prior.arms))  # the log odds of arms when the episode began
+        self._barcode = np.zeros((n, self.prior.bits), np.float32)
+        self._under_way = np.zeros(n, dtype=bool)
+
+    def _turn(self, obs: TrialObservation, boundary: Ints) -> None:
+        barcodes, rows = _barcodes(obs), np.flatnonzero(boundary != Boundary.INSIDE)
+        if not len(rows):
+            return
+        self._settle(np.flatnonzero((boundary == Boundary.EPISODE) & self._under_way))
+        trial = np.flatnonzero(boundary == Boundary.TRIAL)
+        self._log_odds[trial] = 0
+        self._recognition.forget(trial)
+        self._weights[rows] = self._recognition.weigh(rows, barcodes[rows])
+        self._barcode[rows] = barcodes[rows]
+        chances = np.einsum("mc,mca->ma", self._weights[rows], self._chances(rows))
+        self._expected[rows] = self._log_odds[rows, -1] = np.log(chances.clip(1e-300))
+        self._under_way[rows] = True
+
+    def _settle(self, rows: Ints) -> None:
+        """File the episodes that end in ``rows`` under the contexts that they most likely had."""
+        gained = self._log_odds[rows, -1] - self._expected[rows]
+        likelihood = np.exp(gained - gained.max(axis=1, keepdims=True))
+        by_rewards = (self._chances(rows) * likelihood[:, None]).sum(2).clip(1e-200)
+        context = (self._weights[rows] * by_rewards).argmax(axis=1)
+        self._log_odds[rows, context] += gained
+        self._recognition.file(rows, context, self._barcode[rows])
+
+    def _chances(self, rows: Ints) -> Floats:
+        """How probably each arm is the good one of each context ``[m, contexts, arms]``."""
+        log_odds = self._log_odds[rows, :-1]
+        weight = np.exp(log_odds - log_odds.max(axis=2, keepdims=True))
+        return weight / weight.sum(axis=2, keepdims=True)
+
+
+def _barcodes(obs: TrialObservation) -> Floats:
+    """What is shown of the contexts ``[n, bits]``."""
+    if "obs" not in obs:
+        raise ValueError("the observation lacks 'obs', the context: switch this part of the trial on")
+    return obs["obs"]
+
+
 def strategies(prior: BarcodePrior) -> Mapping[str, Strategy]:
-    """The actors for the barcode bandit, by name."""
-    return {"within episode": partial(WithinEpisode, prior), "ideal memory": partial(IdealMemory, prior)}
+    """The actors for the barcode bandit, by name; ideal memory where its codes are not too many to be kept."""
+    memory = FlippedMemory if prior.flips else IdealMemory
+    ideal = {"ideal memory": partial(memory, prior)} if codes_of_one(prior) <= _MOST_CODES else {}
+    return {"within episode": partial(WithinEpisode, prior), **ideal}
 
 
 def ceilings(prior: BarcodePrior) -> dict[str, float]:
     """Reward an episode; ``within episode`` where the bandit is small enough.
+
+    With flipped bits the value of ideal memory isn't known; that of a player who is told the context is above it.
 
     Raises:
         ValueError: ``each_arm_best_once``, for which no ceiling is known.
@@ -125,7 +194,7 @@ def ceilings(prior: BarcodePrior) -> dict[str, float]:
     return {
         "random": prior.pulls * (prior.high + (prior.arms - 1) * prior.low) / prior.arms,
         **({"within episode": episode_value(prior)} if is_small(prior.arms, prior.pulls) else {}),
-        "ideal memory": remembered,
+        "context told" if prior.flips else "ideal memory": remembered,
         "oracle": prior.pulls * prior.high,
     }
 

@@ -58,7 +58,7 @@ class ActorResult:
         steps_to_adapt: the first step, from 1, at which the mean reward reaches 90 % of its final rate; None where
             trials differ in length, the first step reaches it, or the final rate is not positive.
         by_exposure: mean return of an episode by how often its context had been met; None where no context is met
-            again.
+            again, or where contexts look different each time.
         infos: what environments told, by name: the mean of each inner episode that all trials finished, the first
             alone where some finished none; None where no trial told it. ``success`` is the share in which it was true
             at any step, others are means of the last number told.

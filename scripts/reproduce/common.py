@@ -113,6 +113,13 @@ def above(evaluations: Sequence[Any], reference: str) -> Measured:
     return pooled([(one.mean, se) for one, se in zip(differences, (high - low) / 3.92, strict=True)])
 
 
+def percent_of(reference: str, evaluations: Sequence[Any]) -> Measured:
+    """What agents reach in per cent of a reference, and its standard error by the paired differences."""
+    base, _ = pooled([returned(e.references[reference]) for e in evaluations])
+    lag, error = above(evaluations, reference)
+    return 100 * (1 + lag / base), 100 * error / base
+
+
 def write(
     name: str,
     evaluations: Sequence[Any],

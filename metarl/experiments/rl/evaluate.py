@@ -117,7 +117,7 @@ def evaluate(
                 without[name] = run(name, PolicyActor(policy))
         played = {name: run(name, make()) for name, make in references.items()}
     batches = {"agent": sampled, "greedy": greedy, **without, **{f"reference {k}": v for k, v in played.items()}}
-    done = {name: summary(one) for name, one in with_success(family, batches).items()}
+    done = {name: summary(one, not family.looks_change) for name, one in with_success(family, batches).items()}
     return AgentEvaluation(
         env=family.family,
         env_options={k: v if isinstance(v, Plain) else str(v) for k, v in family.options().items() if k != "split"},
@@ -165,10 +165,10 @@ def told(played: TrialBatch) -> dict[str, Any]:
     return {"infos": infos, "infos_se": errors}
 
 
-def summary(played: TrialBatch) -> dict[str, Any]:
-    """The fields of an actor's result."""
+def summary(played: TrialBatch, recognisable: bool) -> dict[str, Any]:
+    """The fields of an actor's result; ``recognisable``: a context looks the same each time it is met."""
     returns, episodes, finished = played.returns, played.by_episode(), played.finished
-    interval, exposures, each = bootstrap_mean(returns), played.by_exposure(), {}
+    interval, exposures, each = bootstrap_mean(returns), played.by_exposure() if recognisable else None, {}
     if 0 < finished.min() == finished.max():
         means = episodes.mean(1)
         whole = Interval(*(number / int(finished[0]) for number in interval))

@@ -186,6 +186,14 @@ class TaskDistribution(ABC):
         return False
 
     @property
+    def looks_change(self) -> bool:
+        """Whether a context looks different when it is met again, so that its observation can't tell how often it was.
+
+        Nothing is then reported by exposure.
+        """
+        return False
+
+    @property
     @abstractmethod
     def observation_space(self) -> spaces.Space[Any]:
         """What the inner environment shows."""

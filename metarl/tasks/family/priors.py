@@ -35,7 +35,10 @@ class GaussianPrior:
 
 @dataclass(frozen=True)
 class BarcodePrior:
-    """``contexts`` contexts, each met ``repeats`` times for ``pulls`` pulls; one arm pays ``high``, others ``low``."""
+    """``contexts`` contexts, each met ``repeats`` times for ``pulls`` pulls; one arm pays ``high``, others ``low``.
+
+    A context has a barcode of ``bits`` bits, of which ``flips`` are shown flipped, others each time it is met.
+    """
 
     arms: int
     contexts: int
@@ -44,6 +47,8 @@ class BarcodePrior:
     high: float
     low: float
     each_arm_best_once: bool = False
+    bits: int = 20
+    flips: int = 0
 
 
 @dataclass(frozen=True)

@@ -111,6 +111,15 @@ def test_an_informed_agent_has_no_references(tmp_path: Path) -> None:
     assert set(result.ablations) == {"off"}
 
 
+def test_contexts_that_look_different_each_time_are_recognised_and_not_counted() -> None:
+    family = distribution("metarl/BarcodeBandit-v0", arms=3, contexts=2, repeats=3, pulls=2, bits=6, flips=1)
+    agent = metarl.RL2PPO("MemoryPolicy", family, memory={"key_size": 8, "value_size": 8}, n_envs=2)
+    result: Any = metarl.evaluate(agent, family, trials=4, tuning_trials=2, rows=4, quiet=True)
+    assert list(result.references) == ["random", "within episode", "ideal memory"]
+    every = [result, result.greedy, *result.references.values(), *result.ablations.values()]
+    assert all(one.by_exposure is None and len(one.by_episode) == 6 for one in every)
+
+
 def test_ceilings_are_claimed_only_where_they_hold() -> None:
     experiment: Any = load_experiment("barcode")
     family = experiment.make_distribution("test")

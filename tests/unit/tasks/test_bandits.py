@@ -142,6 +142,26 @@ def test_barcode_numbers_come_equally_often(options: dict[str, Any], part: str, 
     assert stats.chisquare(np.bincount(drawn[:, 0], minlength=4)).pvalue > 0.01
 
 
+def test_barcode_shows_other_bits_flipped_in_each_episode_and_changes_nothing_else() -> None:
+    plain, flipped = (BarcodeBandit(contexts=3, repeats=4, pulls=2, bits=6, flips=flips) for flips in (0, 2))
+    drawn, of_plain = sample(flipped, 3_000), sample(plain, 3_000)
+    assert set(drawn) - set(of_plain) == {"flipped"}
+    assert all(np.array_equal(drawn[name], part) for name, part in of_plain.items())
+    assert (drawn["flipped"].sum(2) == 2).all()
+    pairs = drawn["flipped"].reshape(-1, 6) @ (1 << np.arange(6))
+    assert stats.chisquare(np.unique(pairs, return_counts=True)[1]).pvalue > 0.01  # of all 15 pairs
+    assert len(np.unique(pairs)) == 15
+    same = (drawn["flipped"][:, :-1] == drawn["flipped"][:, 1:]).all(2).mean()
+    assert same == pytest.approx(1 / 15, abs=4 * (1 / 15 / 33_000) ** 0.5)  # each episode draws its own
+    env = TrialEnv(flipped)
+    obs, info = env.reset(seed=0)
+    task = info["task"]
+    for step in range(flipped.trial_steps):
+        barcode = task["contexts"][task["order"][step // 2]] != task["flipped"][step // 2]
+        assert np.array_equal(obs["obs"], barcode)
+        obs, *_ = env.step(0)
+
+
 def test_barcode_shows_the_context_at_every_pull_and_pays_its_best_arm() -> None:
     family = BarcodeBandit(arms=3, contexts=2, repeats=2, pulls=2, bits=4, high=1.0, low=0.0)
     env = TrialEnv(family)

@@ -27,6 +27,7 @@ FAMILIES = [
     GaussianBandit(arms=3, pulls=6),
     BarcodeBandit(arms=3, contexts=2, repeats=2, pulls=2, bits=5),
     BarcodeBandit(arms=3, contexts=3, repeats=2, pulls=1, bits=5, each_arm_best_once=True, reveal=True),
+    BarcodeBandit(arms=3, contexts=2, repeats=2, pulls=2, bits=5, flips=2),
     TabularMDP(states=4, actions=3, horizon=3, episodes=4),
 ]
 
@@ -90,8 +91,8 @@ def test_many_rows_equal_single_environments(family: Any, steps: int) -> None:
         (BernoulliBandit(arms=2, pulls=9, dependence="hard"), BernoulliPrior(arms=2, pulls=9, dependence="hard"), 9, 9),
         (GaussianBandit(arms=7, pulls=60, noise=0.3), GaussianPrior(arms=7, pulls=60, noise=0.3), 60, 60),
         (
-            BarcodeBandit(arms=5, contexts=4, repeats=3, pulls=2, high=0.8, low=0.2),
-            BarcodePrior(arms=5, contexts=4, repeats=3, pulls=2, high=0.8, low=0.2),
+            BarcodeBandit(arms=5, contexts=4, repeats=3, pulls=2, high=0.8, low=0.2, bits=9, flips=1),
+            BarcodePrior(arms=5, contexts=4, repeats=3, pulls=2, high=0.8, low=0.2, bits=9, flips=1),
             12,
             24,
         ),

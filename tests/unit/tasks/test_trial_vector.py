@@ -18,6 +18,7 @@ FAMILIES = [
     BernoulliBandit(arms=3, pulls=7),
     BarcodeBandit(arms=3, contexts=2, repeats=2, pulls=2, bits=5),
     BarcodeBandit(arms=3, contexts=3, repeats=2, pulls=1, bits=5, each_arm_best_once=True, reveal=True),
+    BarcodeBandit(arms=3, contexts=2, repeats=2, pulls=2, bits=5, flips=2),
 ]
 
 
