@@ -58,7 +58,7 @@ TASKS = {
         200,
         7.64,
         # Trials are twice as long: half as many at a time make updates of as many steps as the preset's.
-        ("env.contexts=40", "env.repeats=5", "train.n_envs=16", "eval.trials=250"),
+        ("env.contexts=40", "env.repeats=5", "train.n_envs=16", "train.total_timesteps=1280000", "eval.trials=250"),
     ),
     "flipped": Tasks(f"{SETTING}, one bit of 20 flipped at each encounter", 100, 8.18, ("env.flips=1",)),
 }
