@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from metarl.envs.picture import BLUE, GREEN, GRID, INK, ORANGE, RED, SOFT, Picture
+from metarl.envs.picture import GREEN, GRID, INK, ORANGE, RED, SOFT, Picture
 from metarl.envs.single import WIDTH, Move
 from metarl.types import Floats
 

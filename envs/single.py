@@ -69,7 +69,7 @@ class SingleEnv(gym.Env[Any, Any], ABC, Generic[Family]):
             self._moves.clear()
         return self.begin(), {}
 
-    def render(self) -> Bytes:  # type: ignore[override]  # Gymnasium's type of frames is a variable of no use here
+    def render(self) -> Bytes:
         """A frame ``[360, 480, 3]``."""
         from metarl.envs.picture import Picture
 

@@ -18,6 +18,7 @@ from metarl.cli.env import add_check
 from metarl.cli.experiments import add_experiments
 from metarl.cli.latest import found
 from metarl.cli.listing import add_list
+from metarl.cli.play import add_play
 from metarl.cli.runs import add_runs
 from metarl.cli.settings import add_settings_command
 from metarl.cli.shells import add_completion
@@ -40,9 +41,9 @@ def parser() -> Parser:
     )
     top.add_argument("--version", action="version", version=f"metarl {metarl.__version__}", help="print the version")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
-    for add in (add_train, add_experiments, add_watch, add_classify, add_runs, add_settings_command):
+    for add in (add_train, add_experiments, add_watch, add_play, add_classify, add_runs):
         add(commands)
-    for add in (add_list, add_bench, add_data, add_check, add_completion):
+    for add in (add_settings_command, add_list, add_bench, add_data, add_check, add_completion):
         add(commands)
     return top
 

@@ -133,9 +133,7 @@ def told(agent: Watched, seen: Seen, total: float) -> str:
     from metarl.report.film import spelled
 
     action = spelled(seen.action)
-    return line(
-        seen.step, seen.episode, saw(agent, seen), action, f"{seen.reward:.3g}", f"{total:.4g}", recalled(seen)
-    )
+    return line(seen.step, seen.episode, saw(agent, seen), action, f"{seen.reward:.3g}", f"{total:.4g}", recalled(seen))
 
 
 def saw(agent: Watched, seen: Seen) -> str:
@@ -172,6 +170,6 @@ def recalled(seen: Seen) -> str:
         if not seen.weights[slot] > LEAST:
             break
         held = seen.held[slot] if slot < len(seen.held) else None
-        about = f" (action {spelled(held.action)} paid {held.mean:.2f}, {held.count}×)" if held else ""
+        about = f" (action {spelled(held.action)} paid {held.mean:.2f}, {held.times}×)" if held else ""
         parts.append(f"{seen.weights[slot]:.0%} slot {slot}{about}")
     return ", ".join(parts) or "nothing"

@@ -28,12 +28,12 @@ class Held(NamedTuple):
 
     Args:
         action: the one whose outcome was written.
-        count: outcomes that were put together in the slot.
+        times: outcomes that were put together in the slot.
         mean: their mean reward.
     """
 
     action: Any
-    count: int
+    times: int
     mean: float
 
 
@@ -172,8 +172,8 @@ class Watched:
             elif known is None:
                 self._held[slot] = Held(action, 1, reward)
             else:
-                count = known.count + 1
-                self._held[slot] = Held(action, count, known.mean + (reward - known.mean) / count)
+                times = known.times + 1
+                self._held[slot] = Held(action, times, known.mean + (reward - known.mean) / times)
         return tuple(written)
 
     @torch.no_grad()

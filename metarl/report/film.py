@@ -16,8 +16,9 @@ from metarl.types import Array, Bytes, Floats
 HEIGHT, SIDE = 360, 320  # of a frame, and width of the memory in it
 WIDEST = 960  # of the environment
 EMPTY = "#F1F3F6"  # a slot that is not read
-SAMPLED = 16  # frames that the colors of a film are taken from
-COLORS = 96
+SAMPLED = 16  # frames that colors of a film are taken from
+COLORS = 64
+NEAR = 12  # colors that differ by less in each part are one
 PAUSE = 15  # frames for which the last one of a trial is shown
 FASTEST = 50  # frames a second that a GIF can hold
 MOST = 1000  # frames of a film
@@ -90,7 +91,7 @@ def _label(
     name, middle = spelled(held.action), y + size[1] / 2
     if size[1] > 28:
         picture.text((x, middle - 8), f"action {name}", 12, color, "lm")
-        picture.text((x, middle + 8), f"paid {held.mean:.2f}, {held.count}×", 11, color, "lm")
+        picture.text((x, middle + 8), f"paid {held.mean:.2f}, {held.times}x", 11, color, "lm")
     else:
         picture.text((x - 2, middle), f"{name}: {held.mean:.2g}", 10, color, "lm")
 
@@ -114,14 +115,14 @@ def _fitted(view: Array) -> Bytes:
     """A frame of any size as one of the height of films, with its proportions."""
     from PIL import Image
 
-    view = np.asarray(view, np.uint8)
-    if view.shape[0] == HEIGHT and view.shape[1] <= WIDEST:
-        return view
-    scale = min(HEIGHT / view.shape[0], WIDEST / view.shape[1])
-    wide, tall = (max(1, round(scale * size)) for size in view.shape[1::-1])
+    pixels: Bytes = np.asarray(view).astype(np.uint8)
+    if pixels.shape[0] == HEIGHT and pixels.shape[1] <= WIDEST:
+        return pixels
+    scale = min(HEIGHT / pixels.shape[0], WIDEST / pixels.shape[1])
+    wide, tall = (max(1, round(scale * size)) for size in pixels.shape[1::-1])
     how = Image.Resampling.NEAREST if scale > 2 else Image.Resampling.LANCZOS
     page = Image.new("RGB", (wide, HEIGHT), PAPER)
-    page.paste(Image.fromarray(view).resize((wide, tall), how), (0, (HEIGHT - tall) // 2))
+    page.paste(Image.fromarray(pixels).resize((wide, tall), how), (0, (HEIGHT - tall) // 2))
     return np.asarray(page)
 
 
@@ -159,16 +160,19 @@ def write_film(frames: Iterable[tuple[Bytes, bool]], path: str | Path, fps: floa
 
 
 def _palette(images: list[Any]) -> Any:
-    """An image whose palette serves a film: of its first frames, and of all colors that films are drawn in."""
+    """An image whose palette serves a film: all colors that films are drawn in, and those of its first frames."""
     from PIL import Image
 
     drawn = [BLUE, GREEN, ORANGE, RED, INK, SOFT, GRID, EMPTY, PAPER]
-    mixed = [*drawn, *(mix(EMPTY, BLUE, share) for share in np.linspace(0, 1, 12))]
-    mixed += [mix(PAPER, color, share) for color in drawn for share in (0.3, 0.6)]
+    mixed = [*drawn, *(mix(EMPTY, BLUE, share) for share in np.linspace(0.05, 0.95, 16))]
+    mixed += [mix(PAPER, color, share) for color in (GREEN, ORANGE, RED, INK) for share in (0.25, 0.5, 0.75)]
     wide, tall = images[0].size
-    page = Image.new("RGB", (wide, tall * len(images) + 20 * len(mixed)))
+    page = Image.new("RGB", (wide, tall * len(images)))
     for number, image in enumerate(images):
         page.paste(image, (0, tall * number))
-    for number, color in enumerate(mixed):
-        page.paste(color, (0, tall * len(images) + 20 * number, wide, tall * len(images) + 20 * (number + 1)))
-    return page.quantize(COLORS, method=Image.Quantize.MEDIANCUT)
+    found = np.reshape(page.quantize(COLORS, method=Image.Quantize.MEDIANCUT).getpalette() or [], (-1, 3))
+    exact = np.array([[int(color[i : i + 2], 16) for i in (1, 3, 5)] for color in mixed])
+    new = np.abs(found[:COLORS, None] - exact).max(2).min(1) > NEAR  # else one may be taken for the other
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(np.concatenate([exact, found[:COLORS][new]]).astype(int).ravel().tolist())
+    return palette
