@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from gymnasium import spaces
@@ -13,6 +13,9 @@ from gymnasium import spaces
 from metarl.envs.single import SingleEnv
 from metarl.tasks.family.distribution import BatchedEnv, TaskBatch, TaskDistribution
 from metarl.types import Array, Bools, Floats, Ints
+
+if TYPE_CHECKING:
+    from metarl.envs.picture import Picture
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +38,8 @@ class Bandit(TaskDistribution, ABC):
 
     worth: ClassVar[str]
     """The name of the parameter of the task: one number for each arm."""
+    counted: ClassVar[bool] = False
+    """Whether each reward is 0 or 1."""
     counts: ClassVar[Mapping[str, int]] = {"arms": 2, "pulls": 1}
 
     @property
@@ -91,8 +96,18 @@ class BanditEnv(SingleEnv[Bandit]):
 
     def step(self, action: np.int64) -> tuple[np.int64, float, bool, bool, dict[str, Any]]:
         """Pull an arm."""
-        reward = self._family.pay(self._worth[[action]], self.np_random)[0]
-        return np.int64(0), float(reward), True, False, {}
+        reward = float(self._family.pay(self._worth[[action]], self.np_random)[0])
+        self._note(0, int(action), reward)
+        return np.int64(0), reward, True, False, {}
+
+    def draw(self, picture: Picture) -> None:
+        """The arms, with their pulls and what they paid."""
+        from metarl.envs.frames import arms, heading
+
+        moves, counted = self._moves, self._family.counted
+        heading(picture, f"pull {len(moves)} of {self._family.pulls}", moves)
+        worth, last = self._worth if self.truth else None, moves[-1] if moves else None
+        arms(picture, moves, self._family.arms, worth, counted=counted, last=last)
 
 
 class BatchedBandit(BatchedEnv):

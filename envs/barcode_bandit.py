@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from gymnasium import spaces
@@ -15,6 +15,9 @@ from metarl.tasks.family.checks import true_or_false
 from metarl.tasks.family.distribution import BatchedEnv, TaskBatch, TaskDistribution
 from metarl.tasks.family.priors import BarcodePrior
 from metarl.types import Array, Bools, Floats, Ints
+
+if TYPE_CHECKING:
+    from metarl.envs.picture import Picture
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,8 +183,26 @@ class BarcodeEnv(SingleEnv[BarcodeBandit]):
         """Pull an arm: the barcode ``[bits]``, and reward 1 with the rate of the arm, else 0."""
         best = int(action) == int(self._task["best"][self._context])
         reward = float(self.np_random.random() < (self._family.high if best else self._family.low))
+        self._note(self._context, int(action), reward)
         self._pull += 1
         return self._shown[self._episode].copy(), reward, self._pull == self._family.pulls, False, {}
+
+    def draw(self, picture: Picture) -> None:
+        """The barcode, and the arms with all that was paid under it."""
+        from metarl.envs.frames import LEFT, RIGHT, arms, heading
+        from metarl.envs.picture import INK, SOFT
+
+        heading(picture, f"episode {self._episode + 1} of {self._family.episodes}, pull {self._pull}", self._moves)
+        wide = (RIGHT - LEFT) / self._family.bits
+        for bit, black in enumerate(self._contexts[self._context]):
+            if black:
+                picture.box((LEFT + wide * bit, 50), (wide, 56), INK)
+        picture.box((LEFT, 50), (RIGHT - LEFT, 56), edge=SOFT)
+        here = [move for move in self._moves if move.where == self._context]
+        worth = np.full(self._family.arms, self._family.low)
+        worth[self._task["best"][self._context]] = self._family.high
+        truth, last = worth if self.truth else None, here[-1] if self._pull else None
+        arms(picture, here, self._family.arms, truth, counted=True, top=142, last=last)
 
 
 class BatchedBarcode(BatchedEnv):

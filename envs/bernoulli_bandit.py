@@ -34,6 +34,7 @@ class BernoulliBandit(Bandit):
 
     family: ClassVar[str] = "BernoulliBandit"
     worth: ClassVar[str] = "rates"
+    counted: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

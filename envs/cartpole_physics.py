@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from gymnasium import spaces
@@ -15,6 +15,9 @@ from metarl.envs.single import SingleEnv
 from metarl.tasks.family.checks import real_number
 from metarl.tasks.family.distribution import BatchedEnv, TaskBatch, TaskDistribution
 from metarl.types import Array, Bools, Floats, Ints
+
+if TYPE_CHECKING:
+    from metarl.envs.picture import Picture
 
 PHYSICS = ("gravity", "length", "masspole", "masscart", "force")
 """The order of the numbers in the task parameter ``physics``."""
@@ -166,9 +169,37 @@ class CartPoleEnv(SingleEnv[CartPolePhysics]):
     def step(self, action: np.int64) -> tuple[Array, float, bool, bool, dict[str, Any]]:
         """Push: the next state ``[4]``, and reward 1."""
         self._state = advance(self._state, _sign(int(action), self._reversed), self._physics)
+        self._note(self._steps, int(action), 1.0)
         self._steps += 1
         late = self._steps == self._family.max_steps
         return self._state.astype(np.float32), 1.0, bool(fallen(self._state)), late, {}
+
+    def draw(self, picture: Picture) -> None:
+        """The cart on its track, its pole at its true length, the last push, and the physics."""
+        from metarl.envs.frames import LEFT, RIGHT, heading
+        from metarl.envs.picture import BLUE, GRID, INK, ORANGE, SOFT
+
+        episode = sum(move.where == 0 for move in self._moves) + (self._steps == 0)
+        heading(picture, f"episode {min(episode, self._family.episodes)}, step {self._steps}", self._moves)
+        middle, floor, metre = (LEFT + RIGHT) / 2, 250.0, (RIGHT - LEFT) / (2 * X_LIMIT + 0.6)
+        x, angle = middle + metre * self._state[0], self._state[2]
+        for end in (-X_LIMIT, X_LIMIT):
+            picture.line([(middle + metre * end, floor - 10), (middle + metre * end, floor + 22)], SOFT, 2)
+        picture.line([(LEFT, floor + 16), (RIGHT, floor + 16)], GRID, 3)
+        long = 2 * self._physics[PHYSICS.index("length")] * metre
+        top = x + long * math.sin(angle), floor - 12 - long * math.cos(angle)
+        picture.box((x - 30, floor - 12), (60, 24), INK)
+        picture.line([(x, floor - 12), top], ORANGE, 7)
+        picture.disc((x, floor - 12), 4, "#FFFFFF", SOFT)
+        if self._steps:
+            side = _sign(self._moves[-1].action, self._reversed)
+            picture.arrow((x + 34 * side, floor), (x + 78 * side, floor), BLUE, 3)
+            picture.text((LEFT, 50), f"action {self._moves[-1].action}", 13, BLUE)
+        if self.truth:
+            told = ", ".join(f"{name} {value:.2f}" for name, value in zip(PHYSICS, self._physics, strict=True))
+            picture.text((middle, 304), told, 12, SOFT, "ma")
+            told = "actions swapped" if self._reversed else "actions not swapped"
+            picture.text((middle, 324), told, 12, SOFT, "ma")
 
 
 class BatchedCartPole(BatchedEnv):

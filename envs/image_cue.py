@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,9 @@ from metarl.config import InputError
 from metarl.envs.single import SingleEnv
 from metarl.tasks.family.distribution import BatchedEnv, TaskBatch, TaskDistribution
 from metarl.types import Array, Bools, Floats, Ints
+
+if TYPE_CHECKING:
+    from metarl.envs.picture import Picture
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -170,18 +173,45 @@ class ImageCueEnv(SingleEnv[ImageCue]):
     def begin(self) -> Array:
         """Show the cue where a trial begins, else noise: ``[size, size, 1]`` uint8."""
         self._step = 0
-        seen = self._noise() if self._begun else self._noise() + self._image
+        self._seen = self._noise() if self._begun else self._noise() + self._image
         self._begun = True
-        return seen
+        return self._seen
 
     def step(self, action: np.int64) -> tuple[Array, float, bool, bool, dict[str, Any]]:
         """Answer to what is shown: at the frame, reward 1 for the cue. Images are ``[size, size, 1]``."""
         last = self._family.episode_steps - 1
+        reward = float(self._step == last and int(action) == self._cue)
+        self._note(self._step, int(action), reward)
         if self._step == last:
-            return np.zeros_like(self._image), float(int(action) == self._cue), True, False, {}
+            return np.zeros_like(self._image), reward, True, False, {}
         self._step += 1
         seen = self._noise()
-        return seen + self._frame if self._step == last else seen, 0.0, False, False, {}
+        self._seen = seen + self._frame if self._step == last else seen
+        return self._seen, 0.0, False, False, {}
+
+    def draw(self, picture: Picture) -> None:
+        """What the agent sees, the shapes that it may name, and its last answer."""
+        from metarl.envs.frames import LEFT, heading
+        from metarl.envs.picture import GREEN, INK, ORANGE, RED, SOFT
+
+        family, moves = self._family, self._moves
+        episode, last = min(len(moves) // family.episode_steps + 1, family.episodes), family.episode_steps - 1
+        heading(picture, f"episode {episode} of {family.episodes}, step {self._step + 1}", moves)
+        picture.image((LEFT, 62), (240, 240), self._seen)
+        picture.box((LEFT, 62), (240, 240), edge=SOFT)
+        told = "answer now" if self._step == last else "remember" if len(moves) == 0 else "wait"
+        picture.text((LEFT + 120, 316), told, 14, INK, "ma")
+        answers = [move for move in moves if move.where == last]
+        picture.text((300, 62), "which shape was it?", 13, SOFT)
+        for cue in range(family.cues):
+            x, y = 300 + 78 * (cue % 2), 92 + 62 * (cue // 2)
+            edge = SOFT
+            if answers and answers[-1].action == cue:
+                edge = GREEN if answers[-1].reward else RED
+            picture.image((x, y), (44, 44), 255 * (1 - SHAPES[cue]))
+            picture.box((x - 4, y - 4), (52, 52), edge=edge, wide=1 if edge == SOFT else 3)
+            known = self.truth and cue == self._cue
+            picture.text((x + 52, y + 18), str(cue), 13, ORANGE if known else INK)
 
     def _noise(self) -> Pixels:
         return noise(self.np_random, 1, self._family.size)[0]

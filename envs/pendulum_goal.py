@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from gymnasium import spaces
@@ -13,6 +13,9 @@ from metarl.envs.single import SingleEnv
 from metarl.tasks.family.checks import real_number
 from metarl.tasks.family.distribution import BatchedEnv, TaskBatch, TaskDistribution
 from metarl.types import Array, Bools, Floats, Ints
+
+if TYPE_CHECKING:
+    from metarl.envs.picture import Picture
 
 DT = 0.05  # seconds a step
 MAX_SPEED = 8.0  # rad/s
@@ -133,8 +136,38 @@ class PendulumGoalEnv(SingleEnv[PendulumGoal]):
         """Apply a share ``[1]`` of the torque."""
         torque = MAX_TORQUE * np.asarray(action, dtype=np.float64)[0]
         self._state, reward = advance(self._state, torque, self._goal, self._family.gravity)
+        self._note(self._steps, float(torque) / MAX_TORQUE, float(reward))
         self._steps += 1
         return observe(self._state), float(reward), False, self._steps == self._family.max_steps, {}
+
+    def draw(self, picture: Picture) -> None:
+        """The rod, the torque, and the angle that pays."""
+        from metarl.envs.frames import facts, heading
+        from metarl.envs.picture import BLUE, GREEN, GRID, INK, ORANGE, SOFT
+
+        episode = sum(move.where == 0 for move in self._moves) + (self._steps == 0)
+        heading(picture, f"episode {min(episode, self._family.episodes)}, step {self._steps}", self._moves)
+        middle, reach = (170.0, 204.0), 112.0
+
+        def at(angle: float, far: float) -> tuple[float, float]:  # 0 is upright, and positive angles are to the left
+            return middle[0] - far * float(np.sin(angle)), middle[1] - far * float(np.cos(angle))
+
+        picture.disc(middle, reach + 16, None, GRID)
+        if self.truth:
+            picture.line([middle, at(self._goal, reach + 16)], GREEN, 2)
+            picture.disc(at(self._goal, reach + 16), 8, GREEN)
+        picture.line([middle, at(self._state[0], reach)], ORANGE, 12)
+        picture.disc(middle, 7, INK)
+        rows = [("angular velocity", f"{self._state[1]:+.2f} rad/s")]
+        if self._steps:
+            last = self._moves[-1]
+            arc = [at(self._state[0] + part * last.action, 46) for part in np.linspace(0, 1.2, 12)]
+            picture.line(arc, BLUE, 3)
+            picture.arrow(arc[-2], at(self._state[0] + 1.45 * last.action, 46), BLUE, 3)
+            rows += [("torque", f"{MAX_TORQUE * last.action:+.2f} N m"), ("reward", f"{last.reward:.3f}")]
+        facts(picture, 330, 90, rows)
+        if self.truth:
+            picture.text((330, 300), "green: what pays", 12, SOFT)
 
 
 class BatchedPendulumGoal(BatchedEnv):

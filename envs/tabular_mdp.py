@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from gymnasium import spaces
@@ -14,6 +14,9 @@ from metarl.tasks.family.checks import real_number
 from metarl.tasks.family.distribution import BatchedEnv, TaskBatch, TaskDistribution
 from metarl.tasks.family.priors import TabularPrior
 from metarl.types import Array, Bools, Floats, Ints
+
+if TYPE_CHECKING:
+    from metarl.envs.picture import Picture
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,8 +130,41 @@ class TabularEnv(SingleEnv[TabularMDP]):
         pair = self._state, int(action)
         reward = float(self._rewards[pair] + self._family.noise * self.np_random.standard_normal())
         self._state = int((self.np_random.random() >= self._thresholds[pair]).sum())
+        self._note(*pair, reward)
         self._step += 1
         return np.int64(self._state), reward, self._step == self._family.horizon, False, {}
+
+    def draw(self, picture: Picture) -> None:
+        """The states as a ring, how often each was left, and the last transition."""
+        from metarl.envs.frames import bars, facts, heading
+        from metarl.envs.picture import BLUE, GREEN, INK, ORANGE, PAPER, RED, SOFT, mix
+
+        family, moves, count = self._family, self._moves, self._family.states
+        episode = min(len(moves) // family.horizon + 1, family.episodes)
+        heading(picture, f"episode {episode} of {family.episodes}, step {self._step} of {family.horizon}", moves)
+        angles = 2 * np.pi * np.arange(count) / count - np.pi / 2
+        places = np.stack([166 + 118 * np.cos(angles), 204 + 118 * np.sin(angles)], axis=1)
+        radius = float(min(20, 0.38 * 2 * np.pi * 118 / count))
+        visits = np.bincount([move.where for move in moves], minlength=count)
+        last = moves[-1] if self._step else None
+        for state, (x, y) in enumerate(places):
+            here, left = state == self._state, last is not None and state == last.where
+            shade = mix(PAPER, BLUE, 0.6 * visits[state] / max(1, visits.max()))
+            picture.disc((x, y), radius, ORANGE if here else shade, INK if here or left else SOFT)
+            if radius > 7:
+                picture.text((x, y), str(state), 13, INK, "mm")
+        if last is not None and last.where != self._state:
+            a, b = places[last.where], places[self._state]
+            along = (b - a) / np.linalg.norm(b - a)
+            picture.arrow(tuple(a + (radius + 3) * along), tuple(b - (radius + 4) * along), ORANGE, 3)
+        if last is not None:
+            picture.text((166, 196), f"action {last.action}", 14, INK, "mm")
+            picture.text((166, 216), f"{last.reward:+.2f}", 16, GREEN if last.reward > 0 else RED, "mm")
+        if self.truth and family.actions <= 12:
+            picture.text((332, 70), "what actions pay here", 11, SOFT)
+            bars(picture, (332, 92), self._rewards[self._state].tolist(), None)
+        else:
+            facts(picture, 332, 80, [("state", str(self._state)), ("blue", "often visited")])
 
 
 class BatchedTabular(BatchedEnv):

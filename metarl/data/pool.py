@@ -175,7 +175,13 @@ class Pool(FewShotSource):
         return other
 
     def some(self, rng: np.random.Generator, classes: int, examples: int) -> Pool:
-        """At most so many of the classes, with at most so many examples of each, without groups; pure in ``rng``."""
+        """Some of the classes with some of their examples, without groups; pure in ``rng``.
+
+        Args:
+            rng: draws both.
+            classes: at most so many.
+            examples: of each class, at most so many.
+        """
         chosen = rng.permutation(self.classes)[:classes]
         if self._equal is not None:
             return Pool(self._equal[np.ix_(chosen, rng.permutation(self.per_class)[:examples])])

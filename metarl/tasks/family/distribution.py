@@ -178,7 +178,24 @@ class TaskDistribution(ABC):
     @property
     def render_mode(self) -> str | None:
         """How the inner environments are rendered, in Gymnasium's words; None: not at all."""
-        return None
+        mode: str | None = vars(self).get("_render_mode")
+        return mode
+
+    def rendered(self, mode: str) -> Self:
+        """The same family, whose inner environments are rendered.
+
+        Args:
+            mode: one of Gymnasium's.
+
+        Raises:
+            InputError: another one than "rgb_array", which is what a family of arrays can have.
+        """
+        if mode != "rgb_array":
+            remedy = f"gymnasium.make(id, render_mode={mode!r}) makes of it what it can"
+            raise InputError(key="render_mode", given=mode, expected="rgb_array", remedy=remedy)
+        made = copy.copy(self)
+        object.__setattr__(made, "_render_mode", mode)
+        return made
 
     @property
     def in_distribution(self) -> bool:
@@ -273,7 +290,8 @@ class TaskDistribution(ABC):
 
     def with_split(self, split: Split) -> Self:
         """The same family, drawing from another split."""
-        return replace(self, split=split)
+        made = replace(self, split=split)
+        return made if self.render_mode is None else made.rendered(self.render_mode)
 
     def task(self, batch: TaskBatch, i: int) -> Task:
         """Row ``i`` of a batch as a frozen value."""

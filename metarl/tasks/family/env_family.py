@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
@@ -225,6 +225,10 @@ class EnvFamily(TaskDistribution):
     def render_mode(self) -> str | None:
         """That of ``kwargs``."""
         return self.kwargs.get("render_mode")
+
+    def rendered(self, mode: str) -> Self:
+        """See :class:`TaskDistribution`; the mode becomes one of ``kwargs``."""
+        return replace(self, kwargs={**self.kwargs, "render_mode": mode})
 
     @property
     def in_distribution(self) -> bool:

@@ -133,6 +133,13 @@ class SplitFamily(TaskDistribution):
             raise InputError(key="weights", given=weights, expected=f"none: {self.now.family} has no counted values")
         return self._with(self.split, self.now.with_weights(weights))
 
+    def rendered(self, mode: str) -> Self:
+        """See :class:`TaskDistribution`."""
+        made = self
+        for split in SPLITS:
+            made = made._with(split, getattr(self, split).rendered(mode))
+        return made
+
     def _with(self, name: str, value: Any) -> Self:
         other = copy.copy(self)
         object.__setattr__(other, name, value)

@@ -32,14 +32,26 @@ class TrialEnv(gym.Env[TrialObservation, Any]):
     Where an episode ends, the info of the next one's ``reset`` is in it too, but never in the place of ``success``,
     ``is_success`` or what the family's ``infos`` name.
 
-    With a render mode in the family's ``kwargs`` it is rendered as the inner environment is.
+    With a render mode, here or in the family's ``kwargs``, it is rendered as the inner environment is.
 
     Args:
         distribution: the family that tasks come from.
         inputs: the parts that travel beside the inner observation.
+        render_mode: how the inner environments are rendered; None: as the family says.
+
+    Raises:
+        InputError: a render mode that the inner environments don't have.
     """
 
-    def __init__(self, distribution: TaskDistribution, *, inputs: TrialInputs | None = None) -> None:
+    def __init__(
+        self,
+        distribution: TaskDistribution,
+        *,
+        inputs: TrialInputs | None = None,
+        render_mode: str | None = None,
+    ) -> None:
+        if render_mode is not None:
+            distribution = distribution.rendered(render_mode)
         self.distribution = distribution
         self.layout = TrialLayout(distribution, inputs)
         self.observation_space: gym.Space[Any] = self.layout.observation_space
@@ -70,6 +82,11 @@ class TrialEnv(gym.Env[TrialObservation, Any]):
     def split(self) -> Split:
         """The split that tasks are drawn from."""
         return self.distribution.split
+
+    @property
+    def inner(self) -> gym.Env[Any, Any] | None:
+        """The environment of the task under way; None before the first."""
+        return self._inner.env
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -171,6 +188,10 @@ def shown(distribution: TaskDistribution) -> tuple[str | None, dict[str, Any]]:
     mode, names = env.render_mode, ("render_modes", "render_fps")
     metadata |= {name: env.metadata[name] for name in names if name in env.metadata}
     env.close()
+    if mode is None:
+        problem = f"the environments of {distribution.family} are not rendered"
+        remedy = "their render_mode should be that of the family, which make can give them"
+        raise InputError(problem, key="render_mode", given=distribution.render_mode, remedy=remedy)
     return mode, metadata
 
 
@@ -232,7 +253,10 @@ def make_trial(family: str, **options: Any) -> TrialEnv:
 
     Args:
         family: ``"module:Class"``.
-        options: of the family (``split`` and ``reveal`` among them) and of :class:`TrialInputs`.
+        options: of the family (``split`` and ``reveal`` among them) and of :class:`TrialInputs`, and ``render_mode``.
     """
-    inputs = pick_inputs(options)
-    return TrialEnv(build(family, options, INPUTS), inputs=inputs)
+    inputs, mode = pick_inputs(options), options.pop("render_mode", None)
+    return TrialEnv(build(family, options, (*INPUTS, "render_mode")), inputs=inputs, render_mode=mode)
+
+
+make_trial.metadata = {"render_modes": ["rgb_array"]}  # type: ignore[attr-defined]  # so Gymnasium makes "human" of it

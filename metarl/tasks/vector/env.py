@@ -91,7 +91,7 @@ class TrialVectorEnv(VectorEnv[TrialObservation, Array, Array]):
         check_rows(self.single_observation_space, self.num_envs)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
-        batched = distribution.batched(self.num_envs)
+        batched = distribution.batched(self.num_envs) if self.render_mode is None else None  # arrays have no frames
         whole_number("workers", workers, at_least=0)
         if batched is not None and workers:
             raise ValueError(

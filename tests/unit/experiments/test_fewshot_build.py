@@ -64,7 +64,7 @@ def test_images_of_a_folder_keep_their_colours_if_told(tmp_path: Path) -> None:
         (tmp_path / f"class{number}").mkdir()
         for example in range(2):
             colours = np.zeros((9, 9, 3), np.uint8)
-            colours[number:, example:] = 200
+            colours[number + 1 :, example:] = 200
             Image.fromarray(colours).save(tmp_path / f"class{number}" / f"{example}.png")
     data = DataOptions(source="images", folder=str(tmp_path), size=8)
     assert make_source(data, "train", rotations=False).shape == (8, 8)

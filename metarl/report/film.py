@@ -1,0 +1,178 @@
+"""Moving pictures of trials: the environment, and beside it the memory lighting up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from metarl.envs.picture import BLUE, GREEN, GRID, INK, ORANGE, PAPER, RED, SOFT, Picture, mix
+from metarl.evaluation.watch import Held, Seen
+from metarl.files import replacing
+from metarl.types import Array, Bytes, Floats
+
+HEIGHT, SIDE = 360, 320  # of a frame, and width of the memory in it
+WIDEST = 960  # of the environment
+EMPTY = "#F1F3F6"  # a slot that is not read
+SAMPLED = 16  # frames that colors of a film are taken from
+COLORS = 64
+NEAR = 12  # colors that differ by less in each part are one
+PAUSE = 15  # frames for which the last one of a trial is shown
+FASTEST = 50  # frames a second that a GIF can hold
+MOST = 1000  # frames of a film
+LEFT, TOP, WIDE, TALL = 16, 66, SIDE - 32, 232  # where the slots are
+
+
+def film_frame(seen: Seen, view: Array | None) -> Bytes:
+    """A frame of a film.
+
+    Args:
+        seen: the step.
+        view: a frame of the environment after it, ``[H, W, 3]``; None: the memory is shown alone.
+
+    Returns:
+        ``[360, W, 3]``
+    """
+    memory = memory_picture(seen)
+    return memory if view is None else np.concatenate([_fitted(view), memory], axis=1)
+
+
+def memory_picture(seen: Seen) -> Bytes:
+    """The slots of a memory, the brighter the more was read of them, ``[360, 320, 3]``."""
+    picture = Picture(SIDE, HEIGHT)
+    picture.line([(0, 24), (0, HEIGHT - 24)], GRID)
+    picture.text((LEFT, 18), "memory", 15)
+    picture.text((SIDE - LEFT, 18), f"step {seen.step}", 15, SOFT, "ra")
+    if seen.state is not None:
+        picture.text((LEFT, 42), "no slots: the numbers of its state", 11, SOFT)
+        _numbers(picture, seen.state)
+    elif seen.weights is None:
+        picture.text((LEFT, 42), "not read at this step, or its weights are not told", 11, SOFT)
+        _slots(picture, seen, np.zeros(len(seen.held)))
+    else:
+        read = float(seen.weights.sum())
+        slots = f"{len(seen.weights)} slot{'s' * (len(seen.weights) != 1)}"
+        picture.text((LEFT, 42), f"{slots}; {max(0.0, 1 - read):.0%} of the read is of none", 11, SOFT)
+        _slots(picture, seen, seen.weights)
+        picture.text((LEFT, HEIGHT - 46), "blue: how much is read of a slot", 11, SOFT)
+        picture.text((LEFT, HEIGHT - 30), "frame: written just now", 11, SOFT)
+    return picture.array()
+
+
+def _slots(picture: Picture, seen: Seen, weights: Floats) -> None:
+    """Cells with what they hold where there are few, else cells alone."""
+    count = len(weights)
+    if not count:
+        return
+    columns = 2 if count <= 12 else 4 if count <= 40 else int(np.ceil(np.sqrt(count * WIDE / TALL)))
+    rows = max(6 if columns == 2 else 10, -(-count // columns))
+    across, down = WIDE / columns, TALL / rows
+    gap = 4 if columns <= 4 else 0.15 * across
+    for slot, weight in enumerate(np.nan_to_num(weights)):
+        x, y = LEFT + across * (slot % columns), TOP + down * (slot // columns)
+        share = float(np.sqrt(np.clip(weight, 0, 1)))
+        now = slot in seen.written
+        size = across - gap, down - gap
+        picture.box((x, y), size, mix(EMPTY, BLUE, share), ORANGE if now else GRID, wide=3 if now else 1)
+        if columns <= 4:
+            held = seen.held[slot] if slot < len(seen.held) else None
+            _label(picture, (x + 8, y), size, held, PAPER if share > 0.5 else INK)
+
+
+def _label(
+    picture: Picture, corner: tuple[float, float], size: tuple[float, float], held: Held | None, color: str
+) -> None:
+    """What a slot holds."""
+    if held is None:
+        return
+    x, y = corner
+    name, middle = spelled(held.action), y + size[1] / 2
+    if size[1] > 28:
+        picture.text((x, middle - 8), f"action {name}", 12, color, "lm")
+        picture.text((x, middle + 8), f"paid {held.mean:.2f}, {held.times}x", 11, color, "lm")
+    else:
+        picture.text((x - 2, middle), f"{name}: {held.mean:.2g}", 10, color, "lm")
+
+
+def _numbers(picture: Picture, state: Floats) -> None:
+    columns = max(1, int(np.ceil(np.sqrt(len(state) * WIDE / TALL))))
+    side = WIDE / columns
+    for number, value in enumerate(np.tanh(np.nan_to_num(state))):
+        x, y = LEFT + side * (number % columns), TOP + side * (number // columns)
+        picture.box((x, y), (0.88 * side, 0.88 * side), mix(EMPTY, BLUE if value > 0 else RED, abs(float(value))))
+    picture.text((LEFT, HEIGHT - 30), "blue: above 0; red: below", 11, SOFT)
+
+
+def spelled(action: Any) -> str:
+    """An action in few characters."""
+    numbers = np.ravel(action)
+    return " ".join(f"{n}" if numbers.dtype.kind in "iub" else f"{n:.2f}" for n in numbers[:4])
+
+
+def _fitted(view: Array) -> Bytes:
+    """A frame of any size as one of the height of films, with its proportions."""
+    from PIL import Image
+
+    pixels: Bytes = np.asarray(view).astype(np.uint8)
+    if pixels.shape[0] == HEIGHT and pixels.shape[1] <= WIDEST:
+        return pixels
+    scale = min(HEIGHT / pixels.shape[0], WIDEST / pixels.shape[1])
+    wide, tall = (max(1, round(scale * size)) for size in pixels.shape[1::-1])
+    how = Image.Resampling.NEAREST if scale > 2 else Image.Resampling.LANCZOS
+    page = Image.new("RGB", (wide, HEIGHT), PAPER)
+    page.paste(Image.fromarray(pixels).resize((wide, tall), how), (0, (HEIGHT - tall) // 2))
+    return np.asarray(page)
+
+
+def write_film(frames: Iterable[tuple[Bytes, bool]], path: str | Path, fps: float) -> int:
+    """Write frames as an animated GIF that repeats; the last of a trial stays for a while.
+
+    Args:
+        frames: of one size, ``[H, W, 3]``, each with whether a trial ended with it; at least one.
+        path: of the file, whole or not at all.
+        fps: frames a second.
+
+    Returns:
+        How many there are.
+    """
+    from PIL import Image
+
+    first: list[Any] = []
+    rest: list[Any] = []
+    lengths: list[int] = []
+    palette: Any = None
+    for number, (frame, last) in enumerate(frames):
+        image = Image.fromarray(frame)
+        lengths.append(round(1000 / fps) * (PAUSE if last else 1))
+        if palette is None:
+            first.append(image)
+        else:
+            rest.append(image.quantize(palette=palette, dither=Image.Dither.NONE))
+        if number + 1 == SAMPLED:
+            palette = _palette(first)
+    palette = palette or _palette(first)
+    images = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in first] + rest
+    with replacing(Path(path)) as temporary, temporary.open("wb") as file:
+        images[0].save(file, "GIF", save_all=True, append_images=images[1:], duration=lengths, loop=0, optimize=True)
+    return len(images)
+
+
+def _palette(images: list[Any]) -> Any:
+    """An image whose palette serves a film: all colors that films are drawn in, and those of its first frames."""
+    from PIL import Image
+
+    drawn = [BLUE, GREEN, ORANGE, RED, INK, SOFT, GRID, EMPTY, PAPER]
+    mixed = [*drawn, *(mix(EMPTY, BLUE, share) for share in np.linspace(0.05, 0.95, 16))]
+    mixed += [mix(PAPER, color, share) for color in (GREEN, ORANGE, RED, INK) for share in (0.25, 0.5, 0.75)]
+    wide, tall = images[0].size
+    page = Image.new("RGB", (wide, tall * len(images)))
+    for number, image in enumerate(images):
+        page.paste(image, (0, tall * number))
+    found = np.reshape(page.quantize(COLORS, method=Image.Quantize.MEDIANCUT).getpalette() or [], (-1, 3))
+    exact = np.array([[int(color[i : i + 2], 16) for i in (1, 3, 5)] for color in mixed])
+    new = np.abs(found[:COLORS, None] - exact).max(2).min(1) > NEAR  # else one may be taken for the other
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(np.concatenate([exact, found[:COLORS][new]]).astype(int).ravel().tolist())
+    return palette
