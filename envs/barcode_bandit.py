@@ -194,7 +194,7 @@ class BarcodeEnv(SingleEnv[BarcodeBandit]):
 
         heading(picture, f"episode {self._episode + 1} of {self._family.episodes}, pull {self._pull}", self._moves)
         wide = (RIGHT - LEFT) / self._family.bits
-        for bit, black in enumerate(self._contexts[self._context]):
+        for bit, black in enumerate(self._shown[self._episode]):
             if black:
                 picture.box((LEFT + wide * bit, 50), (wide, 56), INK)
         picture.box((LEFT, 50), (RIGHT - LEFT, 56), edge=SOFT)

@@ -62,12 +62,25 @@ class Picture:
         self._draw.ellipse((x - r, y - r, x + r, y + r), fill, edge, 2 * SCALE)
 
     def line(self, points: Sequence[Point], color: str, wide: float = 1) -> None:
-        """Draw a line through ``points``, ``wide`` pixels wide."""
+        """Draw a line through points.
+
+        Args:
+            points: at least two.
+            color: of the line.
+            wide: its width.
+        """
         flat = [(SCALE * x, SCALE * y) for x, y in points]
         self._draw.line(flat, color, max(1, round(SCALE * wide)), joint="curve")
 
     def arrow(self, start: Point, end: Point, color: str, wide: float = 2) -> None:
-        """Draw a line with a head at ``end``; nothing where it is shorter than its head."""
+        """Draw an arrow; nothing where it is shorter than its head.
+
+        Args:
+            start: of the line.
+            end: where the head is.
+            color: of both.
+            wide: width of the line.
+        """
         a, b = np.array(start, float), np.array(end, float)
         length = float(np.linalg.norm(b - a))
         head = 3 + 2.5 * wide
@@ -93,7 +106,13 @@ class Picture:
         self._draw.text((SCALE * at[0], SCALE * at[1]), words, color, _font(size), anchor)
 
     def image(self, corner: Point, size: Point, pixels: Array) -> None:
-        """Put an image ``[H, W]``, ``[H, W, 1]`` or ``[H, W, 3]`` of bytes into a rectangle; pixels stay sharp."""
+        """Put an image into a rectangle; its pixels stay sharp.
+
+        Args:
+            corner: the upper left one.
+            size: width and height.
+            pixels: ``[H, W]``, ``[H, W, 1]`` or ``[H, W, 3]`` of bytes.
+        """
         from PIL import Image
 
         shown = Image.fromarray(np.asarray(pixels, np.uint8).squeeze()).convert("RGB")
@@ -109,7 +128,13 @@ class Picture:
 
 
 def mix(first: str, second: str, share: float) -> str:
-    """A color between two: ``share`` of the second one."""
+    """A color between two.
+
+    Args:
+        first: as ``#RRGGBB``.
+        second: likewise.
+        share: of the second one.
+    """
     parts = ([int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in (first, second))
     return "#" + "".join(f"{round(a + (b - a) * share):02X}" for a, b in zip(*parts, strict=True))
 

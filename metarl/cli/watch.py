@@ -129,7 +129,13 @@ def line(*parts: Any) -> str:
 
 
 def told(agent: Watched, seen: Seen, total: float) -> str:
-    """A step as a line."""
+    """A step as a line.
+
+    Args:
+        agent: who took it.
+        seen: the step.
+        total: the reward of the trial so far.
+    """
     from metarl.report.film import spelled
 
     action = spelled(seen.action)
