@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+SUFFIXES = (".css", ".html", ".json", ".py", ".pyi", ".toml", ".txt", ".zip")
 SOURCES = ("metarl", "envs", "agents")
 
 
@@ -68,7 +69,7 @@ def test_everything_is_in_it(wheel: zipfile.ZipFile) -> None:
     expected = set()
     for top in SOURCES:
         for path in (ROOT / top).rglob("*"):
-            if path.suffix in (".css", ".html", ".json", ".py", ".pyi", ".toml", ".txt", ".zip") or path.name == "py.typed":
+            if path.suffix in SUFFIXES or path.name == "py.typed":
                 place = path.relative_to(ROOT).as_posix()
                 expected.add(place if top == "metarl" else f"metarl/{place}")
     held = {name for name in wheel.namelist() if name.startswith("metarl/")}
