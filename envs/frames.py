@@ -15,7 +15,13 @@ BARS = 10  # the least number of pulls that fills the height of an arm
 
 
 def heading(picture: Picture, title: str, moves: Sequence[Move]) -> None:
-    """Write what is going on, and the reward so far."""
+    """Write what is going on, and the reward so far.
+
+    Args:
+        picture: to write on.
+        title: what is going on.
+        moves: of the trial so far.
+    """
     picture.text((LEFT, 18), title, 15)
     total = sum(move.reward for move in moves)
     picture.text((RIGHT, 18), f"reward {total:.4g}", 15, anchor="ra")
@@ -79,21 +85,34 @@ def arms(
 
 
 def facts(picture: Picture, x: float, y: float, rows: Sequence[tuple[str, str]]) -> None:
-    """Write names and values below each other from ``(x, y)`` on."""
+    """Write names and values below each other.
+
+    Args:
+        picture: to write on.
+        x: of the left edge.
+        y: of the upper edge.
+        rows: names and values.
+    """
     for number, (name, value) in enumerate(rows):
         picture.text((x, y + 40 * number), name, 11, SOFT)
         picture.text((x, y + 40 * number + 14), value, 15)
 
 
-def bars(picture: Picture, corner: tuple[float, float], values: Sequence[float], marked: int | None) -> None:
-    """Write numbers as bars to the right and left of a line, one marked, from ``corner`` downwards."""
+def bars(picture: Picture, corner: tuple[float, float], values: Sequence[float]) -> None:
+    """Draw numbers as bars to the right and left of a line.
+
+    Args:
+        picture: to draw on.
+        corner: the upper left one.
+        values: one a row.
+    """
     x, y = corner
     most = max(1e-9, *(abs(value) for value in values))
     for number, value in enumerate(values):
         row = y + 18 * number
-        picture.text((x, row + 6), str(number), 11, INK if number == marked else SOFT, "lm")
+        picture.text((x, row + 6), str(number), 11, SOFT, "lm")
         reach = 40 * abs(value) / most
-        color = ORANGE if number == marked else "#9DC3DE" if value >= 0 else "#E3B5A0"
+        color = "#9DC3DE" if value >= 0 else "#E3B5A0"
         picture.box((x + 60 - (reach if value < 0 else 0), row), (reach, 12), color)
         picture.text((x + 106, row + 6), f"{value:.2f}", 11, SOFT, "lm")
     picture.line([(x + 60, y - 2), (x + 60, y + 18 * len(values) - 4)], GRID, 1)

@@ -162,7 +162,7 @@ class TabularEnv(SingleEnv[TabularMDP]):
             picture.text((166, 216), f"{last.reward:+.2f}", 16, GREEN if last.reward > 0 else RED, "mm")
         if self.truth and family.actions <= 12:
             picture.text((332, 70), "what actions pay here", 11, SOFT)
-            bars(picture, (332, 92), self._rewards[self._state].tolist(), None)
+            bars(picture, (332, 92), self._rewards[self._state].tolist())
         else:
             facts(picture, 332, 80, [("state", str(self._state)), ("blue", "often visited")])
 

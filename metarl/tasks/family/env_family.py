@@ -388,8 +388,7 @@ class EnvFamily(TaskDistribution):
         shown = env.observation_space, env.action_space
         if env.known is not None and all(a is b for a, b in zip(shown, env.known, strict=True)):
             return env  # comparing spaces is slow, and these have been compared
-        wanted_spaces = self.observation_space, self.action_space
-        for name, space, wanted in zip(("observation", "action"), shown, wanted_spaces, strict=True):
+        for name, space, wanted in zip(("observation", "action"), shown, self._probed[:2], strict=True):
             if space != wanted:
                 env.close()
                 raise SpacesError(
