@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from command_line import run
+from command_line import CLASSIFIER, run
 from PIL import Image
-from test_cli_classify import TOML
 
 from metarl import TrialEnv
 from metarl.cli.play import game_of
@@ -27,6 +26,7 @@ from metarl.runs.folder import RunFolder
 
 PULLS = 8
 BANDIT = {"env.arms": 3, "env.pulls": PULLS, "train.n_envs": 4, "ppo.n_minibatches": 2, "memory.key_size": 12}
+GLYPHS = {"data.source": "glyphs", "data.rotations": False}
 SEED = 5
 
 
@@ -188,8 +188,8 @@ def test_a_port_that_is_taken_is_said(path: Path, trained: Run) -> None:
 
 
 def test_drawings_are_remembered_and_recalled(tmp_path: Path) -> None:
-    (tmp_path / "mine.toml").write_text(TOML)
-    new_run(tmp_path / "mine.toml", {}, tmp_path / "run")
+    (tmp_path / "mine.toml").write_text(CLASSIFIER)
+    new_run(tmp_path / "mine.toml", GLYPHS, tmp_path / "run")
     line, ring = np.full((2, 105, 105), 255, np.uint8)
     line[20:80, 50:54], ring[20:80, 20:80] = 0, 0
     ring[24:76, 24:76] = 255
