@@ -22,7 +22,7 @@ NEAR = 12  # colors that differ by less in each part are one
 PAUSE = 15  # frames for which the last one of a trial is shown
 FASTEST = 50  # frames a second that a GIF can hold
 MOST = 1000  # frames of a film
-LEFT, TOP, WIDE, TALL = 16, 66, SIDE - 32, 232  # where the slots are
+LEFT, TOP, WIDE, TALL = 16, 66, SIDE - 32, 224  # where the slots are
 
 
 def film_frame(seen: Seen, view: Array | None) -> Bytes:
@@ -70,6 +70,8 @@ def _slots(picture: Picture, seen: Seen, weights: Floats) -> None:
     rows = max(6 if columns == 2 else 10, -(-count // columns))
     across, down = WIDE / columns, TALL / rows
     gap = 4 if columns <= 4 else 0.15 * across
+    if columns == 4:
+        picture.text((LEFT, HEIGHT - 62), "in a slot: an action, and what it paid", 11, SOFT)
     for slot, weight in enumerate(np.nan_to_num(weights)):
         x, y = LEFT + across * (slot % columns), TOP + down * (slot // columns)
         share = float(np.sqrt(np.clip(weight, 0, 1)))

@@ -256,7 +256,7 @@ def test_the_matrix_is_that_of_the_registry() -> None:
 
 
 def check_metarl(words: list[str]) -> None:
-    if words in ([name] for name in ("train", "eval", "report", "list", "check-env")):
+    if words in ([name] for name in ("train", "eval", "report", "list", "check-env", "watch", "play")):
         return  # the command's name, in a sentence
     args = cli.parser().parse_args(words)
     if args.command == "train" and args.preset != "PRESET":
