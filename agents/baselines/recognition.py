@@ -81,7 +81,13 @@ class Recognition:
         return weight / total
 
     def file(self, rows: Ints, context: Ints, shown: Floats) -> None:
-        """Take it as settled that ``shown`` ``[m, bits]`` in ``rows`` belonged to ``context`` ``[m]``."""
+        """Take it as settled that some episodes belonged to some contexts.
+
+        Args:
+            rows: ``[m]`` the trials.
+            context: ``[m]``
+            shown: ``[m, bits]`` what the episodes showed.
+        """
         new = context == self._known[rows]
         self._first[rows[new], context[new]] = shown[new]
         self._codes[rows[new], context[new]] = True

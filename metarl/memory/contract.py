@@ -240,10 +240,10 @@ class Access(Part):
     sums: ClassVar[bool] = True
     """Whether what is read is the sum of the slots' values by the weights of the read."""
     differentiates: ClassVar[bool] = False
-    """Whether a read takes gradients, which a graph of operations holds only where they are written out."""
+    """Whether a read takes gradients, which a graph of operations only holds if they are written out."""
     leads: int = 0
-    """How many numbers of each slot's value, the last ones, say where its transition led, and are not read: the part of
-    a key that comes from the observation after it, and whether there is one."""
+    """How many numbers of each slot's value, the last, say where its transition led, and are not read: the part of a key
+    that comes from the observation after it, and whether there is one."""
 
     def follow_by(self, signs: Tensor) -> None:
         """Take what makes the key of an observation and an action from the observation's part, ``[A, K]``.
@@ -386,8 +386,7 @@ class MemoryCore(nn.Module, ABC):
             x: ``[T, B, D]``; T may be 0.
             state: before the first step.
             boundary: ``[T, B]`` of :class:`metarl.types.Boundary`.
-            last: False where the last state is not needed, so that no work goes into it; what is returned in its place
-                has no meaning.
+            last: False where the last state is not needed; what is returned in its place has no meaning.
 
         Returns:
             ``y`` ``[T, B, output_size]`` and the last state.
