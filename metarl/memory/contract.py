@@ -242,8 +242,8 @@ class Access(Part):
     differentiates: ClassVar[bool] = False
     """Whether a read takes gradients, which a graph of operations only holds if they are written out."""
     leads: int = 0
-    """How many numbers of each slot's value, the last, say where its transition led, and are not read: the part of a key
-    that comes from the observation after it, and whether there is one."""
+    """How many numbers of each slot's value, the last, say where its transition led, and are not read: the part of a
+    key that comes from the observation after it, and whether there is one."""
 
     def follow_by(self, signs: Tensor) -> None:
         """Take what makes the key of an observation and an action from the observation's part, ``[A, K]``.
