@@ -256,7 +256,7 @@ def test_the_matrix_is_that_of_the_registry() -> None:
 
 
 def check_metarl(words: list[str]) -> None:
-    if words in ([name] for name in ("train", "eval", "report", "list", "check-env")):
+    if words in ([name] for name in ("train", "eval", "report", "list", "check-env", "classify", "export", "runs")):
         return  # the command's name, in a sentence
     args = cli.parser().parse_args(words)
     if args.command == "train" and args.preset != "PRESET":
@@ -362,4 +362,11 @@ def test_names_and_paths_lead_somewhere(page: str) -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page: str) -> None:
     for link in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
-        assert (PAGES[page].parent / link.partition("#")[0]).exists(), link
+        if link.startswith("https://"):
+            continue
+        path, _, anchor = link.partition("#")
+        target = PAGES[page].parent / path if path else PAGES[page]
+        assert target.exists(), link
+        if anchor:
+            titles = re.findall(r"^#+ (.+)$", prose(target.name), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}, link
