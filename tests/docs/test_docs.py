@@ -119,6 +119,13 @@ def test_concepts_runs_and_prints_what_it_shows(run: Run) -> None:
     assert [block.language for block in blocks("concepts.md", "python", "text")] == ["python", "text"]
 
 
+def test_a_run_is_read_as_the_page_says(run: Run, tmp_path: Path) -> None:
+    names = run("how-to.md")
+    assert names["agent"].num_timesteps == names["run"].steps == names["curve"][-1][0]
+    assert 0 <= names["more"].return_mean <= 10
+    assert (tmp_path / "runs" / "mine" / "evaluation.json").is_file()
+
+
 def test_learning_with_help_runs(run: Run) -> None:
     agent = run("privileged.md")["agent"]
     assert agent.privilege.told_critic
