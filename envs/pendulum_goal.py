@@ -35,8 +35,8 @@ class PendulumGoal(TaskDistribution):
     Args:
         episodes: inner episodes in a trial.
         max_steps: steps in each; it ends by truncation.
-        gravity: m/s². An angle is held by a torque of ``gravity / 2 * sin(angle)``, so up to 4 every goal can be held
-            with the 2 N m there are.
+        gravity: m/s². Holding an angle takes a torque of ``gravity / 2 * sin(angle)``, so up to 4 the most there is,
+            2 N m, can hold any goal.
 
     Raises:
         ValueError: a count below 1, or a gravity that is not a number of at least 0.

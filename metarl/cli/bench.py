@@ -82,7 +82,7 @@ def _add_train(kinds: Any) -> None:
         type=at_least(2),
         nargs="*",
         metavar="FACTOR",
-        help="by how much trials, environments, slots and width are enlarged (default 2 4; without a number: not)",
+        help="factors by which to enlarge trials, environments, slots and width (default 2 4; without a number: none)",
     )
     train.add_argument("--quick", action="store_true", help="toy size: 4 environments, 1 rollout, growth by 2")
     train.add_argument("--json", type=Path, metavar="FILE", help="write the numbers to this file as well")

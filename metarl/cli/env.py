@@ -66,7 +66,7 @@ def add_tasks(command: argparse.ArgumentParser) -> None:
         default=[],
         help="put a wrapper around the environment, the first innermost (repeatable)",
     )
-    command.add_argument("--apply", metavar="MODULE:FUNCTION", help="function(env, values) that puts values into it")
+    command.add_argument("--apply", metavar="MODULE:FUNCTION", help="function(env, values) that sets the values")
     command.add_argument(
         "--episodes", type=at_least(1), help="episodes in a trial (default 5); 1: each episode may be a task"
     )

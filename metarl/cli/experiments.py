@@ -67,7 +67,7 @@ def add_experiments(commands: Any) -> None:
     )
     add_quiet(evaluate, "show no progress")
     add_device(evaluate, "auto")
-    evaluate.add_argument("--env", metavar="ID", action="append", help="other tasks: those of this environment")
+    evaluate.add_argument("--env", metavar="ID", action="append", help="evaluate on this environment instead")
     add_tasks(evaluate)
     evaluate.set_defaults(act=run_eval)
 

@@ -26,10 +26,10 @@ def add_export(commands: Any) -> None:
         """,
     )
     add_run(export, "run folder of an agent")
-    export.add_argument("--format", choices=["onnx", "torch"], default="onnx", help="of the file (default onnx)")
+    export.add_argument("--format", choices=["onnx", "torch"], default="onnx", help="format of the file (default onnx)")
     export.add_argument("--out", metavar="DIR", type=Path, help="folder to write to (default RUN/export)")
     export.add_argument(
-        "--batch", metavar="N", type=at_least(1), default=1, help="trials that it plays side by side (default 1)"
+        "--batch", metavar="N", type=at_least(1), default=1, help="trials that the file plays side by side (default 1)"
     )
     add_import(export)
     export.set_defaults(act=run_export)

@@ -32,7 +32,7 @@ def add_runs(commands: Any) -> None:
         metarl runs FOLDER --json
         metarl eval latest               # the run that was begun last in runs/
         """,
-        "The status 'cut off' is that of a run whose process was killed: --resume goes on.",
+        "The status 'cut off' means that the process was killed; metarl train --resume goes on with the run.",
     )
     runs.add_argument("folder", type=Path, nargs="?", default=RUNS, help=f"where the run folders are (default {RUNS})")
     runs.add_argument("--json", action="store_true", help="print JSON instead of a table")

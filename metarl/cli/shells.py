@@ -15,7 +15,7 @@ def add_completion(commands: Any) -> None:
     completion = add_command(
         commands,
         "completion",
-        "print the code by which a shell completes commands, presets, settings and runs",
+        "print the code that lets a shell complete commands, presets, settings and runs",
         """
         eval "$(metarl completion bash)"    # in ~/.bashrc; zsh likewise
         metarl completion fish | source

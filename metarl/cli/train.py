@@ -80,7 +80,7 @@ def add_train(commands: Any) -> None:
         "--out",
         type=Path,
         metavar="FOLDER",
-        help="run folder to create (default runs/PRESET-TIME-sSEED); with --seeds what their names begin with",
+        help="run folder to create (default runs/PRESET-TIME-sSEED); with --seeds, what their names begin with",
     )
     add_quiet(train, "print the run folder alone").add_argument(
         "-v", "--verbose", action="store_true", help="print each row of metrics on stderr"

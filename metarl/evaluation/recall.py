@@ -17,7 +17,7 @@ class RecallSettings:
     """What all memories are given alike.
 
     Args:
-        updates: most updates in all; None: as many as there is time for.
+        updates: most updates in all; left out: as many as there is time for.
         seconds: longest training in all.
         batch: fresh sequences in each update.
         parameters: of the whole model, within 10 %.

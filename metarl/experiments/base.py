@@ -39,7 +39,7 @@ class Experiment(ABC):
         device: the torch device: cpu, cuda, cuda:1, ...; auto: CUDA where there is any.
         threads: threads of torch; left out: as many as torch chooses. Equal results need equal threads.
         checkpoint_seconds: between two checkpoints of training, from which a run that was cut off is resumed.
-        checkpoint_steps: after which there is one in any case, in units of :attr:`axis`; left out: by time alone.
+        checkpoint_steps: steps, episodes or sequences after which there is one in any case; left out: by time alone.
     """
 
     kind: ClassVar[str]

@@ -1,4 +1,4 @@
-"""The generated parts of ``results.md``, ``memory.md`` and ``omniglot.md`` in ``docs``; nobody edits these by hand."""
+"""The generated parts of ``results.md``, ``memory.md`` and ``omniglot.md`` in ``docs``, and ``results/NAME.md``."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from itertools import groupby
 from pathlib import Path
 
 from metarl.files import write_text
-from results import fewshot, recall
+from results import fewshot, headlines, recall
 from results.rows import Row, meets, read
-from results.text import table
+from results.text import shown, shown_goal, table
 
 BEGIN = "<!-- generated from docs/results/*.json by `make results`: do not edit below -->"
 END = "<!-- end of the generated part -->"
-
+WHOLE = "<!-- generated from {name}.json by `make results`: do not edit -->"
+HOW = "[Results](../results.md) says how to read this table."
 
 HEAD = ("row", "setting", "method", "metric", "ours ± SE", "goal", "references", "tasks", "seeds", "training", "commit")
 
@@ -30,21 +31,34 @@ def markdown(rows: Sequence[Row]) -> str:
 
 
 def render(docs_dir: str | Path) -> str:
-    """What ``results.md`` should say: its text by hand, with the generated part made anew.
+    """What ``results.md`` should say: its text by hand, with the headlines and the list of tables made anew.
 
     Raises:
         ValueError: a file of rows is damaged, or ``results.md`` is missing or has lost a marker.
     """
     docs = Path(docs_dir)
-    tables = [(path.stem, read(path)) for path in sorted((docs / "results").glob("*.json"))]
-    parts = [f"## {name}\n\n{markdown(rows)}" for name, rows in tables if rows] or [
-        "No results have been measured yet.\n"
-    ]
-    everything = [row for _, rows in tables for row in rows]
-    if everything:
-        short = sum(not meets(row) for row in everything)
-        parts.insert(0, f"{len(everything)} results, {short} short of the goal.\n")
-    return _between(docs / "results.md", "\n".join(parts))
+    tables = _tables(docs)
+    if not tables:
+        return _between(docs / "results.md", "No results have been measured yet.\n")
+    everything = [row for rows in tables.values() for row in rows]
+    listed = table(
+        ("table", "results", "short of the goal"),
+        [(f"[{name}](results/{name}.md)", str(len(rows)), str(_short(rows) or "–")) for name, rows in tables.items()],
+    )
+    parts = [headlines.markdown(tables), f"{len(everything)} results, {_short(everything)} short of the goal:\n"]
+    return _between(docs / "results.md", "\n".join([*filter(None, parts), *listed]) + "\n")
+
+
+def render_tables(docs_dir: str | Path) -> dict[str, str]:
+    """What ``results/NAME.md`` should say, by name: every row of ``results/NAME.json``, and its command.
+
+    Raises:
+        ValueError: a file of rows is damaged.
+    """
+    return {
+        name: "\n\n".join((f"# Results: {name}", WHOLE.format(name=name), HOW, markdown(rows)))
+        for name, rows in _tables(Path(docs_dir)).items()
+    }
 
 
 def render_memory(docs_dir: str | Path) -> str:
@@ -54,7 +68,7 @@ def render_memory(docs_dir: str | Path) -> str:
 
 
 def render_omniglot(docs_dir: str | Path) -> str:
-    """The same of ``omniglot.md``: the accuracies as its own tables, then all other rows as in ``results.md``."""
+    """The same of ``omniglot.md``: the accuracies as its own tables, then all other rows as in ``results/``."""
     docs = Path(docs_dir)
     rows = read(docs / "results" / f"{fewshot.NAME}.json")
     others = [row for row in rows if not fewshot.is_accuracy(row)]
@@ -65,16 +79,29 @@ def render_omniglot(docs_dir: str | Path) -> str:
 def write_markdown(docs_dir: str | Path) -> Path:
     """Make the generated parts of ``docs_dir/results.md`` and, where there are such, of the other pages anew.
 
-    They are made from ``docs_dir/results/*.json``; see :func:`render`. Returns the path of ``results.md``.
+    They are made from ``docs_dir/results/*.json``; see :func:`render` and :func:`render_tables`. Returns the path of
+    ``results.md``.
     """
     docs = Path(docs_dir)
     pages = {docs / "results.md": render(docs)}
     for name, made in (("memory.md", render_memory), ("omniglot.md", render_omniglot)):
         if (docs / name).is_file():
             pages[docs / name] = made(docs)
+    pages |= {docs / "results" / f"{name}.md": text for name, text in render_tables(docs).items()}
     for page, text in pages.items():
         write_text(page, text)
     return docs / "results.md"
+
+
+def _tables(docs: Path) -> dict[str, list[Row]]:
+    """The rows of each file that has any, by its name without the suffix."""
+    tables = {path.stem: read(path) for path in sorted((docs / "results").glob("*.json"))}
+    return {name: rows for name, rows in tables.items() if rows}
+
+
+def _short(rows: Sequence[Row]) -> int:
+    """How many miss their goal."""
+    return sum(not meets(row) for row in rows)
 
 
 def _between(page: Path, made: str) -> str:
@@ -87,14 +114,8 @@ def _between(page: Path, made: str) -> str:
 
 
 def _row_cells(number: int, row: Row) -> list[str]:
-    low, high = row.goal
-    ours = _shown(row.ours) + ("" if row.se is None else f" ± {row.se:.2g}")
-    ends = {
-        (True, False): f"≥ {_shown(low)}",
-        (False, True): f"≤ {_shown(high)}",
-        (True, True): f"{_shown(low)} to {_shown(high)}",
-    }
-    verdict = "–" if low is None and high is None else "met" if meets(row) else "**short**"
+    ours = shown(row.ours) + ("" if row.se is None else f" ± {row.se:.2g}")
+    verdict = "–" if row.goal == (None, None) else "met" if meets(row) else "**short**"
     unit = "episodes" if fewshot.is_accuracy(row) else "steps"
     training = (
         f"{row.train_steps:,} {unit}, {row.train_seconds:,.0f} s" if row.train_steps or row.train_seconds else "–"
@@ -106,18 +127,11 @@ def _row_cells(number: int, row: Row) -> list[str]:
         row.method,
         row.metric,
         ours if meets(row) else f"**{ours}**",
-        ends.get((low is not None, high is not None), "–"),
-        ", ".join(f"{name} {_shown(value)}" for name, value in row.references.items()) or "–",
+        shown_goal(row),
+        ", ".join(f"{name} {shown(value)}" for name, value in row.references.items()) or "–",
         f"{row.n_tasks:,}" if row.n_tasks else "–",
         ", ".join(map(str, row.seeds)),
         training,
         row.commit,
         verdict,
     ]
-
-
-def _shown(value: float | None) -> str:
-    """Five digits that count, so that rounding hardly ever hides which side of a goal a value lies on."""
-    if value is None:
-        return ""
-    return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.5g}"

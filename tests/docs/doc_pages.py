@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = {path.name: path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
+PAGES = {path.name: path for path in (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")))}
 RESULTS = "results.md"  # generated from measured rows; its commands are longer than a page's
 REFERENCE = "reference.md"  # generated from the code that its tests would look into
 WRITTEN = [name for name in PAGES if name not in (RESULTS, REFERENCE)]

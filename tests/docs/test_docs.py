@@ -119,6 +119,13 @@ def test_concepts_runs_and_prints_what_it_shows(run: Run) -> None:
     assert [block.language for block in blocks("concepts.md", "python", "text")] == ["python", "text"]
 
 
+def test_a_run_is_read_as_the_page_says(run: Run, tmp_path: Path) -> None:
+    names = run("how-to.md")
+    assert names["agent"].num_timesteps == names["run"].steps == names["curve"][-1][0]
+    assert 0 <= names["more"].return_mean <= 10
+    assert (tmp_path / "runs" / "mine" / "evaluation.json").is_file()
+
+
 def test_learning_with_help_runs(run: Run) -> None:
     agent = run("privileged.md")["agent"]
     assert agent.privilege.told_critic
@@ -256,7 +263,8 @@ def test_the_matrix_is_that_of_the_registry() -> None:
 
 
 def check_metarl(words: list[str]) -> None:
-    if words in ([name] for name in ("train", "eval", "report", "list", "check-env", "watch", "play")):
+    alone = ("train", "eval", "report", "list", "check-env", "classify", "export", "runs", "watch", "play")
+    if words in ([name] for name in alone):
         return  # the command's name, in a sentence
     args = cli.parser().parse_args(words)
     if args.command == "train" and args.preset != "PRESET":
@@ -362,4 +370,11 @@ def test_names_and_paths_lead_somewhere(page: str) -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page: str) -> None:
     for link in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
-        assert (PAGES[page].parent / link.partition("#")[0]).exists(), link
+        if link.startswith("https://"):
+            continue
+        path, _, anchor = link.partition("#")
+        target = PAGES[page].parent / path if path else PAGES[page]
+        assert target.exists(), link
+        if anchor:
+            titles = re.findall(r"^#+ (.+)$", prose(target.name), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}, link

@@ -1,22 +1,29 @@
-"""What a reader meets first: a name that is not ours alone, and a picture that a script draws."""
+"""What a reader meets first: a name that is not ours alone, a version, and a picture that a script draws."""
 
 import re
 import runpy
-from pathlib import Path
+import tomllib
 
 import pytest
+from doc_pages import PAGES, ROOT
 
+import metarl
 from metarl.types import Boundary
 
-ROOT = Path(__file__).resolve().parents[2]
 
-
-@pytest.mark.parametrize(
-    "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.name
-)
-def test_no_page_sends_to_the_other_metarl(page: Path) -> None:
+@pytest.mark.parametrize("page", PAGES)
+def test_no_page_sends_to_the_other_metarl(page: str) -> None:
     """The package index has another project under this name."""
-    assert not re.search(r"pip3? install (?:-\S+ )*['\"]?metarl(?!-memory)\b", page.read_text(encoding="utf-8"))
+    assert not re.search(r"pip3? install (?:-\S+ )*['\"]?metarl(?!-memory)\b", PAGES[page].read_text(encoding="utf-8"))
+
+
+def test_all_tell_the_same_version() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    (cited,) = re.findall(r"^version: (\S+)$", (ROOT / "CITATION.cff").read_text(encoding="utf-8"), re.MULTILINE)
+    newest = re.findall(r"^## \[([^]]+)]", PAGES["CHANGELOG.md"].read_text(encoding="utf-8"), re.MULTILINE)
+    if newest[0] == "Unreleased":
+        del newest[0]
+    assert metarl.__version__ == project["version"] == cited == newest[0]
 
 
 def test_the_picture_is_drawn_by_its_script() -> None:

@@ -206,7 +206,7 @@ def test_write_pools_seeds_and_replaces_its_row(runs: ModuleType, docs: Path) ->
     assert off.ours == pytest.approx(20.5)
     better = runs.write("toys", [toy(90.0)], (5,), {**about, "method": "agent"}, per=2.0)
     assert read(docs / "results" / "toys.json") == [better, off]
-    assert "**20.5" in (docs / "results.md").read_text()
+    assert "**20.5" in (docs / "results" / "toys.md").read_text()
 
 
 @pytest.mark.parametrize(
@@ -262,7 +262,7 @@ def test_the_ablations_write_a_row_for_each_difference(
     assert all("--steps 128" in row.command for row in toys), "a toy run takes no other row's place"
     by_method = {row.method: row.ours for row in whole}
     assert by_method["preset bandit, memory off"] == by_method["preset bandit"] / 2 == 84.5 / 2
-    assert "## ablations" in (docs / "results.md").read_text()
+    assert (docs / "results" / "ablations.md").is_file()
     told = set()
     for command in trainings.commands:
         args = parser().parse_args(command[3:])
@@ -335,4 +335,4 @@ def test_the_script_writes_rows_page_and_picture(
     assert {row.setting["part"] for row in rows} == {script.PARTS[name].name for name in ("two_hop", "suite")}
     assert (tmp_path / "docs" / "images" / "recall.png").is_file()
     assert "Short of the goal: episodic+graph, episodic+attention." in (tmp_path / "docs" / "memory.md").read_text()
-    assert "## recall" in (tmp_path / "docs" / "results.md").read_text()
+    assert "(results/recall.md)" in (tmp_path / "docs" / "results.md").read_text()

@@ -121,8 +121,8 @@ class RL2Experiment(Experiment):
             of this package's families, or one or several of Gymnasium's with the options of
             :class:`metarl.tasks.family.env_family.EnvFamily`; ``import`` names modules that register ids. The tables
             ``train``, ``validation`` and ``test`` are those of :func:`metarl.tasks.family.split_family.from_env`.
-        threads: one unless said otherwise: nets are small, so more of them gain little on an idle machine, and beside
-            other work they wait for each other.
+        threads: one by default: the nets are small, so more threads gain little, and beside other work they wait for
+            each other.
     """
 
     kind: ClassVar[str] = "rl2"

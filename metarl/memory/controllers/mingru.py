@@ -23,8 +23,8 @@ class MinGRUOptions:
 
     Args:
         hidden_size: units of each layer, and width of the output.
-        layers: number of layers. Within one, what a unit does with its memory depends on the present input alone; what
-            depends on the past as well, such as finding the value that stood beside a key, takes two.
+        layers: number of layers. In one layer, what a unit does with its memory depends on the present input alone.
+            What depends on the past too, such as finding the value that came with a key, takes two.
     """
 
     hidden_size: Annotated[int, Ge(1)] = 64

@@ -143,8 +143,8 @@ class TaskDistribution(ABC):
 
     Args:
         split: the split that tasks are drawn from.
-        reveal: append the task's parameters to ``obs``: for an informed reference net alone, never for a learner under
-            test.
+        reveal: append the task's parameters to ``obs``; only for a reference that is told the task, never for a learner
+            under test.
     """
 
     split: Split = "train"

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from results.pages import BEGIN, END, markdown, render, render_memory, render_omniglot, write_markdown
+from results import headlines
+from results.pages import BEGIN, END, markdown, render, render_memory, render_omniglot, render_tables, write_markdown
 from results.rows import Row, commit, meets, read, upsert
 
 from metarl.runs import provenance
@@ -45,6 +46,31 @@ def test_the_pages_are_what_the_rows_give(name: str, made: Callable[[Path], str]
     assert page == made(DOCS), f"docs/{name}.md is out of date; run `make results`"
 
 
+def test_the_tables_are_what_the_rows_give_and_no_table_is_left_over() -> None:
+    kept = {path.stem: path.read_text(encoding="utf-8") for path in (DOCS / "results").glob("*.md")}
+    assert kept == render_tables(DOCS), "docs/results/ is out of date; run `make results`"
+
+
+def test_headlines_are_the_rows_that_they_name() -> None:
+    tables = {path.stem: read(path) for path in (DOCS / "results").glob("*.json")}
+    lost = [one for one in headlines.HEADLINES if one.file in tables and not one.find(tables[one.file])]
+    assert not lost, "their rows have other keys now"
+    for one in headlines.HEADLINES:
+        if found := one.find(tables.get(one.file, ())):
+            assert found[1].references.keys() >= set(one.beside)
+
+
+def test_a_headline_is_read_from_its_row_and_left_out_without_it() -> None:
+    first, second = headlines.HEADLINES[:2]
+    row = replace(ROW, setting=first.setting, method=first.method, metric=first.metric, ours=82.125)
+    made = headlines.markdown({first.file: [ROW, row]})
+    assert "82.125" in made
+    assert f"[{first.file}, row 2]" in made
+    assert second.says not in made
+    assert "**82.125**" in headlines.markdown({first.file: [replace(row, goal=(83.0, None))]})
+    assert headlines.markdown({first.file: [ROW]}) == headlines.markdown({}) == ""
+
+
 def test_a_page_edited_by_hand_is_found_and_made_anew(docs: Path) -> None:
     upsert(docs / "results" / "bandits.json", replace(ROW, ours=82.1))
     page = write_markdown(docs)
@@ -52,9 +78,14 @@ def test_a_page_edited_by_hand_is_found_and_made_anew(docs: Path) -> None:
     assert text == render(docs)
     assert text.startswith("# Results\n\nBy hand.\n\n")
     assert text.endswith("\n\nMore by hand.\n")
-    page.write_text(text.replace("**short**", "met"), encoding="utf-8")
-    assert page.read_text(encoding="utf-8") != render(docs)
+    assert "1 results, 1 short" in text
+    table = docs / "results" / "bandits.md"
+    rows = table.read_text(encoding="utf-8")
+    assert rows.count("**short**") == 1
+    page.write_text(text.replace("1 short", "0 short"), encoding="utf-8")
+    table.write_text(rows.replace("**short**", "met"), encoding="utf-8")
     assert write_markdown(docs).read_text(encoding="utf-8") == text
+    assert table.read_text(encoding="utf-8") == rows
 
 
 @pytest.mark.parametrize(
@@ -156,7 +187,7 @@ def test_the_command_line(docs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     upsert(docs / "results" / "bandits.json", ROW)
     assert run(str(docs)) in (0, None)
-    assert "## bandits" in (docs / "results.md").read_text(encoding="utf-8")
+    assert "(results/bandits.md)" in (docs / "results.md").read_text(encoding="utf-8")
     assert len(str(run(str(docs / "results"))).splitlines()) == 1
     assert str(run()).startswith("usage: ")
 
