@@ -29,19 +29,21 @@ class Launched(NamedTuple):
         rank: its number among all of them.
         local_rank: its number on its machine.
         processes: how many there are.
-        max_restarts: how often all are started again after one has died.
+        restarts: how often all were started again so far.
+        max_restarts: how often they are at most, after one has died.
     """
 
     rank: int
     local_rank: int
     processes: int
+    restarts: int
     max_restarts: int
 
 
 class Moments(NamedTuple):
     """How many vectors there are in all processes, and their mean and variance (divided by their number)."""
 
-    count: int
+    number: int
     mean: Tensor
     var: Tensor
 
@@ -50,7 +52,7 @@ def launched() -> Launched | None:
     """What ``torchrun`` said; None where it didn't start this process."""
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return None
-    names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "TORCHELASTIC_MAX_RESTARTS")
+    names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "TORCHELASTIC_RESTART_COUNT", "TORCHELASTIC_MAX_RESTARTS")
     return Launched(*(int(os.environ[name]) for name in names))
 
 
@@ -77,7 +79,9 @@ def joined() -> Iterator[None]:
     gpus = torch.cuda.is_available() and dist.is_nccl_available()
     if gpus and found.local_rank < torch.cuda.device_count():
         torch.cuda.set_device(found.local_rank)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo")
+    store, number, count = next(iter(dist.rendezvous("env://")))
+    fresh = dist.PrefixStore(f"metarl/{found.restarts}", store)  # the addresses of those that died are in the store too
+    dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", store=fresh, rank=number, world_size=count)
     yield  # after an error the process ends, and closes what it holds
     leave()
 

@@ -129,7 +129,8 @@ def arrays(module: nn.Module) -> dict[str, Any]:
 def together(rank: int, port: int, place: Path) -> None:
     """What each of the two processes does; what it finds is in ``place/RANK.pt``."""
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(PROCESSES), "MASTER_PORT": str(port)}
-    os.environ |= {"MASTER_ADDR": "localhost", "TORCHELASTIC_RUN_ID": "x", "TORCHELASTIC_MAX_RESTARTS": "0"}
+    os.environ |= {"MASTER_ADDR": "localhost", "TORCHELASTIC_RUN_ID": "x"}
+    os.environ |= {"TORCHELASTIC_RESTART_COUNT": "0", "TORCHELASTIC_MAX_RESTARTS": "0"}
     torch.set_num_threads(1)
     own = place / f"own{rank}"
     own.mkdir()
