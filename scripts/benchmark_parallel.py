@@ -1,6 +1,6 @@
 """What a second process adds to a training: ``python scripts/benchmark_parallel.py [--rounds N] [--rollouts N]``.
 
-One process on core 0 and two on cores 0 and 1 train the same agent in turn, with as many environments each. Rows go
+One process on one core and two on two train the same agent in turn, with as many environments each. Rows go
 into docs/results/scaling.json: how many times the steps a second, and the share of an update that is spent in calls
 of torch.distributed, waiting for the slower process included. Run it on an idle machine with two cores or more.
 """
@@ -61,7 +61,7 @@ class Timed(NamedTuple):
 
 def train(rank: int, processes: int, port: int, name: str, rollouts: int, answers: Any) -> None:
     """Train in one of the processes, on a core of its own; the first answers."""
-    os.sched_setaffinity(0, {rank})
+    os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[rank]})
     torch.set_num_threads(1)
     if processes > 1:
         os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes)}
@@ -132,6 +132,8 @@ def main() -> None:
     parser.add_argument("--rollouts", type=int, default=6, help="rollouts that are timed in each")
     parser.add_argument("--case", choices=CASES, action="append", help="these alone")
     args = parser.parse_args()
+    if len(os.sched_getaffinity(0)) < 2:
+        parser.error("two processes need two cores, and this one may use one alone")
     version = commit()
     for name in args.case or CASES:
         case = CASES[name]
