@@ -10,7 +10,7 @@ import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
-from metarl import tree
+from metarl import parallel, tree
 from metarl.agents import rl2_checkpoint, rl2_learn, rl2_privilege, rl2_room
 from metarl.agents.rl2_env import attribute, check_split, describe, needs_episodes, sizes
 from metarl.agents.rl2_options import given_options, ppo_options
@@ -19,7 +19,7 @@ from metarl.memory.contract import State
 from metarl.memory.options import MemoryOptions
 from metarl.nets.encoders import Normalise, OwnEncoder
 from metarl.nets.policy import MemoryPolicy
-from metarl.seeding import torch_rng
+from metarl.seeding import rank_seed, torch_rng
 from metarl.tasks.family.checks import whole_number
 from metarl.tasks.vector.foreign import seen_episode_ends
 from metarl.tasks.vector.sb3 import as_vec_env, stepping
@@ -138,13 +138,14 @@ class RL2PPO(BaseAlgorithm):
 
     def _setup_model(self) -> None:
         self._build()
+        own = rank_seed(self.seed, parallel.rank())
         self.generators = {
-            "policy": torch_rng(self.seed, "policy", device=self.device),
+            "policy": torch_rng(own, "policy", device=self.device),
             "minibatch": torch_rng(self.seed, "minibatch"),
             "evaluation": torch_rng(self.seed, "evaluation", device=self.device),
         }
         if self.env is not None:
-            self.env.seed(self.seed)
+            self.env.seed(own)
 
     def _build(self) -> None:
         """Make policy and optimiser for trials of :attr:`trial_steps`."""
@@ -168,7 +169,7 @@ class RL2PPO(BaseAlgorithm):
         """Train in the environment.
 
         Args:
-            total_timesteps: environment steps, counted over all rows; rounded up to whole rollouts.
+            total_timesteps: environment steps, counted over all rows of all processes; rounded up to whole rollouts.
             callback: one of SB3's callbacks, a list of them, or a function.
             log_interval: rollouts between two rows of the log; None: no log.
             tb_log_name: folder of this training in SB3's tensorboard log.
@@ -188,6 +189,7 @@ class RL2PPO(BaseAlgorithm):
         total_timesteps = int(total_timesteps)
         rl2_learn.check_rollout(self, total_timesteps, steps)
         keep_freed_memory()
+        parallel.copy_first(self.policy)
         again = reset_num_timesteps or self._last_obs is None
         total_timesteps, callback = self._setup_learn(  # SB3's callbacks read this name
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
@@ -204,9 +206,11 @@ class RL2PPO(BaseAlgorithm):
             )
         callback.on_training_start(locals(), globals())
         iteration, privileges = 0, rl2_privilege.privileges(self, schedule)
-        while not self._interrupted and self.num_timesteps < total_timesteps:
+        while not parallel.any_of(self._interrupted) and self.num_timesteps < total_timesteps:
             self.policy.train(False)
             callback.on_rollout_start()  # what is saved or validated there takes no part of the speed that is logged
+            if parallel.any_of(self._interrupted):
+                break
             began, before = time.perf_counter(), self.num_timesteps
             rollout = collect(
                 self.policy,
@@ -219,10 +223,8 @@ class RL2PPO(BaseAlgorithm):
                 reward_scale=self.options.reward_scale,
                 gae_horizon=self.options.gae_horizon,
                 name=describe(self.env),
-                first_step=self.num_timesteps // self.n_envs,
-                on_step=lambda result, taken: (
-                    rl2_learn.on_step(self, callback, result, taken, infos(result)) and not self._interrupted
-                ),
+                first_step=self.num_timesteps // (self.n_envs * parallel.size()),
+                on_step=lambda result, taken: rl2_learn.on_step(self, callback, result, taken, infos(result)),
                 privileges=privileges(),
             )
             self._last_obs = self._training_state.obs
@@ -243,7 +245,7 @@ class RL2PPO(BaseAlgorithm):
                 generator=self.generators["minibatch"],
                 name=describe(self.env),
                 step=self.num_timesteps,
-                go_on=lambda: not self._interrupted,
+                go_on=lambda: rl2_learn.goes_on(self),
             )
             self._n_updates += 1
             iteration += 1
@@ -329,6 +331,7 @@ class RL2PPO(BaseAlgorithm):
 
         The environment's state is kept too where it has one, so that training goes on as if it was never interrupted;
         inside a rollout, where SB3's ``CheckpointCallback`` saves, that rollout is lost, which a warning says.
+        Processes that train together must all save at the same step; the first writes the state of all.
 
         Args:
             path: of the file; ``.zip`` is added where it has no suffix.

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import torch
 
-from metarl import tree
+from metarl import parallel, tree
 from metarl.agents.rl2_env import attribute, describe, is_ours, resumable
 from metarl.agents.rl2_learn import warn_of_lost_rollout
-from metarl.agents.rl2_meta import load_tensors, named, read_meta
+from metarl.agents.rl2_meta import load_tensors, named, of_rank, read_meta
 from metarl.agents.rl2_privilege import prepare
 from metarl.config import InputError, choice, to_plain
 from metarl.nets.encoders import OwnEncoder
-from metarl.seeding import sequence
+from metarl.seeding import rank_seed, sequence
 from metarl.training import checkpoint
 from metarl.training.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
 from metarl.training.collect import TrainingState
@@ -44,7 +44,10 @@ def save(
 ) -> None:
     """See :meth:`metarl.agents.rl2.RL2PPO.save`; ``further`` groups of tensors and ``more`` plain data go with it."""
     warn_of_lost_rollout(agent)
-    arrays: dict[str, torch.Tensor] = {}
+    everyone = parallel.gathered(_own(agent))
+    if everyone is None:
+        return
+    (own, tensors), *others = everyone
     meta = {
         **more,
         "kind": KIND,
@@ -55,20 +58,31 @@ def save(
         "own_encoder": agent.encoder is not None,
         "settings": {name: getattr(agent, name) for name in (*ARGUMENTS, "trial_steps", "task_size")},
         "counters": {"num_timesteps": agent.num_timesteps, "n_updates": agent._n_updates},
-        "episodes": [_numbers(info) for info in agent.ep_info_buffer or ()],
-        "successes": [float(one) for one in agent.ep_success_buffer or ()],
         "observation_space": space_to_json(agent.observation_space),
         "action_space": space_to_json(agent.action_space),
-        "training_state": checkpoint.split_arrays(_training_state(agent), arrays),
+        **own,
+        "others": [theirs for theirs, _ in others],
     }
     groups = {
         "policy": agent.policy.state_dict(),
         "optimizer": checkpoint.optimizer_to_tensors(agent.optimizer),
-        "generators": {name: g.get_state() for name, g in agent.generators.items()},
-        "training_state": arrays,
+        **tensors,
+        **{f"{name}.{rank}": group for rank, (_, all_of) in enumerate(others, 1) for name, group in all_of.items()},
         **(further or {}),
     }
     write_checkpoint(_with_suffix(path), meta, groups)
+
+
+def _own(agent: RL2PPO) -> tuple[dict[str, Any], dict[str, dict[str, torch.Tensor]]]:
+    """What each process has of its own: plain data, and groups of tensors on the CPU."""
+    arrays: dict[str, torch.Tensor] = {}
+    meta = {
+        "episodes": [_numbers(info) for info in agent.ep_info_buffer or ()],
+        "successes": [float(one) for one in agent.ep_success_buffer or ()],
+        "training_state": checkpoint.split_arrays(_training_state(agent), arrays),
+    }
+    generators = {name: generator.get_state() for name, generator in agent.generators.items()}
+    return meta, {"generators": generators, "training_state": {name: one.cpu() for name, one in arrays.items()}}
 
 
 def load(
@@ -132,7 +146,7 @@ def restore(
     Raises:
         CheckpointError: something is missing, of another type or shape, or not finite.
     """
-    kept = read_meta(meta, path)
+    kept, groups = of_rank(read_meta(meta, path), groups, path)
     load_tensors(agent, groups, path)
     agent.num_timesteps, agent._n_updates = kept.counters.num_timesteps, kept.counters.n_updates
     agent.ep_info_buffer = deque(kept.episodes, maxlen=agent._stats_window_size)
@@ -187,7 +201,8 @@ def _resume(agent: RL2PPO, state: Mapping[str, Any], new_trials: bool, what: str
         with restoring(what):
             env.load_generators(saved)
     else:  # others from here on, so that no task comes twice
-        env.seed(int(sequence(agent.seed, "env", agent.num_timesteps).generate_state(1)[0]))
+        own = rank_seed(agent.seed, parallel.rank())
+        env.seed(int(sequence(own, "env", agent.num_timesteps).generate_state(1)[0]))
     if not (new_trials or streams.get("exact")):
         warnings.warn(
             f"the trials of {describe(env)} can't be saved: new ones begin, with other tasks, so this is not exactly "

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
-from metarl import tree
+from metarl import parallel, tree
+from metarl.config import InputError
 from metarl.limits import check_bytes, free_bytes
 from metarl.tasks.trial.parts import SYMBOLS, looks_like_symbols
 from metarl.tasks.trial.told import SUCCESS
@@ -27,7 +28,7 @@ BYTES_A_STEP = 40  # of a row: boundary, log probability, value, reward, advanta
 
 
 def check_rollout(agent: RL2PPO, total_timesteps: int, steps: int) -> None:
-    """Warn of a rollout larger than what was asked for, and refuse one that memory cannot hold.
+    """Warn of a rollout larger than what was asked for, and refuse one that can't be held or shared.
 
     Args:
         agent: about to learn.
@@ -35,12 +36,19 @@ def check_rollout(agent: RL2PPO, total_timesteps: int, steps: int) -> None:
         steps: of each environment in a rollout.
 
     Raises:
-        InputError: a rollout takes more bytes than there are.
+        InputError: a rollout takes more bytes than there are, or the processes that train together don't fit.
     """
-    size = agent.n_envs * steps
+    if parallel.size() > 1 and agent.policy.core.lifelong:
+        remedy = "train in one process, or with another store"
+        problem = "a lifelong memory takes in what a rollout has shown in order, which processes can't share"
+        raise InputError(problem, key="memory.store", given=agent.memory.store, remedy=remedy)
+    parallel.check_model(agent.policy)
+    parallel.check_same("(n_envs, steps, total_timesteps)", (agent.n_envs, steps, total_timesteps))
+    rows = agent.n_envs * parallel.size()
+    size = rows * steps
     if size > total_timesteps:
         warnings.warn(
-            f"{total_timesteps:,} steps were asked for, but a rollout has {agent.n_envs} x {steps} = {size:,}, and no "
+            f"{total_timesteps:,} steps were asked for, but a rollout has {rows} x {steps} = {size:,}, and no "
             "less is played; give a smaller n_envs or n_steps",
             stacklevel=3,
         )
@@ -146,9 +154,9 @@ def on_step(agent: RL2PPO, callback: Any, result: StepResult, taken: Mapping[str
         infos: SB3's.
 
     Returns:
-        Whether to go on.
+        Whether to go on at once. Several processes end a training between two rollouts, all of them together.
     """
-    agent.num_timesteps += agent.n_envs
+    agent.num_timesteps += agent.n_envs * parallel.size()
     if result.final_obs is not None:
         agent._update_info_buffer(infos, result.ended)
     rewards = result.reward.astype(np.float32)
@@ -156,9 +164,16 @@ def on_step(agent: RL2PPO, callback: Any, result: StepResult, taken: Mapping[str
     callback.update_locals({"self": agent, **taken, **told})
     agent._inside_rollout = True
     try:
-        return bool(callback.on_step())
+        if not callback.on_step():
+            agent.interrupt()
     finally:
         agent._inside_rollout = False
+    return goes_on(agent)
+
+
+def goes_on(agent: RL2PPO) -> bool:
+    """Whether a rollout or an update is finished: where other processes wait for this one, it always is."""
+    return parallel.size() > 1 or not agent._interrupted
 
 
 def record(agent: RL2PPO, report: Mapping[str, float], steps: int, began: float, collected: float) -> None:
@@ -183,7 +198,7 @@ def record(agent: RL2PPO, report: Mapping[str, float], steps: int, began: float,
         if numbers:
             agent.logger.record(f"rollout/{key}_mean", _mean(numbers))
     now = time.perf_counter()
-    agent.logger.record("time/fps", steps / (now - began))
+    agent.logger.record("time/fps", steps * parallel.size() / (now - began))
     agent.logger.record("time/rollout_seconds", collected - began)
     agent.logger.record("time/update_seconds", now - collected)
     agent.logger.record("time/total_timesteps", agent.num_timesteps, exclude="tensorboard")

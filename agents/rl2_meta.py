@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge
 from torch import Tensor
 
+from metarl import parallel
 from metarl.config import ConfigError, build
 from metarl.memory.options import MemoryOptions
 from metarl.nets.encoders import Normalise
@@ -45,6 +46,15 @@ class Counters:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RankMeta:
+    """The plain data that each of several processes has of its own; see :class:`AgentMeta`."""
+
+    training_state: dict[str, Any]
+    episodes: list[dict[str, int | float]]
+    successes: list[float]
+
+
+@dataclass(frozen=True, kw_only=True)
 class AgentMeta:
     """The plain data of a checkpoint.
 
@@ -56,6 +66,7 @@ class AgentMeta:
         episodes: what the latest trials told.
         successes: whether the latest trials succeeded.
         session: what a run keeps beside its agent.
+        others: what the other processes had that trained together with the first.
     """
 
     kind: Literal["rl2ppo"]
@@ -72,6 +83,7 @@ class AgentMeta:
     episodes: list[dict[str, int | float]] = field(default_factory=list)
     successes: list[float] = field(default_factory=list)
     session: dict[str, Any] = field(default_factory=dict)
+    others: list[RankMeta] = field(default_factory=list)
 
 
 def read_meta(meta: Mapping[str, Any], path: object) -> AgentMeta:
@@ -84,6 +96,29 @@ def read_meta(meta: Mapping[str, Any], path: object) -> AgentMeta:
         return build(AgentMeta, meta, f"{path}: meta")
     except ConfigError as error:
         raise CheckpointError.of(error) from None
+
+
+def of_rank(
+    kept: AgentMeta, groups: Mapping[str, Mapping[str, Tensor]], path: object
+) -> tuple[AgentMeta, Mapping[str, Mapping[str, Tensor]]]:
+    """What this process goes on from: of several that train together, each from what it had itself.
+
+    Args:
+        kept: plain data of the checkpoint.
+        groups: its tensors ``[...]``.
+        path: of the checkpoint, for errors.
+
+    Raises:
+        CheckpointError: there are several processes, and another number of them wrote the checkpoint.
+    """
+    if parallel.size() not in (1, 1 + len(kept.others)):
+        problem = f"{path} was written by {1 + len(kept.others)} processes that trained together"
+        raise CheckpointError(problem, key="processes", given=parallel.size(), expected="as many, or one")
+    rank = parallel.rank()
+    if rank == 0:
+        return kept, groups
+    own = {name: groups.get(f"{name}.{rank}", {}) for name in ("generators", "training_state")}
+    return replace(kept, **vars(kept.others[rank - 1])), {**groups, **own}
 
 
 @contextmanager

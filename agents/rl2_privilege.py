@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from metarl import parallel
 from metarl.agents import baselines
 from metarl.config import ConfigError, InputError, did_you_mean, one_of
-from metarl.seeding import numpy_rng
+from metarl.seeding import numpy_rng, rank_seed
 from metarl.tasks.vector.env import TrialVectorEnv
 from metarl.tasks.vector.sb3 import TrialVecEnv
 from metarl.training.actor import PolicyActor
@@ -122,7 +123,8 @@ def privileges(agent: RL2PPO, schedule: int) -> Callable[[], Privileges]:
         if weight and not experts:
             experts.append(_expert(agent, trials))
         if weight:  # a stream of its own for each rollout, so that there is no state to save
-            experts[0].reset(trials.num_envs, numpy_rng(agent.seed, "baseline", agent.num_timesteps))
+            own = rank_seed(agent.seed, parallel.rank())
+            experts[0].reset(trials.num_envs, numpy_rng(own, "baseline", agent.num_timesteps))
         return Privileges(
             trials.mean_rewards if options.expected_rewards else None,
             (lambda: trials.told_tasks) if options.told_critic else None,

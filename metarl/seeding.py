@@ -15,7 +15,7 @@ from metarl.types import SPLITS, Split
 if TYPE_CHECKING:
     import torch
 
-STREAMS = ("tasks", "env", "policy", "minibatch", "init", "evaluation", "data", "baseline")
+STREAMS = ("tasks", "env", "policy", "minibatch", "init", "evaluation", "data", "baseline", "rank")
 
 
 def sequence(seed: int, stream: str, *key: int) -> np.random.SeedSequence:
@@ -45,6 +45,16 @@ def torch_rng(seed: int, stream: str, *key: int, device: torch.device | str = "c
     return torch.Generator(device).manual_seed(
         int(sequence(seed, stream, *key).generate_state(1, np.uint64)[0] >> np.uint64(1))
     )
+
+
+def rank_seed(seed: int, rank: int) -> int:
+    """The seed of what one of several processes draws for itself: that of the run in the first, another in each other.
+
+    Args:
+        seed: of the run.
+        rank: the number of the process, from 0.
+    """
+    return int(sequence(seed, "rank", rank).generate_state(1)[0]) if rank else seed
 
 
 def split_key(split: Split) -> int:

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 FLOORS = (
     ("types", "config"),
-    ("tree", "seeding", "files", "limits"),
+    ("tree", "seeding", "files", "limits", "parallel"),
     ("functional", "runs"),
     ("memory",),
     ("nets", "tasks", "data"),

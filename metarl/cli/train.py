@@ -101,8 +101,15 @@ def run_train(args: argparse.Namespace) -> int:
     look_here(args.imports)
     preset = args.preset or "general"
     settings = checked(lambda: train_settings(args, preset))
+    from metarl import parallel
     from metarl.experiments.presets import load_experiment
     from metarl.experiments.run import new_folder, run
+
+    launched = parallel.launched()
+    if launched is not None and args.seeds is not None:
+        refuse(ConfigError(key="--seeds", given=args.seeds, expected="none under torchrun, which trains one model"))
+    if launched is not None and launched.max_restarts and args.out is None:
+        refuse(ConfigError(key="--out", expected="a folder, by which a job that torchrun restarts knows its run"))
 
     if args.jobs is not None and args.seeds is None:
         refuse(ConfigError(key="--jobs", given=args.jobs, expected="--seeds beside it: several trainings"))
@@ -113,6 +120,10 @@ def run_train(args: argparse.Namespace) -> int:
     if seeds is not None:
         return train_seeds(Several(experiment, seeds, args.out, args.jobs or 1, tuple(args.imports), talk))
     seed = args.seed or 0
+    if launched is not None and launched.rank:
+        return OK if (signal := run(experiment, seed=seed, **talk).signal) is None else 128 + signal
+    if launched is not None and args.out is not None and (args.out / "config.json").exists():
+        return tell_run(run(experiment, args.out, seed=seed, resume=True, **talk), quiet=args.quiet)
     folder = checked(lambda: new_folder(experiment, args.out, seed))
     if not args.quiet:
         print(experiment.describe())
@@ -130,10 +141,15 @@ def run_resume(args: argparse.Namespace) -> int:
         names = ", ".join(told.get(name, f"--{name.replace('_', '-')}") for name in given)
         refuse(ConfigError(f"--resume goes on with the run as it is; leave out {names}", key=given[0]))
     look_here(args.imports)
+    from metarl import parallel
     from metarl.experiments.run import resume
 
     talk = {"wandb": args.wandb, "quiet": args.quiet, "verbose": args.verbose}
-    return tell_run(resume(args.resume, device=args.device, imports=args.imports or (), **talk), quiet=args.quiet)
+    done = resume(args.resume, device=args.device, imports=args.imports or (), **talk)
+    launched = parallel.launched()
+    if launched is not None and launched.rank:
+        return OK if done.signal is None else 128 + done.signal
+    return tell_run(done, quiet=args.quiet)
 
 
 def tell_run(done: Run, *, quiet: bool = False) -> int:

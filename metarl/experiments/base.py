@@ -15,6 +15,7 @@ import torch
 from annotated_types import Ge
 from torch import nn
 
+from metarl import parallel
 from metarl.config import ConfigError, to_plain
 from metarl.evaluation.results import Evaluation
 from metarl.runs.session import Session
@@ -79,6 +80,17 @@ class Experiment(ABC):
         Raises:
             ConfigError: the model can't be built, or the data can't be had.
         """
+
+    def share(self, processes: int) -> Self:
+        """The experiment of each of several processes that train together: with its share of every batch.
+
+        Raises:
+            ConfigError: a batch can't be divided so, or experiments of this kind can't be shared.
+        """
+        if processes > 1:
+            expected = f"1 for experiments of kind {self.kind}, which can't be shared"
+            raise ConfigError(key="processes", given=processes, expected=expected)
+        return self
 
     @abstractmethod
     def build(self, seed: int, device: torch.device) -> Any:
@@ -161,9 +173,20 @@ class Experiment(ABC):
 def pick_device(name: str) -> torch.device:
     """The torch device called ``name``; ``auto`` is CUDA where there is any, else the CPU.
 
+    Of several processes that train together on GPUs, each takes the one of its number on its machine.
+
     Raises:
         ConfigError: there is no such device on this machine.
     """
+    found = parallel.launched() if parallel.size() > 1 else None
+    if found is not None and name != "cpu" and (name != "auto" or torch.cuda.is_available()):
+        if name not in ("auto", "cuda"):
+            raise ConfigError(key="device", given=name, expected="auto, cpu or cuda: each process takes its own GPU")
+        if found.local_rank >= torch.cuda.device_count():
+            remedy = "start as many processes as there are GPUs (--nproc-per-node), or give --device cpu"
+            problem = f"process {found.local_rank} of this machine has no GPU of its own: there are "
+            raise ConfigError(f"{problem}{torch.cuda.device_count()}", key="device", given=name, remedy=remedy)
+        return torch.device("cuda", found.local_rank)
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from metarl import parallel
 from metarl.config import ConfigError
 from metarl.experiments.base import WITHOUT_EFFECT, Experiment
 from metarl.experiments.presets import from_config
@@ -83,13 +84,16 @@ def starting_point(experiment: Experiment, folder: RunFolder, device: torch.devi
                 saved = Saved(*read_checkpoint(path))
                 session = saved.meta["session"]
                 rows, _, _ = int(session["rows"]), int(session["step"]), float(session["seconds"])
-                belongs = session["config"] == folder.fingerprint
+                belongs, processes = session["config"] == folder.fingerprint, int(session.get("processes", 1))
         except CheckpointError as error:
             warnings.warn(f"{error}; the checkpoint before is used", stacklevel=3)
         else:
             if not belongs:
                 problem = f"{folder.path}/config.json is not the one that the run was begun with"
                 raise RunError(problem, key="config.json", remedy="put that back, or train again")
+            if processes != parallel.size():
+                problem, remedy = f"{path} was written by {processes} processes", "start as many"
+                raise RunError(problem, key="processes", given=parallel.size(), remedy=remedy)
             return Start(rows, saved, None, facts)
     warnings.warn(f"{folder.path} has no checkpoint of its training, so it starts anew", stacklevel=3)
     return Start(0, None, None, facts)

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from metarl import parallel
 from metarl.config import Assignment, ConfigError, apply, to_plain
 from metarl.evaluation.records import write_record
 from metarl.evaluation.results import Evaluation, read_evaluation, write_evaluation
@@ -16,7 +19,7 @@ from metarl.experiments.resume import Start, check_same, starting_point
 from metarl.limits import peak_bytes
 from metarl.report.draw import draw_run
 from metarl.runs.folder import RunError, RunFolder
-from metarl.runs.session import training_session
+from metarl.runs.session import Follower, training_session
 from metarl.runs.status import cut_short
 from metarl.runs.tracking import WandbMode
 from metarl.tasks.family.code import import_modules
@@ -108,6 +111,9 @@ def run(
     A signal (SIGINT, SIGTERM, SIGHUP) ends training early; the model is saved and the run returned without an
     evaluation. A second one ends the process at once.
 
+    Processes that ``torchrun`` started train together (docs/scaling.md). The first alone writes and evaluates; the
+    others return as soon as training ends, without an evaluation, and without a model where there was nothing to train.
+
     Args:
         experiment: see :func:`metarl.experiments.presets.load_experiment`.
         folder: to make, or a new run folder; None: ``runs/NAME-TIME-sSEED``.
@@ -125,22 +131,42 @@ def run(
         ConfigError: the run in the folder has other options.
         Stopped: a signal arrived before or after training; a KeyboardInterrupt.
     """
-    device = pick_device(experiment.device)
+    with parallel.joined(), torch_threads(experiment.threads):
+        device, share = pick_device(experiment.device), experiment.share(parallel.size())
+        if parallel.rank():
+            return _follow(share, seed, device)
+        return _lead(experiment, share, folder, seed, device, wandb, quiet, verbose, resume)
+
+
+def _lead(
+    experiment: Experiment,
+    share: Experiment,
+    folder: RunFolder | str | Path | None,
+    seed: int,
+    device: torch.device,
+    wandb: WandbMode,
+    quiet: bool,
+    verbose: bool,
+    resume: bool,
+) -> Run:
+    """Train in the first process, write and evaluate; see :func:`run`."""
     config, group, axis = experiment.config() | {"seed": seed}, experiment.group or None, experiment.axis
     if resume:
         folder = RunFolder.open(folder.path if isinstance(folder, RunFolder) else folder or "")
         check_same(config, folder)
     elif not isinstance(folder, RunFolder):
         folder = new_folder(experiment, folder, seed)
-    with torch_threads(experiment.threads), folder.locked():
+    with folder.locked():
         start = starting_point(experiment, folder, device) if resume else Start()
+        parallel.from_first(lambda: (str(folder.path), start.saved, start.trained is not None))
         options: dict[str, Any] = {"wandb": wandb, "group": group, "axis": axis, "quiet": quiet, "verbose": verbose}
         options |= {"rows": start.rows, "saved": start.saved, "facts": start.facts}
         options |= {"seconds": experiment.checkpoint_seconds, "steps": experiment.checkpoint_steps}
         with training_session(folder, config, seed=seed, **options) as session:
-            model = experiment.build(seed, device) if start.trained is None else start.trained
+            model = share.build(seed, device) if start.trained is None else start.trained
+            steps = 0 if start.trained is not None else share.learn(model, session)
+            parallel.leave()  # the rest is for the first process alone
             if start.trained is None:
-                steps = experiment.learn(model, session)
                 seconds, whole = session.elapsed, not session.stopped
                 with session.stoppable():
                     for stale in (folder.evaluation, folder.path / (experiment.records or folder.evaluation.name)):
@@ -148,7 +174,7 @@ def run(
                     experiment.save(model, folder.checkpoint)
                     facts = {"train_seconds": seconds, "train_steps": steps, "train_peak_bytes": peak_bytes()}
                     session.trained(whole=whole, **facts, device=str(device))
-            done = Run(experiment, seed, folder, model, signal=session.signals[0] if session.stopped else None)
+            done = Run(experiment, seed, folder, model, signal=session.stopped_by)
             if session.stopped:
                 session.set_status("interrupted")
                 return done
@@ -159,6 +185,18 @@ def run(
             for name, image in done.images.items():
                 session.tracker.log_image(image, f"figures/{name}")
     return done
+
+
+def _follow(share: Experiment, seed: int, device: torch.device) -> Run:
+    """Train in another process than the first."""
+    start: Any = parallel.from_first(lambda: None)
+    path, saved, trained = start
+    session, model = Follower(RunFolder(Path(path)), seed, saved), None
+    if not trained:
+        with session.signals_handled():
+            model = share.build(seed, device)
+            share.learn(model, session)
+    return Run(share, seed, session.folder, model, signal=session.stopped_by)
 
 
 def new_folder(experiment: Experiment, path: str | Path | None, seed: int) -> RunFolder:

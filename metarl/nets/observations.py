@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from metarl import parallel
 from metarl.config import InputError
 from metarl.types import Array
 
@@ -112,10 +113,10 @@ class RunningNorm(nn.Module):
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
 
     def learn(self, x: Tensor) -> None:
-        """Take ``x`` ``[n, size]`` into mean and variance (Chan et al. 1979)."""
-        var, mean = torch.var_mean(x.double(), 0, correction=0)
-        total = self.count + len(x)
-        moved, share = mean - self.mean, len(x) / total
+        """Take ``x`` ``[n, size]``, and those of other processes, into mean and variance (Chan et al. 1979)."""
+        count, mean, var = parallel.moments(x)
+        total = self.count + count
+        moved, share = mean - self.mean, count / total
         self.var += share * (var - self.var) + (1 - share) * share * moved.square()
         self.mean += share * moved
         self.count.copy_(total)
@@ -123,7 +124,7 @@ class RunningNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Numbers ``[..., size]``, scaled."""
         scaled = (x - self.mean) * torch.rsqrt(self.var + 1e-8)
-        return scaled.clamp(-CLIP, CLIP).float()
+        return scaled.clamp(-CLIP, CLIP).to(x.dtype if x.is_floating_point() else torch.float32)
 
 
 def checked_output(encoder: nn.Module, example: object) -> int:

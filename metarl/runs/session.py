@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import signal
@@ -15,10 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from metarl import parallel
 from metarl.runs.folder import RunFolder
 from metarl.runs.progress import Progress, say
 from metarl.runs.status import Status
-from metarl.runs.tracking import STEP, Tracker, WandbMode
+from metarl.runs.tracking import STEP, Metrics, Tracker, WandbMode
 
 KEPT = 2  # checkpoints of training that are kept
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
@@ -78,11 +80,24 @@ class Session:
         self._before = float(self.saved.meta["session"]["seconds"]) if self.saved else 0.0
         self._last_step = self.saved.step if self.saved else 0
         self._on_stop: Callable[[], None] | None = None
+        self._others_stop = False
 
     @property
     def stopped(self) -> bool:
         """Whether a signal asked training to stop."""
-        return bool(self.signals)
+        return self.stopped_by is not None
+
+    @property
+    def stopped_by(self) -> int | None:
+        """The first signal that asked so; where another process got one, SIGTERM."""
+        if self.signals:
+            return self.signals[0]
+        return int(signal.SIGTERM) if self._others_stop else None
+
+    def agree_to_stop(self) -> bool:
+        """Whether a signal asked any of the processes that train together to stop; then all of them do."""
+        self._others_stop = parallel.any_of(self.stopped)
+        return self._others_stop
 
     @property
     def elapsed(self) -> float:
@@ -103,15 +118,20 @@ class Session:
 
         Args:
             step: steps trained so far.
-            write: writes the state to a path; it also gets what must be kept as ``meta["session"]``.
+            write: writes the state to a path, or gives this process's part of it to the first; it also gets what must
+                be kept as ``meta["session"]``.
         """
         by_steps = self.steps is not None and step - self._last_step >= self.steps
-        if not (self.stopped or by_steps or time.perf_counter() - self._last >= self.seconds):
+        if not parallel.any_of(self.stopped or by_steps or time.perf_counter() - self._last >= self.seconds):
+            return
+        if parallel.rank():
+            write(self.folder.path, {})
             return
         self.tracker.sync()
         path = self.folder.path / "checkpoints" / f"{step}.zip"
         config = self.folder.fingerprint
-        write(path, {"step": step, "rows": self.tracker.rows, "seconds": self.elapsed, "config": config})
+        now = {"step": step, "rows": self.tracker.rows, "seconds": self.elapsed, "config": config}
+        write(path, {**now, "processes": parallel.size()})
         others = [one for one in self.folder.checkpoints if one != path]
         before = [one for one in others if int(one.stem) < step]
         for old in {*others} - {*before[1 - KEPT :]}:  # what goes beyond this step was damaged, and not resumed from
@@ -172,6 +192,28 @@ class Session:
 
         with handling(record):
             yield
+
+
+class Follower(Session):
+    """The part that a process has in a run of which the first process writes everything."""
+
+    def __init__(self, folder: RunFolder, seed: int, saved: Saved | None) -> None:
+        super().__init__(folder, seed, quiet=True, seconds=math.inf, saved=saved)
+        self.tracker = _Silent()
+
+    def set_status(self, status: Status, **more: Any) -> None:
+        """Write nothing."""
+        self.status = status
+
+
+class _Silent(Tracker):
+    """Keeps nothing."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+
+    def log(self, metrics: Metrics, *, step: int) -> None:
+        """Do nothing."""
 
 
 @contextmanager

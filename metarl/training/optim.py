@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from metarl import parallel
 from metarl.types import NonFiniteError
 
 
@@ -19,18 +20,21 @@ def optimizer_step(
     where: str,
     name: str = "",
     advice: str,
+    weight: float = 1.0,
 ) -> float:
-    """Backpropagate the loss term by term, clip the gradient and step.
+    """Backpropagate the loss term by term, average gradients over the processes, clip and step.
 
     Args:
         model: whose parameters are changed.
         terms: scalars ``[]`` whose sum is the loss of a batch; each is asked for when the one before it has been
-            backpropagated, so that what backpropagation holds of two of them never exists at the same time.
+            backpropagated, so that what backpropagation holds of two of them never exists at the same time. There may
+            be none where another process has some.
         optimizer: of the parameters.
         max_grad_norm: gradients are scaled down to this global norm.
         where: the data and the step of training, for the error.
         name: of the loss, for the error; may be empty.
         advice: what to try, for the error.
+        weight: how much this process counts beside others: what its loss is a mean over.
 
     Returns:
         The norm of the gradient before it was clipped.
@@ -43,8 +47,9 @@ def optimizer_step(
     for term in terms:
         term.backward()
         found.append(term.detach())
-    loss = torch.stack(found).sum()
     parameters = [p for group in optimizer.param_groups for p in group["params"]]  # a model would be searched for them
+    loss = torch.stack(found).sum() if found else parameters[0].new_zeros(())
+    loss = parallel.average_gradients(parameters, loss, weight)
     norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
     if not (torch.isfinite(loss) and torch.isfinite(norm)):
         what, source = ("gradient", first_nonfinite_grad(model)) if torch.isfinite(loss) else ("loss", name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -11,7 +11,7 @@ import torch
 from annotated_types import Ge, Gt, Le
 from torch import Tensor
 
-from metarl import tree
+from metarl import parallel, tree
 from metarl.functional.schedules import linear
 from metarl.nets.policy import MemoryPolicy
 from metarl.training.collect import GaeHorizon, Rollout
@@ -143,11 +143,12 @@ def minibatch(rollout: Rollout, rows: Tensor) -> Rollout:
 
 
 def scaled(batch: Rollout) -> Rollout:
-    """A minibatch whose advantages have mean 0 and standard deviation 1 over its valid steps, if it has several."""
-    counted = select_valid(batch.advantages, batch)
-    if counted.numel() < 2:
-        return batch
-    return batch._replace(advantages=(batch.advantages - counted.mean()) / (counted.std() + 1e-8))
+    """A minibatch whose advantages have mean 0 and standard deviation 1 over its valid steps, if it has several.
+
+    Those of its shares in other processes count too.
+    """
+    count, mean, std = parallel.mean_std(select_valid(batch.advantages, batch).flatten())
+    return batch if count < 2 else batch._replace(advantages=(batch.advantages - mean) / (std + 1e-8))
 
 
 def parts_of(batch: Rollout, steps: int | None) -> Iterator[Rollout]:
@@ -177,7 +178,7 @@ def in_parts(
 
     Args:
         policy: evaluated on the sequences.
-        batch: whose advantages are :func:`scaled`, with at least one valid step.
+        batch: whose advantages are :func:`scaled`; without a valid step there are no terms.
         options: see :func:`ppo_loss`, and the size of the parts.
         ent_coef: weight of the entropy bonus.
         reports: gets what :func:`ppo_loss` reports, of the whole minibatch, after the last term.
@@ -191,7 +192,7 @@ def in_parts(
         loss, report = ppo_loss(policy, part, options, ent_coef)
         found.append((report, {name: count / max(whole[name], 1) for name, count in counts.items()}))
         yield loss if len(part.boundary[0]) == len(batch.boundary[0]) else loss * found[-1][1]["steps"]
-    for key in found[0][0]:
+    for key in found[0][0] if found else ():
         if key in LARGEST:
             reports[key].append(max(float(report[key]) for report, _ in found))
         else:
@@ -222,7 +223,8 @@ def update(
 ) -> dict[str, float]:
     """One update (Schulman et al. 2017, algorithm 1): ``n_epochs`` passes over ``rollout`` in minibatches.
 
-    Minibatches without a valid step are skipped; a rollout without any changes nothing.
+    Minibatches without a valid step are skipped; a rollout without any changes nothing. Where several processes train
+    together, ``rollout`` is the share of this one, and each minibatch consists of one of each process.
 
     Args:
         policy: trained in place.
@@ -233,12 +235,12 @@ def update(
         generator: shuffles the sequences; on any device.
         name: of the environment, for errors.
         step: environment steps so far, for errors.
-        go_on: called after each minibatch; False ends the update early.
+        go_on: called after each minibatch; False ends the update early, and must be so in all processes.
 
     Returns:
-        The means over minibatches of what :func:`ppo_loss` reports and of ``grad_norm`` (before clipping), except for
-        ``ratio_error``, which is that of the first minibatch; ``explained_variance`` of the returns;
-        ``learning_rate`` and ``ent_coef``. Only the last two if no step is valid.
+        The means over minibatches, and over processes in the first of them, of what :func:`ppo_loss` reports and of
+        ``grad_norm`` (before clipping), except for ``ratio_error``, which is the largest of the first minibatch;
+        ``explained_variance`` of the returns; ``learning_rate`` and ``ent_coef``. Only these two if no step is valid.
 
     Raises:
         NonFiniteError: a loss or gradient is not finite; the parameters are those before that minibatch.
@@ -250,15 +252,18 @@ def update(
     count = rollout.boundary.shape[1]
     parts = min(options.n_minibatches, count)
     schedule = {"learning_rate": rate, "ent_coef": ent_coef}
-    if rollout.valid is not None and not rollout.valid.any():
+    void = parallel.any_of(rollout.valid is not None)  # whether any step of any process is
+    if void and not parallel.any_of(rollout.valid is None or bool(rollout.valid.any())):
         return schedule
     reports: dict[str, list[float]] = defaultdict(list)
     for _ in range(options.n_epochs):
         order = torch.randperm(count, generator=generator, device=generator.device).to(rollout.boundary.device)
         for rows in order.tensor_split(parts):  # an uneven remainder is spread over the minibatches
             batch = minibatch(rollout, rows)
-            if batch.valid is not None and not batch.valid.any():
+            counted = _counts(batch)["steps"]
+            if void and not parallel.any_of(counted > 0):
                 continue
+            steps = counted
             norm = optimizer_step(
                 policy,
                 in_parts(policy, scaled(batch), options, ent_coef, reports),
@@ -267,16 +272,31 @@ def update(
                 where=f"{name} at step {step}",
                 name="the PPO loss",
                 advice="try a lower learning_rate or a smaller reward_scale",
+                weight=steps,
             )
             reports["grad_norm"].append(norm)
             if not go_on():
                 break
-        if not go_on() or (options.target_kl is not None and reports["approx_kl"][-1] > options.target_kl):
+        if not go_on() or (options.target_kl is not None and moved(reports, steps) > options.target_kl):
             break
     policy.consolidate(rollout.obs, rollout.boundary)  # only now, so that training recomputed what acting saw
     returns, values = select_valid(rollout.returns, rollout), select_valid(rollout.values, rollout)
-    variance, residual = (float(x.var(correction=min(1, x.numel() - 1))) for x in (returns, returns - values))
+    variance, residual = (float(parallel.moments(x.flatten()).var) for x in (returns, returns - values))
     result = {key: sum(numbers) / len(numbers) for key, numbers in reports.items()}
-    result["ratio_error"] = reports["ratio_error"][0]
+    result["ratio_error"] = max(reports["ratio_error"][:1], default=0.0)
+    everyone = parallel.gathered(result) or [result]
+    for key in dict.fromkeys(key for one in everyone for key in one):
+        found = [one[key] for one in everyone if key in one]
+        result[key] = max(found) if key in LARGEST else sum(found) / len(found)
     result["explained_variance"] = 1 - residual / variance if variance > 0 else 0.0
     return result | schedule
+
+
+def moved(reports: Mapping[str, list[float]], steps: int) -> float:
+    """How far the policy is from the one that acted, by the last minibatch: the approximate KL over all processes.
+
+    Args:
+        reports: of this process, by minibatch.
+        steps: that count in the last minibatch here.
+    """
+    return parallel.mean(reports["approx_kl"][-1] if steps else 0.0, steps)

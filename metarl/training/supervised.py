@@ -13,6 +13,7 @@ from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from metarl import parallel
 from metarl.config import ConfigError
 from metarl.functional.schedules import cosine, linear
 from metarl.limits import keep_freed_memory
@@ -142,6 +143,8 @@ def fit(
 ) -> Trained:
     """Train ``model`` in place, until the budget is used up, the target is reached or ``batches`` end.
 
+    Where several processes train together, each has its share of every batch, of equal size, and as many of them.
+
     Args:
         model: in training mode during updates and on return. It stays on its device; moving batches there is up to
             ``loss_fn``.
@@ -149,7 +152,7 @@ def fit(
         batches: one update is made of each, in order.
         options: budget, step size and when to validate.
         validate: the accuracy on other data of the model that it is given, which is ``model`` or its moving average, in
-            evaluation mode and without gradients.
+            evaluation mode and without gradients; of several processes only the first calls it.
         progress: called with each validation.
         between: called between updates with their number and what gives the state then; torch's global generators are
             part of it, the batches are not.
@@ -166,6 +169,8 @@ def fit(
         if value is not None and validate is None:
             raise ConfigError(key=name_of, given=value, expected="none without validate, which returns an accuracy")
     keep_freed_memory()
+    parallel.check_model(model)
+    parallel.copy_first(model)
     optimizer = torch.optim.AdamW(model.parameters(), options.learning_rate, weight_decay=options.weight_decay)
     averaged = None
     if options.average:
@@ -203,7 +208,8 @@ def fit(
         if options.updates is not None:
             parts.append((updates / options.updates, "updates"))
         if options.seconds is not None:
-            parts.append(((clock() - start) / options.seconds, "seconds"))
+            spent = parallel.from_first(lambda: clock() - start)
+            parts.append((spent / options.seconds, "seconds"))
         return max(parts, key=lambda part: part[0])
 
     def reached() -> Ended | None:
@@ -213,11 +219,11 @@ def fit(
             return None
         judged.eval()
         with torch.no_grad():
-            accuracy = float(validate(judged))
+            accuracy = parallel.from_first(lambda: float(validate(judged)))
         if options.keeps_best:
             best.offer(updates, accuracy, judged.state_dict)
         judged.train()
-        mean = total / (updates - (curve[-1].updates if curve else 0))
+        mean = parallel.mean(total / (updates - (curve[-1].updates if curve else 0)), 1.0)
         curve.append(Validation(updates, clock() - start, mean, accuracy))
         total = 0.0
         progress(curve[-1])

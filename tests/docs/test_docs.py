@@ -23,6 +23,7 @@ import torch
 from doc_pages import PAGES, ROOT, WRITTEN, blocks, commands, module_of, prose, spans
 from gymnasium.utils.env_checker import check_env
 from PIL import Image
+from torch.distributed.run import get_args_parser
 
 import metarl
 from metarl.cli import main as cli
@@ -293,6 +294,10 @@ def test_commands_are_such(page: str, run: Run, tmp_path: Path) -> None:
         match [Path(words[0]).name, *words[1:]]:
             case ["metarl", *rest]:
                 check_metarl(rest)
+            case ["torchrun", *rest]:
+                launched = get_args_parser().parse_args(rest)
+                assert (launched.module, launched.training_script) == (True, "metarl")
+                check_metarl(launched.training_script_args)
             case ["make", target, *variables]:
                 assert target in targets
                 assert all(v.partition("=")[0] in ("PYTHON", "VENV", "PIP_ARGS") for v in variables)

@@ -4,8 +4,10 @@ What goes on does so in the process of the tests, which has imported everything 
 """
 
 import contextlib
+import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -46,6 +48,20 @@ def hang(self, actions):
         while True: time.sleep(60)
     return advance(self, actions)
 TrialVectorEnv.advance = hang
+"""
+DIES_ONCE = """
+import os, signal, sys
+from metarl.training import ppo
+step, steps = ppo.optimizer_step, []
+def counted(*given, **options):
+    steps.append(1)
+    if (os.environ["RANK"], os.environ["TORCHELASTIC_RESTART_COUNT"], len(steps)) == ("1", "0", 14):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return step(*given, **options)
+ppo.optimizer_step = counted
+from metarl.cli.main import main
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
 """
 
 
@@ -111,6 +127,26 @@ def test_a_second_process_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     finally:
         started.kill()
         started.communicate()
+
+
+def test_processes_that_train_together_go_on_when_one_was_killed(tmp_path: Path) -> None:
+    script, folder = tmp_path / "train.py", RunFolder(tmp_path / "run")
+    script.write_text(DIES_ONCE)
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--max-restarts", "1"]
+    shared = ["--set", "ppo.n_minibatches=2", "--set", "ppo.n_epochs=2"]
+    started = subprocess.run(
+        [sys.executable, *launcher, script, *TRAIN, *shared, "--quiet", "--out", folder.path],
+        capture_output=True,
+        text=True,
+        timeout=250,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert started.returncode == 0, started.stderr
+    assert started.stdout.split() == [str(folder.path)]  # of the first process alone
+    assert folder.status["status"] == "finished"
+    assert len(folder.meta.resumed) == 1
+    assert [row["env_steps"] for row in folder.metrics()] == [24, 48, 72, 96]
+    assert RunFolder.open(folder.path).evaluation.is_file()
 
 
 def test_a_killed_benchmark_leaves_no_process(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self
 
 import torch
 
+from metarl import parallel
 from metarl.agents.fewshot.gradient import GradientOptions
 from metarl.agents.fewshot.learner import FewShotLearner
 from metarl.agents.fewshot.open_set import LEAST, OpenSet, calibrated
@@ -35,7 +36,7 @@ from metarl.experiments.fewshot.options import (
 from metarl.functional.stats import BYTES
 from metarl.limits import check_count
 from metarl.runs.session import Session
-from metarl.seeding import numpy_rng, sequence, split_key
+from metarl.seeding import numpy_rng, rank_seed, sequence, split_key
 from metarl.training.checkpoint import CheckpointError
 from metarl.training.resume import restoring
 from metarl.training.supervised import FitState, SupervisedOptions, Validation, fit
@@ -186,6 +187,15 @@ class FewShotExperiment(Experiment):
                     expected = f"train.ways = {self.ways}, for which the head of this learner is made"
                     raise ConfigError(f"{key} has {other[0]} ways", key=key, given=other[0], expected=expected)
 
+    def share(self, processes: int) -> Self:
+        """See :class:`Experiment`."""
+        batch, rest = divmod(self.train.batch, processes)
+        if rest:
+            raise ConfigError(
+                key="train.batch", given=self.train.batch, expected=f"a multiple of {processes} processes"
+            )
+        return replace(self, train=replace(self.train, batch=batch))
+
     def build(self, seed: int, device: torch.device) -> FewShotLearner:
         """See :class:`Experiment`."""
         return make_learner(self, seed).to(device)
@@ -197,34 +207,42 @@ class FewShotExperiment(Experiment):
             names = {split: class_names(self.data, split) for split in MET}
             validate = validator(self, session.seed)
         model.met = {split: found for split, found in names.items() if found}
-        rng, saved = numpy_rng(session.seed, "data", split_key("train")), session.saved
+        own, rank = rank_seed(session.seed, parallel.rank()), parallel.rank()
+        rng, saved = numpy_rng(own, "data", split_key("train")), session.saved
+        batch = self.train.batch * parallel.size()  # episodes of an update, in all processes
         accuracy = "train/accuracy" if self.data.trainval else "validation/accuracy"
-        begun = 0 if saved is None else saved.step // self.train.batch
+        begun = 0 if saved is None else saved.step // batch
         progress = session.progress(self.fit.updates, "update", begun)
         with session.stoppable(), progress, torch.random.fork_rng():
 
             def batches() -> Iterator[Any]:
-                while not session.stopped:
+                while not session.agree_to_stop():
                     yield self.train_shape.sample(source, rng, self.train.batch, self.train.labels)
                     progress.add()
 
             def on_validation(state: Validation) -> None:
                 row = {"train/loss": state.loss, accuracy: state.accuracy}
-                session.tracker.log(row, step=state.updates * self.train.batch)
+                session.tracker.log(row, step=state.updates * batch)
                 progress.show({"loss": f"{state.loss:.3f}", "accuracy": f"{state.accuracy:.2%}"})
 
             def between(updates: int, state: Callable[[], FitState]) -> None:
                 def write(path: Path, now: dict[str, Any]) -> None:
-                    save_fit(self.kind, path, now, state(), {}, data=rng.bit_generator.state)
+                    reached = state()
+                    everyone = parallel.gathered((rng.bit_generator.state, reached.groups["random"]))
+                    if everyone is not None:
+                        drawn = [data for data, _ in everyone]
+                        random = {f"random.{i}": group for i, (_, group) in enumerate(everyone) if i}
+                        save_fit(self.kind, path, now, reached, random, data=drawn[0], others=drawn[1:])
 
-                session.save_due(updates * self.train.batch, write)
+                session.save_due(updates * batch, write)
 
-            torch.manual_seed(int(sequence(session.seed, "policy").generate_state(1)[0]))
+            torch.manual_seed(int(sequence(own, "policy").generate_state(1)[0]))
             start = None
             if saved is not None:
                 with restoring("the saved training"):
-                    start = FitState(saved.meta["fit"], saved.groups)
-                    rng.bit_generator.state = saved.meta["data"]
+                    groups = {**saved.groups, "random": saved.groups[f"random.{rank}" if rank else "random"]}
+                    start = FitState(saved.meta["fit"], groups)
+                    rng.bit_generator.state = saved.meta["others"][rank - 1] if rank else saved.meta["data"]
             trained = fit(
                 model,
                 lambda learner, batch: learner.loss(batch),
@@ -237,13 +255,13 @@ class FewShotExperiment(Experiment):
                 name="few-shot episodes",
             )
         model.eval()
-        if not session.stopped:
+        if not session.stopped and not rank:
             with session.stoppable():
                 model.open_set = self._open_set(model, session.seed)
         session.facts["ended"] = trained.ended
         if trained.kept is not None:
-            session.facts["kept_step"] = trained.kept * self.train.batch
-        return trained.updates * self.train.batch
+            session.facts["kept_step"] = trained.kept * batch
+        return trained.updates * batch
 
     def _open_set(self, model: FewShotLearner, seed: int) -> OpenSet | None:
         """How the learner tells unknown classes, from validation classes; None where these were trained on or are few.

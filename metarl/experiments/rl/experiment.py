@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from annotated_types import Ge, Gt
 
+from metarl import parallel
 from metarl.config import ConfigError, InputError, build, choice, to_plain
 from metarl.envs import distribution, ids
 from metarl.evaluation.records import TRIALS
@@ -53,10 +54,10 @@ class TrainOptions:
 
     Args:
         total_timesteps: environment steps over all environments, rounded up to whole rollouts.
-        n_envs: trials played side by side.
+        n_envs: trials played side by side, in all processes that train together.
         n_steps: steps of each environment per rollout; left out: a whole trial.
         workers: processes that step the environments, for families that are slow to step; 0: none. The tasks do not
-            depend on it.
+            depend on it. Each of several processes that train together has so many.
         worker_timeout: seconds in which a worker must answer.
         start_timeout: seconds in which a new worker must have imported what it needs.
         keep: which weights are kept: the last, or those with the highest return in a validation.
@@ -201,6 +202,14 @@ class RL2Experiment(Experiment):
         check_trials(self.eval.trials, agent.trial_steps or steps or 1, "eval.trials")
         return self
 
+    def share(self, processes: int) -> Self:
+        """See :class:`Experiment`."""
+        rows, rest = divmod(self.train.n_envs, processes)
+        if processes > 1 and (rest or rows % self.ppo.n_minibatches):
+            expected = f"a multiple of {processes} x {self.ppo.n_minibatches}: processes times ppo.n_minibatches"
+            raise ConfigError(key="train.n_envs", given=self.train.n_envs, expected=expected)
+        return replace(self, train=replace(self.train, n_envs=rows))
+
     def build(self, seed: int, device: torch.device) -> RL2PPO:
         """See :class:`Experiment`; the agent holds its training environment."""
         from metarl.agents.rl2 import RL2PPO
@@ -241,7 +250,8 @@ class RL2Experiment(Experiment):
         total, done = self.train.total_timesteps, model.num_timesteps
         timer = threading.Timer(GRACE, model.interrupt)  # a rollout that is cut short can't be continued
         timer.daemon = True
-        with session.stoppable(timer.start), session.progress(total, "step", done) as progress:
+        on_stop = timer.start if parallel.size() == 1 else lambda: None  # else all stop between two rollouts
+        with session.stoppable(on_stop), session.progress(total, "step", done) as progress:
 
             def on_step(local: Mapping[str, Any]) -> bool:
                 progress.reach(min(model.num_timesteps, total))
@@ -260,7 +270,7 @@ class RL2Experiment(Experiment):
                     if row:
                         session.tracker.log(row, step=model.num_timesteps)
                 session.save_due(model.num_timesteps, write)
-                if session.stopped:
+                if session.agree_to_stop():
                     model.interrupt()
 
             try:
@@ -271,7 +281,7 @@ class RL2Experiment(Experiment):
                         model.learn(total - done, Watch(on_step, between), reset_num_timesteps=not done)
                 steps = model.num_timesteps
                 if validator is not None:
-                    if not session.stopped:  # else the last rollout or update may be cut short
+                    if not session.agree_to_stop():  # else the last rollout or update may be cut short
                         between(last=True)
                     kept = validator.restore_best()
                     session.facts |= {} if kept is None else {"kept_step": kept}

@@ -12,6 +12,7 @@ import numpy as np
 from annotated_types import Ge
 from torch import Tensor
 
+from metarl import parallel
 from metarl.config import build
 from metarl.evaluation.play import VoidTrial, rollout_trials
 from metarl.functional.stats import standard_error
@@ -68,6 +69,8 @@ class _Stoppable:
 class AgentValidator:
     """Plays validation tasks every so often, always the same ones, with random streams that training has no part in.
 
+    Where several processes train together, the first plays, and all go by what it found.
+
     Args:
         agent: in training.
         make_env: makes trials of validation tasks, given how many.
@@ -120,6 +123,17 @@ class AgentValidator:
             in a UserWarning.
         """
         step, policy = self.agent.num_timesteps, self.agent.policy
+        row = parallel.from_first(self._play)
+        if row is None:
+            return {}
+        self.step = step
+        if self.keep and row:
+            self.best.offer(step, row["validation/return"], policy.state_dict)
+        return row
+
+    def _play(self) -> dict[str, float] | None:
+        """What the metrics get; nothing where an environment failed, None where training was stopped."""
+        policy = self.agent.policy
         training = policy.training
         policy.train(False)
         try:
@@ -134,17 +148,14 @@ class AgentValidator:
                 rows = min(self.rows, self.trials)
                 returns = rollout_trials(actor, make, self.trials, seed=self.seed, rows=rows).returns
         except _Ended:
-            return {}
+            return None
         except VoidTrial as error:
-            self.step = step
-            warnings.warn(f"the validation after {step:,} steps is left out: {error}", stacklevel=3)
+            step = self.agent.num_timesteps
+            warnings.warn(f"the validation after {step:,} steps is left out: {error}", stacklevel=4)
             return {}
         finally:
             policy.train(training)
-        self.step, mean = step, float(returns.mean())
-        if self.keep:
-            self.best.offer(step, mean, policy.state_dict)
-        return {"validation/return": mean, "validation/return_se": float(standard_error(returns))}
+        return {"validation/return": float(returns.mean()), "validation/return_se": float(standard_error(returns))}
 
     def meta(self) -> dict[str, Any]:
         """Plain data for a checkpoint: the fields of :class:`Validated`."""
