@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 ACTIONS = (*COLORS, "#8C6D46", "#7F7F7F", "#B5BD00", "#5B3FA0", "#00B8C4", "#A3003F")
 """Colours of the actions that slots hold; more actions than these are not told apart."""
+GREEN = COLORS[2]
 CELLS = 350  # cells of the image along either side; more steps and slots are put together
 MARKED = 20  # episodes are separated by lines if there are fewer than this; more would hide what is below them
 
@@ -56,7 +57,7 @@ def memory_reads(trial: Trial, path: str | Path) -> Path:
     where: dict[str, Any] = {"origin": "lower", "extent": (0.5, steps + 0.5, 0.5, slots + 0.5), "aspect": "auto"}
     look: dict[str, Any] = {"cmap": "Blues", "norm": PowerNorm(0.5, 0, most), "interpolation": "nearest"}
     image = top.imshow(shown, gid=vector.INVERT, **look, **where)
-    beside = _contents(figure, top, trial, slots)
+    _contents(figure, top, trial, slots)
     together = [f"sum of {by_slot} slots"] * (by_slot > 1) + [f"mean of {by_step} steps"] * (by_step > 1)
     label = "weight" + (f" ({', '.join(together)})" if together else "")
     canvas.color_bar(figure, image, top, label, True, extend="max" if np.nanmax(shown) > most else "neither")
@@ -78,38 +79,49 @@ def memory_reads(trial: Trial, path: str | Path) -> Path:
             top.axhline(mark, color=INK, lw=0.7, ls=(0, (4, 3)))
     figure.align_ylabels([top, strip])
     ends = "; dashed: where an episode ends" if marks else ""
-    canvas.title(top, "What the agent reads of its memory", f"along one trial; grey: nothing written yet{ends}{beside}")
+    canvas.title(top, "What the agent reads of its memory", f"along one trial; grey: nothing written yet{ends}")
     return canvas.save(figure, path)
 
 
-def _contents(figure: Figure, top: Axes, trial: Trial, slots: int) -> str:
-    """Draw beside each slot which action and reward it holds, and return what the title says of that."""
+def _contents(figure: Figure, top: Axes, trial: Trial, slots: int) -> None:
+    """Draw beside each slot which action and reward it holds, as far as that is known and differs."""
+    from matplotlib.colors import to_rgb
     from matplotlib.patches import Patch
 
     held = holds(trial)
     if held is None:
-        return ""
+        return
     rewards = trial.rewards if held == "step" else np.array([trial.rewards[part].sum() for part in trial.episodes()])
-    discrete = held == "step" and trial.actions.ndim == 1 and trial.actions.dtype.kind in "iu"
-    place = 1.015
-    if discrete and len(np.unique(trial.actions)) <= len(ACTIONS):
-        taken = np.unique(trial.actions[:slots])
-        colors = {int(action): ACTIONS[index] for index, action in enumerate(taken)}
-        _strip(top, place, [colors[int(action)] for action in trial.actions[:slots]], "action")
+    place, named = 1.015, []
+    taken = np.unique(trial.actions[:slots])
+    if held == "step" and trial.actions.ndim == 1 and taken.dtype.kind in "iu" and len(taken) <= len(ACTIONS):
+        colors = dict(zip(taken.tolist(), ACTIONS, strict=False))
+        _strip(top, place, [colors[action] for action in trial.actions[:slots].tolist()], "action")
         place += 0.035
-        named = [Patch(color=color, label=str(action)) for action, color in colors.items()]
-        where: dict[str, Any] = {"loc": "outside lower left", "ncols": len(named), "title": "action that a slot holds"}
-        where["alignment"] = "left"
-        legend = figure.legend(
-            handles=named, frameon=False, fontsize=8.5, labelcolor=INK, handlelength=1, columnspacing=1, **where
-        )
-        legend.get_title().set(fontsize=8.5, color=SOFT)
+        named += [Patch(color=color, label=str(action)) for action, color in colors.items()]
     low, high = float(rewards[:slots].min()), float(rewards[:slots].max())
     if high > low:
         share = (rewards[:slots] - low) / (high - low)
-        _strip(top, place, [(0.0, 0.62, 0.45, 0.08 + 0.92 * float(part)) for part in share], "reward")
-        return f"; right: green where the reward is {high:.3g}, pale where it is {low:.3g}"
-    return ""
+        green = to_rgb(GREEN)
+        _strip(top, place, [(*green, 0.08 + 0.92 * float(part)) for part in share], "reward")
+        named.append(Patch(color=GREEN, label=f"reward {high:.3g} (pale: {low:.3g})"))
+    if named:
+        where: dict[str, Any] = {
+            "loc": "outside lower left",
+            "ncols": len(named),
+            "title": "At the right: what a slot holds",
+        }
+        legend = figure.legend(
+            handles=named,
+            frameon=False,
+            fontsize=8.5,
+            labelcolor=INK,
+            handlelength=1,
+            columnspacing=1,
+            alignment="left",
+            **where,
+        )
+        legend.get_title().set(fontsize=8.5, color=SOFT)
 
 
 def _strip(top: Axes, place: float, colors: Sequence[Any], name: str) -> None:
