@@ -28,7 +28,7 @@ class Profile(NamedTuple):
 
 
 def interquartile_mean(scores: Scores, seed: int = 0) -> Interval:
-    """The mean of the middle half of all runs of all tasks, with its 95 % interval (section 4.3 of the paper)."""
+    """The mean of the middle half of all runs of all tasks, with its 95 % interval."""
     return _interval(_iqm, scores, seed)
 
 
@@ -50,7 +50,13 @@ def probability_of_improvement(ours: Scores, theirs: Scores, seed: int = 0) -> I
 
 
 def performance_profile(scores: Scores, thresholds: Floats, seed: int = 0) -> Profile:
-    """The share of runs above each of ``thresholds`` ``[n]``: the mean over tasks (equation 1 of the paper)."""
+    """The share of runs above each threshold: the mean over tasks.
+
+    Args:
+        scores: of a method on each task.
+        thresholds: ``[n]``
+        seed: of the bootstrap.
+    """
 
     def share(runs: Scores) -> Floats:
         return np.mean([(one[..., None] > thresholds).mean(-2) for one in runs], 0)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for step in range(1, n):
         weights[step, :step] = 0.5 / step
         weights[step, step - 1] += 0.25
-    arrays = {
+    arrays: dict[str, Any] = {
         "obs": np.ones((2, n, 1), np.float32),
         "actions": np.arange(2 * n).reshape(2, n) % 3,
         "rewards": (np.arange(2 * n).reshape(2, n) % 2).astype(np.float32),
