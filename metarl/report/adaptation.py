@@ -157,11 +157,11 @@ def _draw(
         look = {"marker": "o" if count <= 20 else "", "markersize": line.width + 2}
         label = canvas.below(name) if name in listed else "_"
         # Thin lines lie on thick ones, so that none is hidden.
-        canvas.draw_line(axes, x, mean, line, label=label, zorder=6 - line.width, **look)
+        canvas.draw_line(axes, x, mean, line, name, label=label, zorder=6 - line.width, **look)
         if half is not None:
             # Neighbouring steps of a task are correlated, so the smoothed band is not narrowed.
             wide = canvas.smooth(half, reach)
-            canvas.draw_band(axes, x, mean - wide, mean + wide, line)
+            canvas.draw_band(axes, x, mean - wide, mean + wide, line, name)
         if name not in listed:
             labels.append((name, float(mean[np.isfinite(mean)][-1]), line))
     for rate in flat.values():

@@ -1,4 +1,4 @@
-"""The report of one run or of several: images, and a page that holds them all."""
+"""The report of one run or of several: figures, and a page that holds them all."""
 
 from __future__ import annotations
 
@@ -6,18 +6,22 @@ import shlex
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from metarl.evaluation.records import read_trials
 from metarl.files import write_text
 from metarl.report import html
-from metarl.report.compare import Member, flatten, gather, members_of
+from metarl.report.compare import Member, families, flatten, gather, members_of
 from metarl.report.draw import SHOWS, Drawn, draw_member
+from metarl.report.replay import BYTES, replayed
 from metarl.report.tables import Table, table_of
 from metarl.report.together import together
+from metarl.report.verdict import state, verdict
 from metarl.runs.folder import RunError, RunFolder
 from metarl.runs.status import cut_short
 
 PAGE = "report.html"
+MOST = 2_500_000  # characters of a page beyond which the figures of further runs are named instead of shown
 
 
 class Report(NamedTuple):
@@ -42,17 +46,24 @@ def build_report(runs: Sequence[RunFolder], out: Path | None = None) -> Report:
     page = checked_page(out) if out else runs[0].path / PAGE
     members = members_of(runs)
     if members[0].kind == "rl2":
-        gather(members)  # what cannot be compared is refused before anything is drawn
-    drawn = {member.run.path: draw_member(member) for member in members}
+        for family in families(members):
+            gather(family)  # what cannot be compared is refused before anything is drawn
+    drawn = {member.run.path: draw_member(member, ".svg") for member in members}
     images = [path for one in drawn.values() for path in one.images.values()]
     if len(members) == 1:
-        heading, parts = members[0].run.path.resolve().name, list(_run(members[0], drawn[members[0].run.path], 2))
+        heading, parts = members[0].run.path.resolve().name, list(_run(members[0], drawn[members[0].run.path], 2, 1))
     else:
         stem = str(page.parent / f"{page.stem}-" if out else runs[0].figures / "compared-")
         made = together(members, stem)
         images += made.images.values()
-        heading, parts = made.heading, [*made.parts, html.title("Each run")]
-        parts += [html.folded(name, _run(member, drawn[member.run.path], 3)) for name, member in made.named]
+        heading, parts = made.heading, [*_unfinished(made.named), *made.parts, html.title("Each run")]
+        room = MOST - sum(map(len, parts))
+        for name, member in made.named:
+            part = html.folded(name, _run(member, drawn[member.run.path], 3, len(members)))
+            if len(part) > room:
+                part = html.folded(name, _run(member, drawn[member.run.path], 3, len(members), figures=False))
+            parts.append(part)
+            room -= len(part)
     write_text(page, html.page(heading, parts))
     return Report(page, images, [line for one in drawn.values() for line in one.missing])
 
@@ -66,10 +77,14 @@ def checked_page(out: Path) -> Path:
     return out
 
 
-def _run(member: Member, drawn: Drawn, level: int) -> Iterator[str]:
-    """The sections of one run."""
+def _run(member: Member, drawn: Drawn, level: int, runs: int, figures: bool = True) -> Iterator[str]:
+    """The sections of one of several runs; its figures are left out where there is no room for them."""
     table = table_of(member.evaluation) if member.evaluation else None
-    images = dict(drawn.images)
+    images = dict(drawn.images) if figures else {}
+    if member.evaluation:
+        yield html.headline(verdict(member.evaluation))
+    if (status := _status(member)) is not None:
+        yield html.state(*state(member.config, status))
     if table:
         yield html.paragraph(table.title)
         if "adaptation" in images:
@@ -77,6 +92,13 @@ def _run(member: Member, drawn: Drawn, level: int) -> Iterator[str]:
         yield from _table(table)
     for name, path in images.items():
         yield from html.shown(path, SHOWS[name], level=level)
+        if name == "episodes" and (data := _replay(member, runs)):
+            yield html.title("Replay", level)
+            yield html.paragraph("Trials of the trained agent, step by step, chosen before anything was seen of them.")
+            yield html.player("replay", data)
+    if not figures:
+        yield html.title("Figures", level)
+        yield html.paragraph("They lie in the run folder; this page has no room for more.", *drawn.images.values())
     if drawn.missing:
         yield html.title("Missing", level)
         yield html.paragraph(*drawn.missing)
@@ -96,6 +118,32 @@ def _table(table: Table) -> Iterator[str]:
             yield html.paragraph(name)
             yield html.table(head or table.head, rows)
     yield html.paragraph(*table.notes)
+
+
+def _unfinished(named: Sequence[tuple[str, Member]]) -> Iterator[str]:
+    """A line for each run that did not come to the end that was asked for."""
+    for name, member in named:
+        try:
+            text, whole = state(member.config, member.run.status)
+        except RunError:  # told where the run is shown
+            continue
+        if not whole:
+            yield html.state(f"{name}: {text}", whole)
+
+
+def _replay(member: Member, runs: int) -> dict[str, Any] | None:
+    """The recorded trials of one of several runs, which share what a page may weigh."""
+    env = member.config.get("env")
+    return replayed(read_trials(member.run), env if isinstance(env, dict) else {}, 2 * BYTES // (1 + runs))
+
+
+def _status(member: Member) -> dict[str, Any] | None:
+    """The status of a run; None, with a warning, where the folder does not tell it."""
+    try:
+        return member.run.status
+    except RunError as error:  # the results stand without it
+        warnings.warn(str(error), stacklevel=2)
+        return None
 
 
 def _origin(member: Member) -> Iterator[tuple[str, object]]:

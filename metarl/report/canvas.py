@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from metarl.files import replacing
+from metarl.report import vector
 from metarl.types import Floats
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def clean(axes: Axes, grid: bool = True) -> None:
         axes.grid(color=GRID, lw=0.8)
 
 
-def draw_line(axes: Axes, x: Floats, y: Floats, line: Line, **look: Any) -> None:
+def draw_line(axes: Axes, x: Floats, y: Floats, line: Line, name: str = "", **look: Any) -> None:
     """Plot a line.
 
     Args:
@@ -104,12 +105,14 @@ def draw_line(axes: Axes, x: Floats, y: Floats, line: Line, **look: Any) -> None
         x: ``[n]``
         y: ``[n]``
         line: colour, dashes and width.
+        name: of the series, by which a page tells its values and hides it; empty: it does neither.
         look: further options of ``Axes.plot``.
     """
-    axes.plot(x, y, **{"color": line.color, "ls": line.dash, "lw": line.width, **look})
+    gid = vector.SERIES + name if name else None
+    axes.plot(x, y, **{"color": line.color, "ls": line.dash, "lw": line.width, "gid": gid, **look})
 
 
-def draw_band(axes: Axes, x: Floats, low: Floats, high: Floats, line: Line) -> None:
+def draw_band(axes: Axes, x: Floats, low: Floats, high: Floats, line: Line, name: str = "") -> None:
     """Fill the interval of a line.
 
     Args:
@@ -118,11 +121,13 @@ def draw_band(axes: Axes, x: Floats, low: Floats, high: Floats, line: Line) -> N
         low: ``[n]``
         high: ``[n]``
         line: the one that the band belongs to.
+        name: of that line.
     """
-    axes.fill_between(x, low, high, color=line.color, alpha=0.22, lw=0, zorder=2)
+    gid = vector.PART + name if name else None
+    axes.fill_between(x, low, high, color=line.color, alpha=0.22, lw=0, zorder=2, gid=gid)
 
 
-def color_bar(figure: Figure, shown: Any, axes: Any, label: str, **options: Any) -> None:
+def color_bar(figure: Figure, shown: Any, axes: Any, label: str, inverted: bool = False, **options: Any) -> None:
     """Draw the scale of the colours beside the axes.
 
     Args:
@@ -130,10 +135,15 @@ def color_bar(figure: Figure, shown: Any, axes: Any, label: str, **options: Any)
         shown: what has the colours, such as the result of ``Axes.imshow``.
         axes: one or several.
         label: what a colour means.
+        inverted: whether a dark page inverts the colours, as it does those of images on white.
         options: further ones of ``Figure.colorbar``.
     """
     bar = figure.colorbar(shown, ax=axes, fraction=0.04, pad=0.02, **options)
     bar.outline.set_visible(False)
+    if inverted:
+        bar.ax.set_gid(vector.BAR)
+        for part in bar.ax.patches:
+            part.set_gid(vector.INVERT)
     bar.ax.tick_params(length=0, labelsize=9, labelcolor=INK)
     bar.set_label(label, size=9.5, color=INK)
 
@@ -160,12 +170,12 @@ def title(axes: Axes, main: str, sub: str) -> None:
     """
     subtitle(axes, sub)
     where: dict[str, Any] = {"xytext": (0, 25), "xycoords": "axes fraction", "textcoords": "offset points"}
-    axes.annotate(textwrap.fill(plain(main), 68), (0, 1), **where, **_TITLE, va="bottom")
+    axes.annotate(textwrap.fill(plain(main), 68), (0, 1), **where, **_TITLE, va="bottom", gid=vector.WORDS)
 
 
 def subtitle(axes: Axes, text: str) -> None:
     """Write a small title over the axes."""
-    axes.set_title(text, loc="left", fontsize=9.5, color=SOFT, pad=8)
+    axes.set_title(text, loc="left", fontsize=9.5, color=SOFT, pad=8, gid=vector.WORDS)
 
 
 def heading(figure: Figure, axes: Axes, main: str) -> None:
@@ -176,7 +186,7 @@ def heading(figure: Figure, axes: Axes, main: str) -> None:
         axes: the title begins above the left edge of these; they may have a :func:`subtitle`.
         main: the title.
     """
-    text = figure.suptitle(main, ha="left", **_TITLE)
+    text = figure.suptitle(main, ha="left", **_TITLE, gid=vector.WORDS)
     figure.draw_without_rendering()  # only then is the edge known
     text.set_x(axes.get_position().x0)
 
@@ -213,8 +223,11 @@ def label_ends(figure: Figure, axes: Axes, labels: list[tuple[str, float, Line]]
     ends = np.array([(value - low) / (high - low) for _, value, _ in labels])
     for (name, _, line), end, height in zip(labels, ends, spread(ends, gap), strict=True):
         x, y = [1.0, 1.015, 1.04, 1.05], [end, end, height, height]
-        axes.plot(x, y, transform=axes.transAxes, color=line.color, lw=1.2, clip_on=False)
-        text = axes.text(1.06, height, plain(name), transform=axes.transAxes, va="center", fontsize=size, color=INK)
+        part = vector.PART + name
+        axes.plot(x, y, transform=axes.transAxes, color=line.color, lw=1.2, clip_on=False, gid=part)
+        text = axes.text(
+            1.06, height, plain(name), transform=axes.transAxes, va="center", fontsize=size, color=INK, gid=part
+        )
         text.set_fontweight("bold" if line.width > 2 else "normal")
 
 
@@ -249,5 +262,8 @@ def save(figure: Figure, path: str | Path) -> Path:
     """Write the image, whole or not at all, in the format of the path's suffix."""
     path = Path(path)
     with replacing(path) as temporary:
-        figure.savefig(temporary, format=path.suffix.removeprefix(".") or "png")
+        if path.suffix == ".svg":
+            temporary.write_bytes(vector.svg(figure))
+        else:
+            figure.savefig(temporary, format=path.suffix.removeprefix(".") or "png")
     return path

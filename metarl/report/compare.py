@@ -9,6 +9,7 @@ from typing import Any
 from metarl.evaluation.results import KINDS, AgentEvaluation, Evaluation, read_evaluation
 from metarl.report.agent import one_step_episodes
 from metarl.report.learning import Metrics, drawn_metrics
+from metarl.report.verdict import planned_steps
 from metarl.runs.folder import RunError, RunFolder
 from metarl.tasks.trial.layout import INPUTS
 
@@ -99,7 +100,7 @@ def gather(members: Sequence[Member]) -> list[Setting]:
             in what an episode is.
     """
     _check_alike(members)
-    flat = [flatten(member.config) for member in members]
+    flat = [flatten(member.config) | _trained(member) for member in members]
     names = list(dict.fromkeys(name for one in flat for name in one))
     differing = [name for name in names if len({one.get(name, _DEFAULT) for one in flat}) > 1]
     groups: dict[tuple[str, ...], list[Member]] = {}
@@ -115,6 +116,25 @@ def gather(members: Sequence[Member]) -> list[Setting]:
             label = ", ".join([*(f"{named[name]}={options[name]}" for name in told), "..."])
         settings.append(Setting(label or "agent", options, group))
     return settings
+
+
+def _trained(member: Member) -> dict[str, str]:
+    """The steps of a training that was cut off, in place of those that were planned."""
+    planned = planned_steps(member.config)
+    try:
+        steps = int(member.run.status.get("train_steps") or 0)
+    except RunError:  # told where the run is shown
+        return {}
+    cut = planned is not None and 0 < steps < planned
+    return {"train.total_timesteps": f"{steps:,} of {planned:,}"} if cut else {}
+
+
+def families(members: Sequence[Member]) -> list[list[Member]]:
+    """The runs of agents by the id of their environment, in the order given."""
+    found: dict[str, list[Member]] = {}
+    for member in members:
+        found.setdefault(str(_env(member).get("id")), []).append(member)
+    return list(found.values())
 
 
 def _short(names: Sequence[str]) -> list[str]:

@@ -13,6 +13,7 @@ from metarl.files import remove_left
 from metarl.report import instances
 from metarl.report.adaptation import adaptation_curve
 from metarl.report.compare import Member, members_of
+from metarl.report.confusions import confusions
 from metarl.report.drawings import drawings, stream_drawings
 from metarl.report.episodes import episodes
 from metarl.report.fewshot import data_name
@@ -31,6 +32,7 @@ SHOWS: Mapping[str, tuple[str, str]] = {
     "memory": ("Memory", "reading weights over memory slots at every step of a trial"),
     "episodes": ("Single trials", "observations, actions and rewards at the beginning and the end of a trial"),
     "drawings": ("Single episodes", "support images, queries and the answers, correct and wrong"),
+    "confusions": ("What was confused", "wrong queries beside an example of the class answered and one of their own"),
     "streams": ("Single streams", "examples step by step with their labels and the answers"),
     "recall": ("What was recalled", "weights over the support for single queries"),
 }
@@ -78,8 +80,8 @@ def draw_run(run: RunFolder) -> Drawn:
     return draw_member(members_of([run])[0])
 
 
-def draw_member(member: Member) -> Drawn:
-    """What :func:`draw_run` does, once the folder has been read."""
+def draw_member(member: Member, suffix: str = ".png") -> Drawn:
+    """What :func:`draw_run` does, once the folder has been read; the suffix says the format of the images."""
     run, kind = member.run, KINDS[member.kind]
     record = kind.read(run)
     # Of a run that was killed in training there is no model to evaluate yet.
@@ -102,7 +104,7 @@ def draw_member(member: Member) -> Drawn:
     elif member.kind == "fewshot" and not makers.keys() & {"drawings", "streams"}:
         missing.append(f"single episodes: the examples of {run.path} are no images")
     remove_left(run.figures.glob(".*.tmp"))
-    return Drawn({name: makers[name](run.figures / f"{name}.png") for name in SHOWS if name in makers}, missing)
+    return Drawn({name: makers[name](run.figures / f"{name}{suffix}") for name in SHOWS if name in makers}, missing)
 
 
 def _agent(member: Member, trials: list[Trial]) -> Images:
@@ -125,6 +127,8 @@ def _fewshot(member: Member, record: FewShotRecord | None) -> Images:
     if record and record.episodes and is_image(record.episodes.support_x.shape[2:]):
         few = record.episodes
         yield "drawings", lambda path: drawings(few, path, what, ink)
+        if not few.correct.all():
+            yield "confusions", lambda path: confusions(few, path, what, ink)
         if few.weights is not None:  # a learner that recalls nothing by weight lacks nothing
             yield "recall", lambda path: recall_sheet(few, path, what, ink)
     if record and record.streams and is_image(record.streams.x.shape[2:]):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from metarl.evaluation.records import Trial
-from metarl.report import canvas
+from metarl.report import canvas, vector
 from metarl.report.canvas import COLORS, GRID, INK, SOFT
 from metarl.types import Array
 
@@ -124,7 +124,15 @@ def _trace(axes: Axes, name: str, values: Array, steps: slice, last: bool) -> No
     elif values.shape[1] > LINES:
         axes.grid(False)
         where: dict[str, Any] = {"extent": (0.5, len(part) + 0.5, part.shape[1] - 0.5, -0.5), "aspect": "auto"}
-        axes.imshow(part.T, cmap="Greys", vmin=values.min(), vmax=values.max(), interpolation="nearest", **where)
+        axes.imshow(
+            part.T,
+            cmap="Greys",
+            vmin=values.min(),
+            vmax=values.max(),
+            interpolation="nearest",
+            gid=vector.INVERT,
+            **where,
+        )
         return
     stepped = name in ("action", "reward") or part.dtype.kind in "iu"
     for index, (color, one) in enumerate(zip(cycle(COLORS), part.T, strict=False)):

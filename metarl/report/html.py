@@ -1,12 +1,17 @@
-"""HTML that stands alone: images and style lie in the page, and every text is escaped."""
+"""HTML that stands alone: images, style and script lie in the page, and every text is escaped."""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import html
+import json
 from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Any
+
+from metarl.report import vector
 
 
 def escaped(text: object) -> str:
@@ -18,13 +23,22 @@ def escaped(text: object) -> str:
 def page(heading: str, parts: Iterable[str]) -> str:
     """A whole page of ``parts``, which are HTML already."""
     body = "\n".join(parts)
-    style = resources.files("metarl.report").joinpath("style.css").read_text(encoding="utf-8")
+    style, script = (_file(name) for name in ("style.css", "page.js"))
+    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
+    # Nothing is loaded, and no script runs but this one, whatever lies in a run folder.
+    policy = f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{digest}'"
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escaped(heading)}</title>\n<style>\n{style}</style>\n</head>\n"
-        f"<body>\n<main>\n<h1>{escaped(heading)}</h1>\n{body}\n</main>\n</body>\n</html>\n"
+        f"<body>\n<main>\n<h1>{escaped(heading)}</h1>\n{body}\n</main>\n"
+        f"<script>{script}</script>\n</body>\n</html>\n"
     )
+
+
+def _file(name: str) -> str:
+    return resources.files("metarl.report").joinpath(name).read_text(encoding="utf-8")
 
 
 def title(text: str, level: int = 2) -> str:
@@ -37,17 +51,32 @@ def paragraph(*lines: object) -> str:
     return f"<p>{'<br>'.join(map(escaped, lines))}</p>"
 
 
+def headline(text: str) -> str:
+    """The one sentence that says what came out."""
+    return f'<p class="headline">{escaped(text)}</p>'
+
+
+def state(text: str, good: bool) -> str:
+    """How far a run came; one that did not come to its end stands out."""
+    return f'<p class="state{"" if good else " cut"}">{escaped(text)}</p>'
+
+
 def image(path: Path, shows: str) -> str:
-    """A PNG file, put into the page; ``shows`` says in words what is on it."""
-    data = base64.b64encode(path.read_bytes()).decode("ascii")
-    return f'<figure><img alt="{escaped(shows)}" src="data:image/png;base64,{data}"></figure>'
+    """A figure of ours, put into the page; ``shows`` says in words what kind of figure it is."""
+    return f'<figure data-file="{escaped(path.stem)}"><div class="wide">{vector.inlined(path, shows)}</div></figure>'
+
+
+def player(kind: str, data: Any) -> str:
+    """A place where the page's script shows ``data``, plain values; without scripts it says so."""
+    told = escaped(json.dumps(data, separators=(",", ":")))
+    return f'<div class="{kind}" data-{kind}="{told}"><noscript><p>This part needs scripts.</p></noscript></div>'
 
 
 def shown(path: Path, shows: tuple[str, str], of: str = "", level: int = 2) -> list[str]:
     """An image under its title.
 
     Args:
-        path: a PNG file.
+        path: of a figure, an SVG file.
         shows: the title, and what is on the image.
         of: what it is an image of, such as ``of 3 runs``.
         level: of the title.

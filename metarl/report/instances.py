@@ -46,8 +46,9 @@ def instances(streams: Sequence[Stream], path: str | Path, what: str) -> Path:
         mean, band = (100 * np.array(v) for v in (stream.result.by_instance, stream.result.by_instance_interval))
         x = np.arange(1.0, len(mean) + 1)
         label = canvas.below(name) if len(streams) > 1 else None
-        canvas.draw_line(axes, x, mean, line, marker="o", ms=5, zorder=4, label=label)
-        canvas.draw_band(axes, x, band[:, 0], band[:, 1], line)
+        shown = name if len(streams) > 1 else "ours"
+        canvas.draw_line(axes, x, mean, line, shown, marker="o", ms=5, zorder=4, label=label)
+        canvas.draw_band(axes, x, band[:, 0], band[:, 1], line, shown)
         if len(streams) == 1:
             labels.append(("ours", float(mean[-1]), line))
     kinds = list(dict.fromkeys((stream.result.labels, stream.result.ways) for stream in streams))
@@ -86,5 +87,6 @@ def _references(
         for index, known in enumerate(published.streams(labels_kind, ways)):
             line = _THIN[index % len(_THIN)]
             x, y = np.array([one for one in known.accuracy.items() if one[0] <= longest]).T
-            canvas.draw_line(axes, x, y, line, marker=".", ms=4, zorder=5)
-            labels.append((f"{known.name}, published{where}", float(y[-1]), line))
+            name = f"{known.name}, published{where}"
+            canvas.draw_line(axes, x, y, line, name, marker=".", ms=4, zorder=5)
+            labels.append((name, float(y[-1]), line))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from metarl.report import canvas
+from metarl.report import canvas, vector
 from metarl.report.canvas import COLORS, INK
 from metarl.runs.folder import RunFolder
 from metarl.runs.metrics import read_metrics
@@ -175,11 +175,13 @@ def _panel(axes: Axes, part: Sequence[tuple[Measure, Series]]) -> None:
             axes.set_ylim(float(values.min(initial=0.0).clip(-0.5)) - 0.03, 1.03)
         reach = measure.reach(values)
         if reach:
-            axes.plot(at, values, color=measure.color, lw=0.8, alpha=0.35)
+            unsmoothed = f"{vector.SERIES}{measure.name}, unsmoothed"
+            axes.plot(at, values, color=measure.color, lw=0.8, alpha=0.35, gid=unsmoothed)
         label = f"mean of {(2 * reach + 1) / len(values):.0%} of the reports" if reach else ""
         look: dict[str, Any] = {"lw": 1.6 if len(part) > 1 else 2.2, "ls": measure.dash, "label": label, "ms": 4}
         marker = "o" if len(values) <= measure.dots else ""
-        axes.plot(at, canvas.smooth(values, reach), color=measure.color, marker=marker, **look)
+        gid = vector.SERIES + measure.name
+        axes.plot(at, canvas.smooth(values, reach), color=measure.color, marker=marker, gid=gid, **look)
         if label:
             axes.legend(loc="best", frameon=False, labelcolor=INK, fontsize=9)
         axes.set_ylabel(measure.label)
@@ -215,12 +217,12 @@ def learning_overlay(groups: Sequence[tuple[str, Sequence[Metrics]]], kind: str,
         line = canvas.line_of(index)
         curves = [(at, canvas.smooth(values, measure.reach(values))) for measure, (at, values) in runs]
         for at, values in curves if len(curves) > 1 else []:
-            canvas.draw_line(axes, at, values, line, lw=0.8, alpha=0.5)
+            canvas.draw_line(axes, at, values, line, lw=0.8, alpha=0.5, gid=vector.PART + name)
         if curves:
             x = curves[int(np.argmin([at[-1] for at, _ in curves]))][0]  # as far as all runs went
             mean = np.mean([np.interp(x, *curve) for curve in curves], 0)
             marker = "o" if len(x) <= measures[0].dots else ""
-            canvas.draw_line(axes, x, mean, line, label=canvas.below(name), marker=marker, ms=4)
+            canvas.draw_line(axes, x, mean, line, name, label=canvas.below(name), marker=marker, ms=4)
     axes.set_xlabel(LEARNING[kind].axis_name)
     axes.set_ylabel("accuracy (%)" if several else measures[0].name)
     axes.xaxis.set_major_formatter(lambda value, _: thousands(value))
@@ -233,7 +235,7 @@ def learning_overlay(groups: Sequence[tuple[str, Sequence[Metrics]]], kind: str,
 
 def _cost(metrics: Metrics, progress: Progress) -> str:
     last = [row for row in metrics if progress.axis in row][-1]
-    count = f"{last[progress.axis]:,} {progress.axis_name}"
+    count = f"{last[progress.axis]:,.0f} {progress.axis_name}"
     if not isinstance(last.get("time"), int | float):
         return count
     minutes, seconds = divmod(round(last["time"]), 60)

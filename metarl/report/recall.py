@@ -93,7 +93,7 @@ def draw_recall(results: Sequence[RecallResult], path: str | Path) -> Path:
         known = np.isfinite(shares[i, j])
         text = axes.text(j, i, f"{100 * shares[i, j]:.1f}" if known else "–", ha="center", va="center", fontsize=9.5)
         text.set_fontweight("bold" if known and shares[i, j] >= best[j] - SAME else "normal")
-        text.set_color("white" if known and way[i, j] > 0.55 else INK)
+        text.set_color("white" if known and way[i, j] > 0.55 else "#212121")  # on a cell, which is no part of a theme
     below = [f"{task}\nchance {100 * value:.1f}" for task, value in zip(tasks, chance, strict=True)]
     axes.set_xticks(range(len(tasks)), below, fontsize=8.5)
     axes.set_yticks(range(len(names)), [canvas.plain(name) for name in names], fontsize=9)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from metarl.report import canvas
+from metarl.report import canvas, vector
 from metarl.report.canvas import COLORS, GRID, INK
 from metarl.types import Array
 
@@ -40,7 +40,8 @@ class Sheet:
         shown, grey = visible(image)
         colors = ("gray_r" if self.ink else "gray") if grey else None
         extent = (x, x + 1, y + 1, y)
-        self.axes.imshow(shown, cmap=colors, vmin=0, vmax=255, extent=extent, interpolation="nearest")
+        gid = vector.INVERT if grey and self.ink else None  # a photo stays as it is
+        self.axes.imshow(shown, cmap=colors, vmin=0, vmax=255, extent=extent, interpolation="nearest", gid=gid)
         color = GRID if correct is None else CORRECT if correct else WRONG
         self.frame(x, y, 1, 1, edgecolor=color, facecolor="none", lw=0.8 if correct is None else 2.2)
 

@@ -11,10 +11,17 @@ from metarl.evaluation.results import FewShotEvaluation
 from metarl.report import fewshot, html
 from metarl.report.adaptation import adaptation_overlay
 from metarl.report.agent import ends_of_scale, return_unit, share
-from metarl.report.compare import Member, Setting, common_env, gather
+from metarl.report.compare import Member, Setting, common_env, families, gather
 from metarl.report.draw import SHOWS
 from metarl.report.instances import Stream, instances
 from metarl.report.learning import learning_overlay, main_series
+from metarl.report.methods import methods, profiles
+from metarl.report.methods import parts as over_all
+
+FEW = (
+    "Interquartile means, probabilities of improvement and performance profiles are shown of settings with three or "
+    "more seeds on every task, and of several families where all have references."
+)
 
 
 class Together(NamedTuple):
@@ -55,14 +62,35 @@ def _learned(groups: Sequence[tuple[str, Sequence[Member]]], stem: str) -> dict[
     runs = [(name, [member.metrics for member in members]) for name, members in groups]
     if not any(len(main_series(metrics, kind)[1][0]) for _, group in runs for metrics in group):
         return {}
-    return {"learning": learning_overlay(runs, kind, f"{stem}learning.png")}
+    return {"learning": learning_overlay(runs, kind, f"{stem}learning.svg")}
 
 
 def _agents(members: Sequence[Member], stem: str) -> Together:
-    settings = gather(members)
+    """Runs of one family or of several: all of them over seeds and families, then each family."""
+    groups = families(members)
+    several = len(groups) > 1
+    gathered = [gather(group) for group in groups]
+    made = [
+        _family(group, settings, f"{stem}{number}-" if several else stem)
+        for number, (group, settings) in enumerate(zip(groups, gathered, strict=True), start=1)
+    ]
+    images, parts = {}, []
+    if (over := methods(gathered)) is not None:
+        images["profiles"] = profiles(over, f"{stem}profiles.svg")
+        parts += list(over_all(over, images["profiles"]))
+    elif sum(map(len, gathered)) > 1:
+        parts.append(html.paragraph(FEW))
+    for number, one in enumerate(made, start=1):
+        images |= {f"{name}-{number}" if several else name: path for name, path in one.images.items()}
+        parts += [html.title(one.heading)] * several + one.parts
+    heading = f"{len(members)} runs of {len(groups)} families" if several else made[0].heading
+    return Together(heading, [named for one in made for named in one.named], images, parts)
+
+
+def _family(members: Sequence[Member], settings: Sequence[Setting], stem: str) -> Together:
     images = {}
     if any(setting.evaluated for setting in settings):
-        images["adaptation"] = adaptation_overlay(settings, f"{stem}adaptation.png")
+        images["adaptation"] = adaptation_overlay(settings, f"{stem}adaptation.svg")
     images |= _learned([(setting.name, setting.members) for setting in settings], stem)
     named = [
         (f"{member.run.path.resolve().name} (seed {member.seed})", member)
@@ -108,7 +136,7 @@ def _fewshot(members: Sequence[Member], stem: str) -> Together:
     known = [(name, m.evaluation) for name, m in named if isinstance(m.evaluation, FewShotEvaluation)]
     images = {}
     if entries := [Stream(name, stream) for name, one in known for stream in one.streams]:
-        images["instances"] = instances(entries, f"{stem}instances.png", f"{len(members)} runs")
+        images["instances"] = instances(entries, f"{stem}instances.svg", f"{len(members)} runs")
     images |= _learned([(name, [member]) for name, member in named], stem)
     parts = [part for make in (_cells, _instances) for part in make(known)]
     if known:
@@ -120,17 +148,25 @@ def _fewshot(members: Sequence[Member], stem: str) -> Together:
 
 
 def names(members: Sequence[Member]) -> list[str]:
-    """What to call each few-shot run: its preset and seed, and its folder where these are not enough."""
-    first = []
-    for member in members:
-        one = member.evaluation
-        seed = member.seed if not isinstance(one, FewShotEvaluation) or one.train_seed is None else one.train_seed
-        first.append(f"{one.preset}, seed {seed}" if isinstance(one, FewShotEvaluation) else "")
+    """What to call each few-shot run: its preset and seed, what differs where these are not enough, or its folder."""
+    differs = {member.run.path: s.label for s in gather(members) if s.options for member in s.members}
+    short = [_called(member) for member in members]
+    longer = [_called(member, differs.get(member.run.path, "")) for member in members]
+    first = [one if short.count(one) == 1 else more for one, more in zip(short, longer, strict=True)]
     folders = [member.run.path.resolve().name for member in members]
     return [
         name if name and first.count(name) == 1 else f"{name} ({folder})".strip()
         for name, folder in zip(first, folders, strict=True)
     ]
+
+
+def _called(member: Member, differs: str = "") -> str:
+    """Preset, what differs and seed of a few-shot run; empty for one without an evaluation."""
+    one = member.evaluation
+    if not isinstance(one, FewShotEvaluation):
+        return ""
+    seed = member.seed if one.train_seed is None else one.train_seed
+    return ", ".join(filter(None, [one.preset, differs, f"seed {seed}"]))
 
 
 _ABOUT = ("data", "classes", "learner", "training")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-SUFFIXES = (".css", ".html", ".json", ".py", ".pyi", ".toml", ".txt", ".zip")
+SUFFIXES = (".css", ".html", ".js", ".json", ".py", ".pyi", ".toml", ".txt", ".zip")
 SOURCES = ("metarl", "envs", "agents")
 
 

@@ -75,7 +75,7 @@ def test_training_leaves_a_whole_run_folder_and_says_that_glyphs_are_none_of_omn
 ) -> None:
     folder, ran = sets
     assert (ran.status, ran.err) == (0, "")
-    images = ["learning", "drawings", "recall"]
+    images = ["learning", "drawings", "confusions", "recall"]
     assert set(files(folder.path)) == WRITTEN | {f"figures/{name}.png" for name in images}
     assert all(path.read_bytes().startswith(PNG) for path in folder.figures.iterdir())
     lines = ran.out.splitlines()
@@ -83,8 +83,8 @@ def test_training_leaves_a_whole_run_folder_and_says_that_glyphs_are_none_of_omn
     assert lines[2].startswith("trained 2 episodes in ")
     assert any(line.startswith("4-way 1-shot") and "±" in line for line in lines)
     assert any("nothing measured on them can be compared with Omniglot" in line for line in lines)
-    assert lines[-4] == f"run folder: {folder.path}"
-    assert lines[-3:] == [f"image:      {folder.figures / name}.png" for name in images]
+    assert lines[-5] == f"run folder: {folder.path}"
+    assert lines[-4:] == [f"image:      {folder.figures / name}.png" for name in images]
     told = json.loads(folder.evaluation.read_text())
     assert (told["data"], told["real"], told["seed"]) == ("drawn glyphs, not Omniglot", False, 3)
     assert folder.config["data"]["source"] == "glyphs", "and no longer auto: it says what it was"

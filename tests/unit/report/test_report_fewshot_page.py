@@ -18,10 +18,10 @@ def test_a_run_becomes_one_page_with_all_its_images(tmp_path: Path) -> None:
     run = made(tmp_path / "run")
     report = build_report([run])
     assert report.page == run.path / "report.html"
-    assert [path.name for path in report.images] == ["learning.png", "drawings.png", "recall.png"]
+    assert [path.name for path in report.images] == ["learning.svg", "drawings.svg", "confusions.svg", "recall.svg"]
     assert report.missing == []
     page = looked_through(report.page)
-    assert len(page.sources) == 3
+    assert len(page.figures) == 4
     told = {"Single episodes", "What was recalled", "Learning", "96.70 ± 0.10", "96.0", "finished", "fit.updates"}
     assert told <= set(page.words)
     assert "metarl train prototypical --set 'a=<b>&'" in page.words
@@ -34,7 +34,7 @@ def test_every_kind_of_episodes_is_drawn(tmp_path: Path) -> None:
     assert report.missing == []
     assert {"Accuracy by instance", "instance 10", "98.1"} <= set(looked_through(report.page).words)
     both = made(tmp_path / "both", evaluation(streams=(stream(),)), kept=sets() | streams())
-    assert list(draw_run(both).images) == ["instances", "learning", "drawings", "streams", "recall"]
+    assert list(draw_run(both).images) == ["instances", "learning", "drawings", "confusions", "streams", "recall"]
 
 
 @pytest.mark.usefixtures("blank")
@@ -43,7 +43,7 @@ def test_what_is_missing_is_told(tmp_path: Path) -> None:
     flat = {name: arrays[name].reshape(*arrays[name].shape[:2], 64) for name in ("support_x", "query_x")}
     cases: list[tuple[dict[str, Any], list[str], list[str]]] = [
         ({"evaluated": False, "kept": {}}, ["learning"], ["evaluation.json", "episodes.npz"]),
-        ({"learned": False, "kept": sets(weights=None)}, ["drawings"], ["learning"]),
+        ({"learned": False, "kept": sets(weights=None)}, ["drawings", "confusions"], ["learning"]),
         ({"kept": arrays | flat}, ["learning"], ["no images"]),
     ]
     for number, (options, images, named) in enumerate(cases):
@@ -74,10 +74,10 @@ def test_several_runs_become_one_page(tmp_path: Path) -> None:
         made(tmp_path / "d", evaluated=False, kept={}),
     ]
     report = build_report(runs)
-    common = [runs[0].figures / f"compared-{name}.png" for name in ("instances", "learning")]
+    common = [runs[0].figures / f"compared-{name}.svg" for name in ("instances", "learning")]
     assert report.images[-2:] == common
     page = looked_through(report.page)
-    assert len(page.sources) == 2 + 3 + 3 + 3 + 1
+    assert len(page.figures) == 2 + 4 + 4 + 3 + 1
     told = {"prototypical, seed 0", "prototypical, seed 1", "mann, seed 0", "(d)", "99.70 ± 0.10 (99.7)", "12.2 min"}
     assert told | {"82.00 ± 1.00 (82.8)"} <= set(page.words)
     assert len(report.missing) == 2

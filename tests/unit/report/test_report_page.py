@@ -1,3 +1,5 @@
+import base64
+import hashlib
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -7,12 +9,13 @@ from report_runs import bandit, made
 
 from metarl.files import write_json
 from metarl.report import html
+from metarl.report.adaptation import adaptation_curve
 from metarl.report.build import build_report
 from metarl.report.draw import draw_run
 from metarl.runs.folder import RunError, RunFolder
 from metarl.runs.provenance import now
 
-VOID = {"meta", "img", "br"}
+VOID = {"meta", "br"}
 TEXT = "<script>alert('run')</script> \" & $x_{ \x00"
 EVIL = f"{TEXT} \ud800"
 
@@ -24,20 +27,27 @@ class Page(HTMLParser):
         super().__init__()
         self.open: list[str] = []
         self.seen: list[str] = []
-        self.sources: list[str] = []
+        self.figures: list[str] = []
+        self.ids: list[str] = []
+        self.used: list[str] = []
         self.words: list[str] = []
         self.feed(text)
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         names = dict(attrs)
-        assert not {"href", "srcset", "action", "data"} & set(names)
+        assert not {"href", "src", "srcset", "action", "data"} & set(names)
         assert not [name for name in names if name.startswith("on")]
-        if tag == "img":
-            assert names["alt"]
-            self.sources.append(str(names["src"]))
-        else:
-            assert "src" not in names
+        link = names.get("xlink:href") or "#"
+        assert link.startswith(("#", "data:image/png;base64,"))
+        if link.startswith("#"):
+            self.used.append(link[1:])
+        self.used += re.findall(r"url\(#([^)]*)\)", " ".join(filter(None, names.values())))
+        if "id" in names:
+            self.ids.append(str(names["id"]))
+        if tag == "svg":
+            assert names["role"] == "img"
+            self.figures.append(str(names["aria-label"]))
         self.seen.append(tag)
         if tag not in VOID:
             self.open.append(tag)
@@ -46,7 +56,7 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] != "style":
+        if self.open and self.open[-1] not in ("style", "script"):
             self.words.append(data.strip())
 
 
@@ -55,10 +65,16 @@ def looked_through(path: Path) -> Page:
     assert text.startswith("<!DOCTYPE html>\n")
     page = Page(text)
     assert page.open == []
-    assert not {"script", "link", "iframe", "object", "a", "base"} & set(page.seen)
-    assert all(source.startswith("data:image/png;base64,") for source in page.sources)
-    bare = re.sub(r"data:image/png;base64,[A-Za-z0-9+/=]+", "", text)
-    assert not re.search(r"http|url\(|@import|[\x00-\x08\x0b-\x1f]", bare)
+    assert not {"link", "iframe", "object", "a", "base", "img"} & set(page.seen)
+    assert page.seen.count("script") == 1
+    assert len(page.ids) == len(set(page.ids)), "an id is used twice"
+    assert set(page.used) - {""} <= set(page.ids), "a figure uses what is not there"
+    head, script = text.split("<script>")
+    code = script.split("</script>")[0]
+    assert base64.b64encode(hashlib.sha256(code.encode()).digest()).decode() in head.split("</head>")[0]
+    bare = re.sub(r"data:image/png;base64,[A-Za-z0-9+/=\s]+", "", head)
+    assert not re.search(r"http:|https:|url\((?!#)|@import|[\x00-\x08\x0b-\x1f]", bare)
+    assert len(text) < 3_000_000
     return page
 
 
@@ -66,11 +82,13 @@ def test_a_run_becomes_one_page_with_all_its_images(tmp_path: Path) -> None:
     run = made(tmp_path / "run")
     report = build_report([run])
     assert report.page == run.path / "report.html"
-    assert [path.name for path in report.images] == ["adaptation.png", "learning.png", "memory.png", "episodes.png"]
+    assert [path.name for path in report.images] == ["adaptation.svg", "learning.svg", "memory.svg", "episodes.svg"]
     assert all(path.is_file() for path in report.images)
     assert report.missing == []
     page = looked_through(report.page)
-    assert len(page.sources) == 4
+    assert len(page.figures) == 4
+    assert "agent: 0.7 at 1, 0.9 at 100." in page.figures[0], "the alternative text tells values"
+    assert "86 % of the way from random to Gittins; with its memory off 0 %" in page.words
     told = {"Adaptation within a trial", "Learning", "Memory", "Single trials", "agent (sampled actions)", "Gittins"}
     assert told | {"80.00 ± 0.20", "memory.store", "torch version", "finished"} <= set(page.words)
     assert "metarl train bandit --set 'a=<b>&'" in page.words
@@ -94,10 +112,10 @@ def test_several_runs_become_one_page(tmp_path: Path) -> None:
     runs = [made(tmp_path / "a"), made(tmp_path / "b", 1), made(tmp_path / "c", memory={"store": "none"}, played=False)]
     report = build_report(runs)
     assert report.page == runs[0].path / "report.html"
-    common = [runs[0].figures / f"compared-{name}.png" for name in ("adaptation", "learning")]
+    common = [runs[0].figures / f"compared-{name}.svg" for name in ("adaptation", "learning")]
     assert report.images[-2:] == common
     page = looked_through(report.page)
-    assert len(page.sources) == 2 + 4 + 4 + 2
+    assert len(page.figures) == 2 + 4 + 4 + 2
     assert {"store=episodic", "store=none", "0, 1", "85.7 %", "b (seed 1)"} <= set(page.words)
     (missing,) = report.missing
     assert "trials.npz" in missing
@@ -109,7 +127,7 @@ def test_out_names_the_page_and_where_common_images_lie(tmp_path: Path) -> None:
     report = build_report(runs, tmp_path / "both.html")
     assert report.page == tmp_path / "both.html"
     files = {path.name for path in tmp_path.iterdir() if path.is_file()}
-    assert files == {"both.html", "both-adaptation.png", "both-learning.png"}
+    assert files == {"both.html", "both-adaptation.svg", "both-learning.svg"}
     assert not (tmp_path / "a" / "report.html").exists()
 
 
@@ -126,7 +144,7 @@ def test_a_page_that_cannot_be_is_refused_at_once(tmp_path: Path, out: str) -> N
 def test_what_can_be_drawn_is_drawn_and_the_rest_is_told(tmp_path: Path) -> None:
     run = made(tmp_path / "a", evaluated=False, played=False)
     report = build_report([run])
-    assert [path.name for path in report.images] == ["learning.png"]
+    assert [path.name for path in report.images] == ["learning.svg"]
     for line, name in zip(report.missing, ("evaluation.json", "trials.npz"), strict=True):
         assert name in line
         assert str(run.path) in line
@@ -170,6 +188,9 @@ def test_a_run_without_meta_still_makes_a_page(tmp_path: Path) -> None:
 
 
 def test_tables_and_images_escape_what_they_hold(tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_bytes(b"123")
-    assert 'alt="&quot;&lt;" src="data:image/png;base64,MTIz"' in html.image(tmp_path / "a.png", '"<')
+    evaluation = bandit(20, references={'"<b>': bandit(20).references["random"]})
+    image = html.image(adaptation_curve(evaluation, tmp_path / "a.svg"), '"<')
+    assert 'aria-label="&quot;&lt;. ' in image
+    assert "<b>" not in image
+    assert '\\"&lt;b&gt;' in image.replace("&quot;", '"'), "a name of a series"
     assert "<td>&lt;b&gt;</td>" in html.table(("a",), [("<b>",)])

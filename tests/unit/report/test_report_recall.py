@@ -49,7 +49,7 @@ def test_the_image_shows_every_number(suite: list[RecallResult], tmp_path: Path,
     run.start({"kind": "recall"})
     write_evaluation(run, RecallEvaluation(results=tuple(suite)))
     report = build_report([run])
-    assert [path.name for path in report.images] == ["memories.png"]
+    assert [path.name for path in report.images] == ["memories.svg"]
     assert "Recall" in report.page.read_text()
     (figure,) = drawn
     assert {*SUITE, "copy\nchance 6.2", "count\nchance 22.5"} <= words(figure)
