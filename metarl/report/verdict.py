@@ -42,7 +42,7 @@ def _agent(evaluation: AgentEvaluation) -> str:
         return text + (f"; with its memory off {mean_and_half(off, unit)}" if off else "")
     way = [100 * (mean_return(one, unit) - ends[0]) / (ends[1] - ends[0]) for one in (evaluation, off) if one]
     text = f"{way[0]:.0f} % of the way from random to {best_reference(evaluation)}"
-    return text + (f"; with its memory off {way[1]:.0f} %" if off else "")
+    return text + (f"; with its memory off {way[1]:z.0f} %" if off else "")
 
 
 def _fewshot(evaluation: FewShotEvaluation) -> str:
