@@ -119,6 +119,10 @@ def test_concepts_runs_and_prints_what_it_shows(run: Run) -> None:
     assert [block.language for block in blocks("concepts.md", "python", "text")] == ["python", "text"]
 
 
+def test_the_zoo_is_opened_as_its_page_says(run: Run) -> None:
+    assert run("zoo.md")["agent"].num_timesteps > 1_000_000
+
+
 def test_learning_with_help_runs(run: Run) -> None:
     agent = run("privileged.md")["agent"]
     assert agent.privilege.told_critic

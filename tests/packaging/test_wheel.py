@@ -68,13 +68,14 @@ def test_everything_is_in_it(wheel: zipfile.ZipFile) -> None:
     expected = set()
     for top in SOURCES:
         for path in (ROOT / top).rglob("*"):
-            if path.suffix in (".css", ".py", ".pyi", ".toml", ".txt", ".zip") or path.name == "py.typed":
+            if path.suffix in (".css", ".json", ".py", ".pyi", ".toml", ".txt", ".zip") or path.name == "py.typed":
                 place = path.relative_to(ROOT).as_posix()
                 expected.add(place if top == "metarl" else f"metarl/{place}")
     held = {name for name in wheel.namelist() if name.startswith("metarl/")}
     assert held == expected
     assert {"metarl/envs/table.py", "metarl/agents/rl2.py", "metarl/agents/baselines/gittins.py"} <= held
     assert any(name.startswith("metarl/presets/") and name.endswith(".toml") for name in held)
+    assert {"metarl/zoo/bandit/checkpoint.zip", "metarl/zoo/bandit/card.json"} <= held
 
 
 def test_installed_it_is_imported_and_trains_from_another_folder(clean: Path, tmp_path: Path) -> None:
