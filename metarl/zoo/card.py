@@ -13,7 +13,7 @@ from annotated_types import Ge, MaxLen, MinLen
 from metarl.config import InputError, build, to_plain
 from metarl.files import parse_json, read_bytes
 from metarl.runs.manifest import CARD
-from metarl.types import Count, Number, Positive, Size, Split
+from metarl.types import Count, Number, Positive, Size
 
 MAX_CARD = 64 * 2**10  # bytes
 WIDTH = 100  # columns of a card as text
@@ -76,7 +76,7 @@ class Card:
     kind: Literal["rl2", "fewshot"]
     about: Line
     tasks: Line
-    split: Split = "test"
+    split: Literal["validation", "test"] = "test"
     in_distribution: bool = False
     train_seed: Annotated[int, Ge(0)]
     seed: Annotated[int, Ge(0)]

@@ -6,11 +6,13 @@ import math
 from pathlib import Path
 from typing import NamedTuple
 
+from metarl.config import choice
 from metarl.data.omniglot.archives import found
 from metarl.evaluation.pooling import NORMAL95
 from metarl.evaluation.results import AgentEvaluation, Evaluation, FewShotEvaluation
 from metarl.experiments.fewshot.experiment import FewShotExperiment
 from metarl.experiments.run import Run, open_run
+from metarl.runs.manifest import CARD
 from metarl.zoo.card import Figure, read_card
 
 MOST = 4.0  # standard errors of the difference; by chance one figure in 16,000 is further off
@@ -18,12 +20,15 @@ TASKS = 200
 
 
 class Checked(NamedTuple):
-    """A figure of a card beside a new measurement."""
+    """A figure of a card beside a new measurement.
+
+    Args:
+        errors: the difference, in its standard errors.
+    """
 
     card: Figure
     now: Figure
     errors: float
-    """The difference, in its standard errors."""
 
     @property
     def holds(self) -> bool:
@@ -79,7 +84,7 @@ def check(folder: Path, run: Run, *, tasks: int = TASKS, seed: int | None = None
     }
     rows = []
     for one in card.figures:
-        now = measured[one.name]
+        now = measured[choice(one.name, measured, f"{folder / CARD}: the name of a figure")]
         own = max(now.se, one.se * math.sqrt(one.tasks / now.tasks))  # of few tasks, all right, the error looks like 0
         error = math.hypot(one.se, own)
         apart = abs(now.value - one.value)

@@ -181,6 +181,14 @@ def test_weights_alone_act_and_are_nothing_to_go_on_from(agent: Made, tmp_path: 
         RL2PPO.load(tmp_path / "agent.zip")
 
 
+def test_a_figure_that_nothing_measures_is_told(agent: Made, tmp_path: Path) -> None:
+    shutil.copytree(agent.folder, tmp_path / "other")
+    card = read_card(agent.folder)
+    unknown = replace(card, figures=(replace(card.figures[0], name="fame"),))
+    write_json(tmp_path / "other" / CARD, to_plain(unknown))
+    assert run("zoo", "eval", tmp_path / "other", "-n", "2").status == 2
+
+
 @pytest.mark.parametrize("text", ["\x1b[2J", "two\nlines"])
 def test_a_card_that_steers_the_terminal_is_refused(agent: Made, tmp_path: Path, text: str) -> None:
     card: dict[str, Any] = json.loads((agent.folder / CARD).read_text())
