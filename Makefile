@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test coverage check format results reference peers clean
+.PHONY: install demo test zoo coverage check format results reference peers clean
 
 install: $(VENV)/.installed
 
@@ -20,6 +20,9 @@ test: install  ## all tests, one worker a core; bytecode is kept, since many tes
 
 coverage: install  ## all tests, and which lines of the package they run
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --cov=metarl --cov=envs --cov=agents --cov-report=term:skip-covered
+
+zoo: install  ## every trained model of the package still does as its card says
+	OMP_NUM_THREADS=1 $(BIN)/metarl zoo eval -n 100
 
 check: install  ## lint and types
 	$(BIN)/ruff check .

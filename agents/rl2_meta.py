@@ -22,7 +22,8 @@ from metarl.types import Count, Size
 if TYPE_CHECKING:
     from metarl.agents.rl2 import RL2PPO
 
-GROUPS = ("policy", "optimizer", "generators", "training_state")
+WEIGHTS = "policy"
+GROUPS = (WEIGHTS, "optimizer", "generators", "training_state")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +134,8 @@ def named(path: object) -> Iterator[None]:
 def load_tensors(agent: RL2PPO, groups: Mapping[str, Mapping[str, Tensor]], path: object) -> None:
     """Load weights, optimiser and generators into ``agent``, once all of them are known to fit.
 
+    Weights alone are enough for an agent that is not to go on in an environment.
+
     Args:
         agent: untrained, of the same options.
         groups: of the checkpoint.
@@ -141,10 +144,12 @@ def load_tensors(agent: RL2PPO, groups: Mapping[str, Mapping[str, Tensor]], path
     Raises:
         CheckpointError: something is missing, of another shape or dtype, or not finite.
     """
-    for name in GROUPS:
+    alone = agent.env is None and set(groups) == {WEIGHTS}
+    for name in (WEIGHTS,) if alone else GROUPS:
         if name not in groups:
             raise CheckpointError(f"{path}: it has no {name}", key=name)
-    check_tensors(groups["policy"], agent.policy.state_dict(), f"{path}: policy")
-    optimizer_from_tensors(agent.optimizer, groups["optimizer"], f"{path}: optimizer")
-    set_generators(agent.generators, groups["generators"], f"{path}: generators")
-    agent.policy.load_state_dict(groups["policy"])
+    check_tensors(groups[WEIGHTS], agent.policy.state_dict(), f"{path}: policy")
+    if not alone:
+        optimizer_from_tensors(agent.optimizer, groups["optimizer"], f"{path}: optimizer")
+        set_generators(agent.generators, groups["generators"], f"{path}: generators")
+    agent.policy.load_state_dict(groups[WEIGHTS])

@@ -27,6 +27,7 @@ FLOORS = (
     ("evaluation", "fewshot"),
     ("report", "presets", "export"),
     ("experiments",),
+    ("zoo",),
     ("cli",),
     ("__main__",),
 )

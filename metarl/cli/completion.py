@@ -41,6 +41,8 @@ def complete_settings(prefix: str, parsed_args: argparse.Namespace, **_: Any) ->
 
 
 def complete_runs(prefix: str, **_: Any) -> list[str]:
-    """The folders of runs that begin so."""
-    found = [LATEST, *(str(path.parent) for path in RUNS.glob("*/config.json"))]
+    """The folders of runs, and entries of the zoo, that begin so."""
+    from metarl.runs.entries import PREFIX, entries
+
+    found = [LATEST, *(str(path.parent) for path in RUNS.glob("*/config.json")), *(PREFIX + name for name in entries())]
     return [name for name in found if name.startswith(prefix)]

@@ -20,6 +20,7 @@ from metarl.cli.terminal import (
     add_skip_bad,
     at_least,
     checked,
+    refuse,
     tell,
 )
 from metarl.cli.train import require
@@ -152,7 +153,12 @@ def run_report(args: argparse.Namespace) -> int:
     from metarl.report.build import build_report
     from metarl.runs.folder import RunFolder
 
-    report = checked(lambda: build_report([RunFolder.open(path) for path in args.runs], args.out))
+    folders = [RunFolder.open(path) for path in args.runs]
+    if entries := [folder.path.name for folder in folders if folder.is_entry]:
+        remedy = f"metarl zoo show {entries[0]} shows its card"
+        problem = f"{entries[0]} is an entry of the zoo, without metrics and evaluation to draw"
+        refuse(ConfigError(problem, key="run", expected="run folders", remedy=remedy))
+    report = checked(lambda: build_report(folders, args.out))
     for path in args.runs:
         print(f"run folder: {path}")
     tell(report.images, report.missing)

@@ -46,6 +46,8 @@ def run_export(args: argparse.Namespace) -> int:
     if not isinstance(run.experiment, RL2Experiment):
         problem = f"{args.run} is the run of a {KINDS[run.experiment.kind]}, which can't be exported"
         refuse(InputError(problem, key="run", expected="a run of an agent, which acts step by step"))
+    if run.folder.is_entry and args.out is None:
+        refuse(InputError(key="--out", expected="a folder: an entry of the zoo is not written to"))
     out = args.run / "export" if args.out is None else args.out
     scale = run.experiment.inputs.prev_reward_scale
     made = export(run.model, out, args.format, batch=args.batch, reward_scale=scale)

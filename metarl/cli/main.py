@@ -26,6 +26,7 @@ from metarl.cli.shells import add_completion
 from metarl.cli.terminal import FAILED, OK, Parser, any_output, in_one_line, refuse, short_warnings
 from metarl.cli.train import add_train
 from metarl.cli.watch import add_watch
+from metarl.cli.zoo import add_zoo
 from metarl.config import InputError
 from metarl.types import NonFiniteError
 
@@ -44,7 +45,7 @@ def parser() -> Parser:
     commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
     for add in (add_train, add_experiments, add_watch, add_play, add_classify, add_runs):
         add(commands)
-    for add in (add_settings_command, add_list, add_bench, add_data, add_check, add_export, add_completion):
+    for add in (add_settings_command, add_list, add_zoo, add_bench, add_data, add_check, add_export, add_completion):
         add(commands)
     return top
 

@@ -51,6 +51,8 @@ class Experiment(ABC):
     """What the steps of the x-axis are called in messages."""
     records: ClassVar[str | None] = None
     """The file that :meth:`record` fills."""
+    weights: ClassVar[str] = "model"
+    """The group of tensors of a checkpoint that is needed to use the model."""
 
     name: str = ""
     about: str = ""
@@ -112,7 +114,14 @@ class Experiment(ABC):
 
     @abstractmethod
     def evaluate(
-        self, model: Any, *, split: Split = "test", n: int | None = None, seed: int = 0, quiet: bool = False
+        self,
+        model: Any,
+        *,
+        split: Split = "test",
+        n: int | None = None,
+        seed: int = 0,
+        quiet: bool = False,
+        alone: bool = False,
     ) -> Evaluation:
         """Test ``model`` on held-out tasks.
 
@@ -122,6 +131,7 @@ class Experiment(ABC):
             n: tasks: trials, episodes or sequences; None: as the options say.
             seed: of the tasks.
             quiet: no progress bar.
+            alone: leave out what the model is compared with, where there is any.
 
         Raises:
             ValueError: the split is that of training, or can't be had.

@@ -16,7 +16,7 @@ def load(path: str | Path, *, device: str = "auto", imports: str | Sequence[str]
     Data sets are not needed. A folder may come from somebody else: nothing in it is ever unpickled or imported.
 
     Args:
-        path: of the run folder.
+        path: of the run folder; ``zoo:NAME`` is an entry of the zoo, such as ``zoo:bandit``.
         device: the torch device.
         imports: modules whose code the run may use; they are imported.
 

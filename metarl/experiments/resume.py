@@ -63,6 +63,9 @@ def starting_point(experiment: Experiment, folder: RunFolder, device: torch.devi
     Raises:
         RunError: there is nothing to resume.
     """
+    if folder.is_entry:
+        problem = f"there is nothing to resume: {folder.path} is an entry of the zoo, with weights alone"
+        raise RunError(problem, key=str(folder.path), remedy="metarl zoo show tells the command that trained it")
     try:
         status = folder.status
     except RunError:  # it was cut off before, or is damaged

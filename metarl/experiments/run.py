@@ -69,7 +69,13 @@ class Run:
         return self.folder.status.get("train_peak_bytes")
 
     def evaluate(
-        self, *, split: Split = "test", n: int | None = None, seed: int | None = None, quiet: bool = False
+        self,
+        *,
+        split: Split = "test",
+        n: int | None = None,
+        seed: int | None = None,
+        quiet: bool = False,
+        alone: bool = False,
     ) -> Evaluation:
         """Evaluate the model on held-out tasks; nothing is written.
 
@@ -78,17 +84,22 @@ class Run:
             n: tasks: trials, episodes or sequences; None: as the experiment says.
             seed: of the tasks; None: that of the run.
             quiet: no progress bar.
+            alone: leave out what the model is compared with, where there is any.
         """
-        evaluation = self.experiment.evaluate(
-            self.model, split=split, n=n, seed=self.seed if seed is None else seed, quiet=quiet
-        )
+        seed = self.seed if seed is None else seed
+        evaluation = self.experiment.evaluate(self.model, split=split, n=n, seed=seed, quiet=quiet, alone=alone)
         kept = self.folder.status.get("kept_step")
         trained: dict[str, Any] = {"train_seconds": self.seconds, "train_steps": self.steps, "train_seed": self.seed}
         return replace(evaluation, **trained, kept_step=None if kept is None else int(kept))
 
     def complete(self, evaluation: Evaluation) -> None:
-        """Write ``evaluation`` and the records of a few test tasks into the folder, where they are missing."""
+        """Write ``evaluation`` and the records of a few test tasks into the folder, where they are missing.
+
+        An entry of the zoo is never written to.
+        """
         self.evaluation = evaluation
+        if self.folder.is_entry:
+            return
         if not self.folder.evaluation.is_file():
             write_evaluation(self.folder, evaluation)
         name = self.experiment.records
@@ -268,7 +279,7 @@ def open_run(
     A folder may come from somebody else, so no module is imported because a file in it names it.
 
     Args:
-        path: of the run folder.
+        path: of the run folder; ``zoo:NAME`` is an entry of the zoo.
         settings: options to change for the evaluation, such as where data are now, or ``{"eval.cells": [[40, 1]]}``:
             the ways and shots of few-shot tests.
         device: the torch device.

@@ -27,6 +27,7 @@ from typing import Any, get_args
 from metarl.config import InputError, build, choice
 from metarl.files import MANIFEST, read_json, remove_left, write_json
 from metarl.runs import manifest
+from metarl.runs.entries import located
 from metarl.runs.provenance import Provenance, describe_run, now
 from metarl.runs.rows import Row, read_rows
 from metarl.runs.status import Status, check_status
@@ -83,13 +84,16 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:
-        """Find a run again.
+        """Find a run again, or an entry of the zoo: ``zoo:NAME``.
 
         Raises:
             RunError: there is no such folder, it holds no run, its config.json or meta.json is damaged, or a file of it
                 was changed after it was written.
         """
-        folder = cls(Path(path))
+        try:
+            folder = cls(located(path))
+        except InputError as error:
+            raise RunError.of(error) from None
         if not folder.path.is_dir():
             raise RunError(f"there is no folder {path}", key=str(path), expected=A_RUN)
         if not (folder.path / "config.json").is_file():
@@ -229,6 +233,11 @@ class RunFolder:
         except InputError as error:
             raise RunError.of(error) from None
         return data
+
+    @property
+    def is_entry(self) -> bool:
+        """Whether it is an entry of the zoo: a model with its card, to use and not to go on with."""
+        return (self.path / manifest.CARD).exists()
 
     @property
     def checkpoint(self) -> Path:

@@ -10,6 +10,8 @@ from metarl.config import InputError
 from metarl.files import MANIFEST, digest, read_manifest, write_manifest
 
 METRICS = "metrics.jsonl"
+CARD = "card.json"
+"""What an entry of the zoo has, and no other run."""
 KEPT = ("config.json", "meta.json", "checkpoint.zip", "evaluation.json", "trials.npz", "episodes.npz", METRICS)
 
 
@@ -42,7 +44,7 @@ def verify(folder: Path, *, finished: bool) -> None:
     if listed is None:
         warnings.warn(f"{folder} has no {MANIFEST}, so changes to its files go unnoticed", stacklevel=3)
         return
-    for name in KEPT:
+    for name in (*KEPT, *[CARD] * os.path.lexists(folder / CARD)):
         path = folder / name
         if name not in listed:
             raise InputError(f"{folder / MANIFEST} is damaged: it lacks {name}", key=name, remedy=_REMEDY)

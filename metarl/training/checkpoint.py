@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,13 +30,16 @@ class CheckpointError(InputError):
     """A checkpoint is missing, damaged, or of another kind or version."""
 
 
-def write_checkpoint(path: str | Path, meta: Mapping[str, Any], groups: Mapping[str, Mapping[str, Tensor]]) -> Path:
+def write_checkpoint(
+    path: str | Path, meta: Mapping[str, Any], groups: Mapping[str, Mapping[str, Tensor]], half: Sequence[str] = ()
+) -> Path:
     """Write plain data and tensors to a file; an interrupted write leaves the old file as it was.
 
     Args:
         path: of the file; its folder is created if missing.
         meta: what JSON can hold.
         groups: named groups of tensors ``[...]`` by name.
+        half: those whose float16 tensors are read as float32, which they were rounded from.
 
     Returns:
         The path.
@@ -48,7 +51,7 @@ def write_checkpoint(path: str | Path, meta: Mapping[str, Any], groups: Mapping[
     path.parent.mkdir(parents=True, exist_ok=True)
     members = {f"{name}.safetensors": save({k: alone(v) for k, v in g.items()}) for name, g in groups.items()}
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in members.items()}
-    head = {"format": FORMAT, "meta": dict(meta), "sha256": digests}
+    head = {"format": FORMAT, "meta": dict(meta), "sha256": digests} | ({"half": list(half)} if half else {})
     with replacing(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr(HEAD, json.dumps(head))
         for name, content in members.items():
@@ -77,13 +80,14 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Any], dict[str, dict[st
                 problem = f"{path} was made by {'an earlier' if earlier else 'a later'} version of metarl"
                 remedy = "train again" if earlier else "use that version"
                 raise CheckpointError(problem, key="format", given=head["format"], remedy=remedy)
-            build(_Head, head, "its head")
+            kept = build(_Head, head, "its head")
             if given := {HEAD, *head["sha256"]} ^ set(archive.namelist()):
                 problem = f"{path} is damaged: it has other members than its head says ({', '.join(sorted(given))})"
                 raise CheckpointError(problem, key=str(path), given=sorted(given))
             return head["meta"], {
-                name.removesuffix(".safetensors"): _tensors(archive.read(name), digest, name, path)
-                for name, digest in head["sha256"].items()
+                group: _widened(tensors) if group in kept.half else tensors
+                for name, digest in kept.sha256.items()
+                for group, tensors in [(name.removesuffix(".safetensors"), _tensors(archive, digest, name, path))]
             }
     except CheckpointError:
         raise
@@ -97,6 +101,7 @@ class _Head:
     format: int
     meta: dict[str, Any]
     sha256: dict[str, str]
+    half: tuple[str, ...] = ()
 
 
 def _check_sizes(archive: zipfile.ZipFile, path: Path) -> None:
@@ -116,8 +121,14 @@ def _check_sizes(archive: zipfile.ZipFile, path: Path) -> None:
         raise CheckpointError(problem, key=str(path), given=total)
 
 
-def _tensors(content: bytes, digest: str, name: str, path: Path) -> dict[str, Tensor]:
+def _widened(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors ``[...]``, those of float16 as float32."""
+    return {name: one.float() if one.dtype == torch.float16 else one for name, one in tensors.items()}
+
+
+def _tensors(archive: zipfile.ZipFile, digest: str, name: str, path: Path) -> dict[str, Tensor]:
     """The tensors of a member of a checkpoint."""
+    content = archive.read(name)
     if hashlib.sha256(content).hexdigest() != digest:
         problem = f"checkpoint {path} is damaged: {name} is not what was written"
         raise CheckpointError(problem, key=name, remedy="use another one")

@@ -127,6 +127,10 @@ def test_a_run_is_read_as_the_page_says(run: Run, tmp_path: Path) -> None:
     assert (tmp_path / "runs" / "mine" / "evaluation.json").is_file()
 
 
+def test_the_zoo_is_opened_as_its_page_says(run: Run) -> None:
+    assert run("zoo.md")["agent"].num_timesteps > 1_000_000
+
+
 def test_learning_with_help_runs(run: Run) -> None:
     agent = run("privileged.md")["agent"]
     assert agent.privilege.told_critic

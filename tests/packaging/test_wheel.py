@@ -76,6 +76,7 @@ def test_everything_is_in_it(wheel: zipfile.ZipFile) -> None:
     assert held == expected
     assert {"metarl/envs/table.py", "metarl/agents/rl2.py", "metarl/agents/baselines/gittins.py"} <= held
     assert any(name.startswith("metarl/presets/") and name.endswith(".toml") for name in held)
+    assert {"metarl/zoo/bandit/checkpoint.zip", "metarl/zoo/bandit/card.json"} <= held
 
 
 def test_installed_it_is_imported_and_trains_from_another_folder(clean: Path, tmp_path: Path) -> None:

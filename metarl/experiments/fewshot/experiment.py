@@ -276,7 +276,14 @@ class FewShotExperiment(Experiment):
         return calibrated(model, source, numpy_rng(seed, "evaluation", *CALIBRATION))
 
     def evaluate(
-        self, model: FewShotLearner, *, split: Split = "test", n: int | None = None, seed: int = 0, quiet: bool = False
+        self,
+        model: FewShotLearner,
+        *,
+        split: Split = "test",
+        n: int | None = None,
+        seed: int = 0,
+        quiet: bool = False,
+        alone: bool = False,
     ) -> FewShotEvaluation:
         """See :class:`Experiment`; ``n`` counts the episodes, or streams, of each setting.
 

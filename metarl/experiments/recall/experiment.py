@@ -126,7 +126,14 @@ class RecallExperiment(Experiment):
         return int(model.training["updates"]) * self.fit.batch
 
     def evaluate(
-        self, model: RecallModel, *, split: Split = "test", n: int | None = None, seed: int = 0, quiet: bool = False
+        self,
+        model: RecallModel,
+        *,
+        split: Split = "test",
+        n: int | None = None,
+        seed: int = 0,
+        quiet: bool = False,
+        alone: bool = False,
     ) -> RecallEvaluation:
         """See :class:`Experiment`; ``n`` counts sequences."""
         if split == "train":

@@ -43,6 +43,7 @@ def evaluate(
     rows: int = 500,
     seed: int = 0,
     quiet: bool = False,
+    alone: bool = False,
 ) -> AgentEvaluation:
     """Play held-out tasks with the agent, its ablations and the references, all on the same tasks.
 
@@ -58,6 +59,7 @@ def evaluate(
         rows: trials played side by side.
         seed: of the tasks.
         quiet: no progress bar.
+        alone: neither the greedy agent nor ablations and references.
 
     Raises:
         ValueError: ``split`` is "train", the agent was trained on other observations or actions, or the memories of
@@ -76,7 +78,7 @@ def evaluate(
             "that it was trained with"
         )
     policy = policy_for(agent, family.trial_steps, min(rows, trials))
-    prior = None if family.reveal else family.prior
+    prior = None if family.reveal or alone else family.prior
 
     def validated(actor: Actor) -> float:
         played = rollout_trials(actor, partial(make_env, "validation"), tuning_trials, seed=seed)
@@ -84,11 +86,11 @@ def evaluate(
 
     tuned = baselines.tune(prior, validated) if prior else {}
     references: dict[str, Callable[[], Actor]] = {}
-    if not family.reveal:
+    if not (family.reveal or alone):
         references["random"] = partial(baselines.Random, family.action_space)
         references |= baselines.references(prior, tuned) if prior else {}
-    names = ablations(policy, family)
-    with Progress("evaluating", trials * (2 + len(names) + len(references)), "trial", quiet=quiet) as progress:
+    names, own = ([], 1) if alone else (ablations(policy, family), 2)
+    with Progress("evaluating", trials * (own + len(names) + len(references)), "trial", quiet=quiet) as progress:
         played_before = 0
 
         def run(name: str, actor: Actor) -> TrialBatch:
@@ -105,18 +107,18 @@ def evaluate(
             return batch
 
         sampled = run("agent", PolicyActor(policy))
-        greedy = run("agent, greedy", PolicyActor(policy, deterministic=True))
+        greedy = {} if alone else {"greedy": run("agent, greedy", PolicyActor(policy, deterministic=True))}
         if sampled.ends.all():  # where every step is an episode, emptying memory so often is memory off
             names = [name for name in names if name not in ("episode", "step")]
-        elif not hasattr(policy.core, "memory"):  # without a store, "off" and "episode" are the same
+        elif names and not hasattr(policy.core, "memory"):  # without a store, "off" and "episode" are the same
             names.remove("off")
-        progress.now(total=trials * (2 + len(names) + len(references)))
+        progress.now(total=trials * (own + len(names) + len(references)))
         without: dict[str, TrialBatch] = {}
         for name in names:
             with ablated(policy.core, name):
                 without[name] = run(name, PolicyActor(policy))
         played = {name: run(name, make()) for name, make in references.items()}
-    batches = {"agent": sampled, "greedy": greedy, **without, **{f"reference {k}": v for k, v in played.items()}}
+    batches = {"agent": sampled, **greedy, **without, **{f"reference {k}": v for k, v in played.items()}}
     done = {name: summary(one, not family.looks_change) for name, one in with_success(family, batches).items()}
     return AgentEvaluation(
         env=family.family,
@@ -126,13 +128,13 @@ def evaluate(
         trials=trials,
         seed=seed,
         steps_per_trial=family.trial_steps,
-        greedy=ActorResult(**done["greedy"]),
+        greedy=ActorResult(**done["greedy"]) if greedy else None,
         references={
             name: ReferenceResult(**done[f"reference {name}"], agent_minus=difference(sampled, one))
             for name, one in played.items()
         },
         tuned=tuned,
-        ceilings=ceilings(family),
+        ceilings={} if alone else ceilings(family),
         ablations={name: ActorResult(**done[name]) for name in without},
         **done["agent"],
     )

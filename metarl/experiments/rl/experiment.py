@@ -130,6 +130,7 @@ class RL2Experiment(Experiment):
     axis: ClassVar[str] = "env_steps"
     unit: ClassVar[str] = "steps"
     records: ClassVar[str | None] = TRIALS
+    weights: ClassVar[str] = "policy"
 
     env: dict[str, Any]
     train: TrainOptions
@@ -307,7 +308,14 @@ class RL2Experiment(Experiment):
         )
 
     def evaluate(
-        self, model: RL2PPO, *, split: Split = "test", n: int | None = None, seed: int = 0, quiet: bool = False
+        self,
+        model: RL2PPO,
+        *,
+        split: Split = "test",
+        n: int | None = None,
+        seed: int = 0,
+        quiet: bool = False,
+        alone: bool = False,
     ) -> AgentEvaluation:
         """See :class:`Experiment`; ``n`` counts trials."""
         done = evaluate(
@@ -320,6 +328,7 @@ class RL2Experiment(Experiment):
             rows=self.eval.rows,
             seed=seed,
             quiet=quiet,
+            alone=alone,
         )
         return replace(done, env=self.env_name, env_options={k: v for k, v in self.env.items() if k != "id"})
 
