@@ -23,6 +23,7 @@ from metarl.export import runner, write
 from metarl.export.runner import Agent
 from metarl.export.step import AgentStep
 from metarl.export.write import FILES, Format, export, runnable
+from metarl.runs.folder import RunFolder
 from metarl.tasks.trial.layout import TrialInputs
 from metarl.tasks.vector.env import TrialVectorEnv
 from metarl.training.actor import PolicyActor
@@ -252,7 +253,7 @@ def test_the_command_writes_beside_the_run_and_refuses_what_is_no_agent(
 ) -> None:
     experiment = object.__new__(RL2Experiment)
     object.__setattr__(experiment, "env", {"id": BARCODE[0], "prev_reward_scale": 0.5})
-    opened = SimpleNamespace(experiment=experiment, model=gru.agent)
+    opened = SimpleNamespace(experiment=experiment, model=gru.agent, folder=RunFolder(tmp_path))
     monkeypatch.setattr("metarl.experiments.run.open_run", lambda path, **options: opened)
     assert main(["export", str(tmp_path), "--format", "torch"]) == 0
     assert json.loads((tmp_path / "export" / "agent.json").read_text())["reward_scale"] == 0.5

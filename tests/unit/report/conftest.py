@@ -8,6 +8,8 @@ from report_looks import is_readable
 from metarl.files import replacing
 from metarl.report import canvas
 
+BLANK = '<svg viewBox="0 0 1 1" data-shown="{&quot;words&quot;: [], &quot;series&quot;: []}"></svg>'
+
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Figure]]:
@@ -30,7 +32,7 @@ def blank(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def save(figure: Figure, path: str | Path) -> Path:
         with replacing(Path(path)) as temporary:
-            temporary.touch()
+            temporary.write_text(BLANK)
         return Path(path)
 
     monkeypatch.setattr(canvas, "save", save)
