@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
+import queue
 import socket
 import statistics
 import time
@@ -28,11 +29,7 @@ from metarl.experiments.presets import load_experiment
 COMMAND = "python scripts/benchmark_parallel.py"
 RESULTS = ROOT / "docs" / "results" / "scaling.json"
 COLLECTIVES = ("all_reduce", "all_gather", "broadcast_object_list", "gather_object")
-GRU: dict[str, Any] = {
-    **{"memory.controller": "gru", "memory.store": "none", "memory.access": "none"},
-    **{"memory.controller_options": {"hidden_size": 128}, "memory.store_options": {}, "memory.access_options": {}},
-    **{"env.arms": 10, "env.pulls": 100, "ppo.n_minibatches": 16},
-}
+GRU = str(ROOT / "scripts" / "peers" / "gru.toml")
 
 
 class Case(NamedTuple):
@@ -45,7 +42,7 @@ class Case(NamedTuple):
 
 
 CASES = {
-    "GRU-128, 10 arms, 100 pulls": Case("bandit", GRU, 256, (1.8, 0.08)),
+    "GRU-128, 10 arms, 100 pulls": Case(GRU, {"ppo.n_epochs": 4, "ppo.n_minibatches": 4}, 256, (1.8, 0.08)),
     "preset bandit": Case("bandit", {}, 128, (None, None)),
     "preset cartpole": Case("cartpole", {}, 128, (None, None)),
 }
@@ -119,7 +116,13 @@ def measured(processes: int, name: str, rollouts: int) -> Timed:
     started = [context.Process(target=train, args=one, daemon=True) for one in given]
     for process in started:
         process.start()
-    answer: Timed = answers.get(timeout=1800)
+    answer: Timed | None = None
+    while answer is None:
+        try:
+            answer = answers.get(timeout=1)
+        except queue.Empty:
+            if any(process.exitcode for process in started):  # the others would wait for it
+                raise RuntimeError(f"a process of {name} ended with an error") from None
     for process in started:
         process.join()
     return answer
