@@ -60,7 +60,8 @@ class SingleEnv(gym.Env[Any, Any], ABC, Generic[Family]):
         Raises:
             NotImplementedError: a family that does not define this.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no draw, which render needs")
+        # Not abstract: a family may be played without ever being looked at.
+        raise NotImplementedError(f"{type(self).__name__} can't be rendered; define draw(picture) in it")
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Seed the random numbers and begin a trial, if ``seed`` is given; begin an episode."""

@@ -186,8 +186,9 @@ def side_by_side(attempt: Callable[[int], Outcome], several: Several, stem: str)
     def forward(number: int, frame: object) -> None:
         signals.append(number)
         for process in {*multiprocessing.active_children()} - others:
-            with suppress(ProcessLookupError, TypeError):  # it has ended, or hasn't begun
-                os.kill(process.pid, number)  # type: ignore[arg-type]  # None of one that hasn't begun
+            if process.pid is not None:  # it has begun
+                with suppress(ProcessLookupError):  # it has ended
+                    os.kill(process.pid, number)
 
     left, waiting = list(several.seeds), dict[Future[Outcome], int]()
     with handling(forward), pool:

@@ -155,7 +155,8 @@ def _card(
         own["references"] = references
     else:
         general, own = LEARNER_LIMITS, {"tasks": evaluation.data}
-    own |= {"name": name, "kind": run.experiment.kind, "about": " ".join(run.experiment.about.split())}
+    about = run.experiment.about.partition(";")[0]  # after it presets tell figures, and a card has its own
+    own |= {"name": name, "kind": run.experiment.kind, "about": " ".join(about.split())}
     own |= {"split": evaluation.split, "train_seed": run.seed, "seed": evaluation.seed}
     own |= {"steps": run.steps, "unit": run.experiment.unit, "curve": curve, "curve_of": curve_of}
     own |= {"parameters": sum(one.numel() for one in module.parameters()), "precision": precision, "figures": told}
