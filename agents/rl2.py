@@ -11,7 +11,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
 from metarl import parallel, tree
-from metarl.agents import rl2_checkpoint, rl2_learn, rl2_privilege, rl2_room
+from metarl.agents import rl2_checkpoint, rl2_expert, rl2_learn, rl2_room
 from metarl.agents.rl2_env import attribute, check_split, describe, needs_episodes, sizes
 from metarl.agents.rl2_options import given_options, ppo_options
 from metarl.limits import keep_freed_memory
@@ -25,8 +25,8 @@ from metarl.tasks.vector.foreign import seen_episode_ends
 from metarl.tasks.vector.sb3 import as_vec_env, stepping
 from metarl.training.actor import PolicyActor
 from metarl.training.collect import TrainingState, check_finite, check_masks, collect, no_valid_action
+from metarl.training.imitation import ImitationOptions
 from metarl.training.ppo import update
-from metarl.training.privileged import PrivilegeOptions
 from metarl.types import PREV_DONE, Array, Bools, Boundary, TrialObservation, boundaries
 
 
@@ -51,7 +51,7 @@ class RL2PPO(BaseAlgorithm):
         normalise: which numbers of the observation are scaled by a running mean and variance, frozen outside training:
             "auto" (those with bounds beyond -10 to 10), True (all but one-hot ones) or False.
         encoder: of observations, your own: see :class:`metarl.nets.encoders.TrialEncoder`.
-        privilege: what training is told and no test is: :class:`metarl.training.privileged.PrivilegeOptions` or a dict.
+        imitation: whom training imitates: :class:`metarl.training.imitation.ImitationOptions` or a dict.
         tensorboard_log: folder for SB3's tensorboard output.
         verbose: 1 prints a table per rollout.
         device: torch device.
@@ -80,7 +80,7 @@ class RL2PPO(BaseAlgorithm):
         seed: int | None = 0,
         normalise: Normalise = "auto",
         encoder: OwnEncoder | None = None,
-        privilege: PrivilegeOptions | dict[str, Any] | None = None,
+        imitation: ImitationOptions | dict[str, Any] | None = None,
         tensorboard_log: str | None = None,
         verbose: int = 0,
         device: torch.device | str = "auto",
@@ -88,7 +88,7 @@ class RL2PPO(BaseAlgorithm):
         **ppo: Any,
     ) -> None:
         self.memory = given_options(MemoryOptions, memory, "memory")
-        self.privilege = given_options(PrivilegeOptions, privilege, "privilege")
+        self.imitation = given_options(ImitationOptions, imitation, "imitation")
         self.normalise, self.encoder = normalise, encoder
         seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
         whole_number("seed", seed, at_least=0)
@@ -112,7 +112,6 @@ class RL2PPO(BaseAlgorithm):
         )
         self.n_steps, self.schedule_steps = n_steps, schedule_steps
         self.trial_steps: int | None = trial_steps
-        self.task_size: int | None = None  # numbers of a task, if the critic is told it
         self._training_state: TrainingState | None = None
         self._warned = self._interrupted = self._inside_rollout = self._told_of_lost_rollout = False
         if vectors is not None:
@@ -205,7 +204,7 @@ class RL2PPO(BaseAlgorithm):
                 "prev_done: make its environments as metarl.TrialEnv(family)"
             )
         callback.on_training_start(locals(), globals())
-        iteration, privileges = 0, rl2_privilege.privileges(self, schedule)
+        iteration, imitations = 0, rl2_expert.imitations(self, schedule)
         while not parallel.any_of(self._interrupted) and self.num_timesteps < total_timesteps:
             self.policy.train(False)
             callback.on_rollout_start()  # what is saved or validated there takes no part of the speed that is logged
@@ -225,7 +224,7 @@ class RL2PPO(BaseAlgorithm):
                 name=describe(self.env),
                 first_step=self.num_timesteps // (self.n_envs * parallel.size()),
                 on_step=lambda result, taken: rl2_learn.on_step(self, callback, result, taken, infos(result)),
-                privileges=privileges(),
+                imitation=imitations(),
             )
             self._last_obs = self._training_state.obs
             self._last_episode_starts = self._training_state.boundary == Boundary.TRIAL
@@ -381,7 +380,7 @@ class RL2PPO(BaseAlgorithm):
                 f"the environment has {wrapped.num_envs} rows, the agent {self.n_envs}; "
                 "load(path, env) changes that number"
             )
-        self.task_size = rl2_privilege.prepare(self.privilege, wrapped, self.task_size)
+        rl2_expert.prepare(self.imitation, wrapped)
         super().set_env(wrapped, force_reset)
         steps = attribute(wrapped, "trial_steps")
         if "policy" in vars(self) and steps not in (None, self.trial_steps):

@@ -13,9 +13,9 @@ import torch
 
 from metarl import parallel, tree
 from metarl.agents.rl2_env import attribute, describe, is_ours, resumable
+from metarl.agents.rl2_expert import prepare
 from metarl.agents.rl2_learn import warn_of_lost_rollout
 from metarl.agents.rl2_meta import load_tensors, named, of_rank, read_meta
-from metarl.agents.rl2_privilege import prepare
 from metarl.config import InputError, choice, to_plain
 from metarl.nets.encoders import OwnEncoder
 from metarl.seeding import rank_seed, sequence
@@ -53,10 +53,10 @@ def save(
         "kind": KIND,
         "ppo": to_plain(agent.options),
         "memory": to_plain(agent.memory),
-        "privilege": to_plain(agent.privilege),
+        "imitation": to_plain(agent.imitation),
         "normalise": agent.normalise,
         "own_encoder": agent.encoder is not None,
-        "settings": {name: getattr(agent, name) for name in (*ARGUMENTS, "trial_steps", "task_size")},
+        "settings": {name: getattr(agent, name) for name in (*ARGUMENTS, "trial_steps")},
         "counters": {"num_timesteps": agent.num_timesteps, "n_updates": agent._n_updates},
         "observation_space": space_to_json(agent.observation_space),
         "action_space": space_to_json(agent.action_space),
@@ -104,7 +104,7 @@ def load(
         remedy += "the one it was made with" if has else "none"
         raise InputError(f"{path} {'has' if has else 'has not'} an encoder of its own", key="encoder", remedy=remedy)
     own: dict[str, Any] = {name: getattr(kept.settings, name) for name in ARGUMENTS}
-    seen: dict[str, Any] = {"normalise": kept.normalise, "encoder": encoder, "privilege": kept.privilege}
+    seen: dict[str, Any] = {"normalise": kept.normalise, "encoder": encoder, "imitation": kept.imitation}
     agent = kind(
         "MemoryPolicy", env, memory=kept.memory, device=device, _init_setup_model=False, **own, **seen, **vars(kept.ppo)
     )
@@ -117,9 +117,8 @@ def load(
         )
     agent.observation_space, agent.action_space = observation_space, action_space
     agent.n_steps = kept.settings.n_steps  # None is a whole trial here
-    agent.task_size = kept.settings.task_size if kept.privilege.told_critic else None
     if env is not None:
-        prepare(agent.privilege, agent.env, agent.task_size)
+        prepare(agent.imitation, agent.env)
     same_trials = agent.trial_steps in (None, kept.settings.trial_steps)
     if same_trials:
         agent.trial_steps = kept.settings.trial_steps

@@ -15,8 +15,8 @@ from metarl.config import ConfigError, build
 from metarl.memory.options import MemoryOptions
 from metarl.nets.encoders import Normalise
 from metarl.training.checkpoint import CheckpointError, check_tensors, optimizer_from_tensors, set_generators
+from metarl.training.imitation import ImitationOptions
 from metarl.training.ppo import PPOOptions
-from metarl.training.privileged import PrivilegeOptions
 from metarl.types import Count, Size
 
 if TYPE_CHECKING:
@@ -28,14 +28,13 @@ GROUPS = (WEIGHTS, "optimizer", "generators", "training_state")
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Arguments of the agent's constructor, the steps of a trial, and the numbers of a task that a critic is told."""
+    """Arguments of the agent's constructor, and the steps of a trial."""
 
     n_envs: Size
     n_steps: Size | None
     schedule_steps: Size | None
     seed: Annotated[int, Ge(0)]
     trial_steps: Size | None
-    task_size: Size | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +72,7 @@ class AgentMeta:
     kind: Literal["rl2ppo"]
     ppo: PPOOptions
     memory: MemoryOptions
-    privilege: PrivilegeOptions = field(default_factory=PrivilegeOptions)
+    imitation: ImitationOptions = field(default_factory=ImitationOptions)
     normalise: Normalise = False
     own_encoder: bool = False
     settings: Settings

@@ -31,9 +31,7 @@ def build_policy(agent: RL2PPO, trial_steps: int | None) -> MemoryPolicy:
     with torch.random.fork_rng(devices=[]), Allowance():
         torch.manual_seed(torch_rng(agent.seed, "init").initial_seed())
         seen: Any = agent.observation_space  # a Dict
-        policy = MemoryPolicy(
-            seen, agent.action_space, agent.memory, trial_steps, agent.normalise, agent.encoder, agent.task_size
-        )
+        policy = MemoryPolicy(seen, agent.action_space, agent.memory, trial_steps, agent.normalise, agent.encoder)
     return policy.to(agent.device)
 
 

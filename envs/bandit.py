@@ -128,8 +128,4 @@ class BatchedBandit(BatchedEnv):
 
     def step(self, actions: Any, rng: np.random.Generator) -> tuple[Array, Array, Bools]:
         """Pull one arm a row: ``[n]`` actions, constant observations ``[n]``, rewards ``[n]``."""
-        return self._zeros, self._family.pay(self.mean_rewards(actions), rng), self._done
-
-    def mean_rewards(self, actions: Any) -> Floats:
-        """What the arms ``[n]`` are worth, ``[n]``."""
-        return self.worth.take(self._offsets + actions)
+        return self._zeros, self._family.pay(self.worth.take(self._offsets + actions), rng), self._done

@@ -14,7 +14,7 @@ from metarl.envs.single import SingleEnv
 from metarl.tasks.family.checks import true_or_false
 from metarl.tasks.family.distribution import BatchedEnv, TaskBatch, TaskDistribution
 from metarl.tasks.family.priors import BarcodePrior
-from metarl.types import Array, Bools, Floats, Ints
+from metarl.types import Array, Bools, Ints
 
 if TYPE_CHECKING:
     from metarl.envs.picture import Picture
@@ -223,17 +223,13 @@ class BatchedBarcode(BatchedEnv):
 
     def step(self, actions: Array, rng: np.random.Generator) -> tuple[Array, Array, Bools]:
         """Pull one arm a row: ``[n]`` actions, barcodes ``[n, bits]``, rewards ``[n]``."""
-        rates = self.mean_rewards(actions)
+        rates = self._rates.take(actions == self._best_now)
         rewards = rng.random(len(rates), dtype=np.float32) < rates
         self.pull += 1
         done = self.pull % self._family.pulls == 0
         if done:
             self._show(self.pull)
         return self._barcode, rewards, np.full(len(rates), done)
-
-    def mean_rewards(self, actions: Array) -> Floats:
-        """The success rates ``[n]`` of the arms ``[n]``."""
-        return self._rates.take(actions == self._best_now)
 
     def _show(self, pull: int) -> None:
         """Show the episode that ``pull`` belongs to."""

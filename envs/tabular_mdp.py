@@ -198,10 +198,6 @@ class BatchedTabular(BatchedEnv):
             self.state = (uniform >= self.thresholds.take(pairs, axis=0)).sum(axis=1)
         return self.state, rewards, np.full(self._n, done)
 
-    def mean_rewards(self, actions: Any) -> Floats:
-        """The mean rewards ``[n]`` of the actions ``[n]`` in the present states."""
-        return self.rewards.take(self._pairs(actions))
-
     def _pairs(self, actions: Any) -> Ints:
         """The numbers ``[n]`` of state and action among those of all rows."""
         pairs: Ints = (self._offsets + self.state) * self._family.actions + actions

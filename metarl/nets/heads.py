@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from metarl.config import InputError
 from metarl.memory.actions import ActionColumns
-from metarl.types import Array, Bools, Boundary
+from metarl.types import Array, Bools
 
 FORBIDDEN = -1e9
 """The logit of a masked choice: its probability is exactly 0, while its log probability and gradient stay finite."""
@@ -237,44 +237,6 @@ def make_head(input_size: int, space: spaces.Space[Any], scores: int = 0) -> Hea
 def value_head(input_size: int) -> nn.Linear:
     """A linear value estimate, ``[..., input_size]`` to ``[..., 1]``."""
     return _linear(input_size, 1, 1.0)
-
-
-class ToldCritic(nn.Module):
-    """A value estimate from what a core puts out and from the task itself, which no policy sees.
-
-    Such a critic is called asymmetric (Pinto et al. 2018): it serves in training alone.
-
-    Args:
-        input_size: width of what the core puts out.
-        task_size: how many numbers a task has.
-    """
-
-    WIDTH: ClassVar[int] = 64
-
-    def __init__(self, input_size: int, task_size: int) -> None:
-        super().__init__()
-        self.seen, self.told = (_linear(size, self.WIDTH, 1.0) for size in (input_size, task_size))
-        self.out = value_head(self.WIDTH)
-
-    def forward(self, y: Tensor, tasks: Tensor, trial: Tensor | None = None) -> Tensor:
-        """Values ``[..., 1]``.
-
-        Args:
-            y: ``[B, input_size]``, or ``[T, B, input_size]`` with ``trial``.
-            tasks: ``[B, task_size]``, or with ``trial`` those of several trials of each row, ``[K, B, task_size]``.
-            trial: ``[T, B]`` which of the row's trials each step belongs to, from 0.
-        """
-        told = self.told(tasks)
-        if trial is not None:
-            told = told.gather(0, trial[..., None].expand(*trial.shape, self.WIDTH))
-        values: Tensor = self.out((self.seen(y) + told).relu())
-        return values
-
-
-def trial_numbers(boundary: Tensor) -> Tensor:
-    """Which of its row's trials each step belongs to, ``[T, B]`` from 0; ``boundary`` ``[T, B]``."""
-    begins = (boundary == Boundary.TRIAL).long()
-    return begins.cumsum(0) - begins[0]
 
 
 def _linear(inputs: int, outputs: int, gain: float) -> nn.Linear:

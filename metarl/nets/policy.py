@@ -13,15 +13,14 @@ from metarl.memory.contract import State
 from metarl.memory.options import MemoryOptions
 from metarl.memory.registry import build_core
 from metarl.nets.encoders import Normalise, OwnEncoder, TrialEncoder
-from metarl.nets.heads import ToldCritic, action_columns, make_head, trial_numbers, value_head
+from metarl.nets.heads import action_columns, make_head, value_head
 from metarl.types import MASK_KEY
 
 
 class Step(NamedTuple):
     """The output of the policy at one step of ``B`` rows.
 
-    The action is ``[B, ...]`` in the head's own form, its log probability and the value are ``[B]``. The value is NaN
-    where the critic has to be told the tasks and is not.
+    The action is ``[B, ...]`` in the head's own form, its log probability and the value are ``[B]``.
     """
 
     action: Tensor
@@ -54,7 +53,6 @@ class MemoryPolicy(nn.Module):
         trial_steps: steps in a trial, the most it can have; None where that is not known.
         normalise: which numbers are normalised; see :class:`metarl.nets.encoders.TrialEncoder`.
         encoder: of the user's own; see there.
-        task_size: how many numbers a task has that the critic alone is told; None: it is told nothing.
 
     Raises:
         ValueError: a space that is not supported, or a mask that does not fit the actions.
@@ -68,7 +66,6 @@ class MemoryPolicy(nn.Module):
         trial_steps: int | None,
         normalise: Normalise = "auto",
         encoder: OwnEncoder | None = None,
-        task_size: int | None = None,
     ) -> None:
         super().__init__()
         self.encoder = TrialEncoder(observation_space, normalise, encoder)
@@ -77,8 +74,7 @@ class MemoryPolicy(nn.Module):
         self.core = build_core(memory, *sizes, trial_steps, actions=actions)
         self.scored = self.core.scores
         self.head = make_head(self.core.output_size, action_space, self.scored)
-        seen, self.told = self.core.output_size - self.scored, task_size is not None
-        self.critic: nn.Module = value_head(seen) if task_size is None else ToldCritic(seen, task_size)
+        self.critic = value_head(self.core.output_size - self.scored)
         masked = self.encoder.shapes.get(MASK_KEY)
         if masked not in (None, (self.head.choices,)):
             raise ValueError(
@@ -108,7 +104,6 @@ class MemoryPolicy(nn.Module):
         generator: torch.Generator | None = None,
         deterministic: bool = False,
         donate: bool = False,
-        tasks: Tensor | None = None,
     ) -> tuple[Step, State]:
         """Act.
 
@@ -119,7 +114,6 @@ class MemoryPolicy(nn.Module):
             generator: draws the actions; None: torch's global one.
             deterministic: take the most probable actions instead.
             donate: the buffers of ``state`` may be reused.
-            tasks: ``[B, V]`` for a critic that is told them; None: there are none to tell, or no value is needed.
 
         Returns:
             Actions, their log probabilities and values, all ``[B]``, and the next state.
@@ -127,12 +121,12 @@ class MemoryPolicy(nn.Module):
         y, state = self.core(self.encoder(obs), state, boundary, donate=donate)
         parameters = self.head(y, obs.get(MASK_KEY))
         action = self.head.best(parameters) if deterministic else self.head.sample(parameters, generator)
-        return Step(action, self.head.log_prob(parameters, action), self._value(y, tasks)), state
+        return Step(action, self.head.log_prob(parameters, action), self._value(y)), state
 
-    def value(self, obs: Mapping[str, Tensor], state: State, boundary: Tensor, tasks: Tensor | None = None) -> Tensor:
+    def value(self, obs: Mapping[str, Tensor], state: State, boundary: Tensor) -> Tensor:
         """See :meth:`forward`: the value ``[B]`` alone; the state stays as it is."""
         y, _ = self.core(self.encoder(obs), state, boundary)
-        return self._value(y, tasks)
+        return self._value(y)
 
     def evaluate(
         self,
@@ -141,7 +135,6 @@ class MemoryPolicy(nn.Module):
         boundary: Tensor,
         actions: Tensor,
         *,
-        tasks: Tensor | None = None,
         expert: Tensor | None = None,
     ) -> Evaluation:
         """Log probability, entropy and value of given actions along sequences, each ``[T, B]``.
@@ -151,24 +144,17 @@ class MemoryPolicy(nn.Module):
             state: before the first step.
             boundary: ``[T, B]``
             actions: ``[T, B, ...]`` in the head's own form.
-            tasks: for a critic that is told them, ``[K, B, V]``: of the trial under way at the first step and of those
-                that begin later.
             expert: actions ``[T, B, ...]`` of somebody else, to be rated too.
         """
         y, _ = self.core.unroll(self.encoder(obs), state, boundary, last=False)
         parameters = self.head(y, obs.get(MASK_KEY))
         log_prob = self.head.log_prob(parameters, actions)
-        value = self._value(y, tasks, boundary)
+        value = self._value(y)
         rated = None if expert is None else self.head.log_prob(parameters, expert)
         return Evaluation(log_prob, self.head.entropy(parameters), value, rated)
 
-    def _value(self, y: Tensor, tasks: Tensor | None, boundary: Tensor | None = None) -> Tensor:
-        y = y[..., : y.shape[-1] - self.scored]
-        if not self.told:
-            return self.critic(y)[..., 0]
-        if tasks is None:
-            return y.new_full(y.shape[:-1], torch.nan)
-        return self.critic(y, tasks, None if boundary is None else trial_numbers(boundary))[..., 0]
+    def _value(self, y: Tensor) -> Tensor:
+        return self.critic(y[..., : y.shape[-1] - self.scored])[..., 0]
 
     @torch.no_grad()
     def consolidate(self, obs: Mapping[str, Tensor], boundary: Tensor) -> None:

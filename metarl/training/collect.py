@@ -16,7 +16,7 @@ from metarl.functional.returns import gae
 from metarl.memory.contract import State
 from metarl.nets.policy import MemoryPolicy
 from metarl.tasks.vector.foreign import check_feedback
-from metarl.training.privileged import Privileges
+from metarl.training.imitation import Imitation
 from metarl.types import (
     MASK_KEY,
     Array,
@@ -72,7 +72,6 @@ class Rollout(NamedTuple):
         advantages: of the actions.
         returns: the targets of the values.
         valid: bool: steps to learn from; None: all of them.
-        tasks: what a critic is told, ``[K, B, V]``; see :meth:`MemoryPolicy.evaluate`.
         expert: an expert's actions ``[T, B, ...]``, as ``actions``.
         imitation: weights of imitating them.
     """
@@ -86,7 +85,6 @@ class Rollout(NamedTuple):
     advantages: Tensor
     returns: Tensor
     valid: Tensor | None = None
-    tasks: Tensor | None = None
     expert: Tensor | None = None
     imitation: Tensor | None = None
 
@@ -160,7 +158,7 @@ def collect(
     name: str = "the environment",
     first_step: int = 0,
     on_step: Callable[[StepResult, dict[str, Any]], bool] = lambda result, taken: True,
-    privileges: Privileges | None = None,
+    imitation: Imitation | None = None,
 ) -> Rollout | None:
     """Play ``steps`` steps of every environment, from ``training_state``, which is updated.
 
@@ -184,7 +182,7 @@ def collect(
         on_step: is called with each step's result and what the policy chose: ``actions`` as the environment takes them
             (an array ``[B, ...]``), ``values`` and ``log_probs`` (tensors ``[B]``); when it returns False, collecting
             stops and returns None.
-        privileges: what is told of these trials beside observations; None: nothing.
+        imitation: who is imitated; None: nobody.
 
     Returns:
         The rollout ``[T, B, ...]``; None if ``on_step`` stopped it.
@@ -195,7 +193,7 @@ def collect(
     """
     device = next(policy.parameters()).device
     rows, now = env.num_envs, training_state
-    told = privileges or Privileges()
+    imitation = imitation or Imitation()
     initial = now.memory  # the update needs it as it was, so acting gets a copy
     memory = tree.map_tensors(Tensor.clone, initial)
     buffer = {k: v.new_empty(steps, *v.shape) for k, v in policy.prepare(now.obs).items()}
@@ -213,15 +211,14 @@ def collect(
         if blocked is not None:  # the first step of a trial may turn out to be void
             check_masks(blocked & (now.boundary != Boundary.TRIAL), name, first_step + t)
         obs = {k: v[t] for k, v in buffer.items()}
-        tasks = told.look(now.obs, now.boundary, policy.head, device)
-        step, memory = policy(obs, memory, boundary[t], generator=generator, donate=True, tasks=tasks)
+        imitation.look(now.obs, now.boundary, policy.head, device)
+        step, memory = policy(obs, memory, boundary[t], generator=generator, donate=True)
         actions[t], log_probs[t], values[t] = step
         played = policy.head.to_env(step.action.cpu().numpy())
-        means = told.mean_rewards(played, name, first_step + t)
         result = env.advance(played)
         reward = result.reward.astype(np.float32)
         check_finite(result.obs, reward, name, first_step + t)
-        rewards[t] = torch.as_tensor(reward if means is None else means) * reward_scale
+        rewards[t] = torch.as_tensor(reward) * reward_scale
         ends[t] = torch.as_tensor(result.ended)
         if blocked is not None:
             check_masks(blocked & ~result.void, name, first_step + t)
@@ -237,7 +234,6 @@ def collect(
                 policy.prepare(final),
                 tree.index(memory, timed_out),
                 torch.as_tensor(at_end, device=device),
-                None if tasks is None else tasks[timed_out],
             )
         now.obs, now.boundary, now.memory = result.obs, result.boundary, memory
         if not on_step(result, {"actions": played, "values": step.value, "log_probs": step.log_prob}):
@@ -246,11 +242,11 @@ def collect(
     if bool((following == Boundary.TRIAL).all()):
         last = torch.zeros(rows, device=device)
     else:
-        last = policy.value(policy.prepare(now.obs), memory, following, told.tasks(device))
+        last = policy.value(policy.prepare(now.obs), memory, following)
     if gae_horizon == "episode":
         ends = torch.cat([boundary[1:], following[None]]) != Boundary.INSIDE
     advantages, returns = gae(rewards, values, ends, last, gamma, lam)
     counts = None if bool(valid.all()) else valid
     return Rollout(
-        buffer, boundary, initial, actions, log_probs, values, advantages, returns, counts, *told.record(boundary)
+        buffer, boundary, initial, actions, log_probs, values, advantages, returns, counts, *imitation.record()
     )

@@ -15,8 +15,8 @@ from metarl import parallel, tree
 from metarl.functional.schedules import linear
 from metarl.nets.policy import MemoryPolicy
 from metarl.training.collect import GaeHorizon, Rollout
+from metarl.training.imitation import imitation_loss
 from metarl.training.optim import optimizer_step
-from metarl.training.privileged import imitation_loss
 
 LARGEST = ("ratio_error", "imitation_weight")  # of what a loss reports: the largest of its steps, and not a mean
 
@@ -99,11 +99,9 @@ def ppo_loss(
     Returns:
         The loss, a scalar ``[]``, and scalars without gradient by name: ``policy_gradient_loss``, ``value_loss``,
         ``entropy`` (nats), ``approx_kl`` (nats), ``clip_fraction`` and ``ratio_error``, the largest |ratio - 1|; and
-        what :func:`metarl.training.privileged.imitation_loss` reports where an expert is imitated.
+        what :func:`metarl.training.imitation.imitation_loss` reports where an expert is imitated.
     """
-    result = policy.evaluate(
-        batch.obs, batch.state, batch.boundary, batch.actions, tasks=batch.tasks, expert=batch.expert
-    )
+    result = policy.evaluate(batch.obs, batch.state, batch.boundary, batch.actions, expert=batch.expert)
     log_prob, entropies, values = (select_valid(part, batch) for part in result[:3])
     advantages = select_valid(batch.advantages, batch)
     log_ratio = log_prob - select_valid(batch.log_probs, batch)

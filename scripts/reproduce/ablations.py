@@ -1,6 +1,6 @@
 """The rows of docs/results/ablations.json: ``python scripts/reproduce/ablations.py [--jobs 2]``.
 
-What each part of an agent is worth, and each help in training (docs/privileged.md): one preset, trained with and
+What each part of an agent is worth, and imitating an expert (docs/imitation.md): one preset, trained with and
 without it, on the same held-out tasks. ``--steps`` and ``--trials`` make toy rows, in a folder of runs of their own.
 """
 
@@ -34,15 +34,13 @@ TRAINED = {
     "bandit": {
         "": (),
         "asked once a step": ("memory.per_action=false",),
-        "expected rewards": ("privilege.expected_rewards=true",),
-        "critic told the task": ("privilege.told_critic=true",),
-        "Gittins imitated for the first 30 %": ("privilege.imitate=Gittins", "privilege.imitate_until=0.3"),
+        "Gittins imitated for the first 30 %": ("imitation.expert=Gittins", "imitation.until=0.3"),
     },
     "mdp": {
         "": (),
         "planner (Bayes bonus) imitated for the first 30 %": (
-            "privilege.imitate=Bayes bonus",
-            "privilege.imitate_until=0.3",
+            "imitation.expert=Bayes bonus",
+            "imitation.until=0.3",
         ),
     },
 }

@@ -131,9 +131,9 @@ def test_the_zoo_is_opened_as_its_page_says(run: Run) -> None:
     assert run("zoo.md")["agent"].num_timesteps > 1_000_000
 
 
-def test_learning_with_help_runs(run: Run) -> None:
-    agent = run("privileged.md")["agent"]
-    assert agent.privilege.told_critic
+def test_imitating_an_expert_runs(run: Run) -> None:
+    agent = run("imitation.md")["agent"]
+    assert agent.imitation.expert == "Gittins"
     assert agent.num_timesteps == 6400
 
 
@@ -351,7 +351,7 @@ def test_the_tutorial_is_the_scripts_code() -> None:
 @pytest.mark.parametrize("page", WRITTEN)
 def test_settings_named_in_the_text_exist(page: str) -> None:
     for span in spans(page):
-        if re.match(r"(env|memory|ppo|privilege|train|eval|data|classifier|stream|gradient|fit)\.\w+(\.\w+)*=", span):
+        if re.match(r"(env|memory|ppo|imitation|train|eval|data|classifier|stream|gradient|fit)\.\w+(\.\w+)*=", span):
             assert accepted(span), span
 
 

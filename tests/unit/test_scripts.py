@@ -267,7 +267,7 @@ def test_the_ablations_write_a_row_for_each_difference(
     for command in trainings.commands:
         args = parser().parse_args(command[3:])
         made: Any = load_experiment(args.preset, [parse_assignment(text) for text in args.settings])
-        told.add((args.preset, made.privilege, made.memory.per_action))
+        told.add((args.preset, made.imitation, made.memory.per_action))
     assert len(told) == sum(map(len, module.TRAINED.values())), "each difference is a setting that the preset takes"
 
 

@@ -35,8 +35,8 @@ from metarl.tasks.vector.env import TrialVectorEnv
 from metarl.tasks.vector.process import START_SECONDS
 from metarl.training.actor import PolicyActor
 from metarl.training.checkpoint import CheckpointError
+from metarl.training.imitation import ImitationOptions
 from metarl.training.ppo import PPOOptions
-from metarl.training.privileged import PrivilegeOptions
 from metarl.training.resume import restoring
 from metarl.types import SPLITS, Array, Split
 
@@ -136,7 +136,7 @@ class RL2Experiment(Experiment):
     train: TrainOptions
     memory: MemoryOptions = field(default_factory=MemoryOptions)
     ppo: PPOOptions = field(default_factory=PPOOptions)
-    privilege: PrivilegeOptions = field(default_factory=PrivilegeOptions)
+    imitation: ImitationOptions = field(default_factory=ImitationOptions)
     policy: PolicyOptions = field(default_factory=PolicyOptions)
     eval: EvalOptions = field(default_factory=EvalOptions)
     threads: Annotated[int, Ge(1)] | None = 1
@@ -224,7 +224,7 @@ class RL2Experiment(Experiment):
             device=device,
             normalise=self.policy.normalise,
             encoder=self._encoder,
-            privilege=self.privilege,
+            imitation=self.imitation,
             **to_plain(self.ppo),
         )
 
@@ -348,7 +348,7 @@ class RL2Experiment(Experiment):
         """See :class:`Experiment`."""
         from metarl.agents.rl2 import RL2PPO
 
-        replace(self, privilege=PrivilegeOptions()).check()  # help is for training, and need not be there any more
+        replace(self, imitation=ImitationOptions()).check()  # the expert need not be there any more
         agent = RL2PPO.load(path, device=device, encoder=self._encoder)
         layout = self.make_env("test", 1).layout
         if (agent.observation_space, agent.action_space) != (layout.observation_space, layout.action_space):

@@ -99,20 +99,6 @@ class BatchedEnv(ABC):
             Observations ``[n, ...]`` (of the next episode where one ended), rewards ``[n]`` and episode ends ``[n]``.
         """
 
-    def mean_rewards(self, actions: Array) -> Floats:
-        """What actions would pay on average if they were taken now, given the tasks; changes nothing.
-
-        Args:
-            actions: ``[n, ...]``
-
-        Returns:
-            ``[n]``
-
-        Raises:
-            InputError: a family that does not define this.
-        """
-        raise InputError(f"{type(self).__name__} does not say what actions pay on average", key="mean_rewards")
-
     def state_dict(self) -> dict[str, Any]:
         """Copies of the attributes named in :attr:`saved`, for a checkpoint.
 

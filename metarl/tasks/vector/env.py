@@ -249,19 +249,6 @@ class TrialVectorEnv(VectorEnv[TrialObservation, Array, Array]):
             raise gym.error.ResetNeeded("no tasks are told; call tell_tasks() and then reset()")
         return self._vector
 
-    @property
-    def knows_means(self) -> bool:
-        """Whether the family says what actions pay on average."""
-        return type(self._batched).mean_rewards is not BatchedEnv.mean_rewards
-
-    def mean_rewards(self, actions: Array) -> Floats:
-        """What actions ``[n, ...]`` would pay on average now, given the tasks, ``[n]``.
-
-        Raises:
-            InputError: the family can't say.
-        """
-        return self._batched.mean_rewards(actions).astype(np.float64)
-
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.distribution.family!r}, num_envs={self.num_envs}, split={self.split!r})"
 

@@ -156,26 +156,22 @@ def test_another_part_of_the_memory_does_not_get_the_options_of_the_one_that_it_
     assert other.memory.controller_options == kept.memory.controller_options
 
 
-def test_help_in_training_is_a_setting_and_absent_at_test(
-    tmp_path: Path, done: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A run may imitate an informed run, and a validation in between is without help; that run is gone at test."""
+def test_an_expert_is_a_setting_and_absent_at_test(tmp_path: Path, done: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run may imitate an informed run, and a validation in between imitates nobody; that run is gone at test."""
     informed = ran(tmp_path / "informed", toy("agent", "env.reveal=true")).folder.path
-    helped = ["privilege.expected_rewards=true", "privilege.told_critic=true", "train.validate_every=48"]
-    helped.append(f"privilege.imitate={informed}")
+    helped = [f"imitation.expert={informed}", "train.validate_every=48"]
     run = ran(tmp_path / "helped", toy("agent", *helped))
     logged = [row for row in run.folder.metrics() if "train/imitation_loss" in row]
     assert logged
     shutil.rmtree(informed)
-    for asked in ("tell_tasks", "mean_rewards"):
-        monkeypatch.setattr(TrialVectorEnv, asked, None)
+    monkeypatch.setattr(TrialVectorEnv, "tell_tasks", None)
     again = metarl.open_run(run.folder.path)
-    assert again.experiment.privilege.imitate == str(informed)  # type: ignore[attr-defined]  # an agent's
+    assert again.experiment.imitation.expert == str(informed)  # type: ignore[attr-defined]  # an agent's
     assert evaluated(again) == run.evaluation
     assert evaluated(again).references.keys() == evaluated(done).references.keys()
 
 
-def test_help_that_a_family_can_not_give_is_refused_before_training() -> None:
+def test_an_expert_that_a_family_has_not_is_refused_before_training() -> None:
     with pytest.raises(ConfigError) as caught:
-        toy("agent", "privilege.imitate=PSRL").check()
-    assert caught.value.key == "privilege.imitate"
+        toy("agent", "imitation.expert=PSRL").check()
+    assert caught.value.key == "imitation.expert"

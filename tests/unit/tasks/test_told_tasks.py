@@ -1,4 +1,4 @@
-"""What trials tell beside observations: the mean of what actions pay, and the tasks as vectors."""
+"""What trials tell an expert beside observations: the tasks as vectors."""
 
 from typing import Any
 
@@ -6,11 +6,10 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from metarl.config import InputError
 from metarl.envs import distribution
 from metarl.tasks.vector.env import TrialVectorEnv
 
-SAYING = {
+FAMILIES = {
     "metarl/BernoulliBandit-v0": {"arms": 3, "pulls": 9},
     "metarl/GaussianBandit-v0": {"arms": 3, "pulls": 9, "noise": 0.5},
     "metarl/BarcodeBandit-v0": {"arms": 3, "contexts": 2, "repeats": 2, "pulls": 3, "bits": 4},
@@ -18,38 +17,8 @@ SAYING = {
 }
 
 
-@pytest.mark.parametrize("name", SAYING)
-def test_the_mean_is_that_of_what_is_paid_and_asking_changes_nothing(name: str) -> None:
-    family = distribution(name, **SAYING[name])
-    rows, draws, rng = 5, 3000, np.random.default_rng(0)
-    env = family.batched(rows)
-    assert env is not None
-    env.start(family.sample_batch(rng, rows), rng)
-    for steps in (0, 4):
-        for _ in range(steps):
-            env.step(rng.integers(3, size=rows), rng)
-        before = env.state_dict()
-        for actions in (np.arange(rows) % 3, (np.arange(rows) + 1) % 3):
-            means = env.mean_rewards(actions)
-            assert {k: np.array_equal(v, before[k]) for k, v in env.state_dict().items()} == dict.fromkeys(before, True)
-            paid = []
-            for _ in range(draws):
-                paid.append(env.step(actions, rng)[1])
-                env.load_state_dict(before)
-            assert means == pytest.approx(np.mean(paid, axis=0), abs=5 * 0.5 / draws**0.5)
-
-
-def test_a_family_that_can_not_say_means() -> None:
-    cue, bandit = (TrialVectorEnv(distribution(f"metarl/{name}-v0"), 2) for name in ("ImageCue", "BernoulliBandit"))
-    assert (cue.knows_means, bandit.knows_means) == (False, True)
-    cue.reset(seed=0)
-    with pytest.raises(InputError) as caught:
-        cue.mean_rewards(np.zeros(2, int))
-    assert caught.value.key == "mean_rewards"
-
-
 @pytest.mark.parametrize(
-    ("name", "options"), [*SAYING.items(), ("metarl/CartPolePhysics-v0", {"episodes": 2, "max_steps": 30})]
+    ("name", "options"), [*FAMILIES.items(), ("metarl/CartPolePhysics-v0", {"episodes": 2, "max_steps": 30})]
 )
 def test_what_is_told_is_what_would_be_revealed_and_is_not_seen(name: str, options: dict[str, Any]) -> None:
     """Where a trial ends by itself, the task told changes in its row alone."""

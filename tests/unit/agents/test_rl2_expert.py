@@ -1,4 +1,4 @@
-"""Agents that are told more in training than at test: they learn, go on exactly, and are asked for it nowhere else."""
+"""Agents that imitate an expert in training: they learn, go on exactly, and need nobody at test."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from rl2_toys import parameters, same
 from stable_baselines3.common.vec_env import VecNormalize
 
 from metarl import RL2PPO, TrialEnv, TrialVectorEnv, from_env, rollout_trials
-from metarl.agents.rl2_privilege import privileges
+from metarl.agents.rl2_expert import imitations
 from metarl.config import ConfigError, InputError
 from metarl.envs import distribution
 from metarl.tasks.trial.layout import TrialInputs
@@ -22,12 +22,12 @@ ROWS = 6
 BANDIT = distribution("metarl/BernoulliBandit-v0", arms=3, pulls=8)
 MDP = distribution("metarl/TabularMDP-v0", states=3, actions=3, horizon=3, episodes=3)
 MEMORY = {"controller": "gru", "store": "none", "access": "none", "controller_options": {"hidden_size": 8}}
-ALL = {"expected_rewards": True, "told_critic": True, "imitate": "PSRL", "imitate_until": 0.8}
+PSRL = {"expert": "PSRL", "until": 0.8}
 
 
-def make(family: Any = BANDIT, privilege: Any = None, **options: Any) -> RL2PPO:
+def make(family: Any = BANDIT, imitation: Any = None, **options: Any) -> RL2PPO:
     options = {"memory": MEMORY, "n_minibatches": 2, "n_epochs": 2, "device": "cpu", "seed": 1, **options}
-    return RL2PPO("MemoryPolicy", TrialVectorEnv(family, ROWS), privilege=privilege, **options)
+    return RL2PPO("MemoryPolicy", TrialVectorEnv(family, ROWS), imitation=imitation, **options)
 
 
 def logged(agent: RL2PPO, name: str) -> float:
@@ -36,29 +36,28 @@ def logged(agent: RL2PPO, name: str) -> float:
 
 
 @pytest.mark.parametrize("steps", [None, 7], ids=["whole trials", "parts of trials"])
-def test_training_goes_on_exactly_in_all_that_it_is_told(steps: int | None, tmp_path: Path) -> None:
+def test_training_goes_on_exactly_with_its_expert(steps: int | None, tmp_path: Path) -> None:
     half = 4 * ROWS * (steps or MDP.trial_steps)
-    options = {"privilege": ALL, "n_steps": steps, "schedule_steps": 2 * half}
+    options = {"imitation": PSRL, "n_steps": steps, "schedule_steps": 2 * half}
     whole = make(MDP, **options).learn(2 * half)
     make(MDP, **options).learn(half).save(tmp_path / "half")
     resumed = RL2PPO.load(tmp_path / "half", env=TrialVectorEnv(MDP, ROWS), device="cpu")
-    assert resumed.privilege == whole.privilege
+    assert resumed.imitation == whole.imitation
     resumed.learn(half, reset_num_timesteps=False)
     assert same(parameters(resumed), parameters(whole))
     again = make(MDP, **options).learn(2 * half)
     assert same(parameters(again), parameters(whole))
 
 
-@pytest.mark.parametrize("privilege", [{"expected_rewards": True}, {"told_critic": True}, {"imitate": "greedy"}])
-def test_each_privilege_changes_what_is_learned(privilege: dict[str, Any]) -> None:
-    plain, told = (make(BANDIT, given).learn(2 * ROWS * 8, log_interval=None) for given in (None, privilege))
+def test_an_expert_changes_what_is_learned() -> None:
+    plain, told = (make(BANDIT, given).learn(2 * ROWS * 8, log_interval=None) for given in (None, {"expert": "greedy"}))
     learned = [[p.detach().clone() for p in agent.policy.core.parameters()] for agent in (plain, told)]
     assert not same(*learned)
     assert logged(told, "ratio_error") < 1e-5
 
 
-def test_an_agent_plays_without_what_it_was_told(tmp_path: Path) -> None:
-    agent = make(BANDIT, {"told_critic": True, "expected_rewards": True, "imitate": "Gittins"}).learn(2 * ROWS * 8)
+def test_an_agent_plays_without_its_expert(tmp_path: Path) -> None:
+    agent = make(BANDIT, {"expert": "Gittins"}).learn(2 * ROWS * 8)
     agent.save(tmp_path / "agent")
     loaded = RL2PPO.load(tmp_path / "agent", device="cpu")
     played = [
@@ -80,8 +79,8 @@ def test_an_expert_is_imitated_until_its_time_is_over() -> None:
         return True
 
     env = TrialVectorEnv(BANDIT, 64)
-    privilege = {"imitate": "Gittins", "imitate_until": 0.5, "imitate_weight": 10.0}
-    options: dict[str, Any] = {"memory": MEMORY, "privilege": privilege, "learning_rate": 1e-2, "device": "cpu"}
+    imitation = {"expert": "Gittins", "until": 0.5, "weight": 10.0}
+    options: dict[str, Any] = {"memory": MEMORY, "imitation": imitation, "learning_rate": 1e-2, "device": "cpu"}
     agent = RL2PPO("MemoryPolicy", env, **options, learning_rate_end=1e-2, n_minibatches=4, seed=0)
     agent.learn(16 * rollout, callback=note, log_interval=None)
     updates = [row for row in seen if "train/imitation_loss" in row]
@@ -100,12 +99,12 @@ def informed(tmp_path: Path, **options: Any) -> Path:
 
 def test_an_informed_agent_is_told_the_task_and_imitated(tmp_path: Path) -> None:
     path = informed(tmp_path)
-    agent = make(BANDIT, {"imitate": str(path)})
+    agent = make(BANDIT, {"expert": str(path)})
     agent.learn(ROWS * 8, log_interval=None)
     assert logged(agent, "imitation_loss") > 0
     env: Any = agent.env
     obs = env.reset()
-    told = privileges(agent, 10**6)()
+    told = imitations(agent, 10**6)()
     begin = np.full(ROWS, Boundary.TRIAL)
     told.look(obs, begin, agent.policy.head, agent.device)
     assert told.expert is not None
@@ -117,7 +116,7 @@ def test_an_informed_agent_is_told_the_task_and_imitated(tmp_path: Path) -> None
 
 def test_a_training_that_has_left_its_expert_behind_needs_no_file(tmp_path: Path) -> None:
     path = informed(tmp_path)
-    options: dict[str, Any] = {"imitate": str(path), "imitate_until": 0.1}
+    options: dict[str, Any] = {"expert": str(path), "until": 0.1}
     make(BANDIT, options, schedule_steps=8 * ROWS * 8).learn(2 * ROWS * 8).save(tmp_path / "half")
     path.unlink()
     agent = RL2PPO.load(tmp_path / "half", env=TrialVectorEnv(BANDIT, ROWS), device="cpu")
@@ -129,11 +128,11 @@ def test_a_training_that_has_left_its_expert_behind_needs_no_file(tmp_path: Path
 def test_an_expert_that_sees_other_things_is_refused(tmp_path: Path) -> None:
     make(BANDIT).save(tmp_path / "uninformed.zip")
     with pytest.raises(InputError) as caught:
-        make(BANDIT, {"imitate": str(tmp_path / "uninformed.zip")}).learn(ROWS * 8)
-    assert caught.value.key == "privilege.imitate"
+        make(BANDIT, {"expert": str(tmp_path / "uninformed.zip")}).learn(ROWS * 8)
+    assert caught.value.key == "imitation.expert"
     with pytest.raises(InputError) as caught:
-        make(MDP, {"imitate": str(informed(tmp_path))}).learn(ROWS * 9)
-    assert caught.value.key == "privilege.imitate"
+        make(MDP, {"expert": str(informed(tmp_path))}).learn(ROWS * 9)
+    assert caught.value.key == "imitation.expert"
 
 
 PENDULUM = distribution("metarl/PendulumGoal-v0")
@@ -141,38 +140,21 @@ SINGLE = gym.vector.SyncVectorEnv([lambda: TrialEnv(BANDIT)] * 2)
 
 
 @pytest.mark.parametrize(
-    ("env", "privilege", "key"),
+    ("env", "expert"),
     [
-        (PENDULUM, {"expected_rewards": True}, "expected_rewards"),
-        (from_env("CartPole-v1", {"length": "0.3..1"}, steps=5), {"expected_rewards": True}, "expected_rewards"),
-        (from_env("CartPole-v1", levels=range(100_000), steps=5), {"told_critic": True}, "told_critic"),
-        (SINGLE, {"told_critic": True}, "told_critic"),
-        (SINGLE, {"expected_rewards": True}, "expected_rewards"),
-        (SINGLE, {"imitate": "Gittins"}, "imitate"),
-        (VecNormalize(as_vec_env(BANDIT, 2), norm_obs=False), {"expected_rewards": True}, "expected_rewards"),
-        (BANDIT, {"imitate": "Gitins"}, "imitate"),
-        (MDP, {"imitate": "Gittins"}, "imitate"),
-        (PENDULUM, {"imitate": "some/run"}, "imitate"),
-        (TrialVectorEnv(BANDIT, 2, inputs=TrialInputs(prev_reward=False)), {"imitate": "Gittins"}, "imitate"),
-        (TrialVectorEnv(BANDIT, 2, inputs=TrialInputs(prev_reward_scale=0.1)), {"imitate": "Gittins"}, "imitate"),
-        (distribution("metarl/BernoulliBandit-v0", reveal=True), {"imitate": "Gittins"}, "imitate"),
+        (from_env("CartPole-v1", levels=range(100_000), steps=5), "some/run"),
+        (SINGLE, "Gittins"),
+        (VecNormalize(as_vec_env(BANDIT, 2), norm_obs=False), "Gittins"),
+        (BANDIT, "Gitins"),
+        (MDP, "Gittins"),
+        (PENDULUM, "some/run"),
+        (TrialVectorEnv(BANDIT, 2, inputs=TrialInputs(prev_reward=False)), "Gittins"),
+        (TrialVectorEnv(BANDIT, 2, inputs=TrialInputs(prev_reward_scale=0.1)), "Gittins"),
+        (distribution("metarl/BernoulliBandit-v0", reveal=True), "Gittins"),
     ],
 )
-def test_what_can_not_be_told_is_refused_at_once(env: Any, privilege: dict[str, Any], key: str) -> None:
+def test_an_expert_that_does_not_fit_is_refused_at_once(env: Any, expert: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        RL2PPO("MemoryPolicy", env, n_envs=2, memory=MEMORY, privilege=privilege)
-    assert caught.value.key == f"privilege.{key}"
+        RL2PPO("MemoryPolicy", env, n_envs=2, memory=MEMORY, imitation={"expert": expert})
+    assert caught.value.key == "imitation.expert"
     assert "\n" not in str(caught.value)
-
-
-def test_a_critic_is_told_tasks_of_its_own_size(tmp_path: Path) -> None:
-    codes = distribution("metarl/BarcodeBandit-v0", arms=3, contexts=2, repeats=2, pulls=2, bits=5)
-    more = TrialVectorEnv(distribution("metarl/BarcodeBandit-v0", **{**codes.options(), "repeats": 3}), ROWS)
-    agent = make(codes, {"told_critic": True})
-    agent.save(tmp_path / "agent")
-    with pytest.raises(InputError) as caught:
-        agent.set_env(more)
-    assert caught.value.key == "env"
-    with pytest.raises(InputError) as caught:
-        RL2PPO.load(tmp_path / "agent", env=more)
-    assert caught.value.key == "env"

@@ -1,4 +1,4 @@
-"""What :class:`metarl.agents.rl2.RL2PPO` may be told in training: whether its environment can tell it, and by whom."""
+"""Whom :class:`metarl.agents.rl2.RL2PPO` imitates in training, and whether its environment fits."""
 
 from __future__ import annotations
 
@@ -15,61 +15,39 @@ from metarl.seeding import numpy_rng, rank_seed
 from metarl.tasks.vector.env import TrialVectorEnv
 from metarl.tasks.vector.sb3 import TrialVecEnv
 from metarl.training.actor import PolicyActor
-from metarl.training.privileged import PrivilegeOptions, Privileges
+from metarl.training.imitation import Imitation, ImitationOptions
 from metarl.types import Actor, Array, Ints, TrialObservation
 
 if TYPE_CHECKING:
     from metarl.agents.rl2 import RL2PPO
 
+KEY = "imitation.expert"
 
-def prepare(options: PrivilegeOptions, env: Any, known: int | None) -> int | None:
-    """Check that an environment can tell what the options ask for, and let it tell the tasks if a critic is told them.
+
+def prepare(options: ImitationOptions, env: Any) -> None:
+    """Check that an environment fits whom the options ask to imitate, and let it tell the expert its tasks if need be.
 
     Args:
         options: of the agent.
         env: SB3's environment.
-        known: the size of the tasks that the critic was made for; None: of any.
-
-    Returns:
-        How many numbers a task has that the critic is told; None: it is told nothing.
 
     Raises:
-        ConfigError: it can't tell; or an expert that it has not.
-        InputError: its tasks have another size.
+        ConfigError: an expert that it has not, or it can't tell.
     """
-    if options == PrivilegeOptions():
-        return None
+    if options.expert is None:
+        return
     trials = env.trials if isinstance(env, TrialVecEnv) else None
-    asked = next(n for n in ("expected_rewards", "told_critic", "imitate") if getattr(options, n) not in (None, False))
     if not isinstance(trials, TrialVectorEnv):
-        expected = "left out: only a TrialVectorEnv, without wrappers around it, tells more than it shows"
+        expected = "left out: only a TrialVectorEnv, without wrappers around it, shows an expert what it needs"
         remedy = "make the environment with gymnasium.make_vec, or as metarl.TrialVectorEnv(family, num_envs)"
-        raise ConfigError(key=f"privilege.{asked}", given=getattr(options, asked), expected=expected, remedy=remedy)
-    family = trials.distribution.family
-    if options.expected_rewards and not trials.knows_means:
-        expected = f"false: {family} does not say what an action pays on average"
-        remedy = "define mean_rewards in its BatchedEnv"
-        raise ConfigError(key="privilege.expected_rewards", given=True, expected=expected, remedy=remedy)
-    if options.imitate is not None:
-        _check_expert(options.imitate, trials)
-        if options.imitate not in _names(trials):
-            _tell(trials, "imitate", options.imitate)
-    if not options.told_critic:
-        return None
-    size = _tell(trials, "told_critic", True)
-    if known not in (None, size):
-        problem = f"the critic was made for tasks of {known} numbers, but those of {family} have {size}"
-        raise InputError(problem, key="env", given=size, expected=str(known), remedy="train another agent for them")
-    return size
-
-
-def _tell(trials: TrialVectorEnv, name: str, given: object) -> int:
-    """Let ``trials`` tell their tasks from the next reset on; returns how many numbers a task has."""
-    try:
-        return trials.tell_tasks()
-    except ValueError as error:
-        expected = f"left out: the tasks of {trials.distribution.family} can't be told as numbers ({error})"
-        raise ConfigError(key=f"privilege.{name}", given=given, expected=expected) from None
+        raise ConfigError(key=KEY, given=options.expert, expected=expected, remedy=remedy)
+    _check_expert(options.expert, trials)
+    if options.expert not in _names(trials):
+        try:
+            trials.tell_tasks()
+        except ValueError as error:
+            expected = f"left out: the tasks of {trials.distribution.family} can't be told as numbers ({error})"
+            raise ConfigError(key=KEY, given=options.expert, expected=expected) from None
 
 
 def _check_expert(name: str, trials: TrialVectorEnv) -> None:
@@ -78,20 +56,20 @@ def _check_expert(name: str, trials: TrialVectorEnv) -> None:
     Raises:
         ConfigError: it doesn't.
     """
-    key, space = "privilege.imitate", trials.single_action_space
+    space = trials.single_action_space
     if not hasattr(space, "n") and not hasattr(space, "nvec"):
-        raise ConfigError(key=key, given=name, expected=f"nobody, as {space} has no choices to agree on")
+        raise ConfigError(key=KEY, given=name, expected=f"nobody, as {space} has no choices to agree on")
     names = _names(trials)
     if name not in names and not _is_place(name):
         some = f"{one_of(names)}, or the folder of a run" if names else "the folder of a run"
         expected = f"{some} that was trained with env.reveal=true"
-        raise ConfigError(key=key, given=name, expected=expected, remedy=did_you_mean(name, names))
+        raise ConfigError(key=KEY, given=name, expected=expected, remedy=did_you_mean(name, names))
     inputs = trials.layout.inputs
     if name in names and not (inputs.prev_action and inputs.prev_reward and inputs.prev_reward_scale == 1):
         expected = "nobody, where prev_action or prev_reward is left out or scaled: the reference reads both"
-        raise ConfigError(key=key, given=name, expected=expected)
+        raise ConfigError(key=KEY, given=name, expected=expected)
     if name in names and trials.distribution.reveal:
-        raise ConfigError(key=key, given=name, expected="nobody, where reveal=true shows the agent more than it knows")
+        raise ConfigError(key=KEY, given=name, expected="nobody, where reveal=true shows the agent more than it knows")
 
 
 def _names(trials: TrialVectorEnv) -> list[str]:
@@ -105,32 +83,25 @@ def _is_place(name: str) -> bool:
     return "/" in name or name.endswith(".zip") or Path(name).exists()
 
 
-def privileges(agent: RL2PPO, schedule: int) -> Callable[[], Privileges]:
-    """What makes the privileges of each rollout.
+def imitations(agent: RL2PPO, schedule: int) -> Callable[[], Imitation]:
+    """What makes the imitation of each rollout.
 
     Args:
         agent: about to learn; its environment has been reset.
         schedule: environment steps over which imitation fades, of which it takes its fraction.
     """
-    options, env = agent.privilege, agent.env
+    options, env = agent.imitation, agent.env
     experts: list[Actor] = []  # made when it is needed first: a training that has left it behind needs no file
 
-    def rollout() -> Privileges:
-        if options == PrivilegeOptions():
-            return Privileges()
+    def rollout() -> Imitation:
+        weight = options.weight_at(agent.num_timesteps / schedule)
+        if not weight:
+            return Imitation()
         trials: TrialVectorEnv = env.trials  # type: ignore[union-attr]  # as prepare has found
-        weight = options.imitation_at(agent.num_timesteps / schedule)
-        if weight and not experts:
-            experts.append(_expert(agent, trials))
-        if weight:  # a stream of its own for each rollout, so that there is no state to save
-            own = rank_seed(agent.seed, parallel.rank())
-            experts[0].reset(trials.num_envs, numpy_rng(own, "baseline", agent.num_timesteps))
-        return Privileges(
-            trials.mean_rewards if options.expected_rewards else None,
-            (lambda: trials.told_tasks) if options.told_critic else None,
-            experts[0] if weight else None,
-            weight,
-        )
+        experts[:] = experts or [_expert(agent, trials)]
+        own = rank_seed(agent.seed, parallel.rank())  # a stream for each rollout, so that there is no state to save
+        experts[0].reset(trials.num_envs, numpy_rng(own, "baseline", agent.num_timesteps))
+        return Imitation(experts[0], weight)
 
     return rollout
 
@@ -152,7 +123,7 @@ class Informed:
         self._trials, self._agent, self._actor = trials, agent, PolicyActor(agent.policy, deterministic=True)
         if agent.action_space != trials.single_action_space:
             given, expected = agent.action_space, f"one whose actions are {trials.single_action_space}"
-            raise InputError(key="privilege.imitate", given=given, expected=expected)
+            raise InputError(key=KEY, given=given, expected=expected)
 
     def reset(self, n: int, rng: np.random.Generator) -> None:
         """See :class:`metarl.types.Actor`."""
@@ -166,13 +137,13 @@ class Informed:
         except (TypeError, ValueError) as error:
             problem = f"the agent to imitate does not see what this one sees and the task ({error})"
             remedy = "train it with env.reveal=true and else the same [env]"
-            raise InputError(problem, key="privilege.imitate", remedy=remedy) from None
+            raise InputError(problem, key=KEY, remedy=remedy) from None
         return self._actor.act(seen, boundary)
 
 
 def _expert(agent: RL2PPO, trials: TrialVectorEnv) -> Actor:
     """The expert that the options name."""
-    name, prior = str(agent.privilege.imitate), trials.distribution.prior
+    name, prior = str(agent.imitation.expert), trials.distribution.prior
     if prior is not None and name in (made := baselines.references(prior)):
         return made[name]()
     path = Path(name)
