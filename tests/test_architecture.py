@@ -27,7 +27,7 @@ FLOORS = (
     ("evaluation", "fewshot"),
     ("report", "presets", "export"),
     ("experiments",),
-    ("zoo",),
+    ("zoo", "sweeps"),
     ("cli",),
     ("__main__",),
 )
