@@ -14,6 +14,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from metarl.config import Assignment, ConfigError, parse_assignment
@@ -184,8 +185,16 @@ def _dimension(key: str, values: str, method: Method, kind: str) -> Dimension:
 
 def _whole(kind: str, key: str) -> bool:
     """Whether a setting takes whole numbers alone, as far as is known."""
-    ranges = [one.range for one in all_settings() if (one.kind, one.key) == (kind, key)]
-    return not any("number" in told for told in ranges)
+    return not any("number" in told for told in _ranges().get((kind, key), ()))
+
+
+@cache
+def _ranges() -> dict[tuple[str, str], list[str]]:
+    """What values there are, in words, by kind of experiment and key."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for one in all_settings():
+        found.setdefault((one.kind, one.key), []).append(one.range)
+    return found
 
 
 def split(text: str) -> list[str]:

@@ -59,7 +59,7 @@ class Result:
 def results(store: Store) -> list[Result]:
     """All trials: those that were trained to the end by value, then those that were pruned, then the others."""
     rows = []
-    for slot, trial in store.trials().items():
+    for slot, trial in store.fill().items():
         facts, space = trial.user_attrs, store.sweep.space
         values = tuple(float(value) for value in facts.get("values", ()))
         value, half = pooled(values, facts.get("errors", ()))
