@@ -22,6 +22,7 @@ def test_a_range_is_whole_where_the_setting_is() -> None:
         Between("ppo.gamma", 0.9, 0.99, log=True),
     )
     assert [type(one.low) for one in space.dimensions if isinstance(one, Between)] == [int, float, float]
+    assert str(space.dimensions[2]) == "0.9..0.99:log"
     assert parse_space("tpe", ["memory.store=none,delta"], "rl2") == Space(
         (Choices("memory.store", ("none", "delta")),)
     )
