@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from metarl.cli.completion import complete_settings, completed_by
 from metarl.cli.env import look_here
 from metarl.cli.seeds import add_seeds, named_seeds
 from metarl.cli.table import print_table
@@ -59,7 +60,9 @@ def add_sweep(commands: Any) -> None:
     add_trained(sweep, "name of a preset, or path of a TOML file (default with --env: general)")
     ways = sweep.add_mutually_exclusive_group(required=True)
     for name, about in METHODS.items():
-        ways.add_argument(f"--{name}", metavar="KEY=VALUES", action="append", help=about)
+        completed_by(
+            ways.add_argument(f"--{name}", metavar="KEY=VALUES", action="append", help=about), complete_settings
+        )
     told = f"trials of --random or --tpe (default {TRIALS}); more than before extend a sweep"
     sweep.add_argument("--trials", type=at_least(1), metavar="N", help=told)
     add_seeds(sweep, "trainings of each trial, whose mean counts (default seed 0 alone)")

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 BEAT = 20.0  # seconds between two signs of life of a process that others can't see otherwise
 SILENT = 120.0  # seconds without one after which it counts as dead
+WARMUP = 4  # the part of a training before which the median prunes nothing: one in so many
+REDUCTION = 3  # of so many trials successive halving lets one go on, after a 9th and a 3rd of the training
 BUSY = 100  # seconds to wait for a SQLite file that others write
 SLOT, CUT_OFF, HOME, LIFE = "slot", "cut_off", "home", "life"
 """What is kept with a trial: its slot, whether its process died, the folder with its runs, and its signs of life."""
@@ -169,12 +171,13 @@ class Store:
         return made
 
     def _make(self, name: str) -> Any:
-        pruners = optuna().pruners
-        made = {
-            None: pruners.NopPruner,
-            "median": pruners.MedianPruner,
-            "halving": pruners.SuccessiveHalvingPruner,
-        }[self.sweep.prune]()
+        pruners, validations = optuna().pruners, self.sweep.validations
+        made = pruners.NopPruner()
+        if self.sweep.prune == "median":  # what little was learned before says nothing
+            made = pruners.MedianPruner(n_warmup_steps=validations // WARMUP)
+        elif self.sweep.prune == "halving":
+            first = max(1, validations // REDUCTION**2)
+            made = pruners.SuccessiveHalvingPruner(min_resource=first, reduction_factor=REDUCTION)
         return optuna().create_study(
             storage=self._storage, study_name=name, direction="maximize", pruner=made, load_if_exists=True
         )

@@ -59,6 +59,12 @@ class Sweep:
     def _validating(self, settings: Sequence[Assignment]) -> Experiment:
         return load_experiment(self.preset, settings, self.name).validating()
 
+    @property
+    def validations(self) -> int:
+        """How many each training has, where that is known before: 0 else."""
+        made = self._validating(self.settings)
+        return (made.planned or 0) // (made.validates_every or 1)
+
     def definition(self) -> dict[str, Any]:
         """What makes two sweeps the same, as plain data."""
         config = self._validating(self.settings).config()

@@ -12,6 +12,7 @@ import numpy as np
 
 from metarl.evaluation.pooling import NORMAL95, mean_over_seeds
 from metarl.report.build import build_report
+from metarl.report.compare import short
 from metarl.report.score import shown
 from metarl.runs.folder import RunFolder
 from metarl.sweeps.locks import FileLock
@@ -104,17 +105,8 @@ def rows_of(found: Sequence[Result], metric: str) -> list[dict[str, str]]:
         value = "–" if one.value is None else f"{shown(name, one.value)}{half}"
         state = f"failed: {one.error}" if one.state == "failed" else one.state
         row = {"trial": str(one.trial), name: value}
-        rows.append(row | {key: _short(text) for key, text in one.settings.items()} | {"state": state})
+        rows.append(row | {key: short(text) for key, text in one.settings.items()} | {"state": state})
     return rows
-
-
-def _short(text: str) -> str:
-    """A number with four digits; anything else as it is."""
-    try:
-        number = float(text)
-    except ValueError:
-        return text
-    return text if len(text) <= 7 else f"{number:.4g}"
 
 
 def summary(found: Sequence[Result], trials: int) -> dict[str, Any]:

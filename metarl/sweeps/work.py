@@ -11,6 +11,7 @@ from typing import Any
 from metarl.config import InputError
 from metarl.experiments.base import Experiment, Validated
 from metarl.experiments.run import new_folder, run
+from metarl.report.compare import short
 from metarl.runs.folder import RunError, RunFolder
 from metarl.runs.session import Judge, Stopped
 from metarl.runs.status import PRUNED
@@ -78,8 +79,8 @@ def carry_out(claim: Claim, store: Store, say: Say, talk: Mapping[str, Any]) -> 
     Raises:
         Stopped, RunError: see :func:`work`.
     """
-    told = " ".join(f"{key}={value}" for key, value in store.sweep.space.told(claim.params).items())
-    say(f"trial {claim.slot}: {told}")
+    told = store.sweep.space.told(claim.params).items()
+    say(f"trial {claim.slot}: {' '.join(f'{key}={short(value)}' for key, value in told)}")
     values: list[float] = []
     errors: list[float | None] = []
     try:
@@ -104,7 +105,7 @@ def carry_out(claim: Claim, store: Store, say: Say, talk: Mapping[str, Any]) -> 
         return
     mean = sum(values) / len(values)
     claim.finish(mean, values=values, errors=errors)
-    say(f"trial {claim.slot}: {mean:.4g}")
+    say(f"trial {claim.slot}: {experiment.validation} {mean:.4g}")
 
 
 def train(experiment: Experiment, path: Path, seed: int, judge: Judge | None, talk: Mapping[str, Any]) -> Trained:

@@ -155,7 +155,7 @@ def test_a_trial_that_does_worse_is_pruned(prune: str, tmp_path: Path, monkeypat
     monkeypatch.setattr(RecallExperiment, "learn", learn)
     words = [*RECALL, "--grid", "fit.batch=2,3,4,5,6,7,8,9", "--prune", prune]
     told = table(*words, "--out", tmp_path / "a")["results"]
-    assert [row["trial"] for row in told if row["state"] == "done"][0] == 0
+    assert (told[0]["trial"], told[0]["state"]) == (0, "done")
     pruned = [row for row in told if row["state"] == "pruned"]
     assert len(pruned) >= 3
     assert told[-len(pruned) :] == pruned, "below those that were trained to the end"
