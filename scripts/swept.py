@@ -27,8 +27,8 @@ RESULTS = ROOT / "docs" / "results" / "scaling.json"
 TRIALS = 20
 SETTINGS = [
     *("env.arms=3", "env.pulls=10", "memory.key_size=12", "memory.value_size=12", "train.n_envs=8"),
-    *("memory.controller_options.hidden_size=8", "train.total_timesteps=1600", "checkpoint_seconds=0"),
-    *("ppo.n_epochs=1", "eval.validation_trials=50"),
+    *("memory.controller_options.hidden_size=8", "train.total_timesteps=800", "checkpoint_seconds=0"),
+    *("ppo.n_epochs=1", "eval.validation_trials=20"),
 ]
 SWEEP = ["sweep", "bandit", "--set", *SETTINGS, "--random", "ppo.learning_rate=1e-4..1e-1:log", "--json"]
 SWEEP += ["--trials", str(TRIALS), "--seed"]
@@ -88,7 +88,7 @@ def twice(rows: list[dict[str, Any]], folder: Path) -> int:
 def main() -> None:
     """Sweep, kill, compare, and keep the rows."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3, help="sweeps in which a process is killed")
+    parser.add_argument("--rounds", type=int, default=2, help="sweeps in which a process is killed")
     args = parser.parse_args()
     version, rng, start = commit(), np.random.default_rng(0), time.monotonic()
     there, again, other, resumed = [], 0, 0, 0
@@ -102,7 +102,10 @@ def main() -> None:
                 (row["trial"], row["values"]) not in [(a["trial"], a["values"]) for a in alone] for row in rows
             )
             resumed += sum(bool(RunFolder.open(run).meta.resumed) for row in rows for run in row["runs"])
-        print(f"round {seed}: {there[-1]} of {TRIALS} trials in the table, {again} twice, {other} other values")
+        print(
+            f"round {seed}: {there[-1]} of {TRIALS} trials in the table, {again} twice, {other} other values",
+            flush=True,
+        )
     found = (
         (f"trials done and in the table, of {TRIALS} (the fewest of all sweeps)", min(there), (TRIALS, None)),
         ("trials or runs that are there twice", again, (None, 0.0)),

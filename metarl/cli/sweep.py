@@ -92,12 +92,13 @@ def run_sweep(args: argparse.Namespace) -> int:
     look_here(args.imports)
     from metarl import parallel
     from metarl.runs.session import Stopped, handling, raise_stopped
-    from metarl.sweeps.store import Store
+    from metarl.sweeps.store import Store, optuna
     from metarl.sweeps.sweep import make_folder, name_of
     from metarl.sweeps.work import work
 
     if parallel.launched() is not None:
         refuse(ConfigError("a sweep shares its trials itself: start it in each place without torchrun", key="torchrun"))
+    optuna()  # before anything is checked or made
     sweep = checked(lambda: sweep_of(args))
     definition = checked(sweep.definition)
     folder = args.out or SWEEPS / name_of(definition)
@@ -115,10 +116,10 @@ def run_sweep(args: argparse.Namespace) -> int:
         with handling(raise_stopped):
             work(store, say, {"quiet": quiet})
     except Stopped as error:
-        tell_sweep(args, store, folder)
+        tell_sweep(args, store)
         say("interrupted; the same command goes on")
         return 128 + error.number
-    return tell_sweep(args, store, folder)
+    return tell_sweep(args, store)
 
 
 def sweep_of(args: argparse.Namespace) -> Sweep:
@@ -152,11 +153,8 @@ def sweep_of(args: argparse.Namespace) -> Sweep:
     )
 
 
-def tell_sweep(args: argparse.Namespace, store: Store, folder: Path) -> int:
+def tell_sweep(args: argparse.Namespace, store: Store) -> int:
     """Print what came of it; returns the exit status."""
-    from metarl.experiments.presets import from_config
-    from metarl.files import read_json
-    from metarl.sweeps.sweep import SWEEP
     from metarl.sweeps.table import report, results, rows_of, summary
 
     found = results(store)
@@ -164,19 +162,19 @@ def tell_sweep(args: argparse.Namespace, store: Store, folder: Path) -> int:
     page, trouble = None, None
     if over:
         try:
-            page = report(found, folder)
+            page = report(found, store.folder)
         except InputError as error:  # the trials stand without it
             trouble = in_one_line(error)
-    metric = from_config(read_json(folder / SWEEP)["experiment"], str(folder)).validation
+    metric = store.sweep.base.validation
     if args.json:
-        told = {"folder": str(folder), "metric": metric, "report": None if page is None else str(page)}
+        told = {"folder": str(store.folder), "metric": metric, "report": None if page is None else str(page)}
         print(json.dumps(told | summary(found, len(found)), indent=2))
     elif args.quiet:
-        print(folder)
+        print(store.folder)
     else:
         print_table(rows_of(found, metric))
         tell_best(found)
-        print(f"folder:     {folder}")
+        print(f"folder:     {store.folder}")
         if page is not None or trouble is not None:
             print(f"page:       {page}" if page is not None else f"missing:    the page: {trouble}")
     return FAILED if found and all(one.state == "failed" for one in found) else OK

@@ -184,6 +184,7 @@ def _lead(
             model = share.build(seed, device) if start.trained is None else start.trained
             steps = 0 if start.trained is not None else share.learn(model, session)
             parallel.leave()  # the rest is for the first process alone
+            session.facts |= {"ended": PRUNED} if session.pruned else {}
             if start.trained is None:
                 seconds, whole = session.elapsed, not session.stopped
                 with session.stoppable():
@@ -194,7 +195,7 @@ def _lead(
                     session.trained(whole=whole, **facts, device=str(device))
             done = Run(experiment, seed, folder, model, signal=session.stopped_by)
             if session.stopped:
-                session.set_status("interrupted", **({"ended": PRUNED} if session.pruned else {}))
+                session.set_status("interrupted")
                 return done
             if not evaluate:
                 session.set_status("finished")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
@@ -48,6 +49,11 @@ class Sweep:
     prune: Pruning | None = None
     seed: int = 0
 
+    @cached_property
+    def base(self) -> Experiment:
+        """The experiment with what all trials share."""
+        return self._validating(self.settings)
+
     def experiment(self, params: Params) -> Experiment:
         """The checked experiment of a trial, which validates in training.
 
@@ -62,12 +68,11 @@ class Sweep:
     @property
     def validations(self) -> int:
         """How many each training has, where that is known before: 0 else."""
-        made = self._validating(self.settings)
-        return (made.planned or 0) // (made.validates_every or 1)
+        return (self.base.planned or 0) // (self.base.validates_every or 1)
 
     def definition(self) -> dict[str, Any]:
         """What makes two sweeps the same, as plain data."""
-        config = self._validating(self.settings).config()
+        config = self.base.config()
         return {
             "experiment": {key: value for key, value in config.items() if key not in WITHOUT_EFFECT},
             "space": {one.key: str(one) for one in self.space.dimensions},

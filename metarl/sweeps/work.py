@@ -37,7 +37,13 @@ class Trained:
 
 
 def run_folder(folder: Path, slot: int, seed: int) -> Path:
-    """Where the run of a trial with a seed is."""
+    """Where the run of a trial with a seed is.
+
+    Args:
+        folder: of the sweep.
+        slot: of the trial.
+        seed: of the training.
+    """
     return folder / f"trial-{slot:03d}-s{seed}"
 
 

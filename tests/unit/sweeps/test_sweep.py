@@ -16,6 +16,7 @@ from metarl.sweeps import table as tables
 from metarl.sweeps import work
 from metarl.types import NonFiniteError
 
+REPORT = tables.report
 GRID = [*RECALL, "--set", "fit.batch=4", "--grid", "fit.learning_rates=[1e-3],[1e-2]"]
 
 
@@ -105,6 +106,17 @@ def test_what_is_wrong_is_told_before_anything_begins(words: list[str], said: st
     assert (ran.status, ran.out, ran.err.count("\n")) == (2, "", 1)
     assert said in ran.err
     assert not list(tmp_path.glob("a/trial-*"))
+
+
+def test_a_finished_sweep_has_one_page_of_all_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "report", REPORT)
+    page = Path(table(*GRID, "--out", tmp_path / "a")["report"])
+    text = page.read_text()
+    assert page == tmp_path / "a" / "report.html"
+    assert all(f"trial-00{number}-s0" in text for number in (0, 1))
+    before = page.stat().st_mtime_ns
+    assert table(*GRID, "--out", tmp_path / "a")["report"] == str(page)
+    assert page.stat().st_mtime_ns == before, "it is not drawn again"
 
 
 def test_settings_that_fail_are_told_and_the_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
