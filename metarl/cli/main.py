@@ -44,7 +44,7 @@ def parser() -> Parser:
     )
     top.add_argument("--version", action="version", version=f"metarl {metarl.__version__}", help="print the version")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
-    for add in (add_train, add_sweep, add_experiments, add_watch, add_play, add_classify, add_runs):
+    for add in (add_train, add_experiments, add_sweep, add_watch, add_play, add_classify, add_runs):
         add(commands)
     for add in (add_settings_command, add_list, add_zoo, add_bench, add_data, add_check, add_export, add_completion):
         add(commands)

@@ -1,4 +1,5 @@
 import pytest
+from sweep_toys import BANDIT, of
 
 from metarl.config import ConfigError
 from metarl.sweeps.space import Between, Choices, Space, parse_space
@@ -45,6 +46,12 @@ def test_a_range_is_whole_where_the_setting_is() -> None:
 def test_what_can_t_be_searched_is_refused(method: str, text: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         parse_space(method, [text], "rl2")  # type: ignore[arg-type]  # one of three
+
+
+def test_settings_that_change_the_tasks_are_told() -> None:
+    words = [*BANDIT, "--grid", "env.pulls=5,6", "--grid", "env.time=true,false", "--grid", "ppo.gamma=0.9,1.0"]
+    (told,) = of(words).warnings()
+    assert "env.pulls changes the tasks" in told
 
 
 def test_a_key_is_given_once() -> None:
