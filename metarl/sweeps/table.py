@@ -129,7 +129,7 @@ def report(found: Sequence[Result], folder: Path) -> Path | None:
     with suppress(ImportError, OSError):  # no locks here: then it may be written twice
         lock.take(wait=True)
     try:
-        newest = max((run.path / "metrics.jsonl").stat().st_mtime for run in runs) if runs else None
+        newest = max(((run.path / "status.json").stat().st_mtime for run in runs), default=None)
         if newest is None:
             return None
         if not page.is_file() or page.stat().st_mtime < newest:
