@@ -15,7 +15,7 @@ from metarl.types import SPLITS, Split
 if TYPE_CHECKING:
     import torch
 
-STREAMS = ("tasks", "env", "policy", "minibatch", "init", "evaluation", "data", "baseline", "rank")
+STREAMS = ("tasks", "env", "policy", "minibatch", "init", "evaluation", "data", "baseline", "rank", "sweep")
 
 
 def sequence(seed: int, stream: str, *key: int) -> np.random.SeedSequence:

@@ -27,7 +27,7 @@ FLOORS = (
     ("evaluation", "fewshot"),
     ("report", "presets", "export"),
     ("experiments",),
-    ("zoo",),
+    ("zoo", "sweeps"),
     ("cli",),
     ("__main__",),
 )
@@ -186,6 +186,13 @@ def test_wandb_is_imported_in_one_function_of_one_file() -> None:
     ((module, (use,)),) = who_imports("wandb").items()
     assert module == "metarl.runs.tracking"
     assert use.inside is not None
+
+
+def test_optuna_is_imported_in_one_function_of_one_file() -> None:
+    used = {module: [use for use in uses if not use.typing_only] for module, uses in who_imports("optuna").items()}
+    assert {module: [use.inside for use in uses] for module, uses in used.items() if uses} == {
+        "metarl.sweeps.store": ["optuna"]
+    }
 
 
 def test_stable_baselines3_is_imported_at_the_edge_only() -> None:

@@ -23,6 +23,7 @@ from metarl.cli.play import add_play
 from metarl.cli.runs import add_runs
 from metarl.cli.settings import add_settings_command
 from metarl.cli.shells import add_completion
+from metarl.cli.sweep import add_sweep
 from metarl.cli.terminal import FAILED, OK, Parser, any_output, in_one_line, refuse, short_warnings
 from metarl.cli.train import add_train
 from metarl.cli.watch import add_watch
@@ -43,7 +44,7 @@ def parser() -> Parser:
     )
     top.add_argument("--version", action="version", version=f"metarl {metarl.__version__}", help="print the version")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
-    for add in (add_train, add_experiments, add_watch, add_play, add_classify, add_runs):
+    for add in (add_train, add_experiments, add_sweep, add_watch, add_play, add_classify, add_runs):
         add(commands)
     for add in (add_settings_command, add_list, add_zoo, add_bench, add_data, add_check, add_export, add_completion):
         add(commands)

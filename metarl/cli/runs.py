@@ -60,6 +60,7 @@ def row(path: Path) -> dict[str, Any]:
     from metarl.evaluation.results import read_evaluation
     from metarl.report.score import score
     from metarl.runs.folder import RunFolder
+    from metarl.runs.status import PRUNED
 
     folder = RunFolder(path)
     told: dict[str, Any] = {"name": path.name, "preset": "", "status": "damaged", "steps": None, "result": ""}
@@ -71,6 +72,7 @@ def row(path: Path) -> dict[str, Any]:
         return told
     told["preset"] = config.get("name") or config.get("kind", "")
     told["status"] = "cut off" if status["status"] == "running" and not folder.held else status["status"]
+    told["status"] = PRUNED if status.get("ended") == PRUNED else told["status"]
     told["steps"] = status.get("train_steps") or next((int(last[axis]) for axis in AXES if axis in last), 0)
     learned = [f"{word} {last[name]:.4g} in training" for name, word in LEARNED.items() if last.get(name) is not None]
     told["result"] = str(score(evaluation)) if evaluation is not None else "".join(learned[:1])

@@ -22,6 +22,7 @@ from metarl.types import VoidTrialWarning
 OK, FAILED, WRONG = 0, 1, 2
 SKIP_BAD: Assignment = (("data", "skip_bad"), True)  # what --skip-bad sets
 FRAMES = ("Traceback (most recent call last)", "  ")  # how the lines begin that say where in the code an error arose
+SETTING = re.compile(r"[\w-]+(\.[\w-]+)*=")
 CHOICE = re.compile(r"invalid choice: '(?P<given>[^']*)' \(choose from (?P<valid>.*)\)$")
 
 
@@ -38,12 +39,26 @@ class Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As the base class, but what is left over is an error of this command, which knows its own options."""
-        known, left = super().parse_known_args(args, namespace)
+        known, left = super().parse_known_args(sys.argv[1:] if args is None else one_by_one(args), namespace)
         if left:
             options = re.findall(r"--[\w-]+", self.format_help())
             hint = did_you_mean(left[0].partition("=")[0], options)
             self.error(f"unrecognized arguments: {' '.join(left)}{f'; {hint}' if hint else ''}")
         return known, left
+
+
+def one_by_one(words: Iterable[str]) -> list[str]:
+    """The words of a command, with a ``--set`` before each of several settings in a row.
+
+    >>> one_by_one(["train", "bandit", "--set", "env.arms=5", "env.pulls=9", "--seed", "1"])
+    ['train', 'bandit', '--set', 'env.arms=5', '--set', 'env.pulls=9', '--seed', '1']
+    """
+    spread: list[str] = []
+    for word in words:
+        if spread[-2:-1] == ["--set"] and SETTING.match(word):
+            spread.append("--set")
+        spread.append(word)
+    return spread
 
 
 def add_command(commands: Any, name: str, about: str, examples: str, more: str = "") -> Parser:

@@ -44,26 +44,7 @@ def add_train(commands: Any) -> None:
         """,
         "Ctrl-C ends training early and keeps what was learned. metarl settings PRESET\nlists what --set can change.",
     )
-    preset = train.add_argument(
-        "preset",
-        nargs="?",
-        help="name of a preset (metarl list presets) or path of a TOML file (default with --env: general)",
-    )
-    completed_by(preset, complete_presets)
-    train.add_argument(
-        "--env",
-        metavar="ID",
-        action="append",
-        help=f"{ENV_HELP} (repeatable: each is a task)",
-    )
-    add_tasks(train)
-    add_seen(train)
-    train.add_argument("--encoder", metavar="MODULE:FUNCTION", help="a net of your own for what the environment shows")
-    place = train.add_mutually_exclusive_group()
-    place.add_argument("--data", metavar="DIR", help="few-shot: folder of Omniglot (default METARL_DATA or the cache)")
-    place.add_argument("--images", metavar="DIR", help="few-shot: folder with a folder of images for each class")
-    add_skip_bad(train)
-    add_settings(train, "a setting such as env.arms=5 (repeatable)")
+    add_trained(train, "name of a preset (metarl list presets) or path of a TOML file (default with --env: general)")
     seeds = train.add_mutually_exclusive_group()
     seeds.add_argument("--seed", type=at_least(0), help="random seed (default 0)")
     add_seeds(seeds, "several trainings, each with its folder; with the same --out, the same command goes on")
@@ -92,6 +73,37 @@ def add_train(commands: Any) -> None:
     train.set_defaults(act=run_train)
 
 
+def add_trained(command: argparse.ArgumentParser, about: str) -> None:
+    """The arguments that say what is trained, for :func:`train_settings`.
+
+    Args:
+        command: of the command line.
+        about: what the help says of the preset.
+    """
+    completed_by(command.add_argument("preset", nargs="?", help=about), complete_presets)
+    command.add_argument(
+        "--env",
+        metavar="ID",
+        action="append",
+        help=f"{ENV_HELP} (repeatable: each is a task)",
+    )
+    add_tasks(command)
+    add_seen(command)
+    command.add_argument(
+        "--encoder", metavar="MODULE:FUNCTION", help="a net of your own for what the environment shows"
+    )
+    place = command.add_mutually_exclusive_group()
+    place.add_argument("--data", metavar="DIR", help="few-shot: folder of Omniglot (default METARL_DATA or the cache)")
+    place.add_argument("--images", metavar="DIR", help="few-shot: folder with a folder of images for each class")
+    add_skip_bad(command)
+    add_settings(command, "a setting such as env.arms=5, or several (repeatable)")
+
+
+def trained_name(args: argparse.Namespace) -> str | None:
+    """The name of a training without a preset; None: that of the preset."""
+    return None if args.preset else "-".join(re.split("[:/]", one)[-1] for one in args.env)
+
+
 def run_train(args: argparse.Namespace) -> int:
     """``metarl train``."""
     if args.resume is not None:
@@ -114,8 +126,7 @@ def run_train(args: argparse.Namespace) -> int:
     if args.jobs is not None and args.seeds is None:
         refuse(ConfigError(key="--jobs", given=args.jobs, expected="--seeds beside it: several trainings"))
     seeds = None if args.seeds is None else checked(lambda: named_seeds(args.seeds))
-    name = None if args.preset else "-".join(re.split("[:/]", one)[-1] for one in args.env)
-    experiment = checked(lambda: load_experiment(preset, settings, name))
+    experiment = checked(lambda: load_experiment(preset, settings, trained_name(args)))
     talk = {"wandb": args.wandb, "quiet": args.quiet, "verbose": args.verbose}
     if seeds is not None:
         return train_seeds(Several(experiment, seeds, args.out, args.jobs or 1, tuple(args.imports), talk))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, NamedTuple, Self
 
 import torch
 from annotated_types import Ge
@@ -18,6 +18,7 @@ from torch import nn
 from metarl import parallel
 from metarl.config import ConfigError, to_plain
 from metarl.evaluation.results import Evaluation
+from metarl.runs.rows import Row
 from metarl.runs.session import Session
 from metarl.training.checkpoint import CheckpointError, check_tensors, read_checkpoint, write_checkpoint
 from metarl.training.supervised import FitState
@@ -25,6 +26,18 @@ from metarl.types import Array, Split
 
 WITHOUT_EFFECT = ("about", "device", "checkpoint_seconds", "checkpoint_steps")
 """Options that change nothing in what is learned."""
+
+
+class Validated(NamedTuple):
+    """How a model did on validation tasks.
+
+    Args:
+        value: the mean; more is better.
+        error: its standard error over these tasks; None: it was not logged.
+    """
+
+    value: float
+    error: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +66,8 @@ class Experiment(ABC):
     """The file that :meth:`record` fills."""
     weights: ClassVar[str] = "model"
     """The group of tensors of a checkpoint that is needed to use the model."""
+    validation: ClassVar[str] = "validation/accuracy"
+    """The metric of a validation in training, by which models and settings are chosen; more is better."""
 
     name: str = ""
     about: str = ""
@@ -82,6 +97,42 @@ class Experiment(ABC):
         Raises:
             ConfigError: the model can't be built, or the data can't be had.
         """
+
+    @property
+    @abstractmethod
+    def validates_every(self) -> int | None:
+        """Units of :attr:`axis` between two validations in training; None: there are none."""
+
+    def validating(self) -> Self:
+        """The experiment itself, with validations in training where it has none.
+
+        Raises:
+            ConfigError: no tasks are left to validate on.
+        """
+        return self
+
+    @property
+    def planned(self) -> int | None:
+        """Units of :attr:`axis` that are to be trained; None: that is not known before."""
+        return None
+
+    def validation_of(self, rows: Sequence[Row], kept: int | None) -> Validated | None:
+        """How the model that a training has left did on validation tasks.
+
+        Args:
+            rows: of metrics.
+            kept: the step after which it was the best, where that one was kept; None: the last.
+
+        Returns:
+            None where it was never validated.
+        """
+        found = [row for row in rows if row.get(self.validation) is not None]
+        if kept is not None:
+            found = [row for row in found if row.get(self.axis) == kept]
+        if not found:
+            return None
+        value, error = (found[-1].get(name) for name in (self.validation, f"{self.validation}_se"))
+        return Validated(float(value or 0.0), None if error is None else float(error))
 
     def share(self, processes: int) -> Self:
         """The experiment of each of several processes that train together: with its share of every batch.

@@ -19,8 +19,8 @@ from metarl.experiments.resume import Start, check_same, starting_point
 from metarl.limits import peak_bytes
 from metarl.report.draw import draw_run
 from metarl.runs.folder import RunError, RunFolder
-from metarl.runs.session import Follower, training_session
-from metarl.runs.status import cut_short
+from metarl.runs.session import Follower, Judge, training_session
+from metarl.runs.status import PRUNED, cut_short
 from metarl.runs.tracking import WandbMode
 from metarl.tasks.family.code import import_modules
 from metarl.types import Split
@@ -33,7 +33,7 @@ class Run:
     Args:
         model: an :class:`metarl.agents.rl2.RL2PPO`, a :class:`metarl.agents.fewshot.learner.FewShotLearner` in
             evaluation mode, or a :class:`metarl.nets.sequence.SequenceClassifier`.
-        evaluation: on test tasks; None where training was interrupted.
+        evaluation: on test tasks; None where training was interrupted, or none was asked for.
         images: paths of the images drawn, by name.
         missing: images that could not be drawn, and why.
         signal: the signal that ended training early, or None.
@@ -116,6 +116,8 @@ def run(
     quiet: bool = False,
     verbose: bool = False,
     resume: bool = False,
+    evaluate: bool = True,
+    judge: Judge | None = None,
 ) -> Run:
     """Carry out a checked experiment: train, checkpoint, evaluate on test tasks, record some of them and draw.
 
@@ -134,6 +136,9 @@ def run(
         verbose: print each row of metrics on stderr too.
         resume: go on with the run in the folder, which must have the same experiment and seed, from its newest
             checkpoint; see also :func:`resume`.
+        evaluate: whether to evaluate, record and draw once it is trained; :func:`resume` does so later.
+        judge: is told each validation in training, with its step, and may end training there: see
+            :class:`metarl.runs.session.Session`. The run then says that it was pruned.
 
     Raises:
         FileExistsError: there is something in the folder.
@@ -146,7 +151,7 @@ def run(
         device, share = pick_device(experiment.device), experiment.share(parallel.size())
         if parallel.rank():
             return _follow(share, seed, device)
-        return _lead(experiment, share, folder, seed, device, wandb, quiet, verbose, resume)
+        return _lead(experiment, share, folder, seed, device, wandb, quiet, verbose, resume, evaluate, judge)
 
 
 def _lead(
@@ -159,6 +164,8 @@ def _lead(
     quiet: bool,
     verbose: bool,
     resume: bool,
+    evaluate: bool,
+    judge: Judge | None,
 ) -> Run:
     """Train in the first process, write and evaluate; see :func:`run`."""
     config, group, axis = experiment.config() | {"seed": seed}, experiment.group or None, experiment.axis
@@ -172,11 +179,12 @@ def _lead(
         parallel.from_first(lambda: (str(folder.path), start.saved, start.trained is not None))
         options: dict[str, Any] = {"wandb": wandb, "group": group, "axis": axis, "quiet": quiet, "verbose": verbose}
         options |= {"rows": start.rows, "saved": start.saved, "facts": start.facts}
-        options |= {"seconds": experiment.checkpoint_seconds, "steps": experiment.checkpoint_steps}
+        options |= {"seconds": experiment.checkpoint_seconds, "steps": experiment.checkpoint_steps, "judge": judge}
         with training_session(folder, config, seed=seed, **options) as session:
             model = share.build(seed, device) if start.trained is None else start.trained
             steps = 0 if start.trained is not None else share.learn(model, session)
             parallel.leave()  # the rest is for the first process alone
+            session.facts |= {"ended": PRUNED} if session.pruned else {}
             if start.trained is None:
                 seconds, whole = session.elapsed, not session.stopped
                 with session.stoppable():
@@ -188,6 +196,9 @@ def _lead(
             done = Run(experiment, seed, folder, model, signal=session.stopped_by)
             if session.stopped:
                 session.set_status("interrupted")
+                return done
+            if not evaluate:
+                session.set_status("finished")
                 return done
             done.complete(done.evaluate(quiet=quiet))
             session.set_status("finished")

@@ -111,9 +111,9 @@ def gather(members: Sequence[Member]) -> list[Setting]:
     told = _distinguishing(every)
     settings = []
     for options, group in zip(every, groups.values(), strict=True):
-        label = ", ".join(f"{named[name]}={value}" for name, value in options.items())
+        label = ", ".join(f"{named[name]}={short(value)}" for name, value in options.items())
         if len(label) > _WIDE:
-            label = ", ".join([*(f"{named[name]}={options[name]}" for name in told), "..."])
+            label = ", ".join([*(f"{named[name]}={short(options[name])}" for name in told), "..."])
         settings.append(Setting(label or "agent", options, group))
     return settings
 
@@ -219,3 +219,16 @@ def same_tasks(members: Sequence[Member]) -> bool:
     """Whether all runs were made on the same family of tasks, however much of them is seen."""
     tasks = [{name: value for name, value in _env(member).items() if name not in _UNSEEN} for member in members]
     return all(one == tasks[0] for one in tasks)
+
+
+def short(text: str) -> str:
+    """A long number with four digits; anything else as it is.
+
+    >>> short("0.009369600378282461"), short("gru")
+    ('0.00937', 'gru')
+    """
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return text if len(text) <= 7 else f"{number:.4g}"

@@ -9,7 +9,7 @@ from metarl.evaluation.results import AgentEvaluation, Evaluation, FewShotEvalua
 from metarl.report import fewshot
 from metarl.report.agent import best_reference, ends_of_scale, mean_and_half, mean_return, return_unit
 from metarl.report.recall import grid
-from metarl.runs.status import cut_short
+from metarl.runs.status import PRUNED, cut_short
 
 UNITS = {"rl2": "environment steps", "fewshot": "training episodes", "recall": "training sequences"}
 """What the steps of a training are called, by kind of run."""
@@ -78,6 +78,8 @@ def state(config: Mapping[str, Any], status: Mapping[str, Any]) -> tuple[str, bo
             reason = f"{cut[0].upper()}{cut[1:]}" if cut else "Training was cut short"
             return f"{reason}{f'; {far} were trained{took}' if far else ''}.", False
         return f"Finished{f': {far} trained{took}' if far else ''}.", True
+    if status.get("ended") == PRUNED:
+        return f"Pruned by its sweep{f' after {far}{took}' if far else ''}: it did worse than others.", False
     words = {"interrupted": "Interrupted", "failed": "Failed", "running": "Not finished, or killed"}
     why = f" ({status['reason']})" if status.get("reason") else ""
     after = f" after {far}{took}" if far else ""

@@ -25,6 +25,8 @@ from metarl.runs.tracking import STEP, Metrics, Tracker, WandbMode
 KEPT = 2  # checkpoints of training that are kept
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 HANGUP = getattr(signal, "SIGHUP", None)  # Windows has none
+Judge = Callable[[int, Metrics], bool]
+"""Says of a validation, given its step and row of metrics, whether training is to end there."""
 
 
 class Stopped(KeyboardInterrupt):
@@ -62,6 +64,8 @@ class Session:
         saved: the training state to go on from; None: from the beginning.
         facts: what status.json says beside the status.
         signals: the signals that arrived, in order.
+        judge: is told each validation, with its step; training ends early where it says so. None: nobody is.
+        pruned: whether it has said so.
     """
 
     folder: RunFolder
@@ -73,6 +77,8 @@ class Session:
     status: Status = "running"
     facts: dict[str, Any] = field(default_factory=dict)
     signals: list[int] = field(default_factory=list)
+    judge: Judge | None = None
+    pruned: bool = False
     tracker: Tracker = field(init=False)
 
     def __post_init__(self) -> None:
@@ -84,20 +90,30 @@ class Session:
 
     @property
     def stopped(self) -> bool:
-        """Whether a signal asked training to stop."""
-        return self.stopped_by is not None
+        """Whether a signal, or the judge of its validations, asked training to stop."""
+        return self.pruned or self.stopped_by is not None
 
     @property
     def stopped_by(self) -> int | None:
         """The first signal that asked so; where another process got one, SIGTERM."""
         if self.signals:
             return self.signals[0]
-        return int(signal.SIGTERM) if self._others_stop else None
+        return int(signal.SIGTERM) if self._others_stop and not self.pruned else None
 
     def agree_to_stop(self) -> bool:
-        """Whether a signal asked any of the processes that train together to stop; then all of them do."""
+        """Whether any of the processes that train together was asked to stop; then all of them do."""
         self._others_stop = parallel.any_of(self.stopped)
         return self._others_stop
+
+    def validated(self, row: Metrics, *, step: int) -> None:
+        """Log what a validation found, and let it be judged.
+
+        Args:
+            row: as for the tracker.
+            step: of the x-axis.
+        """
+        self.tracker.log(row, step=step)
+        self.pruned = self.pruned or (self.judge is not None and self.judge(step, row))
 
     @property
     def elapsed(self) -> float:
@@ -255,6 +271,7 @@ def training_session(
     rows: int | None = None,
     saved: Saved | None = None,
     facts: Mapping[str, Any] | None = None,
+    judge: Judge | None = None,
 ) -> Iterator[Session]:
     """Within, a run is tracked in ``folder``; what ends it, if not its end, is in its status.
 
@@ -272,12 +289,13 @@ def training_session(
         rows: of metrics that are kept where a run is resumed; None: it is new.
         saved: the training state that it is resumed from; None: from the beginning.
         facts: what its status said beside the status.
+        judge: see :class:`Session`.
 
     Raises:
         RunError: there is a run in a folder that should be new.
         Stopped: a signal arrived outside training.
     """
-    session = Session(folder, seed, quiet, seconds, steps, saved, facts=dict(facts or {}))
+    session = Session(folder, seed, quiet, seconds, steps, saved, facts=dict(facts or {}), judge=judge)
     if wandb != "disabled":
         session.facts.setdefault("wandb_id", uuid.uuid4().hex[:8])
     tracker = None

@@ -11,6 +11,7 @@ from metarl.config import build
 from metarl.types import Count, Positive
 
 Status = Literal["running", "finished", "interrupted", "failed"]
+PRUNED = "pruned"  # what ended a training that did worse than others of its sweep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +28,8 @@ class RunStatus:
         train_peak_bytes: the most memory that the process held by then; None where the system does not say.
         kept_step: after how many of these the model that was kept did best in validation; None: it is the last one.
         device: the torch device that it was trained on.
-        ended: what ended training: a limit of updates or seconds, the target or patience; None: a signal, or the steps
-            of an agent.
+        ended: what ended training: a limit of updates or seconds, the target or patience, or its sweep, which has
+            pruned it; None: a signal, or the steps of an agent.
         wandb_id: of the run at Weights & Biases.
 
     Raises:
@@ -73,6 +74,8 @@ def cut_short(config: Mapping[str, Any], status: Mapping[str, Any]) -> str | Non
         status: of the run.
     """
     fit, ended = config.get("fit"), status.get("ended")
+    if ended == PRUNED:
+        return "training was pruned: it did worse than others of its sweep"
     if not isinstance(fit, Mapping) or ended not in ("seconds", "target", "patience"):
         return None
     asked = fit.get("updates")

@@ -27,6 +27,7 @@ from torch.distributed.run import get_args_parser
 
 import metarl
 from metarl.cli import main as cli
+from metarl.cli.sweep import sweep_of
 from metarl.cli.train import train_settings
 from metarl.config import InputError, apply, load_toml, parse_assignment
 from metarl.envs.table import FAMILIES
@@ -268,13 +269,17 @@ def test_the_matrix_is_that_of_the_registry() -> None:
 
 
 def check_metarl(words: list[str]) -> None:
-    alone = ("train", "eval", "report", "list", "check-env", "classify", "export", "runs", "watch", "play")
+    alone = ("train", "eval", "report", "list", "check-env", "classify", "export", "runs", "watch", "play", "sweep")
     if words in ([name] for name in alone):
         return  # the command's name, in a sentence
     args = cli.parser().parse_args(words)
     if args.command == "train" and args.preset != "PRESET":
         preset = args.preset or "general"
         configured(preset, train_settings(args, preset))
+    if args.command == "sweep" and args.preset != "PRESET":
+        sweep = sweep_of(args)
+        for point in sweep.space.borders():
+            configured(sweep.preset, [*sweep.settings, *sweep.space.assignments(point)])
 
 
 def configured(preset: str | Path, settings: Sequence[Assignment] = ()) -> Experiment:
@@ -305,11 +310,15 @@ def test_commands_are_such(page: str, run: Run, tmp_path: Path) -> None:
             case ["make", target, *variables]:
                 assert target in targets
                 assert all(v.partition("=")[0] in ("PYTHON", "VENV", "PIP_ARGS") for v in variables)
+            case ["wandb", "sweep", file]:
+                assert (ROOT / file).is_file()
+            case ["pip", "install", what]:
+                assert what == "metarl-memory[sweep]"
             case ["python3" | "python", "-m", "venv" | "pip" | "pytest", *rest]:
                 assert all((ROOT / rest[i + 1]).is_file() for i, word in enumerate(rest) if word == "-c")
             case ["python", script, *_]:
                 assert (ROOT / script).is_file()
-            case ["wandb", "sync", _]:
+            case ["wandb", "sync" | "agent", _]:
                 pass
             case _:
                 raise AssertionError(f"{page} has a command that no test knows: {' '.join(words)}")

@@ -187,6 +187,22 @@ class FewShotExperiment(Experiment):
                     expected = f"train.ways = {self.ways}, for which the head of this learner is made"
                     raise ConfigError(f"{key} has {other[0]} ways", key=key, given=other[0], expected=expected)
 
+    @property
+    def validates_every(self) -> int | None:
+        """See :class:`Experiment`."""
+        return None if self.data.trainval else self.fit.validate_every * self.train.batch
+
+    def validating(self) -> Self:
+        """See :class:`Experiment`."""
+        if self.data.trainval:
+            raise ConfigError(key="data.trainval", given=True, expected="false: else no classes are left to choose by")
+        return self
+
+    @property
+    def planned(self) -> int | None:
+        """See :class:`Experiment`."""
+        return None if self.fit.updates is None else self.fit.updates * self.train.batch
+
     def share(self, processes: int) -> Self:
         """See :class:`Experiment`."""
         batch, rest = divmod(self.train.batch, processes)
@@ -222,7 +238,7 @@ class FewShotExperiment(Experiment):
 
             def on_validation(state: Validation) -> None:
                 row = {"train/loss": state.loss, accuracy: state.accuracy}
-                session.tracker.log(row, step=state.updates * batch)
+                session.validated(row, step=state.updates * batch)
                 progress.show({"loss": f"{state.loss:.3f}", "accuracy": f"{state.accuracy:.2%}"})
 
             def between(updates: int, state: Callable[[], FitState]) -> None:

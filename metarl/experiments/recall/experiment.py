@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
@@ -19,12 +19,21 @@ from metarl.data.recall import RECALL_TASKS, TEST_SEQUENCES
 from metarl.data.sequences import RecallTask, Sequences
 from metarl.evaluation.recall import RecallCell, RecallResult, RecallSettings
 from metarl.evaluation.results import RecallEvaluation
-from metarl.experiments.base import Experiment, config_errors, load_module, save_fit, save_module, torch_threads
+from metarl.experiments.base import (
+    Experiment,
+    Validated,
+    config_errors,
+    load_module,
+    save_fit,
+    save_module,
+    torch_threads,
+)
 from metarl.experiments.recall.candidates import candidates, classifier, parameters, sized
 from metarl.functional.stats import standard_error
 from metarl.limits import check_count
 from metarl.memory.options import MemoryOptions
 from metarl.nets.sequence import SequenceClassifier, query_loss
+from metarl.runs.rows import Row
 from metarl.runs.session import Saved, Session
 from metarl.seeding import torch_rng
 from metarl.training.allowance import Allowance
@@ -103,6 +112,17 @@ class RecallExperiment(Experiment):
         check_count(self.sequences, ANSWER_BYTES, key="sequences")
         return self
 
+    @property
+    def validates_every(self) -> int | None:
+        """See :class:`Experiment`."""
+        return VALIDATE_EVERY * self.fit.batch
+
+    def validation_of(self, rows: Sequence[Row], kept: int | None) -> Validated | None:
+        """See :class:`Experiment`: of the step size that did best at its end."""
+        last = {row["train/learning_rate"]: row for row in rows if row.get(self.validation) is not None}
+        found = [value for row in last.values() if (value := super(RecallExperiment, self).validation_of([row], None))]
+        return max(found, key=lambda one: one.value, default=None)
+
     def build(self, seed: int, device: torch.device) -> RecallModel:
         """See :class:`Experiment`."""
         return build(self.cell(seed), device)
@@ -114,7 +134,7 @@ class RecallExperiment(Experiment):
 
             def progress(updates: int, rate: float, state: Validation) -> None:
                 row = {"train/loss": state.loss, "validation/accuracy": state.accuracy, "train/learning_rate": rate}
-                session.tracker.log(row, step=updates * self.fit.batch)
+                session.validated(row, step=updates * self.fit.batch)
                 shown.show({"loss": f"{state.loss:.3f}", "accuracy": f"{state.accuracy:.2%}"})
                 shown.reach(updates)
 

@@ -8,11 +8,11 @@ from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 import numpy as np
 import torch
-from annotated_types import Ge, Gt
+from annotated_types import Ge
 
 from metarl import parallel
 from metarl.config import ConfigError, InputError, build, choice, to_plain
@@ -22,6 +22,7 @@ from metarl.evaluation.results import AgentEvaluation
 from metarl.evaluation.trace import record
 from metarl.experiments.base import Experiment, config_errors
 from metarl.experiments.rl.evaluate import evaluate
+from metarl.experiments.rl.options import EvalOptions, PolicyOptions, TrainOptions
 from metarl.experiments.rl.validation import VALIDATIONS, AgentValidator
 from metarl.memory.options import MemoryOptions
 from metarl.runs.session import Session
@@ -32,7 +33,6 @@ from metarl.tasks.family.split_family import SplitFamily, from_env
 from metarl.tasks.trial.env import build as build_family
 from metarl.tasks.trial.layout import INPUTS, TrialInputs
 from metarl.tasks.vector.env import TrialVectorEnv
-from metarl.tasks.vector.process import START_SECONDS
 from metarl.training.actor import PolicyActor
 from metarl.training.checkpoint import CheckpointError
 from metarl.training.imitation import ImitationOptions
@@ -46,71 +46,6 @@ if TYPE_CHECKING:
 ENV_FAMILY = "metarl.tasks.family.env_family:EnvFamily"
 GRACE = 5.0  # seconds in which a rollout and update under way may end by themselves when training is stopped
 RECORDED = 4  # trials that are recorded step by step
-
-
-@dataclass(frozen=True)
-class TrainOptions:
-    """How much is trained.
-
-    Args:
-        total_timesteps: environment steps over all environments, rounded up to whole rollouts.
-        n_envs: trials played side by side, in all processes that train together.
-        n_steps: steps of each environment per rollout; left out: a whole trial.
-        workers: processes that step the environments, for families that are slow to step; 0: none. The tasks do not
-            depend on it. Each of several processes that train together has so many.
-        worker_timeout: seconds in which a worker must answer.
-        start_timeout: seconds in which a new worker must have imported what it needs.
-        keep: which weights are kept: the last, or those with the highest return in a validation.
-        validate_every: environment steps between two validations, after whole rollouts and at the end; left out: none,
-            and a twentieth of the training where the best are kept.
-    """
-
-    total_timesteps: Annotated[int, Ge(1)]
-    n_envs: Annotated[int, Ge(1)] = 256
-    n_steps: Annotated[int, Ge(1)] | None = None
-    workers: Annotated[int, Ge(0)] = 0
-    worker_timeout: Annotated[float, Gt(0)] = 60.0
-    start_timeout: Annotated[float, Gt(0)] = START_SECONDS
-    keep: Literal["last", "best"] = "last"
-    validate_every: Annotated[int, Ge(1)] | None = None
-
-    @property
-    def validates_every(self) -> int | None:
-        """Environment steps between two validations; None: there are none."""
-        if self.keep == "best" and self.validate_every is None:
-            return max(1, self.total_timesteps // VALIDATIONS)
-        return self.validate_every
-
-
-@dataclass(frozen=True)
-class PolicyOptions:
-    """What the agent makes of observations.
-
-    Args:
-        normalise: which numbers are scaled by a running mean and variance: "auto", true or false; see
-            :class:`metarl.nets.encoders.TrialEncoder`.
-        encoder: of the user's own: ``"module:function"``, which makes a torch module from a space; left out: none.
-    """
-
-    normalise: bool | Literal["auto"] = "auto"
-    encoder: str | None = None
-
-
-@dataclass(frozen=True)
-class EvalOptions:
-    """How the agent is evaluated.
-
-    Args:
-        trials: held-out tasks, the same for every actor.
-        tuning_trials: validation tasks on which the references' parameters are chosen.
-        rows: trials played side by side.
-        validation_trials: trials of a validation in training, of the same validation tasks every time.
-    """
-
-    trials: Annotated[int, Ge(1)] = 10_000
-    tuning_trials: Annotated[int, Ge(1)] = 2_000
-    rows: Annotated[int, Ge(1)] = 500
-    validation_trials: Annotated[int, Ge(1)] = 1_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +66,7 @@ class RL2Experiment(Experiment):
     unit: ClassVar[str] = "steps"
     records: ClassVar[str | None] = TRIALS
     weights: ClassVar[str] = "policy"
+    validation: ClassVar[str] = "validation/return"
 
     env: dict[str, Any]
     train: TrainOptions
@@ -203,6 +139,23 @@ class RL2Experiment(Experiment):
         check_trials(self.eval.trials, agent.trial_steps or steps or 1, "eval.trials")
         return self
 
+    @property
+    def validates_every(self) -> int | None:
+        """See :class:`Experiment`."""
+        return self.train.validates_every
+
+    def validating(self) -> Self:
+        """See :class:`Experiment`; as often as where the best weights are kept."""
+        if self.validates_every is not None:
+            return self
+        every = max(1, self.train.total_timesteps // VALIDATIONS)
+        return replace(self, train=replace(self.train, validate_every=every))
+
+    @property
+    def planned(self) -> int | None:
+        """See :class:`Experiment`."""
+        return self.train.total_timesteps
+
     def share(self, processes: int) -> Self:
         """See :class:`Experiment`."""
         rows, rest = divmod(self.train.n_envs, processes)
@@ -269,7 +222,7 @@ class RL2Experiment(Experiment):
                 if validator is not None and (validator.due() or (last and validator.step < model.num_timesteps)):
                     row = validator.validate()
                     if row:
-                        session.tracker.log(row, step=model.num_timesteps)
+                        session.validated(row, step=model.num_timesteps)
                 session.save_due(model.num_timesteps, write)
                 if session.agree_to_stop():
                     model.interrupt()
