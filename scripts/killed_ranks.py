@@ -1,9 +1,10 @@
 """Processes that train together, of which one is killed: ``python scripts/killed_ranks.py [--kills N] [--seed N]``.
 
 A toy training in two processes is carried out once as it is. Then, N times, one of the two is killed (-9) at a random
-instant from when the run folder is there, in turn the first and the second; ``torchrun --max-restarts`` starts both
-again. The run must end by itself as the one that was never cut off: weights, metrics, records and evaluation, and no
-row of metrics twice. The count goes into docs/results/scaling.json. Linux only; about five minutes.
+instant from when the run folder is there until training ends, in turn the first and the second, and
+``torchrun --max-restarts`` starts both again. The run must end by itself as the one that was never cut off: weights,
+metrics, records and evaluation, and no row of metrics twice. The count goes into docs/results/scaling.json. Linux only;
+a few minutes.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from killed_runs import BANDIT, leftovers
-from killing import differences, left, members
+from killed_runs import leftovers
+from killing import differences
 from results.pages import write_markdown
 from results.rows import ROOT, Row, commit, upsert
 
@@ -31,7 +32,15 @@ from metarl.runs.folder import RunFolder
 ROWS = ROOT / "docs" / "results" / "scaling.json"
 COMMAND = "python scripts/killed_ranks.py"
 PROCESSES = 2
-PRESET = BANDIT + "train = { total_timesteps = 9600, n_envs = 16 }\nppo = { n_minibatches = 4 }\n"
+PRESET = """kind = "rl2"
+threads = 1
+checkpoint_steps = 300
+env = { id = "metarl/BernoulliBandit-v0", arms = 3, pulls = 12 }
+memory = { key_size = 8, value_size = 8, controller_options = { hidden_size = 8 } }
+ppo = { n_minibatches = 2, n_epochs = 2 }
+train = { total_timesteps = 9600, n_envs = 16 }
+eval = { trials = 20, tuning_trials = 5, rows = 20 }
+"""
 LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={PROCESSES}"]
 LAUNCH += ["--max-restarts=3", "--monitor-interval=0.1", "-m", "metarl", "train"]
 
@@ -46,15 +55,17 @@ def job(preset: Path, folder: Path) -> subprocess.Popen[str]:
     return started
 
 
-def process_of(leader: int, rank: int) -> int | None:
-    """The process of a rank, by what ``torchrun`` told it; None where it has ended."""
-    for one in members(leader):
-        with contextlib.suppress(OSError):  # it has just ended
-            told = Path(f"/proc/{one}/environ").read_bytes().split(b"\0")
-            parent = int(Path(f"/proc/{one}/stat").read_text().rpartition(") ")[2].split()[1])
-            if f"RANK={rank}".encode() in told and parent == leader:
-                return one
-    return None
+def ranks_of(launcher: int) -> dict[int, int]:
+    """The processes that ``torchrun`` started, by their rank as it told them; those that have ended are left out."""
+    found = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):  # each is in a session of its own
+        with contextlib.suppress(OSError, StopIteration):  # it has just ended
+            state, parent = stat.read_text().rpartition(") ")[2].split()[:2]
+            if int(parent) == launcher and state != "Z":
+                told = (stat.parent / "environ").read_bytes().split(b"\0")
+                rank = next(one for one in told if one.startswith(b"RANK="))
+                found[int(rank.removeprefix(b"RANK="))] = int(stat.parent.name)
+    return found
 
 
 def began(started: subprocess.Popen[str], folder: Path) -> float:
@@ -70,20 +81,26 @@ def killed(preset: Path, folder: Path, rank: int, seconds: float, whole: RunFold
     None where the process had ended before.
     """
     started = job(preset, folder)
+    seen: set[int] = set()
     try:
         began(started, folder)
         time.sleep(seconds)
-        if (victim := process_of(started.pid, rank)) is None:
+        if rank not in (victims := ranks_of(started.pid)):
             return None
-        os.kill(victim, signal.SIGKILL)
+        os.kill(victims[rank], signal.SIGKILL)
         rows = folder / "metrics.jsonl"
         at = rows.read_bytes().count(b"\n") if rows.exists() else 0
-        status = started.wait(300)
-        alive = left(started.pid)
+        while started.poll() is None:
+            seen |= {*ranks_of(started.pid).values()}
+            time.sleep(0.05)
+        status, alive = started.returncode, [one for one in seen if Path(f"/proc/{one}").exists()]
     finally:
-        for one in members(started.pid):
-            os.kill(one, signal.SIGKILL)
+        ranks = ranks_of(started.pid)
+        started.terminate()  # which ends the ranks
         started.wait()
+        for one in ranks.values():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(one, signal.SIGKILL)
     if status:
         return {"wrong": [f"status {status}: {folder.with_suffix('.log').read_text()[-2000:]}"], "rows": at}
     run = RunFolder.open(folder)
@@ -92,7 +109,7 @@ def killed(preset: Path, folder: Path, rank: int, seconds: float, whole: RunFold
     wrong += ["a row is there twice"] if len(set(steps)) < len(steps) else []
     wrong += [f"{len(alive)} processes are left"] if alive else []
     wrong += [f"status {run.status}"] if run.status["status"] != "finished" else []
-    return {"wrong": wrong, "rows": at, "resumed": len(run.meta.resumed)}
+    return {"wrong": wrong, "rows": at, "resumed": bool(run.meta.resumed)}
 
 
 def main() -> None:
@@ -101,6 +118,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the instants (default 0)")
     parser.add_argument("--rows", type=Path, default=ROWS, help=f"file of rows (default {ROWS.relative_to(ROOT)})")
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that no process is left
     version, rng = commit(), random.Random(args.seed)
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
@@ -108,9 +126,12 @@ def main() -> None:
         preset.write_text(PRESET)
         started = job(preset, work / "whole")
         since = began(started, work / "whole")
+        while not (work / "whole" / "checkpoint.zip").exists() and started.poll() is None:
+            time.sleep(0.01)
+        seconds = time.monotonic() - since
         if started.wait(300):
             sys.exit((work / "whole.log").read_text())
-        seconds, whole = time.monotonic() - since, RunFolder.open(work / "whole")
+        whole = RunFolder.open(work / "whole")
         print(f"never cut off: {len(whole.metrics())} rows in {seconds:.1f} s", flush=True)
         tries: list[dict[str, Any]] = []
         attempt = 0
