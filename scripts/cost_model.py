@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import socket
 import statistics
 import subprocess
@@ -27,7 +28,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmark_parallel import CASES
 from cost_ranks import LARGE, SMALL
 from hosts import Hosts, unavailable
 from results.pages import write_markdown
@@ -157,7 +157,8 @@ def link(delay: float) -> Link:
 
 class Found(NamedTuple):
     """Of a case: steps of a process in a rollout, seconds of computing by processes of the machine, calls, and measured
-    seconds by processes and delay."""
+    seconds by processes and delay.
+    """
 
     steps: int
     alone: dict[int, float]
@@ -207,13 +208,14 @@ def draw(found: Mapping[str, Found], links: list[Link]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=3, help="of measuring, of which the median counts (default 3)")
+    parser.add_argument("--rounds", type=int, default=1, help="of measuring, of which the median counts (default 1)")
     parser.add_argument("--rollouts", type=int, default=3, help="that are timed in each (default 3)")
     parser.add_argument("--case", choices=MODELLED, action="append", help="these alone; then nothing is drawn")
     parser.add_argument("--rows", type=Path, default=RESULTS, help="file of rows")
     args = parser.parse_args()
     if reason := unavailable():
         parser.error(reason)
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that no process or host is left
     version = commit()
     links = {delay: link(delay) for delay in dict.fromkeys(delay for _, delay in CHECKED)}
     for one in links.values():
