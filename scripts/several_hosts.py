@@ -47,7 +47,8 @@ class Job:
         """``torchrun`` on a host, as docs/scaling.md says."""
         words = [f"--nnodes={self.hosts.number}", "--nproc-per-node=1", f"--max-restarts={self._restarts}"]
         words += ["--rdzv-backend=c10d", f"--rdzv-endpoint={self.hosts.address(0)}:{PORT}", "--rdzv-id=metarl"]
-        words += [f"--local-addr={self.hosts.address(host)}", "--monitor-interval=0.1"]
+        words += [f"--local-addr={self.hosts.address(host)}", f"--rdzv-conf=is_host={int(host == 0)}"]
+        words += ["--monitor-interval=0.1"]
         command = [sys.executable, "-m", "torch.distributed.run", *words, "-m", "metarl", "train", *self._given]
         with open(f"{self.folder}-{host}.log", "a") as log:
             return self.hosts.start(host, command, ONE_THREAD, stdout=log, stderr=log)
@@ -168,8 +169,9 @@ def main() -> None:
                 statuses = made.wait(300)
                 took, carried = time.monotonic() - began, hosts.carried
                 if any(statuses):
-                    print(made.log(), file=sys.stderr)
+                    print(made.log()[-3000:], file=sys.stderr)
             run = RunFolder(made.folder)
+            facts = {} if any(statuses) else run.status
             wrong = [f"status {status}" for status in statuses if status]
             wrong += leftovers(run.path) + ([] if wrong else [f"{one} differs" for one in differences(run, whole)])
             print(f"{name}: {wrong or 'equal'} in {took:.0f} s, {carried:,} bytes", flush=True)
@@ -187,8 +189,8 @@ def main() -> None:
                     "times it was resumed": float(len(run.meta.resumed)) if not wrong else 0.0,
                 },
                 command=COMMAND,
-                train_seconds=float(run.status.get("train_seconds", 0.0)),
-                train_steps=int(run.status.get("train_steps", 0)),
+                train_seconds=float(facts.get("train_seconds", 0.0)),
+                train_steps=int(facts.get("train_steps", 0)),
                 commit=version,
             )
             upsert(args.rows, row)
