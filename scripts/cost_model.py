@@ -209,7 +209,7 @@ def draw(found: Mapping[str, Found], links: list[Link]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=1, help="of measuring, of which the median counts (default 1)")
-    parser.add_argument("--rollouts", type=int, default=3, help="that are timed in each (default 3)")
+    parser.add_argument("--rollouts", type=int, default=2, help="that are timed in each (default 2)")
     parser.add_argument("--case", choices=MODELLED, action="append", help="these alone; then nothing is drawn")
     parser.add_argument("--rows", type=Path, default=RESULTS, help="file of rows")
     args = parser.parse_args()

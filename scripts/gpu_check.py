@@ -34,6 +34,8 @@ from metarl.types import CoreInput
 
 TOLERANCE = 1e-4
 CPU = torch.device("cpu")
+NETS = {"rl2": "policy", "recall": "net"}
+"""The attribute of a model that is trained, by kind; of others the model itself."""
 COPIES = {"Memcpy HtoD": "to the GPU", "Memcpy DtoH": "from the GPU"}
 """How the profiler calls them."""
 
@@ -92,7 +94,8 @@ class Sides:
         self.run = open_run(folder, device=str(device))
         self.device, self.experiment = device, self.run.experiment
         model = self.run.model
-        self.net: nn.Module = getattr(model, "policy", None) or getattr(model, "net", None) or model
+        kind = self.experiment.kind
+        self.net: nn.Module = getattr(model, NETS[kind]) if kind in NETS else model
 
     def batch(self, times: int) -> Any:
         """As many sequences, episodes or rows as the preset trains at once, or ``times`` as many; drawn on the CPU."""
