@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,10 +11,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from dying import ORDER, DiesOnce
 from torch import Tensor, nn
 
 from metarl import parallel
 from metarl.agents.rl2 import RL2PPO
+from metarl.agents.rl2_env import Watch
 from metarl.config import InputError
 from metarl.envs.cartpole_physics import CartPolePhysics
 from metarl.experiments.presets import from_config
@@ -23,11 +26,13 @@ from metarl.runs.folder import RunFolder
 from metarl.runs.session import Follower, Saved, Session
 from metarl.runs.tracking import Tracker
 from metarl.seeding import rank_seed, torch_rng
+from metarl.tasks.family.split_family import from_env
 from metarl.tasks.vector.env import TrialVectorEnv
 from metarl.training.checkpoint import read_checkpoint
 from metarl.training.collect import Rollout
 from metarl.training.ppo import PPOOptions, update
 from metarl.training.supervised import SupervisedOptions, Trained, fit
+from metarl.types import VoidTrialWarning
 
 PROCESSES, ROWS, STEPS, UPDATES, SEED = 2, 4, 16, 5, 3
 FAMILY = CartPolePhysics(episodes=2, max_steps=10)  # trials end at different times, observations are normalised
@@ -139,6 +144,7 @@ def together(rank: int, port: int, place: Path) -> None:
         with double():
             found = numbers(rank)
         found["refused"] = refused(rank)
+        found["lost"] = with_a_lost_worker(rank)
         found["agent"] = [arrays(agent.policy) for agent in resumed(place / "agent", BANDIT, "96", 32)]
         found["fewshot"] = [arrays(learner) for learner in resumed(place / "fewshot", FEWSHOT, "8", 8)]
     found["written"] = [str(path) for path in own.rglob("*")]
@@ -184,6 +190,24 @@ def resumed(place: Path, options: dict[str, Any], step: str, every: int) -> Iter
         model = share.build(SEED, torch.device("cpu"))
         share.learn(model, session)
         yield model
+
+
+def with_a_lost_worker(rank: int) -> dict[str, Any]:
+    """What is learned in environments in two worker processes for each process, of which one of the second dies."""
+    if rank == 1:
+        ORDER.touch()
+    family = from_env("CartPole-v1", vary={"length": "0.3..1"}, wrap=DiesOnce, steps=STEPS)
+    env = TrialVectorEnv(family, ROWS, workers=2)
+    agent = RL2PPO("MemoryPolicy", env, memory=MEMORY, seed=SEED, device="cpu", **PPO)
+    valid: list[Tensor | None] = []
+    watch = Watch(collected=lambda: valid.append(watch.locals["rollout"].valid))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        agent.learn(3 * PROCESSES * ROWS * STEPS, watch)
+    env.close()
+    told = [str(one.message) for one in caught if one.category is VoidTrialWarning]
+    learned = arrays(agent.policy)
+    return {"told": told, "valid": valid, "learned": learned, "steps": agent.num_timesteps}
 
 
 def refused(rank: int) -> list[str]:

@@ -114,6 +114,19 @@ def test_the_first_process_alone_writes(place: Path, found: list[dict[str, Any]]
         assert len(lines) >= rows
 
 
+def test_a_lost_worker_of_one_process_is_replaced_and_all_stay_in_step(found: list[dict[str, Any]]) -> None:
+    sound, hurt = (one["lost"] for one in found)
+    assert sound["told"] == []
+    assert len(hurt["told"]) == 1
+    assert "exit code 3" in hurt["told"][0]
+    assert all(one is None or bool(one.all()) for one in (*sound["valid"], *hurt["valid"][1:]))
+    valid = hurt["valid"][0]
+    assert valid[:7].any(0).sum() == ROWS // 2, "the trials of its two rows are void from their beginning"
+    assert valid[7:].all(), "new ones have begun"
+    assert sound["steps"] == hurt["steps"] == 3 * PROCESSES * ROWS * STEPS
+    close(hurt["learned"], sound["learned"], 0)
+
+
 def test_what_can_not_be_shared_is_refused(found: list[dict[str, Any]]) -> None:
     assert found[0]["refused"][:4] == ["train.n_envs", "train.batch", "processes", found[1]["refused"][3]]
     assert "norm" in found[0]["refused"][3] or "net" in found[0]["refused"][3]

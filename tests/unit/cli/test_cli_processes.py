@@ -51,7 +51,9 @@ def launch(monkeypatch: pytest.MonkeyPatch, rank: int, processes: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "given", [("eval", "missing"), ("report", "missing"), ("bench", "train"), ("list", "envs")], ids=lambda given: given[0]
+    "given",
+    [("eval", "missing"), ("report", "missing"), ("bench", "train"), ("list", "envs")],
+    ids=lambda given: given[0],
 )
 def test_only_training_takes_several_processes(given: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     launch(monkeypatch, 0, 2)
