@@ -1,7 +1,7 @@
 """What workers add where environments are slow: ``python scripts/benchmark_workers.py [--rounds N]``.
 
-Experience of an agent is collected in environments that take two milliseconds of waiting a step, as a simulator in another
-program does, one after the other in this process, and in 1, 2 and 4 worker processes (``train.workers``). A row
+Experience of an agent is collected in environments that take two milliseconds of waiting a step, as a simulator in
+another program does: one after the other in this process, and in 1, 2 and 4 worker processes (``train.workers``). A row
 goes into docs/results/scaling.json. About a minute.
 """
 

@@ -192,13 +192,15 @@ def draw(found: Mapping[str, Found]) -> None:
     figure, axes = canvas.panels(10.0, 4.4, 1, len(found), grid=True)
     sizes = [2**n for n in range(10)]
     for axis, (case, one) in zip(axes.flat, found.items(), strict=True):
-        axis.plot(sizes, [p * one.steps / one.alone[2] for p in sizes], color=canvas.SOFT, ls=":", label="no talking")
+        silent = [p * one.steps / one.alone[min(p, 2)] for p in sizes]
+        axis.plot(sizes, silent, color=canvas.SOFT, ls=":", label="no talking")
         for number, chosen in enumerate(ASSUMED):
             rates = [p * one.steps / (one.alone[min(p, 2)] + talking(one.calls, p, chosen)) for p in sizes]
             axis.plot(sizes, rates, color=canvas.COLORS[number], label=chosen.name)
         rate = 2 * one.steps / one.measured[2, 0.0]
         axis.plot([2], [rate], "o", color=canvas.INK, label="measured", zorder=5)
         axis.set_xscale("log", base=2)
+        axis.set_xticks(SIZES, [str(size) for size in SIZES])
         axis.set_yscale("log")
         axis.set_xlabel("processes")
         axis.set_title(case, fontsize=11)
