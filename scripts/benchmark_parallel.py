@@ -14,6 +14,7 @@ import queue
 import socket
 import statistics
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -49,36 +50,61 @@ CASES = {
 
 
 class Timed(NamedTuple):
-    """Steps a second of all processes, the share of updates that was communication, and bytes of the parameters."""
+    """Steps a second of all processes, seconds and calls of torch.distributed of a rollout with its update, and more.
+
+    Args:
+        share: of updates that was communication.
+        size: bytes of the parameters.
+        calls: how many, and bytes of each, by ``NAME BYTES``.
+    """
 
     rate: float
     share: float
     size: int
+    seconds: float
+    calls: dict[str, float]
 
 
 def train(rank: int, processes: int, port: int, name: str, rollouts: int, answers: Any) -> None:
     """Train in one of the processes, on a core of its own; the first answers."""
     os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[rank]})
-    torch.set_num_threads(1)
     if processes > 1:
-        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes)}
-        os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
-        os.environ |= {"TORCHELASTIC_RUN_ID": "benchmark", "TORCHELASTIC_RESTART_COUNT": "0"}
-        os.environ |= {"TORCHELASTIC_MAX_RESTARTS": "0"}
+        launch(rank, processes, "localhost", port)
+    found = timed(name, rollouts)
+    if rank == 0:
+        answers.put(found)
+
+
+def launch(rank: int, processes: int, address: str, port: int) -> None:
+    """Tell this process of the others, as ``torchrun`` would."""
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes)}
+    os.environ |= {"MASTER_ADDR": address, "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "benchmark"}
+    os.environ |= {"TORCHELASTIC_RESTART_COUNT": "0", "TORCHELASTIC_MAX_RESTARTS": "0"}
+
+
+def timed(name: str, rollouts: int) -> Timed:
+    """Train so many rollouts after two that warm up, together with the other processes."""
+    torch.set_num_threads(1)
+    launched = parallel.launched()
+    processes = 1 if launched is None else launched.processes
     case = CASES[name]
     rows = {"train.n_envs": processes * case.rows}
     experiment = load_experiment(case.preset, {**case.settings, **rows, "device": "cpu"})
     spent, began, updates, talked = [0.0], [0.0], [0.0], [0.0]
+    calls: Counter[str] = Counter()
+    whole_calls: dict[str, int] = {}
 
     def counted(call: Callable[..., Any]) -> Callable[..., Any]:
-        def timed(*given: Any, **options: Any) -> Any:
+        def made(*given: Any, **options: Any) -> Any:
             start = time.perf_counter()
             try:
                 return call(*given, **options)
             finally:
                 spent[0] += time.perf_counter() - start
+                sent = next((one.numel() * one.element_size() for one in given if isinstance(one, torch.Tensor)), 0)
+                calls[f"{call.__name__} {sent}"] += 1
 
-        return timed
+        return made
 
     for collective in COLLECTIVES:
         setattr(dist, collective, counted(getattr(dist, collective)))
@@ -89,6 +115,9 @@ def train(rank: int, processes: int, port: int, name: str, rollouts: int, answer
         if len(times) > 1:  # the first rollout and update warm up
             updates[0] += now - began[0]
             talked[0] += spent[0]
+            whole_calls.update(calls)
+        else:
+            calls.clear()
         times.append(now)
 
     def collected() -> None:
@@ -101,8 +130,9 @@ def train(rank: int, processes: int, port: int, name: str, rollouts: int, answer
         watch = Watch(between=between, collected=collected)
         agent.learn((rollouts + 2) * whole, watch, log_interval=None)
         size = sum(p.numel() * p.element_size() for p in agent.policy.parameters())
-    if rank == 0:
-        answers.put(Timed(whole * rollouts / (times[-1] - times[1]), talked[0] / updates[0], size))
+    seconds = (times[-1] - times[1]) / rollouts
+    each = {name: number / rollouts for name, number in whole_calls.items()}
+    return Timed(whole / seconds, talked[0] / updates[0], size, seconds, each)
 
 
 def measured(processes: int, name: str, rollouts: int) -> Timed:

@@ -73,6 +73,8 @@ def _main(arguments: Sequence[str] | None) -> int:
         made.print_help()
         return OK
     try:
+        if args.command != "train" and _beside_others(args.command):
+            return OK
         found(args)
         with short_warnings():
             status = int(args.act(args))
@@ -94,6 +96,25 @@ def _main(arguments: Sequence[str] | None) -> int:
             raise
         print(f"metarl: {in_one_line(error)}", file=sys.stderr)
         return FAILED
+
+
+def _beside_others(command: str) -> bool:
+    """Whether this is another process than the first of several that ``torchrun`` started, which then all end.
+
+    Raises:
+        InputError: it is the first.
+    """
+    if "TORCHELASTIC_RUN_ID" not in os.environ:  # so that no command imports torch to see that
+        return False
+    from metarl import parallel
+
+    launched = parallel.launched()
+    if launched is None or launched.processes == 1:
+        return False
+    if launched.rank:
+        return True
+    problem = f"metarl {command} works in one process, and torchrun started {launched.processes}"
+    raise InputError(problem, key="torchrun", remedy="start it without torchrun, which is for metarl train")
 
 
 if __name__ == "__main__":

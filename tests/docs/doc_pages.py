@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from itertools import dropwhile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,11 +41,11 @@ def spans(page: str) -> list[str]:
 
 
 def commands(page: str) -> list[list[str]]:
-    """The commands of a page's shell blocks, and those in its text that have arguments."""
+    """The commands of a page's shell blocks, and those in its text that have arguments; variables before them go."""
     lines = [line for block in blocks(page, "sh") for line in block.text.splitlines()]
     lines += [span for span in spans(page) if re.match(r"(metarl|make) \w", span)]
     found = [shlex.split(part, comments=True) for line in lines for part in line.split("&&")]
-    return [words for words in found if words]
+    return [[*dropwhile(re.compile("[A-Z_]+=").match, words)] for words in found if words]
 
 
 def module_of(file: str) -> str:

@@ -318,6 +318,8 @@ def test_commands_are_such(page: str, run: Run, tmp_path: Path) -> None:
                 assert all((ROOT / rest[i + 1]).is_file() for i, word in enumerate(rest) if word == "-c")
             case ["python", script, *_]:
                 assert (ROOT / script).is_file()
+            case ["gpu_check.sh"]:
+                assert (ROOT / words[0]).is_file()
             case ["wandb", "sync" | "agent", _]:
                 pass
             case _:

@@ -3,36 +3,35 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from dying import ORDER, DiesOnce
+from equal_processes import FAMILY, MEMORY, PPO, PROCESSES, SEED, STEPS, UPDATES, arrays, double, make_agent
 from torch import Tensor, nn
 
 from metarl import parallel
 from metarl.agents.rl2 import RL2PPO
+from metarl.agents.rl2_env import Watch
 from metarl.config import InputError
-from metarl.envs.cartpole_physics import CartPolePhysics
 from metarl.experiments.presets import from_config
-from metarl.memory.options import MemoryOptions
 from metarl.nets.policy import MemoryPolicy
 from metarl.runs.folder import RunFolder
 from metarl.runs.session import Follower, Saved, Session
 from metarl.runs.tracking import Tracker
-from metarl.seeding import rank_seed, torch_rng
+from metarl.seeding import torch_rng
+from metarl.tasks.family.split_family import from_env
 from metarl.tasks.vector.env import TrialVectorEnv
 from metarl.training.checkpoint import read_checkpoint
 from metarl.training.collect import Rollout
 from metarl.training.ppo import PPOOptions, update
 from metarl.training.supervised import SupervisedOptions, Trained, fit
+from metarl.types import VoidTrialWarning
 
-PROCESSES, ROWS, STEPS, UPDATES, SEED = 2, 4, 16, 5, 3
-FAMILY = CartPolePhysics(episodes=2, max_steps=10)  # trials end at different times, observations are normalised
-MEMORY = MemoryOptions(key_size=4, value_size=4, controller_options={"hidden_size": 4})
-PPO: dict[str, Any] = {"n_minibatches": 2, "n_epochs": 2, "learning_rate": 3e-3, "learning_rate_end": 3e-3}
+ROWS = 4
 DRAWN = torch.randperm
 VOID = PPOOptions(n_minibatches=2, n_epochs=3, target_kl=1e-3)
 BANDIT: dict[str, Any] = {
@@ -56,27 +55,9 @@ FEWSHOT: dict[str, Any] = {
 }
 
 
-@contextmanager
-def double() -> Iterator[None]:
-    """Within, new numbers have 64 bits."""
-    torch.set_default_dtype(torch.float64)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(torch.float32)
-
-
-def make_agent() -> RL2PPO:
-    """The agent of one process, in 64 bits."""
-    env = TrialVectorEnv(FAMILY, ROWS)
-    agent = RL2PPO("MemoryPolicy", env, memory=MEMORY, n_steps=STEPS, seed=SEED, device="cpu", **PPO)
-    agent.policy.encoder.dtypes = dict.fromkeys(agent.policy.encoder.dtypes, torch.float64)
-    return agent
-
-
 def ragged() -> tuple[MemoryPolicy, Rollout]:
     """A policy and a rollout of both processes' rows, of which the first process has none that count in a minibatch."""
-    agent, rows, rng = make_agent(), PROCESSES * ROWS, torch_rng(SEED, "data")
+    agent, rows, rng = make_agent(ROWS), PROCESSES * ROWS, torch_rng(SEED, "data")
     policy = agent.policy
     space = {k: torch.rand(STEPS, rows, *shape, generator=rng) for k, shape in policy.encoder.shapes.items()}
     boundary = torch.full((STEPS, rows), 2)
@@ -121,11 +102,6 @@ def examples() -> list[tuple[Tensor, Tensor]]:
     return [(torch.randn(6, 3, generator=rng), torch.randint(0, 2, (6,), generator=rng)) for _ in range(UPDATES)]
 
 
-def arrays(module: nn.Module) -> dict[str, Any]:
-    """Its parameters and buffers."""
-    return {name: value.detach().numpy().copy() for name, value in module.state_dict().items()}
-
-
 def together(rank: int, port: int, place: Path) -> None:
     """What each of the two processes does; what it finds is in ``place/RANK.pt``."""
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(PROCESSES), "MASTER_PORT": str(port)}
@@ -139,6 +115,7 @@ def together(rank: int, port: int, place: Path) -> None:
         with double():
             found = numbers(rank)
         found["refused"] = refused(rank)
+        found["lost"] = with_a_lost_worker(rank)
         found["agent"] = [arrays(agent.policy) for agent in resumed(place / "agent", BANDIT, "96", 32)]
         found["fewshot"] = [arrays(learner) for learner in resumed(place / "fewshot", FEWSHOT, "8", 8)]
     found["written"] = [str(path) for path in own.rglob("*")]
@@ -147,7 +124,7 @@ def together(rank: int, port: int, place: Path) -> None:
 
 def numbers(rank: int) -> dict[str, Any]:
     """What is learned in 64 bits."""
-    agent = make_agent()
+    agent = make_agent(ROWS)
     agent.learn(UPDATES * PROCESSES * ROWS * STEPS)
     policy, rollout = ragged()
     mine = slice(rank * ROWS, (rank + 1) * ROWS)
@@ -186,6 +163,24 @@ def resumed(place: Path, options: dict[str, Any], step: str, every: int) -> Iter
         yield model
 
 
+def with_a_lost_worker(rank: int) -> dict[str, Any]:
+    """What is learned in environments in two worker processes for each process, of which one of the second dies."""
+    if rank == 1:
+        ORDER.touch()
+    family = from_env("CartPole-v1", vary={"length": "0.3..1"}, wrap=DiesOnce, steps=STEPS)
+    env = TrialVectorEnv(family, ROWS, workers=2)
+    agent = RL2PPO("MemoryPolicy", env, memory=MEMORY, seed=SEED, device="cpu", **PPO)
+    valid: list[Tensor | None] = []
+    watch = Watch(collected=lambda: valid.append(watch.locals["rollout"].valid))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        agent.learn(3 * PROCESSES * ROWS * STEPS, watch)
+    env.close()
+    told = [str(one.message) for one in caught if one.category is VoidTrialWarning]
+    learned = arrays(agent.policy)
+    return {"told": told, "valid": valid, "learned": learned, "steps": agent.num_timesteps}
+
+
 def refused(rank: int) -> list[str]:
     """The keys of what is refused where processes train together."""
     keys = []
@@ -210,24 +205,3 @@ def refused(rank: int) -> list[str]:
 
 
 MEMORY_LIFE: dict[str, Any] = {"key_size": 4, "value_size": 4, "store": "lifelong", "access": "attention"}
-
-
-class Joined:
-    """The environments of both processes as one."""
-
-    def __init__(self) -> None:
-        self.parts = [TrialVectorEnv(FAMILY, ROWS) for _ in range(PROCESSES)]
-        self.num_envs, self.knows_episodes = PROCESSES * ROWS, True
-        first = [part.reset(seed=rank_seed(SEED, rank))[0] for rank, part in enumerate(self.parts)]
-        self.obs = {key: np.concatenate([one[key] for one in first]) for key in first[0]}
-
-    def advance(self, actions: Any) -> Any:
-        """Step both."""
-        done = [part.advance(own) for part, own in zip(self.parts, np.split(actions, PROCESSES), strict=True)]
-        final = None
-        if any(one.final_obs is not None for one in done):
-            rows = [one.final_obs or one.obs for one in done]
-            final = {key: np.concatenate([one[key] for one in rows]) for key in rows[0]}
-        obs = {key: np.concatenate([one.obs[key] for one in done]) for key in done[0].obs}
-        flags = [np.concatenate(part) for part in zip(*(one[1:6] for one in done), strict=True)]
-        return type(done[0])(obs, *flags, final)

@@ -8,11 +8,10 @@ import numpy as np
 import parallel_toys as toys
 import pytest
 import torch
-from parallel_toys import PROCESSES, ROWS, SEED, STEPS, UPDATES
+from equal_processes import PROCESSES, STEPS, UPDATES, arrays, double, learned_alone, make_agent, shared_minibatches
+from parallel_toys import ROWS
 
-from metarl.seeding import rank_seed, torch_rng
 from metarl.training import ppo
-from metarl.training.collect import TrainingState, collect
 
 
 @pytest.fixture(scope="module")
@@ -33,14 +32,8 @@ def found(place: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def joined_minibatches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The minibatches of one process are those of both: the same places in the rows of each."""
-    drawn = torch.randperm
-
-    def both(count: int, **options: Any) -> torch.Tensor:
-        own = drawn(count // PROCESSES, **options).tensor_split(2)
-        return torch.cat([torch.cat([part + rank * ROWS for rank in range(PROCESSES)]) for part in own])
-
-    monkeypatch.setattr(ppo.torch, "randperm", both)  # type: ignore[attr-defined]  # the module that ppo sees
+    """The minibatches of one process are those of both."""
+    monkeypatch.setattr(ppo.torch, "randperm", shared_minibatches(ROWS, PROCESSES, 2))  # type: ignore[attr-defined]  # the module that ppo sees
 
 
 def close(given: dict[str, Any], expected: dict[str, Any], error: float = 1e-10) -> None:
@@ -49,30 +42,13 @@ def close(given: dict[str, Any], expected: dict[str, Any], error: float = 1e-10)
         np.testing.assert_allclose(given[name], value, atol=error, rtol=0, err_msg=name)
 
 
-def test_two_processes_learn_what_one_learns_from_all_rows(
-    found: list[dict[str, Any]], joined_minibatches: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with toys.double():
-        agent, env = toys.make_agent(), toys.Joined()
-        policy, sample = agent.policy, agent.policy.head.sample
-        before = toys.arrays(policy)
-        own = [torch_rng(rank_seed(SEED, rank), "policy") for rank in range(PROCESSES)]
-        monkeypatch.setattr(
-            policy.head,
-            "sample",
-            lambda shown, _: torch.cat([sample(*one) for one in zip(shown.chunk(PROCESSES), own, strict=True)]),
-        )
-        state, minibatches = TrainingState.start(policy, env.obs), torch_rng(SEED, "minibatch")
-        options = {"generator": own[0], "gamma": agent.options.gamma, "lam": agent.options.gae_lambda}
-        for number in range(UPDATES):
-            policy.train(False)
-            rollout = collect(policy, env, state, STEPS, **options)
-            assert rollout is not None
-            policy.train(True)
-            progress = number / UPDATES
-            ppo.update(policy, agent.optimizer, rollout, agent.options, progress=progress, generator=minibatches)
+def test_two_processes_learn_what_one_learns_from_all_rows(found: list[dict[str, Any]]) -> None:
+    with double():
+        agent = make_agent(ROWS)
+        before = arrays(agent.policy)
+        learned = learned_alone(agent, ROWS)
     for one in found:
-        close(one["learned"], toys.arrays(policy))
+        close(one["learned"], learned)
         assert one["steps"] == UPDATES * PROCESSES * ROWS * STEPS
     assert min(np.abs(found[0]["learned"][name] - before[name]).max() for name in ("head.linear.weight",)) > 1e-3
     assert found[0]["learned"]["encoder.norms.0.count"] == UPDATES * PROCESSES * ROWS * STEPS
@@ -81,21 +57,21 @@ def test_two_processes_learn_what_one_learns_from_all_rows(
 def test_steps_that_do_not_count_weigh_nothing_wherever_they_are(
     found: list[dict[str, Any]], joined_minibatches: None
 ) -> None:
-    with toys.double():
+    with double():
         policy, rollout = toys.ragged()
         report = toys.learned_ragged(policy, rollout)
     for one in found:
-        close(one["ragged"], toys.arrays(policy))
+        close(one["ragged"], arrays(policy))
     for name in ("explained_variance", "grad_norm", "learning_rate"):
         assert found[0]["report"][name] == pytest.approx(report[name])
 
 
 def test_supervised_training_is_that_of_one_process_and_the_first_validates(found: list[dict[str, Any]]) -> None:
-    with toys.double():
+    with double():
         net, trained = toys.fitted(toys.examples(), best=True)
     assert trained.kept == 2
     for one in found:
-        close(one["fitted"], toys.arrays(net))
+        close(one["fitted"], arrays(net))
         assert one["kept"] == trained.kept
 
 
@@ -112,6 +88,19 @@ def test_the_first_process_alone_writes(place: Path, found: list[dict[str, Any]]
     for kind, rows in (("agent", 4), ("fewshot", 2)):
         lines = (place / kind / "whole" / "metrics.jsonl").read_text().splitlines()
         assert len(lines) >= rows
+
+
+def test_a_lost_worker_of_one_process_is_replaced_and_all_stay_in_step(found: list[dict[str, Any]]) -> None:
+    sound, hurt = (one["lost"] for one in found)
+    assert sound["told"] == []
+    assert len(hurt["told"]) == 1
+    assert "exit code 3" in hurt["told"][0]
+    assert all(one is None or bool(one.all()) for one in (*sound["valid"], *hurt["valid"][1:]))
+    valid = hurt["valid"][0]
+    assert valid[:7].any(0).sum() == ROWS // 2, "the trials of its two rows are void from their beginning"
+    assert valid[7:].all(), "new ones have begun"
+    assert sound["steps"] == hurt["steps"] == 3 * PROCESSES * ROWS * STEPS
+    close(hurt["learned"], sound["learned"], 0)
 
 
 def test_what_can_not_be_shared_is_refused(found: list[dict[str, Any]]) -> None:

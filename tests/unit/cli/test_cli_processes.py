@@ -43,6 +43,35 @@ def test_a_reader_that_has_seen_enough_is_no_error() -> None:
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
 
 
+def launch(monkeypatch: pytest.MonkeyPatch, rank: int, processes: int) -> None:
+    """As if ``torchrun`` had started this process."""
+    told = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "TORCHELASTIC_RUN_ID": "x"}
+    for name, value in (told | {"TORCHELASTIC_RESTART_COUNT": 0, "TORCHELASTIC_MAX_RESTARTS": 0}).items():
+        monkeypatch.setenv(name, str(value))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [("eval", "missing"), ("report", "missing"), ("bench", "train"), ("list", "envs")],
+    ids=lambda given: given[0],
+)
+def test_only_training_takes_several_processes(given: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    launch(monkeypatch, 0, 2)
+    first = run(*given)
+    launch(monkeypatch, 1, 2)
+    other = run(*given)
+    assert (first.status, first.out) == (2, "")
+    assert f"metarl {given[0]} works in one process, and torchrun started 2" in first.err
+    assert len(first.err.splitlines()) == 1
+    assert other == Ran(0, "", ""), "the first has told it, and its status ends the job"
+    assert "torchrun started" not in run("train", "missing").err
+
+
+def test_a_single_process_of_torchrun_takes_every_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    launch(monkeypatch, 0, 1)
+    assert run("list", "envs").status == 0
+
+
 def interrupt(folder: Path, *options: str, **env: str) -> tuple[Ran, list[int]]:
     """Train without end, Ctrl-C for the whole process group as in a terminal; the processes that are left."""
     process = subprocess.Popen(
