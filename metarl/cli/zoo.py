@@ -11,6 +11,7 @@ from typing import Any
 from metarl.cli.completion import completed_by
 from metarl.cli.table import print_table
 from metarl.cli.terminal import FAILED, OK, Parser, add_command, add_device, add_quiet, at_least, checked
+from metarl.cli.watch import add_options, run_watch
 from metarl.config import InputError, to_plain
 from metarl.runs.entries import PREFIX, entries, located
 from metarl.runs.folder import RunFolder
@@ -27,10 +28,11 @@ def add_zoo(commands: Any) -> None:
         """
         metarl zoo list
         metarl zoo show bandit
+        metarl zoo watch bandit --out trial.gif
         metarl zoo eval bandit -n 1000
         metarl eval zoo:bandit --set env.pulls=200
         """,
-        "eval, classify and export take zoo:NAME in the place of a run folder; in Python\n"
+        "eval, watch, play, classify and export take zoo:NAME in the place of a run folder; in Python\n"
         'metarl.load("zoo:NAME") opens the model.',
     )
     kinds = zoo.add_subparsers(dest="what", required=True, metavar="WHAT", parser_class=Parser)
@@ -41,6 +43,7 @@ def add_zoo(commands: Any) -> None:
     _add_name(show)
     show.add_argument("--json", action="store_true", help="print the card as one JSON object")
     show.set_defaults(act=run_show)
+    _add_watch(kinds)
     _add_eval(kinds)
     _add_push(kinds)
     _add_pull(kinds)
@@ -49,6 +52,21 @@ def add_zoo(commands: Any) -> None:
 def _add_name(command: argparse.ArgumentParser, **options: Any) -> None:
     argument = command.add_argument("name", metavar="NAME", help=ENTRY, **options)
     completed_by(argument, lambda prefix, **_: [name for name in entries() if name.startswith(prefix)])
+
+
+def _add_watch(kinds: Any) -> None:
+    watch = add_command(
+        kinds,
+        "watch",
+        "watch an agent play trials of held-out tasks: metarl watch zoo:NAME",
+        """
+        metarl zoo watch bandit
+        metarl zoo watch bandit --out trial.gif
+        """,
+    )
+    _add_name(watch)
+    add_options(watch)
+    watch.set_defaults(act=run_watched)
 
 
 def _add_eval(kinds: Any) -> None:
@@ -151,6 +169,12 @@ def run_show(args: argparse.Namespace) -> int:
     RunFolder.open(folder)  # which verifies the checksums
     print(json.dumps(to_plain(read_card(folder))) if args.json else card_text(folder))
     return OK
+
+
+def run_watched(args: argparse.Namespace) -> int:
+    """``metarl zoo watch``."""
+    args.run = entry(args.name)
+    return run_watch(args)
 
 
 def run_eval(args: argparse.Namespace) -> int:
