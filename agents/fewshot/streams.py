@@ -123,7 +123,7 @@ class StreamClassifier(ExampleLearner):
         if self.pairs:
             new = torch.cat([new, known[:, -1:].expand_as(new)], -1)
         x = CoreInput(new.flatten(0, 1), labels[:, -1].repeat_interleave(count, 0))
-        boundary = torch.full((len(x.now),), int(Boundary.EPISODE), device=queries.device)
+        boundary = torch.full((x.now.shape[0],), int(Boundary.EPISODE), device=queries.device)
         return self.head(self.core(x, every, boundary)[0]).unflatten(0, (-1, count))
 
     @torch.no_grad()

@@ -110,11 +110,9 @@ class Memory(nn.Module):
         Raises:
             ValueError: batch sizes or lengths that differ.
         """
-        given = {tuple(part.shape[:2]) for part in (address, content, *([] if mask is None else [mask]))}
-        if len(given) > 1:
-            raise ValueError(
-                f"address, content and mask have the leading axes {sorted(given)}; all need the same [B, S]"
-            )
+        given = [tuple(part.shape[:2]) for part in (address, content, *([] if mask is None else [mask]))]
+        if any(axes != given[0] for axes in given[1:]):
+            raise ValueError(f"address, content and mask have the leading axes {given}; all need the same [B, S]")
         state = cast_like(address, self.initial_state(len(address)))
         if not address.shape[1]:
             return state
