@@ -10,6 +10,7 @@ from typing import Any
 
 from metarl.cli.env import TASK_OPTIONS, add_tasks, env_table, look_here
 from metarl.cli.latest import add_run
+from metarl.cli.outcome import print_evaluation
 from metarl.cli.terminal import (
     OK,
     SKIP_BAD,
@@ -84,6 +85,7 @@ def add_experiments(commands: Any) -> None:
     )
     add_run(report, "run folder; several seeds are averaged", several=True)
     report.add_argument("--out", type=Path, metavar="FILE", help="page to write (default report.html in the first run)")
+    report.add_argument("--json", action="store_true", help="print the paths as one JSON object")
     report.set_defaults(act=run_report)
 
 
@@ -95,7 +97,6 @@ def run_eval(args: argparse.Namespace) -> int:
     config = RunFolder.open(args.run).config  # before what takes long to import
     from metarl.config import to_plain
     from metarl.experiments.run import open_run
-    from metarl.report.tables import evaluation_table
     from metarl.tasks.family.code import named_modules
 
     kind = kind_of(config, str(args.run))
@@ -120,7 +121,10 @@ def run_eval(args: argparse.Namespace) -> int:
     asked = (args.split, args.n, args.seed in (None, done.seed), other)
     if asked == ("test", None, True, False):
         done.complete(evaluation)  # what an interrupted run lacks
-    print(json.dumps(to_plain(evaluation)) if args.json else evaluation_table(evaluation))
+    if args.json:
+        print(json.dumps(to_plain(evaluation)))
+    else:
+        print_evaluation(evaluation)
     return OK
 
 
@@ -159,6 +163,10 @@ def run_report(args: argparse.Namespace) -> int:
         problem = f"{entries[0]} is an entry of the zoo, without metrics and evaluation to draw"
         refuse(ConfigError(problem, key="run", expected="run folders", remedy=remedy))
     report = checked(lambda: build_report(folders, args.out))
+    if args.json:
+        told = {"page": str(report.page), "runs": list(map(str, args.runs))}
+        print(json.dumps(told | {"images": list(map(str, report.images)), "missing": report.missing}))
+        return OK
     for path in args.runs:
         print(f"run folder: {path}")
     tell(report.images, report.missing)

@@ -42,8 +42,8 @@ def add_export(commands: Any) -> None:
         "--supports",
         metavar="N",
         type=at_least(2),
-        help="few-shot: most labelled images that can be shown (default: of training); learners of streams need it, and "
-        "take exactly so many",
+        help="few-shot: most labelled images that can be shown (default: of training); learners of streams must be "
+        "given it, and take exactly that many",
     )
     add_import(export)
     export.set_defaults(act=run_export)

@@ -1,0 +1,129 @@
+"""What came of a training or an evaluation: for people as a table that fits their terminal, for programs as JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table as Drawn
+
+    from metarl.evaluation.results import Evaluation
+    from metarl.report.tables import Cells, Table
+
+GAP = 2  # columns between two columns of a table
+
+
+def run_json(
+    folder: Path, seed: int, evaluation: Evaluation | None, signal: int | None = None, error: str | None = None
+) -> str:
+    """What came of a training, as one line of JSON.
+
+    Args:
+        folder: of the run.
+        seed: of the training.
+        evaluation: on test tasks, where the run came to its end.
+        signal: that ended it early.
+        error: why it failed.
+    """
+    from metarl.config import to_plain
+    from metarl.runs.folder import RunError, RunFolder
+    from metarl.runs.status import cut_short
+
+    try:
+        run = RunFolder.open(folder)
+        config, status = run.config, run.status
+    except RunError:  # it failed before it began
+        config, status = {}, {}
+    told: dict[str, Any] = {"run": str(folder), "seed": seed}
+    told["status"] = "failed" if error else "interrupted" if signal is not None else "finished"
+    told |= {"signal": signal, "error": error}
+    told |= {"steps": int(status.get("train_steps", 0)), "seconds": float(status.get("train_seconds", 0.0))}
+    told["cut_short"] = cut_short(config, status) if status else None
+    told["evaluation"] = None if evaluation is None else to_plain(evaluation)
+    return json.dumps(told)
+
+
+def print_evaluation(evaluation: Evaluation, console: Console | None = None) -> None:
+    """Print the results: fitted to a terminal of any width; elsewhere as plain text of at most 100 columns.
+
+    Args:
+        evaluation: of any kind.
+        console: None: standard output.
+    """
+    from metarl.report.tables import evaluation_table, table_of
+
+    if console is None and not sys.stdout.isatty():
+        print(evaluation_table(evaluation))
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    console = console or Console()  # which obeys NO_COLOR and TERM
+    table = table_of(evaluation)
+    console.print(Text(table.title, style="bold"), overflow="fold")
+    console.print()
+    for drawn in _drawn(table, console):
+        console.print(drawn)
+    for note in table.notes:
+        console.print(Text(note, style="dim"), overflow="fold")
+
+
+def _drawn(table: Table, console: Console) -> list[Any]:
+    """The table, and after it the parts with columns of their own; too narrow ones have each row in lines."""
+    common = [part for part in table.parts if not part.head]
+    found: list[Any] = []
+    if common:
+        groups = [(part.name, part.rows) for part in common]
+        found.append(_fitted(table.head, groups, console))
+    found += [_fitted(part.head, [(part.name, part.rows)], console) for part in table.parts if part.head]
+    return found
+
+
+def _fitted(head: Cells, groups: list[tuple[str, list[Cells]]], console: Console) -> Any:
+    rows = [row for _, part in groups for row in part]
+    values = [max((len(row[i]) for row in rows), default=0) for i in range(1, len(head))]
+    words = [max(map(len, name.split()), default=0) for name in head[1:]]
+    names = max((len(row[0]) for row in rows), default=0)
+    least = sum(map(max, values, words)) + GAP * len(values)
+    if least + min(names, 16) > console.width:
+        return _lines(head, groups)
+    return _columns(head, groups)
+
+
+def _columns(head: Cells, groups: list[tuple[str, list[Cells]]]) -> Drawn:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, GAP // 2), show_edge=False)
+    made.add_column(Text(head[0]), style="cyan", overflow="fold")
+    for number, name in enumerate(head[1:], 1):
+        wide = max((len(row[number]) for _, rows in groups for row in rows), default=0)
+        made.add_column(Text(name), justify="right", overflow="fold", min_width=max(wide, *map(len, name.split()), 1))
+    for name, rows in groups:
+        if name:
+            made.add_row(Text(name, style="bold"))
+        for row in rows:
+            made.add_row(*map(Text, row))
+        made.add_section()
+    return made
+
+
+def _lines(head: Cells, groups: list[tuple[str, list[Cells]]]) -> Any:
+    """Each row as its name and, below it, what each column says."""
+    from rich.console import Group
+    from rich.padding import Padding
+    from rich.text import Text
+
+    found: list[Any] = []
+    for name, rows in groups:
+        found += [Text(name, style="bold")] if name else []
+        for first, *others in rows:
+            found.append(Text(first, style="cyan", overflow="fold"))
+            for column, value in zip(head[1:], others, strict=True):
+                found.append(Padding(Text(f"{column} {value}", overflow="fold"), (0, 0, 0, 4)))
+    return Group(*found)
