@@ -37,19 +37,20 @@ class ClassifierStep(nn.Module):
     Args:
         learner: in evaluation mode, with room for the classes and images that are to be shown.
         shape: of an image.
-        supports: the example's number of labelled images.
+        supports: the number of labelled images of the episode that is recorded.
+        queries: its number of queries.
     """
 
     state: tuple[Slot, ...] = ()
     answer_names = ("logits",)
 
-    def __init__(self, learner: FewShotLearner, shape: tuple[int, ...], supports: int) -> None:
+    def __init__(self, learner: FewShotLearner, shape: tuple[int, ...], supports: int, queries: int = 3) -> None:
         super().__init__()
         self.learner = learner
         self.inputs = (
             Slot("support", (supports, *shape), torch.uint8),
             Slot("labels", (supports,), torch.int64),
-            Slot("queries", (3, *shape), torch.uint8),
+            Slot("queries", (queries, *shape), torch.uint8),
         )
 
     def forward(self, support: Tensor, labels: Tensor, queries: Tensor) -> Tensor:
@@ -70,7 +71,8 @@ def export_classifier(
     """Write a few-shot learner as a file for other programs, and check it against the learner.
 
     A file takes any number of queries, each answered alone, and any number of labelled images up to the most that the
-    learner has room for. Learners of streams see images one after another, and their files take a fixed number.
+    learner has room for. Learners of streams see images one after another; their files take a fixed number of labelled
+    images, and one query a call.
 
     Args:
         learner: trained.
@@ -85,18 +87,20 @@ def export_classifier(
     """
     check_packages(format)
     ways, supports = _sizes(learner, ways, supports)
-    fixed, device = _stream(learner) or supports == LEAST, learner.device
+    stream, device = _stream(learner), learner.device
+    fixed = stream or supports == LEAST
     ready = learner.resized(ways, supports)
     training = ready.training
     try:
         ready.cpu().eval()
         with alone(ready), whole_precision(ready):
-            step = ClassifierStep(ready, reading.shape, supports if fixed else max(LEAST, min(supports - 1, EXAMPLE)))
+            supports_drawn = supports if fixed else max(LEAST, min(supports - 1, EXAMPLE))
+            step = ClassifierStep(ready, reading.shape, supports_drawn, 1 if stream else 3)
             folder = Path(out)
             folder.mkdir(parents=True, exist_ok=True)
             target = folder / FILES[format]
-            inputs = _drawn(step, len(step.inputs), ways, 0)
-            free = {"queries": {0: torch.export.Dim("queries", min=1, max=MOST_QUERIES)}}
+            inputs = _drawn(step, 0, ways, 0)
+            free = {} if stream else {"queries": {0: torch.export.Dim("queries", min=1, max=MOST_QUERIES)}}
             if not fixed:
                 several = torch.export.Dim("supports", min=LEAST, max=supports)
                 free |= {"support": {0: several}, "labels": {0: several}}
@@ -109,7 +113,7 @@ def export_classifier(
                     raise InputError(problem, key="export", expected=f"at most {CLOSE:.0e}")
     finally:
         ready.to(device).train(training)
-    about = _manifest(ready, reading, ways, (supports if fixed else LEAST, supports))
+    about = _manifest(ready, reading, ways, (supports if fixed else LEAST, supports), 1 if stream else MOST_QUERIES)
     write_json(folder / MANIFEST, about)
     written = [target, folder / MANIFEST]
     if format == "onnx":
@@ -194,7 +198,9 @@ def _drawn(step: ClassifierStep, number: int, ways: int, seed: int, most: int | 
     return [support, torch.arange(len(support)) % min(ways, len(support)), queries]
 
 
-def _manifest(learner: FewShotLearner, reading: Reading, ways: int, supports: tuple[int, int]) -> Mapping[str, Any]:
+def _manifest(
+    learner: FewShotLearner, reading: Reading, ways: int, supports: tuple[int, int], queries: int
+) -> Mapping[str, Any]:
     """What somebody who runs the file must know, as plain data."""
     ink = "ink is 255 and paper 0" if reading.drawing else f"as they are; transparent parts {reading.background}"
     images = {"shape": list(reading.shape), "dtype": "uint8", "meaning": ink}
@@ -205,7 +211,7 @@ def _manifest(learner: FewShotLearner, reading: Reading, ways: int, supports: tu
         "images": images,
         "ways": ways,
         "supports": list(supports),
-        "queries": [1, MOST_QUERIES],
+        "queries": [1, queries],
         "inputs": {"support": "[supports, *images]", "labels": "[supports] int64", "queries": "[queries, *images]"},
         "outputs": {"logits": "[queries, ways]; those of classes that were not shown have no meaning"},
     }

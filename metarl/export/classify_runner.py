@@ -27,9 +27,10 @@ class Classifier:
         classes = int(labels.max()) + 1
         if labels.min() < 0 or classes > ways or len(np.unique(labels)) < max(2, classes):
             raise ValueError(f"labels must be 0, 1, ... of 2 to {ways} classes, each of them at least once")
-        given = {"support": support, "labels": labels, "queries": queries}
-        logits = self.session.run(["logits"], given)[0][:, :classes]
-        shares = np.exp(logits - logits.max(1, keepdims=True))
+        shown, most = {"support": support, "labels": labels}, self.about["queries"][1]
+        parts = [queries[first : first + most] for first in range(0, len(queries), most)]
+        logits = np.concatenate([self.session.run(["logits"], {**shown, "queries": part})[0] for part in parts])
+        shares = np.exp(logits[:, :classes] - logits[:, :classes].max(1, keepdims=True))
         return shares / shares.sum(1, keepdims=True)
 
     def _images(self, given: Any) -> Any:

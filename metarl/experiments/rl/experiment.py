@@ -267,7 +267,8 @@ class RL2Experiment(Experiment):
 
             def between(last: bool = False) -> None:
                 if validator is not None and (validator.due() or (last and validator.step < model.num_timesteps)):
-                    if row := validator.validate():
+                    row = validator.validate()
+                    if row:
                         session.tracker.log(row, step=model.num_timesteps)
                 session.save_due(model.num_timesteps, write)
                 if session.agree_to_stop():
