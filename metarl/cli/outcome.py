@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from metarl.evaluation.results import Evaluation
     from metarl.report.tables import Cells, Table
 
-GAP = 2  # columns between two columns of a table
+GAP = 3  # columns between two columns of a table
+NARROW = 10  # columns of values to which a head is wrapped where there is little room
 
 
 def run_json(
@@ -84,26 +85,31 @@ def _drawn(table: Table, console: Console) -> list[Any]:
 
 
 def _fitted(head: Cells, groups: list[tuple[str, list[Cells]]], console: Console) -> Any:
+    """Columns, whose heads and names are wrapped between words where that is needed; lines where it isn't enough."""
     rows = [row for _, part in groups for row in part]
-    values = [max((len(row[i]) for row in rows), default=0) for i in range(1, len(head))]
-    words = [max(map(len, name.split()), default=0) for name in head[1:]]
-    names = max((len(row[0]) for row in rows), default=0)
-    least = sum(map(max, values, words)) + GAP * len(values)
-    if least + min(names, 16) > console.width:
+    columns = list(zip(*rows, strict=True)) or [()] * len(head)
+    least = [max((len(word) for cell in column for word in cell.split()), default=1) for column in columns[:1]]
+    for name, column in zip(head[1:], columns[1:], strict=True):
+        least.append(max([1, *map(len, column), *map(len, name.split())]))
+    room = console.width - GAP * (len(head) - 1)
+    if sum(least) > room:
         return _lines(head, groups)
-    return _columns(head, groups)
+    names = max(map(len, columns[0]), default=1)
+    whole = names + sum(max(len(name), wide) for name, wide in zip(head[1:], least[1:], strict=True)) <= room
+    return _columns(head, groups, least, whole)
 
 
-def _columns(head: Cells, groups: list[tuple[str, list[Cells]]]) -> Drawn:
+def _columns(head: Cells, groups: list[tuple[str, list[Cells]]], least: list[int], whole: bool) -> Drawn:
+    """A table whose columns have at least these widths; ``whole`` where each head has room in a line."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, GAP // 2), show_edge=False)
-    made.add_column(Text(head[0]), style="cyan", overflow="fold")
-    for number, name in enumerate(head[1:], 1):
-        wide = max((len(row[number]) for _, rows in groups for row in rows), default=0)
-        made.add_column(Text(name), justify="right", overflow="fold", min_width=max(wide, *map(len, name.split()), 1))
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_edge=False)
+    made.add_column(Text(head[0]), style="cyan", overflow="fold", min_width=least[0])
+    for name, wide in zip(head[1:], least[1:], strict=True):
+        most = None if whole else max(wide, NARROW)
+        made.add_column(Text(name), justify="right", overflow="fold", min_width=wide, max_width=most)
     for name, rows in groups:
         if name:
             made.add_row(Text(name, style="bold"))
