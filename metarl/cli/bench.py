@@ -44,7 +44,7 @@ def _add_memory(kinds: Any) -> None:
         metarl bench memory --tasks associative two_hop
         metarl bench memory --memories gru episodic+attention --seeds 3 --jobs 2
         """,
-        "Finished results are kept in the folder; the same command goes on where it was left.",
+        "Finished results are kept in the folder; the same command continues where it stopped.",
     )
     memory.add_argument("--tasks", metavar="NAME", nargs="+", help="recall tasks (default all)")
     memory.add_argument("--memories", metavar="NAME", nargs="+", help="controllers, or STORE+ACCESS (default: 14)")

@@ -45,7 +45,7 @@ def add_experiments(commands: Any) -> None:
         metarl eval RUN --json -n 1000 --seed 1
         metarl eval RUN --set env.pulls=1000
         """,
-        "Where an interrupted run lacks its evaluation, this completes it.",
+        "If an interrupted run has no evaluation yet, this adds it.",
     )
     add_run(evaluate, "run folder")
     evaluate.add_argument(
@@ -54,7 +54,7 @@ def add_experiments(commands: Any) -> None:
         dest="n",
         metavar="N",
         type=at_least(1),
-        help="number of trials, few-shot episodes (there also --episodes) or sequences (default: as the preset says)",
+        help="number of trials, few-shot episodes (also --episodes) or sequences (default: that of the preset)",
     )
     evaluate.add_argument("--split", choices=["validation", "test"], default="test", help="which tasks (default test)")
     evaluate.add_argument("--seed", type=at_least(0), help="seed of the held-out tasks (default: that of the run)")
@@ -64,7 +64,7 @@ def add_experiments(commands: Any) -> None:
     evaluate.add_argument("--rotations", action="store_true", help="few-shot: count rotations as separate classes")
     add_settings(
         evaluate,
-        "other tests: of an agent settings of env and eval, such as env.pulls=1000; few-shot "
+        "change the test: for an agent, settings of env and eval, such as env.pulls=1000; for a few-shot learner "
         f"{', '.join(TESTS)}, such as eval.cells=[[40,1]], 40 ways and 1 shot (repeatable)",
     )
     add_quiet(evaluate, "show no progress")
@@ -81,7 +81,7 @@ def add_experiments(commands: Any) -> None:
         metarl report latest
         metarl report RUN OTHER --out compared.html
         """,
-        "Runs that differ in their seeds alone become one curve, their mean.",
+        "Runs that differ only in their seeds become one curve, their mean.",
     )
     add_run(report, "run folder; several seeds are averaged", several=True)
     report.add_argument("--out", type=Path, metavar="FILE", help="page to write (default report.html in the first run)")

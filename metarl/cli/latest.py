@@ -20,7 +20,7 @@ def add_run(command: argparse.ArgumentParser, about: str, *, several: bool = Fal
         about: what the help says of it.
         several: whether it takes more than one.
     """
-    told = f"{about}; {LATEST}: the one begun last in {RUNS}/"
+    told = f"{about}; {LATEST}: the most recent one in {RUNS}/"
     if several:
         argument = command.add_argument("runs", type=Path, metavar="RUN", nargs="+", help=told)
     else:

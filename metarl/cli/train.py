@@ -58,7 +58,9 @@ def add_train(commands: Any) -> None:
     )
     add_tasks(train)
     add_seen(train)
-    train.add_argument("--encoder", metavar="MODULE:FUNCTION", help="a net of your own for what the environment shows")
+    train.add_argument(
+        "--encoder", metavar="MODULE:FUNCTION", help="your own network for the observations of the environment"
+    )
     place = train.add_mutually_exclusive_group()
     place.add_argument("--data", metavar="DIR", help="few-shot: folder of Omniglot (default METARL_DATA or the cache)")
     place.add_argument("--images", metavar="DIR", help="few-shot: folder with a folder of images for each class")
@@ -72,7 +74,7 @@ def add_train(commands: Any) -> None:
         "--resume",
         type=Path,
         metavar="RUN",
-        help="go on with the run in this folder (or the latest) from its newest checkpoint, or evaluate it where that "
+        help="go on with the run in this folder (or the latest) from its newest checkpoint, or evaluate it if that "
         "is missing; beside it only --device, --wandb, --import, --quiet, --verbose and --json are allowed",
     )
     completed_by(resumed, complete_runs)
@@ -80,7 +82,7 @@ def add_train(commands: Any) -> None:
         "--out",
         type=Path,
         metavar="FOLDER",
-        help="run folder to create (default runs/PRESET-TIME-sSEED); with --seeds, what their names begin with",
+        help="run folder to create (default runs/PRESET-TIME-sSEED); with --seeds, the prefix of their names",
     )
     add_quiet(train, "print the run folder alone").add_argument(
         "-v", "--verbose", action="store_true", help="print each row of metrics on stderr"
