@@ -81,7 +81,7 @@ def add_seen(command: argparse.ArgumentParser) -> None:
         metavar="PART=KIND",
         action="append",
         default=[],
-        help="what a part of the observation is: symbols, picture (channels last), picture-first or numbers (repeatable)",
+        help="what a part of the observation is: symbols, picture (channels last), picture-first, numbers (repeatable)",
     )
     command.add_argument(
         "--drop", metavar="PART", action="append", default=[], help="leave out a part of the observation (repeatable)"

@@ -58,9 +58,7 @@ def add_train(commands: Any) -> None:
     )
     add_tasks(train)
     add_seen(train)
-    train.add_argument(
-        "--encoder", metavar="MODULE:FUNCTION", help="your own network for the observations of the environment"
-    )
+    train.add_argument("--encoder", metavar="MODULE:FUNCTION", help="your own network for observations")
     place = train.add_mutually_exclusive_group()
     place.add_argument("--data", metavar="DIR", help="few-shot: folder of Omniglot (default METARL_DATA or the cache)")
     place.add_argument("--images", metavar="DIR", help="few-shot: folder with a folder of images for each class")

@@ -111,7 +111,7 @@ def _add_push(kinds: Any) -> None:
     _add_name(push)
     push.add_argument("repository", metavar="OWNER/NAME", help="repository on the hub; created if there is none")
     push.add_argument(
-        "--limits", metavar="TEXT", help="for a run: what else its card should say about the limits of the model"
+        "--limits", metavar="TEXT", help="of a run: what else its card says about the limits of the model"
     )
     push.add_argument("--private", action="store_true", help="a new repository is for its owner alone")
     push.set_defaults(act=run_push)
