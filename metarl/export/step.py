@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -102,7 +102,7 @@ class AgentStep(nn.Module):
 
 
 def graph_of(
-    step: nn.Module, inputs: list[Tensor], free: Mapping[str, Any] | None = None
+    step: nn.Module, inputs: list[Tensor], free: dict[str, Any] | None = None
 ) -> torch.export.ExportedProgram:
     """The graph of a step of tensors.
 
