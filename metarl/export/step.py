@@ -101,9 +101,7 @@ class AgentStep(nn.Module):
         return [x.to(dtype) for x in (mean.clamp(low, high), mean, std.expand_as(mean))]
 
 
-def graph_of(
-    step: nn.Module, inputs: list[Tensor], free: dict[str, Any] | None = None
-) -> torch.export.ExportedProgram:
+def graph_of(step: nn.Module, inputs: list[Tensor], free: dict[str, Any] | None = None) -> torch.export.ExportedProgram:
     """The graph of a step of tensors.
 
     Args:

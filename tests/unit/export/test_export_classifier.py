@@ -3,6 +3,7 @@
 import json
 import re
 import runpy
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -178,8 +179,22 @@ def test_the_command_writes_a_few_shot_run_with_the_room_that_is_asked_for(
     assert "--batch" in capsys.readouterr().err
 
 
+def code_of_the_page() -> list[str]:
+    page = (Path(__file__).parents[3] / "docs" / "deploy.md").read_text(encoding="utf-8").split("## Few-shot")[1]
+    return re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+
+
 def test_the_page_shows_the_runner_which_fits_on_a_screen() -> None:
-    page = (Path(__file__).parents[3] / "docs" / "deploy.md").read_text(encoding="utf-8")
     text = Path(classify_runner.__file__).read_text(encoding="utf-8")
-    assert text in re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert text == code_of_the_page()[0]
     assert len(text.splitlines()) <= 45
+
+
+def test_the_page_asks_the_runner_as_it_wants_to_be_asked(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(str(folder))
+    names: dict[str, Any] = {}
+    exec(code_of_the_page()[1], names)
+    monkeypatch.delitem(sys.modules, "run_classifier")
+    assert names["probabilities"].shape == (1, 2)
+    assert names["probabilities"].sum() == pytest.approx(1)
