@@ -341,9 +341,9 @@ class RL2Experiment(Experiment):
 
     def film(self, model: RL2PPO, seed: int, path: Path) -> bool:
         """See :class:`Experiment`; of this package's families alone, which need no display and no other package."""
-        from metarl.experiments.rl.watch import film_trial
+        from metarl.experiments.rl.film import film_trial
 
-        return self.env_name in ids() and film_trial(self, model, seed, path)
+        return self.env_name in ids() and film_trial(self.make_distribution("test"), self.inputs, model, seed, path)
 
     def save(self, model: RL2PPO, path: Path) -> None:
         """See :class:`Experiment`."""
