@@ -96,20 +96,21 @@ def _fitted(head: Cells, groups: list[tuple[str, list[Cells]]], console: Console
         return _lines(head, groups)
     names = max(map(len, columns[0]), default=1)
     whole = names + sum(max(len(name), wide) for name, wide in zip(head[1:], least[1:], strict=True)) <= room
-    return _columns(head, groups, least, whole)
+    wider = [least[0], *(max(wide, NARROW) for wide in least[1:])]
+    return _columns(head, groups, least, None if whole else wider if sum(wider) <= room else least)
 
 
-def _columns(head: Cells, groups: list[tuple[str, list[Cells]]], least: list[int], whole: bool) -> Drawn:
-    """A table whose columns have at least these widths; ``whole`` where each head has room in a line."""
+def _columns(head: Cells, groups: list[tuple[str, list[Cells]]], least: list[int], most: list[int] | None) -> Drawn:
+    """A table whose columns have at least and at most these widths; None where each head has room in a line."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_edge=False)
     made.add_column(Text(head[0]), style="cyan", overflow="fold", min_width=least[0])
-    for name, wide in zip(head[1:], least[1:], strict=True):
-        most = None if whole else max(wide, NARROW)
-        made.add_column(Text(name), justify="right", overflow="fold", min_width=wide, max_width=most)
+    for number, name in enumerate(head[1:], 1):
+        widths: dict[str, Any] = {"min_width": least[number], "max_width": None if most is None else most[number]}
+        made.add_column(Text(name), justify="right", overflow="fold", **widths)
     for name, rows in groups:
         if name:
             made.add_row(Text(name, style="bold"))
