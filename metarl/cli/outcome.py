@@ -91,7 +91,7 @@ def _fitted(head: Cells, groups: list[tuple[str, list[Cells]]], console: Console
     least = [max((len(word) for cell in column for word in cell.split()), default=1) for column in columns[:1]]
     for name, column in zip(head[1:], columns[1:], strict=True):
         least.append(max([1, *map(len, column), *map(len, name.split())]))
-    room = console.width - GAP * (len(head) - 1)
+    room = console.width - GAP * len(head)  # rich keeps some at the edges
     if sum(least) > room:
         return _lines(head, groups)
     names = max(map(len, columns[0]), default=1)
