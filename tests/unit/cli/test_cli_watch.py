@@ -30,6 +30,8 @@ PULLS = 8
 BANDIT = {"env.arms": 3, "env.pulls": PULLS, "train.n_envs": 4, "ppo.n_minibatches": 2, "memory.key_size": 12}
 GLYPHS = {"data.source": "glyphs", "data.rotations": False}
 SEED = 5
+LEAKY = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
+"""imageio-ffmpeg leaves the pipes of a process to the garbage collector."""
 
 
 def new_run(preset: str | Path, options: dict[str, Any], path: Path) -> Path:
@@ -105,6 +107,7 @@ def test_a_trial_is_printed_and_drawn(path: Path, tmp_path: Path) -> None:
     assert run("watch", path, "--steps", "5").out.splitlines()[1:] == lines[1:7], "the same without a picture"
 
 
+@LEAKY
 def test_a_video_has_all_frames_and_rests_at_the_end_of_a_trial(path: Path, tmp_path: Path) -> None:
     films = pytest.importorskip("imageio_ffmpeg", reason="pip install 'metarl-memory[video]'")
     film = tmp_path / "trial.mp4"
@@ -119,6 +122,7 @@ def test_a_video_has_all_frames_and_rests_at_the_end_of_a_trial(path: Path, tmp_
     assert frame[:, :480].std() > 10, "the environment is seen"
 
 
+@LEAKY
 def test_a_frame_with_odd_sides_gets_into_a_video(tmp_path: Path) -> None:
     films = pytest.importorskip("imageio_ffmpeg", reason="pip install 'metarl-memory[video]'")
     frames = [(np.full((31, 45, 3), 90 * shade, np.uint8), False) for shade in range(3)]
