@@ -18,6 +18,7 @@ def undrawn() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "draw_run", lambda folder: Drawn({}, []))
+        patch.setattr(run, "film_run", lambda done: None)
         yield
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from metarl.agents.fewshot.learner import Examples, FewShotLearner
 from metarl.config import InputError, build
+from metarl.functional.branches import in_graph
 from metarl.nets.images import EncoderOptions, ImageEncoder
 
 HIDDEN = 128  # hidden units of the encoder of vectors
@@ -114,6 +115,8 @@ def examples(x: Examples, name: str, observation: tuple[int, ...], device: torch
             numbers from 0 to 1.
     """
     x = torch.as_tensor(x, device=device)
+    if in_graph():  # where numbers aren't known
+        return x
     if tuple(x.shape[2:]) != observation or 0 in x.shape:
         expected = ", ".join(str(n) for n in ("B", "S", *observation))
         problem = f"{name} has shape {list(x.shape)}"
@@ -155,6 +158,8 @@ def class_labels(
         InputError: another shape or type, or other labels.
     """
     y = torch.as_tensor(y, device=device)
+    if in_graph():
+        return y.long()
     if tuple(y.shape) != tuple(shape) or y.is_floating_point():
         problem = f"{name} is {y.dtype} of shape {list(y.shape)}"
         raise InputError(problem, key=name, expected=f"whole numbers {list(shape)}")

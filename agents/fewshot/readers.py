@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from metarl.config import ConfigError, one_of
+from metarl.functional.branches import in_graph
 from metarl.memory.memory import Memory
 from metarl.memory.options import MemoryOptions
 from metarl.memory.registry import STORES, build_memory
@@ -164,7 +165,7 @@ class VotingReader(Reader):
         state = memory.write_all(support, labels, rows)
         read, slots = memory.recall(state, queries)
         assert read.log_weights is not None
-        if self.averaged and torch.equal(slots.values, labels):  # slot k holds class k
+        if self.averaged and not in_graph() and torch.equal(slots.values, labels):  # slot k holds class k
             return read.log_weights.clamp_min(NEVER), read.log_weights
         return votes(read.log_weights, slots.values), read.log_weights
 

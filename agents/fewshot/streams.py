@@ -14,6 +14,7 @@ from metarl.agents.fewshot.examples import ExampleLearner
 from metarl.agents.fewshot.learner import Examples, Protocol
 from metarl.config import ConfigError, InputError, build, choice
 from metarl.data.episodes import LETTERS, Labels, Streams
+from metarl.functional.branches import in_graph
 from metarl.memory.contract import State
 from metarl.memory.options import MemoryOptions
 from metarl.memory.registry import build_core
@@ -118,12 +119,12 @@ class StreamClassifier(ExampleLearner):
         labels = self._labels(torch.as_tensor(support_y, device=self.device)[..., None], tuple(support.shape[:2]))
         count = queries.shape[1]
         known, new = self._embed(support), self._embed(queries)
-        _, state = self.core.unroll(*self._stream(known, labels))
+        state = self._remembered(*self._stream(known, labels))
         every = tree.map_tensors(lambda leaf: leaf.repeat_interleave(count, 0), state)
         if self.pairs:
             new = torch.cat([new, known[:, -1:].expand_as(new)], -1)
         x = CoreInput(new.flatten(0, 1), labels[:, -1].repeat_interleave(count, 0))
-        boundary = torch.full((len(x.now),), int(Boundary.EPISODE), device=queries.device)
+        boundary = torch.full((x.now.shape[0],), int(Boundary.EPISODE), device=queries.device)
         return self.head(self.core(x, every, boundary)[0]).unflatten(0, (-1, count))
 
     @torch.no_grad()
@@ -156,6 +157,14 @@ class StreamClassifier(ExampleLearner):
         boundary = torch.full(x.now.shape[:2], int(Boundary.EPISODE), device=examples.device)
         boundary[0] = Boundary.TRIAL
         return x, self.core.initial_state(len(examples)), boundary
+
+    def _remembered(self, x: CoreInput, state: State, boundary: Tensor) -> State:
+        """The state after a stream."""
+        if not in_graph():
+            return self.core.unroll(x, state, boundary)[1]
+        for now, before, at in zip(x.now, x.feedback, boundary, strict=True):  # a graph has the steps one by one
+            state = self.core(CoreInput(now, before), state, at)[1]
+        return state
 
     def _labels(self, y: Examples, shape: tuple[int, ...]) -> Tensor:
         """Labels ``[B, T, L]`` as they are fed back, one-hot ``[B, T, L * letters]``."""

@@ -44,7 +44,7 @@ def _add_memory(kinds: Any) -> None:
         metarl bench memory --tasks associative two_hop
         metarl bench memory --memories gru episodic+attention --seeds 3 --jobs 2
         """,
-        "Finished results are kept in the folder; the same command goes on where it was left.",
+        "Finished results are kept in the folder; the same command continues where it stopped.",
     )
     memory.add_argument("--tasks", metavar="NAME", nargs="+", help="recall tasks (default all)")
     memory.add_argument("--memories", metavar="NAME", nargs="+", help="controllers, or STORE+ACCESS (default: 14)")
@@ -94,6 +94,7 @@ def _add_train(kinds: Any) -> None:
 def run_memory(args: argparse.Namespace) -> int:
     """``metarl bench memory``."""
     look_here(args.imports)
+    from metarl.cli.outcome import print_evaluation
     from metarl.config import choice
     from metarl.data.recall import RECALL_TASKS
     from metarl.evaluation.recall import RecallCell, RecallSettings
@@ -102,7 +103,6 @@ def run_memory(args: argparse.Namespace) -> int:
     from metarl.experiments.recall.bench import FILE, complete
     from metarl.experiments.recall.candidates import SUITE, candidates
     from metarl.report.recall import draw_recall
-    from metarl.report.tables import evaluation_table
     from metarl.runs.session import Stopped, handling, raise_stopped
 
     device = str(pick_device(args.device))
@@ -117,7 +117,7 @@ def run_memory(args: argparse.Namespace) -> int:
     except Stopped as error:
         print(f"interrupted; finished results are in {args.out / FILE}, and the same command continues from there")
         return 128 + error.number
-    print(evaluation_table(RecallEvaluation(results=tuple(results))))
+    print_evaluation(RecallEvaluation(results=tuple(results)))
     print(f"results:    {args.out / FILE}")
     print(f"image:      {draw_recall(results, args.out / 'recall.png')}")
     return OK

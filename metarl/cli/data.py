@@ -22,7 +22,7 @@ def add_data(commands: Any) -> None:
     )
     data.add_argument("name", choices=["omniglot"], help="omniglot: 1623 characters, 20 drawings of each; 15 MB")
     data.add_argument("--data", metavar="DIR", help="folder for the data (default the user's cache)")
-    data.add_argument("--no-download", action="store_true", help="only say where the data are")
+    data.add_argument("--no-download", action="store_true", help="only print where the data are")
     data.set_defaults(act=run_data)
 
 

@@ -32,7 +32,7 @@ def add_check(commands: Any) -> None:
         metarl check-env CartPole-v1 --vary force_mag=5..15 --episodes 5
         metarl check-env mymodule:Doors-v0 --levels 0..99
         """,
-        "Plays trials with random actions and trains a few steps; exit status 1 where a rule is broken.",
+        "Plays trials with random actions and trains a few steps; the exit status is 1 if a rule is broken.",
     )
     check.add_argument("env", metavar="ID", nargs="+", help=ENV_HELP)
     add_tasks(check)
@@ -81,7 +81,7 @@ def add_seen(command: argparse.ArgumentParser) -> None:
         metavar="PART=KIND",
         action="append",
         default=[],
-        help="a part of the observation is symbols, picture (channels last), picture-first or numbers (repeatable)",
+        help="what a part of the observation is: symbols, picture (channels last), picture-first, numbers (repeatable)",
     )
     command.add_argument(
         "--drop", metavar="PART", action="append", default=[], help="leave out a part of the observation (repeatable)"

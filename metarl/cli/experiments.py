@@ -10,6 +10,7 @@ from typing import Any
 
 from metarl.cli.env import TASK_OPTIONS, add_tasks, env_table, look_here
 from metarl.cli.latest import add_run
+from metarl.cli.outcome import print_evaluation
 from metarl.cli.terminal import (
     OK,
     SKIP_BAD,
@@ -44,7 +45,7 @@ def add_experiments(commands: Any) -> None:
         metarl eval RUN --json -n 1000 --seed 1
         metarl eval RUN --set env.pulls=1000
         """,
-        "Where an interrupted run lacks its evaluation, this completes it.",
+        "If an interrupted run has no evaluation yet, this adds it.",
     )
     add_run(evaluate, "run folder")
     evaluate.add_argument(
@@ -53,7 +54,7 @@ def add_experiments(commands: Any) -> None:
         dest="n",
         metavar="N",
         type=at_least(1),
-        help="number of trials, few-shot episodes (there also --episodes) or sequences (default: as the preset says)",
+        help="number of trials, few-shot episodes (also --episodes) or sequences (default: that of the preset)",
     )
     evaluate.add_argument("--split", choices=["validation", "test"], default="test", help="which tasks (default test)")
     evaluate.add_argument("--seed", type=at_least(0), help="seed of the held-out tasks (default: that of the run)")
@@ -63,7 +64,7 @@ def add_experiments(commands: Any) -> None:
     evaluate.add_argument("--rotations", action="store_true", help="few-shot: count rotations as separate classes")
     add_settings(
         evaluate,
-        "other tests: of an agent settings of env and eval, such as env.pulls=1000; few-shot "
+        "change the test: for an agent, settings of env and eval, such as env.pulls=1000; for a few-shot learner "
         f"{', '.join(TESTS)}, such as eval.cells=[[40,1]], 40 ways and 1 shot (repeatable)",
     )
     add_quiet(evaluate, "show no progress")
@@ -80,10 +81,11 @@ def add_experiments(commands: Any) -> None:
         metarl report latest
         metarl report RUN OTHER --out compared.html
         """,
-        "Runs that differ in their seeds alone become one curve, their mean.",
+        "Runs that differ only in their seeds become one curve, their mean.",
     )
     add_run(report, "run folder; several seeds are averaged", several=True)
     report.add_argument("--out", type=Path, metavar="FILE", help="page to write (default report.html in the first run)")
+    report.add_argument("--json", action="store_true", help="print the paths as one JSON object")
     report.set_defaults(act=run_report)
 
 
@@ -95,7 +97,6 @@ def run_eval(args: argparse.Namespace) -> int:
     config = RunFolder.open(args.run).config  # before what takes long to import
     from metarl.config import to_plain
     from metarl.experiments.run import open_run
-    from metarl.report.tables import evaluation_table
     from metarl.tasks.family.code import named_modules
 
     kind = kind_of(config, str(args.run))
@@ -120,7 +121,10 @@ def run_eval(args: argparse.Namespace) -> int:
     asked = (args.split, args.n, args.seed in (None, done.seed), other)
     if asked == ("test", None, True, False):
         done.complete(evaluation)  # what an interrupted run lacks
-    print(json.dumps(to_plain(evaluation)) if args.json else evaluation_table(evaluation))
+    if args.json:
+        print(json.dumps(to_plain(evaluation)))
+    else:
+        print_evaluation(evaluation)
     return OK
 
 
@@ -159,6 +163,10 @@ def run_report(args: argparse.Namespace) -> int:
         problem = f"{entries[0]} is an entry of the zoo, without metrics and evaluation to draw"
         refuse(ConfigError(problem, key="run", expected="run folders", remedy=remedy))
     report = checked(lambda: build_report(folders, args.out))
+    if args.json:
+        told = {"page": str(report.page), "runs": list(map(str, args.runs))}
+        print(json.dumps(told | {"images": list(map(str, report.images)), "missing": report.missing}))
+        return OK
     for path in args.runs:
         print(f"run folder: {path}")
     tell(report.images, report.missing)

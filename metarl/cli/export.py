@@ -1,17 +1,20 @@
-"""``metarl export``: a trained agent as a file for other programs."""
+"""``metarl export``: a trained agent or few-shot learner as a file for other programs."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from metarl.cli.env import add_import, look_here
 from metarl.cli.latest import add_run
 from metarl.cli.terminal import OK, add_command, at_least, refuse
+from metarl.cli.train import require
 from metarl.config import InputError
 
-KINDS = {"fewshot": "few-shot learner", "recall": "recall benchmark's net"}
+if TYPE_CHECKING:
+    from metarl.experiments.run import Run
+    from metarl.export.write import Exported
 
 
 def add_export(commands: Any) -> None:
@@ -19,17 +22,28 @@ def add_export(commands: Any) -> None:
     export = add_command(
         commands,
         "export",
-        "write a trained agent as one step function, for ONNX or torch.export",
+        "write an agent as one step function, or a few-shot learner as one function, for ONNX or torch.export",
         """
         metarl export latest
         metarl export RUN --format torch --batch 16 --out deployed
+        metarl export RUN --ways 20 --supports 100
         """,
     )
-    add_run(export, "run folder of an agent")
+    add_run(export, "run folder of an agent or a few-shot learner")
     export.add_argument("--format", choices=["onnx", "torch"], default="onnx", help="format of the file (default onnx)")
     export.add_argument("--out", metavar="DIR", type=Path, help="folder to write to (default RUN/export)")
     export.add_argument(
-        "--batch", metavar="N", type=at_least(1), default=1, help="trials that the file plays side by side (default 1)"
+        "--batch", metavar="N", type=at_least(1), help="agents: trials that the file plays side by side (default 1)"
+    )
+    export.add_argument(
+        "--ways", metavar="N", type=at_least(2), help="few-shot: most classes that can be shown (default: of training)"
+    )
+    export.add_argument(
+        "--supports",
+        metavar="N",
+        type=at_least(2),
+        help="few-shot: most labelled images that can be shown (default: of training); learners of streams must be "
+        "given it, and take exactly that many",
     )
     add_import(export)
     export.set_defaults(act=run_export)
@@ -37,21 +51,40 @@ def add_export(commands: Any) -> None:
 
 def run_export(args: argparse.Namespace) -> int:
     """``metarl export``."""
+    from metarl.presets.names import kind_of
+    from metarl.runs.folder import RunFolder
+
+    kind = kind_of(RunFolder.open(args.run).config, str(args.run))  # before what takes long to import
+    if kind == "recall":
+        problem = f"{args.run} is the run of a recall benchmark's net, which can't be exported"
+        refuse(InputError(problem, key="run", expected="a run of an agent or of a few-shot learner"))
+    require(kind, "rl2", {"--batch": args.batch})
+    require(kind, "fewshot", {"--ways": args.ways, "--supports": args.supports})
     look_here(args.imports)
-    from metarl.experiments.rl.experiment import RL2Experiment
     from metarl.experiments.run import open_run
-    from metarl.export.write import export
 
     run = open_run(args.run, device="cpu", imports=args.imports or ())
-    if not isinstance(run.experiment, RL2Experiment):
-        problem = f"{args.run} is the run of a {KINDS[run.experiment.kind]}, which can't be exported"
-        refuse(InputError(problem, key="run", expected="a run of an agent, which acts step by step"))
     if run.folder.is_entry and args.out is None:
         refuse(InputError(key="--out", expected="a folder: an entry of the zoo is not written to"))
     out = args.run / "export" if args.out is None else args.out
-    scale = run.experiment.inputs.prev_reward_scale
-    made = export(run.model, out, args.format, batch=args.batch, reward_scale=scale)
+    made = exported(run, out, args)
     for path in made.files:
         print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
-    print(f"answers differ from the agent's by at most {made.worst:.1e}")
+    print(f"answers differ from those of the model by at most {made.worst:.1e}")
     return OK
+
+
+def exported(run: Run, out: Path, args: argparse.Namespace) -> Exported:
+    """What was written of the model of a run."""
+    from metarl.experiments.rl.experiment import RL2Experiment
+
+    experiment: Any = run.experiment
+    if isinstance(experiment, RL2Experiment):
+        from metarl.export.write import export
+
+        scale = experiment.inputs.prev_reward_scale
+        return export(run.model, out, args.format, batch=args.batch or 1, reward_scale=scale)
+    from metarl.export.classifier import export_classifier
+
+    reading = experiment.data.reading
+    return export_classifier(run.model, reading, out, args.format, ways=args.ways, supports=args.supports)

@@ -9,6 +9,7 @@ from pathlib import Path
 from metarl.cli.completion import LATEST, RUNS, complete_runs, completed_by
 from metarl.config import InputError
 from metarl.files import read_json
+from metarl.runs.entries import PREFIX
 
 
 def add_run(command: argparse.ArgumentParser, about: str, *, several: bool = False) -> None:
@@ -19,10 +20,11 @@ def add_run(command: argparse.ArgumentParser, about: str, *, several: bool = Fal
         about: what the help says of it.
         several: whether it takes more than one.
     """
-    told = f"{about}; {LATEST}: the one begun last in {RUNS}/"
+    told = f"{about}; {LATEST}: the most recent one in {RUNS}/"
     if several:
         argument = command.add_argument("runs", type=Path, metavar="RUN", nargs="+", help=told)
     else:
+        told = f"{told}; {PREFIX}NAME: a model of the zoo"
         argument = command.add_argument("run", type=Path, metavar="RUN", help=told)
     completed_by(argument, complete_runs)
 

@@ -25,7 +25,7 @@ def add_list(commands: Any) -> None:
     listing = add_command(
         commands,
         "list",
-        "list the environments, memories or presets there are",
+        "list the available environments, memories or presets",
         """
         metarl list presets
         metarl list memories --json

@@ -32,7 +32,7 @@ def add_play(commands: Any) -> None:
         "The page is for this machine alone; Ctrl-C ends it.",
     )
     add_run(play, "run folder")
-    play.add_argument("--port", metavar="N", type=at_least(1), help="of the page (default: any that is free)")
+    play.add_argument("--port", metavar="N", type=at_least(1), help="port of the page (default: any free one)")
     play.add_argument("--no-browser", action="store_true", help="print the address, and open no browser")
     play.add_argument("--seed", type=at_least(0), help="seed of the held-out tasks (default: that of the run)")
     add_device(play, "auto")

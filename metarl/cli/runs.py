@@ -30,7 +30,7 @@ def add_runs(commands: Any) -> None:
         """
         metarl runs
         metarl runs FOLDER --json
-        metarl eval latest               # the run that was begun last in runs/
+        metarl eval latest               # the most recent run in runs/
         """,
         "The status 'cut off' means that the process was killed; metarl train --resume goes on with the run.",
     )

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from metarl.cli.completion import RUNS
+from metarl.cli.outcome import run_json
 from metarl.cli.table import print_table
 from metarl.cli.terminal import FAILED, OK, at_least, checked, in_one_line, short_warnings
 from metarl.config import ConfigError, InputError
@@ -58,6 +59,7 @@ class Several:
         jobs: trainings side by side.
         imports: modules that register environments or memories, for the other processes.
         talk: the options of :func:`metarl.experiments.run.run` that say what is told where.
+        json: whether a line of JSON is printed for each run, and nothing else.
     """
 
     experiment: Experiment
@@ -66,6 +68,7 @@ class Several:
     jobs: int = 1
     imports: tuple[str, ...] = ()
     talk: Mapping[str, Any] = field(default_factory=dict)
+    json: bool = False
 
 
 def add_seeds(command: argparse._ActionsContainer, about: str) -> None:
@@ -95,7 +98,7 @@ def train_seeds(several: Several) -> int:
     from metarl.experiments.resume import check_same
     from metarl.runs.folder import RunFolder
 
-    experiment, quiet = several.experiment, bool(several.talk.get("quiet"))
+    experiment, quiet = several.experiment, several.json or bool(several.talk.get("quiet"))
     stem = str(several.out or RUNS / f"{experiment.name or experiment.kind}-{datetime.now():%Y%m%d-%H%M%S}")
     for seed in several.seeds:  # nothing is trained before all folders are known to fit
         if begun(path := folder_of(stem, seed)):
@@ -111,7 +114,9 @@ def train_seeds(several: Several) -> int:
     outcomes = []
     for outcome in one_by_one(attempt, several) if several.jobs == 1 else side_by_side(attempt, several, stem):
         outcomes.append(outcome)
-        if quiet:
+        if several.json:
+            print(run_json(outcome.folder, outcome.seed, outcome.evaluation, outcome.signal, outcome.error), flush=True)
+        elif quiet:
             print(outcome.folder, flush=True)
         elif len(outcomes) < len(several.seeds):
             print(f"seed {outcome.seed}: {result(outcome)}", flush=True)

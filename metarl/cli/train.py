@@ -53,18 +53,24 @@ def add_train(commands: Any) -> None:
         "--resume",
         type=Path,
         metavar="RUN",
-        help="go on with the run in this folder (or the latest) from its newest checkpoint, or evaluate it where that "
-        "is missing; beside it only --device, --wandb, --import, --quiet and --verbose are allowed",
+        help="go on with the run in this folder (or the latest) from its newest checkpoint, or evaluate it if that "
+        "is missing; beside it only --device, --wandb, --import, --quiet, --verbose and --json are allowed",
     )
     completed_by(resumed, complete_runs)
     train.add_argument(
         "--out",
         type=Path,
         metavar="FOLDER",
-        help="run folder to create (default runs/PRESET-TIME-sSEED); with --seeds, what their names begin with",
+        help="run folder to create (default runs/PRESET-TIME-sSEED); with --seeds, the prefix of their names",
     )
     add_quiet(train, "print the run folder alone").add_argument(
         "-v", "--verbose", action="store_true", help="print each row of metrics on stderr"
+    )
+    train.add_argument(
+        "--json",
+        action="store_true",
+        help="print one JSON object instead of a table: run folder, status, steps and evaluation; with --seeds a line "
+        "for each run",
     )
     train.add_argument(
         "--wandb", choices=["offline", "online", "disabled"], default="disabled", help="log to Weights & Biases"
@@ -89,9 +95,7 @@ def add_trained(command: argparse.ArgumentParser, about: str) -> None:
     )
     add_tasks(command)
     add_seen(command)
-    command.add_argument(
-        "--encoder", metavar="MODULE:FUNCTION", help="a net of your own for what the environment shows"
-    )
+    command.add_argument("--encoder", metavar="MODULE:FUNCTION", help="your own network for observations")
     place = command.add_mutually_exclusive_group()
     place.add_argument("--data", metavar="DIR", help="few-shot: folder of Omniglot (default METARL_DATA or the cache)")
     place.add_argument("--images", metavar="DIR", help="few-shot: folder with a folder of images for each class")
@@ -129,22 +133,22 @@ def run_train(args: argparse.Namespace) -> int:
     experiment = checked(lambda: load_experiment(preset, settings, trained_name(args)))
     talk = {"wandb": args.wandb, "quiet": args.quiet, "verbose": args.verbose}
     if seeds is not None:
-        return train_seeds(Several(experiment, seeds, args.out, args.jobs or 1, tuple(args.imports), talk))
+        return train_seeds(Several(experiment, seeds, args.out, args.jobs or 1, tuple(args.imports), talk, args.json))
     seed = args.seed or 0
     if launched is not None and launched.rank:
         return OK if (signal := run(experiment, seed=seed, **talk).signal) is None else 128 + signal
     if launched is not None and args.out is not None and (args.out / "config.json").exists():
-        return tell_run(run(experiment, args.out, seed=seed, resume=True, **talk), quiet=args.quiet)
+        return tell_run(run(experiment, args.out, seed=seed, resume=True, **talk), args)
     folder = checked(lambda: new_folder(experiment, args.out, seed))
-    if not args.quiet:
+    if not (args.quiet or args.json):
         print(experiment.describe())
         print(f"training in {folder.path}; Ctrl-C ends it early and keeps what was learned", flush=True)
-    return tell_run(run(experiment, folder, seed=seed, **talk), quiet=args.quiet)
+    return tell_run(run(experiment, folder, seed=seed, **talk), args)
 
 
 def run_resume(args: argparse.Namespace) -> int:
     """``metarl train --resume``."""
-    allowed = ("resume", "device", "wandb", "imports", "quiet", "verbose", "act", "command")
+    allowed = ("resume", "device", "wandb", "imports", "quiet", "verbose", "json", "act", "command")
     options = vars(args).items()
     given = [name for name, value in options if name not in allowed and value not in (None, []) and value is not False]
     if given:
@@ -160,16 +164,20 @@ def run_resume(args: argparse.Namespace) -> int:
     launched = parallel.launched()
     if launched is not None and launched.rank:
         return OK if done.signal is None else 128 + done.signal
-    return tell_run(done, quiet=args.quiet)
+    return tell_run(done, args)
 
 
-def tell_run(done: Run, *, quiet: bool = False) -> int:
-    """Print what a run did, or its folder alone; returns the exit status."""
-    if quiet:
+def tell_run(done: Run, args: argparse.Namespace) -> int:
+    """Print what a run did, its outcome as JSON, or its folder alone; returns the exit status."""
+    from metarl.cli.outcome import print_evaluation, run_json
+
+    status = OK if done.signal is None else 128 + done.signal
+    if args.json:
+        print(run_json(done.folder.path, done.seed, done.evaluation, done.signal))
+        return status
+    if args.quiet:
         print(done.folder.path)
-        return OK if done.signal is None else 128 + done.signal
-    from metarl.report.tables import evaluation_table
-
+        return status
     peak = "" if done.peak_bytes is None else f", with at most {done.peak_bytes / 1e6:,.0f} MB of memory"
     print(f"trained {done.steps:,} {done.experiment.unit} in {done.seconds:.0f} s{peak}")
     if done.cut_short is not None:
@@ -177,9 +185,9 @@ def tell_run(done: Run, *, quiet: bool = False) -> int:
     if done.signal is not None:
         print(f"metarl train --resume {done.folder.path} goes on from the last checkpoint")
         print(f"interrupted; what was learned so far is in {done.folder.checkpoint}")
-        return 128 + done.signal
+        return status
     assert done.evaluation is not None
-    print(evaluation_table(done.evaluation))
+    print_evaluation(done.evaluation)
     print(f"run folder: {done.folder.path}")
     tell(done.images.values(), done.missing)
     return OK

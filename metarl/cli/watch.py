@@ -34,15 +34,23 @@ def add_watch(commands: Any) -> None:
         "watch a trained agent play trials of held-out tasks, and what it reads of its memory",
         """
         metarl watch latest
-        metarl watch RUN --trials 2 --out trials.gif --fps 8
+        metarl watch zoo:bandit --out trial.gif
+        metarl watch RUN --trials 2 --out trials.mp4 --fps 8
         """,
         "Prints a line for each step; --out draws them, with the memory lighting up.",
     )
     add_run(watch, "run folder of an agent")
+    add_options(watch)
+
+
+def add_options(watch: argparse.ArgumentParser) -> None:
+    """What can be said of how trials are watched; ``args.run`` is the run."""
     watch.add_argument("-n", "--trials", metavar="N", type=at_least(1), default=1, help="trials to play (default 1)")
     watch.add_argument("--steps", metavar="N", type=at_least(1), help="steps of each trial to play (default: all)")
-    watch.add_argument("--out", type=Path, metavar="FILE.gif", help="also write a moving picture")
-    watch.add_argument("--fps", metavar="N", type=at_least(1), help=f"its frames a second, 50 at most (default {FPS})")
+    watch.add_argument(
+        "--out", type=Path, metavar="FILE", help="also write a moving picture, FILE.gif, or a video, FILE.mp4"
+    )
+    watch.add_argument("--fps", metavar="N", type=at_least(1), help=f"its frames a second (default {FPS})")
     watch.add_argument("--seed", type=at_least(0), help="seed of the held-out tasks (default: that of the run)")
     watch.add_argument("--split", choices=["validation", "test"], default="test", help="which tasks (default test)")
     watch.add_argument("--greedy", action="store_true", help="take the most probable actions instead of sampling")
@@ -55,21 +63,19 @@ def run_watch(args: argparse.Namespace) -> int:
     """``metarl watch``."""
     if args.fps and not args.out:
         refuse(ConfigError("--fps is of a moving picture; give its file with --out FILE.gif", key="fps"))
-    if args.out and args.out.suffix.lower() != ".gif":
-        remedy = "write a GIF; ffmpeg -i FILE.gif FILE.mp4 makes a video of it"
-        refuse(ConfigError(key="--out", given=str(args.out), expected="a name that ends in .gif", remedy=remedy))
     look_here(args.imports)
+    from metarl.report.movie import MOST, check_film, write_film
+
+    if args.out:
+        checked(lambda: check_film(args.out, args.fps or FPS))
     from metarl.experiments.rl.watch import watched
     from metarl.experiments.run import open_run
-    from metarl.report.film import FASTEST, MOST, write_film
 
-    if (args.fps or FPS) > FASTEST:
-        refuse(ConfigError(key="--fps", given=args.fps, expected=f"at most {FASTEST}, as a GIF can't hold more"))
     run = open_run(args.run, device=args.device, imports=args.imports or ())
     agent = watched(run, split=args.split, seed=args.seed, deterministic=args.greedy, frames=args.out is not None)
     steps = agent.env.trial_steps if args.steps is None else min(args.steps, agent.env.trial_steps)
-    if args.out and args.trials * steps > MOST:
-        expected, remedy = f"at most {MOST} in a moving picture", "give fewer --trials, or --steps N"
+    if args.out and args.trials * steps > (most := MOST[args.out.suffix.lower()]):
+        expected, remedy = f"at most {most:,} in a {args.out.suffix} file", "give fewer --trials, or --steps N"
         given = f"{args.trials} of {steps} steps"
         refuse(ConfigError(key="trials", given=given, expected=expected, remedy=remedy))
     try:

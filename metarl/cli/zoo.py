@@ -11,6 +11,7 @@ from typing import Any
 from metarl.cli.completion import completed_by
 from metarl.cli.table import print_table
 from metarl.cli.terminal import FAILED, OK, Parser, add_command, add_device, add_quiet, at_least, checked
+from metarl.cli.watch import add_options, run_watch
 from metarl.config import InputError, to_plain
 from metarl.runs.entries import PREFIX, entries, located
 from metarl.runs.folder import RunFolder
@@ -27,20 +28,22 @@ def add_zoo(commands: Any) -> None:
         """
         metarl zoo list
         metarl zoo show bandit
+        metarl zoo watch bandit --out trial.gif
         metarl zoo eval bandit -n 1000
         metarl eval zoo:bandit --set env.pulls=200
         """,
-        "eval, classify and export take zoo:NAME in the place of a run folder; in Python\n"
+        "eval, watch, play, classify and export take zoo:NAME in the place of a run folder; in Python\n"
         'metarl.load("zoo:NAME") opens the model.',
     )
     kinds = zoo.add_subparsers(dest="what", required=True, metavar="WHAT", parser_class=Parser)
-    listing = add_command(kinds, "list", "list the models, with how well each does", "metarl zoo list --json")
+    listing = add_command(kinds, "list", "list the models and how well each performs", "metarl zoo list --json")
     listing.add_argument("--json", action="store_true", help="print JSON instead of a table")
     listing.set_defaults(act=run_list)
     show = add_command(kinds, "show", "show the card of a model", "metarl zoo show bandit")
     _add_name(show)
     show.add_argument("--json", action="store_true", help="print the card as one JSON object")
     show.set_defaults(act=run_show)
+    _add_watch(kinds)
     _add_eval(kinds)
     _add_push(kinds)
     _add_pull(kinds)
@@ -49,6 +52,21 @@ def add_zoo(commands: Any) -> None:
 def _add_name(command: argparse.ArgumentParser, **options: Any) -> None:
     argument = command.add_argument("name", metavar="NAME", help=ENTRY, **options)
     completed_by(argument, lambda prefix, **_: [name for name in entries() if name.startswith(prefix)])
+
+
+def _add_watch(kinds: Any) -> None:
+    watch = add_command(
+        kinds,
+        "watch",
+        "watch an agent play trials of held-out tasks, the same as metarl watch zoo:NAME",
+        """
+        metarl zoo watch bandit
+        metarl zoo watch bandit --out trial.gif
+        """,
+    )
+    _add_name(watch)
+    add_options(watch)
+    watch.set_defaults(act=run_watched)
 
 
 def _add_eval(kinds: Any) -> None:
@@ -83,16 +101,18 @@ def _add_push(kinds: Any) -> None:
     push = add_command(
         kinds,
         "push",
-        "share a model by the Hugging Face hub",
+        "share a model on the Hugging Face hub",
         """
         metarl zoo push bandit OWNER/bandit
         metarl zoo push runs/mine OWNER/mine --limits "Short trials only." --private
         """,
-        "Of a finished run, an entry is made first: weights alone, and a card.",
+        "A finished run is first made into an entry, which has a card and the weights alone.",
     )
     _add_name(push)
-    push.add_argument("repository", metavar="OWNER/NAME", help="of the hub; made where there is none")
-    push.add_argument("--limits", metavar="TEXT", help="of a run: further sentences on the limits of the model")
+    push.add_argument("repository", metavar="OWNER/NAME", help="repository on the hub; created if there is none")
+    push.add_argument(
+        "--limits", metavar="TEXT", help="of a run: what else its card says about the limits of the model"
+    )
     push.add_argument("--private", action="store_true", help="a new repository is for its owner alone")
     push.set_defaults(act=run_push)
 
@@ -101,14 +121,14 @@ def _add_pull(kinds: Any) -> None:
     pull = add_command(
         kinds,
         "pull",
-        "download a model from the Hugging Face hub, and check it as any stranger's file",
+        "download a model from the Hugging Face hub, and check it like any file from a stranger",
         """
         metarl zoo pull OWNER/bandit
         metarl zoo pull OWNER/bandit --out theirs --revision v1
         """,
         "The folder is then used as a run folder. Nothing in it is unpickled or imported.",
     )
-    pull.add_argument("repository", metavar="OWNER/NAME", help="of the hub")
+    pull.add_argument("repository", metavar="OWNER/NAME", help="repository on the hub")
     pull.add_argument("--out", type=Path, metavar="FOLDER", help="folder to make (default NAME)")
     pull.add_argument("--revision", metavar="NAME", help="branch, tag or commit (default the main branch)")
     pull.set_defaults(act=run_pull)
@@ -151,6 +171,12 @@ def run_show(args: argparse.Namespace) -> int:
     RunFolder.open(folder)  # which verifies the checksums
     print(json.dumps(to_plain(read_card(folder))) if args.json else card_text(folder))
     return OK
+
+
+def run_watched(args: argparse.Namespace) -> int:
+    """``metarl zoo watch``."""
+    args.run = entry(args.name)
+    return run_watch(args)
 
 
 def run_eval(args: argparse.Namespace) -> int:

@@ -200,6 +200,16 @@ class Experiment(ABC):
         """
         return {}
 
+    def film(self, model: Any, seed: int, path: Path) -> bool:
+        """Write a short moving picture of a test task to ``path``; whether there is one.
+
+        Args:
+            model: trained.
+            seed: of the tasks.
+            path: of a GIF.
+        """
+        return False
+
     @abstractmethod
     def save(self, model: Any, path: Path) -> None:
         """Write a checkpoint."""

@@ -206,7 +206,16 @@ def _lead(
             done.images, done.missing = draw_run(folder)
             for name, image in done.images.items():
                 session.tracker.log_image(image, f"figures/{name}")
+            if (film := film_run(done)) is not None:
+                done.images["trial"] = film
+                session.tracker.log_video(film, "figures/trial")
     return done
+
+
+def film_run(done: Run) -> Path | None:
+    """Write the moving picture of a run; None where there is none."""
+    path = done.folder.film
+    return path if done.experiment.film(done.model, done.seed, path) else None
 
 
 def _follow(share: Experiment, seed: int, device: torch.device) -> Run:

@@ -1,1 +1,1 @@
-"""A trained agent as one step function in a file, for programs without this package."""
+"""A trained agent as one step function in a file, or a few-shot learner as one function, for other programs."""

@@ -101,12 +101,13 @@ class AgentStep(nn.Module):
         return [x.to(dtype) for x in (mean.clamp(low, high), mean, std.expand_as(mean))]
 
 
-def graph_of(step: nn.Module, inputs: list[Tensor]) -> torch.export.ExportedProgram:
+def graph_of(step: nn.Module, inputs: list[Tensor], free: dict[str, Any] | None = None) -> torch.export.ExportedProgram:
     """The graph of a step of tensors.
 
     Args:
         step: a module in evaluation mode.
         inputs: of the shapes and types that the graph is for; their numbers don't count.
+        free: axes of inputs that may have other sizes, as ``torch.export`` takes ``dynamic_shapes``.
 
     Raises:
         InputError: it can't be recorded.
@@ -119,10 +120,10 @@ def graph_of(step: nn.Module, inputs: list[Tensor]) -> torch.export.ExportedProg
                 from torch.fx.experimental.proxy_tensor import make_fx
 
                 module = make_fx(step)(*inputs)
-            program = torch.export.export(module, tuple(inputs), strict=False)
+            program = torch.export.export(module, tuple(inputs), strict=False, dynamic_shapes=free)
         except Exception as error:  # torch raises of every kind
             why = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no reason'}"
-            problem = f"this agent's step can't be written as a graph of operations: torch says {why}"
+            problem = f"this model can't be written as a graph of operations: torch says {why}"
             remedy = "a store, access, controller or encoder of your own must not ask for the numbers in a tensor"
             raise InputError(problem, key="export", remedy=remedy) from error
     for node in program.graph.nodes:  # where in the code it came from helps nobody elsewhere, and takes most of a file

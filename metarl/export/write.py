@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -69,10 +69,7 @@ def export(
     Raises:
         InputError: packages are missing, or the agent's step can't be written as a graph; one line that says why.
     """
-    missing = [name for name in NEEDED[format] if find_spec(name) is None]
-    if missing:
-        problem = f"export to {format} needs the packages {', '.join(missing)}"
-        raise InputError(problem, key="format", remedy="pip install 'metarl-memory[export]'")
+    check_packages(format)
     if needs_episodes(agent.memory) and PREV_DONE not in agent.policy.encoder.feedback_keys:
         problem = "this memory must know where episodes end, and without prev_done observations don't show it"
         raise InputError(problem, key="export", remedy="train with prev_done=True")
@@ -89,7 +86,7 @@ def export(
             answers = step(*inputs)
         outputs = [Slot.of(n, x) for n, x in zip(step.answer_names, answers, strict=False)]
         with replacing(target) as temporary:
-            _write_graph(program, step, temporary, format)
+            write_graph(program, step, temporary, format)
             worst = difference(step, temporary, format)
             if not worst <= CLOSE:
                 problem = f"what was written differs from the agent by {worst:.1e} in {CHECKED} steps"
@@ -105,8 +102,27 @@ def export(
     return Exported(written, worst)
 
 
-def _write_graph(program: torch.export.ExportedProgram, step: AgentStep, path: Path, format: Format) -> None:
-    """Write the graph of ``step``, as ``path`` says or not."""
+def check_packages(format: Format) -> None:
+    """Raise InputError unless the packages that write a format are there."""
+    missing = [name for name in NEEDED[format] if find_spec(name) is None]
+    if missing:
+        problem = f"export to {format} needs the packages {', '.join(missing)}"
+        raise InputError(problem, key="format", remedy="pip install 'metarl-memory[export]'")
+
+
+class Step(Protocol):
+    """A function of tensors with named inputs and outputs; the state comes out as it went in."""
+
+    @property
+    def inputs(self) -> Sequence[Slot]: ...  # noqa: D102 (see the class)
+    @property
+    def answer_names(self) -> Sequence[str]: ...  # noqa: D102 (see the class)
+    @property
+    def state(self) -> Sequence[Slot]: ...  # noqa: D102 (see the class)
+
+
+def write_graph(program: torch.export.ExportedProgram, step: Step, path: Path, format: Format) -> None:
+    """Write the graph of ``step`` in a format, whatever the name of the file says."""
     with quiet(), torch.no_grad():
         if format == "torch":
             with path.open("wb") as file:
@@ -149,7 +165,7 @@ def difference(step: AgentStep, path: Path, format: Format, steps: int = CHECKED
     return worst
 
 
-def runnable(path: Path, step: AgentStep, format: Format) -> Any:
+def runnable(path: Path, step: Step, format: Format) -> Any:
     """What is in a file, as a function of a list of all inputs to a list of all outputs.
 
     Args:

@@ -145,7 +145,7 @@ class Store(Part):
 
     def changes_at(self, boundary: Tensor) -> Tensor:
         """``[T]`` bool: steps at which the store may change, given boundaries ``[T, B]``; by default all of them."""
-        return torch.ones(len(boundary), dtype=torch.bool, device=boundary.device)
+        return torch.ones(boundary.shape[0], dtype=torch.bool, device=boundary.device)
 
     def write_all(self, state: State, items: Write) -> State:
         """Write items in order, by default one by one: keys ``[S, B, K]``, values ``[S, B, V]``, rows ``[S, B]``."""

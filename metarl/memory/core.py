@@ -47,7 +47,7 @@ class ControllerCore(MemoryCore):
     def unroll(self, x: CoreInput, state: State, boundary: Tensor, *, last: bool = True) -> tuple[Tensor, State]:
         """See :meth:`metarl.memory.contract.MemoryCore.unroll`."""
         check_stream(x, state, boundary)
-        if not len(boundary):
+        if not boundary.shape[0]:
             return x.now.new_zeros(*boundary.shape, self.output_size), state
         return self._stream(x, state, boundary, last)
 
@@ -197,7 +197,7 @@ class StoreCore(ControllerCore):
             output = output.masked_fill(cleared[:, None], 0.0)
             feedback = torch.cat([zero_feedback_where(cleared[None], feedback[:1]), feedback[1:]])
         query_mask, steps = self._query_mask(boundary, state)
-        address = self._query(x.now, feedback, output.expand(len(x.now), -1, -1))
+        address = self._query(x.now, feedback, output.expand(x.now.shape[0], -1, -1))
         reads, store = self._read(store, address, query_mask)
         reads, held = self._hold(reads, query_mask, state.held)
         inputs, made = self._features(x._replace(feedback=feedback), reads)

@@ -93,7 +93,7 @@ class Memory(nn.Module):
         Raises:
             ValueError: batch sizes of state and address that differ.
         """
-        check_batch(state, len(address), "the write")
+        check_batch(state, address.shape[0], "the write")
         address, content = only_rows(rows, address), only_rows(rows, content)
         control = self._controls(self.write_control, address, content)
         return self.store.write(state, Write(self._key(address), self._value(content), control, rows), donate)
@@ -110,11 +110,9 @@ class Memory(nn.Module):
         Raises:
             ValueError: batch sizes or lengths that differ.
         """
-        given = {tuple(part.shape[:2]) for part in (address, content, *([] if mask is None else [mask]))}
-        if len(given) > 1:
-            raise ValueError(
-                f"address, content and mask have the leading axes {sorted(given)}; all need the same [B, S]"
-            )
+        given = [tuple(part.shape[:2]) for part in (address, content, *([] if mask is None else [mask]))]
+        if any(axes != given[0] for axes in given[1:]):
+            raise ValueError(f"address, content and mask have the leading axes {given}; all need the same [B, S]")
         state = cast_like(address, self.initial_state(len(address)))
         if not address.shape[1]:
             return state
@@ -140,11 +138,11 @@ class Memory(nn.Module):
         Raises:
             ValueError: batch sizes of state and address that differ.
         """
-        check_batch(state, len(address), "the query")
+        check_batch(state, address.shape[0], "the query")
         if self.reads_disabled:
             return address.new_zeros(*address.shape[:2], self.read_size), state
         first = address[:1]
-        alike = len(address) > 1 and not in_graph() and torch.equal(address, first.expand_as(address))  # in a bandit
+        alike = not in_graph() and len(address) > 1 and torch.equal(address, first.expand_as(address))  # in a bandit
         query = self._query(first).expand(len(address), -1, -1) if alike else self._query(address)
         control = self._controls(self.read_control, address)
         return read_once(self.store, self.access, state, query, control, query_mask)
@@ -158,7 +156,7 @@ class Memory(nn.Module):
         """
         if self.access is None:
             raise ValueError("a native read has no weights over slots; use an access such as attention")
-        check_batch(state, len(address), "the query")
+        check_batch(state, address.shape[0], "the query")
         slots = with_learned(self.store, self.access, self.store.content(state))
         query = Query(self._query(address), control=self._controls(self.read_control, address))
         return self.access.weigh(query, slots), slots

@@ -233,7 +233,7 @@ def affine(x: Tensor, scale: float, degrees: float) -> Tensor:
     cos, sin = math.cos(math.radians(degrees)) / scale, math.sin(math.radians(degrees)) / scale
     ratio = x.shape[2] / x.shape[3]  # coordinates go from -1 to 1 along either side
     back = torch.tensor([[cos, sin * ratio, 0.0], [-sin / ratio, cos, 0.0]], dtype=x.dtype, device=x.device)
-    grid = F.affine_grid(back.expand(len(x), 2, 3), list(x.shape), align_corners=False)
+    grid = F.affine_grid(back.expand(x.shape[0], 2, 3), list(x.shape), align_corners=False)
     return F.grid_sample(x, grid, align_corners=False)
 
 

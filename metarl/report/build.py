@@ -21,6 +21,8 @@ from metarl.runs.folder import RunError, RunFolder
 from metarl.runs.status import cut_short
 
 PAGE = "report.html"
+FILM_BYTES = 900_000  # of a moving picture that a page has room for
+GIF = (b"GIF87a", b"GIF89a")
 MOST = 2_500_000  # characters of a page beyond which the figures of further runs are named instead of shown
 
 
@@ -90,6 +92,8 @@ def _run(member: Member, drawn: Drawn, level: int, runs: int, figures: bool = Tr
         if "adaptation" in images:
             yield from html.shown(images.pop("adaptation"), SHOWS["adaptation"], level=level)
         yield from _table(table)
+    if runs == 1:
+        yield from _film(member)
     for name, path in images.items():
         yield from html.shown(path, SHOWS[name], level=level)
         if name == "episodes" and (data := _replay(member, runs)):
@@ -107,6 +111,20 @@ def _run(member: Member, drawn: Drawn, level: int, runs: int, figures: bool = Tr
     yield html.folded(
         "Configuration", [html.table(("option", "value"), flatten(member.config, ()).items(), words=True)]
     )
+
+
+def _film(member: Member) -> Iterator[str]:
+    """The moving picture in the folder of a run, or why it is not shown; nothing where there is none."""
+    path = member.run.path / "figures" / member.run.film.name
+    if not path.is_file():
+        return
+    yield html.title("One trial")
+    if path.stat().st_size > FILM_BYTES:
+        yield html.paragraph(f"{path} has more than {FILM_BYTES:,} bytes, for which this page has no room.")
+    elif (data := path.read_bytes())[:6] not in GIF:
+        yield html.paragraph(f"{path} is no GIF.")
+    else:
+        yield html.moving(data, "A trial of a test task: the environment, and beside it the memory lighting up")
 
 
 def _table(table: Table) -> Iterator[str]:

@@ -1,27 +1,18 @@
-"""Moving pictures of trials: the environment, and beside it the memory lighting up."""
+"""The frames of a moving picture of trials: the environment, and beside it the memory lighting up."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from metarl.envs.picture import BLUE, GREEN, GRID, INK, ORANGE, PAPER, RED, SOFT, Picture, mix
+from metarl.envs.picture import BLUE, GRID, INK, ORANGE, PAPER, RED, SOFT, Picture, mix
 from metarl.evaluation.watch import Held, Seen
-from metarl.files import replacing
 from metarl.types import Array, Bytes, Floats
 
 HEIGHT, SIDE = 360, 320  # of a frame, and width of the memory in it
 WIDEST = 960  # of the environment
 EMPTY = "#F1F3F6"  # a slot that is not read
-SAMPLED = 16  # frames that colors of a film are taken from
-COLORS = 64
-NEAR = 12  # colors that differ by less in each part are one
-PAUSE = 15  # frames for which the last one of a trial is shown
-FASTEST = 50  # frames a second that a GIF can hold
-MOST = 1000  # frames of a film
 LEFT, TOP, WIDE, TALL = 16, 66, SIDE - 32, 224  # where the slots are
 
 
@@ -126,55 +117,3 @@ def _fitted(view: Array) -> Bytes:
     page = Image.new("RGB", (wide, HEIGHT), PAPER)
     page.paste(Image.fromarray(pixels).resize((wide, tall), how), (0, (HEIGHT - tall) // 2))
     return np.asarray(page)
-
-
-def write_film(frames: Iterable[tuple[Bytes, bool]], path: str | Path, fps: float) -> int:
-    """Write frames as an animated GIF that repeats; the last of a trial stays for a while.
-
-    Args:
-        frames: of one size, ``[H, W, 3]``, each with whether a trial ended with it; at least one.
-        path: of the file, whole or not at all.
-        fps: frames a second.
-
-    Returns:
-        How many there are.
-    """
-    from PIL import Image
-
-    first: list[Any] = []
-    rest: list[Any] = []
-    lengths: list[int] = []
-    palette: Any = None
-    for number, (frame, last) in enumerate(frames):
-        image = Image.fromarray(frame)
-        lengths.append(round(1000 / fps) * (PAUSE if last else 1))
-        if palette is None:
-            first.append(image)
-        else:
-            rest.append(image.quantize(palette=palette, dither=Image.Dither.NONE))
-        if number + 1 == SAMPLED:
-            palette = _palette(first)
-    palette = palette or _palette(first)
-    images = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in first] + rest
-    with replacing(Path(path)) as temporary, temporary.open("wb") as file:
-        images[0].save(file, "GIF", save_all=True, append_images=images[1:], duration=lengths, loop=0, optimize=True)
-    return len(images)
-
-
-def _palette(images: list[Any]) -> Any:
-    """An image whose palette serves a film: all colors that films are drawn in, and those of its first frames."""
-    from PIL import Image
-
-    drawn = [BLUE, GREEN, ORANGE, RED, INK, SOFT, GRID, EMPTY, PAPER]
-    mixed = [*drawn, *(mix(EMPTY, BLUE, share) for share in np.linspace(0.05, 0.95, 16))]
-    mixed += [mix(PAPER, color, share) for color in (GREEN, ORANGE, RED, INK) for share in (0.25, 0.5, 0.75)]
-    wide, tall = images[0].size
-    page = Image.new("RGB", (wide, tall * len(images)))
-    for number, image in enumerate(images):
-        page.paste(image, (0, tall * number))
-    found = np.reshape(page.quantize(COLORS, method=Image.Quantize.MEDIANCUT).getpalette() or [], (-1, 3))
-    exact = np.array([[int(color[i : i + 2], 16) for i in (1, 3, 5)] for color in mixed])
-    new = np.abs(found[:COLORS, None] - exact).max(2).min(1) > NEAR  # else one may be taken for the other
-    palette = Image.new("P", (1, 1))
-    palette.putpalette(np.concatenate([exact, found[:COLORS][new]]).astype(int).ravel().tolist())
-    return palette

@@ -66,6 +66,12 @@ def image(path: Path, shows: str) -> str:
     return f'<figure data-file="{escaped(path.stem)}"><div class="wide">{vector.inlined(path, shows)}</div></figure>'
 
 
+def moving(gif: bytes, shows: str) -> str:
+    """A moving picture; ``shows`` says in words what it shows."""
+    data = base64.b64encode(gif).decode("ascii")
+    return f'<div class="film"><img alt="{escaped(shows)}" src="data:image/gif;base64,{data}"></div>'
+
+
 def player(kind: str, data: Any) -> str:
     """A place where the page's script shows ``data``, plain values; without scripts it says so."""
     told = escaped(json.dumps(data, separators=(",", ":")))

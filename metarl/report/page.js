@@ -240,6 +240,7 @@
       go(0);
     };
     slider.addEventListener("input", () => { stop(); draw(); });
+    addEventListener("beforeprint", stop);
     choice.addEventListener("change", begin);
     choice.hidden = trials.length < 2;
     const tools = make("div", card, undefined, "tools");
@@ -252,6 +253,14 @@
     });
     begin();
   };
+
+  // On paper what is folded is open, and replays stand still.
+  let opened = [];
+  addEventListener("beforeprint", () => {
+    opened = [...document.querySelectorAll("details:not([open])")];
+    opened.forEach((one) => { one.open = true; });
+  });
+  addEventListener("afterprint", () => opened.forEach((one) => { one.open = false; }));
 
   document.querySelectorAll("figure").forEach(figure);
   document.querySelectorAll("[data-replay]").forEach(replay);

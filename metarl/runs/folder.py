@@ -262,6 +262,11 @@ class RunFolder:
         path.mkdir(exist_ok=True)
         return path
 
+    @property
+    def film(self) -> Path:
+        """The moving picture of a test trial, where there is one."""
+        return self.figures / "trial.gif"
+
     def metrics(self) -> list[Row]:
         """The rows of metrics.jsonl, oldest first; a last line cut short by a crash is left out.
 

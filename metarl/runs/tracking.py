@@ -182,6 +182,11 @@ class Tracker:
         step = self._last
         self._later(lambda run: run.log({self._axis: step, name: self._wandb.Image(str(path))}))
 
+    def log_video(self, path: str | Path, name: str) -> None:
+        """Send a moving picture of the run folder, a GIF or MP4 file, to Weights & Biases, at the last step."""
+        step = self._last
+        self._later(lambda run: run.log({self._axis: step, name: self._wandb.Video(str(path))}))
+
     def log_summary(self, values: Mapping[str, Any]) -> None:
         """Put results of the run as a whole, nested plain data, into the summary of Weights & Biases."""
         self._later(lambda run: run.summary.update(dict(values)))

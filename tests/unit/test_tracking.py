@@ -239,6 +239,8 @@ figure = folder.figures / "curve.png"
 from PIL import Image
 Image.new("RGB", (8, 8)).save(figure)
 tracker.log_image(figure, "adaptation")
+Image.new("RGB", (8, 8)).save(folder.film)
+tracker.log_video(folder.film, "trial")
 tracker.log_summary({"evaluation": {"return_mean": 1.5}})
 tracker.finish("finished")
 folder.set_status("finished")
@@ -273,6 +275,9 @@ def test_an_offline_run_has_our_step_checkpoint_picture_and_status_and_no_secret
     assert (entry.path, entry.size) == ("checkpoint.zip", len(b"weights"))
     (picture,) = [row for row in wandb_reader.history(folder.path) if "adaptation/path" in row or "adaptation" in row]
     assert picture["env_steps"] == 39900
+    (film,) = [row for row in wandb_reader.history(folder.path) if "trial/path" in row or "trial" in row]
+    assert film["env_steps"] == 39900
+    assert list(folder.path.glob("wandb/offline-run-*/files/media/videos/*.gif"))
     summary = wandb_reader.summary(folder.path)
     assert (summary["status"], summary["evaluation"]) == ("finished", {"return_mean": 1.5})
 

@@ -290,8 +290,13 @@ class RL2Experiment(Experiment):
         from metarl.agents.rl2_room import policy_for
 
         policy = policy_for(model, self.make_distribution("test").trial_steps, RECORDED)
-        make_env = partial(self.make_env, "test")
-        return record(PolicyActor(policy), policy.core, make_env, RECORDED, seed=seed)
+        return record(PolicyActor(policy), policy.core, partial(self.make_env, "test"), RECORDED, seed=seed)
+
+    def film(self, model: RL2PPO, seed: int, path: Path) -> bool:
+        """See :class:`Experiment`; of this package's families alone, which need no display and no other package."""
+        from metarl.experiments.rl.film import film_trial
+
+        return self.env_name in ids() and film_trial(self.make_distribution("test"), self.inputs, model, seed, path)
 
     def save(self, model: RL2PPO, path: Path) -> None:
         """See :class:`Experiment`."""

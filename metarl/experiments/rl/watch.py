@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from metarl.agents.rl2_room import policy_for
 from metarl.config import ConfigError
 from metarl.evaluation.watch import Watched
 from metarl.experiments.rl.experiment import RL2Experiment
-from metarl.tasks.family.distribution import TaskDistribution
+from metarl.experiments.rl.film import player_of
 
 if TYPE_CHECKING:
     from metarl.experiments.run import Run
     from metarl.types import Split
-
-FRAMES = "rgb_array"
 
 
 def watched(
@@ -36,19 +33,6 @@ def watched(
     if not isinstance(experiment, RL2Experiment):
         remedy = "give the run of an agent; metarl classify uses few-shot learners, and metarl play shows them"
         raise ConfigError("only agents play trials", key="RUN", given=f"a {experiment.kind} run", remedy=remedy)
-    family = experiment.make_distribution(split)
-    if frames and renders(family):
-        family = family.rendered(FRAMES)
-    agent: Any = run.model
-    policy = policy_for(agent, family.trial_steps, 1)
     seed = run.seed if seed is None else seed
-    return Watched(policy, family, experiment.inputs, seed=seed, deterministic=deterministic)
-
-
-def renders(family: TaskDistribution) -> bool:
-    """Whether the environments of a family say that they can be rendered as arrays."""
-    tasks = family.sample_batch(family.task_rng(0), 1)
-    env = family.make({name: values[0] for name, values in tasks.items()})
-    modes = env.metadata.get("render_modes", ())
-    env.close()
-    return FRAMES in modes
+    family, inputs = experiment.make_distribution(split), experiment.inputs
+    return player_of(family, inputs, run.model, seed, deterministic=deterministic, frames=frames)

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from metarl.config import ConfigError
 from metarl.functional import kernels
 from metarl.functional.addressing import keep_top, log_weights
-from metarl.functional.branches import every
+from metarl.functional.branches import every, in_graph
 from metarl.functional.kernels import Kernel
 from metarl.functional.scan import chosen_sums_before
 from metarl.memory.contract import Access, Content
@@ -82,7 +82,7 @@ class Attention(Access):
         if o.kernel == "inverse_distance" or o.top_k is not None or queries == 1 or not o.empty_slot:
             return self.weigh(query, content)
         plain = query.mask is None and not query.causal and content.learned is None
-        if plain and queries <= SIDE_BY_SIDE and not torch.is_grad_enabled():
+        if plain and (in_graph() or queries <= SIDE_BY_SIDE) and not torch.is_grad_enabled():
             return Read(self._side_by_side(query, content), None)
         return self.weigh(query, content) if content.counts is not None else Read(self._fused(query, content), None)
 

@@ -22,12 +22,16 @@ from metarl.evaluation.watch import trial_seed
 from metarl.experiments.presets import load_experiment
 from metarl.experiments.rl.watch import watched
 from metarl.experiments.run import Run, open_run
+from metarl.report import movie
+from metarl.report.movie import PAUSE, write_film
 from metarl.runs.folder import RunFolder
 
 PULLS = 8
 BANDIT = {"env.arms": 3, "env.pulls": PULLS, "train.n_envs": 4, "ppo.n_minibatches": 2, "memory.key_size": 12}
 GLYPHS = {"data.source": "glyphs", "data.rotations": False}
 SEED = 5
+LEAKY = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
+"""imageio-ffmpeg leaves the pipes of a process to the garbage collector."""
 
 
 def new_run(preset: str | Path, options: dict[str, Any], path: Path) -> Path:
@@ -103,6 +107,50 @@ def test_a_trial_is_printed_and_drawn(path: Path, tmp_path: Path) -> None:
     assert run("watch", path, "--steps", "5").out.splitlines()[1:] == lines[1:7], "the same without a picture"
 
 
+@LEAKY
+def test_a_video_has_all_frames_and_rests_at_the_end_of_a_trial(path: Path, tmp_path: Path) -> None:
+    films = pytest.importorskip("imageio_ffmpeg", reason="pip install 'metarl-memory[video]'")
+    film = tmp_path / "trial.mp4"
+    done = run("watch", path, "--steps", "3", "--out", film, "--fps", "4")
+    assert (done.status, done.err) == (0, "")
+    assert films.count_frames_and_secs(str(film)) == (2 + PAUSE, pytest.approx((2 + PAUSE) / 4, abs=0.1))
+    assert [one.name for one in tmp_path.iterdir()] == ["trial.mp4"]
+    read = films.read_frames(str(film))
+    about, frame = next(read), np.frombuffer(next(read), np.uint8).reshape(360, 800, 3)
+    read.close()
+    assert (about["source_size"], about["codec"]) == ((800, 360), "h264")
+    assert frame[:, :480].std() > 10, "the environment is seen"
+
+
+@LEAKY
+def test_a_frame_with_odd_sides_gets_into_a_video(tmp_path: Path) -> None:
+    films = pytest.importorskip("imageio_ffmpeg", reason="pip install 'metarl-memory[video]'")
+    frames = [(np.full((31, 45, 3), 90 * shade, np.uint8), False) for shade in range(3)]
+    assert write_film(frames, tmp_path / "odd.mp4", 5) == 3
+    read = films.read_frames(str(tmp_path / "odd.mp4"))
+    assert next(read)["source_size"] == (46, 32)
+    read.close()
+
+
+def test_a_video_without_the_package_for_it_is_refused(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(movie, "find_spec", lambda name: None)
+    done = run("watch", path, "--out", tmp_path / "trial.mp4")
+    assert (done.status, done.out, done.err.count("\n")) == (2, "", 1)
+    assert "metarl-memory[video]" in done.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_models_of_the_zoo_are_watched_by_their_names() -> None:
+    done = [run("zoo", "watch", "bandit", "--steps", "2"), run("watch", "zoo:bandit", "--steps", "2")]
+    assert done[0] == done[1]
+    assert [line.split()[0] for line in done[0].out.splitlines()] == ["trial", "step", "1", "2"]
+    wrong = run("zoo", "watch", "bandti")
+    assert (wrong.status, wrong.err.count("\n")) == (2, 1)
+    assert "bandit" in wrong.err
+
+
 def test_what_a_watched_agent_reads_and_holds(trained: Run) -> None:
     agent = watched(trained, seed=SEED)
     agent.begin(0)
@@ -124,8 +172,9 @@ def test_what_a_watched_agent_reads_and_holds(trained: Run) -> None:
     ("arguments", "told"),
     [
         (["--fps", "5"], "--out"),
-        (["--out", "film.mp4"], ".gif"),
+        (["--out", "film.avi"], ".gif or .mp4"),
         (["--out", "film.gif", "--fps", "51"], "50"),
+        (["--out", "film.mp4", "--fps", "61"], "60"),
         (["--out", "film.gif", "--trials", "1000"], "--steps"),
     ],
 )

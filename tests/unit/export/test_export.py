@@ -217,7 +217,7 @@ def test_a_file_that_differs_from_the_agent_is_not_kept(
 
 
 def code_of_the_page() -> list[str]:
-    page = (Path(__file__).parents[3] / "docs" / "deploy.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "deploy.md").read_text(encoding="utf-8").split("## Few-shot")[0]
     return re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
 
 
@@ -253,13 +253,17 @@ def test_the_command_writes_beside_the_run_and_refuses_what_is_no_agent(
 ) -> None:
     experiment = object.__new__(RL2Experiment)
     object.__setattr__(experiment, "env", {"id": BARCODE[0], "prev_reward_scale": 0.5})
-    opened = SimpleNamespace(experiment=experiment, model=gru.agent, folder=RunFolder(tmp_path))
+    folders = {kind: RunFolder.create_at(tmp_path / kind) for kind in ("rl2", "recall")}
+    for kind, folder in folders.items():
+        folder.start({"kind": kind, "seed": 0}, [])
+    opened = SimpleNamespace(experiment=experiment, model=gru.agent, folder=folders["rl2"])
     monkeypatch.setattr("metarl.experiments.run.open_run", lambda path, **options: opened)
-    assert main(["export", str(tmp_path), "--format", "torch"]) == 0
-    assert json.loads((tmp_path / "export" / "agent.json").read_text())["reward_scale"] == 0.5
-    assert str(tmp_path / "export" / "agent.pt2") in capsys.readouterr().out
-    opened.experiment = SimpleNamespace(kind="fewshot")
-    with pytest.raises(SystemExit) as end:
-        main(["export", str(tmp_path)])
-    assert end.value.code == 2
-    assert "few-shot learner" in capsys.readouterr().err
+    out = tmp_path / "rl2" / "export"
+    assert main(["export", str(tmp_path / "rl2"), "--format", "torch"]) == 0
+    assert json.loads((out / "agent.json").read_text())["reward_scale"] == 0.5
+    assert str(out / "agent.pt2") in capsys.readouterr().out
+    for given, told in (["recall"], "recall benchmark"), (["rl2", "--ways", "4"], "--ways"):
+        with pytest.raises(SystemExit) as end:
+            main(["export", str(tmp_path / given[0]), *given[1:]])
+        assert end.value.code == 2
+        assert told in capsys.readouterr().err

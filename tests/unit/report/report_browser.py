@@ -90,6 +90,17 @@ class Browser:
         while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
             self.events.append(self._message())
 
+    def on_paper(self, dark: bool = False) -> None:
+        """Show the page as it is printed, also for a reader whose screen is dark."""
+        theme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.call("Emulation.setEmulatedMedia", media="print", features=[theme])
+        self.value("dispatchEvent(new Event('beforeprint'))")
+
+    def on_screen(self) -> None:
+        """Leave the print view."""
+        self.value("dispatchEvent(new Event('afterprint'))")
+        self.call("Emulation.setEmulatedMedia", media="")
+
     def value(self, script: str) -> Any:
         """What a JavaScript expression is."""
         result = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)

@@ -12,6 +12,9 @@ from test_report_page import EVIL, TEXT
 
 from metarl.evaluation.records import trials_file, write_record
 from metarl.report.build import build_report
+from metarl.report.movie import write_film
+
+PAPER = 680, 1009  # pixels of a page of A4 within its margins
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian: apt-get install chromium)")
 
@@ -36,6 +39,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "weights": weights,
     }
     write_record(trials_file(run), arrays)
+    frames = [(np.full((360, 800, 3), shade, np.uint8), False) for shade in (0, 99)]
+    write_film(frames, run.film, 4)
     return build_report([run]).page
 
 
@@ -122,3 +127,46 @@ def test_the_replay_goes_with_its_slider(browser: Browser, page: Path) -> None:
     )
     assert steps.startswith("Step 1 of 15: action 2"), "the second trial is shorter"
     assert browser.complaints() == []
+
+
+def test_a_printed_page_is_light_and_cuts_nothing(browser: Browser, page: Path) -> None:
+    browser.open(page, PAPER[0], PAPER[1], dark=True)
+    browser.value("document.querySelector('.replay .bar button:nth-of-type(2)').click()")
+    folded = browser.value("document.querySelectorAll('details:not([open])').length")
+    browser.on_paper(dark=True)
+    cards = browser.value(
+        "[...document.querySelectorAll('figure, .replay, .film')].map((one) =>"
+        "[one.getBoundingClientRect().height, getComputedStyle(one).breakInside])"
+    )
+    assert len(cards) == 6
+    assert all(height <= PAPER[1] and inside == "avoid" for height, inside in cards)
+    wide = "[...document.querySelectorAll('svg.drawn, table, img, .cells')]"
+    assert browser.value(f"Math.max(...{wide}.map((one) => one.getBoundingClientRect().right))") <= PAPER[0]
+    assert browser.value("document.documentElement.scrollWidth") <= PAPER[0]
+    colours = browser.value(
+        "['body', 'figure', '.headline'].map((name) => getComputedStyle(document.querySelector(name)))"
+        ".map((one, i) => (i < 2 ? one.backgroundColor : one.color))"
+    )
+    paper, card, ink = (sum(map(int, colour[4:-1].split(","))) for colour in colours)
+    assert (paper, card) == (3 * 255, 3 * 255)
+    assert ink < 150
+    hidden = (
+        "[...document.querySelectorAll('.tools, .replay .bar')].filter((one) => one.getClientRects().length).length"
+    )
+    assert browser.value(hidden) == 0, "nothing to press"
+    assert folded > 0
+    assert browser.value("document.querySelectorAll('details:not([open])').length") == 0
+    assert "play" in browser.value("document.querySelector('.replay .bar button:nth-of-type(2)').textContent"), "still"
+    browser.on_screen()
+    assert browser.value("document.querySelectorAll('details:not([open])').length") == folded
+    assert browser.complaints() == []
+
+
+def test_the_moving_picture_is_shown_and_fits_a_phone(browser: Browser, page: Path) -> None:
+    browser.open(page, 390)
+    loaded, right = browser.value(
+        "(() => { const one = document.querySelector('.film img');"
+        "return [one.complete && one.naturalWidth, one.getBoundingClientRect().right] })()"
+    )
+    assert loaded == 800
+    assert right <= 390

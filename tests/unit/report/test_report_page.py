@@ -4,18 +4,20 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from report_runs import bandit, made
 
 from metarl.files import write_json
 from metarl.report import html
 from metarl.report.adaptation import adaptation_curve
-from metarl.report.build import build_report
+from metarl.report.build import FILM_BYTES, build_report
 from metarl.report.draw import draw_run
+from metarl.report.movie import write_film
 from metarl.runs.folder import RunError, RunFolder
 from metarl.runs.provenance import now
 
-VOID = {"meta", "br"}
+VOID = {"meta", "br", "img"}
 TEXT = "<script>alert('run')</script> \" & $x_{ \x00"
 EVIL = f"{TEXT} \ud800"
 
@@ -36,7 +38,8 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         names = dict(attrs)
-        assert not {"href", "src", "srcset", "action", "data"} & set(names)
+        assert not {"href", "srcset", "action", "data"} & set(names)
+        assert str(names.get("src", "data:image/gif;base64,")).startswith("data:image/gif;base64,")
         assert not [name for name in names if name.startswith("on")]
         link = names.get("xlink:href") or "#"
         assert link.startswith(("#", "data:image/png;base64,"))
@@ -65,14 +68,14 @@ def looked_through(path: Path) -> Page:
     assert text.startswith("<!DOCTYPE html>\n")
     page = Page(text)
     assert page.open == []
-    assert not {"link", "iframe", "object", "a", "base", "img"} & set(page.seen)
+    assert not {"link", "iframe", "object", "a", "base"} & set(page.seen)
     assert page.seen.count("script") == 1
     assert len(page.ids) == len(set(page.ids)), "an id is used twice"
     assert set(page.used) - {""} <= set(page.ids), "a figure uses what is not there"
     head, script = text.split("<script>")
     code = script.split("</script>")[0]
     assert base64.b64encode(hashlib.sha256(code.encode()).digest()).decode() in head.split("</head>")[0]
-    bare = re.sub(r"data:image/png;base64,[A-Za-z0-9+/=\s]+", "", head)
+    bare = re.sub(r"data:image/(?:png|gif);base64,[A-Za-z0-9+/=\s]+", "", head)
     assert not re.search(r"http:|https:|url\((?!#)|@import|[\x00-\x08\x0b-\x1f]", bare)
     assert len(text) < 3_000_000
     return page
@@ -105,6 +108,22 @@ def test_what_lies_in_a_run_cannot_become_part_of_the_page(tmp_path: Path) -> No
     assert "<script>alert(1)<" in page.words
     other = made(tmp_path / "other", memory={EVIL: "<b>"})
     looked_through(build_report([run, other], tmp_path / "both.html").page)
+
+
+@pytest.mark.usefixtures("blank")
+def test_the_moving_picture_of_a_run_is_in_its_page(tmp_path: Path) -> None:
+    run, other = made(tmp_path / "a"), made(tmp_path / "b", 1)
+    assert "img" not in looked_through(build_report([run]).page).seen
+    write_film([(np.full((8, 8, 3), shade, np.uint8), False) for shade in (0, 99)], run.film, 4)
+    page = looked_through(build_report([run]).page)
+    assert page.seen.count("img") == 1
+    assert "One trial" in page.words
+    assert "img" not in looked_through(build_report([run, other], tmp_path / "both.html").page).seen
+    for content, told in ((b"<svg onload=alert(1)>", "is no GIF"), (b"GIF89a" + bytes(FILM_BYTES), "no room")):
+        run.film.write_bytes(content)
+        page = looked_through(build_report([run]).page)
+        assert "img" not in page.seen
+        assert any(told in text for text in page.words)
 
 
 @pytest.mark.usefixtures("blank")
