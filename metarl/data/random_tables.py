@@ -17,7 +17,7 @@ from metarl.types import Bools, Floats
 TOGETHER = 16  # tasks of a batch that have the same number of features, so that little is filled up
 FEWEST, MOST = 4, 80  # features of a task
 CAUSES = 10  # most hidden causes
-MECHANISMS = (0.35, 0.25, 0.2, 0.1, 0.1)  # how often each of five is drawn, see _diagnosed
+MECHANISMS = (0.4, 0.3, 0.12, 0.08, 0.1)  # how often each of five is drawn, see _diagnosed
 MEASURES = (2.0, 1.2, 0.8, 0.6, 0.6, 0.1)  # Dirichlet weights of six kinds of measurement, see _measured
 TINY = 1e-6
 
@@ -105,7 +105,7 @@ def _diagnosed(rng: np.random.Generator, x: Floats, z: Floats) -> tuple[Floats, 
             for feature in rng.integers(width, size=int(rng.integers(1, 3))):
                 holds &= (x[:, feature] > 0.7 * rng.standard_normal()) ^ (rng.random() < 0.3)
             score += rng.standard_normal() * holds
-    score = _standard(score) + rng.gamma(1.0, 0.5) * rng.standard_normal(n)
+    score = _standard(score) + rng.gamma(1.0, 0.3) * rng.standard_normal(n)
     return x, score > np.quantile(score, share)
 
 

@@ -175,7 +175,14 @@ class DataOptions:
 
     @property
     def reading(self) -> Reading:
-        """How images are read that a trained learner is shown: as those that it was trained on."""
+        """How images are read that a trained learner is shown: as those that it was trained on.
+
+        Raises:
+            ConfigError: it was trained on tables.
+        """
+        if self.source == "tables":
+            problem = "this learner was trained on tables and can't be shown images"
+            raise ConfigError(problem, key="data.source", remedy="metarl.load gives a memory of patients")
         return Reading(self.size, grey=not self.colour, drawing=self.source != "images", background=self.background)
 
 
