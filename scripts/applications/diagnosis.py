@@ -21,6 +21,7 @@ from metarl.agents.fewshot.cases import CaseMemory
 from metarl.data.diseases import DISEASES, cohorts
 from metarl.data.random_tables import RandomTables
 from metarl.data.tables import Tables
+from metarl.evaluation.accuracy import parts
 from metarl.evaluation.diagnosis import Scores, scores
 from metarl.experiments.run import open_run, train
 from metarl.functional.stats import bootstrap_mean
@@ -53,7 +54,9 @@ learners, features = [run.model.eval() for run in runs], runs[0].experiment.data
 tried = RandomTables(features).sample(numpy_rng(0, "baseline"), args.episodes, 2, 5, QUERIES)
 areas = {c: scores(answers(logistic(c), tried), tried.query_y).auroc.mean() for c in STRENGTHS}
 strength = max(areas, key=lambda c: areas[c])
-print(f"logistic regression with C = {strength:g}, the best of {', '.join(f'{c:g}' for c in STRENGTHS)} on random tables")
+print(
+    f"logistic regression with C = {strength:g}, the best of {', '.join(f'{c:g}' for c in STRENGTHS)} on random tables"
+)
 others = rivals(strength)
 
 # 3. Diagnose. In an episode some patients of one disease are written to the memory with their diagnosis; each query reads
@@ -66,7 +69,8 @@ with Progress("diagnosing", len(args.shots) * len(DISEASES), "disease") as progr
             source = Tables(cohorts((disease,)), features)
             rng = numpy_rng(0, "evaluation", shots, number)
             drawn = source.sample(rng, args.episodes, 2, shots, QUERIES)
-            ours = [learner(*drawn[:3]).softmax(-1)[..., 1].numpy() for learner in learners]
+            few = list(parts(drawn, 10))
+            ours = [torch.cat([learner(*one[:3]) for one in few]).softmax(-1)[..., 1].numpy() for learner in learners]
             said[shots, disease] = {OURS: np.stack(ours)}  # [trainings, episodes, Q]
             said[shots, disease] |= {name: answers(rival, drawn)[None] for name, rival in others.items()}
             truth[shots, disease] = drawn.query_y
@@ -98,7 +102,9 @@ order = numpy_rng(0, "evaluation").permutation(len(one.ill))
 sick, well = order[one.ill[order]], order[~one.ill[order]]
 memory.remember({"ill": one.x[sick[:5]], "well": one.x[well[:5]]})
 asked = one.x[sick[5]]
-print(f"\na patient with heart disease: {memory.predict(asked)[0].probability:.0%} {memory.predict(asked)[0].name}; read were")
+print(
+    f"\na patient with heart disease: {memory.predict(asked)[0].probability:.0%} {memory.predict(asked)[0].name}; read were"
+)
 print(", ".join(f"{read.name} {read.example}: {read.weight:.0%}" for read in memory.recalled(asked)))
 if args.keep:
     write_rows(list(folders.values()), said, truth, measured, strength)

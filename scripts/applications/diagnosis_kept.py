@@ -33,7 +33,11 @@ Measured = Mapping[Key, Mapping[str, Scores]]
 
 
 def write_rows(
-    runs: Sequence[Path], said: Mapping[Key, Mapping[str, Floats]], truth: Mapping[Key, Array], measured: Measured, c: float
+    runs: Sequence[Path],
+    said: Mapping[Key, Mapping[str, Floats]],
+    truth: Mapping[Key, Array],
+    measured: Measured,
+    c: float,
 ) -> None:
     """Write the rows: of each number of patients the mean over diseases, then every disease."""
     evaluations: list[Any] = [read_evaluation(run / "evaluation.json") for run in runs]
@@ -77,12 +81,16 @@ def write_rows(
                         se=standard_error(gaps[worst]),
                         n_tasks=episodes,
                         goal=(WORST, None) if shots == 5 else (None, None),
-                        references={f"of {diseases[worst]}: {name}": _percent([each[worst].auroc]) for name, each in by.items()},
+                        references={
+                            f"of {diseases[worst]}: {name}": _percent([each[worst].auroc]) for name, each in by.items()
+                        },
                     )
                 )
         for field, metric in (("accuracy", "accuracy %"), ("brier", "Brier score %")):
             values = [100 * getattr(one, field) for one in by[OURS]]
-            others = {name: _percent([getattr(one, field) for one in each]) for name, each in by.items() if name != OURS}
+            others = {
+                name: _percent([getattr(one, field) for one in each]) for name, each in by.items() if name != OURS
+            }
             rows.append(
                 Row(
                     **common,
@@ -149,7 +157,9 @@ def draw(
     left.axvline(0.5, color=SOFT, lw=1, ls=":")
     left.set_xlabel("AUROC (0.5 is guessing), 95 % interval over episodes")
     left.legend(loc="lower right", frameon=False, fontsize=9)
-    title(left, "A disease never met, from five patients of each class", "Held-out diseases; the same patients for both")
+    title(
+        left, "A disease never met, from five patients of each class", "Held-out diseases; the same patients for both"
+    )
 
     read = memory.recalled(asked)
     answer = memory.predict(asked)[0]
@@ -163,7 +173,9 @@ def draw(
     right.set_xlim(0, 2.6 * max(one.weight for one in read))
     right.set_xlabel("weight of a remembered patient in the answer")
     new = ", ".join(_written(cohort.features[i], asked[i]) for i in numbers)
-    title(right, f"A patient with {cohort.table.disease}: {answer.probability:.0%} {answer.name}", f"New patient: {new}")
+    title(
+        right, f"A patient with {cohort.table.disease}: {answer.probability:.0%} {answer.name}", f"New patient: {new}"
+    )
     return save_figure(figure, ROOT / "docs" / "images" / "diagnosis.png")
 
 
@@ -187,4 +199,3 @@ def _calibration(
     """In per cent, of each training and disease, then the mean."""
     errors = [calibration_error(p, truth[shots, d]) for d in diseases for p in said[shots, d][name]]
     return 100 * float(np.mean(errors))
-

@@ -115,7 +115,9 @@ class FewShotExperiment(Experiment):
             raise ConfigError(key="classifier.encoder.net", given=net, expected=expected)
         for name in ("distortion", "class_distortion") if tables else ():
             if getattr(self.train, name) is not None:
-                raise ConfigError(key=f"train.{name}", expected="none with data.source = 'tables'", remedy="leave it out")
+                raise ConfigError(
+                    key=f"train.{name}", expected="none with data.source = 'tables'", remedy="leave it out"
+                )
 
     @property
     def ways(self) -> int:

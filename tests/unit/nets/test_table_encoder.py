@@ -74,9 +74,7 @@ def test_what_tells_nothing_is_left_out(net: TableEncoder, x: Tensor) -> None:
     constant = torch.cat([x, torch.full((2, SUPPORT + QUERIES, 1), 7.0).double()], 2)
     constant[:, SUPPORT:, -1] = 9  # another value, whose scale nobody knows
     assert torch.isfinite(net(constant, SUPPORT, LABELS)).all()
-    torch.testing.assert_close(
-        net(constant, SUPPORT, LABELS)[:, SUPPORT:], net(x, SUPPORT, LABELS)[:, SUPPORT:]
-    )
+    torch.testing.assert_close(net(constant, SUPPORT, LABELS)[:, SUPPORT:], net(x, SUPPORT, LABELS)[:, SUPPORT:])
 
 
 def test_one_patient_a_class_and_nothing_known_stay_finite(net: TableEncoder, x: Tensor) -> None:
@@ -100,7 +98,8 @@ def test_it_starts_as_a_discriminant() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"views": True}, {"norm": "running"}, {"dropout": 0.1}, {"precision": "bfloat16"}, {"embedding_size": 0}]
+    "options",
+    [{"views": True}, {"norm": "running"}, {"dropout": 0.1}, {"precision": "bfloat16"}, {"embedding_size": 0}],
 )
 def test_options_of_images_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(ConfigError) as refused:
