@@ -18,8 +18,8 @@ from metarl.types import Array, Floats, Ints
 class CaseMemory:
     """Diagnoses patients by the few that it was shown, with what it learned in training about tables as such.
 
-    For research only: it is no medical device and gives no medical advice. Its weights never change. What a column means
-    follows from the remembered patients alone, so all patients need the same columns in the same order.
+    For research only: it is no medical device and gives no medical advice. Its weights never change. What a column
+    means follows from the remembered patients alone, so all patients need the same columns in the same order.
 
     Args:
         learner: in evaluation mode, with an encoder of tables.
@@ -65,7 +65,7 @@ class CaseMemory:
         """The diagnosis of each patient ``[F]`` or ``[Q, F]``, each answered alone.
 
         Raises:
-            InputError: no rows of as many numbers as the remembered patients have, or fewer than two classes remembered.
+            InputError: no rows of as many numbers as the remembered patients have, or fewer than two classes.
         """
         logits = self._ready(*self._episode(queries))[0, :, : len(self._patients)]
         shares = (logits - logits.logsumexp(1, keepdim=True)).exp()

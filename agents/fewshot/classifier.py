@@ -130,7 +130,7 @@ class FewShotClassifier(ExampleLearner):
 
     @torch.no_grad()
     def embed(self, x: Examples) -> Tensor | None:
-        """See :meth:`metarl.agents.fewshot.learner.FewShotLearner.embed`; None if an embedding depends on the episode."""
+        """See :meth:`metarl.agents.fewshot.learner.FewShotLearner.embed`; None if it depends on the episode."""
         if self.encoder_options.norm == "batch" or self.of_tables:
             return None
         return self._embed(self._examples(torch.as_tensor(x, device=self.device)[None], "x"))[0]

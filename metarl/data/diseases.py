@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -161,7 +161,7 @@ class Cohort(NamedTuple):
     ill: Bools
 
 
-@lru_cache(maxsize=None)
+@cache
 def cohort(table: Table) -> Cohort:
     """Read a table; what is a word in it becomes a column of 0 and 1 for each word, one alone where there are two.
 

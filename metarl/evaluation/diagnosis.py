@@ -1,4 +1,4 @@
-"""How good the probabilities of two classes are: accuracy, AUROC and Brier score of each episode, calibration of all."""
+"""How good the probabilities of two classes are: accuracy, AUROC and Brier score by episode, calibration of all."""
 
 from __future__ import annotations
 

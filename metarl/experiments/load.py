@@ -22,8 +22,9 @@ def load(path: str | Path, *, device: str = "auto", imports: str | Sequence[str]
 
     Returns:
         Of a few-shot run, a :class:`metarl.agents.fewshot.trained.TrainedLearner`, to which labelled images are shown,
-        or of one of tables a :class:`metarl.agents.fewshot.cases.CaseMemory`; of an agent's, a :class:`metarl.agents.rl2.RL2PPO`; of a recall run, its
-        :class:`metarl.nets.sequence.SequenceClassifier` with its options.
+        or where it is of tables a :class:`metarl.agents.fewshot.cases.CaseMemory`; of an agent's, a
+        :class:`metarl.agents.rl2.RL2PPO`; of a recall run, its :class:`metarl.nets.sequence.SequenceClassifier` with
+        its options.
 
     Raises:
         RunError, ConfigError, CheckpointError: the folder holds no run of this version, a file of it is damaged, or it

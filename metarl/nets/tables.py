@@ -1,7 +1,7 @@
 """A net from the patients of an episode to vectors, for tables of any width: a set encoder over (feature, value).
 
 A cell of a table is told by numbers alone: the value on the scale of the support, and how the feature is spread in the
-support, in all and within each class. One small net looks at every cell, and a patient is the weighted sum over them; so
+support, in all and within each class. One small net looks at every cell, and a patient is the weighted sum over them:
 neither the order of features nor their number matters, and nothing is learned about any single one. A patient has a
 vector for each class, in favour of it or against; renaming classes renames these vectors.
 """
@@ -30,8 +30,8 @@ class TableEncoder(nn.Module):
     would look more typical of its class than a query can; its own label is then added to its vector.
 
     It starts as a discriminant: a cell's evidence for a class is (m - o) (x - (m + o) / 2) / v, with the means m of
-    the class and o of the others and a shrunken pooled variance v, as in diagonal linear discriminant analysis (Tibshirani
-    et al. 2002, section 2). What a cell weighs is learned, and so is what else it says.
+    the class and o of the others and a shrunken pooled variance v, as in diagonal linear discriminant analysis
+    (Tibshirani et al. 2002, section 2). What a cell weighs is learned, and so is what else it says.
 
     Args:
         ways: most classes of an episode.
@@ -55,11 +55,12 @@ class TableEncoder(nn.Module):
         self.first, self.second = nn.Linear(INPUTS, width), nn.Linear(width, width)
         self.whole, self.third = nn.Linear(2 * width, width), nn.Linear(width, width)
         self.weight, self.more = nn.Linear(width, each), nn.Linear(width, each)
-        self.after = nn.Sequential(nn.Linear(2 * each + width, width), nn.GELU(), nn.Linear(width, each))
+        last = nn.Linear(width, each)
+        self.after = nn.Sequential(nn.Linear(2 * each + width, width), nn.GELU(), last)
         self.label = nn.Parameter(torch.ones(each))
-        for last in (self.weight, self.more, self.after[2]):
-            nn.init.normal_(last.weight, std=0.01)
-            nn.init.zeros_(last.bias)
+        for quiet in (self.weight, self.more, last):
+            nn.init.normal_(quiet.weight, std=0.01)
+            nn.init.zeros_(quiet.bias)
 
     def forward(self, x: Tensor, support: int, labels: Tensor) -> Tensor:
         """Embed the patients of episodes.
@@ -96,8 +97,8 @@ class TableEncoder(nn.Module):
             classes: one-hot ``[B, support, C]``.
 
         Returns:
-            Numbers ``[B, N, F, C, INPUTS]``, evidence ``[B, N, F, C]``, and 1 for cells that are known and whose feature
-            varies in the support, else 0 ``[B, N, F]``.
+            Numbers ``[B, N, F, C, INPUTS]``, evidence ``[B, N, F, C]``, and ``[B, N, F]`` 1 for cells that are known
+            and whose feature varies in the support, else 0.
         """
         z, known = _scaled(x, support)
         rank, ties = _ranks(x, known, support)

@@ -42,7 +42,7 @@ args = parser.parse_args()
 print(CAVEAT)
 
 # 1. Learn to diagnose, from random tables alone: no patient of any real disease is met, so each of them is held out.
-settings = {"threads": 1} | ({"fit.updates": args.updates} if args.updates else {})
+settings = {"threads": 1, **({"fit.updates": args.updates, "eval.episodes": 2} if args.updates else {})}
 folders = {seed: args.out / f"seed{seed}" for seed in args.seeds}
 for seed, folder in folders.items():
     if not folder.is_dir():
@@ -59,8 +59,8 @@ print(
 )
 others = rivals(strength)
 
-# 3. Diagnose. In an episode some patients of one disease are written to the memory with their diagnosis; each query reads
-#    them by attention, and the weights are votes. All rivals are trained on the same patients and asked the same queries.
+# 3. Diagnose. In an episode some patients of one disease are written to the memory with their diagnosis; each query
+#    reads them by attention, and the weights are votes. All rivals get the same patients and the same queries.
 said: dict[tuple[int, str], dict[str, np.ndarray]] = {}  # probabilities, by shots and disease
 truth: dict[tuple[int, str], np.ndarray] = {}
 with Progress("diagnosing", len(args.shots) * len(DISEASES), "disease") as progress, torch.no_grad():
@@ -102,9 +102,8 @@ order = numpy_rng(0, "evaluation").permutation(len(one.ill))
 sick, well = order[one.ill[order]], order[~one.ill[order]]
 memory.remember({"ill": one.x[sick[:5]], "well": one.x[well[:5]]})
 asked = one.x[sick[5]]
-print(
-    f"\na patient with heart disease: {memory.predict(asked)[0].probability:.0%} {memory.predict(asked)[0].name}; read were"
-)
+answer = memory.predict(asked)[0]
+print(f"\na patient with heart disease: {answer.name} with probability {answer.probability:.0%}; read were")
 print(", ".join(f"{read.name} {read.example}: {read.weight:.0%}" for read in memory.recalled(asked)))
 if args.keep:
     write_rows(list(folders.values()), said, truth, measured, strength)

@@ -11,6 +11,7 @@ from metarl.types import Array, Floats, Ints
 
 STRENGTHS = (0.01, 0.1, 1.0, 10.0)  # inverse penalties of logistic regression that are tried on random tables
 NEIGHBOURS = 3
+TREES = 100
 
 Rival = Callable[[Floats, Ints, Floats], Floats]
 """From a support ``[S, F]`` and its labels ``[S]`` to the probability of class 1 of queries ``[Q, F]``."""
@@ -52,11 +53,11 @@ def neighbours(support: Floats, labels: Ints, queries: Floats) -> Floats:
 
 
 def forest(support: Floats, labels: Ints, queries: Floats) -> Floats:
-    """A random forest of 100 trees."""
+    """A random forest of :data:`TREES` trees."""
     from sklearn.ensemble import RandomForestClassifier
 
     x, asked = scaled(support, queries)
-    return RandomForestClassifier(100, random_state=0).fit(x, labels).predict_proba(asked)[:, 1]
+    return RandomForestClassifier(TREES, random_state=0).fit(x, labels).predict_proba(asked)[:, 1]
 
 
 def prior(support: Floats, labels: Ints, queries: Floats) -> Floats:

@@ -1,4 +1,4 @@
-"""Every few-shot preset of images at toy size: it trains, is tested, comes back from its run folder, and keeps the rules."""
+"""Every few-shot preset of images at toy size: it trains, is tested, comes back from its folder, keeps the rules."""
 
 import re
 from pathlib import Path
