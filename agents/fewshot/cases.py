@@ -12,7 +12,7 @@ from metarl.agents.fewshot.learner import FewShotLearner
 from metarl.agents.fewshot.trained import Prediction, Recalled
 from metarl.config import InputError
 from metarl.data.tables import filled
-from metarl.types import Array, Floats, Ints
+from metarl.types import Floats, Ints
 
 
 class CaseMemory:
@@ -111,10 +111,10 @@ class CaseMemory:
         return f"CaseMemory({self.learner!r}, {len(self._patients)} classes remembered)"
 
 
-def _rows(given: Any, name: str, columns: int | None) -> Array:
+def _rows(given: Any, name: str, columns: int | None) -> Floats:
     """Rows ``[n, F]`` float32."""
     try:
-        rows = np.asarray(given, np.float32)
+        rows: Floats = np.asarray(given, np.float32)
     except (TypeError, ValueError):
         raise InputError(
             key=name, given=type(given).__name__, expected="numbers [F] or [n, F], NaN if unknown"

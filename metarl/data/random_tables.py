@@ -78,7 +78,8 @@ def _table(rng: np.random.Generator, width: int, n: int) -> tuple[Floats, Bools]
 
 def _diagnosed(rng: np.random.Generator, x: Floats, z: Floats) -> tuple[Floats, Bools]:
     """Features ``[n, F]``, which the disease may have changed, and who has it, from hidden causes ``z [n, K]``."""
-    n, width = x.shape
+    n, width, causes = len(x), int(x.shape[1]), int(z.shape[1])
+    score: Floats
     share, mechanism = rng.uniform(0.2, 0.8), rng.choice(len(MECHANISMS), p=MECHANISMS)
     if mechanism == 0:  # the disease shifts features, in some patients more than in others, and may spread them
         ill = rng.random(n) < share
@@ -89,8 +90,8 @@ def _diagnosed(rng: np.random.Generator, x: Floats, z: Floats) -> tuple[Floats, 
         severity = 1 + rng.uniform(0, 1) * rng.exponential(size=(n, 1))
         return np.where(ill[:, None], x * spread + shift * severity, x), ill
     if mechanism == 1:  # it follows from what is hidden
-        weight = rng.standard_normal(z.shape[1]) * (rng.random(z.shape[1]) < rng.uniform(0.2, 1))
-        weight[rng.integers(z.shape[1])] += rng.choice([-1, 1])
+        weight = rng.standard_normal(causes) * (rng.random(causes) < rng.uniform(0.2, 1))
+        weight[rng.integers(causes)] += rng.choice([-1, 1])
         score = _standard(z) @ weight
     elif mechanism == 2:  # from a weighted sum
         few = rng.permutation(width)[: max(1, int(width * rng.beta(1, 2)))]
@@ -112,7 +113,7 @@ def _diagnosed(rng: np.random.Generator, x: Floats, z: Floats) -> tuple[Floats, 
 
 def _measured(rng: np.random.Generator, x: Floats) -> Floats:
     """What is seen of features ``[n, F]``."""
-    kinds = rng.choice(len(MEASURES), size=x.shape[1], p=rng.dirichlet(MEASURES))
+    kinds = rng.choice(len(MEASURES), size=int(x.shape[1]), p=rng.dirichlet(MEASURES))
     x = x.copy()
     for column, kind in zip(x.T, kinds, strict=True):
         if kind == 1:

@@ -34,8 +34,8 @@ class Tables(FewShotSource):
             raise InputError(key="cohorts", given=cohorts, expected="one table or more")
         widest = max(cohorts, key=lambda one: one.x.shape[1])
         if widest.x.shape[1] > features:
-            problem = f"the table of {widest.table.disease} has {widest.x.shape[1]} columns"
-            raise InputError(problem, key="data.features", given=features, expected=f"{widest.x.shape[1]} or more")
+            expected = f"{widest.x.shape[1]} or more, the columns of the table of {widest.table.disease}"
+            raise InputError(key="data.features", given=features, expected=expected)
         self.shape = (features,)
         self.per_class = min(min(int(one.ill.sum()), int((~one.ill).sum())) for one in cohorts)
         self._by_disease: dict[str, list[tuple[Floats, Floats]]] = {}

@@ -17,7 +17,9 @@ from metarl.nets.images import EncoderOptions
 
 CLIP = 4.0  # standard deviations of the support beyond which a value counts as being there
 MOST = 8.0  # the largest evidence of one cell
+RIDGES = (0.1, 1.0, 10.0)  # penalties, in mean squared lengths of a patient
 PRIOR = 1.0  # cases that a variance of 1 counts for
+START = -1.5  # softplus of it is what the evidence of a cell weighs at first
 TINY = 1e-6
 INPUTS = 23
 """Numbers that tell of a cell."""
@@ -29,9 +31,11 @@ class TableEncoder(nn.Module):
     Numbers of the queries never enter a statistic. A patient of the support is described by the others alone, or it
     would look more typical of its class than a query can; its own label is then added to its vector.
 
-    It starts as a discriminant: a cell's evidence for a class is (m - o) (x - (m + o) / 2) / v, with the means m of
-    the class and o of the others and a shrunken pooled variance v, as in diagonal linear discriminant analysis
-    (Tibshirani et al. 2002, section 2). What a cell weighs is learned, and so is what else it says.
+    It starts as two discriminants, and learns to weigh both. One takes features one by one: a cell's evidence for a
+    class is (m - o) (x - (m + o) / 2) / v, with the means m of the class and o of the others and a shrunken pooled
+    variance v, as in diagonal linear discriminant analysis (Tibshirani et al. 2002, section 2). What a cell weighs is
+    learned, and so is what else it says. The other takes all features together: ridge regressions of the labels on
+    values and on ranks, with three penalties each.
 
     Args:
         ways: most classes of an episode.
@@ -55,12 +59,16 @@ class TableEncoder(nn.Module):
         self.first, self.second = nn.Linear(INPUTS, width), nn.Linear(width, width)
         self.whole, self.third = nn.Linear(2 * width, width), nn.Linear(width, width)
         self.weight, self.more = nn.Linear(width, each), nn.Linear(width, each)
+        self.together = nn.Linear(2 * len(RIDGES), each, bias=False)
         last = nn.Linear(width, each)
-        self.after = nn.Sequential(nn.Linear(2 * each + width, width), nn.GELU(), last)
+        said = 2 * each + 2 * len(RIDGES) + width
+        self.after = nn.Sequential(nn.Linear(said, width), nn.GELU(), last)
         self.label = nn.Parameter(torch.ones(each))
         for quiet in (self.weight, self.more, last):
             nn.init.normal_(quiet.weight, std=0.01)
             nn.init.zeros_(quiet.bias)
+        nn.init.constant_(self.weight.bias, START)
+        nn.init.constant_(self.together.weight, 0.5)
 
     def forward(self, x: Tensor, support: int, labels: Tensor) -> Tensor:
         """Embed the patients of episodes.
@@ -76,33 +84,36 @@ class TableEncoder(nn.Module):
         x = x.to(self.label)
         x = x[:, :, (~x[:, :support].isnan()).any(1).any(0)]  # what no support knows tells nothing
         classes = F.one_hot(labels, self.ways).to(x)
-        cells, evidence, known = self._cells(x, support, classes)
+        z, known = _scaled(x, support)
+        rank, ties = _ranks(x, known, support)
+        cells, evidence = self._cells(z, rank, ties, known, classes)
+        linear = torch.cat([_ridges(part, known, classes) for part in (z, rank)], -1)  # [B, N, C, 2 * RIDGES]
         there, count = known[..., None, None], known.sum(2).clamp_min(1)[..., None, None]
         hidden = F.gelu(self.second(F.gelu(self.first(cells))))  # [B, N, F, C, H]
         mean = (hidden * there).sum(2) / count
         whole = self.whole(torch.cat([mean, mean.mean(2, keepdim=True).expand_as(mean)], -1))
         hidden = F.gelu(self.third(hidden) + whole[:, :, None])
         said = F.softplus(self.weight(hidden)) * evidence[..., None] + self.more(hidden)
-        patient = _against_others((said * there).sum(2) / count.sqrt())  # [B, N, C, E]
-        patient = _against_others(patient + self.after(torch.cat([patient, patient.abs(), mean], -1)))
+        patient = _against_others((said * there).sum(2) / count.sqrt() + self.together(linear))  # [B, N, C, E]
+        patient = _against_others(patient + self.after(torch.cat([patient, patient.abs(), linear, mean], -1)))
         own = F.pad((classes - 1 / self.ways)[..., None] * self.label, (0, 0, 0, 0, 0, x.shape[1] - support))
         return (patient + own).flatten(2)
 
-    def _cells(self, x: Tensor, support: int, classes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _cells(self, z: Tensor, rank: Tensor, ties: Tensor, known: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
         """What is told of each cell.
 
         Args:
-            x: ``[B, N, F]``
-            support: see :meth:`forward`.
+            z: values on the scale of the support, ``[B, N, F]``.
+            rank: see :func:`_ranks`.
+            ties: likewise.
+            known: see :func:`_scaled`.
             classes: one-hot ``[B, support, C]``.
 
         Returns:
-            Numbers ``[B, N, F, C, INPUTS]``, evidence ``[B, N, F, C]``, and ``[B, N, F]`` 1 for cells that are known
-            and whose feature varies in the support, else 0.
+            Numbers ``[B, N, F, C, INPUTS]``, and evidence ``[B, N, F, C]``.
         """
-        z, known = _scaled(x, support)
-        rank, ties = _ranks(x, known, support)
-        own = F.pad(classes, (0, 0, 0, x.shape[1] - support))[:, :, None]  # [B, N, 1, C]
+        support = classes.shape[1]
+        own = F.pad(classes, (0, 0, 0, z.shape[1] - support))[:, :, None]  # [B, N, 1, C]
         count, total, squares = (_others(part, classes, own) for part in (known, z, z.square()))
         rest = count.sum(-1, keepdim=True) - count
         mean, other = total / count.clamp_min(1), (total.sum(-1, keepdim=True) - total) / rest.clamp_min(1)
@@ -149,11 +160,14 @@ class TableEncoder(nn.Module):
             (dimensions.clamp_min(1).log() - 1)[:, None, None, None],
             known[..., None],
         )
-        return torch.stack([part.expand_as(mean) for part in told], -1), evidence, known
+        return torch.stack([part.expand_as(mean) for part in told], -1), evidence
 
 
 def _scaled(x: Tensor, support: int) -> tuple[Tensor, Tensor]:
-    """Values on the scale of the support, 0 where unknown, and which are known; both ``[B, N, F]``."""
+    """Values on the scale of the support, 0 where unknown, and which cells count, 1 or 0; both ``[B, N, F]``.
+
+    Those count that are known, and whose feature varies in the support.
+    """
     known = ~x.isnan()
     shown, there = x[:, :support].nan_to_num(), known[:, :support].to(x)
     count = there.sum(1, keepdim=True).clamp_min(1)
@@ -172,6 +186,25 @@ def _ranks(x: Tensor, known: Tensor, support: int) -> tuple[Tensor, Tensor]:
     itself = F.pad(known[:, :support], (0, 0, 0, x.shape[1] - support))
     rank = ((2 * below + same) / count.clamp_min(1) - 1) * known
     return rank, (same - itself) / (count - itself).clamp_min(1) * known
+
+
+def _ridges(x: Tensor, known: Tensor, classes: Tensor) -> Tensor:
+    """Ridge regressions of classes ``[B, S, C]`` on patients ``x [B, N, F]`` by penalty, ``[B, N, C, RIDGES]``.
+
+    A patient of the support gets what the others say: y_i - a_i / (K + r)^-1_ii with the weights a = (K + r)^-1 y.
+    """
+    support = classes.shape[1]
+    count = known[:, :support].amax(1).sum(1)[:, None, None].clamp_min(1)
+    products = x @ x[:, :support].mT / count
+    inner, target = products[:, :support], classes - classes.mean(1, keepdim=True)
+    size = inner.diagonal(dim1=1, dim2=2).mean(1)[:, None, None].clamp_min(TINY)
+    made = []
+    for penalty in RIDGES:
+        inverse = torch.linalg.inv(inner + penalty * size * torch.eye(support).to(inner))
+        weights = inverse @ target
+        alone = target - weights / inverse.diagonal(dim1=1, dim2=2)[..., None]
+        made.append(torch.cat([alone, products[:, support:] @ weights], 1))
+    return torch.stack(made, -1)
 
 
 def _others(x: Tensor, classes: Tensor, own: Tensor) -> Tensor:
