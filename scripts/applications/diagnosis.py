@@ -36,7 +36,7 @@ parser.add_argument("--out", type=Path, default=Path("runs/diagnosis"), help="of
 parser.add_argument("--episodes", type=int, default=100, help="of each disease and number of patients (default 100)")
 parser.add_argument("--shots", type=int, nargs="+", default=SHOTS, help="labelled patients of a class (default 1 5 10)")
 parser.add_argument("--updates", type=int, help="of the training (default: the preset's)")
-parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1], help="of trainings, one each (default 0 1)")
+parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of trainings, one each (default 0 1 2)")
 parser.add_argument("--keep", action="store_true", help="write the rows of the documentation and its picture")
 args = parser.parse_args()
 print(CAVEAT)
