@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diagnosis_kept import draw, write_rows
+from diagnosis_kept import DRAWN, draw, write_rows
 from rivals import STRENGTHS, answers, logistic, rivals
 
 from metarl.agents.fewshot.cases import CaseMemory
@@ -33,7 +33,7 @@ SHOTS, QUERIES, OURS, PEER = (1, 5, 10), 10, "metarl", "logistic regression"
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--out", type=Path, default=Path("runs/diagnosis"), help="of run folders; those there are taken")
-parser.add_argument("--episodes", type=int, default=100, help="of each disease and number of patients (default 100)")
+parser.add_argument("--episodes", type=int, default=60, help="of each disease and number of patients (default 60)")
 parser.add_argument("--shots", type=int, nargs="+", default=SHOTS, help="labelled patients of a class (default 1 5 10)")
 parser.add_argument("--updates", type=int, help="of the training (default: the preset's)")
 parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of trainings, one each (default 0 1 2)")
@@ -107,5 +107,6 @@ print(f"\na patient with heart disease: {answer.name} with probability {answer.p
 print(", ".join(f"{read.name} {read.example}: {read.weight:.0%}" for read in memory.recalled(asked)))
 if args.keep:
     write_rows(list(folders.values()), said, truth, measured, strength)
-    draw(measured, memory, asked, one, {"ill": sick[:5], "well": well[:5]})
+    if DRAWN in args.shots:
+        draw(measured, memory, asked, one, {"ill": sick[:5], "well": well[:5]})
 print(f"\n{CAVEAT}")

@@ -26,6 +26,7 @@ from results.rows import ROOT, Row
 NAME, COMMAND = "medical", "python scripts/applications/diagnosis.py --keep"
 OURS, PEER, NEAREST = "metarl", "logistic regression", "nearest neighbours"
 WORST = -5.0  # points of AUROC that a single disease may be below logistic regression
+DRAWN = 5  # labelled patients of a class whose figures are drawn
 SHOWN = 6  # features of a patient that are written
 
 Key = tuple[int, str]
@@ -134,7 +135,7 @@ def write_rows(
 
 
 def draw(
-    measured: Measured, memory: CaseMemory, asked: Floats, cohort: Cohort, shown: Mapping[str, Ints], shots: int = 5
+    measured: Measured, memory: CaseMemory, asked: Floats, cohort: Cohort, shown: Mapping[str, Ints], shots: int = DRAWN
 ) -> Path:
     """Draw AUROC by disease beside logistic regression, and a patient with those that were read for it.
 

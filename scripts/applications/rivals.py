@@ -11,7 +11,7 @@ from metarl.types import Array, Floats, Ints
 
 STRENGTHS = (0.01, 0.1, 1.0, 10.0)  # inverse penalties of logistic regression that are tried on random tables
 NEIGHBOURS = 3
-TREES = 50
+TREES = 25
 
 Rival = Callable[[Floats, Ints, Floats], Floats]
 """From a support ``[S, F]`` and its labels ``[S]`` to the probability of class 1 of queries ``[Q, F]``."""
