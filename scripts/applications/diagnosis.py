@@ -83,7 +83,7 @@ measured = {
 }
 methods = [OURS, *others]
 for shots in args.shots:
-    print(f"\nAUROC, {shots} labelled patients a class, {args.episodes} episodes a disease")
+    print(f"\nAUROC, labelled patients of a class: {shots}, {args.episodes} episodes a disease")
     print(f"{'':22}" + "".join(f"{name:>21}" for name in methods) + f"{'minus logistic':>18}")
     differences = []
     for disease in DISEASES:

@@ -57,7 +57,8 @@ def write_rows(
     for shots in dict.fromkeys(shots for shots, _ in measured):
         by = {name: [measured[shots, d][name] for d in diseases] for name in measured[shots, diseases[0]]}
         episodes = len(by[OURS][0].auroc)
-        common |= {"setting": f"{len(diseases)} diseases never met in training, {shots} patients a class"}
+        few = f"never met in training, {shots} patient{'s' * (shots > 1)} a class"
+        common |= {"setting": f"{len(diseases)} diseases {few}"}
         goals = {PEER: (0.0, None), NEAREST: (0.0, None)} if shots == 5 else {}
         for rival in (PEER, NEAREST):
             gaps = [100 * (one.auroc - other.auroc) for one, other in zip(by[OURS], by[rival], strict=True)]
@@ -122,7 +123,7 @@ def write_rows(
             references |= {f"Brier {name}": _percent([by[name][place].brier]) for name in (OURS, PEER)}
             rows.append(
                 Row(
-                    **common | {"setting": f"{disease}, never met in training, {shots} patients a class"},
+                    **common | {"setting": f"{disease}, {few}"},
                     metric=f"AUROC % above {PEER}, same episodes",
                     ours=float(gap.mean()),
                     se=standard_error(gap),

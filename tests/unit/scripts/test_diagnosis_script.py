@@ -44,7 +44,7 @@ def test_it_compares_keeps_rows_and_draws(
     assert all(row.seeds == (0,) and row.train_steps == 2 * 16 for row in rows)
     assert (tmp_path / "docs" / "images" / "diagnosis.png").stat().st_size > 10_000
     shown = printed("--episodes=2", "--shots=1")
-    assert "1 labelled patients a class, 2 episodes" in shown, "the run that is there is taken"
+    assert "labelled patients of a class: 1, 2 episodes" in shown, "the run that is there is taken"
 
 
 def test_rivals_use_the_support_alone_and_bear_what_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
