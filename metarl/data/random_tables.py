@@ -1,6 +1,6 @@
 """Random tables to learn diagnosing from: each task has features, two classes, and a mechanism between them of its own.
 
-As in prior-fitted networks (Hollmann et al. 2023, section 3.2), but far smaller. Features come from a few hidden causes
+As in prior-fitted networks (Hollmann et al. 2023), but far smaller. Features come from a few hidden causes
 and noise. Either the disease changes them, or its presence follows from the causes, from a weighted sum of features, a
 random net, or rules. Then features are measured: as they are, as counts, yes or no, skewed, with heavy tails; some
 measurements are missing.

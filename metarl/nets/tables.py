@@ -28,12 +28,12 @@ INPUTS = 23
 class TableEncoder(nn.Module):
     """Patients as vectors, by what the support of their episode says about each feature.
 
-    Numbers of the queries never enter a statistic. A patient of the support is described by the others alone, or it
-    would look more typical of its class than a query can; its own label is then added to its vector.
+    Numbers of the queries never enter a statistic. For a patient of the support, the classes are described by the other
+    patients, or it would look more typical of its own than a query can; its label is then added to its vector.
 
     It starts as two discriminants, and learns to weigh both. One takes features one by one: a cell's evidence for a
     class is (m - o) (x - (m + o) / 2) / v, with the means m of the class and o of the others and a shrunken pooled
-    variance v, as in diagonal linear discriminant analysis (Tibshirani et al. 2002, section 2). What a cell weighs is
+    variance v, as in diagonal linear discriminant analysis (Tibshirani et al. 2002). What a cell weighs is
     learned, and so is what else it says. The other takes all features together: ridge regressions of the labels on
     values and on ranks, with three penalties each.
 
