@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from diagnosis_kept import DRAWN, draw, write_rows
-from rivals import STRENGTHS, answers, logistic, rivals
+from diagnosis_rivals import STRENGTHS, answers, logistic, rivals
 
 from metarl.agents.fewshot.cases import CaseMemory
 from metarl.data.diseases import DISEASES, cohorts

@@ -24,7 +24,7 @@ def test_it_compares_keeps_rows_and_draws(
     (tmp_path / "docs" / "results.md").write_text((ROOT / "docs" / "results.md").read_text())
     for path in (REPRODUCE / "common.py", HERE / "diagnosis_kept.py"):
         monkeypatch.setattr(load(path, monkeypatch), "ROOT", tmp_path)
-    monkeypatch.setattr(load(HERE / "rivals.py", monkeypatch), "TREES", 3)
+    monkeypatch.setattr(load(HERE / "diagnosis_rivals.py", monkeypatch), "TREES", 3)
 
     def printed(*options: str) -> str:
         monkeypatch.setattr(sys, "argv", [str(SCRIPT), "--seeds=0", f"--out={tmp_path / 'runs'}", *options])
@@ -48,7 +48,7 @@ def test_it_compares_keeps_rows_and_draws(
 
 
 def test_rivals_use_the_support_alone_and_bear_what_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = load(HERE / "rivals.py", monkeypatch)
+    module = load(HERE / "diagnosis_rivals.py", monkeypatch)
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1], 5)
     support = rng.standard_normal((10, 4)) + 3 * labels[:, None]
