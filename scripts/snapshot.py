@@ -170,7 +170,9 @@ def recall(memory: str) -> dict[str, Any]:
 
 
 def fewshot_presets() -> list[str]:
-    return [name for name in presets() if preset_kind(name) == "fewshot"]
+    return [
+        name for name in presets() if preset_kind(name) == "fewshot" and name != "diagnosis"
+    ]  # which takes no images
 
 
 def cases() -> dict[str, Callable[[], dict[str, Any]]]:

@@ -17,6 +17,7 @@ from metarl.config import ConfigError, InputError, build, choice
 from metarl.data.episodes import Episodes
 from metarl.memory.options import MemoryOptions
 from metarl.nets.images import EncoderOptions
+from metarl.nets.tables import TableEncoder
 
 Readout = Literal["linear", "votes", "mean_votes"]
 
@@ -75,6 +76,8 @@ class FewShotClassifier(ExampleLearner):
         if rotate_support and norm == "batch":
             expected = "'running' or 'group' with rotate_support = true, or embeddings depend on the choice of support"
             raise ConfigError(key="encoder.norm", given=norm, expected=expected)
+        if rotate_support and self.of_tables:
+            raise ConfigError(key="rotate_support", given=True, expected="false with encoder.net = 'table'")
         self.context_kind = context
         self.context = make_context(context, self.encoder.size, longest)
         width = self.context.size
@@ -127,8 +130,8 @@ class FewShotClassifier(ExampleLearner):
 
     @torch.no_grad()
     def embed(self, x: Examples) -> Tensor | None:
-        """See :meth:`metarl.agents.fewshot.learner.FewShotLearner.embed`; None if the norm depends on the episode."""
-        if self.encoder_options.norm == "batch":
+        """See :meth:`metarl.agents.fewshot.learner.FewShotLearner.embed`; None if it depends on the episode."""
+        if self.encoder_options.norm == "batch" or self.of_tables:
             return None
         return self._embed(self._examples(torch.as_tensor(x, device=self.device)[None], "x"))[0]
 
@@ -223,7 +226,11 @@ class FewShotClassifier(ExampleLearner):
         count = support.shape[1]
         if support.dtype != queries.dtype:
             support, queries = (x.float() / 255 if x.dtype == torch.uint8 else x for x in (support, queries))
-        x = self._embed(torch.cat([support, queries], 1), None if self.transductive else count)
+        x = torch.cat([support, queries], 1)
+        if isinstance(self.encoder, TableEncoder):
+            x = self.encoder(x, count, classes)
+        else:
+            x = self._embed(x, None if self.transductive else count)
         support, queries = x.tensor_split([count], 1)
         return support, classes, queries
 

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from metarl.agents.fewshot.learner import Examples, FewShotLearner
-from metarl.config import InputError, build
+from metarl.config import ConfigError, InputError, build
 from metarl.functional.branches import in_graph
 from metarl.nets.images import EncoderOptions, ImageEncoder
+from metarl.nets.tables import TableEncoder
 
 HIDDEN = 128  # hidden units of the encoder of vectors
 
@@ -22,6 +23,7 @@ class ExampleLearner(FewShotLearner):
 
     Args:
         observation: shape of one example: a vector ``[D]``, or an image ``[H, W]``, ``[H, W, C]`` or ``[C, H, W]``.
+            With the net ``table`` vectors are rows of tables of up to ``D`` columns, NaN where a value is unknown.
         ways: most classes in an episode.
         encoder: the net that embeds examples.
         longest: most examples that are shown with their labels.
@@ -40,7 +42,7 @@ class ExampleLearner(FewShotLearner):
         self.observation, self.ways, self.longest = tuple(observation), ways, longest
         net = encoder if isinstance(encoder, EncoderOptions) else build(EncoderOptions, encoder or {}, "encoder")
         self.encoder_options = net
-        self.encoder = _encoder(self.observation, net)
+        self.encoder = _encoder(self.observation, net, ways)
 
     def resized(self, ways: int, longest: int) -> Self:
         """See :meth:`metarl.agents.fewshot.learner.FewShotLearner.resized`; it gets room, and loses none."""
@@ -70,17 +72,22 @@ class ExampleLearner(FewShotLearner):
     def _sized(self, ways: int, longest: int) -> Self:
         """An untrained learner like this one for so many classes and examples."""
 
+    @property
+    def of_tables(self) -> bool:
+        """Whether examples are rows of tables, embedded by what the labelled ones of their episode say."""
+        return isinstance(self.encoder, TableEncoder)
+
     def _embed(self, x: Tensor, support: int | None = None) -> Tensor:
         """Examples ``[B, N, *observation]`` to embeddings ``[B, N, E]`` in the type of the parameters."""
         return self.encoder(x, support).to(self.dtype)
 
     def _examples(self, x: Examples, name: str) -> Tensor:
         """Examples ``[B, N, *observation]`` on the learner's device."""
-        return examples(x, name, self.observation, self.device)
+        return examples(x, name, self.observation, self.device, unknown=self.of_tables)
 
     def _shown(self, x: Examples, name: str, shape: tuple[int, ...] | None = None) -> Tensor:
         """Examples of the shape ``observation`` that are shown with their labels, at most ``longest`` in an episode."""
-        x = examples(x, name, shape or self.observation, self.device)
+        x = examples(x, name, shape or self.observation, self.device, unknown=self.of_tables)
         if x.shape[1] > self.longest:
             remedy, count = f"make the learner with longest={x.shape[1]}", x.shape[1]
             problem, expected = f"{name} has {count} examples", f"at most longest = {self.longest}"
@@ -94,14 +101,16 @@ class ExampleLearner(FewShotLearner):
         return class_labels(y, shape, name, self.ways if classes is None else classes, self.device)
 
     def _described(self) -> dict[str, Any]:
-        encoder = self.encoder_options.net if len(self.observation) > 1 else "vectors"
+        encoder = self.encoder_options.net if len(self.observation) > 1 or self.of_tables else "vectors"
         return {"observation": self.observation, "ways": self.ways, "encoder": encoder}
 
 
 LARGEST = 16.0  # images with numbers above this are refused, as they can't be meant to be from 0 to 1
 
 
-def examples(x: Examples, name: str, observation: tuple[int, ...], device: torch.device | None) -> Tensor:
+def examples(
+    x: Examples, name: str, observation: tuple[int, ...], device: torch.device | None, *, unknown: bool = False
+) -> Tensor:
     """Examples as a tensor on ``device``.
 
     Args:
@@ -109,6 +118,7 @@ def examples(x: Examples, name: str, observation: tuple[int, ...], device: torch
         name: the name of the argument, for errors.
         observation: shape of one example.
         device: None: leave them where they are.
+        unknown: whether numbers may be NaN, for what is unknown.
 
     Raises:
         InputError: another shape or no example, numbers that are not finite, or images that are neither bytes nor
@@ -124,7 +134,7 @@ def examples(x: Examples, name: str, observation: tuple[int, ...], device: torch
     if x.dtype == torch.uint8:
         return x
     if x.is_floating_point():
-        if not torch.isfinite(x).all():
+        if not (torch.isfinite(x) | (x.isnan() & unknown)).all():
             raise InputError(f"{name} has numbers that are not finite", key=name, expected="finite ones")
         if len(observation) == 1 or x.max() <= LARGEST:
             return x
@@ -187,10 +197,14 @@ class VectorEncoder(nn.Module):
         return self.net(x.to(next(self.parameters())))
 
 
-def _encoder(shape: tuple[int, ...], options: EncoderOptions) -> VectorEncoder | ImageEncoder:
+def _encoder(shape: tuple[int, ...], options: EncoderOptions, ways: int) -> VectorEncoder | ImageEncoder | TableEncoder:
     if not shape or min(shape) < 1 or len(shape) > 3:
         expected = "the shape of one example: (D,), (H, W), (H, W, C) or (C, H, W)"
         raise InputError(key="observation", given=shape, expected=expected)
+    if options.net == "table":
+        if len(shape) > 1:
+            raise ConfigError(key="encoder.net", given="table", expected="another net for images")
+        return TableEncoder(ways, options)
     if len(shape) == 1:
         return VectorEncoder(shape[0], options.embedding_size or HIDDEN)
     return ImageEncoder(shape, options)

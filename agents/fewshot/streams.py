@@ -63,6 +63,9 @@ class StreamClassifier(ExampleLearner):
         if self.encoder_options.norm == "batch":
             expected = "'group' or 'running', as a stream has no support to take statistics of"
             raise ConfigError(key="encoder.norm", given="batch", expected=expected)
+        if self.of_tables:
+            expected = "another net, as a stream has no support to tell what columns mean"
+            raise ConfigError(key="encoder.net", given="table", expected=expected)
         choice(labels, get_args(Labels), "labels")
         self.labels: Labels = labels
         if labels == "letters" and ways > LETTERS**LETTERS:

@@ -11,6 +11,7 @@ import torch
 from metarl.agents.fewshot.learner import FewShotLearner
 from metarl.data.episodes import Episodes, Streams
 from metarl.data.pool import Pool
+from metarl.data.sources import FewShotSource
 from metarl.types import Bools
 
 Batch = TypeVar("Batch", Episodes, Streams)
@@ -19,18 +20,22 @@ CHUNK = 250  # examples that are embedded at once; with more, activations no lon
 
 
 @torch.no_grad()
-def prepared(learner: FewShotLearner, pool: Pool, examples: int) -> tuple[Pool, Callable[[Episodes], Bools]]:
-    """A pool to sample episodes from, and a function that says which of their queries ``[B, Q]`` are correct.
+def prepared(
+    learner: FewShotLearner, source: FewShotSource, examples: int
+) -> tuple[FewShotSource, Callable[[Episodes], Bools]]:
+    """A source to sample episodes from, and a function that says which of their queries ``[B, Q]`` are correct.
 
-    If the learner embeds examples one by one, and the episodes show more than the pool has, the whole pool is embedded
-    first, so that each example goes through the net only once; the episodes are the same.
+    If the source is a pool, the learner embeds examples one by one, and the episodes show more than the pool has, the
+    whole pool is embedded first, so that each example goes through the net only once; the episodes are the same.
 
     Args:
         learner: in evaluation mode.
-        pool: the images.
-        examples: how many images all episodes show.
+        source: of the examples.
+        examples: how many examples all episodes show.
     """
-    flat = pool.flat
+    if not isinstance(source, Pool):
+        return source, lambda episodes: correct(learner, episodes)
+    flat = source.flat
     each = []
     for first in range(0, len(flat) if examples > len(flat) else 0, CHUNK):
         embedded = learner.embed(flat[first : first + CHUNK].copy())  # torch takes no array that is read-only
@@ -38,8 +43,8 @@ def prepared(learner: FewShotLearner, pool: Pool, examples: int) -> tuple[Pool, 
             break
         each.append(embedded.cpu().numpy())
     if not each:
-        return pool, lambda episodes: correct(learner, episodes)
-    return pool.replaced(np.concatenate(each)), lambda episodes: correct(learner, episodes, embedded=True)
+        return source, lambda episodes: correct(learner, episodes)
+    return source.replaced(np.concatenate(each)), lambda episodes: correct(learner, episodes, embedded=True)
 
 
 @torch.no_grad()

@@ -96,6 +96,7 @@ def on_episodes(learner: FewShotLearner, pool: Pool, draws: Mapping[str, Draw], 
     """
     with alone(learner):
         held, answer = prepared(learner, pool, 2 * WAYS * episodes * len(draws))
+        assert isinstance(held, Pool)
         counts = [min(AT_ONCE, episodes - first) for first in range(0, episodes, AT_ONCE)]
         return {
             name: error_rate(np.concatenate([answer(draw(held, count)) for count in counts]))

@@ -21,9 +21,10 @@ def load(path: str | Path, *, device: str = "auto", imports: str | Sequence[str]
         imports: modules whose code the run may use; they are imported.
 
     Returns:
-        Of a few-shot run, a :class:`metarl.agents.fewshot.trained.TrainedLearner`, to which labelled images are shown;
-        of an agent's, a :class:`metarl.agents.rl2.RL2PPO`; of a recall run, its
-        :class:`metarl.nets.sequence.SequenceClassifier` with its options.
+        Of a few-shot run, a :class:`metarl.agents.fewshot.trained.TrainedLearner`, to which labelled images are shown,
+        or where it is of tables a :class:`metarl.agents.fewshot.cases.CaseMemory`; of an agent's, a
+        :class:`metarl.agents.rl2.RL2PPO`; of a recall run, its :class:`metarl.nets.sequence.SequenceClassifier` with
+        its options.
 
     Raises:
         RunError, ConfigError, CheckpointError: the folder holds no run of this version, a file of it is damaged, or it
@@ -34,6 +35,10 @@ def load(path: str | Path, *, device: str = "auto", imports: str | Sequence[str]
     run = open_run(path, device=device, imports=imports)
     if not isinstance(run.experiment, FewShotExperiment):
         return run.model
+    if run.experiment.data.source == "tables":
+        from metarl.agents.fewshot.cases import CaseMemory
+
+        return CaseMemory(run.model, run.experiment.data.features)
     from metarl.agents.fewshot.trained import TrainedLearner
 
     return TrainedLearner(run.model, run.experiment.data.reading)

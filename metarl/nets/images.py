@@ -1,4 +1,4 @@
-"""Convolutional nets from the images of few-shot examples to vectors."""
+"""The options of encoders, and convolutional nets from the images of few-shot examples to vectors."""
 
 from __future__ import annotations
 
@@ -17,25 +17,27 @@ BLOCKS = 4
 GROUP = 8  # channels that are normalised together by ``group``, where they divide the width
 VIEWS = ((1.12, 0.0), (1 / 1.12, 0.0), (1.0, 8.6), (1.0, -8.6))
 """Scale and rotation in degrees of the views that are not the image itself."""
-Net = Literal["strided", "pooled", "residual", "flat"]
+Net = Literal["strided", "pooled", "residual", "flat", "table"]
 Norm = Literal["group", "batch", "running"]
 Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
 class EncoderOptions:
-    """How examples become vectors; vectors as examples only use ``embedding_size``.
+    """How examples become vectors; vectors as examples only use ``embedding_size``, and rows of tables also ``width``.
 
     Args:
         net: four blocks that halve the sides: 3 by 3 convolutions of stride 2 (``strided``, Finn et al. 2017, section
             5.2), or of stride 1 before max-pooling (``pooled``, Vinyals et al. 2016, section 4.1); or one of these of
             half the width and three residual blocks, the second twice and the third four times as wide as the first
-            (``residual``); or no net: the pixels as they are (``flat``).
-        width: channels of the blocks; for ``residual``, of the first residual one.
+            (``residual``); or no net: the pixels as they are (``flat``). For rows of tables with missing values, whose
+            columns mean something else in each episode: a set encoder over their cells (``table``).
+        width: channels of the blocks; for ``residual``, of the first residual one; of ``table``, of hidden layers.
         norm: statistics over groups of channels of one image (``group``, Wu & He 2018); over the support of the image's
             episode (``batch``); or over the whole batch in training, and their running averages afterwards
             (``running``).
         embedding_size: width of the vectors, after a last linear map and layer norm; 0: the last features as they are.
+            For ``table``, that of the vector of each class.
         average: whether the last features are averaged over their positions.
         dropout: share of the last features that are dropped in training.
         views: whether, outside training, vectors are means over five views of an image: itself, larger, smaller,

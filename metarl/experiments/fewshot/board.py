@@ -11,7 +11,7 @@ import numpy as np
 
 from metarl.agents.fewshot.trained import TrainedLearner
 from metarl.config import ConfigError, InputError
-from metarl.data.pool import Pool
+from metarl.data.sources import FewShotSource
 from metarl.experiments.fewshot.experiment import FewShotExperiment
 from metarl.report.png import data_uri
 from metarl.seeding import numpy_rng
@@ -40,7 +40,7 @@ class Board:
         self.experiment, self.learner = experiment, learner
         self._rng = numpy_rng(seed, "evaluation")
         self._shown: dict[str, list[str]] = {}
-        self._source: Pool | None = None
+        self._source: FewShotSource | None = None
 
     @property
     def verbs(self) -> dict[str, Callable[[dict[str, Any]], dict[str, Any]]]:

@@ -1,4 +1,4 @@
-"""Sources of images and learners from their options."""
+"""Sources of examples and learners from their options."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ import numpy as np
 import torch
 
 from metarl.config import ConfigError
+from metarl.data.diseases import DISEASES, cohorts
 from metarl.data.distort import Distorted, Distortion
 from metarl.data.omniglot.characters import split_characters
 from metarl.data.pool import Glyphs, Pool, Within
+from metarl.data.random_tables import RandomTables
 from metarl.data.sources import FewShotSource
+from metarl.data.tables import Tables
 from metarl.experiments.base import config_errors
 from metarl.experiments.fewshot.options import DataOptions, EpisodeOptions
 from metarl.seeding import sequence
@@ -26,10 +29,11 @@ DESCRIBED = {
     "omniglot": "Omniglot ({scheme} split)",
     "glyphs": "drawn glyphs, not Omniglot",
     "images": "images of {folder}",
+    "tables": "tables of patients",
 }
 
 
-def make_source(data: DataOptions, split: Split, *, rotations: bool, alphabets: Within | None = None) -> Pool:
+def make_source(data: DataOptions, split: Split, *, rotations: bool, alphabets: Within | None = None) -> FewShotSource:
     """The classes of a split.
 
     Args:
@@ -66,6 +70,10 @@ def make_source(data: DataOptions, split: Split, *, rotations: bool, alphabets: 
             return with_rotations(images, rotations)
         if data.source == "glyphs":
             return with_rotations(resized(Glyphs(split), data.size), rotations)
+        if data.source == "tables":
+            if split != "test":
+                return RandomTables(data.features)
+            return Tables(cohorts(), data.features)
         raise ValueError("data.source = 'auto' is still open; call the experiment's check() first")
 
 
@@ -98,13 +106,18 @@ def training_source(data: DataOptions, train: EpisodeOptions) -> FewShotSource:
     options: Any = {"rotations": data.rotations, "alphabets": train.alphabets}
     source = make_source(data, "train", **options)
     if data.trainval:
-        source = source.joined(make_source(data, "validation", **options))
+        held = make_source(data, "validation", **options)
+        assert isinstance(source, Pool), "data.trainval is refused with other sources"
+        assert isinstance(held, Pool)
+        source = source.joined(held)
     own, shared = train.distortion, train.class_distortion
     return source if own is None and shared is None else Distorted(source, own or Distortion(), shared)
 
 
 def class_names(data: DataOptions, split: Split) -> tuple[str, ...]:
-    """The names of the classes of a split, by which they are known again; glyphs have none.
+    """The names of the classes of a split, by which they are known again; of tables, those of diseases.
+
+    Glyphs and random tables have none.
 
     Raises:
         ConfigError: there is no such folder, or it can't be read.
@@ -115,11 +128,13 @@ def class_names(data: DataOptions, split: Split) -> tuple[str, ...]:
 
             assert data.folder is not None
             return of_images(split, data.folder)
+        if data.source == "tables":
+            return DISEASES if split == "test" else ()
         return tuple(split_characters(data.scheme, split)) if data.source == "omniglot" else ()
 
 
 def described(data: DataOptions) -> str:
-    """Where the images come from, in words."""
+    """Where the examples come from, in words."""
     return DESCRIBED[data.source].format(scheme=data.scheme, folder=data.folder)
 
 

@@ -11,7 +11,7 @@ import torch
 from metarl.agents.fewshot.learner import FewShotLearner
 from metarl.config import ConfigError
 from metarl.data.episodes import Labels, Streams, class_positions
-from metarl.data.pool import Pool
+from metarl.data.sources import FewShotSource
 from metarl.evaluation.accuracy import IMAGES, correct_in_streams, prepared
 from metarl.evaluation.results import CellResult, FewShotEvaluation, StreamResult
 from metarl.experiments.fewshot.build import described
@@ -68,7 +68,7 @@ def evaluate(
     with progress, torch.no_grad():
         held, answer = prepared(learner, source, episodes * sum(shape.images for shape in shapes if shape.queries))
 
-        def batches(pool: Pool, shape: EpisodeShape) -> Iterator[Any]:
+        def batches(pool: FewShotSource, shape: EpisodeShape) -> Iterator[Any]:
             progress.now(f"evaluating {shape.ways}-way {shape.shots}-shot")
             rng, size = evaluation_rng(shape, seed), max(1, IMAGES // shape.images)
             for first in range(0, episodes, size):

@@ -1,4 +1,4 @@
-"""Few-shot learners as experiments: images, a learner, its training by episodes or streams, and its tests."""
+"""Few-shot learners as experiments: examples, a learner, its training by episodes or streams, and its tests."""
 
 from __future__ import annotations
 
@@ -98,9 +98,26 @@ class FewShotExperiment(Experiment):
             raise ConfigError(key="eval.cells", given=cells, expected="one or more, unless eval.streams is given")
         if streams and self.stream is None:
             raise ConfigError(key="eval.streams", given=streams, expected="none, or a table stream for the learner")
+        if self.train.other_shots and self.stream is not None:
+            expected = "none for learners of streams"
+            raise ConfigError(key="train.other_shots", given=self.train.other_shots, expected=expected)
+        self._check_tables()
         if labels == "letters" and (self.stream is None or cells):
             expected = "one_hot, or a table stream for the learner and eval.cells = []: episodes have no such labels"
             raise ConfigError(key="train.labels", given=labels, expected=expected)
+
+    def _check_tables(self) -> None:
+        """Refuse a source of tables without the net for them, the net without such a source, and distorted tables."""
+        tables = self.data.source == "tables"
+        net = None if self.classifier is None else self.classifier.encoder.net
+        if tables != (net == "table"):
+            expected = "'table' with data.source = 'tables', in a table classifier; and with no other source"
+            raise ConfigError(key="classifier.encoder.net", given=net, expected=expected)
+        for name in ("distortion", "class_distortion") if tables else ():
+            if getattr(self.train, name) is not None:
+                raise ConfigError(
+                    key=f"train.{name}", expected="none with data.source = 'tables'", remedy="leave it out"
+                )
 
     @property
     def ways(self) -> int:
@@ -115,7 +132,13 @@ class FewShotExperiment(Experiment):
     @property
     def train_shape(self) -> EpisodeShape:
         """The size of the episodes, or streams, of training."""
-        return EpisodeShape(self.train.ways, self.train.shots, self.train.queries if self.stream is None else 0)
+        return self.train_shapes[0]
+
+    @property
+    def train_shapes(self) -> list[EpisodeShape]:
+        """The sizes of those of training, of which each update has one."""
+        queries = self.train.queries if self.stream is None else 0
+        return [EpisodeShape(self.train.ways, shots, queries) for shots in (self.train.shots, *self.train.other_shots)]
 
     @property
     def validation_shape(self) -> EpisodeShape:
@@ -130,9 +153,9 @@ class FewShotExperiment(Experiment):
 
     @property
     def _shapes(self) -> list[EpisodeShape]:
-        return [self.train_shape, self.validation_shape, *self.test_shapes]
+        return [*self.train_shapes, self.validation_shape, *self.test_shapes]
 
-    def source(self, split: Split, shapes: Iterable[EpisodeShape] = ()) -> Pool:
+    def source(self, split: Split, shapes: Iterable[EpisodeShape] = ()) -> FewShotSource:
         """The held-out classes of a split, found to be enough for episodes of these ``shapes``.
 
         Args:
@@ -165,11 +188,12 @@ class FewShotExperiment(Experiment):
             own = {"source": "omniglot"} if there else {"source": "glyphs", "folder": None}
             return replace(self, data=replace(self.data, **own)).check()
         pixels, validation = math.prod(self.data.shape), self.validation_shape.images
-        check_count(self.train.batch, 5 * pixels * self.train_shape.images, key="train.batch")  # bytes and floats
+        images = max(shape.images for shape in self.train_shapes)
+        check_count(self.train.batch, 5 * pixels * images, key="train.batch")  # bytes and floats
         check_count(self.eval.validation_episodes, pixels * validation, key="eval.validation_episodes")
         check_count(self.eval.episodes, BYTES, key="eval.episodes")
         with one_look():
-            check_source(training_source(self.data, self.train), "train", [self.train_shape])
+            check_source(training_source(self.data, self.train), "train", self.train_shapes)
             check_source(make_source(self.data, "validation", rotations=False), "validation", [self.validation_shape])
             self.source("test", self.test_shapes)
         self._check_head()
@@ -225,6 +249,7 @@ class FewShotExperiment(Experiment):
         model.met = {split: found for split, found in names.items() if found}
         own, rank = rank_seed(session.seed, parallel.rank()), parallel.rank()
         rng, saved = numpy_rng(own, "data", split_key("train")), session.saved
+        shapes = self.train_shapes
         batch = self.train.batch * parallel.size()  # episodes of an update, in all processes
         accuracy = "train/accuracy" if self.data.trainval else "validation/accuracy"
         begun = 0 if saved is None else saved.step // batch
@@ -233,7 +258,8 @@ class FewShotExperiment(Experiment):
 
             def batches() -> Iterator[Any]:
                 while not session.agree_to_stop():
-                    yield self.train_shape.sample(source, rng, self.train.batch, self.train.labels)
+                    shape = shapes[rng.integers(len(shapes))] if len(shapes) > 1 else shapes[0]
+                    yield shape.sample(source, rng, self.train.batch, self.train.labels)
                     progress.add()
 
             def on_validation(state: Validation) -> None:
@@ -287,7 +313,7 @@ class FewShotExperiment(Experiment):
         if self.data.trainval or self.train.labels != "one_hot":
             return None
         source = make_source(self.data, "validation", rotations=False)
-        if source.classes < LEAST or source.per_class < 2:
+        if not isinstance(source, Pool) or source.classes < LEAST or source.per_class < 2:
             return None
         return calibrated(model, source, numpy_rng(seed, "evaluation", *CALIBRATION))
 

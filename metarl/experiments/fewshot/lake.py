@@ -63,7 +63,7 @@ def lake_test(run: Run, *, trials: int = 10_000, seed: int = 0, folder: str | No
     refuse_met(experiment, run.model)
     with config_errors(str(run.folder.path)):
         learner = run.model.resized(WAYS, WAYS)
-        size = experiment.data.size
+        size = experiment.data.reading.size
         published = on_published_runs(learner, published_runs(size))
         random = None
         if trials and found(folder):

@@ -1,4 +1,4 @@
-"""The tables of a few-shot preset: where images come from, the learner, its training and its evaluation."""
+"""The tables of a few-shot preset: where examples come from, the learner, its training and its evaluation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from metarl.memory.options import MemoryOptions
 from metarl.nets.images import EncoderOptions
 from metarl.types import Split
 
-Source = Literal["auto", "omniglot", "glyphs", "images"]
+Source = Literal["auto", "omniglot", "glyphs", "images", "tables"]
 Setting = tuple[Annotated[int, Ge(2)], Annotated[int, Ge(1)]]  # ways and shots
 ONLY_OF = {
     "colour": "images",
@@ -33,8 +33,11 @@ ONLY_OF = {
     "scheme": "omniglot",
     "within_alphabet": "omniglot",
     "distinct_drawers": "omniglot",
+    "features": "tables",
 }
 """Options that one source alone has."""
+OF_IMAGES = ("folder", "size", "rotations", "trainval")
+"""Options that all sources but tables have."""
 
 
 SHOTS = {"train": "train.shots", "validation": "the shots of eval.validation", "test": "the shots of eval.cells"}
@@ -96,11 +99,12 @@ class EpisodeShape(NamedTuple):
 
 @dataclass(frozen=True)
 class DataOptions:
-    """Where images come from.
+    """Where examples come from.
 
     Args:
         source: Omniglot; glyphs that a generator draws; any folder of class folders of images; or, with ``auto``,
-            Omniglot where its archives are found and glyphs where not.
+            Omniglot where its archives are found and glyphs where not. ``tables`` trains on random tables and tests on
+            tables of patients, which come with the extra ``apps``.
         folder: of Omniglot's archives (None: ``METARL_DATA``, or the user's cache), or of images.
         size: pixels along a side of an image.
         colour: whether images of a folder keep their colours.
@@ -115,6 +119,7 @@ class DataOptions:
             not be stopped early, and the accuracy shown meanwhile is that on training classes.
         within_alphabet: whether all classes of an episode come from one alphabet.
         distinct_drawers: whether support and queries of an episode are drawn by different people.
+        features: columns of an example from tables; those that a table doesn't have are unknown.
 
     Raises:
         ConfigError: options that don't go together.
@@ -133,6 +138,7 @@ class DataOptions:
     trainval: bool = False
     within_alphabet: bool = False
     distinct_drawers: bool = False
+    features: Annotated[int, Ge(4)] = 136
 
     def __post_init__(self) -> None:
         if self.source == "images" and self.folder is None:
@@ -148,6 +154,12 @@ class DataOptions:
                 expected = f"data.source = {source!r} with it, not {self.source!r}"
                 raise ConfigError(key=f"data.{name}", given=given, expected=expected, remedy="leave it out")
 
+        for name in OF_IMAGES if self.source == "tables" else ():
+            given = getattr(self, name)
+            if given != getattr(DataOptions, name):
+                expected = "another data.source with it, as tables have no images"
+                raise ConfigError(key=f"data.{name}", given=given, expected=expected, remedy="leave it out")
+
         if None not in (self.min_images, self.max_images):
             Choice(self.min_images, self.max_images)  # refuses a maximum below the minimum
 
@@ -159,11 +171,18 @@ class DataOptions:
     @property
     def shape(self) -> tuple[int, ...]:
         """Of one example."""
-        return self.reading.shape
+        return (self.features,) if self.source == "tables" else self.reading.shape
 
     @property
     def reading(self) -> Reading:
-        """How images are read that a trained learner is shown: as those that it was trained on."""
+        """How images are read that a trained learner is shown: as those that it was trained on.
+
+        Raises:
+            ConfigError: it was trained on tables.
+        """
+        if self.source == "tables":
+            problem = "this learner was trained on tables and can't be shown images"
+            raise ConfigError(problem, key="data.source", remedy="metarl.load gives a memory of patients")
         return Reading(self.size, grey=not self.colour, drawing=self.source != "images", background=self.background)
 
 
@@ -201,6 +220,7 @@ class EpisodeOptions:
         shots: support examples of each class; the examples of a class, for learners of streams.
         queries: queries of each class; not for learners of streams.
         batch: episodes of an update.
+        other_shots: further numbers of shots; each update has one of all, drawn at random. Not for learners of streams.
         labels: how a stream labels its classes.
         alphabets: of Omniglot alone, which alphabets the classes of an episode come from: ``any``, whatever they are;
             ``one``; or as ``few`` as have enough, in random order, of which only the last is cut. None: as
@@ -213,6 +233,7 @@ class EpisodeOptions:
     shots: Annotated[int, Ge(1)] = 1
     queries: Annotated[int, Ge(1)] = 5
     batch: Annotated[int, Ge(1)] = 1
+    other_shots: tuple[Annotated[int, Ge(1)], ...] = ()
     labels: Labels = "one_hot"
     alphabets: Within | None = None
     distortion: Distortion | None = None

@@ -12,7 +12,7 @@ from metarl.config import apply, load_toml, parse_assignment
 from metarl.experiments.base import Experiment
 from metarl.experiments.presets import from_config, load_experiment
 from metarl.experiments.run import Run, run
-from metarl.presets.names import preset_path
+from metarl.presets.names import preset_kind, preset_path
 from metarl.runs.session import Session
 
 WAYS, PULLS = 4, 6
@@ -108,6 +108,11 @@ PLAIN = {
     "train.alphabets": None,
 }
 """Settings that let a preset for alphabets draw glyphs."""
+
+
+def for_images(preset: str) -> bool:
+    """Whether a preset is of a few-shot learner that can draw glyphs."""
+    return preset_kind(preset) == "fewshot" and load_toml(preset_path(preset)).get("data", {}).get("source") != "tables"
 
 
 def toy_preset(preset: str, *settings: str) -> Any:

@@ -1,4 +1,4 @@
-"""Every few-shot preset at toy size: it trains, is tested, comes back from its run folder, and keeps the rules."""
+"""Every few-shot preset of images at toy size: it trains, is tested, comes back from its folder, keeps the rules."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from experiment_toys import WAYS, same, toy_preset, weights
+from experiment_toys import WAYS, for_images, same, toy_preset, weights
 from PIL import Image
 
 import metarl
@@ -17,12 +17,12 @@ from metarl.evaluation.records import read_episodes
 from metarl.evaluation.results import FewShotEvaluation
 from metarl.experiments.fewshot.build import make_learner, make_source
 from metarl.experiments.run import Run, open_run, run
-from metarl.presets.names import preset_kind, presets
+from metarl.presets.names import presets
 from metarl.report.tables import evaluation_table
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
-FEWSHOT = [name for name in presets() if preset_kind(name) == "fewshot"]
+FEWSHOT = [name for name in presets() if for_images(name)]
 
 
 @pytest.fixture(scope="module", params=FEWSHOT)

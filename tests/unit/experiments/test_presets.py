@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from experiment_toys import PLAIN, TOYS, toy
+from experiment_toys import PLAIN, TOYS, for_images, toy
 
 from metarl.config import ConfigError
 from metarl.experiments.presets import from_config, load_experiment
@@ -13,7 +13,7 @@ from metarl.presets.names import preset_kind, preset_path, presets
 
 @pytest.mark.parametrize("name", sorted(presets()))
 def test_every_preset_can_be_loaded(name: str) -> None:
-    made: Any = load_experiment(name, PLAIN if preset_kind(name) == "fewshot" else {})
+    made: Any = load_experiment(name, PLAIN if for_images(name) else {})
     assert (made.name, made.kind) == (name, preset_kind(name))
     assert made.about
     if made.kind == "fewshot":
