@@ -36,8 +36,8 @@ def drawn_side(images: Array) -> int:
 def digits(size: int = 28, side: int = 20, *, crisp: bool = True) -> Pool:
     """scikit-learn's 1,797 digits of 8 by 8 pixels as drawings ``[size, size]``, bytes from 0 (paper) to 255 (ink).
 
-    They are a part of the test set of UCI's optical recognition of handwritten digits (Alpaydin & Kaynak 1998), and fill
-    their images from top to bottom, so ``side`` is how tall they become; :func:`drawn_side` tells it of other drawings.
+    They are the test set of UCI's optical recognition of handwritten digits (Alpaydin & Kaynak 1998). They fill their
+    images from top to bottom, so ``side`` is how tall they become; :func:`drawn_side` tells it of other drawings.
 
     Args:
         size: pixels along an image.

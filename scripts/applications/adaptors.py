@@ -1,0 +1,150 @@
+"""What can be done where images come from another domain than those of training; used by ``domain.py``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from metarl.agents.fewshot.domains import ShiftRecogniser, with_norm_of
+from metarl.data.episodes import Episodes
+from metarl.data.pool import Pool
+from metarl.data.shifts import Shift
+from metarl.evaluation.accuracy import CHUNK, correct, parts, prepared
+from metarl.evaluation.pooling import variance_over_seeds
+from metarl.experiments.fewshot.evaluate import evaluation_rng
+from metarl.experiments.fewshot.options import EpisodeShape
+from metarl.fewshot import FewShotClassifier, SupervisedOptions, fit
+from metarl.functional.stats import standard_error
+from metarl.seeding import numpy_rng
+from metarl.types import Array, Floats
+
+KNOWN = [*(Shift(rotation=angle) for angle in range(0, 360, 10)), Shift(inverted=True), Shift(growth=1)]
+"""What is told apart: turns by tens of degrees (so 15 and 45 degrees lie between two), and two others."""
+PRIOR = 20.0  # images that training counts for beside those of an episode; chosen on validation characters
+STEPS = (1, 2, 5, 10)
+WAYS, LONGEST = 20, 100  # of the memories that are made here
+SHOWN = 250  # training images that the recogniser is fitted to
+CLASSES, UPDATES = 400, 300  # training characters, and updates, of the memory that is read by meta-gradient
+AT_ONCE = 4  # episodes that go through a net together, few enough for the processor's cache
+
+PIXELS, BEFORE, ANEW = "raw pixels, nearest mean", "none: memory written before the shift", "memory written anew"
+UNDONE_QUERIES = "memory written before the shift, shift recognised from all queries and undone"
+NORM, NORM_ALL = f"{ANEW}, norm of the support", f"{ANEW}, norm of support and queries"
+UNDONE = f"{ANEW}, shift recognised from the support and undone"
+GRADIENT = f"{ANEW}, read by meta-gradient, {{}} steps"
+TRANSDUCTIVE = (UNDONE_QUERIES, NORM_ALL)
+"""Methods whose answer to a query depends on other queries."""
+
+
+class Adaptors:
+    """All methods for one trained learner; none sees a label of a query.
+
+    Args:
+        learner: a trained classifier that takes the norm of training.
+        pool: the images that it was trained on, as they are.
+        seed: of the memory that is read by meta-gradient.
+    """
+
+    def __init__(self, learner: FewShotClassifier, pool: Pool, seed: int) -> None:
+        self.learner = learner.resized(WAYS, LONGEST)
+        shown = numpy_rng(seed, "data", 3).choice(len(pool.flat), min(SHOWN, len(pool.flat)), replace=False)
+        self.recogniser = ShiftRecogniser(learner, pool.flat[np.sort(shown)], KNOWN)
+        some = pool.some(numpy_rng(seed, "data", 4), CLASSES, pool.per_class)
+        self.readers = readers(prepared(learner, some, len(some.flat) + 1)[0], seed)
+
+    def accuracies(
+        self, target: Pool, shape: EpisodeShape, episodes: int, source: Pool | None = None
+    ) -> dict[str, Floats]:
+        """The share of queries that each method gets right, by method ``[episodes]``, all in the same episodes.
+
+        Args:
+            target: the images of the other domain.
+            shape: of an episode.
+            episodes: how many.
+            source: the same images before the shift; None: there is nothing like them, as with digits.
+        """
+
+        def drawn(pool: Pool) -> Episodes:
+            found: Episodes = shape.sample(pool, evaluation_rng(shape, 0), episodes, "one_hot")
+            return found
+
+        def embedded(pool: Pool) -> Episodes:
+            """The same episodes, embedded; the whole pool first, where that is less."""
+            if episodes * shape.images > len(pool.flat):
+                return drawn(prepared(self.learner, pool, episodes * shape.images)[0])
+            made = drawn(pool)
+            support, queries = (_embedded(self.learner, x) for x in (made.support_x, made.query_x))
+            return made._replace(support_x=support, query_x=queries)
+
+        def answer(learner: FewShotClassifier, shown: Episodes, **options: Any) -> Floats:
+            each = [correct(learner.eval(), part, **options) for part in parts(shown, AT_ONCE)]
+            return np.concatenate(each).mean(1, dtype=np.float64)
+
+        images, slots = drawn(target), embedded(target)
+        pixels = {"net": "flat", "embedding_size": 0}
+        means: Any = {"access_options": {"kernel": "euclidean", "empty_slot": False}}
+        found = {
+            PIXELS: answer(FewShotClassifier(target.shape, WAYS, means, readout="mean_votes", encoder=pixels), images)
+        }
+        if source is not None:
+            found[BEFORE] = answer(self.learner, slots._replace(support_x=embedded(source).support_x), embedded=True)
+            undone, _ = self.recogniser.undone(images.query_x, images.query_x[:, :0])
+            kept = images._replace(support_x=drawn(source).support_x, query_x=undone)
+            found[UNDONE_QUERIES] = answer(self.learner, kept)
+        found[ANEW] = answer(self.learner, slots, embedded=True)
+        found[NORM] = answer(with_norm_of(self.learner, prior=PRIOR), images)
+        found[NORM_ALL] = answer(with_norm_of(self.learner, prior=PRIOR, transductive=True), images)
+        support, queries = self.recogniser.undone(images.support_x, images.query_x)
+        found[UNDONE] = answer(self.learner, images._replace(support_x=support, query_x=queries))
+        for steps, reader in self.readers.items():
+            found[GRADIENT.format(steps)] = answer(reader, slots)
+        return found
+
+
+def readers(pool: Pool, seed: int) -> dict[int, FewShotClassifier]:
+    """A memory that is read by meta-gradient, trained with one step on embeddings, then read with more; by steps."""
+
+    def made(steps: int) -> FewShotClassifier:
+        options = {"access": "meta_gradient", "key_size": 64, "value_size": 32}
+        access = {"second_order": True, "width": 32, "steps": steps}
+        return FewShotClassifier(
+            pool.shape, WAYS, {**options, "access_options": access}, longest=LONGEST, encoder={"embedding_size": 64}
+        )
+
+    rng = numpy_rng(seed, "data", 5)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        trained, several = made(1), {steps: made(steps) for steps in STEPS}
+        batches = (pool.sample(rng, 4, WAYS, 1, 2) for _ in range(UPDATES))
+        fit(trained, FewShotClassifier.loss, batches, SupervisedOptions(updates=UPDATES, learning_rate_end=0.0))
+    for reader in several.values():
+        reader.load_state_dict(trained.state_dict())
+    return several
+
+
+def _embedded(learner: FewShotClassifier, x: Array) -> Array:
+    """Images ``[B, N, H, W]`` as embeddings ``[B, N, E]``."""
+    flat = x.reshape(-1, *x.shape[2:])
+    made = [learner.embed(flat[first : first + CHUNK]).numpy() for first in range(0, len(flat), CHUNK)]
+    return np.concatenate(made).reshape(*x.shape[:2], -1)
+
+
+def mean(accuracy: Floats) -> tuple[float, float]:
+    """Mean and standard error of accuracies ``[seeds, episodes]`` in the same episodes."""
+    means, errors = accuracy.mean(1), np.array([standard_error(one) for one in accuracy])
+    return float(means.mean()), float(variance_over_seeds(means, errors, shared=True)) ** 0.5
+
+
+def won_back(before: Floats, after: Floats, adapted: Floats) -> tuple[float, float]:
+    """How much of what a shift takes a method gives back, in per cent, and its standard error over episodes.
+
+    Args:
+        before: accuracies ``[seeds, episodes]`` without the shift.
+        after: with it, in the same episodes.
+        adapted: the same, of the method.
+    """
+    lost, won = (before - after).mean(0), (adapted - after).mean(0)
+    share = float(won.mean() / lost.mean())
+    return 100 * share, 100 * standard_error(won - share * lost) / abs(float(lost.mean()))  # of a ratio, first order
