@@ -75,7 +75,10 @@ def load() -> tuple[Bytes, Ints]:
     try:
         from sklearn.datasets import load_digits
     except ImportError:
-        problem, remedy = "scikit-learn is not installed, whose wheel has the digits", "pip install scikit-learn"
+        problem, remedy = (
+            "scikit-learn is not installed, whose wheel has the digits",
+            "install the extra apps, or scikit-learn",
+        )
         raise ConfigError(problem, key="scikit-learn", remedy=remedy) from None
     found = load_digits()
     return np.rint(found.images * (255 / FULL)).astype(np.uint8), found.target.astype(np.int64)

@@ -50,7 +50,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", help="folder of Omniglot's archives (default METARL_DATA, or the user's cache)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of training (default 0)")
-    parser.add_argument("--episodes", type=int, default=200, help="of each test (default 200)")
+    parser.add_argument("--episodes", type=int, default=150, help="of each test (default 150)")
     parser.add_argument("--out", type=Path, default=Path("runs/domain"), help="default runs/domain")
     args = parser.parse_args()
 
@@ -79,7 +79,7 @@ def main() -> None:
         save(NAME, *rows)
         return shares
 
-    # 2. Unseen characters as they are and turned. What is lost if memory is written anew, and what do methods give back?
+    # 2. Unseen characters as they are and turned. What is lost where memory is written anew, and what comes back?
     before = meet(f"Omniglot, {UPRIGHT}", unseen, CHARACTERS)[ANEW]
     after = meet(f"Omniglot, {TURNED}", shifted(unseen, SHIFTS[TURNED]), CHARACTERS, unseen)
     told = {"upright": round(float(before.mean()), 2), "turned": round(float(after[ANEW].mean()), 2)}
