@@ -1,4 +1,4 @@
-"""Draw docs/images/domain.png: ``python scripts/applications/draw_domain.py [--data DIR]``, from docs/results/domain.json.
+"""Draw docs/images/domain.png from the rows of domain.json: ``python scripts/applications/draw_domain.py``.
 
 Above, the same drawings in every domain that has rows; below, how many are recognised there.
 """
@@ -21,7 +21,7 @@ from metarl.config import InputError
 from metarl.data.digits import digits, drawn_side
 from metarl.data.idx import fashion
 from metarl.data.omniglot import Omniglot
-from metarl.data.shifts import Shift, shifted
+from metarl.data.shifts import Shift
 from metarl.report.canvas import COLORS, DPI, INK, SOFT, save
 from metarl.types import Bytes
 
