@@ -22,7 +22,7 @@ def drawn_side(images: Array) -> int:
     Raises:
         InputError: there is no image with ink.
     """
-    ink = images > DARK
+    ink = images.astype(np.uint8, copy=False) > DARK
     sides = []
     for axis in (1, 2):
         met = ink.any(axis)

@@ -58,7 +58,7 @@ class Shift:
             raise InputError(problem, key="images", expected="uint8 [n, H, W]")
         if self.noise and rng is None:
             raise InputError(key="rng", expected="a generator of random numbers, which noise is drawn from")
-        x: Bytes = images
+        x: Bytes = images.astype(np.uint8, copy=False)
         if self.growth:
             x = grown(x, self.growth)
         if self.rotation:
@@ -72,8 +72,7 @@ class Shift:
 
     def undo(self, images: Array) -> Bytes:
         """Lead images ``[n, H, W]`` back, as far as that goes: what was cut off stays lost, and noise stays."""
-        x: Bytes = INK - images if self.inverted else images
-        x = Shift(rotation=-self.rotation)(x)
+        x = Shift(rotation=-self.rotation)(Shift(inverted=self.inverted)(images))
         return grown(x, -self.growth) if self.growth else x
 
 
