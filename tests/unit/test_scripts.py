@@ -42,6 +42,9 @@ WITH_OPTIONS += [
     SCRIPTS / "draw_fonts.py",
     REPRODUCE / "lake.py",
     REPRODUCE / "fonts.py",
+    REPRODUCE / "beyond.py",
+    SCRIPTS / "applications" / "domain.py",
+    SCRIPTS / "applications" / "draw_domain.py",
 ]
 
 
