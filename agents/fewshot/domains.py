@@ -14,7 +14,7 @@ from metarl.config import InputError
 from metarl.data.shifts import Shift
 from metarl.nets.images import ImageEncoder
 from metarl.nets.renorm import renormed
-from metarl.types import Array, Bytes, Floats, Ints
+from metarl.types import Array, Floats, Ints
 
 CHUNK = 250  # images that go through the net at once; with more, activations no longer fit the cache
 RIDGE = 0.01  # of the mean variance, added to all variances
@@ -92,7 +92,7 @@ class ShiftRecogniser:
         each = self.log_likelihood(images.reshape(-1, *images.shape[2:]))
         return each.reshape(*images.shape[:2], -1).sum(1).argmax(1)
 
-    def undone(self, support: Array, queries: Array) -> tuple[Bytes, Bytes]:
+    def undone(self, support: Array, queries: Array) -> tuple[Array, Array]:
         """Support and queries of episodes, led back by the shift of each, which its support alone decides.
 
         Args:

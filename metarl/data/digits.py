@@ -25,7 +25,7 @@ def drawn_side(images: Array) -> int:
     ink = images.astype(np.uint8, copy=False) > DARK
     sides = []
     for axis in (1, 2):
-        met = ink.any(axis)
+        met = np.logical_or.reduce(ink, axis)
         sides.append(np.where(met.any(1), met.shape[1] - met.argmax(1) - met[:, ::-1].argmax(1), 0))
     larger = np.maximum(*sides)
     if not larger.any():
