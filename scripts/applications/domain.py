@@ -31,6 +31,7 @@ from metarl.seeding import numpy_rng
 from metarl.types import Floats
 
 NAME, COMMAND = "domain", "python scripts/applications/domain.py"
+SETTINGS = ("threads=1", "data.source=omniglot")
 UPRIGHT, TURNED = "upright", "rotated by 45 degrees"
 SHIFTS = {f"rotated by {angle} degrees": Shift(rotation=angle) for angle in (45, 15, 30, 60, 90)}
 SHIFTS |= {
@@ -57,8 +58,8 @@ def main() -> None:
     # 1. Train a learner for each seed on upright characters; runs that are there already are taken.
     runs, options = [args.out / f"domain-s{seed}" for seed in args.seeds], ["--data", args.data] * bool(args.data)
     for run in runs:
-        refuse_another(run, "domain", ["threads=1"])
-    trained = train("domain", "domain", args.seeds, ["threads=1"], args.out, 1, options)
+        refuse_another(run, "domain", SETTINGS)
+    trained = train("domain", "domain", args.seeds, SETTINGS, args.out, 1, options)
     characters, unseen = (Omniglot(split, folder=args.data) for split in ("train", "test"))
     each = [Adaptors(open_run(run).model, characters, seed) for run, seed in zip(runs, args.seeds, strict=True)]
     common: dict[str, Any] = {"seeds": tuple(args.seeds), "n_tasks": args.episodes, "command": COMMAND}
