@@ -25,7 +25,7 @@ KNOWN = [*(Shift(rotation=angle) for angle in range(0, 360, 10)), Shift(inverted
 PRIOR = 20.0  # images that training counts for beside those of an episode; chosen on validation characters
 STEPS = (1, 2, 5, 10)
 WAYS, LONGEST = 20, 100  # of the memories that are made here
-SHOWN = 250  # training images that the recogniser is fitted to
+SHOWN = 1000  # training images that the recogniser is fitted to; chosen on validation characters
 CLASSES, UPDATES = 400, 300  # training characters, and updates, of the memory that is read by meta-gradient
 AT_ONCE = 4  # episodes that go through a net together, few enough for the processor's cache
 
