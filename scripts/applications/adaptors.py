@@ -18,7 +18,7 @@ from metarl.experiments.fewshot.options import EpisodeShape
 from metarl.fewshot import FewShotClassifier, SupervisedOptions, fit
 from metarl.functional.stats import standard_error
 from metarl.seeding import numpy_rng
-from metarl.types import Array, Floats
+from metarl.types import Array, Bools, Floats
 
 KNOWN = [*(Shift(rotation=angle) for angle in range(0, 360, 10)), Shift(inverted=True), Shift(growth=1)]
 """What is told apart: turns by tens of degrees (so 15 and 45 degrees lie between two), and two others."""
@@ -27,6 +27,7 @@ STEPS = (1, 2, 5, 10)
 WAYS, LONGEST = 20, 100  # of the memories that are made here
 SHOWN = 1000  # training images that the recogniser is fitted to; chosen on validation characters
 CLASSES, UPDATES = 400, 300  # training characters, and updates, of the memory that is read by meta-gradient
+SLOW = 100  # episodes that methods meet which embed each episode by itself, or fit a map to each query
 AT_ONCE = 4  # episodes that go through a net together, few enough for the processor's cache
 
 PIXELS, BEFORE, ANEW = "raw pixels, nearest mean", "none: memory written before the shift", "memory written anew"
@@ -59,6 +60,8 @@ class Adaptors:
     ) -> dict[str, Floats]:
         """The share of queries that each method gets right, by method ``[episodes]``, all in the same episodes.
 
+        Slow methods meet only the first :data:`SLOW` of them.
+
         Args:
             target: the images of the other domain.
             shape: of an episode.
@@ -70,37 +73,59 @@ class Adaptors:
             found: Episodes = shape.sample(pool, evaluation_rng(shape, 0), episodes, "one_hot")
             return found
 
-        def embedded(pool: Pool) -> Episodes:
-            """The same episodes, embedded; the whole pool first, where that is less."""
-            if episodes * shape.images > len(pool.flat):
-                return drawn(prepared(self.learner, pool, episodes * shape.images)[0])
-            made = drawn(pool)
+        def embedded(pool: Pool, rows: Bools) -> Episodes:
+            """Some of the episodes, embedded; the whole pool first, where that is less."""
+            if rows.sum() * shape.images > len(pool.flat):
+                return some(drawn(prepared(self.learner, pool, len(pool.flat) + 1)[0]), rows)
+            made = some(drawn(pool), rows)
             support, queries = (_embedded(self.learner, x) for x in (made.support_x, made.query_x))
             return made._replace(support_x=support, query_x=queries)
 
-        def answer(learner: FewShotClassifier, shown: Episodes, **options: Any) -> Floats:
-            each = [correct(learner.eval(), part, **options) for part in parts(shown, AT_ONCE)]
-            return np.concatenate(each).mean(1, dtype=np.float64)
+        def led_back(likely: Floats, keys: Episodes | None = None) -> Floats:
+            """With the most likely shift of each episode ``[episodes, shifts]`` undone; ``keys``: on queries alone."""
+            number, found = likely.argmax(1), np.empty(episodes)
+            for one in np.unique(number):
+                rows, shift = number == one, self.recogniser.shifts[one]
+                back = some(slots, rows)
+                if shift != Shift():
+                    back = embedded(target.replaced(shift.undo(target.flat)), rows)
+                if keys is not None:
+                    back = back._replace(support_x=keys.support_x[rows])
+                found[rows] = shares(correct(self.learner, back, embedded=True))
+            return found
 
-        images, slots = drawn(target), embedded(target)
-        pixels = {"net": "flat", "embedding_size": 0}
+        every = np.ones(episodes, bool)
+        images, slots = drawn(target), embedded(target, every)
+        likely = drawn(target.replaced(self.recogniser.log_likelihood(target.flat)))
+        first = some(images, np.arange(episodes) < SLOW)
         means: Any = {"access_options": {"kernel": "euclidean", "empty_slot": False}}
-        found = {
-            PIXELS: answer(FewShotClassifier(target.shape, WAYS, means, readout="mean_votes", encoder=pixels), images)
-        }
+        flat = {"net": "flat", "embedding_size": 0}
+        pixels = FewShotClassifier(target.shape, WAYS, means, readout="mean_votes", encoder=flat).eval()
+        found = {PIXELS: shares(correct(pixels, images))}
         if source is not None:
-            found[BEFORE] = answer(self.learner, slots._replace(support_x=embedded(source).support_x), embedded=True)
-            undone, _ = self.recogniser.undone(images.query_x, images.query_x[:, :0])
-            kept = images._replace(support_x=drawn(source).support_x, query_x=undone)
-            found[UNDONE_QUERIES] = answer(self.learner, kept)
-        found[ANEW] = answer(self.learner, slots, embedded=True)
-        found[NORM] = answer(with_norm_of(self.learner, prior=PRIOR), images)
-        found[NORM_ALL] = answer(with_norm_of(self.learner, prior=PRIOR, transductive=True), images)
-        support, queries = self.recogniser.undone(images.support_x, images.query_x)
-        found[UNDONE] = answer(self.learner, images._replace(support_x=support, query_x=queries))
+            keys = embedded(source, every)
+            mixed = slots._replace(support_x=keys.support_x)
+            found[BEFORE] = shares(correct(self.learner, mixed, embedded=True))
+            found[UNDONE_QUERIES] = led_back(likely.query_x.sum(1), keys)
+        found[ANEW] = shares(correct(self.learner, slots, embedded=True))
+        found[UNDONE] = led_back(likely.support_x.sum(1))
+        for name, transductive in ((NORM, False), (NORM_ALL, True)):
+            made = with_norm_of(self.learner, prior=PRIOR, transductive=transductive)
+            found[name] = np.concatenate([shares(correct(made, part)) for part in parts(first, AT_ONCE)])
         for steps, reader in self.readers.items():
-            found[GRADIENT.format(steps)] = answer(reader, slots)
+            shown = some(slots, np.arange(episodes) < SLOW)
+            found[GRADIENT.format(steps)] = shares(correct(reader.eval(), shown))
         return found
+
+
+def some(episodes: Episodes, rows: Bools) -> Episodes:
+    """Some of the episodes."""
+    return Episodes(*(part[rows] for part in episodes))
+
+
+def shares(right: Bools) -> Floats:
+    """The share of right answers in each episode ``[B, Q]``."""
+    return right.mean(1, dtype=np.float64)
 
 
 def readers(pool: Pool, seed: int) -> dict[int, FewShotClassifier]:

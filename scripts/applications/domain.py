@@ -51,7 +51,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", help="folder of Omniglot's archives (default METARL_DATA, or the user's cache)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of training (default 0)")
-    parser.add_argument("--episodes", type=int, default=150, help="of each test (default 150)")
+    parser.add_argument("--episodes", type=int, default=1000, help="of each test (default 1000)")
     parser.add_argument("--out", type=Path, default=Path("runs/domain"), help="default runs/domain")
     args = parser.parse_args()
 
@@ -62,22 +62,24 @@ def main() -> None:
     trained = train("domain", "domain", args.seeds, SETTINGS, args.out, 1, options)
     characters, unseen = (Omniglot(split, folder=args.data) for split in ("train", "test"))
     each = [Adaptors(open_run(run).model, characters, seed) for run, seed in zip(runs, args.seeds, strict=True)]
-    common: dict[str, Any] = {"seeds": tuple(args.seeds), "n_tasks": args.episodes, "command": COMMAND}
+    common: dict[str, Any] = {"seeds": tuple(args.seeds), "command": COMMAND}
     common |= {"train_seconds": max(one.train_seconds for one in trained), "train_steps": trained[0].train_steps}
     common |= {"commit": ", ".join(dict.fromkeys(map(trained_at, runs))), "parameters": trained[0].parameters}
 
-    def keep(name: str, value: Measured, **values: Any) -> Row:
+    def keep(name: str, value: Measured, episodes: int, **values: Any) -> Row:
         """The row of a method."""
         flags = "transductive" if name in TRANSDUCTIVE else "not transductive"
-        return Row(**common, **values, method=name, ours=value[0], se=value[1], flags=flags)
+        return Row(**common, **values, method=name, ours=value[0], se=value[1], n_tasks=episodes, flags=flags)
 
     def meet(where: str, pool: Pool, shape: EpisodeShape, before: Pool | None = None, goal: Goal = OPEN) -> Accuracies:
         """All methods in one domain, with a row for each; their accuracies in per cent, ``[seeds, episodes]``."""
         found = [one.accuracies(pool, shape, args.episodes, before) for one in each]
         shares = {name: 100 * np.stack([one[name] for one in found]) for name in found[0]}
         values = {"setting": f"{where}, {shape.ways}-way {shape.shots}-shot", "metric": "accuracy %", "references": {}}
-        rows = [keep(name, mean(one), **values, goal=goal if name == ANEW else OPEN) for name, one in shares.items()]
-        save(NAME, *rows)
+        goals = {ANEW: goal}
+        save(
+            NAME, *[keep(name, mean(a), a.shape[1], **values, goal=goals.get(name, OPEN)) for name, a in shares.items()]
+        )
         return shares
 
     # 2. Unseen characters as they are and turned. What is lost where memory is written anew, and what comes back?
@@ -90,8 +92,9 @@ def main() -> None:
         "references": told,
     }
     for name in (one for one in after if one.startswith(f"{ANEW}, ")):
-        value = won_back(before, after[ANEW], after[name])
-        save(NAME, keep(name, value, **values, goal=(WON_BACK, None) if name == UNDONE else OPEN))
+        n = after[name].shape[1]
+        value = won_back(before[:, :n], after[ANEW][:, :n], after[name])
+        save(NAME, keep(name, value, n, **values, goal=(WON_BACK, None) if name == UNDONE else OPEN))
 
     # 3. Digits as tall as the characters of training, with the edges of strokes, and blurred as they are enlarged.
     side = drawn_side(characters.flat)
