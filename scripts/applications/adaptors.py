@@ -27,13 +27,15 @@ STEPS = (1, 2, 5, 10)
 WAYS, LONGEST = 20, 100  # of the memories that are made here
 SHOWN = 1000  # training images that the recogniser is fitted to; chosen on validation characters
 CLASSES, UPDATES = 400, 300  # training characters, and updates, of the memory that is read by meta-gradient
-SLOW = 100  # episodes that methods meet which embed each episode by itself, or fit a map to each query
+OWN = 300  # episodes that methods meet which embed each of them by itself
+SLOW = 100  # and those that fit a map to each query, or take statistics of all queries
 AT_ONCE = 4  # episodes that go through a net together, few enough for the processor's cache
 
 PIXELS, BEFORE, ANEW = "raw pixels, nearest mean", "none: memory written before the shift", "memory written anew"
 UNDONE_QUERIES = "memory written before the shift, shift recognised from all queries and undone"
 NORM, NORM_ALL = f"{ANEW}, norm of the support", f"{ANEW}, norm of support and queries"
 UNDONE = f"{ANEW}, shift recognised from the support and undone"
+UNDONE_NORM = f"{UNDONE}, norm of the support"
 GRADIENT = f"{ANEW}, read by meta-gradient, {{}} steps"
 TRANSDUCTIVE = (UNDONE_QUERIES, NORM_ALL)
 """Methods whose answer to a query depends on other queries."""
@@ -60,7 +62,7 @@ class Adaptors:
     ) -> dict[str, Floats]:
         """The share of queries that each method gets right, by method ``[episodes]``, all in the same episodes.
 
-        Slow methods meet only the first :data:`SLOW` of them.
+        Slow methods meet only the first :data:`OWN` or :data:`SLOW` of them.
 
         Args:
             target: the images of the other domain.
@@ -97,7 +99,7 @@ class Adaptors:
         every = np.ones(episodes, bool)
         images, slots = drawn(target), embedded(target, every)
         likely = drawn(target.replaced(self.recogniser.log_likelihood(target.flat)))
-        first = some(images, np.arange(episodes) < SLOW)
+        own, slow = (np.arange(episodes) < most for most in (OWN, SLOW))
         means: Any = {"access_options": {"kernel": "euclidean", "empty_slot": False}}
         flat = {"net": "flat", "embedding_size": 0}
         pixels = FewShotClassifier(target.shape, WAYS, means, readout="mean_votes", encoder=flat).eval()
@@ -109,18 +111,29 @@ class Adaptors:
             found[UNDONE_QUERIES] = led_back(likely.query_x.sum(1), keys)
         found[ANEW] = shares(correct(self.learner, slots, embedded=True))
         found[UNDONE] = led_back(likely.support_x.sum(1))
-        for name, transductive in ((NORM, False), (NORM_ALL, True)):
-            made = with_norm_of(self.learner, prior=PRIOR, transductive=transductive)
-            found[name] = np.concatenate([shares(correct(made, part)) for part in parts(first, AT_ONCE)])
+        normed = with_norm_of(self.learner, prior=PRIOR)
+        found[NORM] = each(normed, some(images, own))
+        back = some(images, own)
+        support, queries = back.support_x.copy(), back.query_x.copy()
+        for row, number in enumerate(likely.support_x[own].sum(1).argmax(1)):
+            for part in (support, queries):
+                part[row] = self.recogniser.shifts[number].undo(part[row])
+        found[UNDONE_NORM] = each(normed, back._replace(support_x=support, query_x=queries))
+        both = with_norm_of(self.learner, prior=PRIOR, transductive=True)
+        found[NORM_ALL] = each(both, some(images, slow))
         for steps, reader in self.readers.items():
-            shown = some(slots, np.arange(episodes) < SLOW)
-            found[GRADIENT.format(steps)] = shares(correct(reader.eval(), shown))
+            found[GRADIENT.format(steps)] = shares(correct(reader.eval(), some(slots, slow)))
         return found
 
 
 def some(episodes: Episodes, rows: Bools) -> Episodes:
     """Some of the episodes."""
     return Episodes(*(part[rows] for part in episodes))
+
+
+def each(learner: FewShotClassifier, episodes: Episodes) -> Floats:
+    """The share of right answers in each episode, a few episodes at a time."""
+    return np.concatenate([shares(correct(learner, part)) for part in parts(episodes, AT_ONCE)])
 
 
 def shares(right: Bools) -> Floats:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "reproduce"))  # how runs are trained and rows are kept
-from adaptors import ANEW, TRANSDUCTIVE, UNDONE, Adaptors, mean, won_back
+from adaptors import ANEW, NORM, TRANSDUCTIVE, UNDONE_NORM, Adaptors, mean, won_back
 from common import Measured, refuse_another, save, train, trained_at
 from results.rows import Row
 
@@ -76,7 +76,7 @@ def main() -> None:
         found = [one.accuracies(pool, shape, args.episodes, before) for one in each]
         shares = {name: 100 * np.stack([one[name] for one in found]) for name in found[0]}
         values = {"setting": f"{where}, {shape.ways}-way {shape.shots}-shot", "metric": "accuracy %", "references": {}}
-        goals = {ANEW: goal}
+        goals = {NORM: goal}  # the method that did best on shifted validation characters
         save(
             NAME, *[keep(name, mean(a), a.shape[1], **values, goal=goals.get(name, OPEN)) for name, a in shares.items()]
         )
@@ -94,7 +94,7 @@ def main() -> None:
     for name in (one for one in after if one.startswith(f"{ANEW}, ")):
         n = after[name].shape[1]
         value = won_back(before[:, :n], after[ANEW][:, :n], after[name])
-        save(NAME, keep(name, value, n, **values, goal=(WON_BACK, None) if name == UNDONE else OPEN))
+        save(NAME, keep(name, value, n, **values, goal=(WON_BACK, None) if name == UNDONE_NORM else OPEN))
 
     # 3. Digits as tall as the characters of training, with the edges of strokes, and blurred as they are enlarged.
     side = drawn_side(characters.flat)
