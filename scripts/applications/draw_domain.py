@@ -40,8 +40,9 @@ def samples(folder: str | None) -> dict[str, Bytes]:
     """``[SAMPLES, H, W]`` of each domain, by how its settings begin."""
     train, test = (Omniglot(split, folder=folder) for split in ("train", "test"))
     rng = np.random.default_rng(0)
+    in_order = sorted(SHIFTS.items(), key=lambda one: one[1].rotation or 360)  # turns by their angles, then the others
     first = test.examples[:: test.classes // SAMPLES, 0][:SAMPLES]
-    found = {f"Omniglot, {where}": shift(first, rng) for where, shift in {UPRIGHT: Shift(), **SHIFTS}.items()}
+    found = {f"Omniglot, {where}": shift(first, rng) for where, shift in [(UPRIGHT, Shift()), *in_order]}
     side = drawn_side(train.flat)
     for form, crisp in (("blurred", False), ("crisp", True)):
         pool = digits(side=side, crisp=crisp)
@@ -74,7 +75,10 @@ def main() -> None:
         axes.set_axis_off()
         name = where.removeprefix("Omniglot, ").replace("scikit-learn's digits, ", "digits, ").replace(" degrees", "°")
         axes.set_title(
-            name.replace(" and ", "\nand ").replace(", ", ",\n").replace("rotated by ", "rotated\nby "),
+            name.replace("ink and paper ", "ink and\npaper\n")
+            .replace(", ", ",\n")
+            .replace("rotated by ", "rotated\nby ")
+            .replace("with ", "with\n"),
             fontsize=9,
             color=INK,
         )
