@@ -129,14 +129,34 @@ class ImageEncoder(nn.Module):
             ``[B, N, size]``
         """
         episodes, count = images.shape[:2]
-        x = channels_first(images, self.shape).float()
-        x = x / 255 if images.dtype == torch.uint8 else x
-        x = x.to(next((parameter.dtype for parameter in self.parameters()), x.dtype))
+        x = self._pixels(images)
         if not self.options.views or self.training:
             return self._embedded(x, episodes, support or count)
         each = [self._embedded(x, episodes, support or count)]
         each += [self._embedded(affine(x, *view), episodes, support or count) for view in VIEWS]
         return torch.stack(each).mean(0)
+
+    def channel_means(self, images: Tensor) -> Tensor:
+        """The mean of each channel after each block, for each image alone; views and embeddings play no part.
+
+        Args:
+            images: ``[N, *shape]``, bytes or numbers from 0 to 1.
+
+        Returns:
+            ``[N, M]``, block after block.
+        """
+        x, means = self._pixels(images).contiguous(memory_format=torch.channels_last), []
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.reduced):
+            for block in self.blocks:
+                x = block(x, len(images), 1)
+                means.append(x.float().mean((2, 3)))
+        return torch.cat(means, 1)
+
+    def _pixels(self, images: Tensor) -> Tensor:
+        """``[..., *shape]`` as numbers from 0 to 1 ``[N, C, H, W]`` of the type of the parameters."""
+        x = channels_first(images, self.shape).float()
+        x = x / 255 if images.dtype == torch.uint8 else x
+        return x.to(next((parameter.dtype for parameter in self.parameters()), x.dtype))
 
     def _embedded(self, x: Tensor, episodes: int, support: int) -> Tensor:
         """``[B * N, C, H, W]`` to ``[B, N, size]``."""

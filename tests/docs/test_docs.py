@@ -138,6 +138,13 @@ def test_imitating_an_expert_runs(run: Run) -> None:
     assert agent.num_timesteps == 6400
 
 
+def test_another_domain_is_led_back_as_the_page_says(run: Run) -> None:
+    names = run("domain.md")
+    assert (names["support"] == 255 - names["inverted"].support_x).all()
+    led_back = names["inverted"]._replace(support_x=names["support"], query_x=names["queries"])
+    assert names["learner"].accuracy(led_back) > names["learner"].accuracy(names["inverted"]) > 0.05
+
+
 def test_a_trained_learner_is_used_as_the_page_says(run: Run, tmp_path: Path) -> None:
     small = {"data.source": "glyphs", "data.rotations": False, "fit.updates": 1, "threads": 1, "eval.episodes": 2}
     small |= {"train.ways": 4, "eval.validation": [4, 1], "eval.cells": [[4, 1]], "classifier.encoder.width": 8}

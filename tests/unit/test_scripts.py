@@ -42,7 +42,10 @@ WITH_OPTIONS += [
     SCRIPTS / "draw_fonts.py",
     REPRODUCE / "lake.py",
     REPRODUCE / "fonts.py",
+    REPRODUCE / "beyond.py",
     SCRIPTS / "applications" / "diagnosis.py",
+    SCRIPTS / "applications" / "domain.py",
+    SCRIPTS / "applications" / "draw_domain.py",
 ]
 
 
