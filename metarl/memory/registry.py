@@ -188,7 +188,9 @@ def build_memory(
                 raise ConfigError(key=f"{where}.access_options.edges", given="transition", expected=reason)
             for name, given, other in (("merge", True, "false"), ("replace", "nearest", "another rule")):
                 if getattr(own, name, None) == given and not reader.counts:
-                    expected = f"{other} with {where}.access = {access!r} and these options, which take each slot for one"
+                    expected = (
+                        f"{other} with {where}.access = {access!r} and these options, which take each slot for one"
+                    )
                     raise ConfigError(key=f"{where}.store_options.{name}", given=given, expected=expected)
         elif options.access_options:
             expected = f"none for the native access of {options.store!r}"

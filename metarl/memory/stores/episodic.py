@@ -148,7 +148,7 @@ class Episodic(Store):
         return EpisodicState(keys, values, state.writes + added, usage, counts, marks)
 
     def _ruled(self, state: EpisodicState, batch: Tensor, key: Tensor, value: Tensor, donate: bool) -> EpisodicState:
-        """The state after a write to the rows ``batch`` ``[M]`` where :mod:`metarl.memory.stores.replacing` says how."""
+        """The state after a write to the rows ``batch`` ``[M]`` by :mod:`metarl.memory.stores.replacing`."""
         put = Tensor.index_put_ if donate else Tensor.index_put
         keys, values, counts, seen = state.keys, state.values, state.counts, state.writes[batch]
         for one in puts(self.options.replace, Slots(keys, values, counts), batch, key, value, seen):

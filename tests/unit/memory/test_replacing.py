@@ -69,7 +69,10 @@ def test_nearest_merges_what_adds_least_to_the_distances_from_means():
 
 def test_nearest_forgets_no_value_while_there_is_room_for_each_and_keeps_their_means():
     generator = torch.Generator().manual_seed(0)
-    keys, values = torch.randn(60, 2, 3, generator=generator), torch.arange(6.0).repeat(10)[:, None, None].expand(-1, 2, 1)
+    keys, values = (
+        torch.randn(60, 2, 3, generator=generator),
+        torch.arange(6.0).repeat(10)[:, None, None].expand(-1, 2, 1),
+    )
     _, state = filled("nearest", keys, values, 8)
     assert state.counts.sum(1).tolist() == [60, 60]
     for row in range(2):
@@ -121,8 +124,10 @@ def test_rows_that_are_full_and_others_are_written_as_if_alone_and_in_a_graph(re
 
 def test_nearest_is_refused_where_counts_are_not_read_and_beside_merge():
     for access, options in (("graph", {}), ("attention", {"top_k": 2})):
-        memory = MemoryOptions(access=access, access_options=options, store_options={"replace": "nearest", "capacity": 4})
-        with pytest.raises(ConfigError, match=r"store_options\.replace  is 'nearest', expected another rule"):
+        memory = MemoryOptions(
+            access=access, access_options=options, store_options={"replace": "nearest", "capacity": 4}
+        )
+        with pytest.raises(ConfigError, match=r"store_options\.replace is 'nearest', expected another rule"):
             build_memory(memory, 2, 2, None)
     with pytest.raises(ConfigError, match=r"store_options\.replace"):
         build_memory(MemoryOptions(store_options={"replace": "nearest", "merge": True}), 2, 2, 5)
