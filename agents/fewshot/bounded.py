@@ -59,7 +59,7 @@ class BoundedMemory:
             raise InputError(key="learner", given=type(learner).__name__, expected=expected, remedy=remedy)
         if precision not in LARGEST_LABEL:
             raise InputError(key="precision", given=precision, expected="torch.float32 or torch.float16")
-        more = {"nearest": 1, "least_used": 1}.get(replace, 0)  # the count or the usage of a slot
+        more = {"nearest": 2, "least_used": 1}.get(replace, 0)  # count and cost, or usage, of a slot
         self.slot_bytes = (learner.encoder.size + 1 + more) * precision.itemsize
         self.slots, self.precision = size // self.slot_bytes, precision
         if self.slots < 1:

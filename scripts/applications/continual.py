@@ -60,7 +60,7 @@ def main() -> None:
     pixels = streams(torch.from_numpy(pool.flat.reshape(len(pool.flat), -1) / np.float32(255)), shown, held, counts)
 
     # 3. Each method meets the same images. At full size a memory has two slots for each class of the longest stream.
-    full = PER_CLASS * counts[-1] * 4 * (met.shown.shape[-1] + 2)  # bytes: key, value and count are float32
+    full = PER_CLASS * counts[-1] * 4 * (met.shown.shape[-1] + 3)  # bytes: key, value, count and cost are float32
     found: dict[str, Correct] = {}
     for name, share in SIZES.items():
         size = int(share * full)

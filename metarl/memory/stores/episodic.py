@@ -16,7 +16,7 @@ from metarl.functional.branches import in_graph
 from metarl.memory.contract import Access, Content, MemoryOps, Store, Write
 from metarl.memory.ops import groups, in_rows, marks_of
 from metarl.memory.reading import read_together
-from metarl.memory.stores.replacing import SAME, Rule, Slots, puts
+from metarl.memory.stores.replacing import SAME, Rule, Slots, costs_after, puts
 from metarl.types import Boundary, Read
 
 USAGE_DECAY = 0.95  # gamma of the usage weights (Santoro et al. 2016, eq. 5).
@@ -54,8 +54,9 @@ class EpisodicState(NamedTuple):
 
     Keys ``[B, N, K]``, values ``[B, N, V]``, the number of writes ``[B]`` since the trial began (of slots, where equal
     keys are merged), the usage ``[B, N]``: how much each slot was read of late, ``counts`` ``[B, N]``: for how many
-    transitions a slot stands, and ``marks`` ``[B, N]``: a number made of its key, by which an equal one is found. The
-    last three are ``[B, 0]`` where they aren't needed.
+    transitions a slot stands, and ``marks`` ``[B, N]``: a number made of its key, by which an equal one is found;
+    ``costs`` ``[B, N]``: of merging a slot (:class:`metarl.memory.stores.replacing.Slots`). The last four are
+    ``[B, 0]`` where they aren't needed.
     """
 
     keys: Tensor
@@ -64,6 +65,7 @@ class EpisodicState(NamedTuple):
     usage: Tensor
     counts: Tensor
     marks: Tensor
+    costs: Tensor
 
 
 class Episodic(Store):
@@ -111,6 +113,7 @@ class Episodic(Store):
             torch.zeros(batch_size, used),
             torch.zeros(batch_size, self.capacity if self.counted else 0),
             torch.zeros(batch_size, self.capacity if self.options.merge else 0),
+            torch.zeros(batch_size, self.capacity if self.options.replace == "nearest" else 0),
         )
 
     def reset(self, state: EpisodicState, rows: Tensor, donate: bool = False) -> EpisodicState:
@@ -145,18 +148,20 @@ class Episodic(Store):
             counts, marks = put(counts, (batch, slot), number), put(marks, (batch, slot), mark)
             added = torch.zeros_like(state.writes).index_put((batch,), (~known).long())
         keys, values = put(state.keys, (batch, slot), key), put(state.values, (batch, slot), value)
-        return EpisodicState(keys, values, state.writes + added, usage, counts, marks)
+        return EpisodicState(keys, values, state.writes + added, usage, counts, marks, state.costs)
 
     def _ruled(self, state: EpisodicState, batch: Tensor, key: Tensor, value: Tensor, donate: bool) -> EpisodicState:
         """The state after a write to the rows ``batch`` ``[M]`` by :mod:`metarl.memory.stores.replacing`."""
         put = Tensor.index_put_ if donate else Tensor.index_put
-        keys, values, counts, seen = state.keys, state.values, state.counts, state.writes[batch]
-        for one in puts(self.options.replace, Slots(keys, values, counts), batch, key, value, seen):
+        slots, seen = Slots(state.keys, state.values, state.counts, state.costs), state.writes[batch]
+        done = puts(self.options.replace, slots, batch, key, value, seen)
+        for one in done:
             at = (batch, one.slot)
-            keys, values = put(keys, at, one.key), put(values, at, one.value)
-            counts = put(counts, at, one.count) if self.counted else counts
+            slots = slots._replace(keys=put(slots.keys, at, one.key), values=put(slots.values, at, one.value))
+            slots = slots._replace(counts=put(slots.counts, at, one.count)) if self.counted else slots
+        costs = costs_after(slots, batch, done, seen + 1) if self.counted else state.costs
         writes = state.writes.index_put((batch,), seen + 1)
-        return state._replace(keys=keys, values=values, writes=writes, counts=counts)
+        return EpisodicState(slots.keys, slots.values, writes, state.usage, slots.counts, state.marks, costs)
 
     def _find(self, state: EpisodicState, batch: Tensor, key: Tensor, mark: Tensor) -> tuple[Tensor, Tensor]:
         """Whether each of the rows ``batch`` ``[M]`` has a slot with its key ``[M, K]``, and which."""
@@ -283,7 +288,7 @@ class Episodic(Store):
             room = self.capacity - keys.shape[1]
             marks = F.pad(marks_of(keys.detach())[..., 0], (0, room))
             keys, values = F.pad(keys, (0, 0, 0, room)), F.pad(values, (0, 0, 0, room))
-            return EpisodicState(keys, values, writes, state.usage, F.pad(counts, (0, room)), marks)
+            return EpisodicState(keys, values, writes, state.usage, F.pad(counts, (0, room)), marks, state.costs)
         count = keys.shape[1]
         return state._replace(
             keys=torch.cat([keys, state.keys[:, count:]], 1),

@@ -12,15 +12,21 @@ from metarl.memory.ops import marks_of
 
 Rule = Literal["oldest", "least_used", "random", "balanced", "nearest"]
 SAME = 1e-5  # numbers of equal keys or values differ by rounding at most
+NONE = 6e4  # a cost above all others, also in half precision
 _STEP, _FIRST, _SECOND = -7046029254386353131, -4658895280553007687, -7723592293110705685  # splitmix64's, with a sign
 
 
 class Slots(NamedTuple):
-    """The slots of all rows: keys ``[B, N, K]``, values ``[B, N, V]``, counts ``[B, N]`` (``[B, 0]``: all are 1)."""
+    """The slots of all rows: keys ``[B, N, K]``, values ``[B, N, V]``.
+
+    With ``nearest`` also ``counts`` ``[B, N]``: for how many items each stands, and ``costs`` ``[B, N]``: what merging
+    it with the nearest slot of the same value would add to the squared distances from means, :data:`NONE` without one.
+    """
 
     keys: Tensor
     values: Tensor
     counts: Tensor
+    costs: Tensor
 
 
 class Put(NamedTuple):
@@ -94,55 +100,86 @@ def of_the_most(values: Tensor, value: Tensor, seen: Tensor) -> Tensor:
 def _joined(slots: Slots, batch: Tensor, new: Put, seen: Tensor, full: Tensor) -> list[Put]:
     """Of all pairs of equal values the one whose merging adds least to the squared distances from means (Ward 1963).
 
-    The new item is the last of those that may be merged; if it isn't, it takes the slot of the second.
+    The new item is one of those that may be merged; if it isn't, it takes the slot of the second.
     """
     capacity, rows = slots.keys.shape[1], torch.arange(len(batch), device=batch.device)
-    values = torch.cat([slots.values[batch], new.value[:, None]], 1).detach().float()
-    counts = torch.cat([slots.counts[batch], new.count[:, None]], 1)
+    mine, there = _with_value(slots, batch, new.value, seen)
+    to_new = _added(slots.keys[batch[:, None], mine], slots.counts[batch[:, None], mine], new.key, new.count, there)
+    fresh, at = to_new.min(1)
+    held, first = (
+        slots.costs[batch].masked_fill(torch.arange(capacity, device=batch.device) >= seen[:, None], NONE).min(1)
+    )
+    joins = full & (fresh < NONE) & (fresh <= held)
+    merges = full & ~joins & (held < NONE)
 
-    def key_at(row: Tensor, at: Tensor) -> Tensor:
-        held = slots.keys[batch[row], at.clamp_max(capacity - 1)]
-        return torch.where((at == capacity)[:, None], new.key[row], held)
+    key, value, count = slots.keys[batch, first], slots.values[batch, first], slots.counts[batch, first]
+    others, there = _with_value(slots, batch, value, seen)
+    there = there & (others != first[:, None])
+    to_first = _added(slots.keys[batch[:, None], others], slots.counts[batch[:, None], others], key, count, there)
+    second = others[rows, to_first.argmin(1)]
+    one = torch.where(joins, mine[rows, at], torch.minimum(first, second))
+    other = torch.maximum(first, second)
 
-    row, first, second = _candidates(marks_of(values)[..., 0])
-    a, b = counts[row, first], counts[row, second]
-    apart = (key_at(row, first) - key_at(row, second)).detach().float().square().sum(-1)
-    same = ((values[row, first] - values[row, second]).abs() <= SAME * (1 + values[row, first].abs())).all(-1)
-    added = (apart * a * b / (a + b)).masked_fill(~same, torch.inf)
-    least = added.new_full((len(rows),), torch.inf).scatter_reduce(0, row, added, "amin")
-    place = torch.arange(len(row), device=row.device).masked_fill(added != least[row], len(row))
-    place = place.new_full((len(rows),), len(row)).scatter_reduce(0, row, place, "amin")
-    merges = full & torch.isfinite(least)
-    chosen = torch.stack([torch.minimum(first, second), torch.maximum(first, second)])
-    one, other = torch.cat([chosen, chosen.new_zeros(2, 1)], 1)[:, torch.where(merges, place, -1)]
-
-    a, b = counts[rows, one], counts[rows, other]
-    mean = key_at(rows, one) + (b / (a + b))[:, None] * (key_at(rows, other) - key_at(rows, one))
-    into = merges & (other == capacity)  # the new item itself is merged
-    here = merges[:, None]
-    kept = Put(one, slots.keys[batch, one], slots.values[batch, one], counts[rows, one])
-    merged = Put(one, torch.where(here, mean, kept.key), kept.value, torch.where(merges, a + b, kept.count))
-    free = torch.where(merges, other.clamp_max(capacity - 1), drawn(seen, torch.full_like(seen, capacity)))
-    slot = torch.where(full, torch.where(into, one, free), new.slot)
-    key, count = torch.where(into[:, None], mean, new.key), torch.where(into, a + b, new.count)
+    a = slots.counts[batch, one]
+    b = torch.where(joins, new.count, slots.counts[batch, other])
+    there, held_key = joins | merges, slots.keys[batch, one]
+    with_key = torch.where(joins[:, None], new.key, slots.keys[batch, other])
+    mean = torch.where(there[:, None], held_key + (b / (a + b).clamp_min(1))[:, None] * (with_key - held_key), held_key)
+    merged = Put(one, mean, slots.values[batch, one], torch.where(there, a + b, a))
+    free = torch.where(merges, other, drawn(seen, torch.full_like(seen, capacity)))
+    slot = torch.where(full, torch.where(joins, one, free), new.slot)
+    key, count = torch.where(joins[:, None], mean, new.key), torch.where(joins, a + b, new.count)
     return [merged, Put(slot, key, new.value, count)]
 
 
-def _candidates(marks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Rows ``[P]`` and pairs ``[P]``, ``[P]`` of items whose ``marks`` ``[M, N]`` are equal; all pairs in a graph."""
-    rows, items = marks.shape
-    if in_graph():
-        one, other = torch.triu_indices(items, items, 1, device=marks.device)
-        row = torch.arange(rows, device=marks.device).repeat_interleave(len(one))
-        return row, one.repeat(rows), other.repeat(rows)
-    order = marks.argsort(dim=1, stable=True)
-    ordered = marks.gather(1, order)
-    found = [torch.zeros(3, 0, dtype=torch.long, device=marks.device)]
-    for apart in range(1, items):  # equals stand side by side, so only few distances have any
-        low, high = ordered[:, :-apart], ordered[:, apart:]
-        row, at = (high - low <= 2 * SAME * (1 + low.abs())).nonzero(as_tuple=True)
-        if not len(row):
-            break
-        found.append(torch.stack([row, order[row, at], order[row, at + apart]]))
-    row, one, other = torch.cat(found, 1)
-    return row, one, other
+def costs_after(slots: Slots, batch: Tensor, done: list[Put], seen: Tensor) -> Tensor:
+    """The costs ``[B, N]`` after ``done`` was put into the slots: those of the values concerned are made anew.
+
+    Args:
+        slots: after the write, but for the costs.
+        batch: ``[M]`` the rows that wrote.
+        done: what :func:`puts` returned.
+        seen: ``[M]`` writes of these rows, this one included.
+    """
+    costs = slots.costs
+    for one in done:
+        at, there = _with_value(slots, batch, one.value, seen)
+        keys, counts = slots.keys[batch[:, None], at], slots.counts[batch[:, None], at]
+        pairs = there[:, None] & there[:, :, None]
+        pairs = pairs & ~torch.eye(at.shape[1], dtype=torch.bool, device=at.device)
+        least = _added(keys[:, None], counts[:, None], keys[:, :, None], counts[:, :, None], pairs).amin(2)
+        rows = batch[:, None].expand_as(at)
+        costs = costs.index_put((rows, at), torch.where(there, least.to(costs.dtype), costs[rows, at]))
+    return costs
+
+
+def _added(keys: Tensor, counts: Tensor, key: Tensor, count: Tensor, there: Tensor) -> Tensor:
+    """What merging adds to the squared distances from means, :data:`NONE` where not ``there`` or more than it.
+
+    Args:
+        keys: ``[M, ..., G, K]``
+        counts: ``[M, ..., G]``
+        key: ``[M, ..., K]``
+        count: ``[M, ...]``
+        there: ``[M, ..., G]``
+    """
+    key, count = (key[:, None], count[:, None]) if key.dim() == 2 else (key, count)
+    a, b = counts.float(), count.float()
+    apart = (keys.detach().float() - key.detach().float()).square().sum(-1)
+    return (apart * a * b / (a + b).clamp_min(1)).clamp_max(NONE).masked_fill(~there, NONE)
+
+
+def _with_value(slots: Slots, batch: Tensor, value: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+    """The slots ``[M, G]`` of the rows ``batch`` that hold ``value`` ``[M, V]``, and which ``[M, G]`` of these do.
+
+    G is the most that a row has, at least 1; in a graph all slots.
+    """
+    held, valid = (
+        slots.values[batch].detach().float(),
+        torch.arange(slots.keys.shape[1], device=batch.device) < seen[:, None],
+    )
+    value = value.detach().float()[:, None]
+    same = valid & ((held - value).abs() <= SAME * (1 + value.abs())).all(-1)
+    most = same.shape[1] if in_graph() else max(int(same.sum(1).max()), 1)
+    there, at = same.to(torch.uint8).topk(most, dim=1)
+    return at, there > 0
