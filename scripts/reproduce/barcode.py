@@ -68,8 +68,8 @@ TASKS = {
     ),
     "flipped": Tasks(f"{SETTING}, one bit of 20 flipped at each encounter", 100, 8.18, ("env.flips=1",)),
 }
-AGAIN = ("env.contexts=50", "env.repeats=2", "env.gap=40")
-"""Settings under which each context is met twice, in two rounds."""
+AGAIN = {"contexts": 50, "repeats": 2, "gap": 40}
+"""The family in which each context is met twice, in two rounds."""
 CONTROL = "trained with all memory emptied at each episode"
 TEN_MINUTES = "trained for about ten minutes"
 ONCE = (  # every store is asked once a step, which all of them can be
@@ -139,34 +139,30 @@ def of_tasks(names: list[str], seeds: Sequence[int], jobs: int, out: Path, versi
 
 def of_again(seeds: Sequence[int], jobs: int, out: Path, version: str) -> None:
     """Train the preset ``barcode`` where contexts are met twice; write what it earns at the second encounter."""
-    evaluations = train("barcode", "again", seeds, AGAIN, out, jobs)
-    family = distribution("metarl/BarcodeBandit-v0", **evaluations[0].env_options)
-    contexts, ideal = family.contexts, float(exposure_values(family.prior)[1])
+    evaluations = train("barcode", "again", seeds, [f"env.{name}={value}" for name, value in AGAIN.items()], out, jobs)
+    ideal = float(exposure_values(distribution("metarl/BarcodeBandit-v0", **AGAIN).prior)[1])
 
     def second(actors: Sequence[Any]) -> Measured:
         """Reward an episode of the second round; the errors of its episodes are taken as independent."""
-        means = [np.mean(actor.by_episode[contexts:]) for actor in actors]
-        errors = [np.linalg.norm(actor.by_episode_se[contexts:]) / contexts for actor in actors]
-        return pooled(list(zip(means, errors, strict=True)))
+        each = []
+        for actor in actors:
+            first = len(actor.by_episode) // 2
+            error = np.linalg.norm(actor.by_episode_se[first:]) / len(actor.by_episode_se[first:])
+            each.append((float(np.mean(actor.by_episode[first:])), float(error)))
+        return pooled(each)
 
     setting = "barcode bandit, 10 arms, 50 contexts, each met again after 40 others at least, 10 pulls, held-out tasks"
-    values = {"setting": setting, "command": f"{COMMAND} --part again", "commit": version}
     known = {name: second([e.references[name] for e in evaluations])[0] for name in evaluations[0].references}
-    values["references"] = {name: round(mean, 3) for name, mean in known.items()}
+    common = {"setting": setting, "command": f"{COMMAND} --part again", "commit": version}
+    common["references"] = {name: round(mean, 3) for name, mean in known.items()}
     metric, method = "mean reward an episode at the second encounter, sampled actions", AGENTS["barcode"][0]
-    mean, error = second(evaluations)
-    values |= {"metric": metric, "method": method, "goal": (round(LASTING / 100 * ideal, 2), None)}
+    (mean, error), least = second(evaluations), round(LASTING / 100 * ideal, 2)
+    values = {**common, "metric": metric, "method": method, "goal": (least, None)}
     put("barcode", evaluations, seeds, values, mean, error)
     values |= {"metric": f"% of ideal memory's {ideal:.2f} at the second encounter", "goal": (LASTING, None)}
     put("barcode", evaluations, seeds, values, 100 * mean / ideal, 100 * error / ideal)
-    off = second([e.ablations["off"] for e in evaluations])
-    put(
-        "barcode",
-        evaluations,
-        seeds,
-        {**values, "metric": metric, "method": f"{method}, memory off", "goal": (None, WITHIN)},
-        *off,
-    )
+    values |= {"metric": metric, "method": f"{method}, memory off", "goal": (None, WITHIN)}
+    put("barcode", evaluations, seeds, values, *second([e.ablations["off"] for e in evaluations]))
 
 
 def of_stores(seeds: Sequence[int], jobs: int, out: Path, version: str) -> None:
