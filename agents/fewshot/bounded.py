@@ -50,10 +50,7 @@ class BoundedMemory:
         precision: torch.dtype = torch.float32,
         rows: int = 1,
     ) -> None:
-        reader = getattr(learner, "reader", None)
-        single = isinstance(learner, FewShotClassifier) and learner.context_kind == "none"
-        single = single and learner.encoder_options.norm != "batch" and learner.memory.store == "episodic"
-        if not (isinstance(learner, FewShotClassifier) and single and isinstance(reader, VotingReader)):
+        if not (isinstance(learner, FewShotClassifier) and _votes_alone(learner)):
             expected = "one whose episodic slots vote under embeddings of single images"
             remedy = "train the preset continual, prototypical or matching"
             raise InputError(key="learner", given=type(learner).__name__, expected=expected, remedy=remedy)
@@ -64,7 +61,7 @@ class BoundedMemory:
         self.slots, self.precision = size // self.slot_bytes, precision
         if self.slots < 1:
             raise InputError(key="size", given=size, expected=f"{self.slot_bytes} bytes or more, the size of a slot")
-        known, kept = reader.memory.access, {"capacity": self.slots, "replace": replace}
+        known, kept = learner.reader.memory.access, {"capacity": self.slots, "replace": replace}
         options = MemoryOptions(
             access=learner.memory.access, access_options=learner.memory.access_options, store_options=kept
         )
@@ -135,3 +132,9 @@ class BoundedMemory:
         labels = slots.values[:, None, :, 0].long().expand_as(weights)
         share = weights.new_zeros(*weights.shape[:2], classes).scatter_add(2, labels, (weights - best).exp())
         return (share.log() + best).clamp_min(NEVER)
+
+
+def _votes_alone(learner: FewShotClassifier) -> bool:
+    """Whether its slots vote under embeddings that depend on one example each."""
+    single = learner.context_kind == "none" and learner.encoder_options.norm != "batch"
+    return single and learner.memory.store == "episodic" and isinstance(learner.reader, VotingReader)

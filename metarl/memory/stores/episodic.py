@@ -158,7 +158,7 @@ class Episodic(Store):
         for one in done:
             at = (batch, one.slot)
             slots = slots._replace(keys=put(slots.keys, at, one.key), values=put(slots.values, at, one.value))
-            slots = slots._replace(counts=put(slots.counts, at, one.count)) if self.counted else slots
+            slots = slots._replace(counts=put(slots.counts, at, one.number)) if self.counted else slots
         costs = costs_after(slots, batch, done, seen + 1) if self.counted else state.costs
         writes = state.writes.index_put((batch,), seen + 1)
         return EpisodicState(slots.keys, slots.values, writes, state.usage, slots.counts, state.marks, costs)

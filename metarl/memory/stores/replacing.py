@@ -30,12 +30,12 @@ class Slots(NamedTuple):
 
 
 class Put(NamedTuple):
-    """What is put into the slots ``[M]``, one of each row: keys ``[M, K]``, values ``[M, V]``, counts ``[M]``."""
+    """What is put into the slots ``[M]``, one of each row: keys ``[M, K]``, values ``[M, V]``, numbers of items ``[M]``."""
 
     slot: Tensor
     key: Tensor
     value: Tensor
-    count: Tensor
+    number: Tensor
 
 
 def puts(rule: Rule, slots: Slots, batch: Tensor, key: Tensor, value: Tensor, seen: Tensor) -> list[Put]:
@@ -104,7 +104,7 @@ def _joined(slots: Slots, batch: Tensor, new: Put, seen: Tensor, full: Tensor) -
     """
     capacity, rows = slots.keys.shape[1], torch.arange(len(batch), device=batch.device)
     mine, there = _with_value(slots, batch, new.value, seen)
-    to_new = _added(slots.keys[batch[:, None], mine], slots.counts[batch[:, None], mine], new.key, new.count, there)
+    to_new = _added(slots.keys[batch[:, None], mine], slots.counts[batch[:, None], mine], new.key, new.number, there)
     fresh, at = to_new.min(1)
     held, first = (
         slots.costs[batch].masked_fill(torch.arange(capacity, device=batch.device) >= seen[:, None], NONE).min(1)
@@ -121,14 +121,14 @@ def _joined(slots: Slots, batch: Tensor, new: Put, seen: Tensor, full: Tensor) -
     other = torch.maximum(first, second)
 
     a = slots.counts[batch, one]
-    b = torch.where(joins, new.count, slots.counts[batch, other])
+    b = torch.where(joins, new.number, slots.counts[batch, other])
     there, held_key = joins | merges, slots.keys[batch, one]
     with_key = torch.where(joins[:, None], new.key, slots.keys[batch, other])
     mean = torch.where(there[:, None], held_key + (b / (a + b).clamp_min(1))[:, None] * (with_key - held_key), held_key)
     merged = Put(one, mean, slots.values[batch, one], torch.where(there, a + b, a))
     free = torch.where(merges, other, drawn(seen, torch.full_like(seen, capacity)))
     slot = torch.where(full, torch.where(joins, one, free), new.slot)
-    key, count = torch.where(joins[:, None], mean, new.key), torch.where(joins, a + b, new.count)
+    key, count = torch.where(joins[:, None], mean, new.key), torch.where(joins, a + b, new.number)
     return [merged, Put(slot, key, new.value, count)]
 
 
