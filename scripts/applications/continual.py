@@ -41,7 +41,7 @@ def main() -> None:
     """Train the embedding, meet the streams, keep rows, draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", help="folder of Omniglot's archives (default METARL_DATA, or the user's cache)")
-    parser.add_argument("--orders", type=int, default=5, help="of classes and images (default 5)")
+    parser.add_argument("--orders", type=int, default=3, help="of classes and images (default 3)")
     parser.add_argument("--split", choices=["validation", "test"], default="test", help="validation keeps no rows")
     parser.add_argument("--out", type=Path, default=Path("runs/continual"), help="default runs/continual")
     args = parser.parse_args()
