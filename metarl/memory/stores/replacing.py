@@ -30,7 +30,7 @@ class Slots(NamedTuple):
 
 
 class Put(NamedTuple):
-    """What is put into the slots ``[M]``, one of each row: keys ``[M, K]``, values ``[M, V]``, how many items ``[M]``."""
+    """What is put into the slots ``[M]``, one of each row: keys ``[M, K]``, values ``[M, V]``, items ``[M]``."""
 
     slot: Tensor
     key: Tensor
