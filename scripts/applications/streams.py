@@ -73,7 +73,7 @@ def streams(examples: Tensor, shown: Ints, held: Ints, counts: list[int]) -> Str
 def embedded(learner: FewShotLearner, pool: Pool) -> Tensor:
     """The embeddings ``[N, E]`` of all examples of a pool."""
     parts, found = torch.from_numpy(pool.flat.copy()).split(AT_ONCE), []
-    with Progress("embedding", len(parts), "batch") as progress:
+    with Progress("embedding", len(parts), "part") as progress:
         for part in parts:
             found.append(learner.embed(part))
             progress.add()
