@@ -70,10 +70,9 @@ def main() -> None:
         for rule in RULES:
             methods[f"memory, {rule}, {name} bytes"] = partial(remembered, learner, met, size, replace=rule)
         methods[f"nearest class mean, {name} bytes"] = partial(nearest_mean, met, size)
+    narrow = partial(remembered, learner, met, full // 4, precision=torch.float16)
     methods |= {
-        "memory, nearest, quarter bytes, float16": partial(
-            remembered, learner, met, full // 4, precision=torch.float16
-        ),
+        "memory, nearest, quarter bytes, float16": narrow,
         f"{K} nearest neighbours, no limit": partial(neighbours, met, K),
         "linear layer, SGD": partial(tuned, met, RATE),
         "memory, nearest, full bytes, order shuffled": partial(remembered, learner, met.shuffled(), full),
@@ -89,37 +88,29 @@ def main() -> None:
     # 4. A row for each method and number of classes, and what the goals are about.
     values = {"seeds": (0,), "command": COMMAND, "parameters": trained.parameters or 0}
     values |= {"train_seconds": trained.train_seconds, "train_steps": trained.train_steps}
-    values |= {
-        "commit": ", ".join(dict.fromkeys([trained_at(run), version])),
-        "flags": f"{args.orders} orders; full: {full:,} bytes",
-    }
+    values["commit"] = ", ".join(dict.fromkeys([trained_at(run), version]))
+    values["flags"] = f"{args.orders} orders; full: {full:,} bytes"
     rows, last, best = [], counts[-1], "memory, nearest, full bytes"
 
-    def put(count: int, method: str, metric: str, share: Floats, goal: tuple[float | None, float | None]) -> None:
+    def put(count: int, method: str, metric: str, share: Floats, least: float | None = None) -> None:
         mean, error = measured(share)
         references = PUBLISHED if (count, metric) == (600, "accuracy %") else {}
         setting = f"Omniglot, stream of {count} unseen classes, 15 images of each"
         made = {"setting": setting, "method": method, "metric": metric, "references": references}
-        rows.append(Row(**values, **made, ours=mean, se=error, n_tasks=count, goal=goal))
+        rows.append(Row(**values, **made, ours=mean, se=error, n_tasks=count, goal=(least, None)))
         low, high = mean - NORMAL95 * error, mean + NORMAL95 * error
         print(f"{count:4} classes, {method}, {metric}: {mean:.2f} ({low:.2f} to {high:.2f})")
 
     for name, correct in found.items():
         for count, right in correct.items():
-            put(
-                count,
-                method,
-                "accuracy %",
-                100 * right.mean(2),
-                (GOAL if (method, count) == (best, last) else None, None),
-            )
+            put(count, name, "accuracy %", 100 * right.mean(2), GOAL if (name, count) == (best, last) else None)
     for name in SIZES:
         mine, mean = (found[f"{one}, {name} bytes"][last].mean(2) for one in ("memory, nearest", "nearest class mean"))
-        put(last, f"memory, nearest, {name} bytes", ABOVE, 100 * (mine - mean), (None, None))
+        put(last, f"memory, nearest, {name} bytes", ABOVE, 100 * (mine - mean))
         low = rows[-1].ours - NORMAL95 * (rows[-1].se or 0)
         rows.append(replace(rows[-1], metric=f"{ABOVE}, lower end of 95 %", ours=low, se=None, goal=(BELOW, None)))
     halved = found["memory, nearest, half bytes"][last].mean(2) - found[best][last].mean(2)
-    put(last, "memory, nearest, half bytes", "points above full bytes, paired", 100 * halved, (LOST, None))
+    put(last, "memory, nearest, half bytes", "points above full bytes, paired", 100 * halved, LOST)
     if args.split == "test":
         save(NAME, *rows)
         draw(rows, PUBLISHED, ROOT / "docs" / "images" / "continual.png")
