@@ -21,12 +21,11 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "reproduce"))  # how r
 from common import refuse_another, save, train, trained_at
 from drawn_streams import draw
 from results.rows import ROOT, Row, commit
-from streams import Correct, embedded, nearest_mean, neighbours, orders, remembered, streams, tuned
+from streams import Correct, embedded, measured, nearest_mean, neighbours, orders, remembered, streams, tuned
 
 from metarl.data.omniglot import Omniglot
-from metarl.evaluation.pooling import NORMAL95, variance_over_seeds
+from metarl.evaluation.pooling import NORMAL95
 from metarl.experiments.run import open_run
-from metarl.functional.stats import standard_error
 from metarl.runs.progress import Progress
 from metarl.types import Floats
 
@@ -114,12 +113,6 @@ def main() -> None:
     if args.split == "test":
         save(NAME, *rows)
         draw(rows, PUBLISHED, ROOT / "docs" / "images" / "continual.png")
-
-
-def measured(share: Floats) -> tuple[float, float]:
-    """Mean and standard error of shares ``[orders, classes]``, of classes that the orders have in common."""
-    means, errors = share.mean(1), np.array([standard_error(one) for one in share])
-    return float(means.mean()), float(variance_over_seeds(means, errors, shared=True)) ** 0.5
 
 
 if __name__ == "__main__":

@@ -13,9 +13,11 @@ from torch.nn import functional as F
 from metarl.agents.fewshot.bounded import BoundedMemory
 from metarl.agents.fewshot.learner import FewShotLearner
 from metarl.data.pool import Pool
+from metarl.evaluation.pooling import variance_over_seeds
+from metarl.functional.stats import standard_error
 from metarl.runs.progress import Progress
 from metarl.seeding import numpy_rng
-from metarl.types import Bools, Ints
+from metarl.types import Bools, Floats, Ints
 
 AT_ONCE = 250  # examples that are embedded or compared at once
 Correct = dict[int, Bools]
@@ -136,3 +138,9 @@ def named(answers: Tensor, classes: int) -> Bools:
     """Which answers ``[R, C * Q]`` are right, as ``[R, C, Q]``."""
     right: Bools = (answers.unflatten(1, (classes, -1)) == torch.arange(classes)[:, None]).numpy()
     return right
+
+
+def measured(share: Floats) -> tuple[float, float]:
+    """Mean and standard error of shares ``[orders, classes]``, of classes that the orders have in common."""
+    means, errors = share.mean(1), np.array([standard_error(one) for one in share])
+    return float(means.mean()), float(variance_over_seeds(means, errors, shared=True)) ** 0.5
