@@ -11,7 +11,7 @@ from gymnasium import spaces
 
 from metarl.config import InputError
 from metarl.envs.single import SingleEnv
-from metarl.tasks.family.checks import true_or_false
+from metarl.tasks.family.checks import true_or_false, whole_number
 from metarl.tasks.family.distribution import BatchedEnv, TaskBatch, TaskDistribution
 from metarl.tasks.family.priors import BarcodePrior
 from metarl.types import Array, Bools, Ints
@@ -32,6 +32,9 @@ class BarcodeBandit(TaskDistribution):
     With ``flips``, that many different bits of the barcode, drawn anew for each episode, are shown flipped throughout
     the episode: a context then looks a little different each time it is met. The flips are part of the task.
 
+    With ``gap``, contexts are met in rounds instead: each round meets every context once, in an order of its own, and
+    at least ``gap`` episodes of other contexts lie between two encounters of one. All such orders are equally likely.
+
     Args:
         arms: the actions.
         contexts: barcodes of a task.
@@ -42,10 +45,11 @@ class BarcodeBandit(TaskDistribution):
         low: the rate of all others.
         each_arm_best_once: whether each arm is the best under exactly one barcode.
         flips: bits that are shown flipped in each episode.
+        gap: least number of other episodes between two encounters of a context; None: any, in random order.
 
     Raises:
-        ValueError: a count below its least value, ``low`` above or equal to ``high``, more contexts than barcodes, or
-            more flips than bits.
+        ValueError: a count below its least value, ``low`` above or equal to ``high``, more contexts than barcodes,
+            more flips than bits, or a gap as large as the number of contexts.
     """
 
     arms: int = 10
@@ -57,6 +61,7 @@ class BarcodeBandit(TaskDistribution):
     low: float = 0.1
     each_arm_best_once: bool = False
     flips: int = 0
+    gap: int | None = None
 
     family: ClassVar[str] = "BarcodeBandit"
     counts: ClassVar[Mapping[str, int]] = {"arms": 2, "contexts": 1, "repeats": 1, "pulls": 1, "bits": 1, "flips": 0}
@@ -76,6 +81,11 @@ class BarcodeBandit(TaskDistribution):
             raise InputError(key="contexts", given=self.contexts, expected=same)
         if self.flips > self.bits:
             raise InputError(key="flips", given=self.flips, expected=f"at most {self.bits}, the number of bits")
+        if self.gap is not None:
+            whole_number("gap", self.gap, at_least=0)
+            if self.gap >= self.contexts:
+                most = f"at most {self.contexts - 1}, as there are {self.contexts} contexts"
+                raise InputError(key="gap", given=self.gap, expected=most)
 
     @property
     def trial_steps(self) -> int:
@@ -133,16 +143,25 @@ class BarcodeBandit(TaskDistribution):
             best = rng.permuted(np.tile(np.arange(self.arms), (n, 1)), axis=1)
         else:
             best = rng.integers(self.arms, size=(n, self.contexts))
-        order = np.tile(np.repeat(np.arange(self.contexts), self.repeats), (n, 1))
         tasks = {
             "contexts": ((codes[:, :, None] >> np.arange(self.bits)) & 1).astype(np.int8),
             "best": best,
-            "order": rng.permuted(order, axis=1),
+            "order": self._order(rng, n),
         }
         if self.flips:  # drawn last, so that all else is as without them
             first = (np.arange(self.bits) < self.flips).astype(np.int8)
             tasks["flipped"] = rng.permuted(np.tile(first, (n, self.episodes, 1)), axis=2)
         return tasks
+
+    def _order(self, rng: np.random.Generator, n: int) -> Ints:
+        """The context of each episode ``[n, episodes]``."""
+        if self.gap is None:
+            order = np.tile(np.repeat(np.arange(self.contexts), self.repeats), (n, 1))
+            return rng.permuted(order, axis=1)
+        rounds = [rng.permuted(np.tile(np.arange(self.contexts), (n, 1)), axis=1)]
+        while len(rounds) < self.repeats:
+            rounds.append(_next_round(rng, rounds[-1], self.contexts - 1 - self.gap))
+        return np.concatenate(rounds, axis=1)
 
     def make(self, task: Mapping[str, Array]) -> BarcodeEnv:
         """The bandits of one trial; ``task`` as :meth:`sample_batch` draws it, without the axis ``n``."""
@@ -162,6 +181,19 @@ def _distinct(rng: np.random.Generator, n: int, k: int, total: int) -> Ints:
         seen = (chosen[:, :j] == draw[:, None]).any(axis=1)
         chosen[:, j] = np.where(seen, top, draw)
     return rng.permuted(chosen, axis=1)
+
+
+def _next_round(rng: np.random.Generator, last: Ints, sooner: int) -> Ints:
+    """The rows of ``last`` ``[n, k]`` in new orders, in which nothing comes more than ``sooner`` places sooner.
+
+    Each place takes one of those that may come so soon and are not placed yet. How many these are depends on the place
+    alone, so all orders are equally likely.
+    """
+    left, rows = last.copy(), np.arange(len(last))
+    for place in range(left.shape[1]):
+        drawn = rng.integers(place, min(left.shape[1], place + sooner + 1), size=len(left))
+        left[rows, place], left[rows, drawn] = left[rows, drawn], left[rows, place]
+    return left
 
 
 class BarcodeEnv(SingleEnv[BarcodeBandit]):

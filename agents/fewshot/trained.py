@@ -10,36 +10,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from metarl.agents.fewshot.bounded_learner import BoundedLearner, Precision
 from metarl.agents.fewshot.learner import FewShotLearner, alone
 from metarl.agents.fewshot.open_set import Answer, OpenSet, answer, calibrated
+from metarl.agents.fewshot.predictions import QUERIES, Prediction, ranked
 from metarl.agents.fewshot.readers import NEVER
 from metarl.agents.fewshot.support import Support, read_all
 from metarl.config import InputError
 from metarl.data.pictures import Reading, pictures
 from metarl.data.pool import Pool
+from metarl.memory.stores.replacing import Rule
 from metarl.seeding import numpy_rng
 from metarl.types import Bytes
-
-QUERIES = 200  # that are answered at once
-
-
-class Prediction(NamedTuple):
-    """The answer to one query.
-
-    Args:
-        name: the most probable class.
-        probability: of this class, among those remembered.
-        probabilities: of every class, the highest first; they add up to 1.
-        known: the probability that the query is of a remembered class at all, if every second query is; None where the
-            learner wasn't calibrated.
-        unknown: whether ``known`` is below the learner's threshold; None where it wasn't calibrated.
-    """
-
-    name: str
-    probability: float
-    probabilities: dict[str, float]
-    known: float | None = None
-    unknown: bool | None = None
 
 
 class Recalled(NamedTuple):
@@ -136,6 +118,19 @@ class TrainedLearner:
         assert self._stored is not None
         self._keep(self._ready, left, self._stored[torch.as_tensor(kept, device=self._stored.device)])
 
+    def within(self, size: int, *, replace: Rule = "nearest", precision: Precision = "float32") -> BoundedLearner:
+        """A learner with the same weights and an empty memory of ``size`` bytes, for streams that don't end.
+
+        Args:
+            size: bytes of all slots.
+            replace: what happens when all are taken, see :class:`metarl.memory.stores.episodic.EpisodicOptions`.
+            precision: of what is kept; ``float16`` has room for twice as many slots as ``float32``.
+
+        Raises:
+            InputError: a learner whose slots don't vote under the embeddings of single images, or no room for a slot.
+        """
+        return BoundedLearner(self, size, replace, precision)
+
     @torch.no_grad()
     def predict(self, queries: Any) -> list[Prediction]:
         """The class of each query.
@@ -150,17 +145,11 @@ class TrainedLearner:
         asked = self._read(queries)
         parts = [self._answer(asked[at : at + QUERIES]) for at in range(0, len(asked), QUERIES)]
         logits = torch.cat([part.logits for part in parts])
-        share = (logits - logits.logsumexp(1, keepdim=True)).exp().cpu()
         judge = self.open_set
         known = None if judge is None else judge.known(np.concatenate([part.scores for part in parts])).tolist()
-        order = share.argsort(dim=1, descending=True, stable=True).tolist()
-        names = self._support.names
-        made = []
-        for number, (row, places) in enumerate(zip(share.tolist(), order, strict=True)):
-            ranked = {names[place]: row[place] for place in places}
-            made.append(Prediction(names[places[0]], row[places[0]], ranked))
-            if judge is not None and known is not None:
-                made[-1] = made[-1]._replace(known=known[number], unknown=known[number] < judge.threshold)
+        made = ranked(self._support.names, logits)
+        if judge is not None and known is not None:
+            made = [one._replace(known=p, unknown=p < judge.threshold) for one, p in zip(made, known, strict=True)]
         return made
 
     @torch.no_grad()

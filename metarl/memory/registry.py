@@ -186,9 +186,12 @@ def build_memory(
             reader = read_kind(key_size, value_size, reads)
             if reader.leads and (reason := why_not_along_transitions(options, own, actions)):
                 raise ConfigError(key=f"{where}.access_options.edges", given="transition", expected=reason)
-            if getattr(own, "merge", False) and not reader.counts:
-                expected = f"false with {where}.access = {access!r} and these options, which take each slot for one"
-                raise ConfigError(key=f"{where}.store_options.merge", given=True, expected=expected)
+            for name, unread, other in (("merge", True, "false"), ("replace", "nearest", "another rule")):
+                if getattr(own, name, None) == unread and not reader.counts:
+                    expected = (
+                        f"{other} with {where}.access = {access!r} and these options, which take each slot for one"
+                    )
+                    raise ConfigError(key=f"{where}.store_options.{name}", given=unread, expected=expected)
         elif options.access_options:
             expected = f"none for the native access of {options.store!r}"
             raise ConfigError(key=f"{where}.access_options", given=options.access_options, expected=expected)

@@ -2,8 +2,9 @@
 
 ``--part barcode`` and ``--part barcode-episodic`` train a preset, with and without memory; ``--part wide`` and
 ``--part flipped`` the preset ``barcode`` where there are more contexts, and where a bit of the barcode is flipped at
-each encounter; ``--part stores`` every other store for about ten minutes on one core, under the preset's feed-forward
-controller, asked once a step, and read by its native access or by attention.
+each encounter; ``--part again`` where each of 50 contexts is met once more, after 40 others at least; ``--part stores``
+every other store for about ten minutes on one core, under the preset's feed-forward controller, asked once a step, and
+read by its native access or by attention.
 """
 
 from __future__ import annotations
@@ -14,9 +15,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from common import percent_of, put, references, train, write
+import numpy as np
+from common import Measured, percent_of, pooled, put, references, train, write
 from results.rows import commit
 
+from metarl.agents.baselines import exposure_values
+from metarl.envs import distribution
 from metarl.report.agent import best_reference
 
 EPISODES = 100
@@ -32,6 +36,8 @@ SEEDS = (0,)
 """Of all other training."""
 SHARE = 97.0
 """The least per cent of ideal memory on other tasks than the preset's own."""
+LASTING = 95.0
+"""The least per cent of ideal memory where a context is met for the second time."""
 WITHIN = 4.5
 """What no agent reaches without memory across episodes: the best that it can is 4.44."""
 
@@ -62,6 +68,8 @@ TASKS = {
     ),
     "flipped": Tasks(f"{SETTING}, one bit of 20 flipped at each encounter", 100, 8.18, ("env.flips=1",)),
 }
+AGAIN = {"contexts": 50, "repeats": 2, "gap": 40}
+"""The family in which each context is met twice, in two rounds."""
 CONTROL = "trained with all memory emptied at each episode"
 TEN_MINUTES = "trained for about ten minutes"
 ONCE = (  # every store is asked once a step, which all of them can be
@@ -87,20 +95,23 @@ STORES = {
     "neural": ("native", 1_920_000, ("memory.access_options={}", *STEPPED)),
 }
 """Access, steps of the environment that ten minutes have room for, and settings."""
+PARTS = [*AGENTS, *TASKS, "again", "stores"]
 
 
 def main() -> None:
     """Train, evaluate, write the rows."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each")
-    parser.add_argument("--part", choices=[*AGENTS, *TASKS, "stores"], help="one part alone")
-    parser.add_argument("--seeds", type=int, nargs="+", help="of training (default: 0; of the preset barcode 0 1 2)")
+    parser.add_argument("--part", choices=PARTS, help="one part alone")
+    parser.add_argument("--seeds", type=int, nargs="+", help="of training (default: 0; of barcode and again 0 1 2)")
     parser.add_argument("--out", type=Path, default=Path("runs/barcode"))
     args = parser.parse_args()
     version = commit()
-    parts = [args.part] if args.part else [*AGENTS, *TASKS, "stores"]
+    parts = [args.part] if args.part else PARTS
     of_presets([part for part in AGENTS if part in parts], args.seeds, args.jobs, args.out, version)
     of_tasks([part for part in TASKS if part in parts], args.seeds or SEEDS, args.jobs, args.out, version)
+    if "again" in parts:
+        of_again(args.seeds or AGENTS["barcode"][2], args.jobs, args.out, version)
     if "stores" in parts:
         of_stores(args.seeds or SEEDS, args.jobs, args.out, version)
 
@@ -124,6 +135,34 @@ def of_tasks(names: list[str], seeds: Sequence[int], jobs: int, out: Path, versi
             put("barcode", evaluations, seeds, share, *percent_of(ideal, evaluations))
             off = {**common, "method": f"{method}, memory off", "goal": (None, WITHIN)}
             write("barcode", evaluations, seeds, off, ablation="off", per=tasks.episodes)
+
+
+def of_again(seeds: Sequence[int], jobs: int, out: Path, version: str) -> None:
+    """Train the preset ``barcode`` where contexts are met twice; write what it earns at the second encounter."""
+    evaluations = train("barcode", "again", seeds, [f"env.{name}={value}" for name, value in AGAIN.items()], out, jobs)
+    ideal = float(exposure_values(distribution("metarl/BarcodeBandit-v0", **AGAIN).prior)[1])
+
+    def second(actors: Sequence[Any]) -> Measured:
+        """Reward an episode of the second round; the errors of its episodes are taken as independent."""
+        each = []
+        for actor in actors:
+            first = len(actor.by_episode) // 2
+            error = np.linalg.norm(actor.by_episode_se[first:]) / len(actor.by_episode_se[first:])
+            each.append((float(np.mean(actor.by_episode[first:])), float(error)))
+        return pooled(each)
+
+    setting = "barcode bandit, 10 arms, 50 contexts, each met again after 40 others at least, 10 pulls, held-out tasks"
+    known = {name: second([e.references[name] for e in evaluations])[0] for name in evaluations[0].references}
+    common = {"setting": setting, "command": f"{COMMAND} --part again", "commit": version}
+    common["references"] = {name: round(mean, 3) for name, mean in known.items()}
+    metric, method = "mean reward an episode at the second encounter, sampled actions", AGENTS["barcode"][0]
+    (mean, error), least = second(evaluations), round(LASTING / 100 * ideal, 2)
+    values = {**common, "metric": metric, "method": method, "goal": (least, None)}
+    put("barcode", evaluations, seeds, values, mean, error)
+    values |= {"metric": f"% of ideal memory's {ideal:.2f} at the second encounter", "goal": (LASTING, None)}
+    put("barcode", evaluations, seeds, values, 100 * mean / ideal, 100 * error / ideal)
+    values |= {"metric": metric, "method": f"{method}, memory off", "goal": (None, WITHIN)}
+    put("barcode", evaluations, seeds, values, *second([e.ablations["off"] for e in evaluations]))
 
 
 def of_stores(seeds: Sequence[int], jobs: int, out: Path, version: str) -> None:

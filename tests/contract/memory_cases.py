@@ -36,6 +36,12 @@ VARIANTS = {
     "least used, per episode": replace(
         EPISODIC, store_options={"replace": "least_used", "capacity": 2, "write": "episode"}
     ),
+    "random": replace(EPISODIC, store_options={"replace": "random", "capacity": 3}),
+    "balanced": replace(EPISODIC, store_options={"replace": "balanced", "capacity": 3}),
+    "nearest": replace(EPISODIC, store_options={"replace": "nearest", "capacity": 3}),
+    "nearest, per episode": replace(
+        EPISODIC, store_options={"replace": "nearest", "capacity": 2, "write": "episode", "holds": "state"}
+    ),
     "state per step": replace(EPISODIC, store_options={"holds": "state"}),
     "detached": replace(EPISODIC, store_options={"detach": True}),
     "heads": replace(EPISODIC, access_options={"heads": 2}),

@@ -155,6 +155,7 @@ def test_a_trained_learner_is_used_as_the_page_says(run: Run, tmp_path: Path) ->
     names = run("use-a-trained-learner.md")
     assert names["learner"].classes == {"alpha": 3, "beta": 1, "gamma": 1}
     assert names["again"].classes == names["learner"].classes
+    assert names["small"].classes == {"alpha": 2, "beta": 1}
 
 
 def test_patients_are_diagnosed_as_the_page_says(run: Run) -> None:

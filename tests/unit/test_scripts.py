@@ -215,7 +215,7 @@ def test_write_pools_seeds_and_replaces_its_row(runs: ModuleType, docs: Path) ->
 
 @pytest.mark.parametrize(
     ("script", "result", "rows", "seeds"),
-    [("bandits", "bandits", 32, [(0,), (0, 1, 2)]), ("barcode", "barcode", 21, [(0,), (0, 1, 2)])],
+    [("bandits", "bandits", 32, [(0,), (0, 1, 2)]), ("barcode", "barcode", 24, [(0,), (0, 1, 2)])],
 )
 def test_a_reproduction_writes_its_rows(
     runs: ModuleType,

@@ -16,9 +16,9 @@ from metarl.functional.branches import in_graph
 from metarl.memory.contract import Access, Content, MemoryOps, Store, Write
 from metarl.memory.ops import groups, in_rows, marks_of
 from metarl.memory.reading import read_together
+from metarl.memory.stores.replacing import SAME, Rule, Slots, costs_after, puts
 from metarl.types import Boundary, Read
 
-SAME = 1e-5  # numbers of equal keys differ by rounding at most
 USAGE_DECAY = 0.95  # gamma of the usage weights (Santoro et al. 2016, eq. 5).
 
 
@@ -30,7 +30,12 @@ class EpisodicOptions:
         capacity: slots; None has room for a whole trial.
         write: when a slot is written: with every completed transition, or with the last one of each episode.
         holds: what a slot's value is: an embedding of the transition, or the controller's cell state after it.
-        replace: which slot gives way when the store is full.
+        replace: what happens when the store is full: the ``oldest`` slot gives way, or the ``least_used`` one, which
+            was read least of late; ``random``: as many of all items are held, each with the same chance;
+            ``balanced``: a slot gives way whose value is held most often, the new one counted; ``nearest``: of all
+            pairs of slots with equal values, the new one among them, the one that is nearest becomes one slot, which
+            keeps the mean key and counts for both; where no value is held twice, any slot gives way. What is random
+            depends on the number of writes alone.
         detach: write without gradient: learning then shapes how the store is read, not what is written.
         merge: transitions under equal keys share a slot, which keeps their mean value and their number. Attention reads
             the same from it, at the cost of the different keys alone.
@@ -39,7 +44,7 @@ class EpisodicOptions:
     capacity: Annotated[int, Ge(1)] | None = None
     write: Literal["step", "episode"] = "step"
     holds: Literal["transition", "state"] = "transition"
-    replace: Literal["oldest", "least_used"] = "oldest"
+    replace: Rule = "oldest"
     detach: bool = False
     merge: bool = False
 
@@ -47,10 +52,11 @@ class EpisodicOptions:
 class EpisodicState(NamedTuple):
     """Slots of every row; those not yet written hold what was there before and are not valid.
 
-    Keys ``[B, N, K]``, values ``[B, N, V]``, the number of writes ``[B]`` since the trial began (of slots, where they
-    are merged), the usage ``[B, N]``: how much each slot was read of late (``[B, 0]`` where the oldest slot is
-    replaced), ``counts`` ``[B, N]``: for how many transitions a slot stands, and ``marks`` ``[B, N]``: a number made of
-    its key, by which an equal one is found (both ``[B, 0]`` where slots are not merged).
+    Keys ``[B, N, K]``, values ``[B, N, V]``, the number of writes ``[B]`` since the trial began (of slots, where equal
+    keys are merged), the usage ``[B, N]``: how much each slot was read of late, ``counts`` ``[B, N]``: for how many
+    transitions a slot stands, and ``marks`` ``[B, N]``: a number made of its key, by which an equal one is found;
+    ``costs`` ``[B, N]``: of merging a slot (:class:`metarl.memory.stores.replacing.Slots`). The last four are
+    ``[B, 0]`` where they aren't needed.
     """
 
     keys: Tensor
@@ -59,6 +65,7 @@ class EpisodicState(NamedTuple):
     usage: Tensor
     counts: Tensor
     marks: Tensor
+    costs: Tensor
 
 
 class Episodic(Store):
@@ -80,6 +87,8 @@ class Episodic(Store):
                 raise ConfigError(key=f"memory.store_options.{name}", given=given, expected=expected)
         self.key_size, self.value_size, self.capacity = key_size, value_size, capacity
         self.options = replace(options, capacity=capacity)
+        self.counted = options.merge or options.replace == "nearest"
+        """Whether a slot may stand for several transitions."""
         self.parallel = options.replace == "oldest" and options.holds == "transition"  # so each step's sight is known
 
     def write_mask(self, boundary: Tensor, has_previous: Tensor) -> Tensor:
@@ -90,7 +99,7 @@ class Episodic(Store):
 
     def changes_at(self, boundary: Tensor) -> Tensor:
         """See :meth:`metarl.memory.contract.Store.changes_at`: at boundaries, if written there and never by reading."""
-        if self.options.replace == "oldest" and self.options.write == "episode":
+        if not self.notes_reads and self.options.write == "episode":
             return (boundary != Boundary.INSIDE).any(1)
         return super().changes_at(boundary)
 
@@ -102,8 +111,9 @@ class Episodic(Store):
             torch.zeros(batch_size, self.capacity, self.value_size),
             torch.zeros(batch_size, dtype=torch.long),
             torch.zeros(batch_size, used),
+            torch.zeros(batch_size, self.capacity if self.counted else 0),
             torch.zeros(batch_size, self.capacity if self.options.merge else 0),
-            torch.zeros(batch_size, self.capacity if self.options.merge else 0),
+            torch.zeros(batch_size, self.capacity if self.options.replace == "nearest" else 0),
         )
 
     def reset(self, state: EpisodicState, rows: Tensor, donate: bool = False) -> EpisodicState:
@@ -120,6 +130,8 @@ class Episodic(Store):
         batch = torch.arange(key.shape[0], device=key.device)
         if rows is not None:
             batch, key, value = batch[rows], key[rows], value[rows]
+        if self.options.replace not in ("oldest", "least_used"):
+            return self._ruled(state, batch, key, value, donate)
         slot, usage = state.writes % self.capacity, state.usage
         if self.options.replace == "least_used":
             slot = torch.where(state.writes < self.capacity, state.writes, usage.argmin(1))
@@ -136,7 +148,20 @@ class Episodic(Store):
             counts, marks = put(counts, (batch, slot), number), put(marks, (batch, slot), mark)
             added = torch.zeros_like(state.writes).index_put((batch,), (~known).long())
         keys, values = put(state.keys, (batch, slot), key), put(state.values, (batch, slot), value)
-        return EpisodicState(keys, values, state.writes + added, usage, counts, marks)
+        return EpisodicState(keys, values, state.writes + added, usage, counts, marks, state.costs)
+
+    def _ruled(self, state: EpisodicState, batch: Tensor, key: Tensor, value: Tensor, donate: bool) -> EpisodicState:
+        """The state after a write to the rows ``batch`` ``[M]`` by :mod:`metarl.memory.stores.replacing`."""
+        put = Tensor.index_put_ if donate else Tensor.index_put
+        slots, seen = Slots(state.keys, state.values, state.counts, state.costs), state.writes[batch]
+        done = puts(self.options.replace, slots, batch, key, value, seen)
+        for one in done:
+            at = (batch, one.slot)
+            slots = slots._replace(keys=put(slots.keys, at, one.key), values=put(slots.values, at, one.value))
+            slots = slots._replace(counts=put(slots.counts, at, one.number)) if self.counted else slots
+        costs = costs_after(slots, batch, done, seen + 1) if self.counted else state.costs
+        writes = state.writes.index_put((batch,), seen + 1)
+        return EpisodicState(slots.keys, slots.values, writes, state.usage, slots.counts, state.marks, costs)
 
     def _find(self, state: EpisodicState, batch: Tensor, key: Tensor, mark: Tensor) -> tuple[Tensor, Tensor]:
         """Whether each of the rows ``batch`` ``[M]`` has a slot with its key ``[M, K]``, and which."""
@@ -151,7 +176,7 @@ class Episodic(Store):
 
     def write_all(self, state: EpisodicState, items: Write) -> EpisodicState:
         """See :meth:`metarl.memory.contract.Store.write_all`."""
-        if self.options.replace == "least_used" or self.options.merge:
+        if self.options.replace != "oldest" or self.options.merge:
             return super().write_all(state, items)
         key, value, _, rows = items
         written = torch.ones(key.shape[:2], dtype=torch.bool, device=key.device) if rows is None else rows
@@ -229,7 +254,7 @@ class Episodic(Store):
         """The written slots, as few as hold those of the fullest row."""
         used = self._used(state)
         valid = torch.arange(used, device=state.writes.device) < state.writes[:, None]
-        counts = state.counts[:, :used] if self.options.merge else None
+        counts = state.counts[:, :used] if self.counted else None
         return Content(state.keys[:, :used], state.values[:, :used], valid, counts=counts)
 
     def _used(self, state: EpisodicState) -> int:
@@ -245,7 +270,7 @@ class Episodic(Store):
 
     def note_read(self, state: EpisodicState, read: Read) -> EpisodicState:
         """Usage u_t = gamma u_{t-1} + w_r (Santoro et al. 2016, eq. 5); a write adds its own one."""
-        if self.options.replace == "oldest":
+        if not self.notes_reads:
             return state
         if read.log_weights is None:
             raise ValueError("replace = 'least_used' needs an access that returns its weights")
@@ -263,7 +288,7 @@ class Episodic(Store):
             room = self.capacity - keys.shape[1]
             marks = F.pad(marks_of(keys.detach())[..., 0], (0, room))
             keys, values = F.pad(keys, (0, 0, 0, room)), F.pad(values, (0, 0, 0, room))
-            return EpisodicState(keys, values, writes, state.usage, F.pad(counts, (0, room)), marks)
+            return EpisodicState(keys, values, writes, state.usage, F.pad(counts, (0, room)), marks, state.costs)
         count = keys.shape[1]
         return state._replace(
             keys=torch.cat([keys, state.keys[:, count:]], 1),

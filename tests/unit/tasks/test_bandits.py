@@ -1,3 +1,4 @@
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -160,6 +161,26 @@ def test_barcode_shows_other_bits_flipped_in_each_episode_and_changes_nothing_el
         barcode = task["contexts"][task["order"][step // 2]] != task["flipped"][step // 2]
         assert np.array_equal(obs["obs"], barcode)
         obs, *_ = env.step(0)
+
+
+def test_barcode_meets_a_context_again_after_a_gap_in_any_order_that_allows_it() -> None:
+    family = BarcodeBandit(contexts=4, repeats=3, gap=2)
+    order = sample(family, 24_000)["order"]
+    assert (np.sort(order.reshape(-1, 3, 4), axis=2) == np.arange(4)).all()  # in rounds
+    place = order.reshape(-1, 3, 4).argsort(2) + 4 * np.arange(3)[:, None]
+    assert np.diff(place, axis=1).min() == 3  # two others between
+    possible = [p for p in permutations(range(4)) if all(new >= old - 1 for new, old in zip(p, range(4), strict=True))]
+    assert len(possible) == 8
+    for earlier, later in ((0, 1), (1, 2)):
+        moves = (place[:, later] % 4)[np.arange(len(order))[:, None], order.reshape(-1, 3, 4)[:, earlier]]
+        counts = [(moves == one).all(1).sum() for one in possible]
+        assert sum(counts) == len(order)
+        assert stats.chisquare(counts).pvalue > 0.01
+    first = sample(BarcodeBandit(contexts=4, repeats=2, gap=0), 5_000)["order"][:, 4]
+    assert stats.chisquare(np.bincount(first, minlength=4)).pvalue > 0.01
+    assert (
+        np.diff(sample(BarcodeBandit(contexts=4, repeats=2, gap=3), 10)["order"].reshape(-1, 2, 4), axis=1) == 0
+    ).all()
 
 
 def test_barcode_shows_the_context_at_every_pull_and_pays_its_best_arm() -> None:
