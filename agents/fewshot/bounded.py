@@ -11,6 +11,7 @@ from metarl.agents.fewshot.classifier import FewShotClassifier
 from metarl.agents.fewshot.learner import FewShotLearner
 from metarl.agents.fewshot.readers import NEVER, VotingReader
 from metarl.config import InputError
+from metarl.memory.ops import Content, Query
 from metarl.memory.options import MemoryOptions
 from metarl.memory.precision import cast_like
 from metarl.memory.registry import build_memory
@@ -24,6 +25,9 @@ LARGEST_LABEL = {torch.float32: 2**24, torch.float16: 2**11}
 
 class BoundedMemory:
     """What a classifier remembers of a stream: slots that vote for their labels, at most so many.
+
+    Where the learner was trained to compare with class means (readout ``mean_votes``), the slots of a class are read as
+    their mean, in which each counts as often as the items that it stands for.
 
     A slot has an embedding as its key and the number of a class as its value. What happens when all are taken is an
     option of the store, see :class:`metarl.memory.stores.episodic.EpisodicOptions`. Nothing else is kept of the
@@ -65,6 +69,7 @@ class BoundedMemory:
         options = MemoryOptions(
             access=learner.memory.access, access_options=learner.memory.access_options, store_options=kept
         )
+        self._averaged = learner.reader.averaged
         self._memory = build_memory(options, learner.encoder.size, 1, None, project=False).to(learner.device)
         if known is not None and self._memory.access is not None:
             self._memory.access.load_state_dict(known.state_dict())
@@ -125,6 +130,8 @@ class BoundedMemory:
         return tree.map_tensors(lambda leaf: leaf.float() if leaf.is_floating_point() else leaf, self.state)
 
     def _votes(self, state: EpisodicState, queries: Tensor, classes: int) -> Tensor:
+        if self._averaged:
+            return self._compared(state, queries, classes)
         read, slots = self._memory.recall(state, queries)
         assert read.log_weights is not None
         weights = read.log_weights
@@ -132,6 +139,18 @@ class BoundedMemory:
         labels = slots.values[:, None, :, 0].long().expand_as(weights)
         share = weights.new_zeros(*weights.shape[:2], classes).scatter_add(2, labels, (weights - best).exp())
         return (share.log() + best).clamp_min(NEVER)
+
+    def _compared(self, state: EpisodicState, queries: Tensor, classes: int) -> Tensor:
+        """The log weights of class means, which the access reads as slots."""
+        slots, access = self._memory.store.content(state), self._memory.access
+        assert access is not None
+        number = slots.valid.to(queries.dtype) if slots.counts is None else slots.counts * slots.valid
+        own = F.one_hot(slots.values[..., 0].long().clamp(0, classes - 1), classes) * number[..., None]
+        total = own.sum(1)
+        means = own.mT @ slots.keys / total.clamp_min(1)[..., None]
+        read = access.weigh(Query(access.prepare(queries)), Content(means, means.new_zeros(*total.shape, 1), total > 0))
+        assert read.log_weights is not None
+        return read.log_weights.clamp_min(NEVER)
 
 
 def _votes_alone(learner: FewShotClassifier) -> bool:

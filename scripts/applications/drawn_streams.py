@@ -15,7 +15,7 @@ LINES = {
     "memory, nearest, full bytes": "memory of 2 slots a class",
     "memory, nearest, half bytes": "memory of 1 slot a class",
     "memory, nearest, quarter bytes": "memory of 1 slot for 2 classes",
-    "memory, nearest, quarter bytes, float16": "the same, half precision",
+    "memory, nearest, quarter bytes, float16": "as many bytes, in half precision",
     "memory, random, full bytes": "2 slots a class, at random",
     "memory, oldest, full bytes": "2 slots a class, the oldest give way",
     "linear layer, SGD": "linear layer, SGD",

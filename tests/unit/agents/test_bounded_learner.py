@@ -23,9 +23,9 @@ VOTES = {"readout": "votes", "memory": {"access_options": {"kernel": "euclidean"
 SHOWN = {f"{number}": list(IMAGES[number, :3]) for number in range(6)}
 
 
-def tool() -> TrainedLearner:
+def tool(**options: Any) -> TrainedLearner:
     torch.manual_seed(0)  # the same weights each time
-    return TrainedLearner(classifier(**VOTES).eval(), Reading(SIDE))
+    return TrainedLearner(classifier(**VOTES | options).eval(), Reading(SIDE))
 
 
 def of_slots(slots: int, **options: Any) -> BoundedLearner:
@@ -33,15 +33,27 @@ def of_slots(slots: int, **options: Any) -> BoundedLearner:
     return trained.within(slots * BoundedMemory(trained.learner, 10**6, **options).slot_bytes, **options)
 
 
+@pytest.mark.parametrize("readout", ["votes", "mean_votes"])
 @pytest.mark.parametrize("replace", ["oldest", "random", "nearest"])
-def test_with_room_for_all_it_answers_as_the_learner_that_keeps_images(replace: Any) -> None:
-    trained, bounded = tool(), of_slots(20, replace=replace)
+def test_with_room_for_all_it_answers_as_the_learner_that_keeps_images(replace: Any, readout: str) -> None:
+    trained = tool(readout=readout)
+    bounded = trained.within(10**6, replace=replace)
     trained.remember(SHOWN)
     for name, images in SHOWN.items():
         bounded.remember({name: images})
     assert bounded.classes == trained.classes
     for one, other in zip(bounded.predict(list(IMAGES[:, 3])), trained.predict(list(IMAGES[:, 3])), strict=True):
         assert one.name == other.name
+        assert one.probabilities == pytest.approx(other.probabilities, abs=1e-4)
+
+
+def test_class_means_are_those_of_all_images_while_each_class_has_a_slot() -> None:
+    trained = tool(readout="mean_votes")
+    bounded = trained.within(8 * of_slots(1).memory.slot_bytes)
+    for learner in (trained, bounded):
+        learner.remember(SHOWN)
+    assert sum(bounded.classes.values()) == 8
+    for one, other in zip(bounded.predict(list(IMAGES[:, 3])), trained.predict(list(IMAGES[:, 3])), strict=True):
         assert one.probabilities == pytest.approx(other.probabilities, abs=1e-4)
 
 
