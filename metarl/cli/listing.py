@@ -1,4 +1,4 @@
-"""``metarl list``: environments, memories and presets."""
+"""``metarl list``: applications, environments, memories and presets."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def add_list(commands: Any) -> None:
     listing = add_command(
         commands,
         "list",
-        "list the available environments, memories or presets",
+        "list the available applications, environments, memories or presets",
         """
         metarl list presets
         metarl list memories --json
         """,
         "metarl settings lists the settings of a preset, and metarl runs the runs.",
     )
-    listing.add_argument("what", choices=["envs", "memories", "presets"], help="what to list")
+    listing.add_argument("what", choices=["applications", "envs", "memories", "presets"], help="what to list")
     listing.add_argument("--json", action="store_true", help="print JSON instead of a table")
     listing.add_argument("--timed", action="store_true", help="memories: also measure their speed on this machine")
     listing.set_defaults(act=run_list)
@@ -43,6 +43,7 @@ def run_list(args: argparse.Namespace) -> int:
     if args.timed and args.what != "memories":
         refuse(ValueError(f"--timed is for list memories; list {args.what} has nothing to time"))
     made: dict[str, Callable[[], Rows]] = {
+        "applications": applications,
         "envs": envs,
         "presets": presets,
         "memories": lambda: memories(True) if args.timed else listed()["memories"],
@@ -53,6 +54,13 @@ def run_list(args: argparse.Namespace) -> int:
     else:
         print_table(rows)
     return OK
+
+
+def applications() -> Rows:
+    """What the package is used for."""
+    from metarl.presets.applications import APPLICATIONS
+
+    return [application._asdict() for application in APPLICATIONS]
 
 
 def envs() -> Rows:

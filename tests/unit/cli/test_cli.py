@@ -14,7 +14,10 @@ from metarl.files import MANIFEST, write_json
 from metarl.memory.ablation import ABLATIONS
 from metarl.memory.options import MemoryOptions
 from metarl.memory.registry import ACCESSES, CONTROLLERS, NATIVE, STORES, build_core
+from metarl.presets.names import presets
 from metarl.runs.folder import RunFolder
+
+ROOT = Path(__file__).resolve().parents[3]
 
 PNG = b"\x89PNG\r\n\x1a\n"
 IMAGES = ["adaptation", "learning", "memory", "episodes"]
@@ -181,7 +184,7 @@ def test_a_barcode_run_is_told_by_exposure_and_has_both_ablations(barcode: RunFo
     assert np.mean(result["by_exposure"]) == pytest.approx(np.mean(result["by_episode"]), abs=1e-6)
 
 
-@pytest.mark.parametrize("what", ["envs", "memories", "presets"])
+@pytest.mark.parametrize("what", ["applications", "envs", "memories", "presets"])
 def test_list_shows_the_same_as_text_and_as_json(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listing, "cost", None)  # nothing is timed unless it is asked for
     shown, told = run("list", what), run("list", what, "--json")
@@ -200,6 +203,10 @@ def test_costs_are_measured_where_they_are_asked_for() -> None:
 
 
 def test_list_names_what_can_be_used() -> None:
+    for application in json.loads(run("list", "applications", "--json").out):
+        assert (ROOT / application["page"]).is_file()
+        assert (ROOT / application["run"].split()[1]).is_file()
+        assert application["preset"] in presets()
     envs = json.loads(run("list", "envs", "--json").out)
     assert {"metarl/BernoulliBandit-v0", "metarl/BarcodeBandit-v0"} <= {row["id"] for row in envs}
     kind = {row["name"]: row["kind"] for row in json.loads(run("list", "presets", "--json").out)}
@@ -253,7 +260,7 @@ WRONG = {
     "device": (["train", "bandit", "--device", "gpu"], "device is 'gpu', expected"),
     "old preset": (["train", "../old.toml"], "old has no kind"),
     "nothing to time": (["list", "envs", "--timed"], "--timed is for list memories"),
-    "list": (["list", "env"], "'env'.*'envs', 'memories', 'presets'"),
+    "list": (["list", "env"], "'env'.*'applications', 'envs', 'memories', 'presets'"),
     "trials": (["eval", "nowhere", "--trials", "0"], "'0' is not a whole number of at least 1"),
     "evaluated split": (["eval", "nowhere", "--split", "train"], "'train'.*'validation', 'test'"),
 }
