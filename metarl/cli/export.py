@@ -75,7 +75,13 @@ def run_export(args: argparse.Namespace) -> int:
 
 
 def exported(run: Run, out: Path, args: argparse.Namespace) -> Exported:
-    """What was written of the model of a run."""
+    """Export the model of a run.
+
+    Args:
+        run: of an agent or a few-shot learner.
+        out: the file.
+        args: of the command.
+    """
     from metarl.experiments.rl.experiment import RL2Experiment
 
     experiment: Any = run.experiment

@@ -54,7 +54,16 @@ class ClassifierStep(nn.Module):
         )
 
     def forward(self, support: Tensor, labels: Tensor, queries: Tensor) -> Tensor:
-        """See the class."""
+        """Logits of queries.
+
+        Args:
+            support: labelled images ``[S, ...]``.
+            labels: their classes ``[S]``.
+            queries: ``[Q, ...]``
+
+        Returns:
+            ``[Q, ways]``
+        """
         queries = torch.cat([queries, queries[:1]])  # so that there are several, and one alone needs no other path
         return self.learner(support[None], labels[None], queries[None])[0, :-1]
 

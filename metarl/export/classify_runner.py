@@ -19,7 +19,13 @@ class Classifier:
         self.session = onnxruntime.InferenceSession(Path(folder) / "classifier.onnx", options)
 
     def predict(self, support: Any, labels: Any, queries: Any) -> Any:
-        """Probabilities [Q, classes] of images [Q, ...] by labelled ones [S, ...]; labels [S] count from 0."""
+        """Probabilities [Q, classes].
+
+        Args:
+            support: labelled images [S, ...].
+            labels: their classes [S], from 0.
+            queries: images [Q, ...] to be named.
+        """
         support, labels, queries = self._images(support), np.asarray(labels, np.int64), self._images(queries)
         (least, most), ways, count = self.about["supports"], self.about["ways"], len(support)
         if labels.shape != (count,) or not least <= count <= most:

@@ -122,7 +122,14 @@ class Step(Protocol):
 
 
 def write_graph(program: torch.export.ExportedProgram, step: Step, path: Path, format: Format) -> None:
-    """Write the graph of ``step`` in a format, whatever the name of the file says."""
+    """Write the graph of a step in a format, whatever the name of the file says.
+
+    Args:
+        program: as it was recorded.
+        step: of which; it names inputs and outputs.
+        path: of the file.
+        format: ONNX or torch's own.
+    """
     with quiet(), torch.no_grad():
         if format == "torch":
             with path.open("wb") as file:

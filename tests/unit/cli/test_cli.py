@@ -46,10 +46,11 @@ def test_train_leaves_a_whole_run_folder_and_prints_a_table(bandit: tuple[RunFol
     assert (ran.status, ran.err) == (0, "")
     assert set(files(folder.path)) == {
         *("config.json", "meta.json", "status.json", "metrics.jsonl", "checkpoint.zip", "evaluation.json", MANIFEST),
-        *("trials.npz", *(f"figures/{name}.png" for name in IMAGES)),
+        *("trials.npz", "figures/trial.gif", *(f"figures/{name}.png" for name in IMAGES)),
     }
     assert folder.config["env"] == {"id": "metarl/BernoulliBandit-v0", "arms": 7, "pulls": 12}
-    assert all(path.read_bytes().startswith(PNG) for path in folder.figures.iterdir())
+    starts = {path.suffix: path.read_bytes()[:3] for path in folder.figures.iterdir()}
+    assert starts == {".png": PNG[:3], ".gif": b"GIF"}
     lines = ran.out.splitlines()
     assert lines[0] == "environment: metarl/BernoulliBandit-v0"
     assert lines[1].startswith(f"training in {folder.path}; Ctrl-C")
@@ -58,8 +59,9 @@ def test_train_leaves_a_whole_run_folder_and_prints_a_table(bandit: tuple[RunFol
     rows = ["agent (sampled", "agent (greedy", "memory off", "random", "greedy", "UCB1", "Thompson", "Gittins"]
     for name in rows:
         assert any(line.startswith(name) and "±" in line for line in lines), name
-    assert lines[-5] == f"run folder: {folder.path}"
-    assert lines[-4:] == [f"image:      {folder.figures / name}.png" for name in IMAGES]
+    assert lines[-6] == f"run folder: {folder.path}"
+    assert lines[-5:-1] == [f"image:      {folder.figures / name}.png" for name in IMAGES]
+    assert lines[-1] == f"image:      {folder.figures / 'trial.gif'}"
 
 
 def test_an_agent_is_evaluated_in_longer_trials_and_its_run_stays_as_it_is(bandit: tuple[RunFolder, Ran]) -> None:

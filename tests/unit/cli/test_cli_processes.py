@@ -21,7 +21,7 @@ from metarl.runs.folder import RunFolder
 from metarl.runs.tracking import Tracker
 
 SECRET = "0123456789abcdef" * 2 + "fakefake"
-IMAGES = {"adaptation", "learning", "memory", "episodes"}
+IMAGES = {"adaptation", "learning", "memory", "episodes", "trial"}
 BANDIT = settings(*AGENT, "env.arms=3", "env.pulls=6", "train.total_timesteps=96")
 ENDLESS = settings(*AGENT, "env.arms=3", "env.pulls=10", "train.total_timesteps=1000000000")
 
