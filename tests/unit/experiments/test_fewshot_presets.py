@@ -70,7 +70,18 @@ def test_a_preset_answers_queries_alone(preset: Run) -> None:
     assert close is not made.transductive
 
 
-VOTING = {"prototypical", "best", "lake", "domain", "matching", "matching-fce", "key-value", "graph", "lifelong"}
+VOTING = {
+    "prototypical",
+    "best",
+    "lake",
+    "domain",
+    "continual",
+    "matching",
+    "matching-fce",
+    "key-value",
+    "graph",
+    "lifelong",
+}
 GRADIENT = {"maml", "fomaml", "anil", "reptile"}
 FROM_IMAGES = (VOTING - {"lifelong"}) | {"episodic"}
 """The presets whose answers come from single images, and so can tell which."""
