@@ -95,10 +95,12 @@ def find_fonts(root: Path) -> list[Path]:
 
 
 def has_all(path: Path) -> bool:
-    """Whether a font can be read, and has every character."""
+    """Whether a font can be read, and has every character, with ink: some lead a character to an empty picture."""
     try:
         with TTFont(path, lazy=True) as font:
-            return set(map(ord, CHARACTERS)) <= (font.getBestCmap() or {}).keys()
+            named = set(map(ord, CHARACTERS)) <= (font.getBestCmap() or {}).keys()
+        drawn = ImageFont.truetype(str(path), 32)
+        return named and all(drawn.getmask(character).getbbox() for character in CHARACTERS)
     except (OSError, TTLibError):
         return False
 

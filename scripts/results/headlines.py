@@ -111,6 +111,21 @@ HEADLINES = (
         beside=("people", "BPL"),
     ),
     Headline(
+        says="Continual learning: % of held-out images of 600 new characters, each shown once, by two slots a class",
+        file="continual",
+        setting="Omniglot, stream of 600 unseen classes",
+        method="memory, nearest, full bytes",
+        metric="accuracy %",
+        beside=("OML", "ANML", "5-NN on ANML's gated features"),
+    ),
+    Headline(
+        says="Digits from a net that knows Omniglot alone, 10-way 5-shot: accuracy %",
+        file="domain",
+        setting="scikit-learn's digits, crisp, 10-way 5-shot",
+        method="memory written anew, norm of the support",
+        metric="accuracy %",
+    ),
+    Headline(
         says="Diagnosis of ten diseases never met, from five patients a class: AUROC in % above logistic regression's",
         file="medical",
         setting="10 diseases never met in training, 5 patients a class",
