@@ -11,6 +11,8 @@ import lake_controls
 import matplotlib
 import numpy as np
 import pytest
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.ttGlyphPen import TTGlyphPen
 from lake_controls import ALPHABETS, CHARACTERS, DRAWERS, RANDOM, Found, draws
 from PIL import Image
 from results.rows import Row
@@ -192,3 +194,23 @@ def test_a_run_is_taken_if_it_has_the_same_settings_wherever_its_data_lay(
     module.refuse_another(tmp_path / "no run yet", "key-value", here)
     with pytest.raises(SystemExit, match="other settings"):
         module.refuse_another(run.path, "key-value", (*here, "fit.updates=7"))
+
+
+@pytest.mark.parametrize("ink", [True, False])
+def test_a_font_whose_pictures_are_empty_has_not_every_character(ink: bool, tmp_path: Path) -> None:
+    pen = TTGlyphPen(None)
+    if ink:
+        for draw, place in ((pen.moveTo, (0, 0)), (pen.lineTo, (0, 800)), (pen.lineTo, (500, 0))):
+            draw(place)
+        pen.closePath()
+    font = FontBuilder(1000)
+    font.setupGlyphOrder([".notdef", "all"])
+    font.setupCharacterMap(dict.fromkeys(map(ord, draw_fonts.CHARACTERS), "all"))
+    font.setupGlyf(dict.fromkeys((".notdef", "all"), pen.glyph()))
+    font.setupHorizontalMetrics(dict.fromkeys((".notdef", "all"), (600, 0)))
+    font.setupHorizontalHeader(ascent=800, descent=-200)
+    font.setupNameTable({"familyName": "Toy", "styleName": "Regular"})
+    font.setupOS2()
+    font.setupPost()
+    font.save(tmp_path / "toy.ttf")
+    assert draw_fonts.has_all(tmp_path / "toy.ttf") is ink
