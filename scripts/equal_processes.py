@@ -127,7 +127,7 @@ def learned_alone(agent: RL2PPO, rows: int) -> dict[str, Any]:
     state, minibatches = TrainingState.start(policy, env.obs), torch_rng(SEED, "minibatch")
     options = {"generator": own[0], "gamma": agent.options.gamma, "lam": agent.options.gae_lambda}
     shared = shared_minibatches(rows, PROCESSES, PPO["n_minibatches"])
-    with patch.object(policy.head, "sample", drawn), patch.object(ppo.torch, "randperm", shared):  # type: ignore[attr-defined]  # the module that ppo sees
+    with patch.object(policy.head, "sample", drawn), patch.object(torch, "randperm", shared):
         for number in range(UPDATES):
             policy.train(False)
             rollout = collect(policy, env, state, STEPS, **options)

@@ -49,10 +49,8 @@ def job(preset: Path, folder: Path) -> subprocess.Popen[str]:
     """A training by two processes in a session of their own."""
     given = [*LAUNCH, str(preset), "--quiet", "--out", str(folder)]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    log = open(folder.with_suffix(".log"), "w")  # noqa: SIM115 (the job writes to it until it ends)
-    started = subprocess.Popen(given, stdout=log, stderr=log, text=True, env=env, start_new_session=True)
-    log.close()
-    return started
+    with folder.with_suffix(".log").open("w") as log:  # of which the job has a copy of its own
+        return subprocess.Popen(given, stdout=log, stderr=log, text=True, env=env, start_new_session=True)
 
 
 def ranks_of(launcher: int) -> dict[int, int]:

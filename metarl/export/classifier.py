@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -19,8 +18,8 @@ from metarl.config import InputError
 from metarl.data.pictures import Reading
 from metarl.export import classify_runner
 from metarl.export.step import Slot, graph_of
-from metarl.export.write import CLOSE, Exported, Format, check_packages, runnable, write_graph
-from metarl.files import replacing, write_json
+from metarl.export.write import CLOSE, Exported, Format, check_packages, runnable, write_beside, write_graph
+from metarl.files import replacing
 from metarl.nets.images import ImageEncoder
 
 FILES: dict[Format, str] = {"onnx": "classifier.onnx", "torch": "classifier.pt2"}
@@ -123,13 +122,8 @@ def export_classifier(
     finally:
         ready.to(device).train(training)
     about = _manifest(ready, reading, ways, (supports if fixed else LEAST, supports), 1 if stream else MOST_QUERIES)
-    write_json(folder / MANIFEST, about)
-    written = [target, folder / MANIFEST]
-    if format == "onnx":
-        with replacing(folder / RUNNER) as temporary:
-            shutil.copyfile(classify_runner.__file__, temporary)
-        written.append(folder / RUNNER)
-    return Exported(written, worst)
+    beside = write_beside(folder / MANIFEST, about, classify_runner, folder / RUNNER, format)
+    return Exported([target, *beside], worst)
 
 
 def difference(step: ClassifierStep, path: Path, format: Format, ways: int, most: int | None) -> float:

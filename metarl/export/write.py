@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
@@ -93,13 +94,26 @@ def export(
                 raise InputError(problem, key="export", expected=f"at most {CLOSE:.0e}")
     finally:
         policy.to(device).train(training)
-    write_json(folder / MANIFEST, _manifest(agent, step, outputs, reward_scale))
-    written = [target, folder / MANIFEST]
-    if format == "onnx":
-        with replacing(folder / RUNNER) as temporary:
-            shutil.copyfile(runner.__file__, temporary)
-        written.append(folder / RUNNER)
-    return Exported(written, worst)
+    about = folder / MANIFEST, _manifest(agent, step, outputs, reward_scale)
+    return Exported([target, *write_beside(*about, runner, folder / RUNNER, format)], worst)
+
+
+def write_beside(manifest: Path, about: Mapping[str, Any], code: ModuleType, copy: Path, format: Format) -> list[Path]:
+    """Write what lies beside a graph, and return the paths.
+
+    Args:
+        manifest: the file that describes the graph.
+        about: its contents.
+        code: runs a graph in ONNX.
+        copy: where it is copied to, if the format is ONNX.
+        format: of the graph.
+    """
+    write_json(manifest, about)
+    if format != "onnx":
+        return [manifest]
+    with replacing(copy) as temporary:
+        shutil.copyfile(str(code.__file__), temporary)
+    return [manifest, copy]
 
 
 def check_packages(format: Format) -> None:
@@ -111,14 +125,19 @@ def check_packages(format: Format) -> None:
 
 
 class Step(Protocol):
-    """A function of tensors with named inputs and outputs; the state comes out as it went in."""
+    """A function of tensors with named inputs and outputs."""
 
     @property
-    def inputs(self) -> Sequence[Slot]: ...  # noqa: D102 (see the class)
+    def inputs(self) -> Sequence[Slot]:
+        """The inputs, in order."""
+
     @property
-    def answer_names(self) -> Sequence[str]: ...  # noqa: D102 (see the class)
+    def answer_names(self) -> Sequence[str]:
+        """The outputs that are no state."""
+
     @property
-    def state(self) -> Sequence[Slot]: ...  # noqa: D102 (see the class)
+    def state(self) -> Sequence[Slot]:
+        """The state, which comes out as it went in."""
 
 
 def write_graph(program: torch.export.ExportedProgram, step: Step, path: Path, format: Format) -> None:

@@ -137,5 +137,5 @@ def _difference(before: Any, now: Any) -> tuple[str, str]:
     """Two values as texts; of tables what differs."""
     if isinstance(before, dict) and isinstance(now, dict):
         keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
-        return tuple(json.dumps({key: one.get(key) for key in keys}) for one in (before, now))  # type: ignore[return-value]  # two of them
+        before, now = ({key: one.get(key) for key in keys} for one in (before, now))
     return json.dumps(before), json.dumps(now)

@@ -11,8 +11,6 @@ import torch
 from equal_processes import PROCESSES, STEPS, UPDATES, arrays, double, learned_alone, make_agent, shared_minibatches
 from parallel_toys import ROWS
 
-from metarl.training import ppo
-
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -33,7 +31,7 @@ def found(place: Path) -> list[dict[str, Any]]:
 @pytest.fixture
 def joined_minibatches(monkeypatch: pytest.MonkeyPatch) -> None:
     """The minibatches of one process are those of both."""
-    monkeypatch.setattr(ppo.torch, "randperm", shared_minibatches(ROWS, PROCESSES, 2))  # type: ignore[attr-defined]  # the module that ppo sees
+    monkeypatch.setattr(torch, "randperm", shared_minibatches(ROWS, PROCESSES, 2))
 
 
 def close(given: dict[str, Any], expected: dict[str, Any], error: float = 1e-10) -> None:

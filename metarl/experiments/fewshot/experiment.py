@@ -19,7 +19,6 @@ from metarl.data.folders import one_look
 from metarl.data.omniglot import found
 from metarl.data.pool import Pool
 from metarl.data.sources import FewShotSource
-from metarl.evaluation.accuracy import correct_in_streams, prepared
 from metarl.evaluation.records import EPISODES
 from metarl.evaluation.results import FewShotEvaluation
 from metarl.experiments.base import Experiment, config_errors, load_module, save_fit, save_module
@@ -33,6 +32,7 @@ from metarl.experiments.fewshot.options import (
     FewShotEvalOptions,
     StreamOptions,
 )
+from metarl.experiments.fewshot.validation import check_source, validator
 from metarl.functional.stats import BYTES
 from metarl.limits import check_count
 from metarl.runs.session import Session
@@ -379,34 +379,3 @@ class FewShotExperiment(Experiment):
             made = trained.resized(self.ways, self.longest)
             made.open_set, made.met = trained.open_set, trained.met
             return made
-
-
-def check_source(source: FewShotSource, split: Split, shapes: Iterable[EpisodeShape]) -> None:
-    """Refuse a source that has too few classes or examples.
-
-    Args:
-        source: of the images.
-        split: that it is of, for the error.
-        shapes: the sizes of the episodes, or streams, that it is asked for.
-
-    Raises:
-        ConfigError: it has too few.
-    """
-    with config_errors(f"the {split} split"):
-        for shape in shapes:
-            shape.check(source, split)
-
-
-def validator(experiment: FewShotExperiment, seed: int) -> Callable[[FewShotLearner], float]:
-    """The accuracy on validation episodes, or streams, always the same ones."""
-    source, shape = make_source(experiment.data, "validation", rotations=False), experiment.validation_shape
-    count, labels = experiment.eval.validation_episodes, experiment.train.labels
-
-    def accuracy(learner: FewShotLearner) -> float:
-        rng = numpy_rng(seed, "data", split_key("validation"))
-        if not shape.queries:
-            return float(correct_in_streams(learner, shape.sample(source, rng, count, labels)).mean())
-        held, answer = prepared(learner, source, count * shape.images)
-        return float(answer(shape.sample(held, rng, count, labels)).mean())
-
-    return accuracy
