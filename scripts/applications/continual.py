@@ -21,7 +21,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "reproduce"))  # how r
 from common import refuse_another, save, train, trained_at
 from drawn_streams import draw
 from results.rows import ROOT, Row, commit
-from streams import Correct, embedded, measured, nearest_mean, neighbours, orders, remembered, streams, tuned
+from streams import Correct, embedded, finetuned, measured, nearest_mean, neighbours, orders, remembered, streams, tuned
 
 from metarl.data.omniglot import Omniglot
 from metarl.evaluation.pooling import NORMAL95
@@ -33,7 +33,7 @@ NAME, COMMAND = "continual", "python scripts/applications/continual.py"
 COUNTS, HELD, PER_CLASS = [10, 50, 100, 200, 400, 600], 5, 2  # classes, held-out images, slots of a class at full size
 SIZES = {"full": 1.0, "half": 0.5, "quarter": 0.25}
 RULES = ("nearest", "balanced", "random", "least_used", "oldest")
-K, RATE = 5, 0.03  # chosen on validation classes
+K, RATE, NET_RATE = 5, 0.03, 0.01  # chosen on validation classes
 PUBLISHED = {"OML": 18.2, "ANML": 63.8, "5-NN on ANML's gated features": 81.1}  # ANML's paper, at 600 classes
 GOAL, LOST, BELOW = 81.0, -3.0, -0.5  # accuracy; points of half the bytes to all; of any to the nearest class mean
 ABOVE = "points above nearest class mean of as many bytes, paired"
@@ -59,7 +59,8 @@ def main() -> None:
     counts = [count for count in COUNTS if count <= pool.classes]
     _, shown, held = orders(pool, counts[-1], HELD, args.orders)
     met = streams(embedded(learner, pool), shown, held, counts)
-    pixels = streams(torch.from_numpy(pool.flat.reshape(len(pool.flat), -1) / np.float32(255)), shown, held, counts)
+    drawn = streams(torch.from_numpy(pool.flat / np.float32(255)), shown, held, counts)
+    pixels = replace(drawn, shown=drawn.shown.flatten(2), asked=drawn.asked.flatten(3))
 
     # 3. Each method meets the same images. At full size a memory has two slots for each class of the longest stream.
     full = PER_CLASS * counts[-1] * 4 * (met.shown.shape[-1] + 3)  # bytes: key, value, count and cost are float32
@@ -69,13 +70,14 @@ def main() -> None:
         for rule in RULES:
             methods[f"memory, {rule}, {name} bytes"] = partial(remembered, learner, met, size, replace=rule)
         methods[f"nearest class mean, {name} bytes"] = partial(nearest_mean, met, size)
+    for end, one, images in (("", met, drawn), (", order shuffled", met.shuffled(), drawn.shuffled())):
+        methods[f"memory, nearest, full bytes{end}"] = partial(remembered, learner, one, full)
+        methods[f"linear layer, SGD{end}"] = partial(tuned, one, RATE)
+        methods[f"whole net, SGD{end}"] = partial(finetuned, learner.encoder, images, NET_RATE)
     narrow = partial(remembered, learner, met, full // 4, precision=torch.float16)
     methods |= {
         "memory, nearest, quarter bytes, float16": narrow,
         f"{K} nearest neighbours, no limit": partial(neighbours, met, K),
-        "linear layer, SGD": partial(tuned, met, RATE),
-        "memory, nearest, full bytes, order shuffled": partial(remembered, learner, met.shuffled(), full),
-        "linear layer, SGD, order shuffled": partial(tuned, met.shuffled(), RATE),
         f"{K} nearest neighbours of raw pixels, no limit": partial(neighbours, pixels, K),
     }
     found: dict[str, Correct] = {}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from metarl.agents.fewshot.bounded import BoundedMemory
@@ -15,6 +16,7 @@ from metarl.agents.fewshot.learner import FewShotLearner
 from metarl.data.pool import Pool
 from metarl.evaluation.pooling import variance_over_seeds
 from metarl.functional.stats import standard_error
+from metarl.nets.images import ImageEncoder
 from metarl.runs.progress import Progress
 from metarl.seeding import numpy_rng
 from metarl.types import Bools, Floats, Ints
@@ -132,6 +134,38 @@ def tuned(met: Streams, rate: float) -> Correct:
         logits = met.asked[:, :count].flatten(1, 2) @ weight.mT
         found[count] = named(logits[..., :count].argmax(-1), count)
     return found
+
+
+def finetuned(encoder: ImageEncoder, met: Streams, rate: float) -> Correct:
+    """The whole net with a linear layer on top, both of which take a step of SGD for each image.
+
+    The norm's statistics stay those of training, and each image is seen as it is, without further views.
+
+    Args:
+        encoder: of the learner; a copy of it goes on learning.
+        met: streams of images.
+        rate: the step size.
+    """
+    classes, found = met.asked.shape[1], dict[int, list[Tensor]]()
+    for shown, labels, asked in zip(met.shown, met.labels, met.asked, strict=True):
+        net, begun = deepcopy(encoder).eval(), 0
+        net.options = replace(net.options, views=False)
+        layer = nn.Linear(net.size, classes, bias=False)
+        nn.init.zeros_(layer.weight)
+        with torch.no_grad():
+            scale = net(shown[None, :AT_ONCE]).square().mean().sqrt()
+        optimizer = torch.optim.SGD([*net.parameters(), *layer.parameters()], rate)
+        for count, end in met.steps.items():
+            for x, y in zip(shown[begun:end].split(1), labels[begun:end].split(1), strict=True):
+                optimizer.zero_grad()
+                F.cross_entropy(layer(net(x[None])[0] / scale), y).backward()
+                optimizer.step()
+            begun = end
+            with torch.no_grad():
+                parts = asked[:count].flatten(0, 1).split(AT_ONCE)
+                answers = torch.cat([layer(net(x[None])[0] / scale)[:, :count].argmax(-1) for x in parts])
+            found.setdefault(count, []).append(answers)
+    return {count: named(torch.stack(answers), count) for count, answers in found.items()}
 
 
 def named(answers: Tensor, classes: int) -> Bools:

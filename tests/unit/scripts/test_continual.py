@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 
 from metarl.agents.fewshot.classifier import FewShotClassifier
 from metarl.data.pool import Glyphs
+from metarl.nets.images import EncoderOptions, ImageEncoder
 
 APPLICATIONS = Path(__file__).resolve().parents[3] / "scripts" / "applications"
 
@@ -62,6 +64,7 @@ def test_the_script_writes_its_rows_and_its_picture(
     assert accuracy["memory, nearest, quarter bytes"] <= 50, "where half of the classes have a slot"
     assert accuracy["memory, nearest, quarter bytes, float16"] > 50
     assert accuracy["linear layer, SGD"] < accuracy["linear layer, SGD, order shuffled"]
+    assert accuracy["whole net, SGD"] < accuracy["whole net, SGD, order shuffled"]
     above = got[8, "memory, nearest, full bytes", script.ABOVE]
     assert above == pytest.approx(accuracy["memory, nearest, full bytes"] - accuracy["nearest class mean, full bytes"])
     assert got[8, "memory, nearest, full bytes", f"{script.ABOVE}, lower end of 95 %"] <= above
@@ -101,3 +104,19 @@ def test_rivals_answer_as_they_are_defined(script: Any) -> None:
         streams.Streams(torch.eye(3)[None], torch.arange(3)[None], torch.eye(3)[None, :, None], {3: 3}), 1.0
     )
     assert learned[3].all()
+
+
+def test_a_whole_net_is_tuned_as_its_last_layer_is_and_forgets(script: Any, learner: FewShotClassifier) -> None:
+    streams = importlib.import_module("streams")
+    pool = Glyphs("test", 8)
+    _, shown, held = streams.orders(pool, 6, 5, 1)
+    images = streams.streams(torch.from_numpy(pool.flat / np.float32(255)), shown, held, [2, 6])
+    alone = streams.finetuned(learner.encoder, images, 0.03)  # an encoder without parameters: the last layer alone
+    last = streams.tuned(replace(images, shown=images.shown.flatten(2), asked=images.asked.flatten(3)), 0.03)
+    assert {n: right.tolist() for n, right in alone.items()} == {n: right.tolist() for n, right in last.items()}
+    torch.manual_seed(0)
+    encoder = ImageEncoder((28, 28), EncoderOptions(net="strided", width=8, norm="running", views=True))
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    met = streams.finetuned(encoder, images, 0.1)
+    assert met[6][0, -1].mean() > met[6][0, :-1].mean(), "the last class is known best"
+    assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items()), "of a copy"
