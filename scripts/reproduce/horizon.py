@@ -3,6 +3,7 @@
 Each preset is trained as it is, or run folders are taken (``--runs``), and plays trials that are 1, 2 and 10 times as
 long, the bandit also 100 times: ``python scripts/reproduce/horizon.py [--jobs 2]``. Beside each score stand the bytes
 of state that a trial has filled at its end and the time of one step. What was played already is not played again.
+Longer trials are of fewer tasks, so that each length plays as many steps.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from metarl.files import write_json
 COMMAND = "python scripts/reproduce/horizon.py"
 QUICK = ("train.total_timesteps=1000", "train.n_envs=10", "eval.trials=20", "eval.tuning_trials=10")
 ROWS = 100  # trials side by side of which state and time are measured
+PLAYED = 2 * 10**6  # steps at most of all trials of a length
+FACTORS = (1, 2, 10, 100)
 AT_ONCE = 10**6  # steps of all trials side by side: memories of long trials are large
 
 
@@ -55,7 +58,7 @@ class Game(NamedTuple):
 
 GAMES = {
     "metarl/BernoulliBandit-v0": Game(
-        "bandit", "Bernoulli bandit", "pulls", ("Gittins", "UCB1"), "reward per trial", True, (1, 2, 10, 100)
+        "bandit", "Bernoulli bandit", "pulls", ("Gittins", "UCB1"), "reward per trial", True, FACTORS
     ),
     "metarl/BarcodeBandit-v0": Game(
         "barcode", "barcode bandit", "repeats", ("ideal memory",), "mean reward an episode", False, (1, 2, 10)
@@ -64,8 +67,6 @@ GAMES = {
         "mdp", "tabular MDP", "episodes", ("Bayes bonus",), "reward per trial", True, (1, 2, 10)
     ),
 }
-TRIALS = {1: 10_000, 2: 10_000, 10: 1_000, 100: 100}
-"""Held-out tasks, by how many times as long a trial is."""
 
 
 class Played(NamedTuple):
@@ -81,7 +82,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, nargs="+", help="run folders to take; those of a preset are its seeds")
     parser.add_argument("--only", nargs="+", choices=[game.preset for game in GAMES.values()], help="these presets")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the trainings")
-    parser.add_argument("--factors", type=int, nargs="+", choices=TRIALS, help="of the trial's length, these alone")
+    parser.add_argument("--factors", type=int, nargs="+", choices=FACTORS, help="of the trial's length, these alone")
     parser.add_argument("--jobs", type=int, default=2, help="trainings at a time, one thread each")
     parser.add_argument("--quick", action="store_true", help="toy trainings and few tasks; rows say so")
     parser.add_argument("--out", type=Path, default=Path("runs/horizon"))
@@ -120,7 +121,7 @@ def play(folder: Path, game: Game, factor: int, out: Path, quick: bool) -> Playe
     longer: Any = open_run(folder, settings, device="cpu")
     steps = longer.experiment.make_distribution("test").trial_steps
     most, rows = run.experiment.eval, min(run.experiment.eval.rows, max(1, AT_ONCE // steps))
-    trials = min(most.trials, 10 if quick else TRIALS[factor])
+    trials = min(most.trials, 10 if quick else most.trials if factor == 1 else max(1, PLAYED // steps))
     path = out / f"{folder.resolve().parent.name}-{folder.name}-{game.option}={length * factor}-{trials}.json"
     evaluation, costs = read_evaluation(path), path.with_suffix(".cost.json")
     if not isinstance(evaluation, AgentEvaluation) or evaluation.train_seconds != run.seconds:  # of another training
