@@ -15,11 +15,10 @@ from matplotlib.figure import Figure
 sys.path.append(str(Path(__file__).resolve().parents[1] / "reproduce"))  # whose common.py finds the package of rows
 from adaptors import ANEW, BEFORE, NORM, PIXELS, UNDONE
 from domain import DIGITS, NAME, SHIFTS, UPRIGHT
+from pictures import pictures
 from results.rows import ROOT, read
 
-from metarl.config import InputError
 from metarl.data.digits import digits, drawn_side
-from metarl.data.idx import fashion
 from metarl.data.omniglot import Omniglot
 from metarl.data.shifts import Shift
 from metarl.report.canvas import COLORS, DPI, INK, SOFT, save
@@ -47,11 +46,9 @@ def samples(folder: str | None) -> dict[str, Bytes]:
     for form, crisp in (("blurred", False), ("crisp", True)):
         pool = digits(side=side, crisp=crisp)
         found[f"scikit-learn's digits, {form}"] = pool.flat[pool.counts.cumsum() - pool.counts][:SAMPLES]
-    try:
-        pool = fashion()
-    except InputError:
-        return found
-    return {**found, "Fashion-MNIST": pool.flat[pool.counts.cumsum() - pool.counts][:SAMPLES]}
+    for name, pool in pictures(side):
+        found[name] = pool.flat[pool.counts.cumsum() - pool.counts][:: pool.classes // SAMPLES][:SAMPLES]
+    return found
 
 
 def main() -> None:
@@ -78,7 +75,8 @@ def main() -> None:
             name.replace("ink and paper ", "ink and\npaper\n")
             .replace(", ", ",\n")
             .replace("rotated by ", "rotated\nby ")
-            .replace("with ", "with\n"),
+            .replace("with ", "with\n")
+            .replace("printed ", "printed\n"),
             fontsize=9,
             color=INK,
         )
