@@ -61,18 +61,19 @@ def train(
 
 
 def refuse_another(run: Path, preset: str, settings: Sequence[str]) -> None:
-    """Stop where a run folder is there that was trained with other settings; where data lay and words don't count."""
-    if not run.is_dir():
-        return
-    config = dict(RunFolder.open(run).config)
-    config.pop("seed")
-    found = from_config(config, str(run))
+    """Stop where a run folder is there that was trained with other settings; see :func:`same_settings`."""
+    if run.is_dir() and not same_settings(RunFolder.open(run).config, preset, settings):
+        raise SystemExit(f"{run} was trained with other settings than {preset} has now; move it away to train anew")
+
+
+def same_settings(config: Mapping[str, Any], preset: str, settings: Sequence[str]) -> bool:
+    """Whether a run with this config was trained as a preset is now; seed, words and where data lay don't count."""
+    found = from_config({key: value for key, value in config.items() if key != "seed"}, preset)
     changed = [(("name",), preset), *(parse_assignment(text) for text in settings)]
     asked = from_config(apply(load_toml(preset_path(preset)), changed), preset)  # not checked, which may read all data
     assert isinstance(found, FewShotExperiment)
     assert isinstance(asked, FewShotExperiment)
-    if not_words(found) != not_words(asked):
-        raise SystemExit(f"{run} was trained with other settings than {preset} has now; move it away to train anew")
+    return not_words(found) == not_words(asked)
 
 
 def not_words(experiment: FewShotExperiment) -> FewShotExperiment:

@@ -2,24 +2,32 @@
 
 The preset lake is trained on all 30 background alphabets with five seeds, and on each of the two minimal sets of five
 alphabets with two, a process and a thread each. All are tested on the 20 published runs and on random trials of the
-evaluation alphabets; those of 30 alphabets also on the controls of ``scripts/lake_controls.py``. A run that lies in the
-folder of the runs already is taken, if it was trained with the settings that the preset has now.
+evaluation alphabets; those of 30 alphabets also on the controls of ``scripts/lake_controls.py``.
+
+What each seed reached is kept in docs/results/lake, so that seeds may be trained one by one, on several days: a row is
+the mean of all that are there and were trained with the settings that the preset has now. Their runs aren't needed.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from common import refuse_another, save, train, trained_at
+from common import refuse_another, same_settings, save, train, trained_at
 from lake_controls import CONTROLS, PUBLISHED, RANDOM, look_up, measure
-from results.rows import Row
+from results.rows import ROOT, Row
 
-from metarl.evaluation.lake import over_seeds
+from metarl.config import build, to_plain
+from metarl.evaluation.lake import ErrorRate, over_seeds
+from metarl.files import write_json
+from metarl.runs.folder import RunFolder
 
 NAME, COMMAND = "lake", "python scripts/reproduce/lake.py"
+KEPT = ROOT / "docs" / "results" / NAME
 TRIALS = 10_000
 METRIC = "error %"
 SETTING = "Omniglot, one alphabet, 20 ways, 1 shot by one drawer, queries by another, each answered alone; {where}"
@@ -54,6 +62,27 @@ PARTS: Mapping[str, Part] = {
 }
 
 
+@dataclass(frozen=True)
+class Kept:
+    """What the training with one seed reached.
+
+    Args:
+        config: of the run.
+        commit: that trained it.
+        seconds: of training.
+        updates: of training.
+        parameters: of the net.
+        rates: by test.
+    """
+
+    config: dict[str, Any]
+    commit: str
+    seconds: float
+    updates: int
+    parameters: int
+    rates: dict[str, ErrorRate]
+
+
 def main() -> None:
     """Train, test and keep."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -63,38 +92,74 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time, one thread each (default 1)")
     parser.add_argument("--out", type=Path, default=Path("runs/lake"), help="default runs/lake")
     args = parser.parse_args()
-    found = look_up(args.data)
     for name in args.only:
-        part = PARTS[name]
-        seeds = tuple(args.seeds or part.seeds)
-        settings = ["threads=1", *part.settings]
-        folders = [args.out / f"{name}-s{seed}" for seed in seeds]
-        for folder in folders:
-            refuse_another(folder, "lake", settings)
-        evaluations = train("lake", name, seeds, settings, args.out, args.jobs, ["--data", args.data] * bool(args.data))
-        rates = measure(found, folders, trials=TRIALS, folder=args.data, tests=part.tests)
-        version = ", ".join(dict.fromkeys(trained_at(folder) for folder in folders))
-        for test, each in rates.items():
-            error, se = over_seeds(each)
-            alone = {f"seed {seed}": round(100 * one.error, 2) for seed, one in zip(seeds, each, strict=True)}
-            row = Row(
-                setting=SETTING.format(where=test),
-                method=f"preset lake, {part.trained_on}",
-                metric=METRIC,
-                ours=100 * error,
-                se=100 * se,
-                n_tasks=each[0].trials,
-                seeds=seeds,
-                goal=(None, part.goals.get(test)),
-                references={**(part.published if test == PUBLISHED else {}), **alone},
-                command=f"{COMMAND} --only {name}",
-                train_seconds=max(one.train_seconds for one in evaluations),
-                train_steps=evaluations[0].train_steps,
-                commit=version,
-                parameters=evaluations[0].parameters,
-                flags="not transductive",
-            )
-            save(NAME, row)
+        known = taken(name)
+        missing = [seed for seed in args.seeds or PARTS[name].seeds if seed not in known]
+        write(name, known | trained(name, missing, args))
+
+
+def taken(name: str) -> dict[int, Kept]:
+    """What is kept of a part, by seed, where it was trained with the settings that the part has now."""
+    kept = {path: build(Kept, json.loads(path.read_text("utf-8")), str(path)) for path in KEPT.glob(f"{name}-s*.json")}
+    same = [one for one in kept.values() if same_settings(one.config, "lake", settings(name))]
+    return {one.config["seed"]: one for one in same}
+
+
+def settings(name: str) -> list[str]:
+    """Those of a part beside the preset's."""
+    return ["threads=1", *PARTS[name].settings]
+
+
+def trained(name: str, seeds: list[int], args: argparse.Namespace) -> dict[int, Kept]:
+    """Train a part with these seeds, test it, and keep what each reached."""
+    if not seeds:
+        return {}
+    found, made = look_up(args.data), dict[int, Kept]()
+    folders = [args.out / f"{name}-s{seed}" for seed in seeds]
+    for folder in folders:
+        refuse_another(folder, "lake", settings(name))
+    place = ["--data", args.data] * bool(args.data)
+    evaluations = train("lake", name, seeds, settings(name), args.out, args.jobs, place)
+    for seed, folder, done in zip(seeds, folders, evaluations, strict=True):
+        rates = measure(found, [folder], trials=TRIALS, folder=args.data, tests=PARTS[name].tests)
+        made[seed] = Kept(
+            config={**RunFolder.open(folder).config, "seed": seed},
+            commit=trained_at(folder),
+            seconds=done.train_seconds,
+            updates=done.train_steps,
+            parameters=done.parameters,
+            rates={test: rate for test, (rate,) in rates.items()},
+        )
+        write_json(KEPT / f"{name}-s{seed}.json", to_plain(made[seed]))
+    return made
+
+
+def write(name: str, kept: Mapping[int, Kept]) -> None:
+    """The rows of a part, the mean over seeds."""
+    part, seeds = PARTS[name], sorted(kept)
+    every = [kept[seed] for seed in seeds]
+    for test in part.tests:
+        each = [one.rates[test] for one in every]
+        error, se = over_seeds(each)
+        alone = {f"seed {seed}": round(100 * one.error, 2) for seed, one in zip(seeds, each, strict=True)}
+        row = Row(
+            setting=SETTING.format(where=test),
+            method=f"preset lake, {part.trained_on}",
+            metric=METRIC,
+            ours=100 * error,
+            se=100 * se,
+            n_tasks=each[0].trials,
+            seeds=tuple(seeds),
+            goal=(None, part.goals.get(test)),
+            references={**(part.published if test == PUBLISHED else {}), **alone},
+            command=f"{COMMAND} --only {name}",
+            train_seconds=max(one.seconds for one in every),
+            train_steps=every[0].updates,
+            commit=", ".join(dict.fromkeys(one.commit for one in every)),
+            parameters=every[0].parameters,
+            flags="not transductive",
+        )
+        save(NAME, row)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The controls of the published runs, the rows of both tests, and characters drawn in many fonts."""
 
 import importlib
+import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -103,41 +104,74 @@ def load(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     return importlib.import_module(name)
 
 
-def test_a_reproduction_writes_a_row_for_each_control(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = load("lake", monkeypatch)
-    rows: list[Row] = []
-    trained: dict[str, tuple[tuple[int, ...], Any]] = {}
+class Reproduction:
+    """scripts/reproduce/lake.py without training: the seed says how many of 40 trials fail."""
 
-    def train(preset: str, name: str, seeds: tuple[int, ...], settings: Any, *_: Any) -> Any:
+    def __init__(self, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.module = load("lake", monkeypatch)
+        self.rows: dict[tuple[str, ...], Row] = {}
+        self.trained: dict[str, tuple[int, ...]] = {}
+        self.made: dict[str, Any] = {}
+        self.monkeypatch, self.place = monkeypatch, place
+        fakes = {"train": self.train, "measure": self.measure, "look_up": lambda _: None, "trained_at": lambda _: "c"}
+        fakes |= {"save": lambda _, *made: self.rows.update({row.key: row for row in made})}
+        for name, fake in (fakes | {"KEPT": place / "kept"}).items():
+            monkeypatch.setattr(self.module, name, fake)
+        (place / "kept").mkdir()
+
+    def train(self, preset: str, name: str, seeds: list[int], settings: Any, *_: Any) -> Any:
         config = apply(load_toml(preset_path(preset)), [parse_assignment(text) for text in settings])
-        trained[name] = seeds, from_config(config, name)
-        return [SimpleNamespace(train_seconds=seed, train_steps=7, parameters=3) for seed in seeds]
+        self.trained[name], self.made[name] = tuple(seeds), from_config(config, name)
+        for seed in seeds:
+            RunFolder.create_at(self.place / f"{name}-s{seed}").start({**config, "name": preset, "seed": seed})
+        return [SimpleNamespace(train_seconds=float(seed), train_steps=7, parameters=3) for seed in seeds]
 
-    def measure(found: object, folders: list[Path], tests: Any, **_: Any) -> Any:
-        hits = [np.arange(40).reshape(2, 20) > number for number in range(len(folders))]
-        return {test: [error_rate(one) for one in hits] for test in tests}
+    def measure(self, found: object, folders: list[Path], tests: Any, **_: Any) -> Any:
+        (folder,) = folders
+        hits = np.arange(40).reshape(2, 20) > int(folder.name[-1])
+        return {test: [error_rate(hits)] for test in tests}
 
-    fakes = {"train": train, "measure": measure, "look_up": lambda _: None, "trained_at": lambda _: "c"}
-    for name, fake in (fakes | {"save": lambda _, *made: rows.extend(made)}).items():
-        monkeypatch.setattr(module, name, fake)
-    monkeypatch.setattr("sys.argv", ["lake.py", "--out", str(tmp_path)])
-    module.main()
-    assert {name: seeds for name, (seeds, _) in trained.items()} == {
-        "lake": (0, 1, 2, 3, 4),
-        "small1": (0, 1),
-        "small2": (0, 1),
-    }
+    def run(self, *options: str) -> None:
+        self.trained.clear()
+        self.monkeypatch.setattr("sys.argv", ["lake.py", "--out", str(self.place), *options])
+        self.module.main()
+
+
+@pytest.fixture
+def reproduction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Reproduction:
+    return Reproduction(tmp_path, monkeypatch)
+
+
+def test_a_reproduction_writes_a_row_for_each_control(reproduction: Reproduction) -> None:
+    reproduction.run()
+    assert reproduction.trained == {"lake": (0, 1, 2, 3, 4), "small1": (0, 1), "small2": (0, 1)}
     for name, scheme in (("lake", "lake"), ("small1", "lake_small1"), ("small2", "lake_small2")):
-        made = trained[name][1]
+        made = reproduction.made[name]
         assert made.data.scheme == scheme
         assert made.data.trainval is (name == "lake"), "a minimal set is all that may be trained on"
         assert made.fit.keep == "last", "nothing is chosen"
+    rows = list(reproduction.rows.values())
     assert len(rows) == len(lake_controls.CONTROLS) + 2 + 2
-    assert len({row.key for row in rows}) == len(rows)
     assert {row.goal[1] for row in rows if "the 20 published runs" in row.where} == {3.3, 15.0}
     assert rows[0].ours == pytest.approx(100 * 3 / 40)
     assert rows[0].references["BPL"] == 3.3
     assert rows[-1].references == {"seed 0": 2.5, "seed 1": 5.0}
+
+
+def test_seeds_are_trained_one_by_one_and_kept_with_their_settings(reproduction: Reproduction) -> None:
+    reproduction.run("--only", "lake", "--seeds", "3")
+    shutil.rmtree(reproduction.place / "lake-s3")
+    reproduction.run("--only", "lake", "--seeds", "1", "3")
+    assert reproduction.trained == {"lake": (1,)}, "the other is kept, though its run is gone"
+    first = next(iter(reproduction.rows.values()))
+    assert first.seeds == (1, 3)
+    assert first.ours == pytest.approx(100 * 3 / 40)
+    assert (first.train_seconds, first.references["seed 3"]) == (3.0, 10.0)
+    kept = reproduction.place / "kept" / "lake-s3.json"
+    kept.write_text(kept.read_text().replace('"updates": 4000', '"updates": 4001'))
+    reproduction.run("--only", "lake", "--seeds", "1")
+    assert reproduction.trained == {}
+    assert next(iter(reproduction.rows.values())).seeds == (1,), "one of other settings doesn't count"
 
 
 def test_principal_components_and_discriminants_meet_the_same_episodes(monkeypatch: pytest.MonkeyPatch) -> None:
