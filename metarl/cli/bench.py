@@ -22,7 +22,7 @@ def add_bench(commands: Any) -> None:
     bench = add_command(
         commands,
         "bench",
-        "compare memories, measure what training costs, or test beside people",
+        "compare memories, measure what training costs, or compare few-shot learners with people",
         """
         metarl bench memory --tasks associative two_hop --memories gru episodic+attention
         metarl bench train bandit --quick
@@ -46,18 +46,36 @@ def _add_memory(kinds: Any) -> None:
         """,
         "Finished results are kept in the folder; the same command continues where it stopped.",
     )
-    memory.add_argument("--tasks", metavar="NAME", nargs="+", help="recall tasks (default all)")
-    memory.add_argument("--memories", metavar="NAME", nargs="+", help="controllers, or STORE+ACCESS (default: 14)")
-    memory.add_argument("--updates", type=at_least(2), default=3000, help="updates of a training (default 3000)")
-    memory.add_argument("--seconds", type=at_least(1), help="seconds of a training at most (default no limit)")
-    memory.add_argument("--batch", type=at_least(1), default=64, help="sequences per update (default 64)")
+    memory.add_argument("--tasks", metavar="NAME", nargs="+", help="recall tasks (default: all)")
     memory.add_argument(
-        "--parameters", type=at_least(1), default=40_000, help="size of each model ± 10 %% (default 40000)"
+        "--memories",
+        metavar="NAME",
+        nargs="+",
+        help="memories to compare, each a controller or STORE+ACCESS (default: a set of 14)",
     )
-    add_seeds(memory, "trainings of each cell (default seed 0)")
-    memory.add_argument("--jobs", type=at_least(1), default=1, help="trainings at a time, one thread each (default 1)")
     memory.add_argument(
-        "--out", type=Path, default=Path("runs/recall"), help="folder for results; those in it are kept (runs/recall)"
+        "--updates", type=at_least(2), default=3000, help="number of updates per training (default 3000)"
+    )
+    memory.add_argument("--seconds", type=at_least(1), help="time limit per training, in seconds (default: none)")
+    memory.add_argument("--batch", type=at_least(1), default=64, help="number of sequences per update (default 64)")
+    memory.add_argument(
+        "--parameters",
+        type=at_least(1),
+        default=40_000,
+        help="number of parameters of each model, give or take a tenth (default 40000)",
+    )
+    add_seeds(memory, "seeds for training each memory on each task (default only 0)")
+    memory.add_argument(
+        "--jobs",
+        type=at_least(1),
+        default=1,
+        help="how many trainings to run at a time, with one thread each (default 1)",
+    )
+    memory.add_argument(
+        "--out",
+        type=Path,
+        default=Path("runs/recall"),
+        help="folder for results (default runs/recall); results already there are kept",
     )
     add_device(memory, "cpu")
     add_import(memory)
@@ -68,24 +86,29 @@ def _add_train(kinds: Any) -> None:
     train = add_command(
         kinds,
         "train",
-        "speed and memory of training an agent, and how they grow",
+        "measure the speed and memory use of training an agent, and how both change with size",
         """
         metarl bench train bandit
         metarl bench train barcode --quick --json cost.json
         """,
     )
-    train.add_argument("preset", nargs="?", default="bandit", help="preset of an agent, or a TOML file (bandit)")
-    add_settings(train, "a setting (repeatable)")
-    train.add_argument("--rollouts", type=at_least(1), help="rollouts that are timed (default 5)")
+    train.add_argument(
+        "preset", nargs="?", default="bandit", help="preset of an agent, or path of a TOML file (default bandit)"
+    )
+    add_settings(train, "one or more settings, such as env.arms=5 (repeatable)")
+    train.add_argument("--rollouts", type=at_least(1), help="number of rollouts to time (default 5)")
     train.add_argument(
         "--grow",
         type=at_least(2),
         nargs="*",
         metavar="FACTOR",
-        help="factors by which to enlarge trials, environments, slots and width (default 2 4; without a number: none)",
+        help="factors by which to enlarge trials, environments, slots and width (default 2 4); without a number, "
+        "nothing is enlarged",
     )
-    train.add_argument("--quick", action="store_true", help="toy size: 4 environments, 1 rollout, growth by 2")
-    train.add_argument("--json", type=Path, metavar="FILE", help="write the numbers to this file as well")
+    train.add_argument(
+        "--quick", action="store_true", help="run at toy size, with 4 environments and 1 rollout, and enlarge only by 2"
+    )
+    train.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers to this file")
     add_device(train, None)
     add_import(train)
     train.set_defaults(act=run_train)

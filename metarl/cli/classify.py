@@ -20,22 +20,29 @@ def add_classify(commands: Any) -> None:
     classify = add_command(
         commands,
         "classify",
-        "show a trained few-shot learner classes, and classify images",
+        "show classes to a trained few-shot learner, and let it classify new images",
         """
         metarl classify latest --support FOLDER --query new.png
         metarl classify latest --support FOLDER --save known.safetensors
         metarl classify latest --memory known.safetensors --query a.png b.png --json
         """,
-        "The support is a folder with a folder of images for each class.",
+        "The support is a folder with one subfolder of images per class.",
     )
     add_run(classify, "run folder of a few-shot learner")
-    classify.add_argument("--support", metavar="DIR", help="folder with a folder of images for each class to remember")
-    add_skip_bad(classify)
-    classify.add_argument("--memory", metavar="FILE", type=Path, help="what --save wrote; --support adds to it")
-    classify.add_argument("--query", metavar="FILE", nargs="+", default=[], help="images to classify")
-    classify.add_argument("--save", metavar="FILE", type=Path, help="file to write what is remembered to")
     classify.add_argument(
-        "--recalled", metavar="N", type=at_least(1), help="also name the N remembered images that count most"
+        "--support", metavar="DIR", help="folder with one subfolder of images for each class to remember"
+    )
+    add_skip_bad(classify)
+    classify.add_argument(
+        "--memory", metavar="FILE", type=Path, help="file that --save wrote; images of --support are remembered as well"
+    )
+    classify.add_argument("--query", metavar="FILE", nargs="+", default=[], help="images to classify")
+    classify.add_argument("--save", metavar="FILE", type=Path, help="file in which to save what is remembered")
+    classify.add_argument(
+        "--recalled",
+        metavar="N",
+        type=at_least(1),
+        help="for each query, also name the N remembered images that count most",
     )
     classify.add_argument("--json", action="store_true", help="print one JSON object with all probabilities")
     add_device(classify, "auto")
@@ -50,9 +57,11 @@ def run_classify(args: argparse.Namespace) -> int:
     if not args.query and args.save is None:
         refuse(ConfigError("classify has nothing to do: give --query FILE ..., or --save FILE", key="query"))
     if args.recalled and not args.query:
-        refuse(ConfigError("--recalled is of the answer to a query; give images with --query FILE ...", key="recalled"))
+        refuse(
+            ConfigError("--recalled is for the answers to queries; give images with --query FILE ...", key="recalled")
+        )
     if args.skip_bad and args.support is None:
-        refuse(ConfigError("--skip-bad is of the images of a folder; give it with --support DIR", key="skip_bad"))
+        refuse(ConfigError("--skip-bad is for the images of a folder; give it with --support DIR", key="skip_bad"))
     look_here(args.imports)
     from metarl.agents.fewshot.trained import TrainedLearner
     from metarl.data.images import images_by_class

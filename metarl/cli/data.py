@@ -20,8 +20,10 @@ def add_data(commands: Any) -> None:
         metarl data omniglot --data FOLDER --no-download
         """,
     )
-    data.add_argument("name", choices=["omniglot"], help="omniglot: 1623 characters, 20 drawings of each; 15 MB")
-    data.add_argument("--data", metavar="DIR", help="folder for the data (default the user's cache)")
+    data.add_argument(
+        "name", choices=["omniglot"], help="omniglot has 1623 characters, with 20 drawings of each (15 MB)"
+    )
+    data.add_argument("--data", metavar="DIR", help="folder for the data (default: the user's cache)")
     data.add_argument("--no-download", action="store_true", help="only print where the data are")
     data.set_defaults(act=run_data)
 

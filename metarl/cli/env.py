@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 TASK_OPTIONS = ("env", "vary", "levels", "kwargs", "wrap", "apply", "episodes", "steps")
 SEEN_OPTIONS = ("observe", "drop", "info")
-ENV_HELP = "environment; module:ID imports the module first, module:function makes it with a function of the module"
+ENV_HELP = "ID of an environment; module:ID imports the module first; module:function calls a function that makes one"
 
 
 def add_check(commands: Any) -> None:
@@ -27,12 +27,13 @@ def add_check(commands: Any) -> None:
     check = add_command(
         commands,
         "check-env",
-        "check that an environment can be trained on",
+        "check whether an environment can be used for training",
         """
         metarl check-env CartPole-v1 --vary force_mag=5..15 --episodes 5
         metarl check-env mymodule:Doors-v0 --levels 0..99
         """,
-        "Plays trials with random actions and trains a few steps; the exit status is 1 if a rule is broken.",
+        "The command plays trials with random actions, and trains for a few steps. The\n"
+        "exit status is 1 if a rule is broken.",
     )
     check.add_argument("env", metavar="ID", nargs="+", help=ENV_HELP)
     add_tasks(check)
@@ -51,26 +52,36 @@ def add_tasks(command: argparse.ArgumentParser) -> None:
         help="what differs between tasks, such as force_mag=5..15, size=int:1..5, map=4x4,8x8 or "
         "model.opt.gravity[2]=-15..-5 (repeatable)",
     )
-    command.add_argument("--levels", metavar="A..B", help="seeds of the levels of an environment; each level is a task")
+    command.add_argument(
+        "--levels",
+        metavar="A..B",
+        help="seeds that make the levels of an environment; each level is a task",
+    )
     command.add_argument(
         "--kwargs",
         metavar="NAME=VALUE",
         action="append",
         default=[],
-        help="an argument of the environment's constructor that stays the same, such as size=6 (repeatable)",
+        help="a fixed argument of the environment's constructor, such as size=6 (repeatable)",
     )
     command.add_argument(
         "--wrap",
         metavar="MODULE:WRAPPER",
         action="append",
         default=[],
-        help="put a wrapper around the environment, the first innermost (repeatable)",
+        help="put a wrapper around the environment (repeatable); the first one is innermost",
     )
-    command.add_argument("--apply", metavar="MODULE:FUNCTION", help="function(env, values) that sets the values")
     command.add_argument(
-        "--episodes", type=at_least(1), help="episodes in a trial (default 5); 1: each episode may be a task"
+        "--apply", metavar="MODULE:FUNCTION", help="your function(env, values), which sets the values of a task"
     )
-    command.add_argument("--steps", type=at_least(1), help="steps in a trial; with --episodes, at most this many")
+    command.add_argument(
+        "--episodes",
+        type=at_least(1),
+        help="episodes in a trial (default 5); with 1, --vary is optional, because each episode can be a task",
+    )
+    command.add_argument(
+        "--steps", type=at_least(1), help="steps in a trial; with --episodes, the largest number of steps"
+    )
     add_import(command)
 
 
@@ -81,13 +92,14 @@ def add_seen(command: argparse.ArgumentParser) -> None:
         metavar="PART=KIND",
         action="append",
         default=[],
-        help="what a part of the observation is: symbols, picture (channels last), picture-first, numbers (repeatable)",
+        help="how to read a part of the observation: as symbols, picture (channels last), picture-first (channels "
+        "first) or numbers (repeatable)",
     )
     command.add_argument(
-        "--drop", metavar="PART", action="append", default=[], help="leave out a part of the observation (repeatable)"
+        "--drop", metavar="PART", action="append", default=[], help="part of the observation to leave out (repeatable)"
     )
     command.add_argument(
-        "--info", metavar="KEY", action="append", default=[], help="report this number of info too (repeatable)"
+        "--info", metavar="KEY", action="append", default=[], help="also report this number from info (repeatable)"
     )
 
 
@@ -99,7 +111,7 @@ def add_import(command: argparse.ArgumentParser) -> None:
         metavar="MODULE",
         action="append",
         default=[],
-        help="import this module first, such as one that registers environments (repeatable)",
+        help="module to import first, such as one that registers environments (repeatable)",
     )
 
 

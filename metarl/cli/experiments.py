@@ -39,13 +39,13 @@ def add_experiments(commands: Any) -> None:
     evaluate = add_command(
         commands,
         "eval",
-        "evaluate the trained model of a run folder on held-out tasks",
+        "evaluate a trained model on held-out tasks",
         """
         metarl eval latest
         metarl eval RUN --json -n 1000 --seed 1
         metarl eval RUN --set env.pulls=1000
         """,
-        "If an interrupted run has no evaluation yet, this adds it.",
+        "If an interrupted run has no evaluation yet, the command adds one.",
     )
     add_run(evaluate, "run folder")
     evaluate.add_argument(
@@ -54,18 +54,26 @@ def add_experiments(commands: Any) -> None:
         dest="n",
         metavar="N",
         type=at_least(1),
-        help="number of trials, few-shot episodes (also --episodes) or sequences (default: that of the preset)",
+        help="number of trials, few-shot episodes or sequences to test on (default: as in the preset); for few-shot "
+        "learners, --episodes means the same",
     )
-    evaluate.add_argument("--split", choices=["validation", "test"], default="test", help="which tasks (default test)")
-    evaluate.add_argument("--seed", type=at_least(0), help="seed of the held-out tasks (default: that of the run)")
+    evaluate.add_argument(
+        "--split", choices=["validation", "test"], default="test", help="which held-out tasks to use (default test)"
+    )
+    evaluate.add_argument(
+        "--seed", type=at_least(0), help="seed for drawing the held-out tasks (default: the run's seed)"
+    )
     evaluate.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
-    evaluate.add_argument("--data", metavar="DIR", help="few-shot: where Omniglot or the folder of images is now")
+    evaluate.add_argument(
+        "--data", metavar="DIR", help="few-shot: folder of Omniglot or of the images, if it has moved"
+    )
     add_skip_bad(evaluate)
-    evaluate.add_argument("--rotations", action="store_true", help="few-shot: count rotations as separate classes")
+    evaluate.add_argument("--rotations", action="store_true", help="few-shot: treat rotated images as separate classes")
     add_settings(
         evaluate,
-        "change the test: for an agent, settings of env and eval, such as env.pulls=1000; for a few-shot learner "
-        f"{', '.join(TESTS)}, such as eval.cells=[[40,1]], 40 ways and 1 shot (repeatable)",
+        "change a setting of the test (repeatable); for an agent, any setting of env or eval, such as env.pulls=1000; "
+        f"for a few-shot learner, {', '.join(TESTS[:-1])} or {TESTS[-1]}, such as eval.cells=[[40,1]] for 40 ways and "
+        "1 shot",
     )
     add_quiet(evaluate, "show no progress")
     add_device(evaluate, "auto")
@@ -76,16 +84,20 @@ def add_experiments(commands: Any) -> None:
     report = add_command(
         commands,
         "report",
-        "draw one run, or compare several, and write an HTML page",
+        "write an HTML page that shows one run or compares several",
         """
         metarl report latest
         metarl report RUN OTHER --out compared.html
         """,
-        "Runs that differ only in their seeds become one curve, their mean.",
+        "Runs that differ only in their seeds are drawn as one curve, which is their mean.",
     )
-    add_run(report, "run folder; several seeds are averaged", several=True)
-    report.add_argument("--out", type=Path, metavar="FILE", help="page to write (default report.html in the first run)")
-    report.add_argument("--json", action="store_true", help="print the paths as one JSON object")
+    add_run(report, "run folder; runs that differ only in their seeds are averaged", several=True)
+    report.add_argument(
+        "--out", type=Path, metavar="FILE", help="page to write (default report.html in the first run folder)"
+    )
+    report.add_argument(
+        "--json", action="store_true", help="print the paths of the page and its images as one JSON object"
+    )
     report.set_defaults(act=run_report)
 
 

@@ -22,7 +22,7 @@ def add_export(commands: Any) -> None:
     export = add_command(
         commands,
         "export",
-        "write an agent as one step function, or a few-shot learner as one function, for ONNX or torch.export",
+        "export an agent (as a function for one step) or a few-shot learner to ONNX or torch.export",
         """
         metarl export latest
         metarl export RUN --format torch --batch 16 --out deployed
@@ -33,17 +33,20 @@ def add_export(commands: Any) -> None:
     export.add_argument("--format", choices=["onnx", "torch"], default="onnx", help="format of the file (default onnx)")
     export.add_argument("--out", metavar="DIR", type=Path, help="folder to write to (default RUN/export)")
     export.add_argument(
-        "--batch", metavar="N", type=at_least(1), help="agents: trials that the file plays side by side (default 1)"
+        "--batch",
+        metavar="N",
+        type=at_least(1),
+        help="agents: number of trials that the file plays at a time (default 1)",
     )
     export.add_argument(
-        "--ways", metavar="N", type=at_least(2), help="few-shot: most classes that can be shown (default: of training)"
+        "--ways", metavar="N", type=at_least(2), help="few-shot: largest number of classes (default: as in training)"
     )
     export.add_argument(
         "--supports",
         metavar="N",
         type=at_least(2),
-        help="few-shot: most labelled images that can be shown (default: of training); learners of streams must be "
-        "given it, and take exactly that many",
+        help="few-shot: largest number of labelled images (default: as in training); required for learners that read a "
+        "stream, which take exactly that many",
     )
     add_import(export)
     export.set_defaults(act=run_export)

@@ -17,23 +17,25 @@ def add_lake(kinds: Any) -> None:
     lake = add_command(
         kinds,
         "lake",
-        "few-shot learners on 20 characters of one alphabet, each seen once, as people were tested",
+        "test few-shot learners as people were tested: on 20 characters of one alphabet, each seen once",
         """
         metarl bench lake runs/lake
         metarl bench lake runs/lake-s0 runs/lake-s1 --trials 2000 --json
         """,
     )
-    told = "run folders; averaged where they differ in their seeds alone"
+    told = "run folders; runs that differ only in their seeds are averaged"
     lake.add_argument("runs", metavar="RUN", type=Path, nargs="+", help=told)
     lake.add_argument(
         "--trials",
         type=at_least(0),
         default=10_000,
-        help="trials of random evaluation alphabets, characters and drawers, beside the 20 published runs "
-        "(default 10000, in episodes of 20; 0: none)",
+        help="number of trials with random evaluation alphabets, characters and drawers, in addition to the 20 "
+        "published runs (default 10000, in episodes of 20 trials; 0 for none)",
     )
-    lake.add_argument("--seed", type=at_least(0), default=0, help="of the random trials (default 0)")
-    lake.add_argument("--data", metavar="DIR", help="folder of Omniglot (default METARL_DATA or the cache)")
+    lake.add_argument("--seed", type=at_least(0), default=0, help="seed of the random trials (default 0)")
+    lake.add_argument(
+        "--data", metavar="DIR", help="folder of Omniglot (default: METARL_DATA if set, otherwise the cache)"
+    )
     lake.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     add_device(lake, "auto")
     add_import(lake)

@@ -1,4 +1,4 @@
-"""The word ``latest`` in the place of a run folder."""
+"""The word ``latest`` in place of a run folder."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def add_run(command: argparse.ArgumentParser, about: str, *, several: bool = Fal
         about: what the help says of it.
         several: whether it takes more than one.
     """
-    told = f"{about}; {LATEST}: the most recent one in {RUNS}/"
+    told = f"{about}; '{LATEST}' is the most recent run in {RUNS}/"
     if several:
         argument = command.add_argument("runs", type=Path, metavar="RUN", nargs="+", help=told)
     else:
-        told = f"{told}; {PREFIX}NAME: a model of the zoo"
+        told = f"{told}, and {PREFIX}NAME is a model from the zoo"
         argument = command.add_argument("run", type=Path, metavar="RUN", help=told)
     completed_by(argument, complete_runs)
 

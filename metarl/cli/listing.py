@@ -30,11 +30,13 @@ def add_list(commands: Any) -> None:
         metarl list presets
         metarl list memories --json
         """,
-        "metarl settings lists the settings of a preset, and metarl runs the runs.",
+        "To list the settings of a preset, use metarl settings; to list runs, use metarl runs.",
     )
     listing.add_argument("what", choices=["applications", "envs", "memories", "presets"], help="what to list")
     listing.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    listing.add_argument("--timed", action="store_true", help="memories: also measure their speed on this machine")
+    listing.add_argument(
+        "--timed", action="store_true", help="for memories only: also measure their speed on this machine"
+    )
     listing.set_defaults(act=run_list)
 
 

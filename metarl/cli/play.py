@@ -27,14 +27,14 @@ def add_play(commands: Any) -> None:
         metarl play latest
         metarl play RUN --port 8000 --no-browser
         """,
-        "An agent plays the same task beside you, and its memory is shown.\n"
-        "A few-shot learner is shown characters, and says what new ones are.\n"
-        "The page is for this machine alone; Ctrl-C ends it.",
+        "An agent plays the same task beside you, and you see its memory.\n"
+        "You draw characters for a few-shot learner, and it names new ones.\n"
+        "Only this machine can open the page. Ctrl-C ends it.",
     )
     add_run(play, "run folder")
-    play.add_argument("--port", metavar="N", type=at_least(1), help="port of the page (default: any free one)")
-    play.add_argument("--no-browser", action="store_true", help="print the address, and open no browser")
-    play.add_argument("--seed", type=at_least(0), help="seed of the held-out tasks (default: that of the run)")
+    play.add_argument("--port", metavar="N", type=at_least(1), help="port of the page (default: any free port)")
+    play.add_argument("--no-browser", action="store_true", help="print the address without opening a browser")
+    play.add_argument("--seed", type=at_least(0), help="seed for drawing the held-out tasks (default: the run's seed)")
     add_device(play, "auto")
     add_import(play)
     play.set_defaults(act=run_play)

@@ -26,15 +26,17 @@ def add_runs(commands: Any) -> None:
     runs = add_command(
         commands,
         "runs",
-        "list the runs in a folder, the newest first",
+        "list the runs in a folder, newest first",
         """
         metarl runs
         metarl runs FOLDER --json
         metarl eval latest               # the most recent run in runs/
         """,
-        "The status 'cut off' means that the process was killed; metarl train --resume goes on with the run.",
+        "The status 'cut off' means that the process was killed; metarl train --resume continues the run.",
     )
-    runs.add_argument("folder", type=Path, nargs="?", default=RUNS, help=f"where the run folders are (default {RUNS})")
+    runs.add_argument(
+        "folder", type=Path, nargs="?", default=RUNS, help=f"folder that holds the run folders (default {RUNS})"
+    )
     runs.add_argument("--json", action="store_true", help="print JSON instead of a table")
     runs.set_defaults(act=run_runs)
 

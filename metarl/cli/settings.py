@@ -19,16 +19,18 @@ def add_settings_command(commands: Any) -> None:
     settings = add_command(
         commands,
         "settings",
-        "list the settings of a preset, or all: key, default, range and meaning",
+        "list the settings of a preset, or all settings, with default, range and meaning",
         """
         metarl settings bandit
         metarl settings prototypical --json
         metarl train bandit --set train.n_envs=64     # how one is changed
         """,
-        "Presets are TOML files with these keys; --set KEY=VALUE changes one.",
+        "Presets are TOML files with these keys; --set KEY=VALUE changes the value of one.",
     )
     preset = settings.add_argument(
-        "preset", nargs="?", help="name of a preset, or path of a TOML file; left out: the settings of all kinds"
+        "preset",
+        nargs="?",
+        help="name of a preset or path of a TOML file; if left out, the settings of all kinds are listed",
     )
     completed_by(preset, complete_presets)
     settings.add_argument("--json", action="store_true", help="print JSON instead of a table")

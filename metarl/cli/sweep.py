@@ -36,10 +36,10 @@ SWEEPS = Path("sweeps")
 """Where sweeps are that were given no folder."""
 TRIALS = 20  # where nothing is said
 METHODS = {
-    "grid": "every combination of values, such as ppo.learning_rate=1e-3,3e-3 (repeatable)",
-    "random": "draw from values a,b,c or a range, such as ppo.learning_rate=1e-4..1e-2:log or train.n_envs=64..512 "
-    "(repeatable)",
-    "tpe": "draw likewise, but near what did well (repeatable)",
+    "grid": "try every combination of values, such as ppo.learning_rate=1e-3,3e-3 (repeatable)",
+    "random": "draw values from a list a,b,c or from a range, such as ppo.learning_rate=1e-4..1e-2:log or "
+    "train.n_envs=64..512 (repeatable)",
+    "tpe": "like --random, but favour values near those that did well (repeatable)",
 }
 
 
@@ -54,32 +54,40 @@ def add_sweep(commands: Any) -> None:
         metarl sweep bandit --random ppo.learning_rate=1e-4..1e-2:log --trials 20
         metarl sweep prototypical --tpe fit.learning_rate=1e-4..1e-2:log --prune median
         """,
-        "The same command, started again or in several places, shares one sweep. Test tasks\n"
-        "are never played. It needs Optuna: pip install 'metarl-memory[sweep]'.",
+        "To share one sweep among several processes, start the same command in each. The\n"
+        "same command also continues a sweep. Test tasks are never played. Sweeps need\n"
+        "Optuna: pip install 'metarl-memory[sweep]'.",
     )
-    add_trained(sweep, "name of a preset, or path of a TOML file (default with --env: general)")
+    add_trained(sweep, "name of a preset or path of a TOML file; optional with --env (default general)")
     ways = sweep.add_mutually_exclusive_group(required=True)
     for name, about in METHODS.items():
         completed_by(
             ways.add_argument(f"--{name}", metavar="KEY=VALUES", action="append", help=about), complete_settings
         )
-    told = f"trials of --random or --tpe (default {TRIALS}); more than before extend a sweep"
+    told = f"number of trials of --random or --tpe (default {TRIALS}); a larger number than before extends the sweep"
     sweep.add_argument("--trials", type=at_least(1), metavar="N", help=told)
-    add_seeds(sweep, "trainings of each trial, whose mean counts (default seed 0 alone)")
-    sweep.add_argument("--seed", type=at_least(0), default=0, help="seed of what --random and --tpe draw (default 0)")
+    add_seeds(sweep, "seeds to train each trial with (default only 0); the mean over seeds counts")
+    sweep.add_argument(
+        "--seed", type=at_least(0), default=0, help="seed for the values that --random and --tpe draw (default 0)"
+    )
     sweep.add_argument(
         "--prune",
         choices=["median", "halving"],
-        help="end a trial early whose first training does worse: than the median of the others, or by successive "
-        "halving (default: train all to the end)",
+        help="end a trial early if its first training does worse than the median of the others (median) or is "
+        "dropped by successive halving (halving); by default, all are trained to the end",
     )
     sweep.add_argument(
-        "--out", type=Path, metavar="FOLDER", help=f"folder of the sweep (default {SWEEPS}/ and a name made from it)"
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        help=f"folder of the sweep (default: one in {SWEEPS}/, with a name made from the settings)",
     )
     sweep.add_argument(
-        "--storage", metavar="URL", help="database that processes share, as Optuna takes it (default a file in FOLDER)"
+        "--storage",
+        metavar="URL",
+        help="Optuna database that several processes share (default: a file in the folder of the sweep)",
     )
-    talk = add_quiet(sweep, "print the folder alone")
+    talk = add_quiet(sweep, "print only the folder of the sweep")
     talk.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     add_device(sweep, None)
     sweep.set_defaults(act=run_sweep)

@@ -111,13 +111,15 @@ def at_least(least: int) -> Callable[[str], int]:
 
 def add_device(command: argparse.ArgumentParser, default: str | None) -> None:
     """The option that names the torch device; None: as the preset says."""
-    shown = default or "as the preset says: auto"
-    command.add_argument("--device", default=default, help=f"torch device: auto, cpu, cuda, cuda:1 (default {shown})")
+    shown = f"default {default}" if default else "auto, unless the preset says otherwise"
+    command.add_argument("--device", default=default, help=f"torch device, such as auto, cpu, cuda or cuda:1 ({shown})")
 
 
 def add_skip_bad(command: argparse.ArgumentParser) -> None:
     """The option that goes on without images that can't be used."""
-    what = "few-shot: leave out images and folders that can't be used, and say how many, instead of refusing them all"
+    what = (
+        "few-shot: leave out unusable images and folders, and say how many, instead of refusing the whole data folder"
+    )
     command.add_argument("--skip-bad", action="store_true", help=what)
 
 

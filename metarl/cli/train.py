@@ -34,7 +34,7 @@ def add_train(commands: Any) -> None:
     train = add_command(
         commands,
         "train",
-        "train a preset, evaluate it on held-out tasks and draw the results",
+        "train a preset, evaluate the result on held-out tasks, and draw figures",
         """
         metarl train bandit
         metarl train bandit --set env.arms=7 --seeds 3
@@ -42,38 +42,51 @@ def add_train(commands: Any) -> None:
         metarl train matching --images FOLDER
         metarl train --resume latest
         """,
-        "Ctrl-C ends training early and keeps what was learned. metarl settings PRESET\nlists what --set can change.",
+        "Ctrl-C ends training early and keeps what was learned. To see what --set can\n"
+        "change, run metarl settings PRESET.",
     )
-    add_trained(train, "name of a preset (metarl list presets) or path of a TOML file (default with --env: general)")
+    add_trained(
+        train,
+        "name of a preset (see metarl list presets) or path of a TOML file; optional with --env (default general)",
+    )
     seeds = train.add_mutually_exclusive_group()
     seeds.add_argument("--seed", type=at_least(0), help="random seed (default 0)")
-    add_seeds(seeds, "several trainings, each with its folder; with the same --out, the same command goes on")
-    train.add_argument("--jobs", type=at_least(1), metavar="N", help="trainings of --seeds at a time (default 1)")
+    add_seeds(
+        seeds,
+        "train with several seeds, each in its own run folder (the same command with the same --out continues them)",
+    )
+    train.add_argument(
+        "--jobs", type=at_least(1), metavar="N", help="how many of the --seeds to train at a time (default 1)"
+    )
     resumed = train.add_argument(
         "--resume",
         type=Path,
         metavar="RUN",
-        help="go on with the run in this folder (or the latest) from its newest checkpoint, or evaluate it if that "
-        "is missing; beside it only --device, --wandb, --import, --quiet, --verbose and --json are allowed",
+        help="continue the run in this folder ('latest' is the most recent one) from its newest checkpoint, or "
+        "evaluate it if only the evaluation is missing; the only other options allowed are --device, --wandb, "
+        "--import, --quiet, --verbose and --json",
     )
     completed_by(resumed, complete_runs)
     train.add_argument(
         "--out",
         type=Path,
         metavar="FOLDER",
-        help="run folder to create (default runs/PRESET-TIME-sSEED); with --seeds, the prefix of their names",
+        help="run folder to create (default runs/PRESET-TIME-sSEED); with --seeds, the prefix of the folders' names",
     )
-    add_quiet(train, "print the run folder alone").add_argument(
-        "-v", "--verbose", action="store_true", help="print each row of metrics on stderr"
+    add_quiet(train, "print only the run folder").add_argument(
+        "-v", "--verbose", action="store_true", help="print each row of metrics to stderr"
     )
     train.add_argument(
         "--json",
         action="store_true",
-        help="print one JSON object instead of a table: run folder, status, steps and evaluation; with --seeds a line "
-        "for each run",
+        help="print one JSON object (run folder, status, steps and evaluation) instead of a table; with --seeds, one "
+        "line per run",
     )
     train.add_argument(
-        "--wandb", choices=["offline", "online", "disabled"], default="disabled", help="log to Weights & Biases"
+        "--wandb",
+        choices=["offline", "online", "disabled"],
+        default="disabled",
+        help="whether to log to Weights & Biases (default disabled)",
     )
     add_device(train, None)
     train.set_defaults(act=run_train)
@@ -91,16 +104,22 @@ def add_trained(command: argparse.ArgumentParser, about: str) -> None:
         "--env",
         metavar="ID",
         action="append",
-        help=f"{ENV_HELP} (repeatable: each is a task)",
+        help=f"{ENV_HELP} (repeatable; each one is a task)",
     )
     add_tasks(command)
     add_seen(command)
-    command.add_argument("--encoder", metavar="MODULE:FUNCTION", help="your own network for observations")
+    command.add_argument(
+        "--encoder", metavar="MODULE:FUNCTION", help="function that makes your own network for observations"
+    )
     place = command.add_mutually_exclusive_group()
-    place.add_argument("--data", metavar="DIR", help="few-shot: folder of Omniglot (default METARL_DATA or the cache)")
-    place.add_argument("--images", metavar="DIR", help="few-shot: folder with a folder of images for each class")
+    place.add_argument(
+        "--data",
+        metavar="DIR",
+        help="few-shot: folder of Omniglot (default: METARL_DATA if set, otherwise the cache)",
+    )
+    place.add_argument("--images", metavar="DIR", help="few-shot: folder with one subfolder of images per class")
     add_skip_bad(command)
-    add_settings(command, "a setting such as env.arms=5, or several (repeatable)")
+    add_settings(command, "one or more settings, such as env.arms=5 (repeatable)")
 
 
 def trained_name(args: argparse.Namespace) -> str | None:
@@ -168,7 +187,7 @@ def run_resume(args: argparse.Namespace) -> int:
 
 
 def tell_run(done: Run, args: argparse.Namespace) -> int:
-    """Print what a run did, its outcome as JSON, or its folder alone; returns the exit status."""
+    """Print what a run did, its outcome as JSON, or only its folder; returns the exit status."""
     from metarl.cli.outcome import print_evaluation, run_json
 
     status = OK if done.signal is None else 128 + done.signal

@@ -1,4 +1,4 @@
-"""``metarl watch``: trials of a trained agent, step by step in the terminal and as a moving picture."""
+"""``metarl watch``: trials of a trained agent, step by step in the terminal and as an animation."""
 
 from __future__ import annotations
 
@@ -31,13 +31,14 @@ def add_watch(commands: Any) -> None:
     watch = add_command(
         commands,
         "watch",
-        "watch a trained agent play trials of held-out tasks, and what it reads of its memory",
+        "watch a trained agent play held-out tasks, and see what it reads from its memory",
         """
         metarl watch latest
         metarl watch zoo:bandit --out trial.gif
         metarl watch RUN --trials 2 --out trials.mp4 --fps 8
         """,
-        "Prints a line for each step; --out draws them, with the memory lighting up.",
+        "The command prints a line for each step. With --out, it also draws the steps:\n"
+        "the memory slots that are read light up.",
     )
     add_run(watch, "run folder of an agent")
     add_options(watch)
@@ -45,14 +46,22 @@ def add_watch(commands: Any) -> None:
 
 def add_options(watch: argparse.ArgumentParser) -> None:
     """What can be said of how trials are watched; ``args.run`` is the run."""
-    watch.add_argument("-n", "--trials", metavar="N", type=at_least(1), default=1, help="trials to play (default 1)")
-    watch.add_argument("--steps", metavar="N", type=at_least(1), help="steps of each trial to play (default: all)")
     watch.add_argument(
-        "--out", type=Path, metavar="FILE", help="also write a moving picture, FILE.gif, or a video, FILE.mp4"
+        "-n", "--trials", metavar="N", type=at_least(1), default=1, help="number of trials to play (default 1)"
     )
-    watch.add_argument("--fps", metavar="N", type=at_least(1), help=f"its frames a second (default {FPS})")
-    watch.add_argument("--seed", type=at_least(0), help="seed of the held-out tasks (default: that of the run)")
-    watch.add_argument("--split", choices=["validation", "test"], default="test", help="which tasks (default test)")
+    watch.add_argument(
+        "--steps", metavar="N", type=at_least(1), help="number of steps to play of each trial (default: all)"
+    )
+    watch.add_argument(
+        "--out", type=Path, metavar="FILE", help="also write an animation (FILE.gif) or a video (FILE.mp4)"
+    )
+    watch.add_argument(
+        "--fps", metavar="N", type=at_least(1), help=f"frames per second of the animation or video (default {FPS})"
+    )
+    watch.add_argument("--seed", type=at_least(0), help="seed for drawing the held-out tasks (default: the run's seed)")
+    watch.add_argument(
+        "--split", choices=["validation", "test"], default="test", help="which held-out tasks to use (default test)"
+    )
     watch.add_argument("--greedy", action="store_true", help="take the most probable actions instead of sampling")
     add_device(watch, "auto")
     add_import(watch)
@@ -62,7 +71,7 @@ def add_options(watch: argparse.ArgumentParser) -> None:
 def run_watch(args: argparse.Namespace) -> int:
     """``metarl watch``."""
     if args.fps and not args.out:
-        refuse(ConfigError("--fps is of a moving picture; give its file with --out FILE.gif", key="fps"))
+        refuse(ConfigError("--fps is for an animation; name its file with --out FILE.gif", key="fps"))
     look_here(args.imports)
     from metarl.report.movie import MOST, check_film, write_film
 
@@ -85,7 +94,7 @@ def run_watch(args: argparse.Namespace) -> int:
                 pass
         else:
             count = checked(lambda: write_film(shown, args.out, args.fps or FPS))
-            alone = "" if agent.env.render_mode else " (the environment has no frames: the memory alone)"
+            alone = "" if agent.env.render_mode else " (the environment has no frames: only the memory is shown)"
             print(f"image:      {args.out}, {count} frames{alone}")
     finally:
         agent.env.close()
@@ -111,7 +120,7 @@ def frames(agent: Watched, trials: int, steps: int, *, draw: bool) -> Iterator[t
     for number in range(trials):
         agent.begin(number)
         print(f"trial {number + 1} of {trials}: {agent.env.distribution.family}, seed {agent.seed}")
-        print(line("step", "episode", "saw", "action", "reward", "total", "read of its memory"))
+        print(line("step", "episode", "saw", "action", "reward", "total", "read from memory"))
         total = 0.0
         for _ in range(steps):
             seen = agent.step()

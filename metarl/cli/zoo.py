@@ -16,7 +16,7 @@ from metarl.config import InputError, to_plain
 from metarl.runs.entries import PREFIX, entries, located
 from metarl.runs.folder import RunFolder
 
-ENTRY = "name that metarl zoo list shows, or a folder that metarl zoo pull made"
+ENTRY = "name from metarl zoo list, or a folder that metarl zoo pull made"
 
 
 def add_zoo(commands: Any) -> None:
@@ -24,7 +24,7 @@ def add_zoo(commands: Any) -> None:
     zoo = add_command(
         commands,
         "zoo",
-        "small trained models that come with the package, and those that others share",
+        "use the small trained models that come with the package, or those that others share",
         """
         metarl zoo list
         metarl zoo show bandit
@@ -32,8 +32,8 @@ def add_zoo(commands: Any) -> None:
         metarl zoo eval bandit -n 1000
         metarl eval zoo:bandit --set env.pulls=200
         """,
-        "eval, watch, play, classify and export take zoo:NAME in the place of a run folder; in Python\n"
-        'metarl.load("zoo:NAME") opens the model.',
+        "The commands eval, watch, play, classify and export take zoo:NAME in place of a\n"
+        'run folder. In Python, metarl.load("zoo:NAME") opens the model.',
     )
     kinds = zoo.add_subparsers(dest="what", required=True, metavar="WHAT", parser_class=Parser)
     listing = add_command(kinds, "list", "list the models and how well each performs", "metarl zoo list --json")
@@ -58,7 +58,7 @@ def _add_watch(kinds: Any) -> None:
     watch = add_command(
         kinds,
         "watch",
-        "watch an agent play trials of held-out tasks, the same as metarl watch zoo:NAME",
+        "watch an agent play held-out tasks (the same as metarl watch zoo:NAME)",
         """
         metarl zoo watch bandit
         metarl zoo watch bandit --out trial.gif
@@ -73,12 +73,12 @@ def _add_eval(kinds: Any) -> None:
     evaluate = add_command(
         kinds,
         "eval",
-        "test models on held-out tasks, and compare with their cards",
+        "test models on held-out tasks, and compare the results with their cards",
         """
         metarl zoo eval
         metarl zoo eval bandit -n 1000 --seed 7
         """,
-        "The exit status is 1 where a figure is more than 4 standard errors off.",
+        "The exit status is 1 if a result differs from the card by more than 4 standard errors.",
     )
     _add_name(evaluate, nargs="*")
     evaluate.add_argument(
@@ -88,9 +88,11 @@ def _add_eval(kinds: Any) -> None:
         metavar="N",
         type=at_least(2),
         default=200,
-        help="trials, or few-shot episodes (200)",
+        help="number of trials or few-shot episodes (default 200)",
     )
-    evaluate.add_argument("--seed", type=at_least(0), help="seed of the tasks (default: the one after the card's)")
+    evaluate.add_argument(
+        "--seed", type=at_least(0), help="seed for drawing the tasks (default: the card's seed plus 1)"
+    )
     evaluate.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     add_quiet(evaluate, "show no progress")
     add_device(evaluate, "auto")
@@ -106,14 +108,14 @@ def _add_push(kinds: Any) -> None:
         metarl zoo push bandit OWNER/bandit
         metarl zoo push runs/mine OWNER/mine --limits "Short trials only." --private
         """,
-        "A finished run is first made into an entry, which has a card and the weights alone.",
+        "A finished run is first turned into a zoo entry, which holds only the weights and a card.",
     )
     _add_name(push)
-    push.add_argument("repository", metavar="OWNER/NAME", help="repository on the hub; created if there is none")
+    push.add_argument("repository", metavar="OWNER/NAME", help="repository on the hub; created if it does not exist")
     push.add_argument(
-        "--limits", metavar="TEXT", help="of a run: what else its card says about the limits of the model"
+        "--limits", metavar="TEXT", help="when sharing a run: text to add to its card about the limits of the model"
     )
-    push.add_argument("--private", action="store_true", help="a new repository is for its owner alone")
+    push.add_argument("--private", action="store_true", help="if the repository is new, make it private")
     push.set_defaults(act=run_push)
 
 
@@ -121,16 +123,16 @@ def _add_pull(kinds: Any) -> None:
     pull = add_command(
         kinds,
         "pull",
-        "download a model from the Hugging Face hub, and check it like any file from a stranger",
+        "download a model from the Hugging Face hub, and check it like any untrusted file",
         """
         metarl zoo pull OWNER/bandit
         metarl zoo pull OWNER/bandit --out theirs --revision v1
         """,
-        "The folder is then used as a run folder. Nothing in it is unpickled or imported.",
+        "The folder can then be used as a run folder. Nothing in it is unpickled or imported.",
     )
     pull.add_argument("repository", metavar="OWNER/NAME", help="repository on the hub")
-    pull.add_argument("--out", type=Path, metavar="FOLDER", help="folder to make (default NAME)")
-    pull.add_argument("--revision", metavar="NAME", help="branch, tag or commit (default the main branch)")
+    pull.add_argument("--out", type=Path, metavar="FOLDER", help="folder to create (default NAME)")
+    pull.add_argument("--revision", metavar="NAME", help="branch, tag or commit (default: the main branch)")
     pull.set_defaults(act=run_pull)
 
 

@@ -142,7 +142,7 @@ class DataOptions:
 
     def __post_init__(self) -> None:
         if self.source == "images" and self.folder is None:
-            raise ConfigError(key="data.folder", expected="a folder with a folder of images for each class (--images)")
+            raise ConfigError(key="data.folder", expected="a folder with one subfolder of images per class (--images)")
         if self.source == "glyphs" and self.folder is not None:
             raise ConfigError(key="data.folder", given=self.folder, expected="none with drawn glyphs; leave it out")
         if self.trainval and self.scheme in MINIMAL:
