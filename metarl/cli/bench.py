@@ -69,7 +69,7 @@ def _add_memory(kinds: Any) -> None:
         "--jobs",
         type=at_least(1),
         default=1,
-        help="how many trainings to run at a time, with one thread each (default 1)",
+        help="how many models to train at a time, with one thread each (default 1)",
     )
     memory.add_argument(
         "--out",
@@ -102,11 +102,13 @@ def _add_train(kinds: Any) -> None:
         type=at_least(2),
         nargs="*",
         metavar="FACTOR",
-        help="factors by which to enlarge trials, environments, slots and width (default 2 4); without a number, "
-        "nothing is enlarged",
+        help="factors by which to increase the length of trials and the numbers of environments, slots and units "
+        "(default 2 4); --grow with no number after it increases nothing",
     )
     train.add_argument(
-        "--quick", action="store_true", help="run at toy size, with 4 environments and 1 rollout, and enlarge only by 2"
+        "--quick",
+        action="store_true",
+        help="run at toy size, with 4 environments and 1 rollout, and increase sizes only by a factor of 2",
     )
     train.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers to this file")
     add_device(train, None)

@@ -29,8 +29,8 @@ def add_lake(kinds: Any) -> None:
         "--trials",
         type=at_least(0),
         default=10_000,
-        help="number of trials with random evaluation alphabets, characters and drawers, in addition to the 20 "
-        "published runs (default 10000, in episodes of 20 trials; 0 for none)",
+        help="number of trials with alphabets, characters and drawers chosen at random from the evaluation set, in "
+        "addition to the 20 published runs (default 10000; every 20 trials share one support set; 0 for none)",
     )
     lake.add_argument("--seed", type=at_least(0), default=0, help="seed of the random trials (default 0)")
     lake.add_argument(

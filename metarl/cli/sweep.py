@@ -66,15 +66,15 @@ def add_sweep(commands: Any) -> None:
         )
     told = f"number of trials of --random or --tpe (default {TRIALS}); a larger number than before extends the sweep"
     sweep.add_argument("--trials", type=at_least(1), metavar="N", help=told)
-    add_seeds(sweep, "seeds to train each trial with (default only 0); the mean over seeds counts")
+    add_seeds(sweep, "seeds to train each trial with (default only 0); a trial's result is the mean over its seeds")
     sweep.add_argument(
         "--seed", type=at_least(0), default=0, help="seed for the values that --random and --tpe draw (default 0)"
     )
     sweep.add_argument(
         "--prune",
         choices=["median", "halving"],
-        help="end a trial early if its first training does worse than the median of the others (median) or is "
-        "dropped by successive halving (halving); by default, all are trained to the end",
+        help="end a trial early if its run with the first seed does worse than the median of the other trials "
+        "(median) or is dropped by successive halving (halving); by default, all trials are trained to the end",
     )
     sweep.add_argument(
         "--out",
