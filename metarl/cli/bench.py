@@ -54,9 +54,9 @@ def _add_memory(kinds: Any) -> None:
         help="memories to compare, each a controller or STORE+ACCESS (default: a set of 14)",
     )
     memory.add_argument(
-        "--updates", type=at_least(2), default=3000, help="number of updates per training (default 3000)"
+        "--updates", type=at_least(2), default=3000, help="number of updates per training run (default 3000)"
     )
-    memory.add_argument("--seconds", type=at_least(1), help="time limit per training, in seconds (default: none)")
+    memory.add_argument("--seconds", type=at_least(1), help="time limit per training run, in seconds (default: none)")
     memory.add_argument("--batch", type=at_least(1), default=64, help="number of sequences per update (default 64)")
     memory.add_argument(
         "--parameters",
@@ -86,7 +86,7 @@ def _add_train(kinds: Any) -> None:
     train = add_command(
         kinds,
         "train",
-        "measure the speed and memory use of training an agent, and how both change with size",
+        "measure the speed and memory use of training an agent, and how both grow with the size of the problem",
         """
         metarl bench train bandit
         metarl bench train barcode --quick --json cost.json

@@ -72,8 +72,8 @@ def add_experiments(commands: Any) -> None:
     add_settings(
         evaluate,
         "change a setting of the test (repeatable); for an agent, any setting of env or eval, such as env.pulls=1000; "
-        f"for a few-shot learner, {', '.join(TESTS[:-1])} or {TESTS[-1]}, such as eval.cells=[[40,1]] for 40 ways and "
-        "1 shot",
+        f"for a few-shot learner, {', '.join(TESTS[:-1])} or {TESTS[-1]} (eval.cells=[[40,1]], for example, tests 40 "
+        "ways and 1 shot)",
     )
     add_quiet(evaluate, "show no progress")
     add_device(evaluate, "auto")

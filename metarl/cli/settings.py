@@ -30,7 +30,7 @@ def add_settings_command(commands: Any) -> None:
     preset = settings.add_argument(
         "preset",
         nargs="?",
-        help="name of a preset or path of a TOML file; if left out, the settings of all kinds are listed",
+        help="name of a preset or path of a TOML file; if left out, all settings are listed",
     )
     completed_by(preset, complete_presets)
     settings.add_argument("--json", action="store_true", help="print JSON instead of a table")

@@ -58,7 +58,7 @@ def add_sweep(commands: Any) -> None:
         "same command also continues a sweep. Test tasks are never played. Sweeps need\n"
         "Optuna: pip install 'metarl-memory[sweep]'.",
     )
-    add_trained(sweep, "name of a preset or path of a TOML file; optional with --env (default general)")
+    add_trained(sweep, "name of a preset or path of a TOML file; optional with --env (default: the preset general)")
     ways = sweep.add_mutually_exclusive_group(required=True)
     for name, about in METHODS.items():
         completed_by(
@@ -66,7 +66,9 @@ def add_sweep(commands: Any) -> None:
         )
     told = f"number of trials of --random or --tpe (default {TRIALS}); a larger number than before extends the sweep"
     sweep.add_argument("--trials", type=at_least(1), metavar="N", help=told)
-    add_seeds(sweep, "seeds to train each trial with (default only 0); a trial's result is the mean over its seeds")
+    add_seeds(
+        sweep, "seeds to train each combination of settings with (default only 0); its result is the mean over them"
+    )
     sweep.add_argument(
         "--seed", type=at_least(0), default=0, help="seed for the values that --random and --tpe draw (default 0)"
     )
