@@ -36,7 +36,8 @@ def add_export(commands: Any) -> None:
         "--batch",
         metavar="N",
         type=at_least(1),
-        help="agents: batch size of the exported function, that is, how many trials it can play side by side (default 1)",
+        help="agents: batch size of the exported function, that is, how many trials it can play side by side (default "
+        "1)",
     )
     export.add_argument(
         "--ways", metavar="N", type=at_least(2), help="few-shot: largest number of classes (default: as in training)"

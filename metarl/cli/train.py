@@ -47,7 +47,8 @@ def add_train(commands: Any) -> None:
     )
     add_trained(
         train,
-        "name of a preset (see metarl list presets) or path of a TOML file; optional with --env (default: the preset general)",
+        "name of a preset (see metarl list presets) or path of a TOML file; optional with --env (default: the preset "
+        "general)",
     )
     seeds = train.add_mutually_exclusive_group()
     seeds.add_argument("--seed", type=at_least(0), help="random seed (default 0)")
