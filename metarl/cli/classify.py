@@ -34,7 +34,10 @@ def add_classify(commands: Any) -> None:
     )
     add_skip_bad(classify)
     classify.add_argument(
-        "--memory", metavar="FILE", type=Path, help="file that --save wrote; images of --support are remembered as well"
+        "--memory",
+        metavar="FILE",
+        type=Path,
+        help="file that --save wrote; if --support is given too, its images are remembered as well",
     )
     classify.add_argument("--query", metavar="FILE", nargs="+", default=[], help="images to classify")
     classify.add_argument("--save", metavar="FILE", type=Path, help="file in which to save what is remembered")
