@@ -103,7 +103,7 @@ def _add_train(kinds: Any) -> None:
         nargs="*",
         metavar="FACTOR",
         help="factors by which to increase the length of trials and the numbers of environments, slots and units "
-        "(default 2 4); --grow with no number after it increases nothing",
+        "(default 2 4); if --grow is given without a number, nothing is increased",
     )
     train.add_argument(
         "--quick",

@@ -30,7 +30,8 @@ def add_lake(kinds: Any) -> None:
         type=at_least(0),
         default=10_000,
         help="number of trials with alphabets, characters and drawers chosen at random from the evaluation set, in "
-        "addition to the 20 published runs (default 10000; each group of 20 trials shares one support set; 0 for none)",
+        "addition to the 20 sets of 20 trials that Lake et al. published (default 10000; each "
+        "group of 20 trials shares one support set; 0 for none)",
     )
     lake.add_argument("--seed", type=at_least(0), default=0, help="seed of the random trials (default 0)")
     lake.add_argument(

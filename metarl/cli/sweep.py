@@ -75,8 +75,9 @@ def add_sweep(commands: Any) -> None:
     sweep.add_argument(
         "--prune",
         choices=["median", "halving"],
-        help="end a trial early if its run with the first seed does worse than the median of the other trials "
-        "(median) or is dropped by successive halving (halving); by default, all trials are trained to the end",
+        help="stop training a combination of settings early if its run with the first seed does worse than the median "
+        "of the other combinations (median) or is dropped by successive halving (halving); by default, all "
+        "combinations are trained to the end",
     )
     sweep.add_argument(
         "--out",
