@@ -28,7 +28,7 @@ def add_play(commands: Any) -> None:
         metarl play RUN --port 8000 --no-browser
         """,
         "An agent plays the same task beside you, and you see its memory.\n"
-        "You draw characters for a few-shot learner, and it names new ones.\n"
+        "For a few-shot learner, you draw characters and name them, and it recognises them when you draw them again.\n"
         "Only this machine can open the page. Ctrl-C ends it.",
     )
     add_run(play, "run folder")

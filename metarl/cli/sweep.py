@@ -64,7 +64,10 @@ def add_sweep(commands: Any) -> None:
         completed_by(
             ways.add_argument(f"--{name}", metavar="KEY=VALUES", action="append", help=about), complete_settings
         )
-    told = f"number of trials of --random or --tpe (default {TRIALS}); a larger number than before extends the sweep"
+    told = (
+        f"number of combinations that --random or --tpe tries (default {TRIALS}); a larger number than last time "
+        "continues the sweep"
+    )
     sweep.add_argument("--trials", type=at_least(1), metavar="N", help=told)
     add_seeds(
         sweep, "seeds to train each combination of settings with (default only 0); its result is the mean over them"

@@ -50,7 +50,7 @@ def add_options(watch: argparse.ArgumentParser) -> None:
         "-n", "--trials", metavar="N", type=at_least(1), default=1, help="number of trials to play (default 1)"
     )
     watch.add_argument(
-        "--steps", metavar="N", type=at_least(1), help="number of steps to play of each trial (default: all)"
+        "--steps", metavar="N", type=at_least(1), help="number of steps to play in each trial (default: all)"
     )
     watch.add_argument(
         "--out", type=Path, metavar="FILE", help="also write an animation (FILE.gif) or a video (FILE.mp4)"
