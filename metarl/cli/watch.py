@@ -38,7 +38,7 @@ def add_watch(commands: Any) -> None:
         metarl watch RUN --trials 2 --out trials.mp4 --fps 8
         """,
         "The command prints a line for each step. With --out, it also draws the steps:\n"
-        "the memory slots that are read light up.",
+        "memory slots light up when they are read.",
     )
     add_run(watch, "run folder of an agent")
     add_options(watch)

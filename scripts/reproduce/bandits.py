@@ -81,11 +81,20 @@ class Setting(NamedTuple):
         return round(max(self.agents) + (2 if self.above else -2) * error, 2)
 
 
+FINE = (
+    "ppo.n_minibatches=4",
+    "memory.controller_options={hidden_size=64}",
+    "memory.value_size=24",
+    "memory.access_options.heads=12",
+)
+"""Where arms are few, what counts is to tell them apart finely. On validation tasks of two independent arms the regret
+fell from 1.24 to 1.14 times the least by this, and by more steps, larger batches or a discount of 1 it didn't."""
+FINER = "12 heads, 64 units"
 SHORT = ("train.n_envs=1024",)  # so that a minibatch of short trials has as many steps as one of long ones
 PUBLISHED_ERRORS = {10: 0.07, 100: 0.5, 500: 2.3, 1000: 2.8}
 TABLE = (
     Setting(100, 10, 640_000, (0, 1, 2), 0.992, (83.5, 83.5), (49.9, 82.8, 76.7, 81.4, 82.4, 77.4, 77.1)),
-    Setting(100, 5, 1_280_000, (0,), 0.99, (78.7, 79.1), (49.9, 78.3, 74.7, 77.9, 78.0, 75.4, 74.8)),
+    Setting(100, 5, 2_560_000, (0,), 0.99, (78.7, 79.1), (49.9, 78.3, 74.7, 77.9, 78.0, 75.4, 74.8), more=FINE),
     Setting(100, 50, 2_560_000, (0,), 0.99, (84.9, 85.1), (49.8, 85.2, 64.5, 67.7, 84.3, 78.3, 78.0)),
     Setting(10, 5, 1_280_000, (0,), 0.99, (6.7, 6.6), (5.0, 6.6, 5.7, 6.5, 6.7, 6.6, 6.6), more=SHORT),
     Setting(10, 10, 1_280_000, (0,), 0.99, (6.7, 6.7), (5.0, 6.6, 5.5, 6.2, 6.7, 6.6, 6.6), more=SHORT),
@@ -129,7 +138,7 @@ def train_agents(setting: Setting, args: Namespace, version: str) -> None:
     common["command"] = f"{COMMAND} --only {setting.name}"
     known = references(evaluations)
     common["references"] = dict(zip(("RL² published", "SNAIL published"), setting.agents, strict=True)) | known
-    method = "preset bandit"
+    method = f"preset bandit, {FINER}" if setting.more == FINE else "preset bandit"
     write("bandits", evaluations, seeds, {**common, "method": method, "goal": (setting.least, None)})
     share = {**common, "method": method, "metric": "% of Gittins on the same tasks", "goal": (100 * setting.goal, None)}
     put("bandits", evaluations, seeds, share, *percent_of("Gittins", evaluations))

@@ -2,9 +2,11 @@
 
 Arms are independent, or depend on each other (uniform, easy, medium, hard), which are also the names of the rows:
 ``--only easy hard`` runs these alone, ``--references`` plays the hand-made strategies and trains nothing. The rows go
-to docs/results/wang.json. Expected regret is what the best arm pays on average, known beforehand, less what is earned.
-It is the exact regret of the Bayes-optimal player plus the difference to it on the same tasks, which is far more
-certain than a difference of two means.
+to docs/results/wang.json. Agents are of the preset bandit with twice as many heads and units (``bandits.FINE``).
+
+Expected regret is what the best arm pays on average, known beforehand, less what is earned. It is the exact regret of
+the Bayes-optimal player plus the difference to it on the same tasks, which is far more certain than a difference of two
+means.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import Any
 
+from bandits import FINE, FINER
 from common import Measured, above, put, save, train
 from results.rows import Row, commit
 from rivals import options, play
@@ -23,7 +26,7 @@ COMMAND = "python scripts/reproduce/wang.py"
 METRIC = "expected regret per trial"
 TABLE = {"independent": "none", "uniform": "uniform", "easy": "easy", "medium": "medium", "hard": "hard"}
 SEEDS = (0,)
-STEPS = 640_000
+STEPS = 2_560_000
 TASKS = 10_000
 REFERENCE_TASKS = 100_000
 MOST = 1.2  # of the Bayes-optimal regret
@@ -93,14 +96,14 @@ def train_agents(name: str, args: Namespace, version: str) -> None:
     seeds = args.seeds or SEEDS
     settings = {"arms": 2, "pulls": 100, "dependence": TABLE[name]}
     given = [f"env.{key}={value}" for key, value in settings.items()]
-    given += [f"train.total_timesteps={STEPS}", f"eval.trials={TASKS}"]
+    given += [*FINE, f"train.total_timesteps={STEPS}", f"eval.trials={TASKS}"]
     evaluations = train("bandit", f"bandit-{name}", seeds, given, args.out, args.jobs)
     ours = regret_of(evaluations, best, regret)
     beside = {"Bayes-optimal": round(regret, 4)}
     for actor in evaluations[0].references:
         if actor != best:
             beside[actor] = round(ours[0] + above(evaluations, actor)[0], 3)
-    common = {**about_row(name, version), "method": "preset bandit"}
+    common = {**about_row(name, version), "method": f"preset bandit, {FINER}"}
     values = {**common, "metric": METRIC, "references": beside, "goal": (None, None)}
     put("wang", evaluations, seeds, values, *ours)
     share = {**common, "metric": "expected regret / Bayes-optimal", "references": {}, "goal": (None, MOST)}
