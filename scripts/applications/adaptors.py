@@ -36,6 +36,8 @@ UNDONE_QUERIES = "memory written before the shift, shift recognised from all que
 NORM, NORM_ALL = f"{ANEW}, norm of the support", f"{ANEW}, norm of support and queries"
 UNDONE = f"{ANEW}, shift recognised from the support and undone"
 UNDONE_NORM = f"{UNDONE}, norm of the support"
+TOLD = f"{ANEW}, shift known and undone"
+"""What the best recogniser could reach, which no method knows."""
 GRADIENT = f"{ANEW}, read by meta-gradient, {{}} steps"
 TRANSDUCTIVE = (UNDONE_QUERIES, NORM_ALL)
 """Methods whose answer to a query depends on other queries."""
@@ -58,7 +60,12 @@ class Adaptors:
         self.readers = readers(prepared(learner, some, len(some.flat) + 1)[0], seed)
 
     def accuracies(
-        self, target: Pool, shape: EpisodeShape, episodes: int, source: Pool | None = None
+        self,
+        target: Pool,
+        shape: EpisodeShape,
+        episodes: int,
+        source: Pool | None = None,
+        shift: Shift | None = None,
     ) -> dict[str, Floats]:
         """The share of queries that each method gets right, by method ``[episodes]``, all in the same episodes.
 
@@ -69,6 +76,7 @@ class Adaptors:
             shape: of an episode.
             episodes: how many.
             source: the same images before the shift; None: there is nothing like them, as with digits.
+            shift: from one to the other, for the bound; None: nobody knows.
         """
 
         def drawn(pool: Pool) -> Episodes:
@@ -109,6 +117,10 @@ class Adaptors:
             mixed = slots._replace(support_x=keys.support_x)
             found[BEFORE] = shares(correct(self.learner, mixed, embedded=True))
             found[UNDONE_QUERIES] = led_back(likely.query_x.sum(1), keys)
+        if shift is not None:
+            found[TOLD] = shares(
+                correct(self.learner, embedded(target.replaced(shift.undo(target.flat)), every), embedded=True)
+            )
         found[ANEW] = shares(correct(self.learner, slots, embedded=True))
         found[UNDONE] = led_back(likely.support_x.sum(1))
         normed = with_norm_of(self.learner, prior=PRIOR)
