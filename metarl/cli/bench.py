@@ -22,7 +22,7 @@ def add_bench(commands: Any) -> None:
     bench = add_command(
         commands,
         "bench",
-        "compare memories, measure what training costs, or compare few-shot learners with people",
+        "compare memories, measure the cost of training, or compare few-shot learners with people",
         """
         metarl bench memory --tasks associative two_hop --memories gru episodic+attention
         metarl bench train bandit --quick
@@ -44,7 +44,8 @@ def _add_memory(kinds: Any) -> None:
         metarl bench memory --tasks associative two_hop
         metarl bench memory --memories gru episodic+attention --seeds 3 --jobs 2
         """,
-        "Finished results are kept in the folder; the same command continues where it stopped.",
+        "Finished results are kept in the folder that --out names. To continue after an\n"
+        "interruption, repeat the command.",
     )
     memory.add_argument("--tasks", metavar="NAME", nargs="+", help="recall tasks (default: all)")
     memory.add_argument(
@@ -69,7 +70,7 @@ def _add_memory(kinds: Any) -> None:
         "--jobs",
         type=at_least(1),
         default=1,
-        help="how many models to train at a time, with one thread each (default 1)",
+        help="number of models to train at the same time, with one thread each (default 1)",
     )
     memory.add_argument(
         "--out",
@@ -102,13 +103,13 @@ def _add_train(kinds: Any) -> None:
         type=at_least(2),
         nargs="*",
         metavar="FACTOR",
-        help="factors by which to increase the length of trials and the numbers of environments, slots and units "
-        "(default 2 4); if --grow is given without a number, nothing is increased",
+        help="factors by which to multiply the length of trials and the numbers of environments, slots and units "
+        "(default 2 4); --grow without a number leaves these sizes as they are",
     )
     train.add_argument(
         "--quick",
         action="store_true",
-        help="run at toy size, with 4 environments and 1 rollout, and increase sizes only by a factor of 2",
+        help="run at toy size, with 4 environments and 1 rollout, and multiply sizes only by 2",
     )
     train.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers to this file")
     add_device(train, None)

@@ -26,7 +26,7 @@ def add_classify(commands: Any) -> None:
         metarl classify latest --support FOLDER --save known.safetensors
         metarl classify latest --memory known.safetensors --query a.png b.png --json
         """,
-        "The support is a folder with one subfolder of images per class.",
+        "The classes come from --support, a folder with one subfolder of images per class.",
     )
     add_run(classify, "run folder of a few-shot learner")
     classify.add_argument(
@@ -37,7 +37,7 @@ def add_classify(commands: Any) -> None:
         "--memory",
         metavar="FILE",
         type=Path,
-        help="file that --save wrote; if --support is given too, its images are remembered as well",
+        help="file written by --save; its images are remembered again, and those of --support are added",
     )
     classify.add_argument("--query", metavar="FILE", nargs="+", default=[], help="images to classify")
     classify.add_argument("--save", metavar="FILE", type=Path, help="file in which to save what is remembered")
@@ -45,7 +45,7 @@ def add_classify(commands: Any) -> None:
         "--recalled",
         metavar="N",
         type=at_least(1),
-        help="for each query, also name the N remembered images that count most",
+        help="for each query, also name the N remembered images that most influenced the answer",
     )
     classify.add_argument("--json", action="store_true", help="print one JSON object with all probabilities")
     add_device(classify, "auto")

@@ -14,17 +14,19 @@ def add_data(commands: Any) -> None:
     data = add_command(
         commands,
         "data",
-        "download a data set and say where it is",
+        "download a data set and print its location",
         """
         metarl data omniglot
         metarl data omniglot --data FOLDER --no-download
         """,
     )
     data.add_argument(
-        "name", choices=["omniglot"], help="omniglot has 1623 characters, with 20 drawings of each (15 MB)"
+        "name",
+        choices=["omniglot"],
+        help="data set to download; omniglot has 1623 characters, with 20 drawings of each (15 MB)",
     )
     data.add_argument("--data", metavar="DIR", help="folder for the data (default: the user's cache)")
-    data.add_argument("--no-download", action="store_true", help="only print where the data are")
+    data.add_argument("--no-download", action="store_true", help="print where the data are, without downloading them")
     data.set_defaults(act=run_data)
 
 

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 TASK_OPTIONS = ("env", "vary", "levels", "kwargs", "wrap", "apply", "episodes", "steps")
 SEEN_OPTIONS = ("observe", "drop", "info")
-ENV_HELP = "ID of an environment; module:ID imports the module first; module:function calls a function that makes one"
+ENV_HELP = (
+    "ID of an environment; with module:ID, the module is imported first; with module:function, the function makes the "
+    "environment"
+)
 
 
 def add_check(commands: Any) -> None:
@@ -32,8 +35,8 @@ def add_check(commands: Any) -> None:
         metarl check-env CartPole-v1 --vary force_mag=5..15 --episodes 5
         metarl check-env mymodule:Doors-v0 --levels 0..99
         """,
-        "The command plays trials with random actions, and trains for a few steps. The\n"
-        "exit status is 1 if a rule is broken.",
+        "The command plays trials with random actions, and trains an agent for a few\n"
+        "steps. The exit status is 1 if a check fails.",
     )
     check.add_argument("env", metavar="ID", nargs="+", help=ENV_HELP)
     add_tasks(check)
@@ -55,7 +58,7 @@ def add_tasks(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--levels",
         metavar="A..B",
-        help="seeds that make the levels of an environment; each level is a task",
+        help="seeds from which the environment generates its levels; each level is a task",
     )
     command.add_argument(
         "--kwargs",
@@ -72,15 +75,18 @@ def add_tasks(command: argparse.ArgumentParser) -> None:
         help="put a wrapper around the environment (repeatable); the first one is innermost",
     )
     command.add_argument(
-        "--apply", metavar="MODULE:FUNCTION", help="your function(env, values), which sets the values of a task"
+        "--apply",
+        metavar="MODULE:FUNCTION",
+        help="your own function(env, values), which gives an environment the values of a task",
     )
     command.add_argument(
         "--episodes",
         type=at_least(1),
-        help="episodes in a trial (default 5); with 1, --vary is optional, because each episode can be a task",
+        help="number of episodes in a trial (default 5); with 1, --vary is optional, because each episode can be "
+        "a task",
     )
     command.add_argument(
-        "--steps", type=at_least(1), help="steps in a trial; with --episodes, the largest number of steps"
+        "--steps", type=at_least(1), help="number of steps in a trial; with --episodes, the maximum number"
     )
     add_import(command)
 
@@ -99,7 +105,11 @@ def add_seen(command: argparse.ArgumentParser) -> None:
         "--drop", metavar="PART", action="append", default=[], help="part of the observation to leave out (repeatable)"
     )
     command.add_argument(
-        "--info", metavar="KEY", action="append", default=[], help="also report this number from info (repeatable)"
+        "--info",
+        metavar="KEY",
+        action="append",
+        default=[],
+        help="also report this number from the environment's info (repeatable)",
     )
 
 

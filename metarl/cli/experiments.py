@@ -45,7 +45,7 @@ def add_experiments(commands: Any) -> None:
         metarl eval RUN --json -n 1000 --seed 1
         metarl eval RUN --set env.pulls=1000
         """,
-        "If an interrupted run has no evaluation yet, the command adds one.",
+        "If an interrupted run has no evaluation yet, the command adds one to the run folder.",
     )
     add_run(evaluate, "run folder")
     evaluate.add_argument(
@@ -65,19 +65,21 @@ def add_experiments(commands: Any) -> None:
     )
     evaluate.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     evaluate.add_argument(
-        "--data", metavar="DIR", help="few-shot: folder of Omniglot or of the images, if it has moved"
+        "--data", metavar="DIR", help="few-shot: new location of the Omniglot or image folder, if it has moved"
     )
     add_skip_bad(evaluate)
     evaluate.add_argument("--rotations", action="store_true", help="few-shot: treat rotated images as separate classes")
     add_settings(
         evaluate,
         "change a setting of the test (repeatable); for an agent, any setting of env or eval, such as env.pulls=1000; "
-        f"for a few-shot learner, {', '.join(TESTS[:-1])} or {TESTS[-1]} (eval.cells=[[40,1]], for example, tests 40 "
-        "ways and 1 shot)",
+        f"for a few-shot learner, {', '.join(TESTS[:-1])} or {TESTS[-1]} (eval.cells=[[40,1]], for example, tests "
+        "40-way 1-shot classification)",
     )
     add_quiet(evaluate, "show no progress")
     add_device(evaluate, "auto")
-    evaluate.add_argument("--env", metavar="ID", action="append", help="evaluate on this environment instead")
+    evaluate.add_argument(
+        "--env", metavar="ID", action="append", help="evaluate on this environment instead of the one from training"
+    )
     add_tasks(evaluate)
     evaluate.set_defaults(act=run_eval)
 

@@ -22,7 +22,7 @@ def add_export(commands: Any) -> None:
     export = add_command(
         commands,
         "export",
-        "export an agent (as a function for one step) or a few-shot learner to ONNX or torch.export",
+        "export an agent (as a function that computes one step) or a few-shot learner to ONNX or torch.export",
         """
         metarl export latest
         metarl export RUN --format torch --batch 16 --out deployed
@@ -47,7 +47,7 @@ def add_export(commands: Any) -> None:
         metavar="N",
         type=at_least(2),
         help="few-shot: largest number of labelled images (default: as in training); required for learners that read a "
-        "stream, which take exactly that many",
+        "stream, because they always take exactly this number",
     )
     add_import(export)
     export.set_defaults(act=run_export)

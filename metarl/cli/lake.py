@@ -17,7 +17,7 @@ def add_lake(kinds: Any) -> None:
     lake = add_command(
         kinds,
         "lake",
-        "test few-shot learners as people were tested: on 20 characters of one alphabet, each seen once",
+        "test few-shot learners as people were tested: on 20 characters of one alphabet, each shown once",
         """
         metarl bench lake runs/lake
         metarl bench lake runs/lake-s0 runs/lake-s1 --trials 2000 --json
@@ -29,11 +29,11 @@ def add_lake(kinds: Any) -> None:
         "--trials",
         type=at_least(0),
         default=10_000,
-        help="number of trials with alphabets, characters and drawers chosen at random from the evaluation set, in "
-        "addition to the 20 sets of 20 trials that Lake et al. published (default 10000; each "
-        "group of 20 trials shares one support set; 0 for none)",
+        help="number of additional trials, with alphabets, characters and drawers chosen at random from the "
+        "evaluation set (default 10000; 0 for none); each group of 20 trials shares one support set; the 20 sets of "
+        "20 trials published by Lake et al. are always used",
     )
-    lake.add_argument("--seed", type=at_least(0), default=0, help="seed of the random trials (default 0)")
+    lake.add_argument("--seed", type=at_least(0), default=0, help="seed for choosing the additional trials (default 0)")
     lake.add_argument(
         "--data", metavar="DIR", help="folder of Omniglot (default: METARL_DATA if set, otherwise the cache)"
     )

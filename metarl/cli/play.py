@@ -28,11 +28,14 @@ def add_play(commands: Any) -> None:
         metarl play RUN --port 8000 --no-browser
         """,
         "An agent plays the same task beside you, and you see its memory.\n"
-        "For a few-shot learner, you draw characters and name them, and it recognises them when you draw them again.\n"
-        "Only this machine can open the page. Ctrl-C ends it.",
+        "For a few-shot learner, you draw characters and name them; the learner then\n"
+        "recognises them when you draw them again. The page can be opened only on this\n"
+        "machine. Ctrl-C ends the command.",
     )
     add_run(play, "run folder")
-    play.add_argument("--port", metavar="N", type=at_least(1), help="port of the page (default: any free port)")
+    play.add_argument(
+        "--port", metavar="N", type=at_least(1), help="port on which to serve the page (default: any free port)"
+    )
     play.add_argument("--no-browser", action="store_true", help="print the address without opening a browser")
     play.add_argument("--seed", type=at_least(0), help="seed for drawing the held-out tasks (default: the run's seed)")
     add_device(play, "auto")

@@ -32,7 +32,7 @@ def add_runs(commands: Any) -> None:
         metarl runs FOLDER --json
         metarl eval latest               # the most recent run in runs/
         """,
-        "The status 'cut off' means that the process was killed; metarl train --resume continues the run.",
+        "The status 'cut off' means that the process was killed; metarl train --resume continues such a run.",
     )
     runs.add_argument(
         "folder", type=Path, nargs="?", default=RUNS, help=f"folder that holds the run folders (default {RUNS})"

@@ -74,8 +74,8 @@ class Several:
 def add_seeds(command: argparse._ActionsContainer, about: str) -> None:
     """The option ``--seeds``, for :func:`named_seeds`."""
     told = (
-        f"{about}; a single number N stands for the seeds 0 to N - 1 (--seeds 3), and several numbers stand for "
-        "exactly these seeds (--seeds 4 7)"
+        f"{about}; one number N means the seeds 0 to N - 1 (as in --seeds 3); several numbers are the seeds "
+        "themselves (as in --seeds 4 7)"
     )
     command.add_argument("--seeds", type=at_least(0), nargs="+", metavar="N", help=told)
 

@@ -25,7 +25,7 @@ def add_settings_command(commands: Any) -> None:
         metarl settings prototypical --json
         metarl train bandit --set train.n_envs=64     # how one is changed
         """,
-        "Presets are TOML files with these keys; --set KEY=VALUE changes the value of one.",
+        "Presets are TOML files that use these keys; --set KEY=VALUE changes a single value.",
     )
     preset = settings.add_argument(
         "preset",

@@ -48,15 +48,16 @@ def add_sweep(commands: Any) -> None:
     sweep = add_command(
         commands,
         "sweep",
-        "train with many settings and compare them on validation tasks",
+        "train with different settings and compare them on validation tasks",
         """
         metarl sweep bandit --grid ppo.learning_rate=3e-4,1e-3,3e-3 --seeds 3
         metarl sweep bandit --random ppo.learning_rate=1e-4..1e-2:log --trials 20
         metarl sweep prototypical --tpe fit.learning_rate=1e-4..1e-2:log --prune median
         """,
-        "To share one sweep among several processes, start the same command in each. The\n"
-        "same command also continues a sweep. Test tasks are never played. Sweeps need\n"
-        "Optuna: pip install 'metarl-memory[sweep]'.",
+        "To use several processes for one sweep, start the same command in several\n"
+        "terminals. To continue a sweep that was interrupted, start its command again. A\n"
+        "sweep never uses test tasks. Sweeps need Optuna:\n"
+        "pip install 'metarl-memory[sweep]'.",
     )
     add_trained(sweep, "name of a preset or path of a TOML file; optional with --env (default: the preset general)")
     ways = sweep.add_mutually_exclusive_group(required=True)
@@ -65,12 +66,14 @@ def add_sweep(commands: Any) -> None:
             ways.add_argument(f"--{name}", metavar="KEY=VALUES", action="append", help=about), complete_settings
         )
     told = (
-        f"number of combinations that --random or --tpe tries (default {TRIALS}); a larger number than last time "
-        "continues the sweep"
+        f"number of combinations that --random or --tpe tries (default {TRIALS}); to "
+        "extend a sweep, repeat the command with a larger number"
     )
     sweep.add_argument("--trials", type=at_least(1), metavar="N", help=told)
     add_seeds(
-        sweep, "seeds to train each combination of settings with (default only 0); its result is the mean over them"
+        sweep,
+        "seeds to train each combination of settings with (default only 0); the result of a combination is the mean "
+        "over its seeds",
     )
     sweep.add_argument(
         "--seed", type=at_least(0), default=0, help="seed for the values that --random and --tpe draw (default 0)"
@@ -78,22 +81,22 @@ def add_sweep(commands: Any) -> None:
     sweep.add_argument(
         "--prune",
         choices=["median", "halving"],
-        help="stop training a combination of settings early if its run with the first seed does worse than the median "
-        "of the other combinations (median) or is dropped by successive halving (halving); by default, all "
+        help="stop poor combinations of settings early, judged by their run with the first seed: those below the "
+        "median of the others (median), or those that successive halving drops (halving); by default, all "
         "combinations are trained to the end",
     )
     sweep.add_argument(
         "--out",
         type=Path,
         metavar="FOLDER",
-        help=f"folder of the sweep (default: one in {SWEEPS}/, with a name made from the settings)",
+        help=f"folder of the sweep (default: a folder in {SWEEPS}/, with a name derived from the settings)",
     )
     sweep.add_argument(
         "--storage",
         metavar="URL",
         help="Optuna database that several processes share (default: a file in the folder of the sweep)",
     )
-    talk = add_quiet(sweep, "print only the folder of the sweep")
+    talk = add_quiet(sweep, "print only the path of the sweep folder")
     talk.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     add_device(sweep, None)
     sweep.set_defaults(act=run_sweep)

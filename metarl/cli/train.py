@@ -34,7 +34,7 @@ def add_train(commands: Any) -> None:
     train = add_command(
         commands,
         "train",
-        "train a preset, evaluate the result on held-out tasks, and draw figures",
+        "train a model, evaluate it on held-out tasks, and draw figures",
         """
         metarl train bandit
         metarl train bandit --set env.arms=7 --seeds 3
@@ -54,10 +54,14 @@ def add_train(commands: Any) -> None:
     seeds.add_argument("--seed", type=at_least(0), help="random seed (default 0)")
     add_seeds(
         seeds,
-        "train with several seeds, each in its own run folder (the same command with the same --out continues them)",
+        "train with several seeds, each in its own run folder (to continue unfinished runs, repeat the command with "
+        "the same --out)",
     )
     train.add_argument(
-        "--jobs", type=at_least(1), metavar="N", help="how many of the --seeds to train at a time (default 1)"
+        "--jobs",
+        type=at_least(1),
+        metavar="N",
+        help="with --seeds, number of runs to train at the same time (default 1)",
     )
     resumed = train.add_argument(
         "--resume",
@@ -72,9 +76,9 @@ def add_train(commands: Any) -> None:
         "--out",
         type=Path,
         metavar="FOLDER",
-        help="run folder to create (default runs/PRESET-TIME-sSEED); with --seeds, the prefix of the folders' names",
+        help="run folder to create (default runs/PRESET-TIME-sSEED); with --seeds, the beginning of each folder's name",
     )
-    add_quiet(train, "print only the run folder").add_argument(
+    add_quiet(train, "print only the path of the run folder").add_argument(
         "-v", "--verbose", action="store_true", help="print each row of metrics to stderr"
     )
     train.add_argument(
@@ -105,12 +109,12 @@ def add_trained(command: argparse.ArgumentParser, about: str) -> None:
         "--env",
         metavar="ID",
         action="append",
-        help=f"{ENV_HELP} (repeatable; each one is a task)",
+        help=f"{ENV_HELP} (repeatable; each environment is a task)",
     )
     add_tasks(command)
     add_seen(command)
     command.add_argument(
-        "--encoder", metavar="MODULE:FUNCTION", help="function that makes your own network for observations"
+        "--encoder", metavar="MODULE:FUNCTION", help="function that builds your own network for encoding observations"
     )
     place = command.add_mutually_exclusive_group()
     place.add_argument(

@@ -37,8 +37,8 @@ def add_watch(commands: Any) -> None:
         metarl watch zoo:bandit --out trial.gif
         metarl watch RUN --trials 2 --out trials.mp4 --fps 8
         """,
-        "The command prints a line for each step. With --out, it also draws the steps:\n"
-        "memory slots light up when they are read.",
+        "The command prints a line for each step. With --out, it also makes an\n"
+        "animation, in which memory slots light up when they are read.",
     )
     add_run(watch, "run folder of an agent")
     add_options(watch)

@@ -24,7 +24,7 @@ def add_zoo(commands: Any) -> None:
     zoo = add_command(
         commands,
         "zoo",
-        "use the small trained models that come with the package, or those that others share",
+        "use the small trained models that come with the package, or models that others share",
         """
         metarl zoo list
         metarl zoo show bandit
@@ -73,12 +73,12 @@ def _add_eval(kinds: Any) -> None:
     evaluate = add_command(
         kinds,
         "eval",
-        "test models on held-out tasks, and compare the results with their cards",
+        "test models on held-out tasks, and compare the results with those on the models' cards",
         """
         metarl zoo eval
         metarl zoo eval bandit -n 1000 --seed 7
         """,
-        "The exit status is 1 if a result differs from the card by more than 4 standard errors.",
+        "The exit status is 1 if a result differs from the one on the card by more than 4 standard errors.",
     )
     _add_name(evaluate, nargs="*")
     evaluate.add_argument(
@@ -113,7 +113,7 @@ def _add_push(kinds: Any) -> None:
     _add_name(push)
     push.add_argument("repository", metavar="OWNER/NAME", help="repository on the hub; created if it does not exist")
     push.add_argument(
-        "--limits", metavar="TEXT", help="when sharing a run: text to add to its card about the limits of the model"
+        "--limits", metavar="TEXT", help="when sharing a run: what the model's card should say about its limits"
     )
     push.add_argument("--private", action="store_true", help="if the repository is new, make it private")
     push.set_defaults(act=run_push)
@@ -123,12 +123,12 @@ def _add_pull(kinds: Any) -> None:
     pull = add_command(
         kinds,
         "pull",
-        "download a model from the Hugging Face hub, and check it like any untrusted file",
+        "download a model from the Hugging Face hub, and check its files as untrusted input",
         """
         metarl zoo pull OWNER/bandit
         metarl zoo pull OWNER/bandit --out theirs --revision v1
         """,
-        "The folder can then be used as a run folder. Nothing in it is unpickled or imported.",
+        "The downloaded folder can be used as a run folder. Nothing in it is unpickled or imported.",
     )
     pull.add_argument("repository", metavar="OWNER/NAME", help="repository on the hub")
     pull.add_argument("--out", type=Path, metavar="FOLDER", help="folder to create (default NAME)")
