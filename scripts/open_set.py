@@ -3,7 +3,7 @@
 Every episode remembers some held-out classes and asks about as many images of them as of other held-out classes. It
 prints the AUROC of ``known`` (1: every known query gets more than every unknown one; 0.5: chance) beside that of the
 greatest probability, and what the learner's threshold does. Of the validation classes some were those that it was
-calibrated by; the test classes are all new.
+calibrated by; the test classes are all new. ``--keep`` makes a row of it in docs/results/omniglot.json.
 """
 
 from __future__ import annotations
@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from results.pages import write_markdown
+from results.rows import ROOT, Row, upsert
 
 import metarl
 from metarl.agents.fewshot.trained import TrainedLearner
 from metarl.data.pool import Pool
+from metarl.evaluation.pooling import NORMAL95
 from metarl.experiments.fewshot.experiment import FewShotExperiment
 from metarl.functional.stats import auroc
 from metarl.seeding import numpy_rng
@@ -25,14 +28,14 @@ QUERIES = 2  # of each class
 
 
 class Measured(NamedTuple):
-    """Scores ``[n]`` of known and unknown queries: whether of a known class, and the greatest probability."""
+    """Scores ``[episodes, queries, 2]`` of known and unknown queries: being known, and the greatest probability."""
 
     known: np.ndarray
     unknown: np.ndarray
 
 
 def measure(learner: TrainedLearner, pool: Pool, ways: int, shots: int, episodes: int, seed: int) -> Measured:
-    """Scores ``[n, 2]`` of known and of unknown queries.
+    """Scores of known and of unknown queries.
 
     Args:
         learner: calibrated; what it remembers is replaced.
@@ -51,9 +54,15 @@ def measure(learner: TrainedLearner, pool: Pool, ways: int, shots: int, episodes
         learner.remember({str(number): list(drawn[number, :shots]) for number in range(ways)})
         answers = learner.predict(list(drawn[:, shots:].reshape(-1, *pool.shape)))
         found.append([(float(answer.known or 0.0), answer.probability) for answer in answers])
-    scores = np.array(found)
-    half = ways * QUERIES
-    return Measured(scores[:, :half].reshape(-1, 2), scores[:, half:].reshape(-1, 2))
+    return Measured(*np.split(np.array(found), 2, axis=1))
+
+
+def area(measured: Measured, score: int) -> tuple[float, float]:
+    """AUROC of a score over all queries, and its standard error by leaving out one episode at a time (jackknife)."""
+    known, unknown = (part[..., score] for part in measured)
+    n = len(known)
+    without = [auroc(*(np.delete(part, number, axis=0).ravel() for part in (known, unknown))) for number in range(n)]
+    return auroc(known.ravel(), unknown.ravel()), float(np.std(without) * np.sqrt(n - 1))
 
 
 def main() -> None:
@@ -65,6 +74,9 @@ def main() -> None:
     parser.add_argument("--shots", type=int, default=1)
     parser.add_argument("--episodes", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--keep", action="store_true", help="write the row of a run on Omniglot, tested on test classes"
+    )
     args = parser.parse_args()
     learner = metarl.load(args.run)
     experiment = metarl.open_run(args.run).experiment
@@ -74,12 +86,44 @@ def main() -> None:
     if judge is None:
         parser.error(f"{args.run} was not calibrated: it was trained on its validation classes, or they are too few")
     pool = experiment.source(args.split)
-    known, unknown = measure(learner, pool, args.ways, args.shots, args.episodes, args.seed)
+    if args.keep and (args.split != "test" or experiment.data.source != "omniglot"):
+        parser.error("--keep is for --split test and a run on Omniglot: nothing else has a row")
+    found = measure(learner, pool, args.ways, args.shots, args.episodes, args.seed)
+    known, unknown = (part.reshape(-1, 2) for part in found)
+    told, greatest = (area(found, score) for score in range(2))
     print(f"{args.ways}-way {args.shots}-shot, {args.episodes} episodes, {args.split} classes, half of queries unknown")
-    print(f"AUROC of known                {auroc(known[:, 0], unknown[:, 0]):.4f}")
-    print(f"AUROC of greatest probability {auroc(known[:, 1], unknown[:, 1]):.4f}")
+    for name, (value, error) in (("known", told), ("greatest probability", greatest)):
+        print(f"AUROC of {name:20} {value:.4f} ± {NORMAL95 * error:.4f}")
     rejected, noticed = ((part[:, 0] < judge.threshold).mean() for part in (known, unknown))
     print(f"at the threshold {judge.threshold:.3f}: {rejected:.1%} of known queries rejected, {noticed:.1%} of unknown")
+    if args.keep:
+        keep(args, told, greatest[0], noticed, rejected)
+
+
+def keep(args: argparse.Namespace, told: tuple[float, float], greatest: float, noticed: float, rejected: float) -> None:
+    """Write the row."""
+    run = metarl.open_run(args.run)
+    row = Row(
+        setting=f"Omniglot, {args.ways} known ways, {args.shots} shot, and as many unknown, unseen characters",
+        method=f"{run.experiment.name}, {run.steps:,} episodes",
+        metric="AUROC of known",
+        ours=told[0],
+        se=told[1],
+        n_tasks=args.episodes,
+        seeds=(run.seed,),
+        goal=(0.95, None),
+        references={
+            "AUROC of the greatest probability": round(greatest, 4),
+            "% of unknown noticed": round(100 * noticed, 1),
+            "% of known rejected": round(100 * rejected, 1),
+        },
+        command="python scripts/open_set.py RUN --split test --keep",
+        train_seconds=run.seconds,
+        train_steps=run.steps,
+        commit=str(run.folder.meta.git or "unknown"),
+    )
+    upsert(ROOT / "docs" / "results" / "omniglot.json", row)
+    write_markdown(ROOT / "docs")
 
 
 if __name__ == "__main__":

@@ -35,7 +35,9 @@ def add_lake(kinds: Any) -> None:
     )
     lake.add_argument("--seed", type=at_least(0), default=0, help="seed for choosing the additional trials (default 0)")
     lake.add_argument(
-        "--data", metavar="DIR", help="folder of Omniglot (default: METARL_DATA if set, otherwise the cache)"
+        "--data",
+        metavar="DIR",
+        help="folder that contains the Omniglot archives (default: METARL_DATA if set, otherwise the cache)",
     )
     lake.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     add_device(lake, "auto")

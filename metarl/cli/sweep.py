@@ -36,7 +36,7 @@ SWEEPS = Path("sweeps")
 """Where sweeps are that were given no folder."""
 TRIALS = 20  # where nothing is said
 METHODS = {
-    "grid": "try every combination of values, such as ppo.learning_rate=1e-3,3e-3 (repeatable)",
+    "grid": "values to try for a setting, such as ppo.learning_rate=1e-3,3e-3 (repeatable; every combination is tried)",
     "random": "draw values from a list a,b,c or from a range, such as ppo.learning_rate=1e-4..1e-2:log or "
     "train.n_envs=64..512 (repeatable)",
     "tpe": "like --random, but favour values near those that did well (repeatable)",
@@ -59,7 +59,7 @@ def add_sweep(commands: Any) -> None:
         "sweep never uses test tasks. Sweeps need Optuna:\n"
         "pip install 'metarl-memory[sweep]'.",
     )
-    add_trained(sweep, "name of a preset or path of a TOML file; optional with --env (default: the preset general)")
+    add_trained(sweep, "name of a preset or path of a TOML file; optional with --env (default: the preset 'general')")
     ways = sweep.add_mutually_exclusive_group(required=True)
     for name, about in METHODS.items():
         completed_by(

@@ -48,7 +48,7 @@ def add_train(commands: Any) -> None:
     add_trained(
         train,
         "name of a preset (see metarl list presets) or path of a TOML file; optional with --env (default: the preset "
-        "general)",
+        "'general')",
     )
     seeds = train.add_mutually_exclusive_group()
     seeds.add_argument("--seed", type=at_least(0), help="random seed (default 0)")
@@ -120,7 +120,7 @@ def add_trained(command: argparse.ArgumentParser, about: str) -> None:
     place.add_argument(
         "--data",
         metavar="DIR",
-        help="few-shot: folder of Omniglot (default: METARL_DATA if set, otherwise the cache)",
+        help="few-shot: folder that contains the Omniglot archives (default: METARL_DATA if set, otherwise the cache)",
     )
     place.add_argument("--images", metavar="DIR", help="few-shot: folder with one subfolder of images per class")
     add_skip_bad(command)
