@@ -123,7 +123,7 @@ def _add_pull(kinds: Any) -> None:
     pull = add_command(
         kinds,
         "pull",
-        "download a model from the Hugging Face hub, and check its files as untrusted input",
+        "download a model from the Hugging Face hub, and check its files, which are treated as untrusted input",
         """
         metarl zoo pull OWNER/bandit
         metarl zoo pull OWNER/bandit --out theirs --revision v1
