@@ -29,7 +29,7 @@ from metarl.files import write_json
 COMMAND = "python scripts/reproduce/horizon.py"
 QUICK = ("train.total_timesteps=1000", "train.n_envs=10", "eval.trials=20", "eval.tuning_trials=10")
 ROWS = 100  # trials side by side of which state and time are measured
-PLAYED = 2 * 10**6  # steps at most of all trials of a length
+PLAYED = 500_000  # steps at most of all trials of a length
 FACTORS = (1, 2, 10, 100)
 AT_ONCE = 10**6  # steps of all trials side by side: memories of long trials are large
 
