@@ -169,7 +169,8 @@ def clear_and_add(memory: Tensor, cleared: Tensor, weights: Tensor, word: Tensor
 def least_used(usage: Tensor) -> Tensor:
     """One-hot ``[B, N]`` of the slot of least usage (LRUA eq. 6, one read); the first of those that tie."""
     least = usage <= usage.amin(-1, keepdim=True) + EQUAL_USE
-    return F.one_hot(least.int().argmax(-1), usage.shape[-1]).to(usage.dtype)
+    first = least.int().argmax(-1, keepdim=True)
+    return torch.zeros_like(usage).scatter(-1, first, 1.0)  # one_hot looks at its numbers, which a graph can't
 
 
 def retention(free: Tensor, read: Tensor) -> Tensor:

@@ -41,6 +41,7 @@ CASES: dict[str, tuple[Any, dict[str, Any], Format]] = {
     ),
     "a window": (PENDULUM, {"controller": "window", "store_options": {"write": "episode"}}, "torch"),
     "gradients": (BARCODE, {"access": "meta_gradient", "controller": "lstm", "read_every": 2}, "onnx"),
+    "gradients, least used": (BARCODE, {"store": "lrua", "access": "meta_gradient"}, "torch"),
     "a sort": (PENDULUM, {"store": "dnc", "access": "native", "controller": "lstm", "emit": "controller"}, "onnx"),
 }
 """What a step asks of numbers, or asks of ONNX that others don't."""
