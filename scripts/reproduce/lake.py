@@ -130,6 +130,7 @@ def trained(name: str, seeds: list[int], args: argparse.Namespace) -> dict[int, 
             parameters=done.parameters,
             rates={test: rate for test, (rate,) in rates.items()},
         )
+        KEPT.mkdir(parents=True, exist_ok=True)
         write_json(KEPT / f"{name}-s{seed}.json", to_plain(made[seed]))
     return made
 

@@ -117,7 +117,6 @@ class Reproduction:
         fakes |= {"save": lambda _, *made: self.rows.update({row.key: row for row in made})}
         for name, fake in (fakes | {"KEPT": place / "kept"}).items():
             monkeypatch.setattr(self.module, name, fake)
-        (place / "kept").mkdir()
 
     def train(self, preset: str, name: str, seeds: list[int], settings: Any, *_: Any) -> Any:
         config = apply(load_toml(preset_path(preset)), [parse_assignment(text) for text in settings])
