@@ -21,6 +21,7 @@ from metarl.agents.fewshot.trained import TrainedLearner
 from metarl.data.pool import Pool
 from metarl.evaluation.pooling import NORMAL95
 from metarl.experiments.fewshot.experiment import FewShotExperiment
+from metarl.experiments.run import Run
 from metarl.functional.stats import auroc
 from metarl.seeding import numpy_rng
 
@@ -79,15 +80,17 @@ def main() -> None:
     )
     args = parser.parse_args()
     learner = metarl.load(args.run)
-    experiment = metarl.open_run(args.run).experiment
+    run = metarl.open_run(args.run)
+    experiment = run.experiment
     if not isinstance(learner, TrainedLearner) or not isinstance(experiment, FewShotExperiment):
         parser.error(f"{args.run} is no run of a few-shot learner")
     judge = learner.open_set
     if judge is None:
         parser.error(f"{args.run} was not calibrated: it was trained on its validation classes, or they are too few")
     pool = experiment.source(args.split)
-    if args.keep and (args.split != "test" or experiment.data.source != "omniglot"):
-        parser.error("--keep is for --split test and a run on Omniglot: nothing else has a row")
+    known_commit = (args.run / "meta.json").is_file()  # an entry of the zoo has none
+    if args.keep and not (args.split == "test" and experiment.data.source == "omniglot" and known_commit):
+        parser.error("--keep is for --split test and the run folder of a learner of Omniglot: nothing else has a row")
     found = measure(learner, pool, args.ways, args.shots, args.episodes, args.seed)
     known, unknown = (part.reshape(-1, 2) for part in found)
     told, greatest = (area(found, score) for score in range(2))
@@ -97,12 +100,16 @@ def main() -> None:
     rejected, noticed = ((part[:, 0] < judge.threshold).mean() for part in (known, unknown))
     print(f"at the threshold {judge.threshold:.3f}: {rejected:.1%} of known queries rejected, {noticed:.1%} of unknown")
     if args.keep:
-        keep(args, told, greatest[0], noticed, rejected)
+        references = {
+            "AUROC of the greatest probability": round(greatest[0], 4),
+            "% of unknown noticed": round(100 * float(noticed), 1),
+            "% of known rejected": round(100 * float(rejected), 1),
+        }
+        keep(run, args, told, references)
 
 
-def keep(args: argparse.Namespace, told: tuple[float, float], greatest: float, noticed: float, rejected: float) -> None:
-    """Write the row."""
-    run = metarl.open_run(args.run)
+def keep(run: Run, args: argparse.Namespace, told: tuple[float, float], references: dict[str, float]) -> None:
+    """Write the row of a run; ``told`` is the AUROC and its standard error."""
     row = Row(
         setting=f"Omniglot, {args.ways} known ways, {args.shots} shot, and as many unknown, unseen characters",
         method=f"{run.experiment.name}, {run.steps:,} episodes",
@@ -112,11 +119,7 @@ def keep(args: argparse.Namespace, told: tuple[float, float], greatest: float, n
         n_tasks=args.episodes,
         seeds=(run.seed,),
         goal=(0.95, None),
-        references={
-            "AUROC of the greatest probability": round(greatest, 4),
-            "% of unknown noticed": round(100 * noticed, 1),
-            "% of known rejected": round(100 * rejected, 1),
-        },
+        references=references,
         command="python scripts/open_set.py RUN --split test --keep",
         train_seconds=run.seconds,
         train_steps=run.steps,
