@@ -118,6 +118,7 @@ def seconds(folder: Path, cache: Path, out: Path) -> tuple[float, float]:
     """
     run = [*RUN, "--images", str(folder), "--out", str(out)]
     environment = {**os.environ, "METARL_CACHE": str(cache)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # a second start finds what the first one compiled
     command = [sys.executable, __file__, "--child", str(time.time()), *run]
     before = sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
     done = subprocess.run(command, env=environment, capture_output=True, text=True)

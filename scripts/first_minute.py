@@ -72,7 +72,7 @@ def rows(took: dict[str, float], started: str) -> list[Row]:
         started: the commit that was cloned.
     """
     goals = {PICTURE: 20.0}
-    whole = "clone, install, watch: to a moving picture of an agent that adapts"
+    whole = "clone, install, watch: to an animation of an agent that adapts"
     each = {**took, whole: sum(took.values())}
     goals[whole] = 240.0
     return [

@@ -201,7 +201,7 @@ class Experiment(ABC):
         return {}
 
     def film(self, model: Any, seed: int, path: Path) -> bool:
-        """Write a short moving picture of a test task to ``path``; whether there is one.
+        """Write a short animation of a test task to ``path``; whether there is one.
 
         Args:
             model: trained.

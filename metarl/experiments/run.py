@@ -213,7 +213,7 @@ def _lead(
 
 
 def film_run(done: Run) -> Path | None:
-    """Write the moving picture of a run; None where there is none."""
+    """Write the animation of a run; None where there is none."""
     path = done.folder.film
     return path if done.experiment.film(done.model, done.seed, path) else None
 

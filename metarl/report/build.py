@@ -21,7 +21,7 @@ from metarl.runs.folder import RunError, RunFolder
 from metarl.runs.status import cut_short
 
 PAGE = "report.html"
-FILM_BYTES = 900_000  # of a moving picture that a page has room for
+FILM_BYTES = 900_000  # of an animation that a page has room for
 GIF = (b"GIF87a", b"GIF89a")
 MOST = 2_500_000  # characters of a page beyond which the figures of further runs are named instead of shown
 
@@ -114,7 +114,7 @@ def _run(member: Member, drawn: Drawn, level: int, runs: int, figures: bool = Tr
 
 
 def _film(member: Member) -> Iterator[str]:
-    """The moving picture in the folder of a run, or why it is not shown; nothing where there is none."""
+    """The animation in the folder of a run, or why it is not shown; nothing where there is none."""
     path = member.run.path / "figures" / member.run.film.name
     if not path.is_file():
         return

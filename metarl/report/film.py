@@ -1,4 +1,4 @@
-"""The frames of a moving picture of trials: the environment, and beside it the memory lighting up."""
+"""The frames of an animation of trials: the environment, and beside it the memory lighting up."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def image(path: Path, shows: str) -> str:
 
 
 def moving(gif: bytes, shows: str) -> str:
-    """A moving picture; ``shows`` says in words what it shows."""
+    """An animation; ``shows`` says in words what it shows."""
     data = base64.b64encode(gif).decode("ascii")
     return f'<div class="film"><img alt="{escaped(shows)}" src="data:image/gif;base64,{data}"></div>'
 

@@ -27,7 +27,7 @@ MOST = {".gif": 1000, ".mp4": 20_000}  # frames of a file
 
 
 def check_film(path: Path, fps: float) -> None:
-    """Refuse a moving picture that can't be written.
+    """Refuse an animation that can't be written.
 
     Args:
         path: of the file.
@@ -48,7 +48,7 @@ def check_film(path: Path, fps: float) -> None:
 
 
 def write_film(frames: Frames, path: str | Path, fps: float) -> int:
-    """Write frames as a moving picture; the last of a trial stays for a while.
+    """Write frames as an animation; the last of a trial stays for a while.
 
     Args:
         frames: of one size, ``[H, W, 3]``, each with whether a trial ended with it; at least one.

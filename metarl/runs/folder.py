@@ -264,7 +264,7 @@ class RunFolder:
 
     @property
     def film(self) -> Path:
-        """The moving picture of a test trial, where there is one."""
+        """The animation of a test trial, where there is one."""
         return self.figures / "trial.gif"
 
     def metrics(self) -> list[Row]:

@@ -183,7 +183,7 @@ class Tracker:
         self._later(lambda run: run.log({self._axis: step, name: self._wandb.Image(str(path))}))
 
     def log_video(self, path: str | Path, name: str) -> None:
-        """Send a moving picture of the run folder, a GIF or MP4 file, to Weights & Biases, at the last step."""
+        """Send an animation of the run folder, a GIF or MP4 file, to Weights & Biases, at the last step."""
         step = self._last
         self._later(lambda run: run.log({self._axis: step, name: self._wandb.Video(str(path))}))
 

@@ -101,8 +101,10 @@ def main() -> None:
 def taken(name: str) -> dict[int, Kept]:
     """What is kept of a part, by seed, where it was trained with the settings that the part has now."""
     kept = {path: build(Kept, json.loads(path.read_text("utf-8")), str(path)) for path in KEPT.glob(f"{name}-s*.json")}
-    same = [one for one in kept.values() if same_settings(one.config, "lake", settings(name))]
-    return {one.config["seed"]: one for one in same}
+    same = {path: one for path, one in kept.items() if same_settings(one.config, "lake", settings(name))}
+    for path in sorted(set(kept) - set(same)):
+        print(f"{path}: left out, as it was trained with other settings than the preset has now")
+    return {one.config["seed"]: one for one in same.values()}
 
 
 def settings(name: str) -> list[str]:

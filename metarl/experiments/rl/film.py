@@ -1,4 +1,4 @@
-"""An agent that plays trials step by step, and the moving picture of one for a report."""
+"""An agent that plays trials step by step, and the animation of one for a report."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from metarl.tasks.trial.layout import TrialInputs
 from metarl.types import Bytes
 
 FRAMES = "rgb_array"
-STEPS = 60  # of a trial in the moving picture of a report
+STEPS = 60  # of a trial in the animation of a report
 FPS = 4  # of it
 LEAST = 8  # frames that are not made fewer
 
