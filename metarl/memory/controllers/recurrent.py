@@ -9,6 +9,8 @@ import torch
 from annotated_types import Ge
 from torch import Tensor, nn
 
+from metarl.functional.branches import in_graph
+from metarl.functional.gru import gru_unroll
 from metarl.memory.contract import Controller
 
 
@@ -52,8 +54,11 @@ class GRU(Controller):
         self, x: Tensor, state: GRUState, reinstated: Tensor | None = None, cleared: Tensor | None = None
     ) -> tuple[Tensor, GRUState]:
         """See :meth:`metarl.memory.contract.Controller.unroll`."""
-        y, h = self.rnn(x, state.h[None])
-        return y, GRUState(h[0])
+        if x.is_cuda or in_graph() or not torch.is_grad_enabled():
+            y, h = self.rnn(x, state.h[None])
+            return y, GRUState(h[0])
+        y = gru_unroll(x, state.h, *weights(self.rnn))
+        return y, GRUState(y[-1])
 
     def cell(self, state: GRUState) -> Tensor:
         """See :meth:`metarl.memory.contract.Controller.cell`."""
