@@ -197,19 +197,23 @@ class Contexts:
     """Counts in each row how often an episode has started with the same observation."""
 
     def __init__(self, rows: int, episodes: int) -> None:
-        self.marks = np.full((rows, episodes), np.nan)
-        self.count = np.zeros(rows, int)
+        self.marks = np.full((rows, episodes), np.nan)  # of contexts, in the order in which they were met first
+        self.often, self.known = np.zeros((rows, episodes), int), np.zeros(rows, int)
         self.current = np.zeros(rows, int)
 
     def met(self, obs: TrialObservation, starts: Bools) -> Ints:
         """``[n]`` exposures of the running episode's context; ``starts`` ``[n]``: an episode starts with ``obs``."""
         if starts.any():
-            seen = np.concatenate([v.reshape(len(v), -1) for k, v in obs.items() if is_obs_key(k)], 1)[starts]
+            rows = np.flatnonzero(starts)
+            seen = np.concatenate([v.reshape(len(v), -1) for k, v in obs.items() if is_obs_key(k)], 1)[rows]
             mark = seen.astype(float) @ np.sin(np.arange(1.0, seen.shape[1] + 1))  # one number an observation
-            self.marks[starts, self.count[starts]] = mark
-            self.count[starts] += 1
-            used = self.marks[starts, : int(self.count.max())]
-            self.current[starts] = (np.abs(used - mark[:, None]) < 1e-9).sum(1)
+            same = np.abs(self.marks[rows, : int(self.known.max()) + 1] - mark[:, None]) < 1e-9
+            again = same.any(1)
+            context = np.where(again, same.argmax(1), self.known[rows])
+            self.marks[rows, context] = mark
+            self.known[rows] += ~again
+            self.often[rows, context] += 1
+            self.current[rows] = self.often[rows, context]
         return self.current
 
 

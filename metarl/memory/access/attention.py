@@ -196,12 +196,13 @@ class Attention(Access):
     def _side_by_side(self, query: Query, content: Content) -> Tensor:
         """A few queries over all slots that are valid: fewer passes over the scores than :meth:`weigh` takes."""
         scores = self._scores(query.key, content.keys)
-        stands_for = content.valid.to(scores.dtype) if content.counts is None else content.counts * content.valid
-        scores = scores + stands_for.log()[:, None, None]
         empty = self._empty(scores)
         top = torch.maximum(self._highest(scores), empty)
-        weights = (scores - top).exp()  # by hand: over few slots torch's softmax takes many times as long
-        return self._sum(weights / (weights.sum(-1, keepdim=True) + (empty - top).exp()), content.values)
+        stands_for = content.valid.to(scores.dtype) if content.counts is None else content.counts * content.valid
+        often = stands_for[:, None, :, None].expand(-1, self.options.heads, -1, -1)
+        # By hand: over few slots torch's softmax takes many times as long. One product sums values and weights.
+        sums = scores.sub_(top).exp_() @ torch.cat([self._split(content.values) * often, often], -1)
+        return (sums[..., :-1] / (sums[..., -1:] + (empty - top).exp())).transpose(1, 2).flatten(2)
 
     def _fused(self, query: Query, content: Content) -> Tensor:
         o = self.options
