@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+from tqdm import tqdm
 
 from metarl.agents.baselines.cache import cached
 from metarl.types import Floats, Ints
@@ -121,7 +122,9 @@ def _solve(horizon: int, kept: Ints, grid: int = _GRID) -> Floats:
     after_failure = place + pulls + 1  # where (s, f+1) lies in the triangle; (s+1, f) is the next
     # Denser towards 0 and 1, where g bends most.
     rewards = (np.sin(np.linspace(0, np.pi / 2, grid + 1)) ** 2).astype(np.float32)
-    for first in range(0, grid, _CHUNK):  # few rewards at a time: the layers stay in the processor's cache
+    parts = range(0, grid, _CHUNK)  # few rewards at a time: the layers stay in the processor's cache
+    hidden = None if horizon > COMPLETE else True  # a long one takes minutes, and a terminal shows them
+    for first in tqdm(parts, f"Gittins indices of {horizon:,} pulls", leave=False, unit="part", disable=hidden):
         x = rewards[first : first + _CHUNK + 1]
         gain = np.zeros((_triangle(reach), len(x)), dtype=np.float32)
         for left in range(1, horizon + 1):

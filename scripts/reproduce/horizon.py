@@ -30,6 +30,7 @@ COMMAND = "python scripts/reproduce/horizon.py"
 QUICK = ("train.total_timesteps=1000", "train.n_envs=10", "eval.trials=20", "eval.tuning_trials=10")
 ROWS = 100  # trials side by side of which state and time are measured
 PLAYED = 500_000  # steps at most of all trials of a length
+TUNED = 2_000_000  # steps at most for each candidate of what a reference is tuned by
 FACTORS = (1, 2, 10, 100)
 AT_ONCE = 10**6  # steps of all trials side by side: memories of long trials are large
 
@@ -126,7 +127,9 @@ def play(folder: Path, game: Game, factor: int, out: Path, quick: bool) -> Playe
     evaluation, costs = read_evaluation(path), path.with_suffix(".cost.json")
     if not isinstance(evaluation, AgentEvaluation) or evaluation.train_seconds != run.seconds:  # of another training
         costs.unlink(missing_ok=True)
-        longer = open_run(folder, [*settings, (("eval", "rows"), rows)], device="cpu")
+        tuning = min(most.tuning_trials, max(1, TUNED // steps))
+        settings += [(("eval", "rows"), rows), (("eval", "tuning_trials"), tuning)]
+        longer = open_run(folder, settings, device="cpu")
         evaluation = run.evaluation if factor == 1 and run.evaluation else longer.evaluate(n=trials)
         write_json(path, to_plain(evaluation))
     if not costs.is_file():
