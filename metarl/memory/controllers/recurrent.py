@@ -37,7 +37,7 @@ class GRUState(NamedTuple):
 
 
 class GRU(Controller):
-    """One GRU layer (Cho et al. 2014), run by torch's fused kernel."""
+    """One GRU layer (Cho et al. 2014), run by torch's kernel; for gradients on a CPU, where it has none, by ours."""
 
     has_cell: ClassVar[bool] = True
 
@@ -54,7 +54,7 @@ class GRU(Controller):
         self, x: Tensor, state: GRUState, reinstated: Tensor | None = None, cleared: Tensor | None = None
     ) -> tuple[Tensor, GRUState]:
         """See :meth:`metarl.memory.contract.Controller.unroll`."""
-        if x.is_cuda or in_graph() or not torch.is_grad_enabled():
+        if x.device.type != "cpu" or in_graph() or not torch.is_grad_enabled():
             y, h = self.rnn(x, state.h[None])
             return y, GRUState(h[0])
         y = gru_unroll(x, state.h, *weights(self.rnn))
