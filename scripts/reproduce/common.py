@@ -21,7 +21,7 @@ from metarl.runs.folder import RunFolder
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # where the package of the results lies
 from results.pages import write_markdown
-from results.rows import ROOT, Row, upsert
+from results.rows import ROOT, Row, commit, upsert
 
 ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 
@@ -83,8 +83,12 @@ def not_words(experiment: FewShotExperiment) -> FewShotExperiment:
 
 
 def trained_at(run: Path) -> str:
-    """The commit of the code that trained a run, short, with ``+dirty`` where the code differed; or ``unknown``."""
-    return str(RunFolder.open(run).meta.git or "unknown")
+    """The commit of the code that trained a run, short, with ``+dirty`` where the code differed; or ``unknown``.
+
+    Rows that were written before a training make its checkout dirty, but not its code.
+    """
+    git, now = RunFolder.open(run).meta.git, commit()
+    return now if git and git.commit.startswith(now) else str(git or "unknown")
 
 
 def metarl(*command: str) -> list[str]:
