@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from draw_fonts import MissingFonts
 from results.rows import Row
 from script_toys import REPRODUCE, SCRIPTS, load
 
@@ -107,7 +108,7 @@ def test_printed_characters_are_as_large_as_drawn_ones(monkeypatch: pytest.Monke
     module = load(HERE / "pictures.py", monkeypatch)
     try:
         pool = module.printed(18, every=40)
-    except module.MissingFonts as error:
+    except MissingFonts as error:
         pytest.skip(str(error))
     assert pool.shape == (28, 28)
     assert pool.classes == len(module.CHARACTERS)
