@@ -16,6 +16,7 @@ from .external import sharpen as sharpen
 from .external import shift as shift
 from .external import use as use
 from .graph import walk as walk
+from .gru import gru_unroll as gru_unroll
 from .inner_loop import adapt as adapt
 from .inner_loop import squared_error as squared_error
 from .kernels import logits as logits
