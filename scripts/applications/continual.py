@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "reproduce"))  # how runs are trained and rows are kept
-from common import refuse_another, save, train, trained_at
+from common import save, train, trained_at
 from drawn_streams import draw
 from results.rows import ROOT, Row, commit
 from streams import Correct, embedded, finetuned, measured, nearest_mean, neighbours, orders, remembered, streams, tuned
@@ -50,7 +50,6 @@ def main() -> None:
 
     # 1. An embedding of 25 background alphabets; a run that is there already is taken.
     run, version = args.out / "continual-s0", commit()
-    refuse_another(run, "continual", [])
     (trained,) = train("continual", "continual", [0], [], args.out, 1, ["--data", args.data] * bool(args.data))
     learner = open_run(run).model.eval()
 

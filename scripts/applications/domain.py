@@ -16,7 +16,7 @@ import numpy as np
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "reproduce"))  # how runs are trained and rows are kept
 from adaptors import ANEW, NORM, TRANSDUCTIVE, UNDONE_NORM, Adaptors, mean, won_back
-from common import Measured, refuse_another, save, train, trained_at
+from common import Measured, runs_of, save, train, trained_at
 from pictures import pictures
 from results.rows import Row
 
@@ -55,15 +55,13 @@ def main() -> None:
     args = parser.parse_args()
 
     # 1. Train a learner for each seed on upright characters; runs that are there already are taken.
-    runs, options = [args.out / f"domain-s{seed}" for seed in args.seeds], ["--data", args.data] * bool(args.data)
-    for run in runs:
-        refuse_another(run, "domain", SETTINGS)
+    runs, options = runs_of(args.out, "domain", args.seeds), ["--data", args.data] * bool(args.data)
     trained = train("domain", "domain", args.seeds, SETTINGS, args.out, 1, options)
     characters, unseen = (Omniglot(split, folder=args.data) for split in ("train", "test"))
     each = [Adaptors(open_run(run).model, characters, seed) for run, seed in zip(runs, args.seeds, strict=True)]
     common: dict[str, Any] = {"seeds": tuple(args.seeds), "command": COMMAND}
     common |= {"train_seconds": max(one.train_seconds for one in trained), "train_steps": trained[0].train_steps}
-    common |= {"commit": ", ".join(dict.fromkeys(map(trained_at, runs))), "parameters": trained[0].parameters}
+    common |= {"commit": trained_at(*runs), "parameters": trained[0].parameters}
 
     def keep(name: str, value: Measured, episodes: int, **values: Any) -> Row:
         """The row of a method."""

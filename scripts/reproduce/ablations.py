@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import Measured, pooled, put, references, returned, train
-from results.rows import commit
+from common import Measured, pooled, put, references, returned, runs_of, train, trained_at
 
 from metarl.evaluation.play import rollout_trials
 from metarl.experiments.run import open_run
@@ -59,7 +58,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, help="held-out tasks for each seed (default: those of the preset)")
     parser.add_argument("--out", type=Path, default=Path("runs/ablations"))
     args = parser.parse_args()
-    version, command, common, out = commit(), COMMAND, [], args.out
+    command, common, out = COMMAND, [], args.out
     keys = {"steps": ("train.total_timesteps",), "trials": ("eval.trials", "eval.tuning_trials")}
     for name in keys:
         if (number := getattr(args, name)) is not None:
@@ -76,16 +75,17 @@ def main() -> None:
     with ThreadPoolExecutor(args.jobs) as pool:
         done = dict(zip(jobs, pool.map(run, jobs), strict=True))
     for preset in presets:
-        about = {"setting": SETTINGS[preset], "metric": METRIC, "command": command, "commit": version}
+        about = {"setting": SETTINGS[preset], "metric": METRIC, "command": command}
         about["flags"] = command.removeprefix(COMMAND).strip()  # so that a toy row takes no other's place
         of = {name: [done[preset, name, seed] for seed in args.seeds] for name in TRAINED[preset]}
-        write = partial(row, about=about, seeds=args.seeds)
-        write(of[""], f"preset {preset}", [returned(one) for one in of[""]])
-        for ablation, name in WITHOUT.items():
-            each = [without(one, preset, ablation, seed, out) for one, seed in zip(of[""], args.seeds, strict=True)]
-            write(of[""], f"preset {preset}, {name}", each)
-        for name, evaluations in list(of.items())[1:]:
-            write(evaluations, f"preset {preset}, {name}", [returned(one) for one in evaluations])
+        for name, evaluations in of.items():
+            about["commit"] = trained_at(*runs_of(out, label(preset, name), args.seeds))
+            write = partial(row, evaluations, about=about, seeds=args.seeds)
+            write(", ".join(filter(None, [f"preset {preset}", name])), [returned(one) for one in evaluations])
+            for ablation, words in WITHOUT.items() if not name else ():
+                pairs = zip(evaluations, args.seeds, strict=True)
+                each = [without(one, preset, ablation, seed, out) for one, seed in pairs]
+                write(f"preset {preset}, {words}", each)
 
 
 def label(preset: str, name: str) -> str:

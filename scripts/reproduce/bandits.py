@@ -9,7 +9,7 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import Any, NamedTuple
 
-from common import percent_of, put, references, train, write
+from common import percent_of, put, references, runs_of, train, trained_at, write
 from results.rows import commit
 from rivals import options, play, write_references
 
@@ -34,7 +34,7 @@ class Setting(NamedTuple):
     Args:
         pulls: of a trial.
         arms: of a bandit.
-        steps: of training.
+        steps: of training; None: everything is as in the preset.
         seeds: of training.
         goal: the least share of what Gittins reaches on the same tasks.
         agents: what RL² and SNAIL published.
@@ -45,7 +45,7 @@ class Setting(NamedTuple):
 
     pulls: int
     arms: int
-    steps: int
+    steps: int | None
     seeds: tuple[int, ...]
     goal: float
     agents: tuple[float, float]
@@ -76,6 +76,8 @@ class Setting(NamedTuple):
     @property
     def settings(self) -> list[str]:
         """What differs from the preset."""
+        if self.steps is None:
+            return []
         given = {"env.arms": self.arms, "env.pulls": self.pulls, "train.total_timesteps": self.steps}
         return [*(f"{key}={value}" for key, value in {**given, "eval.trials": self.tasks}.items()), *self.more]
 
@@ -102,7 +104,7 @@ SHORT = ("train.n_envs=1024",)  # so that a minibatch of short trials has as man
 LONG = (*HEADS, *TAUGHT, "train.n_envs=32")
 PUBLISHED_ERRORS = {10: 0.07, 100: 0.5, 500: 2.3, 1000: 2.8}
 TABLE = (
-    Setting(100, 10, 640_000, (0, 1, 2), 0.992, (83.5, 83.5), (49.9, 82.8, 76.7, 81.4, 82.4, 77.4, 77.1)),
+    Setting(100, 10, None, (0, 1, 2), 0.992, (83.5, 83.5), (49.9, 82.8, 76.7, 81.4, 82.4, 77.4, 77.1)),
     Setting(100, 5, 2_560_000, (0,), 0.99, (78.7, 79.1), (49.9, 78.3, 74.7, 77.9, 78.0, 75.4, 74.8), more=FINE),
     Setting(100, 50, 2_560_000, (0,), 0.99, (84.9, 85.1), (49.8, 85.2, 64.5, 67.7, 84.3, 78.3, 78.0)),
     Setting(10, 5, 1_280_000, (0,), 0.99, (6.7, 6.6), (5.0, 6.6, 5.7, 6.5, 6.7, 6.6, 6.6), more=SHORT),
@@ -129,30 +131,29 @@ def main() -> None:
     """Train the demo's preset for each row, or play the references."""
     about = (__doc__ or "").split("\n")[0]
     args = options(about, [setting.name for setting in TABLE], "runs/bandits")
-    version = commit()
     for setting in TABLE:
         if setting.name in args.only:
             run = play_references if args.references else train_agents
-            run(setting, args, version)
+            run(setting, args)
 
 
-def play_references(setting: Setting, args: Namespace, version: str) -> None:
+def play_references(setting: Setting, args: Namespace) -> None:
     """Write the rows of the hand-made strategies."""
     family = BernoulliBandit(arms=setting.arms, pulls=setting.pulls)
     played = play(family, "Gittins", setting.tasks, args.out / f"references-{setting.pulls}-{setting.arms}")
     published = dict(zip(STRATEGIES, setting.strategies, strict=False))
-    values = {"setting": setting.text, "metric": "reward per trial", "commit": version}
+    values = {"setting": setting.text, "metric": "reward per trial", "commit": commit()}
     values["command"] = f"{COMMAND} --references --only {setting.name}"
     write_references("bandits", played, "Gittins", published, setting.tasks, values)
 
 
-def train_agents(setting: Setting, args: Namespace, version: str) -> None:
+def train_agents(setting: Setting, args: Namespace) -> None:
     """Train agents and variants of the first, evaluate each on tasks of its own, write the rows."""
-    first = setting is TABLE[0]
     seeds = args.seeds or setting.seeds
-    name = "bandit" if first else f"bandit-{setting.pulls}-{setting.arms}"
-    evaluations = train("bandit", name, seeds, [] if first else setting.settings, args.out, args.jobs)
-    common: dict[str, Any] = {"setting": setting.text, "metric": METRIC, "commit": version}
+    name = "bandit" if setting.steps is None else f"bandit-{setting.pulls}-{setting.arms}"
+    evaluations = train("bandit", name, seeds, setting.settings, args.out, args.jobs)
+    common: dict[str, Any] = {"setting": setting.text, "metric": METRIC}
+    common["commit"] = trained_at(*runs_of(args.out, name, seeds))
     common["command"] = f"{COMMAND} --only {setting.name}"
     known = references(evaluations)
     common["references"] = dict(zip(("RL² published", "SNAIL published"), setting.agents, strict=True)) | known
@@ -162,9 +163,11 @@ def train_agents(setting: Setting, args: Namespace, version: str) -> None:
     put("bandits", evaluations, seeds, share, *percent_of("Gittins", evaluations))
     off = {**common, "method": f"{method}, memory off", "goal": (None, round(1.02 * known["random"], 2))}
     write("bandits", evaluations, seeds, off, ablation="off")
-    for variant, settings in VARIANTS.items() if first else ():
-        others = train("bandit", variant.replace(" ", "-"), seeds[:1], settings, args.out, args.jobs)
+    for variant, settings in VARIANTS.items() if setting.steps is None else ():
+        name = variant.replace(" ", "-")
+        others = train("bandit", name, seeds[:1], settings, args.out, args.jobs)
         values = {**common, "method": f"{method}, {variant}", "goal": (None, None)}
+        values["commit"] = trained_at(*runs_of(args.out, name, seeds[:1]))
         write("bandits", others, seeds[:1], {**values, "references": references(others)})
 
 

@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from common import Measured, percent_of, pooled, put, references, train, write
-from results.rows import commit
+from common import Measured, percent_of, pooled, put, references, runs_of, train, trained_at, write
 
 from metarl.agents.baselines import exposure_values
 from metarl.envs import distribution
@@ -106,17 +105,16 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", help="of training (default: 0; of barcode and again 0 1 2)")
     parser.add_argument("--out", type=Path, default=Path("runs/barcode"))
     args = parser.parse_args()
-    version = commit()
     parts = [args.part] if args.part else PARTS
-    of_presets([part for part in AGENTS if part in parts], args.seeds, args.jobs, args.out, version)
-    of_tasks([part for part in TASKS if part in parts], args.seeds or SEEDS, args.jobs, args.out, version)
+    of_presets([part for part in AGENTS if part in parts], args.seeds, args.jobs, args.out)
+    of_tasks([part for part in TASKS if part in parts], args.seeds or SEEDS, args.jobs, args.out)
     if "again" in parts:
-        of_again(args.seeds or AGENTS["barcode"][2], args.jobs, args.out, version)
+        of_again(args.seeds or AGENTS["barcode"][2], args.jobs, args.out)
     if "stores" in parts:
-        of_stores(args.seeds or SEEDS, args.jobs, args.out, version)
+        of_stores(args.seeds or SEEDS, args.jobs, args.out)
 
 
-def of_tasks(names: list[str], seeds: Sequence[int], jobs: int, out: Path, version: str) -> None:
+def of_tasks(names: list[str], seeds: Sequence[int], jobs: int, out: Path) -> None:
     """Train the preset ``barcode`` on other tasks, evaluate, take its memory away, write the rows."""
 
     def run(name: str) -> list[Any]:
@@ -125,8 +123,8 @@ def of_tasks(names: list[str], seeds: Sequence[int], jobs: int, out: Path, versi
     with ThreadPoolExecutor(jobs) as pool:
         for name, evaluations in zip(names, pool.map(run, names), strict=True):
             tasks, method = TASKS[name], AGENTS["barcode"][0]
-            common = {"setting": tasks.setting, "metric": METRIC, "commit": version}
-            common["command"] = f"{COMMAND} --part {name}"
+            common = {"setting": tasks.setting, "metric": METRIC, "command": f"{COMMAND} --part {name}"}
+            common["commit"] = trained_at(*runs_of(out, name, seeds))
             common["references"] = references(evaluations, tasks.episodes)
             values = {**common, "method": method, "goal": (tasks.least, None)}
             write("barcode", evaluations, seeds, values, per=tasks.episodes)
@@ -137,7 +135,7 @@ def of_tasks(names: list[str], seeds: Sequence[int], jobs: int, out: Path, versi
             write("barcode", evaluations, seeds, off, ablation="off", per=tasks.episodes)
 
 
-def of_again(seeds: Sequence[int], jobs: int, out: Path, version: str) -> None:
+def of_again(seeds: Sequence[int], jobs: int, out: Path) -> None:
     """Train the preset ``barcode`` where contexts are met twice; write what it earns at the second encounter."""
     evaluations = train("barcode", "again", seeds, [f"env.{name}={value}" for name, value in AGAIN.items()], out, jobs)
     ideal = float(exposure_values(distribution("metarl/BarcodeBandit-v0", **AGAIN).prior)[1])
@@ -153,7 +151,8 @@ def of_again(seeds: Sequence[int], jobs: int, out: Path, version: str) -> None:
 
     setting = "barcode bandit, 10 arms, 50 contexts, each met again after 40 others at least, 10 pulls, held-out tasks"
     known = {name: second([e.references[name] for e in evaluations])[0] for name in evaluations[0].references}
-    common = {"setting": setting, "command": f"{COMMAND} --part again", "commit": version}
+    common = {"setting": setting, "command": f"{COMMAND} --part again"}
+    common["commit"] = trained_at(*runs_of(out, "again", seeds))
     common["references"] = {name: round(mean, 3) for name, mean in known.items()}
     metric, method = "mean reward an episode at the second encounter, sampled actions", AGENTS["barcode"][0]
     (mean, error), least = second(evaluations), round(LASTING / 100 * ideal, 2)
@@ -165,7 +164,7 @@ def of_again(seeds: Sequence[int], jobs: int, out: Path, version: str) -> None:
     put("barcode", evaluations, seeds, values, *second([e.ablations["off"] for e in evaluations]))
 
 
-def of_stores(seeds: Sequence[int], jobs: int, out: Path, version: str) -> None:
+def of_stores(seeds: Sequence[int], jobs: int, out: Path) -> None:
     """Train an agent with each store and write its row."""
 
     def run(store: str) -> list[Any]:
@@ -175,13 +174,14 @@ def of_stores(seeds: Sequence[int], jobs: int, out: Path, version: str) -> None:
 
     with ThreadPoolExecutor(jobs) as pool:
         for store, evaluations in zip(STORES, pool.map(run, STORES), strict=True):
-            values = {"setting": SETTING, "metric": METRIC, "command": f"{COMMAND} --part stores", "commit": version}
+            values = {"setting": SETTING, "metric": METRIC, "command": f"{COMMAND} --part stores"}
+            values["commit"] = trained_at(*runs_of(out, f"store-{store}", seeds))
             values |= {"references": references(evaluations, EPISODES), "goal": (None, None)}
             name = f"{store} read by {STORES[store][0]}, {TEN_MINUTES}"
             write("barcode", evaluations, seeds, {**values, "method": name}, per=EPISODES)
 
 
-def of_presets(presets: list[str], given: Sequence[int] | None, jobs: int, out: Path, version: str) -> None:
+def of_presets(presets: list[str], given: Sequence[int] | None, jobs: int, out: Path) -> None:
     """Train agents, for one seed also with memory emptied at each episode; evaluate, ablate, write the rows."""
     seeds = {
         (preset, horizon): (given or AGENTS[preset][2])[: None if horizon == "trial" else 1]
@@ -198,7 +198,8 @@ def of_presets(presets: list[str], given: Sequence[int] | None, jobs: int, out: 
     for preset in presets:
         name, low, _ = AGENTS[preset]
         evaluations = results[preset, "trial"]
-        common = {"setting": SETTING, "metric": METRIC, "command": COMMAND, "commit": version}
+        common = {"setting": SETTING, "metric": METRIC, "command": COMMAND}
+        common["commit"] = trained_at(*runs_of(out, f"{preset}-trial", seeds[preset, "trial"]))
         common["references"] = references(evaluations, EPISODES)
         trained = seeds[preset, "trial"]
         write("barcode", evaluations, trained, {**common, "method": name, "goal": (low, None)}, per=EPISODES)
@@ -206,6 +207,7 @@ def of_presets(presets: list[str], given: Sequence[int] | None, jobs: int, out: 
             values = {**common, "method": f"{name}, {text}", "goal": (None, WITHIN)}
             write("barcode", evaluations, trained, values, ablation=ablation, per=EPISODES)
         values = {**common, "method": f"{name}, {CONTROL}", "goal": (3.9, 4.44)}
+        values["commit"] = trained_at(*runs_of(out, f"{preset}-episode", seeds[preset, "episode"]))
         write("barcode", results[preset, "episode"], seeds[preset, "episode"], values, per=EPISODES)
 
 

@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from common import Measured, pooled, put, ratio, train
-from results.rows import commit
+from common import Measured, pooled, put, ratio, runs_of, train, trained_at
 
 from metarl.envs.cartpole_physics import CartPolePhysics
 from metarl.evaluation.results import AgentEvaluation
@@ -55,9 +54,8 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=1000, help="of each test (default 1000)")
     parser.add_argument("--out", type=Path, default=Path("runs/control"), help="default runs/control")
     args = parser.parse_args()
-    version = commit()
     evaluations = train("cartpole", "cartpole", args.seeds, ["env.reveal=false"], args.out, args.jobs)
-    runs = [args.out / f"cartpole-s{seed}" for seed in args.seeds]
+    runs = runs_of(args.out, "cartpole", args.seeds)
 
     def play(settings: Mapping[str, tuple[float, float]]) -> list[AgentEvaluation]:
         opened: list[Run] = [
@@ -84,7 +82,7 @@ def main() -> None:
                 "goal": (LEAST, None),
                 "references": {"there, of 200": round(ours[0], 2), "on the physics of training": round(inside[0], 2)},
                 "command": COMMAND,
-                "commit": version,
+                "commit": trained_at(*runs),
             },
             *ratio(ours, inside),
         )

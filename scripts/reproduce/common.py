@@ -15,8 +15,9 @@ import numpy as np
 
 from metarl.config import apply, load_toml, parse_assignment
 from metarl.evaluation.results import ActorResult, read_evaluation
+from metarl.experiments.base import Experiment
 from metarl.experiments.fewshot.experiment import FewShotExperiment
-from metarl.experiments.presets import from_config, preset_path
+from metarl.experiments.presets import from_config, preset_path, without_options
 from metarl.runs.folder import RunFolder
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # where the package of the results lies
@@ -37,13 +38,15 @@ def train(
 ) -> list[Any]:
     """The evaluations of ``metarl train`` for each seed, one thread each.
 
-    A run that is there already is taken, and one that was cut off goes on.
+    A run that is there already is taken, and one that was cut off goes on, if it has these settings.
 
     ``options`` are further ones of the command.
     """
+    folders = runs_of(out, name, seeds)
+    for folder in folders:
+        refuse_another(folder, preset, settings)
 
-    def one(seed: int) -> Any:
-        folder = out / f"{name}-s{seed}"
+    def one(seed: int, folder: Path) -> Any:
         result = folder / "evaluation.json"
         if not result.is_file():
             started = [*metarl("train", preset), "--seed", str(seed), "--out", str(folder), *options]
@@ -51,44 +54,54 @@ def train(
                 started += ["--set", setting]
             if (folder / "config.json").is_file():
                 started = metarl("train", "--resume", str(folder))
-            with open(out / f"{name}-s{seed}.log", "w") as log:
+            with open(f"{folder}.log", "w") as log:
                 subprocess.run(started, check=True, stdout=log, stderr=subprocess.STDOUT, env=ONE_THREAD)
         return read_evaluation(result)
 
     out.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(jobs) as pool:
-        return list(pool.map(one, seeds))
+        return list(pool.map(one, seeds, folders))
+
+
+def runs_of(out: Path, name: str, seeds: Sequence[int]) -> list[Path]:
+    """The folders in which :func:`train` puts the runs of these seeds."""
+    return [out / f"{name}-s{seed}" for seed in seeds]
 
 
 def refuse_another(run: Path, preset: str, settings: Sequence[str]) -> None:
     """Stop where a run folder is there that was trained with other settings; see :func:`same_settings`."""
-    if run.is_dir() and not same_settings(RunFolder.open(run).config, preset, settings):
+    if (run / "config.json").is_file() and not same_settings(RunFolder.open(run).config, preset, settings):
         raise SystemExit(f"{run} was trained with other settings than {preset} has now; move it away to train anew")
 
 
 def same_settings(config: Mapping[str, Any], preset: str, settings: Sequence[str]) -> bool:
     """Whether a run with this config was trained as a preset is now; seed, words and where data lay don't count."""
     found = from_config({key: value for key, value in config.items() if key != "seed"}, preset)
-    changed = [(("name",), preset), *(parse_assignment(text) for text in settings)]
-    asked = from_config(apply(load_toml(preset_path(preset)), changed), preset)  # not checked, which may read all data
-    assert isinstance(found, FewShotExperiment)
-    assert isinstance(asked, FewShotExperiment)
+    changed = [parse_assignment(text) for text in settings]
+    toml = without_options(load_toml(preset_path(preset)), changed)
+    config = apply(toml, [(("name",), found.name), *changed])
+    asked = from_config(config, preset)  # not checked, which may read all data
     return not_words(found) == not_words(asked)
 
 
-def not_words(experiment: FewShotExperiment) -> FewShotExperiment:
+def not_words(experiment: Experiment) -> Experiment:
     """The experiment without what changes nothing."""
+    experiment = replace(experiment, about="")
+    if not isinstance(experiment, FewShotExperiment):
+        return experiment
     data = experiment.data
-    return replace(experiment, about="", data=replace(data, folder="." if data.source == "images" else None))
+    return replace(experiment, data=replace(data, folder="." if data.source == "images" else None))
 
 
-def trained_at(run: Path) -> str:
-    """The commit of the code that trained a run, short, with ``+dirty`` where the code differed; or ``unknown``.
+def trained_at(*runs: Path) -> str:
+    """The commits of the code that trained these runs, short, with ``+dirty`` where it differed; or ``unknown``.
 
     Rows that were written before a training make its checkout dirty, but not its code.
     """
-    git, now = RunFolder.open(run).meta.git, commit()
-    return now if git and git.commit.startswith(now) else str(git or "unknown")
+    now, each = commit(), [RunFolder.open(run).meta.git for run in runs]
+    return ", ".join(
+        dict.fromkeys(now if git and git.commit.startswith(now) else str(git or "unknown") for git in each)
+    )
 
 
 def metarl(*command: str) -> list[str]:

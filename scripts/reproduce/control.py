@@ -15,8 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import Measured, pooled, put, ratio, returned, train, write
-from results.rows import commit
+from common import Measured, pooled, put, ratio, returned, runs_of, train, trained_at, write
 from stable_baselines3 import PPO
 
 from metarl.evaluation.play import rollout_trials
@@ -94,7 +93,6 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/control"))
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    version = commit()
     jobs = [(preset, seed, reveal) for preset in SETTINGS for seed in SEEDS[preset] for reveal in ("false", "true")]
 
     def run(job: tuple[str, int, str]) -> Any:
@@ -110,7 +108,8 @@ def main() -> None:
     for preset, setting in SETTINGS.items():
         seeds = SEEDS[preset]
         agents, informed = ([done[preset, seed, reveal] for seed in seeds] for reveal in ("false", "true"))
-        common = {"setting": setting, "command": COMMAND, "commit": version, "goal": (None, None), "references": {}}
+        common = {"setting": setting, "command": COMMAND, "goal": (None, None), "references": {}}
+        common["commit"] = trained_at(*runs_of(args.out, preset, seeds))
         ours, theirs = (pooled([returned(one) for one in runs]) for runs in (agents, informed))
         told = {"informed": round(theirs[0], 3)}
         write("control", agents, seeds, {**common, "method": preset, "metric": SAMPLED, "references": told})

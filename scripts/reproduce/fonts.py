@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import refuse_another, save, train, trained_at
+from common import runs_of, save, train, trained_at
 from draw_fonts import Drawn, MissingFonts, draw
 from results.rows import Row
 
@@ -91,13 +91,10 @@ def main() -> None:
         drawn = draw(folder, args.fonts)
     except MissingFonts as error:
         raise SystemExit(f"skipped: {error}") from None
-    settings = (*SETTINGS, f"fit.seconds={args.seconds}")
+    settings = (*SETTINGS, f"fit.seconds={args.seconds}", "data.source=images", f"data.folder={folder}")
     name = f"key-value-{args.seconds}"
-    runs = [args.out / f"{name}-s{seed}" for seed in args.seeds]
-    for run in runs:
-        refuse_another(run, "key-value", (*settings, "data.source=images", f"data.folder={folder}"))
-    evaluations = train("key-value", name, args.seeds, settings, args.out, 1, ["--images", str(folder)])
-    keep(drawn, runs, evaluations, tuple(args.seeds), args.seconds, args.episodes)
+    evaluations = train("key-value", name, args.seeds, settings, args.out, 1)
+    keep(drawn, runs_of(args.out, name, args.seeds), evaluations, tuple(args.seeds), args.seconds, args.episodes)
 
 
 def keep(
@@ -132,7 +129,7 @@ def keep(
         command=COMMAND if seconds == 600 else f"{COMMAND} --seconds {seconds}",
         train_seconds=max(one.train_seconds for one in evaluations),
         train_steps=evaluations[0].train_steps,
-        commit=", ".join(dict.fromkeys(map(trained_at, runs))),
+        commit=trained_at(*runs),
         parameters=evaluations[0].parameters,
         flags="the error is over episodes",
     )

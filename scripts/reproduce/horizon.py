@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from common import pooled, put, references, returned, train
-from results.rows import commit
+from common import pooled, put, references, returned, runs_of, train, trained_at
 
 from metarl.agents.rl2_room import policy_for
 from metarl.config import to_plain
@@ -89,13 +88,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/horizon"))
     args = parser.parse_args()
     torch.set_num_threads(1)
-    version = commit()
     args.out.mkdir(parents=True, exist_ok=True)
     for preset, folders in folders_of(args).items():
         game = next(game for game in GAMES.values() if game.preset == preset)
         for factor in [f for f in game.factors if args.factors is None or f in args.factors]:
             played = [play(folder, game, factor, args.out, args.quick) for folder in folders]
-            write(game, factor, played, version, args.quick)
+            write(game, factor, played, trained_at(*folders), args.quick)
 
 
 def folders_of(args: argparse.Namespace) -> dict[str, list[Path]]:
@@ -110,7 +108,7 @@ def folders_of(args: argparse.Namespace) -> dict[str, list[Path]]:
         for preset in args.only or [game.preset for game in GAMES.values()]:
             name = f"{preset}-quick" if args.quick else preset
             train(preset, name, args.seeds, QUICK if args.quick else (), args.out, args.jobs)
-            found[preset] = [args.out / f"{name}-s{seed}" for seed in args.seeds]
+            found[preset] = runs_of(args.out, name, args.seeds)
     return {preset: folders for preset, folders in found.items() if preset in (args.only or found)}
 
 

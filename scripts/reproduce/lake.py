@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common import refuse_another, same_settings, save, train, trained_at
+from common import runs_of, same_settings, save, train, trained_at
 from lake_controls import CONTROLS, PUBLISHED, RANDOM, look_up, measure
 from results.rows import ROOT, Row
 
@@ -117,9 +117,7 @@ def trained(name: str, seeds: list[int], args: argparse.Namespace) -> dict[int, 
     if not seeds:
         return {}
     found, made = look_up(args.data), dict[int, Kept]()
-    folders = [args.out / f"{name}-s{seed}" for seed in seeds]
-    for folder in folders:
-        refuse_another(folder, "lake", settings(name))
+    folders = runs_of(args.out, name, seeds)
     place = ["--data", args.data] * bool(args.data)
     evaluations = train("lake", name, seeds, settings(name), args.out, args.jobs, place)
     for seed, folder, done in zip(seeds, folders, evaluations, strict=True):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import Any, NamedTuple
 
-from common import above, pooled, put, references, returned, train, write
+from common import above, pooled, put, references, returned, runs_of, train, trained_at, write
 from results.rows import commit
 from rivals import options, play, write_references
 
@@ -33,7 +33,7 @@ class Setting(NamedTuple):
 
     Args:
         episodes: of a trial.
-        steps: of training.
+        steps: of training; None: everything is as in the preset.
         seeds: of training.
         goal: the least reward per trial; None: none.
         agents: what RL² and SNAIL published, the latter in units of :data:`SNAIL_UNIT`.
@@ -41,7 +41,7 @@ class Setting(NamedTuple):
     """
 
     episodes: int
-    steps: int
+    steps: int | None
     seeds: tuple[int, ...]
     goal: float | None
     agents: tuple[float, float]
@@ -59,7 +59,7 @@ class Setting(NamedTuple):
 
 
 TABLE = (
-    Setting(10, 10_240_000, (0, 1, 2), 161.0, (156.2, 0.766), (100.1, 138.1, 144.1, 146.6, 150.2, 132.8, 134.8)),
+    Setting(10, None, (0, 1, 2), 161.0, (156.2, 0.766), (100.1, 138.1, 144.1, 146.6, 150.2, 132.8, 134.8)),
     Setting(25, 10_240_000, (0,), None, (445.7, 0.862), (250.2, 408.8, 425.2, 424.1, 427.8, 377.3, 368.8)),
     Setting(50, 10_240_000, (0,), None, (936.1, 0.908), (499.7, 904.4, 930.7, 918.9, 917.8, 823.3, 769.3)),
     Setting(75, 10_240_000, (0,), None, (1428.8, 0.930), (749.9, 1417.1, 1449.2, 1427.6, 1422.6, 1293.9, 1172.9)),
@@ -72,26 +72,25 @@ def main() -> None:
     """Train the preset for each row, or play the references."""
     about = (__doc__ or "").split("\n")[0]
     args = options(about, [setting.name for setting in TABLE], "runs/mdps")
-    version = commit()
     for setting in TABLE:
         if setting.name in args.only:
             run = play_references if args.references else train_agents
-            run(setting, args, version)
+            run(setting, args)
 
 
-def play_references(setting: Setting, args: Namespace, version: str) -> None:
+def play_references(setting: Setting, args: Namespace) -> None:
     """Write the rows of the planners."""
     family = TabularMDP(episodes=setting.episodes)
     played = play(family, BEST, TASKS, args.out / f"references-{setting.episodes}")
     published = dict(zip(PLANNERS, setting.planners, strict=True))
-    values = {"setting": setting.text, "metric": "reward per trial", "commit": version}
+    values = {"setting": setting.text, "metric": "reward per trial", "commit": commit()}
     values["command"] = f"{COMMAND} --references --only {setting.name}"
     write_references("mdps", played, BEST, published, TASKS, values)
 
 
-def train_agents(setting: Setting, args: Namespace, version: str) -> None:
+def train_agents(setting: Setting, args: Namespace) -> None:
     """Train the preset, evaluate each agent on tasks of its own beside the planners, write the rows."""
-    first = setting is TABLE[0]
+    first = setting.steps is None
     seeds = args.seeds or setting.seeds
     given = [f"env.episodes={setting.episodes}", f"train.total_timesteps={setting.steps}", f"eval.trials={TASKS}"]
     name = "mdp" if first else f"mdp-{setting.episodes}"
@@ -99,7 +98,8 @@ def train_agents(setting: Setting, args: Namespace, version: str) -> None:
     snail = round(setting.agents[1] * SNAIL_UNIT * setting.episodes, 1)
     beside = {"RL² published": setting.agents[0], "SNAIL published": snail, **references(evaluations)}
     beside["known MDP"] = round(known_mdp_value(TabularMDP().prior) * setting.episodes, 3)
-    common: dict[str, Any] = {"setting": setting.text, "commit": version, "references": beside}
+    common: dict[str, Any] = {"setting": setting.text, "references": beside}
+    common["commit"] = trained_at(*runs_of(args.out, name, seeds))
     common["command"] = f"{COMMAND} --only {setting.name}"
     method, metric = "preset mdp", METRIC
     write("mdps", evaluations, seeds, {**common, "method": method, "metric": metric, "goal": (setting.goal, None)})

@@ -16,7 +16,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from common import ONE_THREAD, metarl, refuse_another, train, trained_at
+from common import ONE_THREAD, metarl, runs_of, train, trained_at
 from results.fewshot import COMMAND, NAME, Goals, fewshot_rows
 from results.pages import write_markdown
 from results.rows import ROOT, upsert
@@ -82,11 +82,9 @@ def main() -> None:
         part = PARTS[name]
         seeds = tuple(args.seeds or part.seeds)
         settings = ["data.source=omniglot", "threads=1", *["data.trainval=true"] * part.trainval]
-        folders = [args.out / f"{name}-s{seed}" for seed in seeds]
-        for folder in folders:
-            refuse_another(folder, name, settings)
         evaluations = train(name, name, seeds, settings, args.out, 1, place)
-        version = ", ".join(dict.fromkeys(trained_at(folder) for folder in folders))
+        folders = runs_of(args.out, name, seeds)
+        version = trained_at(*folders)
         made = fewshot_rows(evaluations, f"{COMMAND} --only {name}", version, part.goals)
         if part.turned:
             turned = [rotated(folder, args.data) for folder in folders]

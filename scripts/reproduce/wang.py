@@ -15,7 +15,7 @@ from argparse import Namespace
 from typing import Any
 
 from bandits import FINE, FINER
-from common import Measured, above, put, save, train
+from common import Measured, above, put, runs_of, save, train, trained_at
 from results.rows import Row, commit
 from rivals import options, play
 
@@ -36,11 +36,10 @@ def main() -> None:
     """Train the bandit preset for each row, or play the references."""
     about = (__doc__ or "").split("\n")[0]
     args = options(about, list(TABLE), "runs/wang")
-    version = commit()
     for name in TABLE:
         if name in args.only:
             run = play_references if args.references else train_agents
-            run(name, args, version)
+            run(name, args)
 
 
 def optimal(name: str) -> tuple[BernoulliBandit, str, float]:
@@ -65,7 +64,7 @@ def about_row(name: str, version: str, more: str = "") -> dict[str, Any]:
     return {"setting": setting, "commit": version, "command": f"{COMMAND} {more}--only {name}"}
 
 
-def play_references(name: str, args: Namespace, version: str) -> None:
+def play_references(name: str, args: Namespace) -> None:
     """Write the rows of the hand-made strategies."""
     family, best, regret = optimal(name)
     exact = ceilings(family.prior)["Bayes-optimal"]
@@ -84,13 +83,13 @@ def play_references(name: str, args: Namespace, version: str) -> None:
             references=beside if one.parameter is None else {**beside, "parameter": one.parameter},
             train_seconds=0,
             train_steps=0,
-            **about_row(name, version, "--references "),
+            **about_row(name, commit(), "--references "),
         )
         rows.append(row)
     save("wang", *rows)
 
 
-def train_agents(name: str, args: Namespace, version: str) -> None:
+def train_agents(name: str, args: Namespace) -> None:
     """Train the preset, evaluate each agent on tasks of its own, write the rows."""
     _, best, regret = optimal(name)
     seeds = args.seeds or SEEDS
@@ -103,6 +102,7 @@ def train_agents(name: str, args: Namespace, version: str) -> None:
     for actor in evaluations[0].references:
         if actor != best:
             beside[actor] = round(ours[0] + above(evaluations, actor)[0], 3)
+    version = trained_at(*runs_of(args.out, f"bandit-{name}", seeds))
     common = {**about_row(name, version), "method": f"preset bandit, {FINER}"}
     values = {**common, "metric": METRIC, "references": beside, "goal": (None, None)}
     put("wang", evaluations, seeds, values, *ours)

@@ -41,7 +41,7 @@ def test_the_last_episode_is_compared_with_that_on_the_physics_of_training(
         )
 
     trained = [SimpleNamespace(trials=20, train_seconds=3.0, train_steps=40)] * 2
-    for name, fake in {"train": lambda *_: trained, "open_run": opened, "commit": lambda: "c"}.items():
+    for name, fake in {"train": lambda *_: trained, "open_run": opened, "trained_at": lambda *_: "c"}.items():
         monkeypatch.setattr(module, name, fake)
     monkeypatch.setattr(sys.modules["common"], "save", lambda _, *made: rows.extend(made))
     monkeypatch.setattr(sys, "argv", ["beyond.py", "--seeds", "0", "1", "--out", str(tmp_path)])

@@ -42,7 +42,6 @@ def test_the_script_writes_its_rows_and_its_picture(
     for name, value in {
         "COUNTS": [4, 8],
         "ROOT": tmp_path,
-        "refuse_another": lambda *args: None,
         "train": lambda *args: [trained],
         "trained_at": lambda run: "abc",
         "open_run": lambda run: SimpleNamespace(model=learner),

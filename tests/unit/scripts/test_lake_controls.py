@@ -212,27 +212,6 @@ def test_fonts_with_all_characters_are_drawn_and_missing_packages_are_named(
     assert np.median([image.mean() for image in shown.values()]) < 60, "paper is black"
 
 
-def test_a_run_is_taken_if_it_has_the_same_settings_wherever_its_data_lay(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    module = load("common", monkeypatch)
-    run = RunFolder.create(tmp_path, "name", seed=0)
-    toml = load_toml(preset_path("key-value"))
-    images = [(("data", "source"), "images"), (("data", "folder"), "there")]
-    run.start({**from_config(apply(toml, [(("name",), "key-value"), *images]), "it").config(), "seed": 3})
-    git = run.meta.git
-    monkeypatch.setattr(module, "commit", lambda: "another+dirty")
-    assert module.trained_at(run.path) == ("unknown" if git is None else str(git))
-    if git is not None:  # the code is that of the commit, whatever rows differ
-        monkeypatch.setattr(module, "commit", lambda: git.commit[:7])
-        assert module.trained_at(run.path) == git.commit[:7]
-    here = ("data.source=images", "data.folder=here")
-    module.refuse_another(run.path, "key-value", here)
-    module.refuse_another(tmp_path / "no run yet", "key-value", here)
-    with pytest.raises(SystemExit, match="other settings"):
-        module.refuse_another(run.path, "key-value", (*here, "fit.updates=7"))
-
-
 @pytest.mark.parametrize("ink", [True, False])
 def test_a_font_whose_pictures_are_empty_has_not_every_character(ink: bool, tmp_path: Path) -> None:
     pen = TTGlyphPen(None)

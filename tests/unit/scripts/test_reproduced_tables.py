@@ -28,7 +28,9 @@ def script(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Script:
     """Runs a script in a checkout of its own; the rows that it leaves."""
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "results.md").write_text((ROOT / "docs" / "results.md").read_text())
-    monkeypatch.setattr(load(REPRODUCE / "common.py", monkeypatch), "ROOT", tmp_path)
+    common = load(REPRODUCE / "common.py", monkeypatch)
+    monkeypatch.setattr(common, "ROOT", tmp_path)
+    monkeypatch.setattr(common, "trained_at", lambda *runs: f"of {', '.join(run.name for run in runs)}")
     rivals = load(REPRODUCE / "rivals.py", monkeypatch)
     monkeypatch.setattr(rivals, "TUNING_TASKS", 4)
 
@@ -135,6 +137,7 @@ def test_rows_of_an_agent_in_a_bandit(script: Script) -> None:
     ]
     assert {"env.arms=5", "env.pulls=100", "eval.trials=10000"} <= set(commands[0])
     assert rows[0].seeds == (3, 4)
+    assert {row.commit for row in rows} == {"of bandit-100-5-s3, bandit-100-5-s4"}, "the code that trained the runs"
     assert rows[0].goal == (pytest.approx(79.1 - 1.0), None)
     assert rows[1].ours == pytest.approx(100.0)
     assert rows[1].se == pytest.approx(100 * 0.1 / 2**0.5 / 78.5)
