@@ -58,7 +58,7 @@ class Class(NamedTuple):
     """A folder that has images in it.
 
     Args:
-        name: its path below the folder of all classes, parts joined by ``/``.
+        name: its path below the folder of all classes, parts joined by ``/``; bytes that are no UTF-8 are escaped.
         place: its path below the root.
         files: in sorted order.
     """
@@ -162,7 +162,7 @@ class _Scan:
             text = f"lies beside folders of images in {place}"
             self.problems += [Problem(BESIDE, str(place / file.name), text) for file in files]
         elif files:
-            self.classes.append(Class(name, name, tuple(files)))
+            self.classes.append(Class(_readable(name), name, tuple(files)))
         elif not inner and name:
             text = f"the class folder {place} has no images"
             self.problems.append(Problem(NO_IMAGES, str(place), text))
@@ -211,7 +211,9 @@ def beside_splits(tree: Tree) -> list[Class]:
 def _below(tree: Tree, top: str) -> list[Class]:
     """The classes that lie in a folder of the root, named by their paths below it."""
     start = f"{top}/"
-    return [one._replace(name=one.place[len(start) :]) for one in tree.classes if one.place.startswith(start)]
+    return [
+        one._replace(name=_readable(one.place[len(start) :])) for one in tree.classes if one.place.startswith(start)
+    ]
 
 
 def _from_split_folders(tree: Tree, split: Split, named: dict[Split, set[str]]) -> list[Class]:
@@ -247,3 +249,8 @@ def _from_names(tree: Tree, split: Split) -> list[Class]:
 def name_hash(name: str) -> str:
     """The same on file systems that encode accents in different ways."""
     return hashlib.sha256(unicodedata.normalize("NFC", name).encode(errors="surrogateescape")).hexdigest()
+
+
+def _readable(name: str) -> str:
+    """The name of a file as text that can be written to other files; names may be any bytes."""
+    return name.encode(errors="backslashreplace").decode()

@@ -46,14 +46,16 @@ def write_checkpoint(
 
     Raises:
         TypeError: ``meta`` has values that JSON has no form for.
+        ValueError: it has text that UTF-8 has no form for, so that it could not be read again.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     members = {f"{name}.safetensors": save({k: alone(v) for k, v in g.items()}) for name, g in groups.items()}
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in members.items()}
     head = {"format": FORMAT, "meta": dict(meta), "sha256": digests} | ({"half": list(half)} if half else {})
+    text = json.dumps(head, ensure_ascii=False).encode()
+    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr(HEAD, json.dumps(head))
+        archive.writestr(HEAD, text)
         for name, content in members.items():
             archive.writestr(name, content)
     return path

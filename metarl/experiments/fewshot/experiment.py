@@ -22,8 +22,9 @@ from metarl.data.sources import FewShotSource
 from metarl.evaluation.records import EPISODES
 from metarl.evaluation.results import FewShotEvaluation
 from metarl.experiments.base import Experiment, config_errors, load_module, save_fit, save_module
-from metarl.experiments.fewshot.build import class_names, described, make_learner, make_source, training_source
+from metarl.experiments.fewshot.build import described, make_learner, make_source, training_source
 from metarl.experiments.fewshot.evaluate import evaluate, record
+from metarl.experiments.fewshot.met import check_as_begun, check_unseen, met_in, read_met
 from metarl.experiments.fewshot.options import (
     ClassifierOptions,
     DataOptions,
@@ -42,18 +43,8 @@ from metarl.training.resume import restoring
 from metarl.training.supervised import FitState, SupervisedOptions, Validation, fit
 from metarl.types import Array, Split
 
-MET: tuple[Split, ...] = ("train", "validation")  # the splits whose classes a learner meets before it is tested
-SHOWN = 10  # classes that an error names
 CALIBRATION = (0, 0)  # the key of the random stream of a calibration; no test episode has 0 ways
 LEARNERS = ("classifier", "stream", "gradient")  # the tables of a preset that make a learner
-
-
-@dataclass(frozen=True)
-class Met:
-    """The names of the classes that a learner has met, by split."""
-
-    train: tuple[str, ...] = ()
-    validation: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,14 +235,15 @@ class FewShotExperiment(Experiment):
         """See :class:`Experiment`; the model is left in evaluation mode."""
         with one_look():
             source = training_source(self.data, self.train)
-            names = {split: class_names(self.data, split) for split in MET}
+            model.met = met_in(self.data)
             validate = validator(self, session.seed)
-        model.met = {split: found for split, found in names.items() if found}
         own, rank = rank_seed(session.seed, parallel.rank()), parallel.rank()
         rng, saved = numpy_rng(own, "data", split_key("train")), session.saved
         shapes = self.train_shapes
         batch = self.train.batch * parallel.size()  # episodes of an update, in all processes
         accuracy = "train/accuracy" if self.data.trainval else "validation/accuracy"
+        if saved is not None and "met" in saved.meta:
+            check_as_begun(read_met(saved.meta["met"], "the saved training: met"), model.met, self.data)
         begun = 0 if saved is None else saved.step // batch
         progress = session.progress(self.fit.updates, "update", begun)
         with session.stoppable(), progress, torch.random.fork_rng():
@@ -274,7 +266,8 @@ class FewShotExperiment(Experiment):
                     if everyone is not None:
                         drawn = [data for data, _ in everyone]
                         random = {f"random.{i}": group for i, (_, group) in enumerate(everyone) if i}
-                        save_fit(self.kind, path, now, reached, random, data=drawn[0], others=drawn[1:])
+                        kept = {"data": drawn[0], "others": drawn[1:], "met": to_plain(dict(model.met))}
+                        save_fit(self.kind, path, now, reached, random, **kept)
 
                 session.save_due(updates * batch, write)
 
@@ -333,19 +326,8 @@ class FewShotExperiment(Experiment):
             ConfigError: as :func:`metarl.experiments.fewshot.evaluate.evaluate`, or a class of the split was trained on
                 or chosen by.
         """
-        self._check_unseen(model, split)
+        check_unseen(model.met, self.data, split)
         return evaluate(model, self, split=split, episodes=n, seed=seed, quiet=quiet)
-
-    def _check_unseen(self, model: FewShotLearner, split: Split) -> None:
-        """Refuse a test of classes that the learner has met, as where the folder has changed since."""
-        now = set(class_names(self.data, split)) if model.met else set()
-        for before in MET:
-            again = sorted(now & set(model.met.get(before, ()))) if before != split else []
-            if again:
-                shown = ", ".join(again[:SHOWN]) + (f" and {len(again) - SHOWN} more" if len(again) > SHOWN else "")
-                problem = f"{len(again)} classes of the {split} split were in the {before} split when this was trained"
-                remedy = "restore the folder as it was, or give one with folders train, validation and test"
-                raise ConfigError(f"{problem}: {shown}", key="data.folder", given=self.data.folder, remedy=remedy)
 
     def record(self, model: FewShotLearner, seed: int) -> Mapping[str, Array]:
         """See :class:`Experiment`."""
@@ -355,18 +337,16 @@ class FewShotExperiment(Experiment):
         """See :class:`Experiment`."""
         judge = model.open_set
         told = None if judge is None else to_plain(judge)
-        met = {split: list(names) for split, names in model.met.items()}
-        save_module(self.kind, model, path, open_set=told, met=met)
+        save_module(self.kind, model, path, open_set=told, met=to_plain(dict(model.met)))
 
     def load(self, path: Path, device: torch.device) -> FewShotLearner:
         """See :class:`Experiment`; data are not needed."""
         learner = make_learner(self, seed=0)
         meta = load_module(self.kind, learner, path)
-        told, met = meta.get("open_set"), meta.get("met", {})
+        told = meta.get("open_set")
         try:
             learner.open_set = None if told is None else build(OpenSet, told, f"{path}: open_set")
-            names = vars(build(Met, met, f"{path}: met"))
-            learner.met = {split: names[split] for split in MET if names[split]}
+            learner.met = read_met(meta.get("met", {}), f"{path}: met")
         except ConfigError as error:
             raise CheckpointError.of(error) from None
         return learner.to(device).eval()

@@ -9,8 +9,9 @@ from metarl.config import ConfigError
 from metarl.data.omniglot import found, published_runs, split_characters
 from metarl.evaluation.lake import WAYS, ErrorRate, evaluation_set, on_episodes, on_published_runs, random_episodes
 from metarl.experiments.base import config_errors
-from metarl.experiments.fewshot.build import class_names, described
-from metarl.experiments.fewshot.experiment import MET, FewShotExperiment
+from metarl.experiments.fewshot.build import described
+from metarl.experiments.fewshot.experiment import FewShotExperiment
+from metarl.experiments.fewshot.met import met_in
 from metarl.experiments.run import Run
 from metarl.seeding import numpy_rng
 
@@ -91,7 +92,7 @@ def refuse_met(experiment: FewShotExperiment, learner: FewShotLearner) -> None:
         expected = "omniglot with data.scheme = 'lake' or a minimal set, or glyphs"
         problem = "nobody knows whether a folder of images holds characters of the test"
         raise ConfigError(problem, key="data.source", given=data.source, expected=expected)
-    names = {name for split in MET for name in (*class_names(data, split), *learner.met.get(split, ()))}
+    names = {name for known in (met_in(data), learner.met) for some in known.values() for name in some}
     met = sorted(names & set(split_characters("lake", "test")))
     if met:
         problem = f"the learner has met {len(met)} characters of the test, such as {met[0]}"

@@ -1,5 +1,6 @@
 """Experiments of every kind, so small that one takes a second."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ from metarl.config import apply, load_toml, parse_assignment
 from metarl.experiments.base import Experiment
 from metarl.experiments.presets import from_config, load_experiment
 from metarl.experiments.run import Run, run
+from metarl.files import write_json
 from metarl.presets.names import preset_kind, preset_path
 from metarl.runs.session import Session
+from metarl.runs.tracking import Tracker
 
 WAYS, PULLS = 4, 6
 CELL = [WAYS, 1]
@@ -131,3 +134,24 @@ def toy_preset(preset: str, *settings: str) -> Any:
     }
     small |= {".".join(key): value for key, value in map(parse_assignment, settings)}
     return load_experiment(preset, small)
+
+
+class Cut(BaseException):
+    """What a process that is killed does not do: it leaves as it is."""
+
+
+def cut_off(monkeypatch: pytest.MonkeyPatch, path: Path, experiment: Any, rows: int) -> None:
+    """Begin a run and leave it after some rows of metrics, as if the process was killed."""
+    log = Tracker.log
+
+    def cut(tracker: Tracker, *given: Any, **options: Any) -> None:
+        log(tracker, *given, **options)
+        if tracker.rows == rows:
+            raise Cut
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Tracker, "log", cut)
+        with pytest.raises(Cut):
+            ran(path, experiment)
+    status = json.loads((path / "status.json").read_text())
+    write_json(path / "status.json", {"status": "running", "since": status["since"]})

@@ -1,12 +1,15 @@
 """Training of few-shot learners: what classes it sees, which parameters stay, and what is refused."""
 
 import json
+import os
 import shutil
+import sys
+import unicodedata
 from pathlib import Path
 from typing import Any
 
 import pytest
-from experiment_toys import LEARNERS, WAYS, ran, same, toy, weights
+from experiment_toys import LEARNERS, WAYS, cut_off, ran, same, toy, weights
 from PIL import Image
 from torch import Tensor
 
@@ -14,7 +17,8 @@ from metarl.agents.fewshot.classifier import FewShotClassifier
 from metarl.config import ConfigError
 from metarl.data.images import class_names
 from metarl.data.pool import Glyphs, Pool
-from metarl.experiments.run import open_run
+from metarl.experiments.fewshot.experiment import FewShotExperiment
+from metarl.experiments.run import open_run, resume
 from metarl.files import write_json
 from metarl.report.tables import evaluation_table
 from metarl.types import SPLITS, Array
@@ -156,10 +160,14 @@ def images(folder: Path, classes: int = 16) -> Path:
     return folder
 
 
+def on_images(folder: Path, *more: str) -> FewShotExperiment:
+    settings = ["train.ways=2", "eval.cells=[[2,1]]", "eval.validation=[2,1]", "eval.queries=1", "train.queries=1"]
+    return toy("classifier", "data.source=images", f"data.folder={folder}", *settings, *more)
+
+
 def test_classes_that_were_trained_on_are_never_tested_where_a_folder_has_changed(tmp_path: Path) -> None:
     folder = images(tmp_path / "images")
-    settings = ["train.ways=2", "eval.cells=[[2,1]]", "eval.validation=[2,1]", "eval.queries=1", "train.queries=1"]
-    experiment = toy("classifier", "data.source=images", f"data.folder={folder}", *settings)
+    experiment = on_images(folder)
     assert "train: 11 classes, 4 images of each" in experiment.describe()
     done = ran(tmp_path / "run", experiment)
     assert len(done.model.met["train"]) == 11
@@ -171,3 +179,42 @@ def test_classes_that_were_trained_on_are_never_tested_where_a_folder_has_change
     with pytest.raises(ConfigError, match=r"classes of the test split were in the (train|validation) split") as refused:
         again.evaluate(quiet=True)
     assert refused.value.key == "data.folder"
+
+
+def test_a_training_does_not_go_on_where_the_classes_have_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = images(tmp_path / "images")
+    cut_off(monkeypatch, tmp_path / "run", on_images(folder, "checkpoint_seconds=0", "fit.updates=4"), rows=3)
+    gone = class_names("train", folder)[0]
+    (folder / gone).rename(tmp_path / gone)
+    with pytest.raises(ConfigError, match=f"gone: {gone}") as refused:
+        resume(tmp_path / "run", quiet=True)
+    assert refused.value.key == "data.folder"
+    (tmp_path / gone).rename(folder / gone)
+    assert resume(tmp_path / "run", quiet=True).evaluation is not None
+
+
+def test_classes_are_known_again_by_other_spellings_and_below_another_folder(tmp_path: Path) -> None:
+    inner = images(tmp_path / "all" / "inner")
+    for place in inner.iterdir():
+        place.rename(place.with_name(unicodedata.normalize("NFC", f"é{place.name}")))
+    ran(tmp_path / "run", on_images(inner))
+    learner = open_run(tmp_path / "run").model
+    with pytest.warns(UserWarning, match="inner/é"):
+        on_images(inner.parent).evaluate(learner, quiet=True)
+    for place in inner.iterdir():
+        place.rename(place.with_name(unicodedata.normalize("NFD", place.name)))
+    shutil.rmtree(inner / class_names("test", inner)[0])
+    with pytest.raises(ConfigError, match="when this was trained"):
+        on_images(inner).evaluate(learner, quiet=True)
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="whose file systems have no such names")
+def test_a_run_on_folders_whose_names_are_no_utf8_can_be_opened_again(tmp_path: Path) -> None:
+    folder = images(tmp_path / "images")
+    for number, place in enumerate(sorted(folder.iterdir())):
+        os.rename(place, os.fsencode(folder) + b"/caf\xe9%d" % number)
+    done = ran(tmp_path / "run", on_images(folder))
+    assert open_run(tmp_path / "run").model.met == done.model.met
+    assert all(name.startswith("caf\\udce9") for name in done.model.met["train"])

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from experiment_toys import TOYS, ran, same, toy, weights
+from experiment_toys import TOYS, cut_off, ran, same, toy, weights
 
 import metarl
 from metarl.config import ConfigError
@@ -36,27 +36,6 @@ LONGER = {
     "validated": ["train.keep=best", "train.validate_every=24", "eval.validation_trials=6"],
     **{name: ["fit.updates=5", "fit.average=0.5", "fit.patience=3"] for name in ("classifier", "stream", "gradient")},
 }
-
-
-class Cut(BaseException):
-    """What a process that is killed does not do: it leaves as it is."""
-
-
-def cut_off(monkeypatch: pytest.MonkeyPatch, path: Path, experiment: Any, rows: int) -> None:
-    """Begin a run and leave it after some rows of metrics, as if the process was killed."""
-    log = Tracker.log
-
-    def cut(tracker: Tracker, *given: Any, **options: Any) -> None:
-        log(tracker, *given, **options)
-        if tracker.rows == rows:
-            raise Cut
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Tracker, "log", cut)
-        with pytest.raises(Cut):
-            ran(path, experiment)
-    status = json.loads((path / "status.json").read_text())
-    write_json(path / "status.json", {"status": "running", "since": status["since"]})
 
 
 def rows(done: Run) -> list[dict[str, Any]]:

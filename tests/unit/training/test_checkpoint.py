@@ -266,3 +266,10 @@ def test_arrays_are_taken_out_of_plain_data_and_put_back() -> None:
     assert back["flag"] is True
     assert back["rows"].tolist() == [0, 1, 2]
     assert back["deep"]["t"].tolist() == [1, 1]
+
+
+def test_text_that_could_not_be_read_again_is_refused_and_the_old_file_stays(tmp_path: Path) -> None:
+    path = write_checkpoint(tmp_path / "x.zip", {"name": "café"}, {})
+    with pytest.raises(ValueError, match="surrogates"):
+        write_checkpoint(path, {"name": "caf\udce9"}, {})
+    assert read_checkpoint(path)[0] == {"name": "café"}
