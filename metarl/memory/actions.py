@@ -50,18 +50,30 @@ class ActionColumns:
         return action.masked_fill(~kept, 0.0)
 
 
-def signs_apart(count: int, width: int) -> Tensor:
-    """``[count, width]``: vectors of 1 and -1 at right angles, and so is each part of them whose width is a multiple of
-    the power of two that is no less than ``count``; random signs where ``width`` is smaller than that.
+def signs_apart(count: int, width: int, parts: int = 1) -> Tensor:
+    """``[count, width]``: vectors of 1 and -1 that are as far apart as can be, as a whole and in each of their parts.
 
-    They are rows of a Hadamard matrix by Sylvester's construction.
+    They are rows of a Hadamard matrix by Sylvester's construction, of size n, the power of two that is no less than
+    ``count``. Where the width of parts is a multiple of n, they are at right angles, and so are their parts. Other parts
+    hold columns in random order, each as often as any other or once more; no two vectors are equal, if so many
+    different ones of that width there are.
+
+    Args:
+        count: how many vectors.
+        width: of each.
+        parts: into how many of equal width they are split.
     """
     rows = torch.ones(1, 1)
     while len(rows) < count:
         rows = torch.cat([torch.cat([rows, rows], 1), torch.cat([rows, -rows], 1)])
-    if len(rows) > width:
-        return torch.randint(0, 2, (count, width)) * 2.0 - 1.0
-    return rows[:count, torch.arange(width) % len(rows)].clone()
+    n = len(rows)
+    columns = torch.arange(width) % n
+    if width // parts % n:  # in their order, a few columns would tell few rows apart
+        first = torch.randperm(n)
+        tell_all = (first & (first - 1) == 0) & (first > 0)  # powers of two, by which alone all rows differ
+        drawn = [first[tell_all], first[~tell_all], *(torch.randperm(n) for _ in range(width // n))]
+        columns = torch.cat(drawn)[:width][torch.randperm(width)]
+    return rows[:count, columns].clone()
 
 
 class ActionKey(nn.Module):
@@ -75,12 +87,13 @@ class ActionKey(nn.Module):
         observation_size: width of what comes first in an address.
         actions: width of the one-hot action that comes last.
         key_size: width of keys.
+        heads: into how many parts keys are split, each compared alone.
     """
 
-    def __init__(self, observation_size: int, actions: int, key_size: int) -> None:
+    def __init__(self, observation_size: int, actions: int, key_size: int, heads: int = 1) -> None:
         super().__init__()
         self.observation = nn.Linear(observation_size, key_size)
-        self.action = nn.Parameter(signs_apart(actions, key_size))
+        self.action = nn.Parameter(signs_apart(actions, key_size, heads))
         self.actions = actions
 
     def forward(self, address: Tensor) -> Tensor:

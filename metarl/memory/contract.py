@@ -92,6 +92,8 @@ class Store(Part):
     """Whether :meth:`unroll` knows what to do with queries that repeat (``MemoryOps.chosen``)."""
     key_size: int
     value_size: int
+    key_heads: int = 1
+    """Into how many parts of equal width keys are split, each of which a native read compares alone."""
     read_size: int
     """Width of what a native read returns."""
     read_control_size: int = 0
@@ -241,6 +243,8 @@ class Access(Part):
     """Whether what is read is the sum of the slots' values by the weights of the read."""
     differentiates: ClassVar[bool] = False
     """Whether a read takes gradients, which a graph of operations only holds if they are written out."""
+    key_heads: int = 1
+    """Into how many parts of equal width keys are split, each of which is compared alone."""
     leads: int = 0
     """How many numbers of each slot's value, the last, say where its transition led, and are not read: the part of a
     key that comes from the observation after it, and whether there is one."""

@@ -48,10 +48,11 @@ class Memory(nn.Module):
     ) -> None:
         super().__init__()
         self.store, self.access = store, access
+        heads = store.key_heads if access is None else access.key_heads
 
         def address_map() -> nn.Module:
             if actions:
-                return ActionKey(address_size - actions, actions, store.key_size)
+                return ActionKey(address_size - actions, actions, store.key_size, heads)
             return nn.Linear(address_size, store.key_size)
 
         self.key: nn.Module = address_map() if project else nn.Identity()

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import numpy as np
 import torch
-from annotated_types import Ge, Gt, Le
+from annotated_types import Gt, Le
 from torch import Tensor
 
 from metarl.config import ConfigError
@@ -36,7 +36,7 @@ class ImitationOptions:
 
     expert: str | None = None
     until: Annotated[float, Gt(0), Le(1)] = UNTIL
-    weight: Annotated[float, Ge(0)] = WEIGHT
+    weight: Annotated[float, Gt(0)] = WEIGHT
 
     def __post_init__(self) -> None:
         for name, default in (("until", UNTIL), ("weight", WEIGHT)):

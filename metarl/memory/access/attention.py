@@ -68,6 +68,7 @@ class Attention(Access):
         super().__init__()
         check_heads(options.heads, value_size=value_size, **({"key_size": key_size} if options.split_keys else {}))
         self.options, self.counts = options, options.top_k is None
+        self.key_heads = options.heads if options.split_keys else 1
         start = torch.full((options.heads,), math.log(options.temperature))
         self.log_temperature = nn.Parameter(start) if options.learned_temperature else None
         if options.empty_spread and not options.empty_slot:

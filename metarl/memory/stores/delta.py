@@ -58,13 +58,13 @@ class DeltaRule(Store):
         super().__init__()
         check_heads(options.heads, key_size=key_size, value_size=value_size)
         self.key_size, self.value_size, self.read_size = key_size, value_size, value_size
-        self.options, self.heads = options, options.heads
+        self.options, self.key_heads = options, options.heads
         self.control_size = 2 * options.heads
 
     def initial_state(self, batch_size: int) -> DeltaRuleState:
         """See :meth:`metarl.memory.contract.Store.initial_state`."""
-        key, value = self.key_size // self.heads, self.value_size // self.heads
-        return DeltaRuleState(torch.zeros(batch_size, self.heads, key, value))
+        key, value = self.key_size // self.key_heads, self.value_size // self.key_heads
+        return DeltaRuleState(torch.zeros(batch_size, self.key_heads, key, value))
 
     def write(self, state: DeltaRuleState, item: Write, donate: bool = False) -> DeltaRuleState:
         """See :meth:`metarl.memory.contract.Store.write`."""
@@ -77,7 +77,7 @@ class DeltaRule(Store):
 
     def read(self, state: DeltaRuleState, query: Tensor, control: Tensor | None = None) -> tuple[Read, DeltaRuleState]:
         """See :meth:`metarl.memory.contract.Store.read`: W^T q of every head, side by side."""
-        queries = unit(query.to(state.memory.dtype).unflatten(-1, (self.heads, -1))).transpose(1, 2)
+        queries = unit(query.to(state.memory.dtype).unflatten(-1, (self.key_heads, -1))).transpose(1, 2)
         value = (queries @ state.memory).transpose(1, 2).flatten(2)
         return Read(value.to(query.dtype), None), state
 
@@ -100,23 +100,23 @@ class DeltaRule(Store):
         key, value = (self._split(x, dtype) for x in (items.key, items.value))
         strength, log_decay = self._gates(items, dtype)
         if reset is not None:
-            log_decay = log_decay.masked_fill(reset.repeat_interleave(self.heads, 1), LOG_NOTHING)
+            log_decay = log_decay.masked_fill(reset.repeat_interleave(self.key_heads, 1), LOG_NOTHING)
         query, key, value, strength, log_decay = (
             x.transpose(0, 1) for x in (unit(query), unit(key), value, strength, log_decay)
         )
         memory = state.memory.flatten(0, 1).to(dtype)
         added = self.options.rule == "sum"
         reads, memory = delta_unroll(memory, query, key, value, strength, log_decay, add=added)
-        reads = reads.transpose(0, 1).unflatten(1, (-1, self.heads)).transpose(2, 3).flatten(3).to(given)
+        reads = reads.transpose(0, 1).unflatten(1, (-1, self.key_heads)).transpose(2, 3).flatten(3).to(given)
         return reads, DeltaRuleState(memory.view_as(state.memory).to(state.memory.dtype))
 
     def start_control(self) -> Tensor:
         """See :meth:`metarl.memory.contract.Store.start_control`: what a key held is replaced, little forgotten."""
-        return torch.tensor([START_STRENGTH] * self.heads + [START_KEEP] * self.heads)
+        return torch.tensor([START_STRENGTH] * self.key_heads + [START_KEEP] * self.key_heads)
 
     def _split(self, x: Tensor, dtype: torch.dtype) -> Tensor:
         """``[..., B, D]`` as ``[..., B * heads, D / heads]``."""
-        return x.to(dtype).unflatten(-1, (self.heads, -1)).flatten(-3, -2)
+        return x.to(dtype).unflatten(-1, (self.key_heads, -1)).flatten(-3, -2)
 
     def _gates(self, item: Write, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Strength b and log a, ``[..., B * heads]``, of a control ``[..., B, 2 * heads]``; 0 in the other rows."""
@@ -126,5 +126,5 @@ class DeltaRule(Store):
         strength, log_decay = strength.sigmoid(), logsigmoid(keep).clamp_min(LEAST_LOG_DECAY)
         if item.rows is None:
             return strength, log_decay
-        others = ~item.rows.repeat_interleave(self.heads, -1)
+        others = ~item.rows.repeat_interleave(self.key_heads, -1)
         return strength.masked_fill(others, 0.0), log_decay.masked_fill(others, 0.0)

@@ -118,6 +118,7 @@ def test_the_weight_of_imitation_falls_to_zero() -> None:
         ({"weight": 0.5}, "weight"),
         ({"expert": "Gittins", "until": 0.0}, "until"),
         ({"expert": "Gittins", "until": 1.5}, "until"),
+        ({"expert": "Gittins", "weight": 0.0}, "weight"),
         ({"experts": "Gittins"}, "experts"),
     ],
 )
