@@ -54,9 +54,9 @@ def signs_apart(count: int, width: int, parts: int = 1) -> Tensor:
     """``[count, width]``: vectors of 1 and -1 that are as far apart as can be, as a whole and in each of their parts.
 
     They are rows of a Hadamard matrix by Sylvester's construction, of size n, the power of two that is no less than
-    ``count``. Where the width of parts is a multiple of n, they are at right angles, and so are their parts. Other parts
-    hold columns in random order, each as often as any other or once more; no two vectors are equal, if so many
-    different ones of that width there are.
+    ``count``. Where the width of parts is a multiple of n, they are at right angles, and so are their parts. Otherwise
+    their columns come in random order, each as often as any other or once more, and no two vectors are equal, if there
+    are so many different ones of that width.
 
     Args:
         count: how many vectors.

@@ -23,6 +23,8 @@ from metarl.envs import distribution
 from metarl.report.agent import best_reference
 
 EPISODES = 100
+ENCOUNTERS = (1, 2, 3, 5, 10)
+"""Of a context, whose rewards are told apart."""
 SETTING = "barcode bandit, 10 arms, 10 contexts x 10 repeats, 10 pulls an episode, held-out tasks"
 METRIC = "mean reward an episode, sampled actions"
 COMMAND = "python scripts/reproduce/barcode.py"
@@ -203,12 +205,24 @@ def of_presets(presets: list[str], given: Sequence[int] | None, jobs: int, out: 
         common["references"] = references(evaluations, EPISODES)
         trained = seeds[preset, "trial"]
         write("barcode", evaluations, trained, {**common, "method": name, "goal": (low, None)}, per=EPISODES)
+        by_encounter(evaluations, trained, {**common, "method": name})
         for ablation, text in (("off", "memory off"), ("shuffled", "keys shuffled")):
             values = {**common, "method": f"{name}, {text}", "goal": (None, WITHIN)}
             write("barcode", evaluations, trained, values, ablation=ablation, per=EPISODES)
         values = {**common, "method": f"{name}, {CONTROL}", "goal": (3.9, 4.44)}
         values["commit"] = trained_at(*runs_of(out, f"{preset}-episode", seeds[preset, "episode"]))
         write("barcode", results[preset, "episode"], seeds[preset, "episode"], values, per=EPISODES)
+
+
+def by_encounter(evaluations: Sequence[Any], seeds: Sequence[int], values: dict[str, Any]) -> None:
+    """Write the row of what is earned at the last encounter of a context, with the earlier ones beside it."""
+    ideal = best_reference(evaluations[0]) or ""
+    each = {"encounter": evaluations, f"{ideal}, encounter": [e.references[ideal] for e in evaluations]}
+    means = {name: np.mean([one.by_exposure for one in actors], 0) for name, actors in each.items()}
+    told = {f"{name} {n}": round(float(mean[n - 1]), 3) for n in ENCOUNTERS for name, mean in means.items()}
+    metric = f"mean reward an episode at encounter {len(means['encounter'])} of a context, sampled actions"
+    more = {"metric": metric, "goal": (None, None), "references": told}
+    put("barcode", evaluations, seeds, values | more, float(means["encounter"][-1]), None)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -183,3 +184,21 @@ def test_regret_of_two_arms(script: Script, name: str, best: str, regret: float)
     assert agent["expected regret / Bayes-optimal"].ours == pytest.approx((regret + 0.5) / regret, abs=1e-2)
     assert agent["expected regret per trial"].references["random"] == pytest.approx(regret + 13.5, abs=1e-2)
     assert agent["expected regret / Bayes-optimal"].goal == (None, 1.2)
+
+
+def test_rows_of_the_barcode_bandit_tell_what_is_earned_at_each_encounter(script: Script) -> None:
+    ours = evaluation(800.0, {"random": 500.0, "ideal memory": 840.0})
+    ideal = replace(ours.references["ideal memory"], by_exposure=(4.5, *[9.0] * 9))
+    ours = replace(ours, by_exposure=(4.0, *[8.0] * 8, 8.5), references={**ours.references, "ideal memory": ideal})
+    rows = script("barcode", "--part", "barcode", "--seeds", "0", "1", train=trained([ours, ours], []))
+    by_metric = {(row.method, row.metric): row for row in rows}
+    agent = "attention over the trial, asked per action"
+    assert by_metric[agent, "mean reward an episode, sampled actions"].ours == pytest.approx(8.0)
+    last = by_metric[agent, "mean reward an episode at encounter 10 of a context, sampled actions"]
+    assert last.ours == pytest.approx(8.5)
+    assert last.references["encounter 1"] == pytest.approx(4.0)
+    assert last.references["ideal memory, encounter 2"] == pytest.approx(9.0)
+    control = by_metric[
+        f"{agent}, trained with all memory emptied at each episode", last.metric.split(" at ")[0] + ", sampled actions"
+    ]
+    assert control.commit == "of barcode-episode-s0"
