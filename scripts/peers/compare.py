@@ -52,7 +52,11 @@ PAIRS = (
 RACERS = {
     "jax": Side("JAX recurrent PPO, GRU", "jax", ("--epochs", "2", "--minibatches", "8")),
     "ours": Side("preset bandit", OURS),
-    "gru": Side("RL2PPO with the GRU and the settings of the JAX peer, but for a rate that falls to 0", OURS, ("--preset", ALONE)),
+    "gru": Side(
+        "RL2PPO with the GRU and the settings of the JAX peer, but for a rate that falls to 0",
+        OURS,
+        ("--preset", ALONE),
+    ),
 }
 FASTER = 8.0  # the least ratio of seconds that is wanted
 THREADS = {"one thread": "1", "threads as torch chooses": "0"}
