@@ -30,6 +30,7 @@ FORMATS = {
 """The formats that are read, and the suffixes of their files; of an animation, the first image is read."""
 Background = Literal["white", "black"]
 CHANNELS = (1, 3, 4)  # of an array: grey, red-green-blue, and the same with transparency
+NARROW = 12  # pixels: a last axis that is shorter, or under a quarter of the one before, may be of channels
 DRAFT = (
     4  # times the size of the result that a JPEG file is decoded to at least; more would take time and change little
 )
@@ -191,7 +192,8 @@ def pictures(given: Any) -> list[Any]:
             ``[N, H, W]``, ``[N, H, W, C]`` or ``[N, C, H, W]``; or a sequence of images.
 
     Raises:
-        ImagesError: an array of another number of axes, or one that may be of one image or of several.
+        ImagesError: an array of another number of axes, one that may be of one image or of several, or one whose last
+            axis is so short that it seems to be one image with a number of channels that no image has.
     """
     from PIL import Image
 
@@ -204,11 +206,22 @@ def pictures(given: Any) -> list[Any]:
     if array.ndim == 3 and not one and len(array) in CHANNELS[1:]:
         expected = "a list of images, as this may be one image [C, H, W] or several [H, W]"
         raise ImagesError(key="the images", given=f"an array of shape {list(array.shape)}", expected=expected)
+    if array.ndim == 3 and not one and _narrow(*array.shape[1:]):
+        expected = "1, 3 or 4 channels of one image [H, W, C], or several images [N, H, W] that are not so narrow"
+        remedy = "give narrow images as a list"
+        raise ImagesError(
+            key="the images", given=f"an array of shape {list(array.shape)}", expected=expected, remedy=remedy
+        )
     if array.ndim not in (2, 3, 4):
         given_shape = f"an array of shape {list(array.shape)}" if array.ndim else type(given).__name__
         expected = "a path, an image of Pillow's, an array [H, W] or [H, W, C], or a list of these"
         raise ImagesError(key="the images", given=given_shape, expected=expected)
     return [array] if one else list(array)
+
+
+def _narrow(height: int, width: int) -> bool:
+    """Whether this is rather the shape of rows of pixels with channels than that of an image."""
+    return (width < NARROW and width != height) or 4 * width < height
 
 
 def _bytes(given: Any, name: str) -> Bytes:

@@ -102,3 +102,18 @@ def test_one_image_and_several_are_told_apart(tmp_path: Path) -> None:
     for unclear in (np.zeros((3, 8, 8)), np.zeros(4), 7):
         with pytest.raises(ImagesError):
             pictures(unclear)
+
+
+@pytest.mark.parametrize("shape", [(40, 40, 2), (40, 40, 5), (40, 40, 9), (200, 200, 31), (28, 30, 2), (4, 4, 2)])
+def test_channels_that_no_image_has_are_not_taken_for_images(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ImagesError) as refused:
+        pictures(np.zeros(shape, np.uint8))
+    assert str(list(shape)) in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "shape", [(40, 40, 40), (200, 28, 28), (7, 28, 20), (2, 8, 8), (9, 5, 5), (5, 30, 12), (6, 8, 90)]
+)
+def test_images_one_after_another_are_several(shape: tuple[int, ...]) -> None:
+    assert [len(one) for one in pictures(np.zeros(shape, np.uint8))] == [shape[1]] * shape[0]
+    assert len(pictures(list(np.zeros((40, 8, 2), np.uint8)))) == 40, "narrow ones, in a list"
