@@ -70,7 +70,7 @@ class Support:
         images = np.concatenate([self.images, read_all(items, reading)])
         sources += [source_of(item) for _, item in items]
         made = Support(tuple(names), images, np.array(labels, np.int64), tuple(sources))
-        made._check_differ()
+        made._check_differ(len(self.images))
         return made
 
     def without(self, name: str) -> Support:
@@ -134,8 +134,8 @@ class Support:
             raise CheckpointError(f"{where}: its labels are not those of its classes", key="labels")
         return cls(told.names, tensors["images"].numpy(), labels, told.sources)
 
-    def _check_differ(self) -> None:
-        """Refuse an image that is in two classes, and warn of one that a class has twice."""
+    def _check_differ(self, before: int) -> None:
+        """Refuse an image that is in two classes, and warn of new ones, from ``before`` on, that a class has twice."""
         first: dict[bytes, int] = {}
         for number, image in enumerate(self.images):
             other = first.setdefault(image.tobytes(), number)
@@ -145,7 +145,8 @@ class Support:
             these = f"image {place} of the class {name!r} and image {at} of {known!r}"
             if name != known:
                 raise ImagesError(f"{these} are the same", key=name, expected="an image in one class alone")
-            warnings.warn(f"{these} are the same when read; it counts twice", stacklevel=4)
+            if number >= before:
+                warnings.warn(f"{these} are the same when read; it counts twice", stacklevel=4)
 
 
 @dataclass(frozen=True)
