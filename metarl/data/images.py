@@ -74,9 +74,10 @@ class Images(Pool):
     ``Greek/character01``. Classes may have different numbers of images, and all of them are used.
 
     If ``folder`` has folders ``train``, ``validation`` (or ``val``) and ``test`` that contain class folders, these are
-    the splits, and names begin below them. Otherwise classes are sorted by the sha256 of their names: the first 10 %
-    are for validation, the next 20 % for testing (at least two classes each) and the rest for training. Nothing is
-    random, but a new class may move others to another split: make a folder for each split if classes may be added.
+    the splits, and names begin below them; they may be written in capitals. Otherwise classes are sorted by the sha256
+    of their names: the first 10 % are for validation, the next 20 % for testing (at least two classes each) and the
+    rest for training. Nothing is random, but a new class may move others to another split: make a folder for each split
+    if classes may be added.
 
     Files are found by suffix and taken in sorted order; hidden files and folders are no part of it. ``left_out`` counts
     the images of the split that are not used.

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from metarl.config import InputError
-from metarl.data.folders import name_hash, scan
+from metarl.data.folders import beside_splits, name_hash, scan
 from metarl.data.images import Choice, Images, class_names, told
 from metarl.data.pictures import FORMATS, ImagesError, Reading
 from metarl.types import SPLITS, Split
@@ -76,6 +76,26 @@ def test_folders_of_splits_are_the_splits(tmp_path: Path, validation: str) -> No
     assert class_names("validation", tmp_path)[0] == f"{validation}0"
     alone = folders(tmp_path / "alone", "test", "a", "b", "c", "d", "e")  # a class called test is a class
     assert sum(len(class_names(split, alone)) for split in SPLITS) == 6
+
+
+@pytest.mark.parametrize("tops", [("Train", "Validation", "Test"), ("TRAIN", "vaL", "test")])
+def test_folders_of_splits_may_be_called_in_capitals(tmp_path: Path, tops: tuple[str, ...]) -> None:
+    folders(tmp_path, "More/classes", *(f"{top}/{top[:2]}{number}" for top in tops for number in range(2)))
+    for split, top in zip(SPLITS, tops, strict=True):
+        assert class_names(split, tmp_path) == (f"{top[:2]}0", f"{top[:2]}1")
+    assert [one.name for one in beside_splits(scan(tmp_path))] == ["More/classes"]
+
+
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize(("one", "other"), [("test", "Test"), ("Val", "validation")])
+def test_two_folders_of_one_split_are_refused_whichever_split_is_asked_for(
+    tmp_path: Path, one: str, other: str, split: Split
+) -> None:
+    tops = {"train", "val", "test", one, other} - ({"val"} if one == "Val" else set())
+    folders(tmp_path, *(f"{top}/{top}{number}" for top in tops for number in range(2)))
+    with pytest.raises(ImagesError) as refused:
+        class_names(split, tmp_path)
+    assert all(top in str(refused.value) for top in (one, other))
 
 
 @pytest.mark.parametrize(
