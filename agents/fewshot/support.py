@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from metarl.config import InputError, build, one_of
-from metarl.data.pictures import ImagesError, Reading, blank, pictures
+from metarl.data.pictures import ImagesError, Reading, checked, pictures
 from metarl.training.checkpoint import CheckpointError, check_tensors, read_checkpoint, write_checkpoint
 from metarl.types import Array, Bytes, Ints
 
@@ -172,14 +172,14 @@ def read_all(items: Sequence[tuple[str, Any]], reading: Reading) -> Bytes:
         ``[N, *shape]``
 
     Raises:
-        ImagesError: some cannot be read, or are empty.
+        ImagesError: some cannot be read, are empty or have hardly any contrast.
     """
     found: list[Array] = []
     problems: list[ImagesError] = []
     for name, item in items:
         name = source_of(item) or name
         try:
-            image = _not_blank(reading.read(item, name), name)
+            image = checked(reading.read(item, name), name)
         except ImagesError as error:
             problems.append(error)
         else:
@@ -191,11 +191,3 @@ def read_all(items: Sequence[tuple[str, Any]], reading: Reading) -> Bytes:
         more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
         raise ImagesError(f"{len(problems)} images can't be used: {shown}{more}", key=str(problems[0].key))
     return np.stack(found) if found else np.zeros((0, *reading.shape), np.uint8)
-
-
-def _not_blank(image: Array, name: str) -> Array:
-    if blank(image):
-        problem = f"{name} is empty: all its pixels are {image.reshape(-1)[0]} when read"
-        remedy = "white strokes on a transparent background need a dark one"
-        raise ImagesError(problem, key=name, expected="an image on which something is seen", remedy=remedy)
-    return image

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from metarl.config import InputError
-from metarl.data.decode import EMPTY, decode, read_files
+from metarl.data.decode import decode, read_files
 from metarl.data.folders import (
     FOR_EACH_CLASS,
     LEAST,
@@ -26,7 +26,7 @@ from metarl.data.folders import (
     scan,
     split_classes,
 )
-from metarl.data.pictures import Background, ImagesError, Reading
+from metarl.data.pictures import DAMAGED, EMPTY, FAINT, REMEDIES, Background, ImagesError, Reading
 from metarl.data.pool import Pool
 from metarl.data.sources import at_least_one
 from metarl.seeding import split_key
@@ -93,7 +93,7 @@ class Images(Pool):
         skip_bad: see :class:`Choice`.
 
     Raises:
-        ImagesError: too few classes; images that cannot be read or are empty (all pixels alike when read), folders
+        ImagesError: too few classes; images that cannot be read, are empty or have hardly any contrast, folders
             without images, images beside folders of images, classes with one image, and links out of the folder, all
             listed at once; or images that are all the same.
         InputError: numbers that are too small.
@@ -216,7 +216,9 @@ def refusal(root: Path, problems: list[Problem], reading: Reading | None = None)
         reading: how images are read; None: they are not.
     """
     remedy = "repair or remove them, or leave them out: --skip-bad (skip_bad = true)"
-    if reading is not None and any(one.kind == EMPTY for one in problems):
+    kinds = {one.kind for one in problems} - {DAMAGED}
+    remedy += "".join(f"; {what}" for what in dict.fromkeys(REMEDIES[kind] for kind in REMEDIES if kind in kinds))
+    if reading is not None and not reading.drawing and kinds & {EMPTY, FAINT}:
         opposite = "black" if reading.background == "white" else "white"
         remedy += f"; give background = {opposite!r} if strokes on a transparent background are lost"
     texts = [one.text if one.path in one.text else f"{one.path} {one.text}" for one in problems]

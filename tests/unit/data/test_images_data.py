@@ -350,6 +350,18 @@ def test_empty_images_are_all_named(tmp_path: Path) -> None:
     assert str(tmp_path / names[0] / "0.png") not in str(refused.value)
 
 
+def test_faint_images_and_such_of_few_bits_are_all_named_and_left_out_if_asked(tmp_path: Path) -> None:
+    make(tmp_path, 7, 4)
+    faint, few_bits = tmp_path / "class0" / "0.png", tmp_path / "class1" / "1.png"
+    save(faint, np.arange(252, 256, dtype=np.uint8).repeat(16).reshape(8, 8))
+    save(few_bits, np.arange(64, dtype=np.uint16).reshape(8, 8) * 16)
+    with pytest.raises(ImagesError) as refused:
+        Images("train", tmp_path, 8)
+    assert all(str(path) in str(refused.value) for path in (faint, few_bits))
+    used = [Images(split, tmp_path, 8, skip_bad=True) for split in SPLITS]
+    assert sum(one.counts.sum() for one in used) == 7 * 4 - 2
+
+
 def test_white_strokes_on_transparency_are_seen_on_black(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for number in range(12):
