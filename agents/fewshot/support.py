@@ -14,11 +14,11 @@ import torch
 
 from metarl.config import InputError, build, one_of
 from metarl.data.pictures import ImagesError, Reading, checked, pictures
+from metarl.data.problems import Problem, summary
 from metarl.training.checkpoint import CheckpointError, check_tensors, read_checkpoint, write_checkpoint
 from metarl.types import Array, Bytes, Ints
 
 KIND = "few-shot memory"
-SHOWN = 10  # problems of images that one error lists
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def source_of(picture: Any) -> str | None:
 
 
 def read_all(items: Sequence[tuple[str, Any]], reading: Reading) -> Bytes:
-    """Read images, and list all that cannot be used at once.
+    """Read images, and tell all that cannot be used at once; see :func:`metarl.data.problems.summary`.
 
     Args:
         items: a name for errors, and what is read; files are called by their paths.
@@ -187,7 +187,8 @@ def read_all(items: Sequence[tuple[str, Any]], reading: Reading) -> Bytes:
     if len(problems) == 1:
         raise problems[0]
     if problems:
-        shown = "; ".join(str(error) for error in problems[:SHOWN])
-        more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
-        raise ImagesError(f"{len(problems)} images can't be used: {shown}{more}", key=str(problems[0].key))
+        told = summary([Problem(one.kind, str(one.key), one.without_remedy) for one in problems], "images")
+        remedies = dict.fromkeys(one.remedy for one in problems if one.remedy)
+        problem = f"{len(problems)} images can't be used: {told}"
+        raise ImagesError(problem, key=str(problems[0].key), remedy="; ".join(remedies))
     return np.stack(found) if found else np.zeros((0, *reading.shape), np.uint8)

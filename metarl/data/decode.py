@@ -14,8 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from metarl.data.folders import Class, Problem
+from metarl.data.folders import Class
 from metarl.data.pictures import ImagesError, Reading, checked, quiet
+from metarl.data.problems import Problem
 from metarl.files import cache_folder, replacing
 from metarl.types import Bytes
 
@@ -93,7 +94,7 @@ def read_files(paths: Sequence[Path], reading: Reading) -> tuple[Bytes, dict[int
         try:
             images[number] = checked(reading.read_file(path), str(path))
         except ImagesError as error:
-            problems[number] = Problem(error.kind, str(path), str(error).removesuffix(f"; {error.remedy}"))
+            problems[number] = Problem(error.kind, str(path), error.without_remedy)
 
     with quiet(), ThreadPoolExecutor(min(THREADS, _processors())) as pool:
         try:

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from metarl.data.pictures import FORMATS, ImagesError
+from metarl.data.problems import Problem
 from metarl.types import SPLITS, Split
 
 SPLIT_FOLDERS: dict[Split, tuple[str, ...]] = {
@@ -31,20 +32,6 @@ BESIDE = "images beside folders of images"
 LINK = "links out of the folder"
 UNREAD = "folders that cannot be read"
 """Kinds of problems of files and folders."""
-
-
-class Problem(NamedTuple):
-    """What can't be used, and why.
-
-    Args:
-        kind: a short name of such problems.
-        path: of the file or folder.
-        text: a sentence about it.
-    """
-
-    kind: str
-    path: str
-    text: str
 
 
 class File(NamedTuple):

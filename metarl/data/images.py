@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,7 +17,6 @@ from metarl.data.folders import (
     LEAST,
     SUFFIXES,
     Class,
-    Problem,
     Tree,
     beside_splits,
     name_hash,
@@ -28,11 +25,12 @@ from metarl.data.folders import (
 )
 from metarl.data.pictures import DAMAGED, EMPTY, FAINT, REMEDIES, Background, ImagesError, Reading
 from metarl.data.pool import Pool
+from metarl.data.problems import Problem, summary
 from metarl.data.sources import at_least_one
 from metarl.seeding import split_key
 from metarl.types import SPLITS, Bytes, Ints, Split
 
-SHOWN = 10  # problems that an error lists
+SHOWN = 10  # classes that a line names
 FEW = f"classes with less than {LEAST} images"
 """The kind of problem that a class is."""
 
@@ -187,7 +185,7 @@ def _opened(tree: Tree, reading: Reading, choice: Choice) -> Opened:
         raise refusal(tree.root, problems, reading)
     lines = [decoded.note] if decoded.note else []
     if problems:
-        lines.append(f"left out with skip_bad: {_counted(problems)}")
+        lines.append(f"left out with skip_bad: {_told(tree.root, problems)}")
     if few:
         lines.append(
             f"left out with min_images = {choice.min_images}: {len(few)} classes with {sum(few):,} images in all"
@@ -208,7 +206,7 @@ def _opened(tree: Tree, reading: Reading, choice: Choice) -> Opened:
 
 
 def refusal(root: Path, problems: list[Problem], reading: Reading | None = None) -> ImagesError:
-    """The error that lists everything that is wrong with a folder.
+    """The error that tells everything that is wrong with a folder; see :func:`metarl.data.problems.summary`.
 
     Args:
         root: the folder.
@@ -221,15 +219,14 @@ def refusal(root: Path, problems: list[Problem], reading: Reading | None = None)
     if reading is not None and not reading.drawing and kinds & {EMPTY, FAINT}:
         opposite = "black" if reading.background == "white" else "white"
         remedy += f"; give background = {opposite!r} if strokes on a transparent background are lost"
-    texts = [one.text if one.path in one.text else f"{one.path} {one.text}" for one in problems]
-    shown = "; ".join(texts[:SHOWN]) + (f"; and {len(texts) - SHOWN:,} more" if len(texts) > SHOWN else "")
-    problem = f"{root} has {_counted(problems)}: {shown}"
+    problem = f"{root} has {_told(root, problems)}"
     expected = f"images ({', '.join(sorted(SUFFIXES))}) on which something is seen"
     return ImagesError(problem, key=problems[0].path, expected=expected, remedy=remedy)
 
 
-def _counted(problems: Iterable[Problem]) -> str:
-    return ", ".join(f"{kind} ({count:,})" for kind, count in Counter(one.kind for one in problems).most_common())
+def _told(root: Path, problems: list[Problem]) -> str:
+    """The problems of a folder in a line; the file that lists many is named after it."""
+    return summary(problems, f"{root.resolve().name}-{name_hash(str(root.resolve()))[:8]}")
 
 
 def _split(tree: Tree, split: Split, choice: Choice) -> list[Class]:
@@ -337,4 +334,4 @@ def images_by_class(
     kept = {name: some for name, some in kept.items() if some}
     if not kept:
         raise ImagesError(f"{tree.root} has no images that can be used", key=str(tree.root), expected=FOR_EACH_CLASS)
-    return kept, _counted(problems)
+    return kept, _told(tree.root, problems) if problems else ""

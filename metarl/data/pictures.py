@@ -61,6 +61,11 @@ class ImagesError(InputError):
         super().__init__(problem, **fields)
         self.kind = kind
 
+    @property
+    def without_remedy(self) -> str:
+        """The message of one among many, for which what to do is said once."""
+        return str(self).removesuffix(f"; {self.remedy}")
+
 
 @dataclass(frozen=True)
 class Reading:

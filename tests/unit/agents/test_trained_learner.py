@@ -1,6 +1,7 @@
 """A trained learner as a tool: what it remembers, how it answers, what it refuses, and the file of its memory."""
 
 import json
+import re
 import warnings
 import zipfile
 from pathlib import Path
@@ -156,6 +157,11 @@ def test_all_images_that_cannot_be_used_are_named_at_once(tmp_path: Path) -> Non
         learner.remember({"a": [tmp_path / "words.png", IMAGES[0, 0]], "b": [IMAGES[1, 0], np.full((4, 4), 300)]})
     assert "words.png" in str(refused.value)
     assert "image 1 of the class 'b'" in str(refused.value)
+    bad = [np.full((4, 4), number, np.uint8) for number in range(60)]
+    with pytest.raises(ImagesError, match=r"60 images .*empty images \(60\)") as many:
+        learner.remember({"a": bad})
+    (file,) = re.findall(r"all are listed in (\S+\.txt)", str(many.value))
+    assert "image 59 of the class 'a'" in Path(file).read_text()
 
 
 def test_the_same_image_twice_in_a_class_is_told() -> None:

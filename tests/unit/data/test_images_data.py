@@ -1,6 +1,7 @@
 """Folders of images: how classes are split, how images are converted, and what is refused."""
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -271,6 +272,18 @@ def test_of_many_problems_some_are_shown_and_all_counted(tmp_path: Path) -> None
     with pytest.raises(ImagesError, match=r"images that cannot be read \(16\).* and 6 more") as refused:
         Images("train", tmp_path, 8)
     assert str(refused.value).count(".png") < 2 * 10 + 2
+    for number in range(40):
+        save(tmp_path / f"stray{number}.png", np.eye(8, dtype=np.uint8))
+    with pytest.raises(ImagesError) as mixed:
+        Images("train", tmp_path, 8)
+    (tmp_path / "bare").mkdir()
+    skipped = told(tmp_path, Reading(8), Choice(skip_bad=True))[3]
+    for text in (str(mixed.value), skipped):
+        assert "images beside folders of images (40)" in text
+        assert str(tmp_path / "class0" / "0.png") in text, "no kind crowds out another"
+        (file,) = re.findall(r"all are listed in (\S+\.txt)", text)
+    listed = Path(file).read_text()
+    assert all(str(path) in listed for path in [*tmp_path.glob("*/[01].png"), *tmp_path.glob("stray*")])
 
 
 def test_hidden_and_other_files_are_left_out(tmp_path: Path) -> None:
