@@ -50,8 +50,8 @@ class Support:
             reading: how they are read.
 
         Raises:
-            InputError: no class or no image of one, images that cannot be read or are empty, or the same image in two
-                classes; all of these are listed.
+            InputError: no class or no image of one, the same image in two classes, or images that cannot be read, are
+                empty or have hardly any contrast; all of these are told at once.
         """
         if not isinstance(given, Mapping) or not given:
             expected = "class names with the images of each, such as {'cat': ['cat1.png', 'cat2.png']}"
