@@ -13,12 +13,12 @@ import numpy as np
 import torch
 
 from metarl.config import InputError, build, one_of
-from metarl.data.pictures import ImagesError, Reading, blank, pictures
+from metarl.data.pictures import ImagesError, Reading, checked, pictures
+from metarl.data.problems import Problem, summary
 from metarl.training.checkpoint import CheckpointError, check_tensors, read_checkpoint, write_checkpoint
 from metarl.types import Array, Bytes, Ints
 
 KIND = "few-shot memory"
-SHOWN = 10  # problems of images that one error lists
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ class Support:
             reading: how they are read.
 
         Raises:
-            InputError: no class or no image of one, images that cannot be read or are empty, or the same image in two
-                classes; all of these are listed.
+            InputError: no class or no image of one, the same image in two classes, or images that cannot be read, are
+                empty or have hardly any contrast; all of these are told at once.
         """
         if not isinstance(given, Mapping) or not given:
             expected = "class names with the images of each, such as {'cat': ['cat1.png', 'cat2.png']}"
@@ -70,7 +70,7 @@ class Support:
         images = np.concatenate([self.images, read_all(items, reading)])
         sources += [source_of(item) for _, item in items]
         made = Support(tuple(names), images, np.array(labels, np.int64), tuple(sources))
-        made._check_differ()
+        made._check_differ(len(self.images))
         return made
 
     def without(self, name: str) -> Support:
@@ -134,8 +134,8 @@ class Support:
             raise CheckpointError(f"{where}: its labels are not those of its classes", key="labels")
         return cls(told.names, tensors["images"].numpy(), labels, told.sources)
 
-    def _check_differ(self) -> None:
-        """Refuse an image that is in two classes, and warn of one that a class has twice."""
+    def _check_differ(self, before: int) -> None:
+        """Refuse an image that is in two classes, and warn of new ones, from ``before`` on, that a class has twice."""
         first: dict[bytes, int] = {}
         for number, image in enumerate(self.images):
             other = first.setdefault(image.tobytes(), number)
@@ -145,7 +145,8 @@ class Support:
             these = f"image {place} of the class {name!r} and image {at} of {known!r}"
             if name != known:
                 raise ImagesError(f"{these} are the same", key=name, expected="an image in one class alone")
-            warnings.warn(f"{these} are the same when read; it counts twice", stacklevel=4)
+            if number >= before:
+                warnings.warn(f"{these} are the same when read; it counts twice", stacklevel=4)
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ def source_of(picture: Any) -> str | None:
 
 
 def read_all(items: Sequence[tuple[str, Any]], reading: Reading) -> Bytes:
-    """Read images, and list all that cannot be used at once.
+    """Read images, and tell all that cannot be used at once; see :func:`metarl.data.problems.summary`.
 
     Args:
         items: a name for errors, and what is read; files are called by their paths.
@@ -171,14 +172,14 @@ def read_all(items: Sequence[tuple[str, Any]], reading: Reading) -> Bytes:
         ``[N, *shape]``
 
     Raises:
-        ImagesError: some cannot be read, or are empty.
+        ImagesError: some cannot be read, are empty or have hardly any contrast.
     """
     found: list[Array] = []
     problems: list[ImagesError] = []
     for name, item in items:
         name = source_of(item) or name
         try:
-            image = _not_blank(reading.read(item, name), name)
+            image = checked(reading.read(item, name), name)
         except ImagesError as error:
             problems.append(error)
         else:
@@ -186,15 +187,8 @@ def read_all(items: Sequence[tuple[str, Any]], reading: Reading) -> Bytes:
     if len(problems) == 1:
         raise problems[0]
     if problems:
-        shown = "; ".join(str(error) for error in problems[:SHOWN])
-        more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
-        raise ImagesError(f"{len(problems)} images can't be used: {shown}{more}", key=str(problems[0].key))
+        told = summary([Problem(one.kind, str(one.key), one.without_remedy) for one in problems], "images")
+        remedies = dict.fromkeys(one.remedy for one in problems if one.remedy)
+        problem = f"{len(problems)} images can't be used: {told}"
+        raise ImagesError(problem, key=str(problems[0].key), remedy="; ".join(remedies))
     return np.stack(found) if found else np.zeros((0, *reading.shape), np.uint8)
-
-
-def _not_blank(image: Array, name: str) -> Array:
-    if blank(image):
-        problem = f"{name} is empty: all its pixels are {image.reshape(-1)[0]} when read"
-        remedy = "white strokes on a transparent background need a dark one"
-        raise ImagesError(problem, key=name, expected="an image on which something is seen", remedy=remedy)
-    return image

@@ -117,10 +117,7 @@ def add_device(command: argparse.ArgumentParser, default: str | None) -> None:
 
 def add_skip_bad(command: argparse.ArgumentParser) -> None:
     """The option that goes on without images that can't be used."""
-    what = (
-        "few-shot: leave out unusable images and folders and report how many, instead of rejecting the whole data "
-        "folder"
-    )
+    what = "few-shot: leave out unusable images and folders and report them, instead of rejecting the whole data folder"
     command.add_argument("--skip-bad", action="store_true", help=what)
 
 

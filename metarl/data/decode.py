@@ -14,17 +14,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from metarl.data.folders import Class, Problem
-from metarl.data.pictures import ImagesError, Reading, blank, quiet
+from metarl.data.folders import Class
+from metarl.data.pictures import ImagesError, Reading, checked, quiet
+from metarl.data.problems import Problem
 from metarl.files import cache_folder, replacing
 from metarl.types import Bytes
 
-DAMAGED, EMPTY = "images that cannot be read", "empty images"
-"""Kinds of problems of images."""
 MOST_BYTES = 2**32  # most bytes that the images of a folder may take in memory
 THREADS = 16  # at most; Pillow lets others work while it decodes and scales
 KEPT = 16  # folders in the cache, of which the oldest is removed
-_FORMAT = 1  # raised when images are read in another way, so that older files are made again
+_FORMAT = 2  # raised when images are read in another way, so that older files are made again
 _PLACE = "images"
 
 
@@ -93,15 +92,9 @@ def read_files(paths: Sequence[Path], reading: Reading) -> tuple[Bytes, dict[int
     def read(number: int) -> None:
         path = paths[number]
         try:
-            image = reading.read_file(path)
+            images[number] = checked(reading.read_file(path), str(path))
         except ImagesError as error:
-            problems[number] = Problem(DAMAGED, str(path), str(error).partition("; ")[0])
-            return
-        if blank(image):
-            text = f"{path} is empty: all its pixels are {image.reshape(-1)[0]} when read"
-            problems[number] = Problem(EMPTY, str(path), text)
-        else:
-            images[number] = image
+            problems[number] = Problem(error.kind, str(path), error.without_remedy)
 
     with quiet(), ThreadPoolExecutor(min(THREADS, _processors())) as pool:
         try:

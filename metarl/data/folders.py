@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from metarl.data.pictures import FORMATS, ImagesError
+from metarl.data.problems import Problem
 from metarl.types import SPLITS, Split
 
 SPLIT_FOLDERS: dict[Split, tuple[str, ...]] = {
@@ -20,6 +21,7 @@ SPLIT_FOLDERS: dict[Split, tuple[str, ...]] = {
     "validation": ("validation", "val"),
     "test": ("test",),
 }
+"""What the folder of a split may be called, in capitals or not."""
 SUFFIXES = {suffix for suffixes in FORMATS.values() for suffix in suffixes}
 OF_OTHER_PROGRAMS = {"__MACOSX", "@eaDir"}
 """Folders of copies and thumbnails that other programs make; like hidden ones, they are no part of the images."""
@@ -30,20 +32,6 @@ BESIDE = "images beside folders of images"
 LINK = "links out of the folder"
 UNREAD = "folders that cannot be read"
 """Kinds of problems of files and folders."""
-
-
-class Problem(NamedTuple):
-    """What can't be used, and why.
-
-    Args:
-        kind: a short name of such problems.
-        path: of the file or folder.
-        text: a sentence about it.
-    """
-
-    kind: str
-    path: str
-    text: str
 
 
 class File(NamedTuple):
@@ -194,7 +182,7 @@ def split_classes(tree: Tree, split: Split) -> list[Class]:
     Raises:
         ImagesError: there are no classes or too few, or a class is in two splits.
     """
-    named = {name: {one for one in aliases if _below(tree, one)} for name, aliases in SPLIT_FOLDERS.items()}
+    named = _split_folders(tree)
     classes = _from_split_folders(tree, split, named) if any(named.values()) else _from_names(tree, split)
     if len(classes) < LEAST:
         problem = f"the {split} split of {tree.root} has {len(classes)} of its classes"
@@ -204,8 +192,14 @@ def split_classes(tree: Tree, split: Split) -> list[Class]:
 
 def beside_splits(tree: Tree) -> list[Class]:
     """The classes that lie beside the folders of the splits, and so are in none of them."""
-    aliases = {alias for some in SPLIT_FOLDERS.values() for alias in some if _below(tree, alias)}
-    return [one for one in tree.classes if aliases and PurePosixPath(one.place).parts[0] not in aliases]
+    tops = {top for some in _split_folders(tree).values() for top in some}
+    return [one for one in tree.classes if tops and one.place.partition("/")[0] not in tops]
+
+
+def _split_folders(tree: Tree) -> dict[Split, list[str]]:
+    """The folders of each split that have class folders in them, in capitals or not, as they are called."""
+    tops = sorted({one.place.partition("/")[0] for one in tree.classes if "/" in one.place})
+    return {split: [top for top in tops if top.casefold() in names] for split, names in SPLIT_FOLDERS.items()}
 
 
 def _below(tree: Tree, top: str) -> list[Class]:
@@ -216,14 +210,16 @@ def _below(tree: Tree, top: str) -> list[Class]:
     ]
 
 
-def _from_split_folders(tree: Tree, split: Split, named: dict[Split, set[str]]) -> list[Class]:
+def _from_split_folders(tree: Tree, split: Split, named: dict[Split, list[str]]) -> list[Class]:
     root = tree.root
-    if len(named[split]) != 1:
-        there = ", ".join(sorted(alias for some in named.values() for alias in some))
-        expected = f"one folder {' or '.join(SPLIT_FOLDERS[split])} for the {split} split, or only class folders"
+    unclear = [name for name in SPLITS if len(named[name]) > 1] or [split] * (not named[split])
+    if unclear:
+        there = ", ".join(sorted(top for some in named.values() for top in some))
+        names = " or ".join(SPLIT_FOLDERS[unclear[0]])
+        expected = f"one folder {names} (in capitals or not) for the {unclear[0]} split, or only class folders"
         raise ImagesError(f"{root} has class folders in {there}", key=str(root), expected=expected)
     where: dict[str, str] = {}
-    for top in (alias for name in SPLITS for alias in sorted(named[name])):
+    for top in (top for name in SPLITS for top in named[name]):
         for one in _below(tree, top):
             other = where.setdefault(one.name, top)
             if other != top:
@@ -231,7 +227,7 @@ def _from_split_folders(tree: Tree, split: Split, named: dict[Split, set[str]]) 
                 remedy = f"move it to one of them, or give {root / other} alone to split its classes"
                 expected = "splits without common classes"
                 raise ImagesError(problem, key=str(root / one.place), expected=expected, remedy=remedy)
-    return _below(tree, next(iter(named[split])))
+    return _below(tree, named[split][0])
 
 
 def _from_names(tree: Tree, split: Split) -> list[Class]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,26 +11,26 @@ from typing import NamedTuple
 import numpy as np
 
 from metarl.config import InputError
-from metarl.data.decode import EMPTY, decode, read_files
+from metarl.data.decode import decode, read_files
 from metarl.data.folders import (
     FOR_EACH_CLASS,
     LEAST,
     SUFFIXES,
     Class,
-    Problem,
     Tree,
     beside_splits,
     name_hash,
     scan,
     split_classes,
 )
-from metarl.data.pictures import Background, ImagesError, Reading
+from metarl.data.pictures import DAMAGED, EMPTY, FAINT, REMEDIES, Background, ImagesError, Reading
 from metarl.data.pool import Pool
+from metarl.data.problems import Problem, summary
 from metarl.data.sources import at_least_one
 from metarl.seeding import split_key
 from metarl.types import SPLITS, Bytes, Ints, Split
 
-SHOWN = 10  # problems that an error lists
+SHOWN = 10  # classes that a line names
 FEW = f"classes with less than {LEAST} images"
 """The kind of problem that a class is."""
 
@@ -74,9 +72,10 @@ class Images(Pool):
     ``Greek/character01``. Classes may have different numbers of images, and all of them are used.
 
     If ``folder`` has folders ``train``, ``validation`` (or ``val``) and ``test`` that contain class folders, these are
-    the splits, and names begin below them. Otherwise classes are sorted by the sha256 of their names: the first 10 %
-    are for validation, the next 20 % for testing (at least two classes each) and the rest for training. Nothing is
-    random, but a new class may move others to another split: make a folder for each split if classes may be added.
+    the splits, and names begin below them; they may be written in capitals. Otherwise classes are sorted by the sha256
+    of their names: the first 10 % are for validation, the next 20 % for testing (at least two classes each) and the
+    rest for training. Nothing is random, but a new class may move others to another split: make a folder for each split
+    if classes may be added.
 
     Files are found by suffix and taken in sorted order; hidden files and folders are no part of it. ``left_out`` counts
     the images of the split that are not used.
@@ -92,7 +91,7 @@ class Images(Pool):
         skip_bad: see :class:`Choice`.
 
     Raises:
-        ImagesError: too few classes; images that cannot be read or are empty (all pixels alike when read), folders
+        ImagesError: too few classes; images that cannot be read, are empty or have hardly any contrast, folders
             without images, images beside folders of images, classes with one image, and links out of the folder, all
             listed at once; or images that are all the same.
         InputError: numbers that are too small.
@@ -186,7 +185,7 @@ def _opened(tree: Tree, reading: Reading, choice: Choice) -> Opened:
         raise refusal(tree.root, problems, reading)
     lines = [decoded.note] if decoded.note else []
     if problems:
-        lines.append(f"left out with skip_bad: {_counted(problems)}")
+        lines.append(f"left out with skip_bad: {_told(tree.root, problems)}")
     if few:
         lines.append(
             f"left out with min_images = {choice.min_images}: {len(few)} classes with {sum(few):,} images in all"
@@ -207,7 +206,7 @@ def _opened(tree: Tree, reading: Reading, choice: Choice) -> Opened:
 
 
 def refusal(root: Path, problems: list[Problem], reading: Reading | None = None) -> ImagesError:
-    """The error that lists everything that is wrong with a folder.
+    """The error that tells everything that is wrong with a folder; see :func:`metarl.data.problems.summary`.
 
     Args:
         root: the folder.
@@ -215,18 +214,19 @@ def refusal(root: Path, problems: list[Problem], reading: Reading | None = None)
         reading: how images are read; None: they are not.
     """
     remedy = "repair or remove them, or leave them out: --skip-bad (skip_bad = true)"
-    if reading is not None and any(one.kind == EMPTY for one in problems):
+    kinds = {one.kind for one in problems} - {DAMAGED}
+    remedy += "".join(f"; {what}" for what in dict.fromkeys(REMEDIES[kind] for kind in REMEDIES if kind in kinds))
+    if reading is not None and not reading.drawing and kinds & {EMPTY, FAINT}:
         opposite = "black" if reading.background == "white" else "white"
         remedy += f"; give background = {opposite!r} if strokes on a transparent background are lost"
-    texts = [one.text if one.path in one.text else f"{one.path} {one.text}" for one in problems]
-    shown = "; ".join(texts[:SHOWN]) + (f"; and {len(texts) - SHOWN:,} more" if len(texts) > SHOWN else "")
-    problem = f"{root} has {_counted(problems)}: {shown}"
+    problem = f"{root} has {_told(root, problems)}"
     expected = f"images ({', '.join(sorted(SUFFIXES))}) on which something is seen"
     return ImagesError(problem, key=problems[0].path, expected=expected, remedy=remedy)
 
 
-def _counted(problems: Iterable[Problem]) -> str:
-    return ", ".join(f"{kind} ({count:,})" for kind, count in Counter(one.kind for one in problems).most_common())
+def _told(root: Path, problems: list[Problem]) -> str:
+    """The problems of a folder in a line; the file that lists many is named after it."""
+    return summary(problems, f"{root.resolve().name}-{name_hash(str(root.resolve()))[:8]}")
 
 
 def _split(tree: Tree, split: Split, choice: Choice) -> list[Class]:
@@ -334,4 +334,4 @@ def images_by_class(
     kept = {name: some for name, some in kept.items() if some}
     if not kept:
         raise ImagesError(f"{tree.root} has no images that can be used", key=str(tree.root), expected=FOR_EACH_CLASS)
-    return kept, _counted(problems)
+    return kept, _told(tree.root, problems) if problems else ""

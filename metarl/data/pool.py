@@ -103,12 +103,13 @@ class Pool(FewShotSource):
         """See :class:`FewShotSource`; exclusive groups count, within a superclass those of the largest one."""
         self._at_most(ways, self.classes, "ways", "classes")
         if count > self.per_class:
-            short = int((self.counts < count).sum())
+            short = len(np.unique(self._groups.group[self.counts < count]))  # a class and its rotations are one
             name = f"the class {self.names[int(self.counts.argmin())]}" if self.names else "a class"
             remedy = "ask for fewer"
-            if short < self.classes:
-                remedy += f", or leave out the {short} of {self.classes} classes with fewer (min_images = {count})"
-            expected = f"at most {self.per_class}, the examples of {name} of this {type(self).__name__}"
+            if short < len(self._groups.size):
+                how = f"Images(min_images={count}), or --set data.min_images={count}"
+                remedy += f", or leave out the {short} of {len(self._groups.size)} classes with fewer ({how})"
+            expected = f"at most {self.per_class}, the examples of {name}"
             raise InputError(key=key, given=count, expected=expected, remedy=remedy)
         groups = len(self._groups.size)
         self._at_most(ways, groups, "ways", "exclusive groups")

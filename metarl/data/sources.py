@@ -114,7 +114,7 @@ class FewShotSource(ABC):
 
     def _at_most(self, given: int, most: int, key: str, there_are: str) -> None:
         if given > most:
-            expected = f"at most {most}, the {there_are} of this {type(self).__name__}"
+            expected = f"at most {most}, the {there_are} that there are"
             raise InputError(key=key, given=given, expected=expected)
 
 

@@ -1,6 +1,8 @@
 """A trained learner as a tool: what it remembers, how it answers, what it refuses, and the file of its memory."""
 
 import json
+import re
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -155,11 +157,32 @@ def test_all_images_that_cannot_be_used_are_named_at_once(tmp_path: Path) -> Non
         learner.remember({"a": [tmp_path / "words.png", IMAGES[0, 0]], "b": [IMAGES[1, 0], np.full((4, 4), 300)]})
     assert "words.png" in str(refused.value)
     assert "image 1 of the class 'b'" in str(refused.value)
+    bad = [np.full((4, 4), number, np.uint8) for number in range(60)]
+    with pytest.raises(ImagesError, match=r"60 images .*empty images \(60\)") as many:
+        learner.remember({"a": bad})
+    (file,) = re.findall(r"all are listed in (\S+\.txt)", str(many.value))
+    assert "image 59 of the class 'a'" in Path(file).read_text()
 
 
 def test_the_same_image_twice_in_a_class_is_told() -> None:
     with pytest.warns(UserWarning, match=r"image 1 of the class 'a' and image 0 of 'a' are the same"):
         tool().remember({"a": [IMAGES[0, 0], IMAGES[0, 0]], "b": IMAGES[1, 0]})
+
+
+def test_of_images_remembered_twice_only_new_ones_are_told() -> None:
+    learner = tool()
+    for given, told in (
+        ({"a": [IMAGES[0, 0], IMAGES[0, 0]], "b": IMAGES[1, 0]}, ["image 1 of the class 'a' and image 0"]),
+        ({"c": IMAGES[2, 0]}, []),
+        ({"b": IMAGES[1, 1], "a": IMAGES[0, 0]}, ["image 2 of the class 'a' and image 0"]),
+        ({"b": IMAGES[1, 2]}, []),
+    ):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            learner.remember(given)
+        assert [str(one.message).partition(" of 'a'")[0] for one in caught] == told
+    with pytest.raises(InputError, match="are the same"):
+        learner.remember({"c": IMAGES[0, 0]})
 
 
 def test_a_memory_is_saved_and_loads_again_even_in_another_learner(tmp_path: Path) -> None:

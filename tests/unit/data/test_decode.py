@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from metarl.data import decode as module
-from metarl.data.decode import DAMAGED, EMPTY, Decoded, decode
+from metarl.data.decode import Decoded, decode
 from metarl.data.folders import scan
-from metarl.data.pictures import Reading
+from metarl.data.pictures import DAMAGED, EMPTY, Reading
 
 
 @pytest.fixture

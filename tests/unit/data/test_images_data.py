@@ -1,6 +1,7 @@
 """Folders of images: how classes are split, how images are converted, and what is refused."""
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from PIL import Image
 
 from metarl.config import InputError
-from metarl.data.folders import name_hash, scan
+from metarl.data.folders import beside_splits, name_hash, scan
 from metarl.data.images import Choice, Images, class_names, told
 from metarl.data.pictures import FORMATS, ImagesError, Reading
 from metarl.types import SPLITS, Split
@@ -76,6 +77,26 @@ def test_folders_of_splits_are_the_splits(tmp_path: Path, validation: str) -> No
     assert class_names("validation", tmp_path)[0] == f"{validation}0"
     alone = folders(tmp_path / "alone", "test", "a", "b", "c", "d", "e")  # a class called test is a class
     assert sum(len(class_names(split, alone)) for split in SPLITS) == 6
+
+
+@pytest.mark.parametrize("tops", [("Train", "Validation", "Test"), ("TRAIN", "vaL", "test")])
+def test_folders_of_splits_may_be_called_in_capitals(tmp_path: Path, tops: tuple[str, ...]) -> None:
+    folders(tmp_path, "More/classes", *(f"{top}/{top[:2]}{number}" for top in tops for number in range(2)))
+    for split, top in zip(SPLITS, tops, strict=True):
+        assert class_names(split, tmp_path) == (f"{top[:2]}0", f"{top[:2]}1")
+    assert [one.name for one in beside_splits(scan(tmp_path))] == ["More/classes"]
+
+
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize(("one", "other"), [("test", "Test"), ("Val", "validation")])
+def test_two_folders_of_one_split_are_refused_whichever_split_is_asked_for(
+    tmp_path: Path, one: str, other: str, split: Split
+) -> None:
+    tops = {"train", "val", "test", one, other} - ({"val"} if one == "Val" else set())
+    folders(tmp_path, *(f"{top}/{top}{number}" for top in tops for number in range(2)))
+    with pytest.raises(ImagesError) as refused:
+        class_names(split, tmp_path)
+    assert all(top in str(refused.value) for top in (one, other))
 
 
 @pytest.mark.parametrize(
@@ -251,6 +272,18 @@ def test_of_many_problems_some_are_shown_and_all_counted(tmp_path: Path) -> None
     with pytest.raises(ImagesError, match=r"images that cannot be read \(16\).* and 6 more") as refused:
         Images("train", tmp_path, 8)
     assert str(refused.value).count(".png") < 2 * 10 + 2
+    for number in range(40):
+        save(tmp_path / f"stray{number}.png", np.eye(8, dtype=np.uint8))
+    with pytest.raises(ImagesError) as mixed:
+        Images("train", tmp_path, 8)
+    (tmp_path / "bare").mkdir()
+    skipped = told(tmp_path, Reading(8), Choice(skip_bad=True))[3]
+    for text in (str(mixed.value), skipped):
+        assert "images beside folders of images (40)" in text
+        assert str(tmp_path / "class0" / "0.png") in text, "no kind crowds out another"
+        (file,) = re.findall(r"all are listed in (\S+\.txt)", text)
+    listed = Path(file).read_text()
+    assert all(str(path) in listed for path in [*tmp_path.glob("*/[01].png"), *tmp_path.glob("stray*")])
 
 
 def test_hidden_and_other_files_are_left_out(tmp_path: Path) -> None:
@@ -328,6 +361,18 @@ def test_empty_images_are_all_named(tmp_path: Path) -> None:
         Images("train", tmp_path, 8)
     assert all(str(tmp_path / name / "1.png") in str(refused.value) for name in names)
     assert str(tmp_path / names[0] / "0.png") not in str(refused.value)
+
+
+def test_faint_images_and_such_of_few_bits_are_all_named_and_left_out_if_asked(tmp_path: Path) -> None:
+    make(tmp_path, 7, 4)
+    faint, few_bits = tmp_path / "class0" / "0.png", tmp_path / "class1" / "1.png"
+    save(faint, np.arange(252, 256, dtype=np.uint8).repeat(16).reshape(8, 8))
+    save(few_bits, np.arange(64, dtype=np.uint16).reshape(8, 8) * 16)
+    with pytest.raises(ImagesError) as refused:
+        Images("train", tmp_path, 8)
+    assert all(str(path) in str(refused.value) for path in (faint, few_bits))
+    used = [Images(split, tmp_path, 8, skip_bad=True) for split in SPLITS]
+    assert sum(one.counts.sum() for one in used) == 7 * 4 - 2
 
 
 def test_white_strokes_on_transparency_are_seen_on_black(tmp_path: Path) -> None:

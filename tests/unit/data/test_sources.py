@@ -230,13 +230,22 @@ def test_equal_counts_are_drawn_from_as_an_array_is() -> None:
 def test_too_few_examples_name_the_class_that_has_them() -> None:
     pool = unequal([3, 9, 2, 8], names=["owl", "cat", "dog", "bee"])
     pool.check(4, 2, "shots")
-    with pytest.raises(InputError, match=r"at most 2.* class dog .* 2 of 4 classes .*min_images = 4") as refused:
+    with pytest.raises(InputError, match=r"at most 2.* class dog.* 2 of 4 classes .*min_images=4") as refused:
         pool.check(4, 4, "shots")
     assert refused.value.key == "shots"
     with pytest.raises(InputError, match="take flat"):
         _ = pool.examples
     both = pool.joined(unequal([4, 1]))
     assert (both.counts.tolist(), both.per_class) == ([3, 9, 2, 8, 4, 1], 1)
+
+
+def test_rotations_are_not_counted_as_classes_with_too_few_examples() -> None:
+    group = np.tile(np.arange(8), 4)
+    pool = unequal([5, *[6] * 7] * 4, exclusive_group=group)
+    with pytest.raises(InputError, match=r"\b1 of 8 classes") as refused:
+        pool.check(4, 6, "shots")
+    assert "--set data.min_images=6" in str(refused.value.remedy)
+    assert "Pool" not in str(refused.value), "which who trains on a folder never made"
 
 
 def words(y: Ints) -> Ints:
