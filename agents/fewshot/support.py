@@ -1,23 +1,20 @@
-"""Labelled images that a trained learner remembers: read with checks, added to, saved and loaded."""
+"""Labelled images that a trained learner remembers: read with checks, and added to."""
 
 from __future__ import annotations
 
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from metarl.config import InputError, build, one_of
+from metarl.config import InputError, one_of
 from metarl.data.pictures import ImagesError, Reading, blank, pictures
-from metarl.training.checkpoint import CheckpointError, check_tensors, read_checkpoint, write_checkpoint
 from metarl.types import Array, Bytes, Ints
 
-KIND = "few-shot memory"
 SHOWN = 10  # problems of images that one error lists
 
 
@@ -93,47 +90,6 @@ class Support:
         label = self.labels[number]
         return self.names[label], int((self.labels[:number] == label).sum())
 
-    def save(self, path: str | Path) -> Path:
-        """Write it to a file, without pickle; see :func:`metarl.training.checkpoint.write_checkpoint`."""
-        tensors = {"images": torch.from_numpy(self.images.copy()), "labels": torch.from_numpy(self.labels.copy())}
-        meta = {"kind": KIND, "names": list(self.names), "sources": list(self.sources)}
-        return write_checkpoint(path, meta, {"support": tensors})
-
-    @classmethod
-    def load(cls, path: str | Path, shape: Sequence[int]) -> Support:
-        """What :meth:`save` wrote.
-
-        Args:
-            path: of the file.
-            shape: of the images that the learner takes.
-
-        Raises:
-            CheckpointError: the file is missing or damaged, of another kind, or has images of another shape.
-        """
-        meta, groups = read_checkpoint(path)
-        if meta.get("kind") != KIND or set(groups) != {"support"}:
-            remedy = "use one that save_memory wrote"
-            raise CheckpointError(f"{path} holds no memory of a few-shot learner", key=str(path), remedy=remedy)
-        where = f"{path} is damaged"
-        try:
-            told = build(_Told, meta, where)
-        except InputError as error:
-            raise CheckpointError.of(error) from None
-        tensors, count = groups["support"], len(told.sources)
-        images = tensors.get("images")
-        if images is not None and images.dim() > 1 and images.shape[1:] != torch.Size(shape):
-            problem, given = f"{path} has images of another size", list(images.shape[1:])
-            raise CheckpointError(problem, key="images", given=given, expected=f"{list(shape)}, as the learner takes")
-        expected = {
-            "images": torch.empty((count, *shape), dtype=torch.uint8),
-            "labels": torch.empty(count, dtype=torch.int64),
-        }
-        check_tensors(tensors, expected, where)
-        labels = tensors["labels"].numpy()
-        if sorted(set(labels.tolist())) != list(range(len(told.names))) or len(set(told.names)) != len(told.names):
-            raise CheckpointError(f"{where}: its labels are not those of its classes", key="labels")
-        return cls(told.names, tensors["images"].numpy(), labels, told.sources)
-
     def _check_differ(self) -> None:
         """Refuse an image that is in two classes, and warn of one that a class has twice."""
         first: dict[bytes, int] = {}
@@ -146,13 +102,6 @@ class Support:
             if name != known:
                 raise ImagesError(f"{these} are the same", key=name, expected="an image in one class alone")
             warnings.warn(f"{these} are the same when read; it counts twice", stacklevel=4)
-
-
-@dataclass(frozen=True)
-class _Told:
-    kind: str
-    names: tuple[str, ...]
-    sources: tuple[str | None, ...] = field(default_factory=tuple)
 
 
 def source_of(picture: Any) -> str | None:

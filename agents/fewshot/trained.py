@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from metarl.agents.fewshot import kept
 from metarl.agents.fewshot.bounded_learner import BoundedLearner, Precision
 from metarl.agents.fewshot.learner import FewShotLearner, alone
 from metarl.agents.fewshot.open_set import Answer, OpenSet, answer, calibrated
@@ -114,9 +115,9 @@ class TrainedLearner:
             InputError: it is not remembered.
         """
         left = self._support.without(name)
-        kept = self._support.labels != self._support.names.index(name)
+        stays = self._support.labels != self._support.names.index(name)
         assert self._stored is not None
-        self._keep(self._ready, left, self._stored[torch.as_tensor(kept, device=self._stored.device)])
+        self._keep(self._ready, left, self._stored[torch.as_tensor(stays, device=self._stored.device)])
 
     def within(self, size: int, *, replace: Rule = "nearest", precision: Precision = "float32") -> BoundedLearner:
         """A learner with the same weights and an empty memory of ``size`` bytes, for streams that don't end.
@@ -183,16 +184,17 @@ class TrainedLearner:
 
     def save_memory(self, path: str | Path) -> Path:
         """Write the remembered images and their classes to a file; no code is in it, and no weights of the learner."""
-        return self._support.save(path)
+        return kept.save(path, self._support, self.reading)
 
     def load_memory(self, path: str | Path) -> None:
         """Remember what :meth:`save_memory` wrote instead of what is remembered now.
 
         Raises:
-            CheckpointError: the file is missing, damaged, or for images of another size; nothing is changed then.
+            CheckpointError: the file is missing or damaged, or its images are of another size or were read otherwise
+                than this learner reads them (as drawings or as they are); nothing is changed then.
             InputError: it is more than this learner can remember.
         """
-        known = Support.load(path, self.reading.shape)
+        known = kept.load(path, self.reading)
         learner = self.learner.resized(len(known.names), len(known.images))
         self._keep(learner, known, self._encoded(known.images) if len(known.images) else None)
 

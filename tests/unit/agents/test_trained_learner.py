@@ -190,6 +190,8 @@ def test_a_memory_that_does_not_fit_or_is_damaged_is_refused(tmp_path: Path) -> 
         ({**meta, "names": ["a", "b", "c"]}, groups),
         ({**meta, "names": "ab"}, groups),
         ({**meta, "sources": []}, groups),
+        ({**meta, "reading": {**meta["reading"], "drawing": 1}}, groups),
+        ({**meta, "reading": "drawing"}, groups),
         (meta, {"support": {"images": tensors["images"]}}),
         (meta, {"support": {**tensors, "labels": tensors["labels"] + 1}}),
         (meta, {"support": {**tensors, "labels": tensors["labels"].int()}}),
@@ -204,6 +206,70 @@ def test_a_memory_that_does_not_fit_or_is_damaged_is_refused(tmp_path: Path) -> 
     with pytest.raises(CheckpointError):
         learner.load_memory(path)
     assert learner.classes == {"a": 4, "b": 4}
+
+
+def drawn(paper: int) -> dict[str, list[Any]]:
+    """Strokes of the other colour, so few that the paper is at the border."""
+    made = np.full((4, SIDE, SIDE), paper, np.uint8)
+    for number, image in enumerate(made):
+        image[2 : 4 + number % 2, 2 + number // 2 : 5] = 255 - paper
+    return {"a": list(made[:2]), "b": list(made[2:])}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"drawing": True}, {}),
+        ({}, {"drawing": True}),
+        ({"background": "white"}, {"background": "black"}),
+    ],
+)
+def test_a_memory_of_images_that_were_read_otherwise_is_refused(
+    one: dict[str, Any], other: dict[str, Any], tmp_path: Path
+) -> None:
+    learner, reader = tool(**one), tool(**other)
+    learner.remember(drawn(255))
+    path = learner.save_memory(tmp_path / "memory.zip")
+    reader.remember({"c": IMAGES[0, 0]} if not other.get("drawing") else {"c": drawn(0)["a"][0]})
+    with pytest.raises(CheckpointError) as refused:
+        reader.load_memory(path)
+    assert refused.value.remedy
+    assert reader.classes == {"c": 1}
+
+
+def test_the_background_of_what_is_transparent_does_not_matter_to_drawings(tmp_path: Path) -> None:
+    learner, reader = tool(drawing=True), tool(drawing=True, background="black")
+    learner.remember(drawn(255))
+    reader.load_memory(learner.save_memory(tmp_path / "memory.zip"))
+    assert reader.classes == {"a": 2, "b": 2}
+
+
+@pytest.mark.parametrize(
+    ("images", "drawing", "fits"),
+    [
+        (drawn(0), True, True),
+        (drawn(255), True, False),
+        (drawn(0) | {"c": [IMAGES[0, 0]]}, True, False),
+        (drawn(0), False, False),
+        (drawn(255), False, True),
+        ({"a": list(IMAGES[0]), "b": list(IMAGES[1])}, False, True),
+    ],
+)
+def test_an_earlier_memory_is_taken_where_its_images_show_how_they_were_read(
+    images: dict[str, list[Any]], drawing: bool, fits: bool, tmp_path: Path
+) -> None:
+    learner = tool()
+    learner.remember(images)
+    meta, groups = read_checkpoint(learner.save_memory(tmp_path / "memory.zip"))
+    meta = {name: meta[name] for name in ("kind", "names", "sources")}  # all that earlier versions wrote
+    path, reader = write_checkpoint(tmp_path / "earlier.zip", meta, groups), tool(drawing=drawing)
+    if fits:
+        reader.load_memory(path)
+        assert reader.classes == learner.classes
+    else:
+        with pytest.raises(CheckpointError, match="earlier"):
+            reader.load_memory(path)
+        assert reader.classes == {}
 
 
 def test_nothing_in_a_saved_memory_is_pickled(tmp_path: Path) -> None:
