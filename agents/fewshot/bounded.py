@@ -125,6 +125,12 @@ class BoundedMemory:
         each = F.one_hot(content.values[..., 0].long().clamp(0, classes - 1), classes)
         return (each * content.valid[..., None]).sum(1)
 
+    def fits(self, state: EpisodicState, classes: int) -> bool:
+        """Whether all slots of a state are of classes with the numbers from 0 to before ``classes``."""
+        content = self._memory.store.content(state)
+        labels = content.values[..., 0][content.valid]
+        return bool(((labels >= 0) & (labels < classes) & (labels == labels.round())).all())
+
     def _read_state(self) -> EpisodicState:
         """The state in float32, in which it is read."""
         return tree.map_tensors(lambda leaf: leaf.float() if leaf.is_floating_point() else leaf, self.state)

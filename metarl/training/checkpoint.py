@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from metarl.config import InputError, build
 from metarl.files import parse_json, replacing
@@ -169,6 +169,15 @@ def check_tensors(given: Mapping[str, Tensor], expected: Mapping[str, Tensor], w
 def alone(tensor: Tensor) -> Tensor:
     """A copy ``[...]`` that shares no memory, as safetensors requires; parameters may be tied."""
     return tensor.detach().clone(memory_format=torch.contiguous_format)
+
+
+def weights_digest(module: nn.Module) -> str:
+    """The SHA-256 of the names, shapes, types and numbers of a module's state, wherever it is."""
+    found = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        found.update(f"{name} {list(value.shape)} {value.dtype}\n".encode())
+        found.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return found.hexdigest()
 
 
 def optimizer_to_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
