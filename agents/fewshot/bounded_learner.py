@@ -121,9 +121,7 @@ class BoundedLearner:
             different = ", ".join(f"{name} {told[name]!r}" for name in own if told[name] != own[name])
             raise CheckpointError(f"{path} holds another memory", key=str(path), given=different, expected=str(own))
         if meta.get("learner") != weights_digest(self._trained.learner):
-            whose = (
-                "another learner wrote" if "learner" in meta else "an earlier version wrote, not saying for whom"
-            )
+            whose = "another learner wrote" if "learner" in meta else "an earlier version wrote, not saying for whom"
             expected, remedy = "those of a learner with the same weights", "show the images to this learner again"
             raise CheckpointError(f"{path} has slots that {whose}", key="learner", expected=expected, remedy=remedy)
         state = self.memory.state

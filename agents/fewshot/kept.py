@@ -1,13 +1,15 @@
-"""The file of what a trained learner remembers: labelled images, and how they were read."""
+"""The file of what a trained learner remembers: labelled images, how they were read, and its calibration."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from metarl.agents.fewshot.open_set import OpenSet
 from metarl.agents.fewshot.support import Support
 from metarl.config import InputError, build, to_plain
 from metarl.data.pictures import ImagesError, Reading
@@ -17,20 +19,37 @@ from metarl.types import Bytes
 KIND = "few-shot memory"
 
 
-def save(path: str | Path, support: Support, reading: Reading) -> Path:
+class Memory(NamedTuple):
+    """What is in a file.
+
+    Args:
+        support: the labelled images.
+        open_set: what the learner was calibrated to by hand; None where it wasn't.
+        learner: the :func:`metarl.training.checkpoint.weights_digest` of the one that was; None where it wasn't.
+    """
+
+    support: Support
+    open_set: OpenSet | None
+    learner: str | None
+
+
+def save(path: str | Path, memory: Memory, reading: Reading) -> Path:
     """Write a memory to a file, without pickle; see :func:`metarl.training.checkpoint.write_checkpoint`.
 
     Args:
         path: of the file.
-        support: what is remembered.
+        memory: what is remembered.
         reading: how its images were read.
     """
+    support, judge = memory.support, memory.open_set
     tensors = {"images": torch.from_numpy(support.images.copy()), "labels": torch.from_numpy(support.labels.copy())}
     meta = {"kind": KIND, "names": list(support.names), "sources": list(support.sources), "reading": to_plain(reading)}
+    if judge is not None:
+        meta |= {"open_set": to_plain(judge), "learner": memory.learner}
     return write_checkpoint(path, meta, {"support": tensors})
 
 
-def load(path: str | Path, reading: Reading) -> Support:
+def load(path: str | Path, reading: Reading) -> Memory:
     """What :func:`save` wrote.
 
     Args:
@@ -65,7 +84,7 @@ def load(path: str | Path, reading: Reading) -> Support:
         raise CheckpointError(f"{where}: its labels are not those of its classes", key="labels")
     support = Support(told.names, tensors["images"].numpy(), labels, told.sources)
     _check_read_alike(str(path), support.images, told.reading, reading)
-    return support
+    return Memory(support, told.open_set, told.learner)
 
 
 @dataclass(frozen=True)
@@ -74,6 +93,8 @@ class _Told:
     names: tuple[str, ...]
     sources: tuple[str | None, ...] = field(default_factory=tuple)
     reading: Reading | None = None  # which earlier versions did not write
+    open_set: OpenSet | None = None
+    learner: str | None = None
 
 
 def _check_read_alike(path: str, images: Bytes, was: Reading | None, now: Reading) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ from metarl.data.pictures import Reading, pictures
 from metarl.data.pool import Pool
 from metarl.memory.stores.replacing import Rule
 from metarl.seeding import numpy_rng
+from metarl.training.checkpoint import weights_digest
 from metarl.types import Bytes
 
 
@@ -97,7 +99,8 @@ class TrainedLearner:
             seed: of the episodes.
 
         Returns:
-            What was learned, with its AUROC on episodes that were left out; it is kept in :attr:`open_set`.
+            What was learned, with its AUROC on episodes that were left out; it is kept in :attr:`open_set`, and
+            :meth:`save_memory` writes it.
 
         Raises:
             InputError: images that can't be used, or too few.
@@ -183,20 +186,33 @@ class TrainedLearner:
         return [Recalled(*self._support.place(i), sources[i], float(share[i])) for i in ranked.tolist()]
 
     def save_memory(self, path: str | Path) -> Path:
-        """Write the remembered images and their classes to a file; no code is in it, and no weights of the learner."""
-        return kept.save(path, self._support, self.reading)
+        """Write the remembered images, their classes and what :meth:`calibrate` found to a file.
+
+        No code is in it, and no weights of the learner.
+        """
+        judge = None if self.open_set == self.learner.open_set else self.open_set
+        whose = None if judge is None else weights_digest(self.learner)
+        return kept.save(path, kept.Memory(self._support, judge, whose), self.reading)
 
     def load_memory(self, path: str | Path) -> None:
         """Remember what :meth:`save_memory` wrote instead of what is remembered now.
+
+        A calibration in it is taken too. One of a learner with other weights is left out, with a warning; without one,
+        the learner stays as it is calibrated.
 
         Raises:
             CheckpointError: the file is missing or damaged, or its images are of another size or were read otherwise
                 than this learner reads them (as drawings or as they are); nothing is changed then.
             InputError: it is more than this learner can remember.
         """
-        known = kept.load(path, self.reading)
+        known, judge, whose = kept.load(path, self.reading)
         learner = self.learner.resized(len(known.names), len(known.images))
         self._keep(learner, known, self._encoded(known.images) if len(known.images) else None)
+        if judge is not None and whose == weights_digest(self.learner):
+            self.open_set = judge
+        elif judge is not None:
+            problem = f"{path} was calibrated with another learner, so its calibration is left out"
+            warnings.warn(f"{problem}; call calibrate to do it for this one", stacklevel=2)
 
     def __repr__(self) -> str:
         return f"TrainedLearner({self.learner!r}, {len(self._support.names)} classes remembered)"

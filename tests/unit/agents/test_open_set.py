@@ -1,5 +1,6 @@
 """Unknown classes: the scores, their calibration, and what a learner says with it."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from metarl.agents.fewshot.trained import TrainedLearner
 from metarl.config import InputError
 from metarl.data.pictures import Reading
 from metarl.functional.stats import auroc, logistic_fit
+from metarl.training.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
 
 pytestmark = pytest.mark.usefixtures("weights_from_a_seed")
 
@@ -105,6 +107,50 @@ def test_too_few_classes_are_refused() -> None:
         OpenSet((1.0,), 0.0, 0.5, 0.9).known(np.zeros((2, 3)))
     with pytest.raises(InputError, match="threshold"):
         OpenSet((1.0,), 0.0, 1.5, 0.9)
+
+
+def test_a_calibration_is_kept_with_the_memory(tmp_path: Path) -> None:
+    learner = TrainedLearner(classifier(**PIXELS).eval(), Reading(SIDE))
+    learner.calibrate(by_name(classes(9)))
+    alone_in_it = learner.save_memory(tmp_path / "calibration.zip")
+    learner.remember(by_name(classes(3)))
+    whole = learner.save_memory(tmp_path / "memory.zip")
+    again = TrainedLearner(learner.learner, Reading(SIDE))
+    again.load_memory(whole)
+    assert again.open_set == learner.open_set
+    assert again.predict(classes(4)[3, 0]) == learner.predict(classes(4)[3, 0])
+    other = TrainedLearner(learner.learner, Reading(SIDE))
+    other.load_memory(alone_in_it)
+    assert (other.open_set, other.classes) == (learner.open_set, {})
+    other.load_memory(again.save_memory(whole))
+    assert other.open_set == learner.open_set, "also after it was loaded and saved"
+
+
+def test_a_memory_without_a_calibration_leaves_that_of_the_learner(tmp_path: Path) -> None:
+    learner = TrainedLearner(classifier(**PIXELS).eval(), Reading(SIDE))
+    learner.remember(by_name(classes(3)))
+    path = learner.save_memory(tmp_path / "memory.zip")
+    learned = learner.calibrate(by_name(classes(9)))
+    learner.load_memory(path)
+    assert learner.open_set == learned
+    of_run = TrainedLearner(learner.learner, Reading(SIDE))
+    of_run.learner.open_set = of_run.open_set = learned
+    assert "open_set" not in read_checkpoint(of_run.save_memory(path))[0], "the run has it already"
+
+
+def test_the_calibration_of_another_learner_is_left_out(tmp_path: Path) -> None:
+    learner, other = (TrainedLearner(classifier().eval(), Reading(SIDE)) for _ in range(2))
+    learner.calibrate(by_name(classes(9)))
+    learner.remember(by_name(classes(3)))
+    path = learner.save_memory(tmp_path / "memory.zip")
+    with pytest.warns(UserWarning, match="calibrate"):
+        other.load_memory(path)
+    assert (other.open_set, other.classes) == (None, learner.classes)
+    meta, groups = read_checkpoint(path)
+    for wrong in ({"open_set": {**meta["open_set"], "threshold": 2}}, {"open_set": []}, {"learner": 3}):
+        bad = write_checkpoint(tmp_path / "bad.zip", {**meta, **wrong}, groups)
+        with pytest.raises(CheckpointError, match="damaged"):
+            learner.load_memory(bad)
 
 
 def test_without_a_calibration_nothing_is_said_of_unknown_classes() -> None:

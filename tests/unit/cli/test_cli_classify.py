@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from command_line import CLASSIFIER, run, settings
 from PIL import Image
 
+import metarl
 from metarl.data.pool import Glyphs
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -67,6 +69,18 @@ def test_what_is_remembered_is_saved_and_added_to(trained: Path, tmp_path: Path)
     Image.fromarray(Glyphs("test", 4, 4).examples[3, 0]).save(tmp_path / "more" / "d" / "d.png")
     both = run("classify", "run", "--memory", memory, "--support", tmp_path / "more", "--query", "a3.png", "--json")
     assert json.loads(both.out)["classes"] == {"a": 3, "b": 3, "c": 3, "d": 1}
+
+
+def test_a_calibration_comes_with_the_memory_and_is_saved_on(trained: Path, tmp_path: Path) -> None:
+    learner = metarl.load("run")
+    learner.open_set = replace(learner.open_set, threshold=1.0)  # by which nothing is known
+    calibrated = learner.save_memory(tmp_path / "calibrated.zip")
+    asked = ["--memory", calibrated, "--support", "support", "--query", "a3.png", "--json"]
+    assert run("classify", "run", *asked, "--save", tmp_path / "both.zip").status == 0
+    again = run("classify", "run", "--memory", tmp_path / "both.zip", "--query", "a3.png", "--json")
+    first = run("classify", "run", *asked)
+    assert json.loads(again.out) == json.loads(first.out)
+    assert json.loads(again.out)["queries"][0]["unknown"] is True
 
 
 @pytest.mark.parametrize(
