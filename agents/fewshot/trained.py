@@ -95,7 +95,9 @@ class TrainedLearner:
         trained on. The weights of the learner stay as they are, and so does its memory.
 
         Args:
-            images: at least three classes with two images each, as in :meth:`remember`.
+            images: at least three classes with two images each, as in :meth:`remember`. Classes with fewer are left
+                out, and those with fewer than six images are left out of the episodes of five shots, unless these are
+                more than half of all.
             seed: of the episodes.
 
         Returns:

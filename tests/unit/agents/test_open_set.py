@@ -8,6 +8,7 @@ import pytest
 import torch
 from fewshot_toys import SIDE, classifier, gradient, stream
 
+from metarl.agents.fewshot import open_set
 from metarl.agents.fewshot.learner import alone
 from metarl.agents.fewshot.open_set import OpenSet, scores
 from metarl.agents.fewshot.trained import TrainedLearner
@@ -35,6 +36,9 @@ def classes(count: int, each: int = 8, noise: float = 20.0, seed: int = 0) -> np
 
 def by_name(images: np.ndarray) -> dict[str, list[np.ndarray]]:
     return {f"class {number}": list(some) for number, some in enumerate(images)}
+
+
+PLENTY = by_name(classes(12, each=7))
 
 
 def test_auroc_is_the_share_of_pairs_in_order() -> None:
@@ -97,9 +101,47 @@ def test_learners_of_every_kind_are_calibrated_as_their_weights_allow(make: Any)
     assert answer.unknown is (answer.known < first.threshold)
 
 
+@pytest.fixture
+def sizes(monkeypatch: pytest.MonkeyPatch) -> set[tuple[int, int]]:
+    """The ways and shots of the episodes of a calibration."""
+    seen: set[tuple[int, int]] = set()
+    drawn = open_set._episode
+
+    def noted(learner: Any, pool: Any, rng: Any, ways: int, shots: int, embedded: bool) -> Any:
+        seen.add((ways, shots))
+        return drawn(learner, pool, rng, ways, shots, embedded)
+
+    monkeypatch.setattr(open_set, "_episode", noted)
+    return seen
+
+
+@pytest.mark.parametrize("small", [1, 2, 5])
+def test_a_class_that_is_too_small_for_some_episodes_is_left_out_of_these(small: int, sizes: Any) -> None:
+    learner = TrainedLearner(classifier(**PIXELS).eval(), Reading(SIDE))
+    images = by_name(classes(12, each=7))
+    learner.calibrate(images)
+    equal = set(sizes)
+    sizes.clear()
+    images["class 4"] = images["class 4"][:small]
+    learner.calibrate(images)
+    assert {shots for _, shots in sizes} == {shots for _, shots in equal} == {1, 5}
+    assert max(ways for ways, shots in sizes if shots == 1) == (5 if small == 1 else 6)
+    assert max(ways for ways, shots in sizes if shots == 5) == 5
+
+
+def test_as_many_shots_are_drawn_as_half_of_the_classes_allow(sizes: Any) -> None:
+    learner = TrainedLearner(classifier(**PIXELS).eval(), Reading(SIDE))
+    learner.calibrate({name: some[: 7 if number < 4 else 4] for number, (name, some) in enumerate(PLENTY.items())})
+    assert {shots for _, shots in sizes} == {1, 3}
+    sizes.clear()
+    learner.calibrate({name: some[: 7 if number < 3 else 1] for number, (name, some) in enumerate(PLENTY.items())})
+    assert {shots for _, shots in sizes} == {1, 5}, "what has one image doesn't count"
+
+
 def test_too_few_classes_are_refused() -> None:
     learner = TrainedLearner(classifier(**PIXELS).eval(), Reading(SIDE))
-    for few in (by_name(classes(2)), by_name(classes(5, each=1))):
+    of_one = {name: some[: 8 if number < 2 else 1] for number, (name, some) in enumerate(by_name(classes(5)).items())}
+    for few in (by_name(classes(2)), by_name(classes(5, each=1)), of_one):
         with pytest.raises(InputError, match="calibrate by"):
             learner.calibrate(few)
     assert learner.open_set is None
