@@ -47,7 +47,8 @@ class TrainedLearner:
     """Classifies images by those that it was shown, with what it learned in training.
 
     Its weights never change: what it knows about a class are the images that :meth:`remember` was given. Each query is
-    answered alone. The same memory gives the same answers, in whatever calls it was built up.
+    answered alone. The same images under the same names give the same answers but for rounding, in whatever calls and
+    in whatever order they were remembered.
 
     Args:
         learner: in evaluation mode.
@@ -122,7 +123,8 @@ class TrainedLearner:
         left = self._support.without(name)
         stays = self._support.labels != self._support.names.index(name)
         assert self._stored is not None
-        self._keep(self._ready, left, self._stored[torch.as_tensor(stays, device=self._stored.device)])
+        learner = self.learner.resized(len(left.names), len(left.images))
+        self._keep(learner, left, self._stored[torch.as_tensor(stays, device=self._stored.device)])
 
     def within(self, size: int, *, replace: Rule = "nearest", precision: Precision = "float32") -> BoundedLearner:
         """A learner with the same weights and an empty memory of ``size`` bytes, for streams that don't end.
@@ -222,8 +224,13 @@ class TrainedLearner:
     def _keep(self, learner: FewShotLearner, support: Support, stored: Tensor | None) -> None:
         """Remember ``support``, with its images as the learner takes them; ``learner`` has room for it."""
         self._ready, self._support, self._stored = learner, support, stored
-        # In training classes come in turns. Learners that see images one after another would miss that.
-        self._order = numpy_rng(0, "data").permutation(len(support.images))
+        # Learners that see images one after another are shown the same order, whichever call had an image. In training
+        # classes come in turns, which they would miss.
+        names, labels, images = support.names, support.labels.tolist(), support.images
+        place = {name: number for number, name in enumerate(sorted(names))}
+        self._number = np.array([place[name] for name in names], np.int64)
+        alike = sorted(range(len(images)), key=lambda i: (names[labels[i]], images[i].tobytes()))
+        self._order = np.array(alike, np.int64)[numpy_rng(0, "data").permutation(len(images))]
 
     def _read(self, queries: Any) -> Bytes:
         if len(self._support.names) < 2:
@@ -244,10 +251,10 @@ class TrainedLearner:
         return torch.cat(whole if self._embeds else list(parts))
 
     def _known(self) -> tuple[Tensor, Tensor]:
-        """What is remembered ``[S, ...]`` as the learner takes it, and its labels ``[S]``."""
+        """What is remembered ``[S, ...]`` as the learner takes it, and its labels ``[S]`` by sorted names."""
         assert self._stored is not None
         known = self._stored[torch.as_tensor(self._order, device=self._stored.device)]
-        return known, torch.as_tensor(self._support.labels[self._order])
+        return known, torch.as_tensor(self._number[self._support.labels[self._order]])
 
     def _answer(self, asked: Bytes) -> Answer:
         """The answer to queries ``[Q, *shape]``."""
@@ -255,6 +262,7 @@ class TrainedLearner:
         queries, ways = self._encoded(asked), len(self._support.names)
         with alone(self._ready):
             made = answer(self._ready, known, labels, queries, ways, self._embeds)
+        made = made._replace(logits=made.logits[:, torch.as_tensor(self._number, device=made.logits.device)])
         lost = (made.logits <= NEVER).all(0).nonzero().flatten().tolist()
         if lost:
             names = ", ".join(repr(self._support.names[number]) for number in lost)

@@ -63,6 +63,23 @@ def test_more_classes_and_images_than_in_training_are_remembered_one_by_one() ->
     assert learner.recalled(IMAGES[0, 1])[0][:2] == ("0", 1), "the very image"
 
 
+@pytest.mark.parametrize("name", LEARNERS)
+def test_the_same_memory_answers_alike_in_whatever_calls_it_was_built_up(name: str, tmp_path: Path) -> None:
+    learner = tool(LEARNERS[name]())
+    learner.remember({"x": list(IMAGES[0, :2]), "y": list(IMAGES[1, :1]), "z": list(IMAGES[2, :2])})
+    others = [tool(learner.learner) for _ in range(4)]
+    others[0].remember({"z": list(IMAGES[2, 1::-1]), "y": list(IMAGES[1, :1]), "x": list(IMAGES[0, 1::-1])})
+    for number, example in ((1, 0), (0, 1), (2, 0), (0, 0), (2, 1)):
+        others[1].remember({"xyz"[number]: IMAGES[number, example]})
+    others[2].remember({"gone": IMAGES[3, 0], "z": list(IMAGES[2, :2]), "x": list(IMAGES[0, :2])})
+    others[2].forget("gone")
+    others[2].remember({"y": IMAGES[1, 0]})
+    others[3].load_memory(others[1].save_memory(tmp_path / "memory.zip"))
+    asked = list(IMAGES[:3, 3])
+    for other in others:
+        assert near(other.predict(asked), learner.predict(asked))
+
+
 @pytest.mark.parametrize("make", [classifier, stream, lambda: gradient(name="maml-each")])
 def test_more_classes_than_the_weights_are_made_for_are_refused_and_nothing_changes(make: Any) -> None:
     learner = tool(make())
