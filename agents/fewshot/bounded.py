@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -10,7 +13,8 @@ from metarl import tree
 from metarl.agents.fewshot.classifier import FewShotClassifier
 from metarl.agents.fewshot.learner import FewShotLearner
 from metarl.agents.fewshot.readers import NEVER, VotingReader
-from metarl.config import InputError
+from metarl.config import InputError, choice
+from metarl.limits import check_bytes
 from metarl.memory.ops import Content, Query
 from metarl.memory.options import MemoryOptions
 from metarl.memory.precision import cast_like
@@ -42,7 +46,7 @@ class BoundedMemory:
 
     Raises:
         InputError: a learner whose slots don't vote under the embeddings of single examples, no room for a slot, or
-            another precision.
+            another precision, or more bytes than there are.
     """
 
     def __init__(
@@ -60,11 +64,15 @@ class BoundedMemory:
             raise InputError(key="learner", given=type(learner).__name__, expected=expected, remedy=remedy)
         if precision not in LARGEST_LABEL:
             raise InputError(key="precision", given=precision, expected="torch.float32 or torch.float16")
+        choice(replace, get_args(Rule), "replace")
+        if not isinstance(size, (int, np.integer)):
+            raise InputError(key="size", given=size, expected="a whole number of bytes, such as 1_000_000")
         more = {"nearest": 2, "least_used": 1}.get(replace, 0)  # count and cost, or usage, of a slot
         self.slot_bytes = (learner.encoder.size + 1 + more) * precision.itemsize
-        self.slots, self.precision = size // self.slot_bytes, precision
+        self.slots, self.precision = int(size) // self.slot_bytes, precision
         if self.slots < 1:
             raise InputError(key="size", given=size, expected=f"{self.slot_bytes} bytes or more, the size of a slot")
+        check_bytes(rows * int(size), key="size", given=size, remedy="give fewer bytes")
         known, kept = learner.reader.memory.access, {"capacity": self.slots, "replace": replace}
         options = MemoryOptions(
             access=learner.memory.access, access_options=learner.memory.access_options, store_options=kept

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from metarl.agents.fewshot.bounded import BoundedMemory
 from metarl.agents.fewshot.predictions import QUERIES, Prediction, ranked
-from metarl.agents.fewshot.support import Support, read_all
+from metarl.agents.fewshot.support import Support, listed, read_all
 from metarl.config import InputError, build, choice
-from metarl.data.pictures import pictures
+from metarl.files import writing
 from metarl.memory.stores.replacing import Rule
 from metarl.training.checkpoint import (
     CheckpointError,
@@ -55,8 +55,8 @@ class BoundedLearner:
     ) -> None:
         self._trained, self._names = trained, list[str]()
         kept = PRECISIONS[choice(precision, PRECISIONS, "precision")]
-        self._made = {"size": size, "replace": replace, "precision": precision}
         self.memory = BoundedMemory(trained.learner, size, replace, precision=kept)
+        self._made = {"size": int(size), "replace": replace, "precision": precision}
 
     @property
     def classes(self) -> dict[str, int]:
@@ -93,17 +93,23 @@ class BoundedLearner:
         if len(self._names) < 2:
             given = f"{len(self._names)} classes"
             raise InputError(key="the memory", given=given, expected="2 or more", remedy="call remember")
-        found = pictures(queries)
+        found = listed(queries, "a query")
         if not found:
             raise InputError(key="queries", given="no image", expected="one or more")
         images = read_all([(f"query {number}", item) for number, item in enumerate(found)], self._trained.reading)
         return ranked(self._names, self.memory.logits(self._embedded(images)[None], len(self._names))[0])
 
     def save_memory(self, path: str | Path) -> Path:
-        """Write the slots and the names of the classes to a file; no code is in it, and no weights or images."""
+        """Write the slots and the names of the classes to a file; no code is in it, and no weights or images.
+
+        Raises:
+            InputError: no file can be written there.
+        """
         state = {name: leaf.cpu() for name, leaf in self.memory.state._asdict().items()}
         whose = {"learner": weights_digest(self._trained.learner)}
-        return write_checkpoint(path, {"kind": KIND, "names": self._names} | whose | self._made, {"memory": state})
+        meta = {"kind": KIND, "names": self._names} | whose | self._made
+        with writing(path, "path") as place:
+            return write_checkpoint(place, meta, {"memory": state})
 
     def load_memory(self, path: str | Path) -> None:
         """Go on with what :meth:`save_memory` wrote, instead of what is remembered now.

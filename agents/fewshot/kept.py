@@ -13,6 +13,7 @@ from metarl.agents.fewshot.open_set import OpenSet
 from metarl.agents.fewshot.support import Support
 from metarl.config import InputError, build, to_plain
 from metarl.data.pictures import ImagesError, Reading
+from metarl.files import writing
 from metarl.training.checkpoint import CheckpointError, check_tensors, read_checkpoint, write_checkpoint
 from metarl.types import Bytes
 
@@ -40,13 +41,17 @@ def save(path: str | Path, memory: Memory, reading: Reading) -> Path:
         path: of the file.
         memory: what is remembered.
         reading: how its images were read.
+
+    Raises:
+        InputError: no file can be written there.
     """
     support, judge = memory.support, memory.open_set
     tensors = {"images": torch.from_numpy(support.images.copy()), "labels": torch.from_numpy(support.labels.copy())}
     meta = {"kind": KIND, "names": list(support.names), "sources": list(support.sources), "reading": to_plain(reading)}
     if judge is not None:
         meta |= {"open_set": to_plain(judge), "learner": memory.learner}
-    return write_checkpoint(path, meta, {"support": tensors})
+    with writing(path, "path") as place:
+        return write_checkpoint(place, meta, {"support": tensors})
 
 
 def load(path: str | Path, reading: Reading) -> Memory:

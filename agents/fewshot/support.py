@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from metarl.config import InputError, one_of
 from metarl.data.pictures import ImagesError, Reading, blank, pictures
@@ -58,7 +59,7 @@ class Support:
         for name, some in given.items():
             if not isinstance(name, str) or not name:
                 raise InputError(key="the name of a class", given=name, expected="a text that is not empty")
-            found = pictures(some)
+            found = listed(some, f"an image of the class {name!r}")
             if not found:
                 raise InputError(f"the class {name!r} has no images", key=name, expected="one or more")
             names += [name] if name not in names else []
@@ -107,6 +108,33 @@ class Support:
 def source_of(picture: Any) -> str | None:
     """The path of an image as it was given; None where it is none."""
     return os.fspath(picture) if isinstance(picture, (str, Path)) else None
+
+
+def listed(given: Any, name: str) -> list[Any]:
+    """One image or several as a list, see :func:`metarl.data.pictures.pictures`; tensors and lists become arrays.
+
+    Args:
+        given: the images.
+        name: what an error calls one of them.
+
+    Raises:
+        ImagesError: some can't become arrays, or are no images.
+    """
+    several = isinstance(given, (list, tuple))
+    return pictures([_array(item, name) for item in given] if several else _array(given, name))
+
+
+def _array(item: Any, name: str) -> Any:
+    """A tensor or a list of numbers as an array, anything else as it is."""
+    if not isinstance(item, (Tensor, list, tuple)):
+        return item
+    try:
+        return np.asarray(item)
+    except (TypeError, ValueError, RuntimeError) as error:
+        what = f"a tensor of {item.dtype} on {item.device}" if isinstance(item, Tensor) else f"no array ({error})"
+        expected = "numbers of a type that NumPy has, in the memory of the CPU"
+        remedy = "give tensor.float().cpu()" if isinstance(item, Tensor) else None
+        raise ImagesError(f"{name} is {what}", key=name, expected=expected, remedy=remedy) from None
 
 
 def read_all(items: Sequence[tuple[str, Any]], reading: Reading) -> Bytes:

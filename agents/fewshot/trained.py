@@ -17,9 +17,9 @@ from metarl.agents.fewshot.learner import FewShotLearner, alone
 from metarl.agents.fewshot.open_set import Answer, OpenSet, answer, calibrated
 from metarl.agents.fewshot.predictions import QUERIES, Prediction, ranked
 from metarl.agents.fewshot.readers import NEVER
-from metarl.agents.fewshot.support import Support, read_all
+from metarl.agents.fewshot.support import Support, listed, read_all
 from metarl.config import InputError
-from metarl.data.pictures import Reading, pictures
+from metarl.data.pictures import Reading
 from metarl.data.pool import Pool
 from metarl.memory.stores.replacing import Rule
 from metarl.seeding import numpy_rng
@@ -193,6 +193,9 @@ class TrainedLearner:
         """Write the remembered images, their classes and what :meth:`calibrate` found to a file.
 
         No code is in it, and no weights of the learner.
+
+        Raises:
+            InputError: no file can be written there.
         """
         judge = None if self.open_set == self.learner.open_set else self.open_set
         whose = None if judge is None else weights_digest(self.learner)
@@ -236,7 +239,7 @@ class TrainedLearner:
         if len(self._support.names) < 2:
             given = f"{len(self._support.names)} remembered classes"
             raise InputError(key="the memory", given=given, expected="2 or more", remedy="call remember")
-        found = pictures(queries)
+        found = listed(queries, "a query")
         if not found:
             raise InputError(key="queries", given="no image", expected="one or more")
         return read_all([(f"query {number}", item) for number, item in enumerate(found)], self.reading)

@@ -16,7 +16,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from metarl.config import InputError, build
-from metarl.files import parse_json, replacing
+from metarl.files import as_path, parse_json, replacing
 
 FORMAT = 2
 _EXPECTED = "a file written by save()"
@@ -46,8 +46,9 @@ def write_checkpoint(
 
     Raises:
         TypeError: ``meta`` has values that JSON has no form for.
+        InputError: what was given is no path.
     """
-    path = Path(path)
+    path = as_path(path, "the path of the checkpoint")
     path.parent.mkdir(parents=True, exist_ok=True)
     members = {f"{name}.safetensors": save({k: alone(v) for k, v in g.items()}) for name, g in groups.items()}
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in members.items()}
@@ -67,8 +68,9 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Any], dict[str, dict[st
 
     Raises:
         CheckpointError: the file is missing, damaged, too large, of another version, or no checkpoint of this package.
+        InputError: what was given is no path.
     """
-    path = Path(path)
+    path = as_path(path, "the path of the checkpoint")
     if not path.is_file():
         raise CheckpointError(f"there is no checkpoint at {path}", key=str(path), expected=_EXPECTED)
     try:

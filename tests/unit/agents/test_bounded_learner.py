@@ -161,8 +161,21 @@ def test_nothing_changes_where_a_class_is_refused(monkeypatch: pytest.MonkeyPatc
 
 
 def test_what_does_not_fit_is_refused() -> None:
-    with pytest.raises(InputError, match="the size of a slot"):
-        tool().within(10)
+    for size in (10, -5, True):
+        with pytest.raises(InputError, match="the size of a slot"):
+            tool().within(size)
+    wrong: list[Any] = ["1MB", 1e5, None, [10**5]]
+    for size in wrong:
+        with pytest.raises(InputError, match=r"size is .* bytes"):
+            tool().within(size)
+    counted: Any = np.int64(10**5)
+    assert tool().within(counted).memory.slots == tool().within(10**5).memory.slots
+    rules: list[Any] = ["newest", None, ["oldest"]]
+    for rule in rules:
+        with pytest.raises(InputError, match="replace is"):
+            tool().within(10**5, replace=rule)
+    with pytest.raises(InputError, match="GB free"):
+        tool().within(10**15)
     for learner in (gradient(), classifier(), classifier(**VOTES, context="full")):
         with pytest.raises(InputError, match="prototypical"):
             BoundedMemory(learner.eval(), 10**6)

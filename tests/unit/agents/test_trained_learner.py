@@ -174,6 +174,52 @@ def test_all_images_that_cannot_be_used_are_named_at_once(tmp_path: Path) -> Non
     assert "image 1 of the class 'b'" in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        torch.rand(SIDE, SIDE).bfloat16(),
+        [torch.rand(SIDE, SIDE).bfloat16()],
+        torch.rand(2, SIDE, SIDE, device="meta"),
+        [torch.rand(SIDE, SIDE, device="meta")],
+        [[[0.5], [0.5, 1.0]]],
+    ],
+    ids=["bfloat16", "a list", "another device", "a list on another device", "rows of different lengths"],
+)
+def test_what_numpy_has_no_array_for_is_refused(given: Any) -> None:
+    learner = tool()
+    learner.remember({"a": list(IMAGES[0]), "b": list(IMAGES[1])})
+    for use in (learner.predict, lambda images: learner.remember({"c": images}), learner.within(10**5).predict):
+        with pytest.raises(InputError):
+            use(given)
+    assert learner.classes == {"a": 4, "b": 4}
+
+
+def test_tensors_are_taken_as_arrays() -> None:
+    learner = tool()
+    learner.remember({"a": torch.from_numpy(IMAGES[0, :2]), "b": [torch.from_numpy(image) for image in IMAGES[1]]})
+    assert near(learner.predict(torch.from_numpy(IMAGES[:5, 0])), learner.predict(IMAGES[:5, 0]))
+
+
+@pytest.mark.parametrize("path", [None, 5, b"memory.zip", ["memory.zip"]])
+def test_what_is_no_path_is_refused(path: Any) -> None:
+    learner = tool()
+    learner.remember({"a": list(IMAGES[0]), "b": list(IMAGES[1])})
+    bounded = learner.within(10**5)
+    for use in (learner.load_memory, learner.save_memory, bounded.load_memory, bounded.save_memory):
+        with pytest.raises(InputError, match="path"):
+            use(path)
+
+
+def test_a_memory_that_cannot_be_written_there_is_refused(tmp_path: Path) -> None:
+    learner = tool()
+    (tmp_path / "file").touch()
+    for place in (tmp_path, tmp_path / "file" / "memory.zip", tmp_path / ("x" * 300), Path("/proc/memory.zip")):
+        for one in (learner, learner.within(10**5)):
+            with pytest.raises(InputError, match="expected"):
+                one.save_memory(place)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_the_same_image_twice_in_a_class_is_told() -> None:
     with pytest.warns(UserWarning, match=r"image 1 of the class 'a' and image 0 of 'a' are the same"):
         tool().remember({"a": [IMAGES[0, 0], IMAGES[0, 0]], "b": IMAGES[1, 0]})

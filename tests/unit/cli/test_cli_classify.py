@@ -103,6 +103,23 @@ def test_what_does_not_fit_ends_in_one_line(trained: Path, arguments: list[str],
     assert not Path("x.zip").exists()
 
 
+@pytest.mark.parametrize(
+    "place", ["support", "a3.png/memory.zip", "a3.png/deep/memory.zip", "/proc/memory.zip", "x" * 300]
+)
+def test_where_nothing_can_be_saved_is_told_in_one_line_before_the_work(trained: Path, place: str) -> None:
+    work = ["--support", "support", "--query", "a3.png"]
+    done = run("classify", "run" if place.startswith("/proc") else "no run", *work, "--save", place)
+    assert (done.status, done.out) == (2, "")
+    assert place in done.err
+    assert len(done.err.splitlines()) == 1
+
+
+def test_a_folder_that_is_missing_is_made_to_save_in(trained: Path, tmp_path: Path) -> None:
+    place = tmp_path / "new" / "deep" / "memory.zip"
+    assert run("classify", "run", "--support", "support", "--save", place).status == 0
+    assert place.is_file()
+
+
 def test_an_agent_has_no_classes(trained: Path, tmp_path: Path) -> None:
     small = ["train.total_timesteps=40", "train.n_envs=4", "eval.trials=8", "eval.tuning_trials=2", "threads=1"]
     small += ["env.pulls=5", "memory.key_size=6", "memory.value_size=6", "memory.controller_options.hidden_size=4"]
