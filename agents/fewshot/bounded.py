@@ -105,7 +105,8 @@ class BoundedMemory:
         """
         most = LARGEST_LABEL[self.precision]
         if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) <= most:
-            raise InputError(key="labels", given=int(labels.max()), expected=f"0 to {most} in {self.precision}")
+            given, expected = int(labels.max()), f"0 to {most} in {self.precision}"
+            raise InputError(key="labels", given=given, expected=expected, remedy="number fewer classes")
         values = labels.to(embedded.device, self.precision)[..., None]
         for key, value in zip(embedded.unbind(1), values.unbind(1), strict=True):
             if self._memory.store.notes_reads:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metarl.agents.fewshot.bounded import BoundedMemory
+from metarl.agents.fewshot.bounded import LARGEST_LABEL, BoundedMemory
 from metarl.agents.fewshot.predictions import QUERIES, Prediction, ranked
 from metarl.agents.fewshot.support import Support, listed, read_all
 from metarl.config import InputError, build, choice
@@ -77,6 +77,10 @@ class BoundedLearner:
         """
         new = Support.empty(self._trained.reading.shape).with_images(support, self._trained.reading)
         names = self._names + [name for name in new.names if name not in self._names]
+        most = LARGEST_LABEL[self.memory.precision] + 1
+        if len(names) > most:
+            expected, remedy = f"at most {most} in {self._made['precision']}", "use float32 or fewer classes"
+            raise InputError(key="the number of classes", given=len(names), expected=expected, remedy=remedy)
         number = np.array([names.index(name) for name in new.names])
         self.memory.write(self._embedded(new.images)[None], torch.from_numpy(number[new.labels])[None])
         self._names = names
