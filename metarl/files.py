@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -13,6 +14,7 @@ from typing import Any
 
 from metarl.config import InputError, check_plain
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # errors of a disk, a quota or a limit that is used up
 MANIFEST = "manifest.json"
 MAX_JSON = 256 * 2**20  # bytes; larger files are refused before they are read
 
@@ -28,6 +30,74 @@ def cache_folder() -> Path:
         return Path.home() / ".cache" / "metarl"
     except RuntimeError:  # no home: a place where nothing can be kept
         return Path(os.devnull)
+
+
+def as_path(given: Any, key: str) -> Path:
+    """What was given as a path.
+
+    Args:
+        given: a text or a path.
+        key: what an error calls it.
+
+    Raises:
+        InputError: it is neither.
+    """
+    try:
+        return Path(given)
+    except TypeError:
+        raise InputError(key=key, given=given, expected="a path, as text or a pathlib.Path") from None
+
+
+def check_target(path: str | Path, key: str) -> Path:
+    """Refuse a path where no file can be written, before the work that is to be kept there; nothing is made yet.
+
+    Args:
+        path: of the file; folders that are missing can be made later.
+        key: what an error calls it.
+
+    Raises:
+        InputError: it is a folder, lies below a file, or in a folder that can't be written to.
+    """
+    path = as_path(path, key)
+    try:
+        folder = next((above for above in path.parents if above.exists()), None)
+        if path.is_dir():
+            why = "it is a folder"
+        elif folder is None or not folder.is_dir():
+            why = f"{folder or path.parent} is no folder"
+        elif not os.access(folder, os.W_OK | os.X_OK):
+            why = f"nothing may be written in {folder}"
+        else:
+            return path
+    except OSError as error:  # a name that is too long, or a folder that can't be looked into
+        why = error.strerror or str(error)
+    raise _unwritable(path, key, why)
+
+
+@contextmanager
+def writing(path: str | Path, key: str) -> Iterator[Path]:
+    """Write a file where a user said; whatever is wrong with the place is one clear error.
+
+    Args:
+        path: of the file.
+        key: what an error calls it.
+
+    Raises:
+        InputError: no file can be written there.
+        OSError: the disk is full (:data:`FULL`).
+    """
+    path = check_target(path, key)
+    try:
+        yield path
+    except OSError as error:
+        if error.errno in FULL:
+            raise
+        raise _unwritable(path, key, error.strerror or str(error)) from None
+
+
+def _unwritable(path: Path, key: str, why: str) -> InputError:
+    problem, expected = f"cannot write {path}: {why}", "the path of a file that can be written"
+    return InputError(problem, key=key, given=str(path), expected=expected, remedy="give another path")
 
 
 @contextmanager

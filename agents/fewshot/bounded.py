@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -10,7 +13,8 @@ from metarl import tree
 from metarl.agents.fewshot.classifier import FewShotClassifier
 from metarl.agents.fewshot.learner import FewShotLearner
 from metarl.agents.fewshot.readers import NEVER, VotingReader
-from metarl.config import InputError
+from metarl.config import InputError, choice
+from metarl.limits import check_bytes
 from metarl.memory.ops import Content, Query
 from metarl.memory.options import MemoryOptions
 from metarl.memory.precision import cast_like
@@ -42,7 +46,7 @@ class BoundedMemory:
 
     Raises:
         InputError: a learner whose slots don't vote under the embeddings of single examples, no room for a slot, or
-            another precision.
+            another precision, or more bytes than there are.
     """
 
     def __init__(
@@ -60,11 +64,15 @@ class BoundedMemory:
             raise InputError(key="learner", given=type(learner).__name__, expected=expected, remedy=remedy)
         if precision not in LARGEST_LABEL:
             raise InputError(key="precision", given=precision, expected="torch.float32 or torch.float16")
+        choice(replace, get_args(Rule), "replace")
+        if not isinstance(size, (int, np.integer)):
+            raise InputError(key="size", given=size, expected="a whole number of bytes, such as 1_000_000")
         more = {"nearest": 2, "least_used": 1}.get(replace, 0)  # count and cost, or usage, of a slot
         self.slot_bytes = (learner.encoder.size + 1 + more) * precision.itemsize
-        self.slots, self.precision = size // self.slot_bytes, precision
+        self.slots, self.precision = int(size) // self.slot_bytes, precision
         if self.slots < 1:
             raise InputError(key="size", given=size, expected=f"{self.slot_bytes} bytes or more, the size of a slot")
+        check_bytes(rows * int(size), key="size", given=size, remedy="give fewer bytes")
         known, kept = learner.reader.memory.access, {"capacity": self.slots, "replace": replace}
         options = MemoryOptions(
             access=learner.memory.access, access_options=learner.memory.access_options, store_options=kept
@@ -97,7 +105,8 @@ class BoundedMemory:
         """
         most = LARGEST_LABEL[self.precision]
         if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) <= most:
-            raise InputError(key="labels", given=int(labels.max()), expected=f"0 to {most} in {self.precision}")
+            given, expected = int(labels.max()), f"0 to {most} in {self.precision}"
+            raise InputError(key="labels", given=given, expected=expected, remedy="number fewer classes")
         values = labels.to(embedded.device, self.precision)[..., None]
         for key, value in zip(embedded.unbind(1), values.unbind(1), strict=True):
             if self._memory.store.notes_reads:
@@ -124,6 +133,12 @@ class BoundedMemory:
         content = self._memory.store.content(self.state)
         each = F.one_hot(content.values[..., 0].long().clamp(0, classes - 1), classes)
         return (each * content.valid[..., None]).sum(1)
+
+    def fits(self, state: EpisodicState, classes: int) -> bool:
+        """Whether all slots of a state are of classes with the numbers from 0 to before ``classes``."""
+        content = self._memory.store.content(state)
+        labels = content.values[..., 0][content.valid]
+        return bool(((labels >= 0) & (labels < classes) & (labels == labels.round())).all())
 
     def _read_state(self) -> EpisodicState:
         """The state in float32, in which it is read."""

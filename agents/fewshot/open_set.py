@@ -22,7 +22,7 @@ EPISODES_SLOW = 10  # of learners that take every episode from its images
 REJECTED = 0.05  # share of known queries that the threshold takes for unknown
 CLASSES, EXAMPLES = 80, 7  # of the images that a calibration embeds, at most, so that it takes seconds
 CHUNK = 250  # images that are embedded at once
-LEAST = 3  # classes without which there is nothing unknown
+LEAST = 3  # classes with two images or more, without which there is nothing unknown
 TINY = 1e-12
 
 
@@ -133,31 +133,35 @@ def calibrated(learner: FewShotLearner, pool: Pool, rng: np.random.Generator) ->
 
     Args:
         learner: in evaluation mode.
-        pool: images of classes that it was not trained on; some of them are drawn.
+        pool: images of classes that it was not trained on; some of them are drawn. A class with too few images for the
+            shots of an episode is left out of that.
         rng: all randomness comes from it.
 
     Raises:
         InputError: too few classes or examples, or a learner that can't be asked about so few classes.
     """
-    if pool.classes < LEAST or pool.per_class < 2:
-        given = f"{pool.classes} classes with {pool.per_class} images or more"
-        raise InputError(key="the classes to calibrate by", given=given, expected=f"{LEAST} with 2 images, or more")
-    held, embedded = _embedded(learner, pool.some(rng, CLASSES, EXAMPLES))
+    usable = _with_examples(pool, 2)
+    if usable is None:
+        given = f"{pool.classes} classes, {int((pool.counts > 1).sum())} of them with 2 images or more"
+        expected, remedy = f"{LEAST} with 2 images, or more", "give more images of them"
+        raise InputError(key="the classes to calibrate by", given=given, expected=expected, remedy=remedy)
+    held, embedded = _embedded(learner, usable.some(rng, CLASSES, EXAMPLES))
+    parts = _by_shots(held)
     known: list[Floats] = []
     unknown: list[Floats] = []
     refused: InputError | None = None
     own = getattr(learner, "ways", WAYS[0])
-    for ways in sorted({min(ways, max(2, held.classes // 2)) for ways in (*WAYS, own)}):
-        for shots in sorted({min(shots, held.per_class - 1) for shots in SHOTS}):
-            try:
-                ready = learner.resized(ways, ways * shots)
-                with alone(ready):
-                    for _ in range(EPISODES if embedded else EPISODES_SLOW):
-                        inside, outside = _episode(ready, held, rng, ways, shots, embedded)
-                        known.append(inside)
-                        unknown.append(outside)
-            except InputError as error:  # this learner is for other numbers of classes
-                refused = error
+    sizes = {(min(ways, max(2, part.classes // 2)), k) for k, part in parts.items() for ways in (*WAYS, own)}
+    for ways, shots in sorted(sizes):
+        try:
+            ready = learner.resized(ways, ways * shots)
+            with alone(ready):
+                for _ in range(EPISODES if embedded else EPISODES_SLOW):
+                    inside, outside = _episode(ready, parts[shots], rng, ways, shots, embedded)
+                    known.append(inside)
+                    unknown.append(outside)
+        except InputError as error:  # this learner is for other numbers of classes
+            refused = error
     if not known:
         assert refused is not None
         raise refused
@@ -165,6 +169,24 @@ def calibrated(learner: FewShotLearner, pool: Pool, rng: np.random.Generator) ->
     model = _fit(np.concatenate(known[fitted]), np.concatenate(unknown[fitted]))
     inside, outside = (model.known(np.concatenate(part[held_out])) for part in (known, unknown))
     return OpenSet(model.weights, model.bias, float(np.quantile(inside, REJECTED)), auroc(inside, outside))
+
+
+def _by_shots(pool: Pool) -> dict[int, Pool]:
+    """By the shots of episodes, the classes that have an image more; at least half of them and :data:`LEAST`.
+
+    Where fewer have enough images for :data:`SHOTS`, the episodes have as many as that half allows.
+    """
+    most = int(np.sort(pool.counts)[-max(LEAST, (pool.classes + 1) // 2)]) - 1
+    found = {shots: _with_examples(pool, shots + 1) for shots in {min(shots, most) for shots in SHOTS}}
+    return {shots: part for shots, part in found.items() if part is not None}
+
+
+def _with_examples(pool: Pool, count: int) -> Pool | None:
+    """The classes with so many examples or more; None where these are fewer than :data:`LEAST`."""
+    fit = pool.counts >= count
+    if fit.sum() < LEAST:
+        return None
+    return pool if fit.all() else Pool(pool.flat[np.repeat(fit, pool.counts)], counts=pool.counts[fit])
 
 
 def _fit(inside: Floats, outside: Floats) -> OpenSet:

@@ -1,24 +1,21 @@
-"""Labelled images that a trained learner remembers: read with checks, added to, saved and loaded."""
+"""Labelled images that a trained learner remembers: read with checks, and added to."""
 
 from __future__ import annotations
 
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+from torch import Tensor
 
-from metarl.config import InputError, build, one_of
+from metarl.config import InputError, one_of
 from metarl.data.pictures import ImagesError, Reading, checked, pictures
 from metarl.data.problems import Problem, summary
-from metarl.training.checkpoint import CheckpointError, check_tensors, read_checkpoint, write_checkpoint
 from metarl.types import Array, Bytes, Ints
-
-KIND = "few-shot memory"
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,7 @@ class Support:
         for name, some in given.items():
             if not isinstance(name, str) or not name:
                 raise InputError(key="the name of a class", given=name, expected="a text that is not empty")
-            found = pictures(some)
+            found = listed(some, f"an image of the class {name!r}")
             if not found:
                 raise InputError(f"the class {name!r} has no images", key=name, expected="one or more")
             names += [name] if name not in names else []
@@ -93,47 +90,6 @@ class Support:
         label = self.labels[number]
         return self.names[label], int((self.labels[:number] == label).sum())
 
-    def save(self, path: str | Path) -> Path:
-        """Write it to a file, without pickle; see :func:`metarl.training.checkpoint.write_checkpoint`."""
-        tensors = {"images": torch.from_numpy(self.images.copy()), "labels": torch.from_numpy(self.labels.copy())}
-        meta = {"kind": KIND, "names": list(self.names), "sources": list(self.sources)}
-        return write_checkpoint(path, meta, {"support": tensors})
-
-    @classmethod
-    def load(cls, path: str | Path, shape: Sequence[int]) -> Support:
-        """What :meth:`save` wrote.
-
-        Args:
-            path: of the file.
-            shape: of the images that the learner takes.
-
-        Raises:
-            CheckpointError: the file is missing or damaged, of another kind, or has images of another shape.
-        """
-        meta, groups = read_checkpoint(path)
-        if meta.get("kind") != KIND or set(groups) != {"support"}:
-            remedy = "use one that save_memory wrote"
-            raise CheckpointError(f"{path} holds no memory of a few-shot learner", key=str(path), remedy=remedy)
-        where = f"{path} is damaged"
-        try:
-            told = build(_Told, meta, where)
-        except InputError as error:
-            raise CheckpointError.of(error) from None
-        tensors, count = groups["support"], len(told.sources)
-        images = tensors.get("images")
-        if images is not None and images.dim() > 1 and images.shape[1:] != torch.Size(shape):
-            problem, given = f"{path} has images of another size", list(images.shape[1:])
-            raise CheckpointError(problem, key="images", given=given, expected=f"{list(shape)}, as the learner takes")
-        expected = {
-            "images": torch.empty((count, *shape), dtype=torch.uint8),
-            "labels": torch.empty(count, dtype=torch.int64),
-        }
-        check_tensors(tensors, expected, where)
-        labels = tensors["labels"].numpy()
-        if sorted(set(labels.tolist())) != list(range(len(told.names))) or len(set(told.names)) != len(told.names):
-            raise CheckpointError(f"{where}: its labels are not those of its classes", key="labels")
-        return cls(told.names, tensors["images"].numpy(), labels, told.sources)
-
     def _check_differ(self, before: int) -> None:
         """Refuse an image that is in two classes, and warn of new ones, from ``before`` on, that a class has twice."""
         first: dict[bytes, int] = {}
@@ -149,16 +105,36 @@ class Support:
                 warnings.warn(f"{these} are the same when read; it counts twice", stacklevel=4)
 
 
-@dataclass(frozen=True)
-class _Told:
-    kind: str
-    names: tuple[str, ...]
-    sources: tuple[str | None, ...] = field(default_factory=tuple)
-
-
 def source_of(picture: Any) -> str | None:
     """The path of an image as it was given; None where it is none."""
     return os.fspath(picture) if isinstance(picture, (str, Path)) else None
+
+
+def listed(given: Any, name: str) -> list[Any]:
+    """One image or several as a list, see :func:`metarl.data.pictures.pictures`; tensors and lists become arrays.
+
+    Args:
+        given: the images.
+        name: what an error calls one of them.
+
+    Raises:
+        ImagesError: some can't become arrays, or are no images.
+    """
+    several = isinstance(given, (list, tuple))
+    return pictures([_array(item, name) for item in given] if several else _array(given, name))
+
+
+def _array(item: Any, name: str) -> Any:
+    """A tensor or a list of numbers as an array, anything else as it is."""
+    if not isinstance(item, (Tensor, list, tuple)):
+        return item
+    try:
+        return np.asarray(item)
+    except (TypeError, ValueError, RuntimeError) as error:
+        what = f"a tensor of {item.dtype} on {item.device}" if isinstance(item, Tensor) else f"no array ({error})"
+        expected = "numbers of a type that NumPy has, in the memory of the CPU"
+        remedy = "give tensor.float().cpu()" if isinstance(item, Tensor) else None
+        raise ImagesError(f"{name} is {what}", key=name, expected=expected, remedy=remedy) from None
 
 
 def read_all(items: Sequence[tuple[str, Any]], reading: Reading) -> Bytes:

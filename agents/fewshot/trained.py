@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,17 +11,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from metarl.agents.fewshot import kept
 from metarl.agents.fewshot.bounded_learner import BoundedLearner, Precision
 from metarl.agents.fewshot.learner import FewShotLearner, alone
 from metarl.agents.fewshot.open_set import Answer, OpenSet, answer, calibrated
 from metarl.agents.fewshot.predictions import QUERIES, Prediction, ranked
 from metarl.agents.fewshot.readers import NEVER
-from metarl.agents.fewshot.support import Support, read_all
+from metarl.agents.fewshot.support import Support, listed, read_all
 from metarl.config import InputError
-from metarl.data.pictures import Reading, pictures
+from metarl.data.pictures import Reading
 from metarl.data.pool import Pool
 from metarl.memory.stores.replacing import Rule
 from metarl.seeding import numpy_rng
+from metarl.training.checkpoint import weights_digest
 from metarl.types import Bytes
 
 
@@ -44,7 +47,8 @@ class TrainedLearner:
     """Classifies images by those that it was shown, with what it learned in training.
 
     Its weights never change: what it knows about a class are the images that :meth:`remember` was given. Each query is
-    answered alone. The same memory gives the same answers, in whatever calls it was built up.
+    answered alone. The same images under the same names give the same answers but for rounding, in whatever calls and
+    in whatever order they were remembered.
 
     Args:
         learner: in evaluation mode.
@@ -92,11 +96,14 @@ class TrainedLearner:
         trained on. The weights of the learner stay as they are, and so does its memory.
 
         Args:
-            images: at least three classes with two images each, as in :meth:`remember`.
+            images: at least three classes with two images each, as in :meth:`remember`. Classes with fewer are left
+                out, and those with fewer than six images are left out of the episodes of five shots, unless these are
+                more than half of all.
             seed: of the episodes.
 
         Returns:
-            What was learned, with its AUROC on episodes that were left out; it is kept in :attr:`open_set`.
+            What was learned, with its AUROC on episodes that were left out; it is kept in :attr:`open_set`, and
+            :meth:`save_memory` writes it.
 
         Raises:
             InputError: images that can't be used, or too few.
@@ -114,9 +121,10 @@ class TrainedLearner:
             InputError: it is not remembered.
         """
         left = self._support.without(name)
-        kept = self._support.labels != self._support.names.index(name)
+        stays = self._support.labels != self._support.names.index(name)
         assert self._stored is not None
-        self._keep(self._ready, left, self._stored[torch.as_tensor(kept, device=self._stored.device)])
+        learner = self.learner.resized(len(left.names), len(left.images))
+        self._keep(learner, left, self._stored[torch.as_tensor(stays, device=self._stored.device)])
 
     def within(self, size: int, *, replace: Rule = "nearest", precision: Precision = "float32") -> BoundedLearner:
         """A learner with the same weights and an empty memory of ``size`` bytes, for streams that don't end.
@@ -182,19 +190,36 @@ class TrainedLearner:
         return [Recalled(*self._support.place(i), sources[i], float(share[i])) for i in ranked.tolist()]
 
     def save_memory(self, path: str | Path) -> Path:
-        """Write the remembered images and their classes to a file; no code is in it, and no weights of the learner."""
-        return self._support.save(path)
+        """Write the remembered images, their classes and what :meth:`calibrate` found to a file.
+
+        No code is in it, and no weights of the learner.
+
+        Raises:
+            InputError: no file can be written there.
+        """
+        judge = None if self.open_set == self.learner.open_set else self.open_set
+        whose = None if judge is None else weights_digest(self.learner)
+        return kept.save(path, kept.Memory(self._support, judge, whose), self.reading)
 
     def load_memory(self, path: str | Path) -> None:
         """Remember what :meth:`save_memory` wrote instead of what is remembered now.
 
+        A calibration in it is taken too. One of a learner with other weights is left out, with a warning; without one,
+        the learner stays as it is calibrated.
+
         Raises:
-            CheckpointError: the file is missing, damaged, or for images of another size; nothing is changed then.
+            CheckpointError: the file is missing or damaged, or its images are of another size or were read otherwise
+                than this learner reads them (as drawings or as they are); nothing is changed then.
             InputError: it is more than this learner can remember.
         """
-        known = Support.load(path, self.reading.shape)
+        known, judge, whose = kept.load(path, self.reading)
         learner = self.learner.resized(len(known.names), len(known.images))
         self._keep(learner, known, self._encoded(known.images) if len(known.images) else None)
+        if judge is not None and whose == weights_digest(self.learner):
+            self.open_set = judge
+        elif judge is not None:
+            problem = f"{path} was calibrated with another learner, so its calibration is left out"
+            warnings.warn(f"{problem}; call calibrate to do it for this one", stacklevel=2)
 
     def __repr__(self) -> str:
         return f"TrainedLearner({self.learner!r}, {len(self._support.names)} classes remembered)"
@@ -202,14 +227,19 @@ class TrainedLearner:
     def _keep(self, learner: FewShotLearner, support: Support, stored: Tensor | None) -> None:
         """Remember ``support``, with its images as the learner takes them; ``learner`` has room for it."""
         self._ready, self._support, self._stored = learner, support, stored
-        # In training classes come in turns. Learners that see images one after another would miss that.
-        self._order = numpy_rng(0, "data").permutation(len(support.images))
+        # Learners that see images one after another are shown the same order, whichever call had an image. In training
+        # classes come in turns, which they would miss.
+        names, labels, images = support.names, support.labels.tolist(), support.images
+        place = {name: number for number, name in enumerate(sorted(names))}
+        self._number = np.array([place[name] for name in names], np.int64)
+        alike = sorted(range(len(images)), key=lambda i: (names[labels[i]], images[i].tobytes()))
+        self._order = np.array(alike, np.int64)[numpy_rng(0, "data").permutation(len(images))]
 
     def _read(self, queries: Any) -> Bytes:
         if len(self._support.names) < 2:
             given = f"{len(self._support.names)} remembered classes"
             raise InputError(key="the memory", given=given, expected="2 or more", remedy="call remember")
-        found = pictures(queries)
+        found = listed(queries, "a query")
         if not found:
             raise InputError(key="queries", given="no image", expected="one or more")
         return read_all([(f"query {number}", item) for number, item in enumerate(found)], self.reading)
@@ -224,10 +254,10 @@ class TrainedLearner:
         return torch.cat(whole if self._embeds else list(parts))
 
     def _known(self) -> tuple[Tensor, Tensor]:
-        """What is remembered ``[S, ...]`` as the learner takes it, and its labels ``[S]``."""
+        """What is remembered ``[S, ...]`` as the learner takes it, and its labels ``[S]`` by sorted names."""
         assert self._stored is not None
         known = self._stored[torch.as_tensor(self._order, device=self._stored.device)]
-        return known, torch.as_tensor(self._support.labels[self._order])
+        return known, torch.as_tensor(self._number[self._support.labels[self._order]])
 
     def _answer(self, asked: Bytes) -> Answer:
         """The answer to queries ``[Q, *shape]``."""
@@ -235,6 +265,7 @@ class TrainedLearner:
         queries, ways = self._encoded(asked), len(self._support.names)
         with alone(self._ready):
             made = answer(self._ready, known, labels, queries, ways, self._embeds)
+        made = made._replace(logits=made.logits[:, torch.as_tensor(self._number, device=made.logits.device)])
         lost = (made.logits <= NEVER).all(0).nonzero().flatten().tolist()
         if lost:
             names = ", ".join(repr(self._support.names[number]) for number in lost)

@@ -13,6 +13,7 @@ from metarl.cli.latest import add_run
 from metarl.cli.table import print_table
 from metarl.cli.terminal import OK, add_command, add_device, add_skip_bad, at_least, checked, refuse
 from metarl.config import ConfigError
+from metarl.files import check_target
 
 
 def add_classify(commands: Any) -> None:
@@ -65,6 +66,8 @@ def run_classify(args: argparse.Namespace) -> int:
         )
     if args.skip_bad and args.support is None:
         refuse(ConfigError("--skip-bad is for the images of a folder; give it with --support DIR", key="skip_bad"))
+    if args.save is not None:
+        check_target(args.save, "--save")
     look_here(args.imports)
     from metarl.agents.fewshot.trained import TrainedLearner
     from metarl.data.images import images_by_class

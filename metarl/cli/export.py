@@ -11,6 +11,7 @@ from metarl.cli.latest import add_run
 from metarl.cli.terminal import OK, add_command, at_least, refuse
 from metarl.cli.train import require
 from metarl.config import InputError
+from metarl.files import check_target
 
 if TYPE_CHECKING:
     from metarl.experiments.run import Run
@@ -64,6 +65,8 @@ def run_export(args: argparse.Namespace) -> int:
         refuse(InputError(problem, key="run", expected="a run of an agent or of a few-shot learner"))
     require(kind, "rl2", {"--batch": args.batch})
     require(kind, "fewshot", {"--ways": args.ways, "--supports": args.supports})
+    if args.out is not None:
+        check_target(args.out / "manifest", "--out")
     look_here(args.imports)
     from metarl.experiments.run import open_run
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import os
 import signal
 import sys
@@ -29,9 +28,8 @@ from metarl.cli.train import add_train
 from metarl.cli.watch import add_watch
 from metarl.cli.zoo import add_zoo
 from metarl.config import InputError
+from metarl.files import FULL
 from metarl.types import NonFiniteError
-
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # errors of a disk, a quota or a limit that is used up
 
 
 def parser() -> Parser:

@@ -15,6 +15,7 @@ from metarl.cli.env import add_import, look_here
 from metarl.cli.latest import add_run
 from metarl.cli.terminal import OK, add_command, add_device, at_least, checked, refuse
 from metarl.config import ConfigError
+from metarl.files import check_target
 
 if TYPE_CHECKING:
     from metarl.evaluation.watch import Seen, Watched
@@ -76,6 +77,7 @@ def run_watch(args: argparse.Namespace) -> int:
     from metarl.report.movie import MOST, check_film, write_film
 
     if args.out:
+        check_target(args.out, "--out")
         checked(lambda: check_film(args.out, args.fps or FPS))
     from metarl.experiments.rl.watch import watched
     from metarl.experiments.run import open_run

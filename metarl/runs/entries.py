@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from metarl.config import InputError, did_you_mean, one_of
+from metarl.files import as_path
 from metarl.runs.manifest import CARD
 
 PREFIX = "zoo:"
@@ -20,11 +21,11 @@ def located(path: str | Path) -> Path:
     """The folder that ``zoo:NAME`` stands for; of any other path, itself.
 
     Raises:
-        InputError: the zoo has no such entry.
+        InputError: the zoo has no such entry, or what was given is no path.
     """
-    text = str(path)
+    own, text = as_path(path, "the run folder"), str(path)
     if not text.startswith(PREFIX):
-        return Path(path)
+        return own
     found, name = entries(), text.removeprefix(PREFIX)
     if name not in found:
         hint = did_you_mean(name, found)

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from metarl.config import InputError, build
-from metarl.files import parse_json, replacing
+from metarl.files import as_path, parse_json, replacing
 
 FORMAT = 2
 _EXPECTED = "a file written by save()"
@@ -47,8 +47,9 @@ def write_checkpoint(
     Raises:
         TypeError: ``meta`` has values that JSON has no form for.
         ValueError: it has text that UTF-8 has no form for, so that it could not be read again.
+        InputError: what was given is no path.
     """
-    path = Path(path)
+    path = as_path(path, "the path of the checkpoint")
     members = {f"{name}.safetensors": save({k: alone(v) for k, v in g.items()}) for name, g in groups.items()}
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in members.items()}
     head = {"format": FORMAT, "meta": dict(meta), "sha256": digests} | ({"half": list(half)} if half else {})
@@ -69,8 +70,9 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Any], dict[str, dict[st
 
     Raises:
         CheckpointError: the file is missing, damaged, too large, of another version, or no checkpoint of this package.
+        InputError: what was given is no path.
     """
-    path = Path(path)
+    path = as_path(path, "the path of the checkpoint")
     if not path.is_file():
         raise CheckpointError(f"there is no checkpoint at {path}", key=str(path), expected=_EXPECTED)
     try:
@@ -171,6 +173,15 @@ def check_tensors(given: Mapping[str, Tensor], expected: Mapping[str, Tensor], w
 def alone(tensor: Tensor) -> Tensor:
     """A copy ``[...]`` that shares no memory, as safetensors requires; parameters may be tied."""
     return tensor.detach().clone(memory_format=torch.contiguous_format)
+
+
+def weights_digest(module: nn.Module) -> str:
+    """The SHA-256 of the names, shapes, types and numbers of a module's state, wherever it is."""
+    found = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        found.update(f"{name} {list(value.shape)} {value.dtype}\n".encode())
+        found.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return found.hexdigest()
 
 
 def optimizer_to_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

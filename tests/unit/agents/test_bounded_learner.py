@@ -8,12 +8,12 @@ import pytest
 import torch
 from fewshot_toys import SIDE, classifier, gradient
 
-from metarl.agents.fewshot.bounded import BoundedMemory
+from metarl.agents.fewshot.bounded import LARGEST_LABEL, BoundedMemory
 from metarl.agents.fewshot.bounded_learner import BoundedLearner
 from metarl.agents.fewshot.trained import TrainedLearner
 from metarl.config import InputError
 from metarl.data.pictures import Reading
-from metarl.training.checkpoint import CheckpointError
+from metarl.training.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
 
 pytestmark = pytest.mark.usefixtures("weights_from_a_seed")
 
@@ -119,9 +119,63 @@ def test_a_memory_is_saved_and_goes_on(tmp_path: Path) -> None:
     assert other.classes == {}
 
 
+def test_slots_of_another_learner_or_that_do_not_say_whose_they_are_are_refused(tmp_path: Path) -> None:
+    learner = of_slots(8)
+    learner.remember(SHOWN)
+    saved = learner.save_memory(tmp_path / "slots.zip")
+    torch.manual_seed(1)
+    stranger = TrainedLearner(classifier(**VOTES).eval(), Reading(SIDE)).within(8 * learner.memory.slot_bytes)
+    stranger.remember({"known": IMAGES[0, 0]})
+    meta, groups = read_checkpoint(saved)
+    earlier = write_checkpoint(tmp_path / "earlier.zip", {k: v for k, v in meta.items() if k != "learner"}, groups)
+    for reader, path in ((stranger, saved), (of_slots(8), earlier)):
+        before = reader.classes
+        with pytest.raises(CheckpointError) as refused:
+            reader.load_memory(path)
+        assert refused.value.key == "learner"
+        assert refused.value.remedy
+        assert reader.classes == before
+
+
+@pytest.mark.parametrize("names", [["0", "1"], ["0", "1", "2", "3", "4", "4"], "012345", [1, 2, 3, 4, 5, 6], []])
+def test_slots_of_classes_without_a_name_are_refused(names: Any, tmp_path: Path) -> None:
+    learner, reader = of_slots(8), of_slots(8)
+    learner.remember(SHOWN)
+    meta, groups = read_checkpoint(learner.save_memory(tmp_path / "slots.zip"))
+    with pytest.raises(CheckpointError, match="damaged"):
+        reader.load_memory(write_checkpoint(tmp_path / "bad.zip", {**meta, "names": names}, groups))
+    assert reader.classes == {}
+
+
+def test_nothing_changes_where_a_class_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    learner = of_slots(8)
+    learner.remember({name: SHOWN[name] for name in "012"})
+    before, answer = learner.classes, learner.predict(IMAGES[0, 3])
+    monkeypatch.setitem(LARGEST_LABEL, torch.float32, 3)
+    with pytest.raises(InputError):
+        learner.remember({name: SHOWN[name] for name in "345"})
+    assert learner.classes == before
+    assert learner.predict(IMAGES[0, 3]) == answer
+    learner.remember({"5": SHOWN["5"]})
+    assert list(learner.classes) == ["0", "1", "2", "5"]
+
+
 def test_what_does_not_fit_is_refused() -> None:
-    with pytest.raises(InputError, match="the size of a slot"):
-        tool().within(10)
+    for size in (10, -5, True):
+        with pytest.raises(InputError, match="the size of a slot"):
+            tool().within(size)
+    wrong: list[Any] = ["1MB", 1e5, None, [10**5]]
+    for size in wrong:
+        with pytest.raises(InputError, match=r"size is .* bytes"):
+            tool().within(size)
+    counted: Any = np.int64(10**5)
+    assert tool().within(counted).memory.slots == tool().within(10**5).memory.slots
+    rules: list[Any] = ["newest", None, ["oldest"]]
+    for rule in rules:
+        with pytest.raises(InputError, match="replace is"):
+            tool().within(10**5, replace=rule)
+    with pytest.raises(InputError, match="GB free"):
+        tool().within(10**15)
     for learner in (gradient(), classifier(), classifier(**VOTES, context="full")):
         with pytest.raises(InputError, match="prototypical"):
             BoundedMemory(learner.eval(), 10**6)

@@ -65,6 +65,23 @@ def test_more_classes_and_images_than_in_training_are_remembered_one_by_one() ->
     assert learner.recalled(IMAGES[0, 1])[0][:2] == ("0", 1), "the very image"
 
 
+@pytest.mark.parametrize("name", LEARNERS)
+def test_the_same_memory_answers_alike_in_whatever_calls_it_was_built_up(name: str, tmp_path: Path) -> None:
+    learner = tool(LEARNERS[name]())
+    learner.remember({"x": list(IMAGES[0, :2]), "y": list(IMAGES[1, :1]), "z": list(IMAGES[2, :2])})
+    others = [tool(learner.learner) for _ in range(4)]
+    others[0].remember({"z": list(IMAGES[2, 1::-1]), "y": list(IMAGES[1, :1]), "x": list(IMAGES[0, 1::-1])})
+    for number, example in ((1, 0), (0, 1), (2, 0), (0, 0), (2, 1)):
+        others[1].remember({"xyz"[number]: IMAGES[number, example]})
+    others[2].remember({"gone": IMAGES[3, 0], "z": list(IMAGES[2, :2]), "x": list(IMAGES[0, :2])})
+    others[2].forget("gone")
+    others[2].remember({"y": IMAGES[1, 0]})
+    others[3].load_memory(others[1].save_memory(tmp_path / "memory.zip"))
+    asked = list(IMAGES[:3, 3])
+    for other in others:
+        assert near(other.predict(asked), learner.predict(asked))
+
+
 @pytest.mark.parametrize("make", [classifier, stream, lambda: gradient(name="maml-each")])
 def test_more_classes_than_the_weights_are_made_for_are_refused_and_nothing_changes(make: Any) -> None:
     learner = tool(make())
@@ -164,6 +181,52 @@ def test_all_images_that_cannot_be_used_are_named_at_once(tmp_path: Path) -> Non
     assert "image 59 of the class 'a'" in Path(file).read_text()
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        torch.rand(SIDE, SIDE).bfloat16(),
+        [torch.rand(SIDE, SIDE).bfloat16()],
+        torch.rand(2, SIDE, SIDE, device="meta"),
+        [torch.rand(SIDE, SIDE, device="meta")],
+        [[[0.5], [0.5, 1.0]]],
+    ],
+    ids=["bfloat16", "a list", "another device", "a list on another device", "rows of different lengths"],
+)
+def test_what_numpy_has_no_array_for_is_refused(given: Any) -> None:
+    learner = tool()
+    learner.remember({"a": list(IMAGES[0]), "b": list(IMAGES[1])})
+    for use in (learner.predict, lambda images: learner.remember({"c": images}), learner.within(10**5).predict):
+        with pytest.raises(InputError):
+            use(given)
+    assert learner.classes == {"a": 4, "b": 4}
+
+
+def test_tensors_are_taken_as_arrays() -> None:
+    learner = tool()
+    learner.remember({"a": torch.from_numpy(IMAGES[0, :2]), "b": [torch.from_numpy(image) for image in IMAGES[1]]})
+    assert near(learner.predict(torch.from_numpy(IMAGES[:5, 0])), learner.predict(IMAGES[:5, 0]))
+
+
+@pytest.mark.parametrize("path", [None, 5, b"memory.zip", ["memory.zip"]])
+def test_what_is_no_path_is_refused(path: Any) -> None:
+    learner = tool()
+    learner.remember({"a": list(IMAGES[0]), "b": list(IMAGES[1])})
+    bounded = learner.within(10**5)
+    for use in (learner.load_memory, learner.save_memory, bounded.load_memory, bounded.save_memory):
+        with pytest.raises(InputError, match="path"):
+            use(path)
+
+
+def test_a_memory_that_cannot_be_written_there_is_refused(tmp_path: Path) -> None:
+    learner = tool()
+    (tmp_path / "file").touch()
+    for place in (tmp_path, tmp_path / "file" / "memory.zip", tmp_path / ("x" * 300), Path("/proc/memory.zip")):
+        for one in (learner, learner.within(10**5)):
+            with pytest.raises(InputError, match="expected"):
+                one.save_memory(place)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_the_same_image_twice_in_a_class_is_told() -> None:
     with pytest.warns(UserWarning, match=r"image 1 of the class 'a' and image 0 of 'a' are the same"):
         tool().remember({"a": [IMAGES[0, 0], IMAGES[0, 0]], "b": IMAGES[1, 0]})
@@ -213,6 +276,8 @@ def test_a_memory_that_does_not_fit_or_is_damaged_is_refused(tmp_path: Path) -> 
         ({**meta, "names": ["a", "b", "c"]}, groups),
         ({**meta, "names": "ab"}, groups),
         ({**meta, "sources": []}, groups),
+        ({**meta, "reading": {**meta["reading"], "drawing": 1}}, groups),
+        ({**meta, "reading": "drawing"}, groups),
         (meta, {"support": {"images": tensors["images"]}}),
         (meta, {"support": {**tensors, "labels": tensors["labels"] + 1}}),
         (meta, {"support": {**tensors, "labels": tensors["labels"].int()}}),
@@ -227,6 +292,70 @@ def test_a_memory_that_does_not_fit_or_is_damaged_is_refused(tmp_path: Path) -> 
     with pytest.raises(CheckpointError):
         learner.load_memory(path)
     assert learner.classes == {"a": 4, "b": 4}
+
+
+def drawn(paper: int) -> dict[str, list[Any]]:
+    """Strokes of the other colour, so few that the paper is at the border."""
+    made = np.full((4, SIDE, SIDE), paper, np.uint8)
+    for number, image in enumerate(made):
+        image[2 : 4 + number % 2, 2 + number // 2 : 5] = 255 - paper
+    return {"a": list(made[:2]), "b": list(made[2:])}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"drawing": True}, {}),
+        ({}, {"drawing": True}),
+        ({"background": "white"}, {"background": "black"}),
+    ],
+)
+def test_a_memory_of_images_that_were_read_otherwise_is_refused(
+    one: dict[str, Any], other: dict[str, Any], tmp_path: Path
+) -> None:
+    learner, reader = tool(**one), tool(**other)
+    learner.remember(drawn(255))
+    path = learner.save_memory(tmp_path / "memory.zip")
+    reader.remember({"c": IMAGES[0, 0]} if not other.get("drawing") else {"c": drawn(0)["a"][0]})
+    with pytest.raises(CheckpointError) as refused:
+        reader.load_memory(path)
+    assert refused.value.remedy
+    assert reader.classes == {"c": 1}
+
+
+def test_the_background_of_what_is_transparent_does_not_matter_to_drawings(tmp_path: Path) -> None:
+    learner, reader = tool(drawing=True), tool(drawing=True, background="black")
+    learner.remember(drawn(255))
+    reader.load_memory(learner.save_memory(tmp_path / "memory.zip"))
+    assert reader.classes == {"a": 2, "b": 2}
+
+
+@pytest.mark.parametrize(
+    ("images", "drawing", "fits"),
+    [
+        (drawn(0), True, True),
+        (drawn(255), True, False),
+        (drawn(0) | {"c": [IMAGES[0, 0]]}, True, False),
+        (drawn(0), False, False),
+        (drawn(255), False, True),
+        ({"a": list(IMAGES[0]), "b": list(IMAGES[1])}, False, True),
+    ],
+)
+def test_an_earlier_memory_is_taken_where_its_images_show_how_they_were_read(
+    images: dict[str, list[Any]], drawing: bool, fits: bool, tmp_path: Path
+) -> None:
+    learner = tool()
+    learner.remember(images)
+    meta, groups = read_checkpoint(learner.save_memory(tmp_path / "memory.zip"))
+    meta = {name: meta[name] for name in ("kind", "names", "sources")}  # all that earlier versions wrote
+    path, reader = write_checkpoint(tmp_path / "earlier.zip", meta, groups), tool(drawing=drawing)
+    if fits:
+        reader.load_memory(path)
+        assert reader.classes == learner.classes
+    else:
+        with pytest.raises(CheckpointError, match="earlier"):
+            reader.load_memory(path)
+        assert reader.classes == {}
 
 
 def test_nothing_in_a_saved_memory_is_pickled(tmp_path: Path) -> None:

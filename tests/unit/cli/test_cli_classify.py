@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from command_line import CLASSIFIER, run, settings
 from PIL import Image
 
+import metarl
 from metarl.data.pool import Glyphs
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -69,6 +71,18 @@ def test_what_is_remembered_is_saved_and_added_to(trained: Path, tmp_path: Path)
     assert json.loads(both.out)["classes"] == {"a": 3, "b": 3, "c": 3, "d": 1}
 
 
+def test_a_calibration_comes_with_the_memory_and_is_saved_on(trained: Path, tmp_path: Path) -> None:
+    learner = metarl.load("run")
+    learner.open_set = replace(learner.open_set, threshold=1.0)  # by which nothing is known
+    calibrated = learner.save_memory(tmp_path / "calibrated.zip")
+    asked = ["--memory", calibrated, "--support", "support", "--query", "a3.png", "--json"]
+    assert run("classify", "run", *asked, "--save", tmp_path / "both.zip").status == 0
+    again = run("classify", "run", "--memory", tmp_path / "both.zip", "--query", "a3.png", "--json")
+    first = run("classify", "run", *asked)
+    assert json.loads(again.out) == json.loads(first.out)
+    assert json.loads(again.out)["queries"][0]["unknown"] is True
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -87,6 +101,23 @@ def test_what_does_not_fit_ends_in_one_line(trained: Path, arguments: list[str],
     assert told in done.err
     assert len(done.err.splitlines()) == 1
     assert not Path("x.zip").exists()
+
+
+@pytest.mark.parametrize(
+    "place", ["support", "a3.png/memory.zip", "a3.png/deep/memory.zip", "/proc/memory.zip", "x" * 300]
+)
+def test_where_nothing_can_be_saved_is_told_in_one_line_before_the_work(trained: Path, place: str) -> None:
+    work = ["--support", "support", "--query", "a3.png"]
+    done = run("classify", "run" if place.startswith("/proc") else "no run", *work, "--save", place)
+    assert (done.status, done.out) == (2, "")
+    assert place in done.err
+    assert len(done.err.splitlines()) == 1
+
+
+def test_a_folder_that_is_missing_is_made_to_save_in(trained: Path, tmp_path: Path) -> None:
+    place = tmp_path / "new" / "deep" / "memory.zip"
+    assert run("classify", "run", "--support", "support", "--save", place).status == 0
+    assert place.is_file()
 
 
 def test_an_agent_has_no_classes(trained: Path, tmp_path: Path) -> None:

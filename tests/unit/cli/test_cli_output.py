@@ -7,6 +7,7 @@ from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
 import pytest
+from command_line import run
 from report_runs import made
 
 from metarl.cli.main import main
@@ -88,3 +89,17 @@ def test_a_void_trial_is_told_in_one_line(tmp_path: Path, workers: int) -> None:
     assert "expected numbers of the space Discrete(3)" in line
     assert "restart 1 of" in line
     assert ".py" not in line
+
+
+@pytest.mark.parametrize(
+    "command", [["export", "zoo:bandit", "--out", "file"], ["watch", "zoo:bandit", "--out", "file/trial.gif"]]
+)
+def test_a_place_that_cannot_be_written_to_is_told_in_one_line(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    done = run(*command)
+    assert (done.status, done.out) == (2, "")
+    assert "file is no folder" in done.err
+    assert len(done.err.splitlines()) == 1

@@ -37,6 +37,10 @@ def test_a_run_of_every_kind_is_loaded(kind: str, tmp_path: Path) -> None:
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError):
         metarl.load(tmp_path)
+    wrong: list[Any] = [None, 5, b"run"]
+    for given in wrong:
+        with pytest.raises(RunError, match="a path"):
+            metarl.load(given)
 
 
 def test_a_run_is_tested_with_other_ways_where_its_weights_allow_it(tmp_path: Path) -> None:
