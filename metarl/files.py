@@ -100,6 +100,11 @@ def _unwritable(path: Path, key: str, why: str) -> InputError:
     return InputError(problem, key=key, given=str(path), expected=expected, remedy="give another path")
 
 
+def readable(name: str) -> str:
+    """The name of a file, which may be any bytes, as text that can be written and read again."""
+    return name.encode(errors="backslashreplace").decode()
+
+
 @contextmanager
 def replacing(path: str | Path, *, sealed: bool = True) -> Iterator[Path]:
     """A temporary path beside ``path`` to write to; it takes the place of ``path`` only if all goes well.

@@ -15,6 +15,7 @@ from torch import Tensor
 from metarl.config import InputError, one_of
 from metarl.data.pictures import ImagesError, Reading, checked, pictures
 from metarl.data.problems import Problem, summary
+from metarl.files import readable
 from metarl.types import Array, Bytes, Ints
 
 
@@ -56,8 +57,8 @@ class Support:
         names, labels, sources = list(self.names), self.labels.tolist(), list(self.sources)
         items: list[tuple[str, Any]] = []
         for name, some in given.items():
-            if not isinstance(name, str) or not name:
-                raise InputError(key="the name of a class", given=name, expected="a text that is not empty")
+            if not isinstance(name, str) or not name or readable(name) != name:
+                raise InputError(key="the name of a class", given=name, expected="text in UTF-8 that is not empty")
             found = listed(some, f"an image of the class {name!r}")
             if not found:
                 raise InputError(f"the class {name!r} has no images", key=name, expected="one or more")
@@ -107,7 +108,7 @@ class Support:
 
 def source_of(picture: Any) -> str | None:
     """The path of an image as it was given; None where it is none."""
-    return os.fspath(picture) if isinstance(picture, (str, Path)) else None
+    return readable(os.fspath(picture)) if isinstance(picture, (str, Path)) else None
 
 
 def listed(given: Any, name: str) -> list[Any]:

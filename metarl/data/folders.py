@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from metarl.data.pictures import FORMATS, ImagesError
 from metarl.data.problems import Problem
+from metarl.files import readable
 from metarl.types import SPLITS, Split
 
 SPLIT_FOLDERS: dict[Split, tuple[str, ...]] = {
@@ -150,7 +151,7 @@ class _Scan:
             text = f"lies beside folders of images in {place}"
             self.problems += [Problem(BESIDE, str(place / file.name), text) for file in files]
         elif files:
-            self.classes.append(Class(_readable(name), name, tuple(files)))
+            self.classes.append(Class(readable(name), name, tuple(files)))
         elif not inner and name:
             text = f"the class folder {place} has no images"
             self.problems.append(Problem(NO_IMAGES, str(place), text))
@@ -205,9 +206,7 @@ def _split_folders(tree: Tree) -> dict[Split, list[str]]:
 def _below(tree: Tree, top: str) -> list[Class]:
     """The classes that lie in a folder of the root, named by their paths below it."""
     start = f"{top}/"
-    return [
-        one._replace(name=_readable(one.place[len(start) :])) for one in tree.classes if one.place.startswith(start)
-    ]
+    return [one._replace(name=readable(one.place[len(start) :])) for one in tree.classes if one.place.startswith(start)]
 
 
 def _from_split_folders(tree: Tree, split: Split, named: dict[Split, list[str]]) -> list[Class]:
@@ -245,8 +244,3 @@ def _from_names(tree: Tree, split: Split) -> list[Class]:
 def name_hash(name: str) -> str:
     """The same on file systems that encode accents in different ways."""
     return hashlib.sha256(unicodedata.normalize("NFC", name).encode(errors="surrogateescape")).hexdigest()
-
-
-def _readable(name: str) -> str:
-    """The name of a file as text that can be written to other files; names may be any bytes."""
-    return name.encode(errors="backslashreplace").decode()

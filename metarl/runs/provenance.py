@@ -12,6 +12,7 @@ from datetime import datetime
 from importlib import metadata
 from pathlib import Path
 
+from metarl.files import readable
 from metarl.types import Size
 
 PACKAGES = ("torch", "numpy", "gymnasium", "stable_baselines3", "wandb", "safetensors")
@@ -106,8 +107,7 @@ def describe_run(argv: Sequence[str]) -> Provenance:
         versions=versions(),
         git=commit(),
         command=tuple(
-            (Path(arg).name if index == 0 else arg).encode(errors="backslashreplace").decode()  # it may be no UTF-8
-            for index, arg in enumerate(without_secrets(argv))
+            readable(Path(arg).name if index == 0 else arg) for index, arg in enumerate(without_secrets(argv))
         ),
         platform=platform.platform(),
         cpus=os.cpu_count(),

@@ -306,7 +306,7 @@ class FewShotExperiment(Experiment):
         if self.data.trainval or self.train.labels != "one_hot":
             return None
         source = make_source(self.data, "validation", rotations=False)
-        if not isinstance(source, Pool) or source.classes < LEAST or source.per_class < 2:
+        if not isinstance(source, Pool) or (source.counts > 1).sum() < LEAST:
             return None
         return calibrated(model, source, numpy_rng(seed, "evaluation", *CALIBRATION))
 

@@ -384,3 +384,15 @@ def test_a_drawing_is_the_same_whatever_its_paper() -> None:
     assert near(learner.predict(255 - ink), learner.predict(ink))
     with pytest.raises(ImagesError, match="border of brightness 128"):
         learner.predict(np.where(ink == 255, 255, 128))
+
+
+def test_names_that_are_no_utf8_are_escaped_in_paths_and_refused_of_classes(tmp_path: Path) -> None:
+    learner, path = tool(), tmp_path / "caf\udce9.png"
+    Image.fromarray(IMAGES[0, 0]).save(path)
+    with pytest.raises(InputError, match="UTF-8"):
+        learner.remember({"caf\udce9": [path]})
+    learner.remember({"x": [path], "y": IMAGES[1, :1]})
+    learner.save_memory(tmp_path / "memory.zip")
+    again = tool(learner.learner)
+    again.load_memory(tmp_path / "memory.zip")
+    assert near(again.predict(list(IMAGES[:3, 3])), learner.predict(list(IMAGES[:3, 3])))
