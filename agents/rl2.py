@@ -36,6 +36,8 @@ class RL2PPO(BaseAlgorithm):
     To stable-baselines3 a trial is the episode. Unless ``n_steps`` says otherwise, a rollout is one whole trial of
     each environment where their length is known, so that every sequence starts from the empty memory.
 
+    The CPU's threads are torch's: ``torch.set_num_threads(1)`` trains small nets as fast, and beside other work faster.
+
     Args:
         policy: "MemoryPolicy".
         env: an environment id, a task distribution, a vector environment of trials (Gymnasium's in any autoreset
