@@ -30,7 +30,7 @@ def evaluation(mean: float, references: dict[str, float], error: float = 0.1) ->
     """As ``metarl train`` writes it, as far as rows are made from it; memory off halves the mean."""
 
     def entry(value: float) -> dict[str, Any]:
-        by_episode = {"by_episode": (value,), "by_episode_se": (error,)}
+        by_episode = {"by_episode": (value,), "by_episode_se": (error,), "by_exposure": (value,) * 10}
         return {"return_mean": value, "return_se": error, "return_interval": (value, value), **by_episode}
 
     def minus(value: float) -> Difference:

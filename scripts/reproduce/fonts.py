@@ -22,7 +22,7 @@ from metarl.data.pool import Pool
 from metarl.evaluation.accuracy import prepared
 from metarl.experiments.fewshot.build import make_source
 from metarl.experiments.fewshot.evaluate import evaluation_rng
-from metarl.experiments.fewshot.experiment import MET
+from metarl.experiments.fewshot.met import MET
 from metarl.experiments.fewshot.options import EpisodeShape
 from metarl.experiments.run import open_run
 from metarl.functional.stats import standard_error

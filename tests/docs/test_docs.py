@@ -293,7 +293,7 @@ def check_metarl(words: list[str]) -> None:
     if args.command == "train" and args.preset != "PRESET":
         preset = args.preset or "general"
         configured(preset, train_settings(args, preset))
-    if args.command == "bench" and args.what == "train":
+    if args.command == "bench" and args.what == "train" and args.preset != "PRESET":
         configured(args.preset, [parse_assignment(text) for text in args.settings])
     if args.command == "sweep" and args.preset != "PRESET":
         sweep = sweep_of(args)

@@ -28,8 +28,12 @@ class _Kept:
 def read_met(data: Any, where: str) -> Names:
     """The names that a checkpoint holds.
 
+    Args:
+        data: what is there.
+        where: it comes from, named first in an error.
+
     Raises:
-        ConfigError: something else is there; ``where`` is named first.
+        ConfigError: something else is there.
     """
     kept = vars(build(_Kept, data, where))
     return {split: kept[split] for split in MET if kept[split]}
@@ -48,6 +52,11 @@ def met_in(data: DataOptions) -> Names:
 def check_as_begun(begun: Names, now: Names, data: DataOptions) -> None:
     """Refuse to go on with a training whose classes have changed, since a class of a test may have been trained on.
 
+    Args:
+        begun: the classes when it began.
+        now: the classes there are now.
+        data: where they come from.
+
     Raises:
         ConfigError: a split has other classes.
     """
@@ -62,6 +71,11 @@ def check_as_begun(begun: Names, now: Names, data: DataOptions) -> None:
 
 def check_unseen(met: Names, data: DataOptions, split: Split) -> None:
     """Refuse a test of classes that the learner has met, as where the folder has changed since; warn where it may be.
+
+    Args:
+        met: the classes that the learner has met.
+        data: of the test.
+        split: that is tested.
 
     Raises:
         ConfigError: a class of the split was trained on or chosen by.

@@ -87,7 +87,9 @@ def test_orthogonal_keys_leave_each_other_alone_and_forget_at_their_rate(name: s
     width = KEY // store.key_heads
     keys = 1e3 * torch.eye(width).repeat(1, store.key_heads)
     values = draw(width, VALUE)
-    half = torch.cat([torch.full((1, store.key_heads), BIG), torch.zeros(1, store.key_heads)], 1)  # b = 1, a = sigmoid(0)
+    half = torch.cat(
+        [torch.full((1, store.key_heads), BIG), torch.zeros(1, store.key_heads)], 1
+    )  # b = 1, a = sigmoid(0)
     for key, value in zip(keys, values, strict=True):
         state = store.write(state, Write(key[None], value[None], half))
     read = store.read(state, keys[None])[0].value[0]
