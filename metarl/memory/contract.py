@@ -56,9 +56,7 @@ class Controller(nn.Module, ABC):
 
     def cell(self, state: State) -> Tensor:
         """``[B, C]``: the part of the state that a store can keep and that can be reinstated."""
-        raise TypeError(
-            f"a {type(self).__name__} controller has no cell state to store; store transitions, or use gru or lstm"
-        )
+        raise TypeError(f"a {type(self).__name__} controller has no cell state; store transitions, or use gru or lstm")
 
 
 class Part(nn.Module, ABC):
@@ -66,6 +64,8 @@ class Part(nn.Module, ABC):
 
     control_size: int = 0
     """How many numbers control each write (store) or read (access): raw outputs of a linear map, of any size."""
+    key_heads: int = 1
+    """Into how many parts of equal width a read splits keys; it compares each alone."""
 
     def extra_repr(self) -> str:
         """Its options, if it keeps them."""
@@ -92,8 +92,6 @@ class Store(Part):
     """Whether :meth:`unroll` knows what to do with queries that repeat (``MemoryOps.chosen``)."""
     key_size: int
     value_size: int
-    key_heads: int = 1
-    """Into how many parts of equal width keys are split, each of which a native read compares alone."""
     read_size: int
     """Width of what a native read returns."""
     read_control_size: int = 0
@@ -243,8 +241,6 @@ class Access(Part):
     """Whether what is read is the sum of the slots' values by the weights of the read."""
     differentiates: ClassVar[bool] = False
     """Whether a read takes gradients, which a graph of operations only holds if they are written out."""
-    key_heads: int = 1
-    """Into how many parts of equal width keys are split, each of which is compared alone."""
     leads: int = 0
     """How many numbers of each slot's value, the last, say where its transition led, and are not read: the part of a
     key that comes from the observation after it, and whether there is one."""

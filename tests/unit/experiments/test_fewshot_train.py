@@ -210,7 +210,7 @@ def test_classes_are_known_again_by_other_spellings_and_below_another_folder(tmp
         on_images(inner).evaluate(learner, quiet=True)
 
 
-@pytest.mark.skipif(sys.platform == "darwin", reason="whose file systems have no such names")
+@pytest.mark.skipif(sys.platform == "darwin", reason="file systems of macOS refuse names that are no UTF-8")
 def test_a_run_on_folders_whose_names_are_no_utf8_can_be_opened_again(tmp_path: Path) -> None:
     folder = images(tmp_path / "images")
     for number, place in enumerate(sorted(folder.iterdir())):
