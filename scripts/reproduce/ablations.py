@@ -37,8 +37,8 @@ TRAINED = {
     },
     "mdp": {
         "": (),
-        "planner (Bayes bonus) imitated for the first 30 %": (
-            "imitation.expert=Bayes bonus",
+        "planner that replans at each step imitated for the first 30 %": (
+            "imitation.expert=Bayes bonus, replanned",
             "imitation.until=0.3",
         ),
     },
