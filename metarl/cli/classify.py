@@ -26,6 +26,7 @@ def add_classify(commands: Any) -> None:
         metarl classify latest --support FOLDER --query new.png
         metarl classify latest --support FOLDER --save known.safetensors
         metarl classify latest --memory known.safetensors --query a.png b.png --json
+        metarl classify latest --support FOLDER --calibrate OTHERS --query new.png
         """,
         "The classes come from --support, a folder with one subfolder of images per class.",
     )
@@ -39,6 +40,12 @@ def add_classify(commands: Any) -> None:
         metavar="FILE",
         type=Path,
         help="file written by --save; its images are remembered again, and those of --support are added",
+    )
+    classify.add_argument(
+        "--calibrate",
+        metavar="DIR",
+        help="folder like that of --support, of classes that were not trained on and won't be asked about: learn from "
+        "them how sure an answer must be for its class to be a known one",
     )
     classify.add_argument("--query", metavar="FILE", nargs="+", default=[], help="images to classify")
     classify.add_argument("--save", metavar="FILE", type=Path, help="file in which to save what is remembered")
@@ -64,8 +71,9 @@ def run_classify(args: argparse.Namespace) -> int:
         refuse(
             ConfigError("--recalled is for the answers to queries; give images with --query FILE ...", key="recalled")
         )
-    if args.skip_bad and args.support is None:
-        refuse(ConfigError("--skip-bad is for the images of a folder; give it with --support DIR", key="skip_bad"))
+    if args.skip_bad and args.support is None and args.calibrate is None:
+        problem = "--skip-bad is for the images of a folder; give it with --support DIR or --calibrate DIR"
+        refuse(ConfigError(problem, key="skip_bad"))
     if args.save is not None:
         check_target(args.save, "--save")
     look_here(args.imports)
@@ -79,11 +87,17 @@ def run_classify(args: argparse.Namespace) -> int:
         refuse(ConfigError(problem, key="run", remedy="metarl eval tests it"))
     if args.memory is not None:
         learner.load_memory(args.memory)
-    if args.support is not None:
-        images, left_out = checked(lambda: images_by_class(args.support, learner.reading, skip_bad=args.skip_bad))
+
+    def images(folder: str) -> dict[str, list[Path]]:
+        found, left_out = checked(lambda: images_by_class(folder, learner.reading, skip_bad=args.skip_bad))
         if left_out:
             print(f"metarl: left out with --skip-bad: {left_out}", file=sys.stderr)
-        learner.remember(images)
+        return found
+
+    if args.support is not None:
+        learner.remember(images(args.support))
+    if args.calibrate is not None:
+        learner.calibrate(images(args.calibrate))
     if args.save is not None:
         learner.save_memory(args.save)
     rows = []

@@ -83,10 +83,37 @@ def test_a_calibration_comes_with_the_memory_and_is_saved_on(trained: Path, tmp_
     assert json.loads(again.out)["queries"][0]["unknown"] is True
 
 
+def test_a_folder_of_other_classes_calibrates_as_the_same_images_do_in_python(trained: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "others"
+    for number, drawings in enumerate(Glyphs("validation", 12, 7).examples):
+        (folder / f"other{number}").mkdir(parents=True)
+        for example, drawing in enumerate(drawings):
+            Image.fromarray(255 - drawing).save(folder / f"other{number}" / f"{example}.png")
+    memory = tmp_path / "memory.zip"
+    done = run("classify", "run", "--support", "support", "--calibrate", folder, "--save", memory)
+    assert (done.status, done.err) == (0, "")
+    learner = metarl.load("run")
+    before = learner.open_set
+    learner.calibrate({place.name: sorted(place.iterdir()) for place in sorted(folder.iterdir())})
+    again = metarl.load("run")
+    again.load_memory(memory)
+    assert again.open_set == learner.open_set != before
+
+
+def test_a_calibration_by_classes_of_the_training_warns(trained: Path) -> None:
+    learner = metarl.load("run")
+    images = {f"class {number}": list(some) for number, some in enumerate(Glyphs("validation", 12, 7).examples)}
+    learner.learner.met = {"train": ("class 3", "another")}
+    with pytest.warns(UserWarning, match="class 3"):
+        learner.calibrate(images)
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (["--query", "a3.png"], "--support"),
+        (["--support", "support", "--query", "a3.png", "--calibrate", "nowhere"], "nowhere"),
+        (["--support", "support", "--query", "a3.png", "--calibrate", "support/a"], "support/a"),
         (["--support", "support"], "--query"),
         (["--support", "support", "--save", "x.zip", "--recalled", "1"], "--recalled"),
         (["--support", "nowhere", "--query", "a3.png"], "nowhere"),
