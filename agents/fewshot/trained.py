@@ -110,8 +110,8 @@ class TrainedLearner:
         """
         given = Support.empty(self.reading.shape).with_images(images, self.reading)
         if trained := sorted(set(given.names) & set(self.learner.met.get("train", ()))):
-            problem = f"{len(trained)} classes are called as some that this learner was trained on, such as {trained[0]!r}"
-            cause = "where they are the same, answers are surer than they will be of new classes"
+            problem = f"{len(trained)} classes are called as some that it was trained on, such as {trained[0]!r}"
+            cause = "where they are the same, a calibration is surer than it should be"
             warnings.warn(f"{problem}: {cause}; calibrate by other classes", stacklevel=2)
         by_class = given.images[given.labels.argsort(kind="stable")]
         pool = Pool(by_class, counts=np.bincount(given.labels), names=given.names)
