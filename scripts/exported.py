@@ -70,6 +70,9 @@ def cells(only: list[str]) -> Iterator[Cell]:
     asked = MemoryOptions(per_action=True)
     more = {
         "per action: feedforward+episodic(merged)+attention": replace(asked, store_options={"merge": True}),
+        "per action: feedforward+episodic(merged)+attention, slots of their own": replace(
+            asked, own_slots=True, store_options={"merge": True}
+        ),
         "per action: feedforward+episodic+graph(transitions)": replace(
             asked, access="graph", access_options={"edges": "transition"}
         ),

@@ -76,6 +76,28 @@ def signs_apart(count: int, width: int, parts: int = 1) -> Tensor:
     return rows[:count, columns].clone()
 
 
+class FiledKey(nn.Module):
+    """The key of an observation and an action: a linear map of the one, and then the other as it is.
+
+    For :class:`metarl.memory.access.own_slots.OwnSlots`.
+
+    Args:
+        observation_size: width of what comes first in an address.
+        actions: width of the one-hot action that comes last.
+        key_size: width of keys without the action.
+    """
+
+    def __init__(self, observation_size: int, actions: int, key_size: int) -> None:
+        super().__init__()
+        self.observation = nn.Linear(observation_size, key_size)
+        self.actions = actions
+
+    def forward(self, address: Tensor) -> Tensor:
+        """Addresses ``[..., observation_size + actions]`` to keys ``[..., key_size + actions]``."""
+        observation, action = address.split([address.shape[-1] - self.actions, self.actions], -1)
+        return torch.cat([self.observation(observation), action], -1)
+
+
 class ActionKey(nn.Module):
     """The key of an observation and an action: a linear map of the one, with signs that belong to the other.
 

@@ -11,11 +11,10 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from metarl import tree
 from metarl.functional.branches import every
-from metarl.memory.ops import Content, MemoryOps, Query, State, Write, by_step
+from metarl.memory.ops import Content, MemoryOps, Query, State, Write, by_step, with_learned
 from metarl.memory.options import MemoryOptions
 from metarl.types import Boundary, CoreInput, Read
 
@@ -237,9 +236,9 @@ class Access(Part):
     """Whether a single query can be given content whose learned slots are separate, so that nothing is copied."""
     counts: bool = False
     """Whether a slot that stands for several (``Content.counts``) is read as these would be."""
-    sums: ClassVar[bool] = True
+    sums: bool = True
     """Whether what is read is the sum of the slots' values by the weights of the read."""
-    differentiates: ClassVar[bool] = False
+    differentiates: bool = False
     """Whether a read takes gradients, which a graph of operations only holds if they are written out."""
     leads: int = 0
     """How many numbers of each slot's value, the last, say where its transition led, and are not read: the part of a
@@ -256,7 +255,9 @@ class Access(Part):
         """As :meth:`forward`, but the read always has weights ``[B, Q, N]``."""
         return self.forward(query, content)
 
-    def running(self, query: Tensor, slots: Content, chosen: Tensor) -> Tensor | None:
+    def running(
+        self, query: Tensor, slots: Content, chosen: Tensor, filed: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor | None:
         """What is read at each step of a stream that writes one slot a step, of the slots before it.
 
         For accesses that can do so cheaply where queries repeat; None, the default, from those that can't.
@@ -265,6 +266,8 @@ class Access(Part):
             query: ``[D, B, Q, K]``, those that are different.
             slots: ``[B, N, ...]``, in the order of writing, all valid.
             chosen: ``[N + 1, B]``: which of the D each step asks.
+            filed: one-hot actions, those that queries are about ``[D, B, Q, A]`` and those that slots are filed under
+                ``[B, N, A]``: a query sees the slots of its own alone; None: it sees all.
 
         Returns:
             ``[N + 1, B, Q, V]``
@@ -275,36 +278,17 @@ class Access(Part):
         """The form ``[..., K]`` in which keys are stored and queries put, so that no read has to do it again."""
         return address
 
+    def learned(self, store: Store) -> tuple[Tensor, Tensor] | None:
+        """:meth:`Store.learned` as this access reads it, with prepared keys."""
+        learned = store.learned()
+        return None if learned is None else (self.prepare(learned[0]), learned[1])
+
     @abstractmethod
     def forward(self, query: Query, content: Content) -> Read:
         """Read slots ``[B, N, ...]`` with queries ``[B, Q, K]``; keys and queries have gone through :meth:`prepare`.
 
         The value read is ``[B, Q, V]``, and zeros where nothing can be seen.
         """
-
-
-def with_learned(store: Store, access: Access, slots: Content, separate: bool = False) -> Content:
-    """The slots that an access sees: those that are parameters of the store, if it has any, and then the others.
-
-    Args:
-        store: gives its learned slots.
-        access: prepares their keys.
-        slots: all other slots, ``[B, N, ...]``.
-        separate: keep the learned ones ``[L, ...]`` apart in ``Content.learned`` instead of copying them to every row.
-    """
-    learned = store.learned()
-    if learned is None:
-        return slots
-    keys, values = access.prepare(learned[0]), learned[1]
-    if separate:
-        return slots._replace(learned=(keys, values))
-    batch = len(slots.keys)
-    return Content(
-        torch.cat([keys.expand(batch, -1, -1), slots.keys], 1),
-        torch.cat([values.expand(batch, -1, -1), slots.values], 1),
-        F.pad(slots.valid, (len(keys), 0), value=True),
-        counts=None if slots.counts is None else F.pad(slots.counts, (len(keys), 0), value=1.0),
-    )
 
 
 def read_once(
@@ -332,7 +316,7 @@ def read_once(
         read, after = store.read(state, query, control)
     else:
         separate = access.separate_learned and query.shape[1] == 1
-        slots = with_learned(store, access, store.content(state), separate)
+        slots = with_learned(access.learned(store), store.content(state), separate)
         read = access(Query(query, control=control), slots)
         after = store.note_read(state, read) if query.shape[1] == 1 else state
     if rows is not None and after is not state and not every(rows):

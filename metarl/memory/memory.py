@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from metarl.functional.branches import in_graph
-from metarl.memory.actions import ActionKey
+from metarl.memory.access.own_slots import OwnSlots
+from metarl.memory.actions import ActionKey, FiledKey
 from metarl.memory.boundaries import check_batch
-from metarl.memory.contract import Access, Content, MemoryOps, Query, State, Store, Write, read_once, with_learned
-from metarl.memory.ops import only_rows
+from metarl.memory.contract import Access, Content, MemoryOps, Query, State, Store, Write, read_once
+from metarl.memory.ops import only_rows, with_learned
 from metarl.memory.precision import cast_like, in_own_precision
 from metarl.types import Read
 
@@ -51,6 +52,8 @@ class Memory(nn.Module):
         heads = store.key_heads if access is None else access.key_heads
 
         def address_map() -> nn.Module:
+            if isinstance(access, OwnSlots):
+                return FiledKey(address_size - actions, actions, store.key_size - actions)
             if actions:
                 return ActionKey(address_size - actions, actions, store.key_size, heads)
             return nn.Linear(address_size, store.key_size)
@@ -65,7 +68,8 @@ class Memory(nn.Module):
         write_size = address_size + (store.value_size if content_size is None else content_size)
         self.write_control = _control(write_size, store.start_control())
         start = store.start_read_control() if access is None else access.start_control()
-        self.read_control = _control(address_size, start)
+        self.told = address_size - actions if isinstance(access, OwnSlots) else address_size
+        self.read_control = _control(self.told, start)
         self.read_size = store.read_size if access is None else width
         self.reads_disabled = False
         """Whether every read is the empty read: the control without recall."""
@@ -145,7 +149,7 @@ class Memory(nn.Module):
         first = address[:1]
         alike = not in_graph() and len(address) > 1 and torch.equal(address, first.expand_as(address))  # in a bandit
         query = self._query(first).expand(len(address), -1, -1) if alike else self._query(address)
-        control = self._controls(self.read_control, address)
+        control = self._asked(address)
         return read_once(self.store, self.access, state, query, control, query_mask)
 
     @in_own_precision
@@ -158,8 +162,8 @@ class Memory(nn.Module):
         if self.access is None:
             raise ValueError("a native read has no weights over slots; use an access such as attention")
         check_batch(state, address.shape[0], "the query")
-        slots = with_learned(self.store, self.access, self.store.content(state))
-        query = Query(self._query(address), control=self._controls(self.read_control, address))
+        slots = with_learned(self.access.learned(self.store), self.store.content(state))
+        query = Query(self._query(address), control=self._asked(address))
         return self.access.weigh(query, slots), slots
 
     @in_own_precision
@@ -206,7 +210,7 @@ class Memory(nn.Module):
         rows = _steps(write_mask, at)
         if not rows.all():
             address, content = only_rows(rows, address), only_rows(rows, content)
-        key_query, read_control = self._query(query), self._controls(self.read_control, query)
+        key_query, read_control = self._query(query), self._asked(query)
         if one := query.dim() == 3:
             key_query = key_query[:, :, None]
             read_control = None if read_control is None else read_control[:, :, None]
@@ -256,6 +260,10 @@ class Memory(nn.Module):
             after, inside = content[..., -self.after - 1 :].split([self.after, 1], -1)
             value = torch.cat([value, self._query_map.observation(after), inside], -1)
         return self.store.transform_value(value)
+
+    def _asked(self, address: Tensor) -> Tensor | None:
+        """The controls of reads; with slots of their own no action has others than another."""
+        return self._controls(self.read_control, address[..., : self.told])
 
     @staticmethod
     def _controls(control: nn.Linear | None, *inputs: Tensor) -> Tensor | None:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from metarl import tree
 from metarl.functional.branches import in_graph
@@ -134,6 +135,28 @@ def visible(query: Query, content: Content) -> Tensor:
     if query.causal:
         seen = seen & torch.ones(queries, slots, dtype=torch.bool, device=seen.device).tril(slots - queries)
     return seen if query.mask is None else seen & query.mask
+
+
+def with_learned(learned: tuple[Tensor, Tensor] | None, slots: Content, separate: bool = False) -> Content:
+    """The slots that an access sees: those that are parameters, if there are any, and then the others.
+
+    Args:
+        learned: keys ``[L, K]``, prepared, and values ``[L, V]``.
+        slots: all other slots, ``[B, N, ...]``.
+        separate: keep the learned ones apart in ``Content.learned`` instead of copying them to every row.
+    """
+    if learned is None:
+        return slots
+    if separate:
+        return slots._replace(learned=learned)
+    keys, values = learned
+    batch = len(slots.keys)
+    return Content(
+        torch.cat([keys.expand(batch, -1, -1), slots.keys], 1),
+        torch.cat([values.expand(batch, -1, -1), slots.values], 1),
+        F.pad(slots.valid, (len(keys), 0), value=True),
+        counts=None if slots.counts is None else F.pad(slots.counts, (len(keys), 0), value=1.0),
+    )
 
 
 def only_rows(rows: Tensor | None, x: Tensor) -> Tensor:

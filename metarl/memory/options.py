@@ -10,7 +10,7 @@ from annotated_types import Ge
 
 from metarl.config import ConfigError
 
-PER_ACTION_ALONE = ("action_size", "action_identity")
+PER_ACTION_ALONE = ("action_size", "action_identity", "own_slots")
 """Options that do something with ``per_action`` alone."""
 
 
@@ -45,6 +45,9 @@ class MemoryOptions:
         action_size: width of what that net makes of each action.
         action_identity: whether the net is told which action it scores; without it all actions are alike, and what
             holds for one arm of a bandit holds for all.
+        own_slots: what is read for an action comes from the slots alone that were filed under it, so that naming the
+            actions otherwise changes nothing; for the store ``episodic``. Without it keys of different actions begin
+            at about right angles, and training may turn them.
         horizon: how long the whole memory lives; "episode" and "step" empty everything that often: controls without
             recall.
     """
@@ -75,6 +78,7 @@ class MemoryOptions:
     per_action: bool = False
     action_size: Annotated[int, Ge(1)] = 32
     action_identity: bool = True
+    own_slots: bool = False
     horizon: Literal["trial", "episode", "step"] = "trial"
 
 

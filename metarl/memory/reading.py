@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
-from metarl.memory.contract import Access, Store, with_learned
-from metarl.memory.ops import Content, MemoryOps, Query
+from metarl.memory.contract import Access, Store
+from metarl.memory.ops import Content, MemoryOps, Query, with_learned
 
 
 def read_together(
@@ -25,7 +25,7 @@ def read_together(
     queries = ops.query.shape[2]
     query = ops.query.transpose(0, 1).flatten(1, 2)
     control = None if ops.read_control is None else ops.read_control.transpose(0, 1).flatten(1, 2)
-    content = with_learned(store, access, slots)
+    content = with_learned(access.learned(store), slots)
     if mask is not None:
         learned = content.keys.shape[1] - slots.keys.shape[1]  # they stand first and are always seen
         mask = mask.repeat_interleave(queries, 1) if queries > 1 else mask

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from metarl.config import ConfigError, build, choice, one_of
+from metarl.memory.access.own_slots import OwnSlots
 from metarl.memory.contract import Access, Controller, MemoryCore, Store
 from metarl.memory.options import PER_ACTION_ALONE, MemoryOptions
 
@@ -195,6 +196,11 @@ def build_memory(
         elif options.access_options:
             expected = f"none for the native access of {options.store!r}"
             raise ConfigError(key=f"{where}.access_options", given=options.access_options, expected=expected)
+        if options.own_slots:
+            if reason := why_not_own_slots(options, own, reader, actions):
+                raise ConfigError(key=f"{where}.own_slots", given=True, expected=f"false: {reason}")
+            assert reader is not None
+            reader, key_size = OwnSlots(reader, actions), key_size + actions
         store = make(key_size, value_size + (reader.leads if reader else 0), trial_steps, own)
     except ValueError as error:
         raise ConfigError.of(error) from None
@@ -303,6 +309,22 @@ def why_not_along_transitions(options: MemoryOptions, store: Any, actions: int) 
     return None
 
 
+def why_not_own_slots(options: MemoryOptions, store: Any, access: Access | None, actions: int) -> str | None:
+    """Why what is read for an action can't come from the slots of that action alone; None if it can.
+
+    Args:
+        options: of the memory.
+        store: the options of its store.
+        access: that reads it; None: the store's own.
+        actions: how many are asked about at each step; 0: the memory is asked once.
+    """
+    if not actions:
+        return "here are no actions to ask for"
+    if access is None or options.store != "episodic" or store.replace == "nearest":
+        return "only the store 'episodic' keeps which action a slot is filed under, and not where two become one"
+    return "a walk along transitions meets the slots of all actions" if access.leads else None
+
+
 def check_alone(options: MemoryOptions, where: str) -> None:
     """Refuse settings that would do nothing without a store."""
     plain = MemoryOptions(access="none")
@@ -317,6 +339,7 @@ def check_alone(options: MemoryOptions, where: str) -> None:
         "per_action",
         "action_size",
         "action_identity",
+        "own_slots",
     )
     wrong = [f"{where}.{name}" for name in names if getattr(options, name) != getattr(plain, name)]
     if wrong:

@@ -77,6 +77,7 @@ VARIANTS = {
     "delta rule, two heads": replace(EPISODIC, store="delta", access="native", store_options={"heads": 2}),
     "horizon of an episode": replace(EPISODIC, horizon="episode"),
     "asked per action": replace(EPISODIC, per_action=True),
+    "asked per action, slots of their own": replace(EPISODIC, per_action=True, own_slots=True),
     "asked per action, merged": replace(
         EPISODIC,
         per_action=True,

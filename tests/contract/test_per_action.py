@@ -38,6 +38,13 @@ AHEAD = replace(
 )
 
 
+OWN, OWN_MERGED = replace(PLAIN, own_slots=True), replace(MERGED, own_slots=True)
+OWN_READS = {
+    access: replace(OWN, access=access, access_options=options)
+    for access, options in {"graph": {}, "meta_gradient": {"neighbours": 2}, "attention": {"top_k": 2}}.items()
+}
+
+
 def make(options: MemoryOptions, columns: ActionColumns = ONE, seed: int = 0) -> ActionCore:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -101,12 +108,16 @@ CELLS = {
 }
 
 
+KINDS = {"plain": PLAIN, "merged": MERGED, "ahead": AHEAD, "own": OWN, "own, merged": OWN_MERGED}
+EVERY = CELLS | KINDS | {f"own, {access}": options for access, options in OWN_READS.items()}
+
+
 @pytest.mark.parametrize("columns", [ONE, PARTS], ids=["Discrete", "MultiDiscrete"])
-@pytest.mark.parametrize("options", [*CELLS.values(), PLAIN, MERGED, AHEAD], ids=[*CELLS, "plain", "merged", "ahead"])
+@pytest.mark.parametrize("options", EVERY.values(), ids=EVERY)
 def test_every_memory_unrolls_as_it_steps_or_says_why_not(options: MemoryOptions, columns: ActionColumns) -> None:
     access = "attention" if options is AHEAD else options.access  # which follows no transitions if asked once
     kept = {} if options is AHEAD else options.access_options
-    once = {"per_action": False, "action_identity": True, "access": access, "access_options": kept}
+    once = {"per_action": False, "action_identity": True, "own_slots": False, "access": access, "access_options": kept}
     alone = build_core(replace(options, **once), NOW, FEEDBACK, STEPS)
     assert isinstance(alone, StoreCore)
     if why_not_per_action(options, alone.memory.store):
@@ -142,6 +153,54 @@ def test_renamed_actions_have_renamed_scores(options: MemoryOptions) -> None:
     after = whole(core, x._replace(feedback=renamed))
     torch.testing.assert_close(scores(core, after), scores(core, before)[..., order], atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(after[..., : -core.scores], before[..., : -core.scores], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("begin", [whole_trial(), random_begin(), two_trials()], ids=["whole", "random", "two"])
+@pytest.mark.parametrize("options", [OWN, OWN_MERGED, *OWN_READS.values()], ids=["plain", "merged", *OWN_READS])
+def test_with_slots_of_their_own_renamed_actions_have_renamed_scores_whatever_was_learned(
+    options: MemoryOptions, begin: torch.Tensor
+) -> None:
+    core, x, order = make(options).double(), trial(2).map(torch.Tensor.double), torch.tensor([2, 0, 1])
+    blocks = x.feedback.split([ACTIONS, 2, ACTIONS], -1)
+    renamed = x._replace(feedback=torch.cat([blocks[0][..., order], blocks[1], blocks[2][..., order]], -1))
+    draw = torch.Generator().manual_seed(1)
+    with torch.no_grad():  # as training may have left it
+        for parameter in core.parameters():
+            parameter += 0.3 * torch.randn(parameter.shape, generator=draw, dtype=parameter.dtype)
+        for run in (whole, stepped):
+            before, after = run(core, x, begin), run(core, renamed, begin)
+            assert scores(core, before).std(-1).max() > 1e-3, "actions are told apart by what they paid"
+            torch.testing.assert_close(scores(core, after), scores(core, before)[..., order])
+            torch.testing.assert_close(after[..., : -core.scores], before[..., : -core.scores])
+
+
+def test_an_action_that_was_never_taken_reads_nothing_from_the_slots_of_others() -> None:
+    for options in (OWN, OWN_MERGED, OWN_READS["attention"], replace(OWN, access_options={"empty_slot": False})):
+        core, x = make(options), trial(1)
+        first = torch.zeros_like(x.feedback)
+        first[..., 0] = 1.0
+        state = core.unroll(x._replace(feedback=first), core.initial_state(BATCH), whole_trial())[1]
+        query = core._query(x.now[0], x.feedback[0])
+        with torch.no_grad():
+            read = core.memory.read(state.store, query)[0]
+        assert read[:, 1:].abs().max() == 0
+        assert read[:, 0].abs().min() > 0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"store": "delta", "access": "native", "access_options": {}},
+        {"store": "key_value"},
+        {"store_options": {"replace": "nearest", "capacity": 4}},
+        {"access": "graph", "access_options": {"edges": "transition"}},
+    ],
+    ids=["delta", "key_value", "nearest", "transition"],
+)
+def test_slots_of_their_own_are_refused_where_it_is_not_known_whose_a_slot_is(wrong: dict) -> None:
+    with pytest.raises(ConfigError) as refused:
+        make(replace(OWN, **wrong))
+    assert refused.value.key == "memory.own_slots"
 
 
 def test_forbidden_actions_stay_out_of_what_all_share() -> None:
@@ -192,9 +251,11 @@ def test_each_part_of_a_multi_discrete_has_a_slot() -> None:
         torch.testing.assert_close(keys[:, part], core.memory._key(address))
 
 
+@pytest.mark.parametrize("own", [False, True])
 @pytest.mark.parametrize("different", [1, 3])
-def test_merged_slots_are_read_as_those_they_stand_for(different: int) -> None:
-    plain, merged, x = make(PLAIN), make(MERGED), trial(different)
+def test_merged_slots_are_read_as_those_they_stand_for(different: int, own: bool) -> None:
+    plain, merged = (make(replace(options, own_slots=own)) for options in (PLAIN, MERGED))
+    x = trial(different)
     merged.load_state_dict(plain.state_dict())
     for begin in (whole_trial(), random_begin(), two_trials()):
         expected = whole(plain, x, begin)
@@ -261,7 +322,7 @@ def test_groups_are_told_in_the_order_in_which_they_come() -> None:
     assert first.t().tolist() == [[0, 1, 3], [0, 0, 0]]
 
 
-@pytest.mark.parametrize("options", [PLAIN, MERGED, AHEAD], ids=["plain", "merged", "ahead"])
+@pytest.mark.parametrize("options", KINDS.values(), ids=KINDS)
 def test_rows_that_all_ask_the_same_get_their_own_answers(options: MemoryOptions) -> None:
     core = make(options).double()
     x = trial(1).map(torch.Tensor.double)
@@ -276,7 +337,7 @@ def test_rows_that_all_ask_the_same_get_their_own_answers(options: MemoryOptions
             torch.testing.assert_close(torch.cat(outputs), together[:, row], atol=1e-7, rtol=1e-6)
 
 
-@pytest.mark.parametrize("useless", [{"action_size": 8}, {"action_identity": False}])
+@pytest.mark.parametrize("useless", [{"action_size": 8}, {"action_identity": False}, {"own_slots": True}])
 def test_options_of_actions_are_refused_where_memory_is_asked_once(useless: dict) -> None:
     with pytest.raises(ConfigError) as refused:
         build_core(MemoryOptions(**useless), NOW, FEEDBACK, STEPS)

@@ -82,7 +82,7 @@ class Attention(Access):
         o, queries = self.options, query.key.shape[1]
         if o.kernel == "inverse_distance" or o.top_k is not None or queries == 1 or not o.empty_slot:
             return self.weigh(query, content)
-        plain = query.mask is None and not query.causal and content.learned is None
+        plain = not query.causal and content.learned is None
         if plain and (in_graph() or queries <= SIDE_BY_SIDE) and not torch.is_grad_enabled():
             return Read(self._side_by_side(query, content), None)
         return self.weigh(query, content) if content.counts is not None else Read(self._fused(query, content), None)
@@ -114,15 +114,22 @@ class Attention(Access):
             value = value + self._sum(weights[..., :first].exp(), content.learned[1][None])
         return Read(value, weights[:, 0] if o.heads == 1 else _log_mean(weights))
 
-    def running(self, query: Tensor, slots: Content, chosen: Tensor) -> Tensor | None:
+    def running(
+        self, query: Tensor, slots: Content, chosen: Tensor, filed: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor | None:
         """See :meth:`metarl.memory.contract.Access.running`: sums over the slots so far, one for each query.
 
         None where sums of weights could lose what a softmax at each step would keep.
         """
+        if filed is not None and torch.equal(query, query[:, :, :1].expand_as(query)):
+            query = query[:, :, :1]  # queries that differ by their action alone are compared with the slots once
         asked = self.running_weights(query.transpose(0, 1).flatten(1, 2), slots.keys)
         if asked is None:
             return None
         weights, nothing = (part.unflatten(3, (len(query), -1)) for part in asked)
+        if filed is not None:
+            about, under = filed
+            weights = weights * torch.einsum("dbqa,bna->bndq", about, under)[:, :, None]
         values = slots.values.unflatten(-1, (self.options.heads, -1))
         both = chosen_sums_before(weights, F.pad(values, (0, 1), value=1.0), chosen.t())
         rows = torch.arange(len(values), device=chosen.device)
@@ -195,14 +202,17 @@ class Attention(Access):
         )
 
     def _side_by_side(self, query: Query, content: Content) -> Tensor:
-        """A few queries over all slots that are valid: fewer passes over the scores than :meth:`weigh` takes."""
+        """A few queries over the slots that they see: fewer passes over the scores than :meth:`weigh` takes."""
         scores = self._scores(query.key, content.keys)
         empty = self._empty(scores)
         top = torch.maximum(self._highest(scores), empty)
         stands_for = content.valid.to(scores.dtype) if content.counts is None else content.counts * content.valid
         often = stands_for[:, None, :, None].expand(-1, self.options.heads, -1, -1)
         # By hand: over few slots torch's softmax takes many times as long. One product sums values and weights.
-        sums = scores.sub_(top).exp_() @ torch.cat([self._split(content.values) * often, often], -1)
+        weights = scores.sub_(top).exp_()
+        if query.mask is not None:
+            weights = weights * query.mask[:, None].to(weights.dtype)
+        sums = weights @ torch.cat([self._split(content.values) * often, often], -1)
         return (sums[..., :-1] / (sums[..., -1:] + (empty - top).exp())).transpose(1, 2).flatten(2)
 
     def _fused(self, query: Query, content: Content) -> Tensor:

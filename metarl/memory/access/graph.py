@@ -99,7 +99,9 @@ class GraphSearch(Access):
         """See :meth:`metarl.memory.contract.Access.weigh`; along transitions the weights before the first hop."""
         return self(query, content) if self.plan is None else self.plan.weigh(query, content)
 
-    def running(self, query: Tensor, slots: Content, chosen: Tensor) -> Tensor | None:
+    def running(
+        self, query: Tensor, slots: Content, chosen: Tensor, filed: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor | None:
         """See :meth:`metarl.memory.contract.Access.running`; along transitions alone."""
         return None if self.plan is None else self.plan.running(query, slots, chosen)
 

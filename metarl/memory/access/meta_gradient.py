@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
 from annotated_types import Ge, Gt
@@ -63,8 +63,8 @@ class MetaGradient(Access):
     Slots that tie with the last neighbour all count, so where all keys are equal a read costs as much as N neighbours.
     """
 
-    sums: ClassVar[bool] = False
-    differentiates: ClassVar[bool] = True
+    sums: bool = False
+    differentiates: bool = True
 
     def __init__(self, key_size: int, value_size: int, options: MetaGradientOptions) -> None:
         super().__init__()

@@ -71,7 +71,9 @@ class Plan(Attention):
         weights = super().weigh(query, content._replace(values=values)).log_weights
         return Read(self(query, content).value, weights)
 
-    def running(self, query: Tensor, slots: Content, chosen: Tensor) -> Tensor | None:
+    def running(
+        self, query: Tensor, slots: Content, chosen: Tensor, filed: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor | None:
         """See :meth:`metarl.memory.contract.Access.running`."""
         values, _, inside = self._parts(slots.values)
         asked = self.running_weights(query.transpose(0, 1).flatten(1, 2), slots.keys)

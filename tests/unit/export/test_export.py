@@ -34,6 +34,7 @@ PENDULUM = "metarl/PendulumGoal-v0", {"episodes": 2, "max_steps": 6}
 SMALL = {"key_size": 16, "value_size": 16, "controller_options": {"hidden_size": 16}}
 CASES: dict[str, tuple[Any, dict[str, Any], Format]] = {
     "merged slots": (BARCODE, {"per_action": True, "store_options": {"merge": True}}, "torch"),
+    "slots of their own": (BARCODE, {"per_action": True, "own_slots": True, "store_options": {"merge": True}}, "onnx"),
     "transitions": (
         BARCODE,
         {"per_action": True, "access": "graph", "access_options": {"edges": "transition"}},
