@@ -13,6 +13,13 @@ from metarl.memory.memory import Memory
 from metarl.memory.options import MemoryOptions
 from metarl.memory.registry import STORES, build_memory
 
+STEPS_ALONE = (
+    *("controller", "controller_options", "address", "gate", "reinstate", "emit", "read_every", "working_memory"),
+    *("horizon", "per_action", "action_size", "action_identity"),
+)
+"""Options of a memory that do something where it runs over steps, and not where it holds a set."""
+PROJECTED_ALONE = ("key_size", "value_size", "shared_key")
+"""Options that do something where learned maps make keys and values."""
 NEVER = -1e4  # the logit of a label that was not among those of the support
 
 
@@ -195,6 +202,10 @@ def _memory(options: MemoryOptions, embedding_size: int, ways: int, longest: int
         expected = "'transition' to classify sets, which use no controller"
         remedy = "leave it out, or use a StreamClassifier"
         raise ConfigError(key="memory.store_options.holds", given="state", expected=expected, remedy=remedy)
+    for name in (*STEPS_ALONE, *(() if project else PROJECTED_ALONE)):
+        if (given := getattr(options, name)) != (plain := getattr(MemoryOptions(), name)):
+            how = "readout = 'linear'" if name in PROJECTED_ALONE else "a StreamClassifier, which takes steps"
+            raise ConfigError(key=f"memory.{name}", given=given, expected=f"{plain!r}, or {how}")
     memory = build_memory(options, embedding_size, ways, longest, project=project)
     if not memory.store.writable:
         expected = "false to classify sets, or nothing of the support is kept"

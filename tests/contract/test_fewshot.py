@@ -26,7 +26,8 @@ BATCH, SUPPORT, QUERIES, WAYS, SIZE = 4, 4, 3, 3, 5
 
 def make(store: str, access: str, kind: Kind = FewShotClassifier) -> FewShotClassifier | StreamClassifier:
     """A small one; without the gate, so that what is read shows in the output of an untrained core."""
-    memory = {"store": store, "access": access, "key_size": 8, "value_size": 8, "gate": False}
+    memory = {"store": store, "access": access, "key_size": 8, "value_size": 8}
+    memory |= {"gate": False} if kind is StreamClassifier else {}
     return kind((SIZE,), WAYS, memory, longest=SUPPORT, encoder={"embedding_size": 8})
 
 

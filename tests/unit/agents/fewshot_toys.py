@@ -21,7 +21,8 @@ GREY = (SIDE, SIDE)
 
 
 def classifier(shape: tuple[int, ...] = GREY, **options: Any) -> FewShotClassifier:
-    return FewShotClassifier(shape, WAYS, **{"memory": MEMORY, "longest": SUPPORT, "encoder": NET} | options)
+    memory = MEMORY if options.get("readout", "linear") == "linear" else {}
+    return FewShotClassifier(shape, WAYS, **{"memory": memory, "longest": SUPPORT, "encoder": NET} | options)
 
 
 def stream(shape: tuple[int, ...] = GREY) -> StreamClassifier:

@@ -142,12 +142,13 @@ def test_the_memory_of_a_learner_is_its_options(make: Callable[[], Any]) -> None
 
 
 STORE = {"store": "lifelong", "store_options": {"slots": 64, "hit": 1.0}}
-LIFELONG = {"key_size": 8, "value_size": 8, "gate": False, **STORE}
+LIFELONG = {"key_size": 8, "value_size": 8, **STORE}
 
 
 @pytest.mark.parametrize("kind", [FewShotClassifier, StreamClassifier])
 def test_a_lifelong_memory_keeps_what_it_is_told_to(kind: Any) -> None:
-    learner = kind((5,), WAYS, LIFELONG, longest=SUPPORT, encoder=NET)
+    memory = LIFELONG | ({"gate": False} if kind is StreamClassifier else {})
+    learner = kind((5,), WAYS, memory, longest=SUPPORT, encoder=NET)
     shown, other = (Clusters(5).sample(np.random.default_rng(seed), BATCH, WAYS, 2, 1) for seed in (0, 1))
     store = (learner.core if kind is StreamClassifier else learner.reader).memory.store
     before = learner(*other[:3])

@@ -26,9 +26,12 @@ from metarl.runs.folder import RunFolder
 SIDE, WAYS, LONGEST = 8, 3, 9
 READING = Reading(SIDE, drawing=True)
 ENCODER = {"width": 8, "embedding_size": 8}
-MEMORY = {"key_size": 8, "value_size": 8, "controller_options": {"hidden_size": 8}, "gate": False}
+MEMORY = {"key_size": 8, "value_size": 8}
 EUCLIDEAN = {"access_options": {"kernel": "euclidean", "empty_slot": False}}
-MANN = {"store": "lrua", "access": "native", "controller": "lstm", "store_options": {"slots": 8}}
+MANN = {
+    **{"store": "lrua", "access": "native", "controller": "lstm", "store_options": {"slots": 8}},
+    **{"controller_options": {"hidden_size": 8}, "gate": False},
+}
 
 
 def learner(kind: str) -> FewShotLearner:
@@ -42,7 +45,7 @@ def learner(kind: str) -> FewShotLearner:
         if kind == "linear":
             return FewShotClassifier(shape, WAYS, MEMORY, **more).eval()
         votes = "mean_votes" if kind == "prototypical" else "votes"
-        return FewShotClassifier(shape, WAYS, MEMORY | EUCLIDEAN, readout=votes, **more).eval()  # type: ignore[arg-type]  # one of its choices
+        return FewShotClassifier(shape, WAYS, EUCLIDEAN, readout=votes, **more).eval()  # type: ignore[arg-type]  # one of its choices
 
 
 def drawn(count: int, seed: int) -> Any:
