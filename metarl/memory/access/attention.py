@@ -203,7 +203,10 @@ class Attention(Access):
 
     def _side_by_side(self, query: Query, content: Content) -> Tensor:
         """A few queries over the slots that they see: fewer passes over the scores than :meth:`weigh` takes."""
-        scores = self._scores(query.key, content.keys)
+        asked = query.key
+        if query.mask is not None and not in_graph() and torch.equal(asked, asked[:, :1].expand_as(asked)):
+            asked = asked[:, :1]  # they differ by what they see alone
+        scores = self._scores(asked, content.keys)
         empty = self._empty(scores)
         top = torch.maximum(self._highest(scores), empty)
         stands_for = content.valid.to(scores.dtype) if content.counts is None else content.counts * content.valid
