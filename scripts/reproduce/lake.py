@@ -121,9 +121,11 @@ def trained(name: str, seeds: list[int], args: argparse.Namespace) -> dict[int, 
     place = ["--data", args.data] * bool(args.data)
     evaluations = train("lake", name, seeds, settings(name), args.out, args.jobs, place)
     for seed, folder, done in zip(seeds, folders, evaluations, strict=True):
+        config = RunFolder.open(folder).config
+        config = {**config, "seed": seed, "data": {**config["data"], "folder": None}}  # wherever it lay
         rates = measure(found, [folder], trials=TRIALS, folder=args.data, tests=PARTS[name].tests)
         made[seed] = Kept(
-            config={**RunFolder.open(folder).config, "seed": seed},
+            config=config,
             commit=trained_at(folder),
             seconds=done.train_seconds,
             updates=done.train_steps,
