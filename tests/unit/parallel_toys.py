@@ -49,7 +49,7 @@ FEWSHOT: dict[str, Any] = {
     "eval": {"cells": [[3, 1]], "episodes": 6, "queries": 2, "validation": [3, 1], "validation_episodes": 3},
     "fit": {"updates": 4, "validate_every": 2, "keep": "best"},
     "classifier": {
-        "memory": {"key_size": 8, "value_size": 8, "gate": False},
+        "memory": {"key_size": 8, "value_size": 8},
         "encoder": {"width": 8, "embedding_size": 8},
     },
 }

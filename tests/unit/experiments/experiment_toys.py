@@ -28,10 +28,11 @@ FEWSHOT: dict[str, Any] = {
     "fit": {"updates": 2, "validate_every": 1},
     "threads": 1,
 }
-MEMORY = {"key_size": 8, "value_size": 8, "controller_options": {"hidden_size": 8}}
+SIZES = {"key_size": 8, "value_size": 8}
+MEMORY = SIZES | {"controller_options": {"hidden_size": 8}}
 ENCODER = {"width": 8, "embedding_size": 8}
 LEARNERS: dict[str, dict[str, Any]] = {
-    "classifier": {"classifier": {"memory": {**MEMORY, "gate": False}, "encoder": {**ENCODER, "norm": "running"}}},
+    "classifier": {"classifier": {"memory": SIZES, "encoder": {**ENCODER, "norm": "running"}}},
     "stream": {
         "stream": {"memory": {**MEMORY, "store": "lrua", "access": "native", "controller": "lstm"}, "encoder": ENCODER},
         "train": {"ways": WAYS, "shots": 3, "batch": 2, "distortion": {"rotation": 10}},

@@ -224,7 +224,9 @@ def test_recorded_episodes_hold_the_learners_own_answers(kind: str) -> None:
 
 
 def test_what_was_recalled_is_kept_of_learners_that_show_it() -> None:
-    voting = toy("classifier", "classifier.readout=votes", "classifier.memory.access_options.empty_slot=false")
+    voting = toy(
+        "classifier", "classifier.readout=votes", "classifier.memory={ access_options = { empty_slot = false } }"
+    )
     kept = record(make_learner(voting, seed=0).eval(), voting)
     assert kept["weights"].shape == (8, 2 * WAYS, WAYS)
     np.testing.assert_allclose(kept["weights"].astype(float).sum(-1), 1, atol=2e-3)

@@ -90,7 +90,11 @@ def test_the_best_learner_of_validations_is_kept(
 
 def test_a_classifier_learns_glyphs_and_beats_chance_on_classes_never_met(tmp_path: Path) -> None:
     settings = ["fit.updates=60", "fit.validate_every=60", "fit.learning_rate=5e-3", "eval.episodes=60"]
-    votes = ["classifier.readout=votes", "classifier.memory.access_options.empty_slot=false", "train.batch=4"]
+    votes = [
+        "classifier.readout=votes",
+        "classifier.memory={ access_options = { empty_slot = false } }",
+        "train.batch=4",
+    ]
     done: Any = ran(tmp_path / "run", toy("classifier", *settings, *votes))
     (cell,) = done.evaluation.cells
     assert cell.interval[0] > 1 / WAYS + 0.1
