@@ -202,8 +202,9 @@ def _memory(options: MemoryOptions, embedding_size: int, ways: int, longest: int
         expected = "'transition' to classify sets, which use no controller"
         remedy = "leave it out, or use a StreamClassifier"
         raise ConfigError(key="memory.store_options.holds", given="state", expected=expected, remedy=remedy)
+    default = MemoryOptions()
     for name in (*STEPS_ALONE, *(() if project else PROJECTED_ALONE)):
-        if (given := getattr(options, name)) != (plain := getattr(MemoryOptions(), name)):
+        if (given := getattr(options, name)) != (plain := getattr(default, name)):
             how = "readout = 'linear'" if name in PROJECTED_ALONE else "a StreamClassifier, which takes steps"
             raise ConfigError(key=f"memory.{name}", given=given, expected=f"{plain!r}, or {how}")
     memory = build_memory(options, embedding_size, ways, longest, project=project)

@@ -68,8 +68,8 @@ class Memory(nn.Module):
         write_size = address_size + (store.value_size if content_size is None else content_size)
         self.write_control = _control(write_size, store.start_control())
         start = store.start_read_control() if access is None else access.start_control()
-        self.told = address_size - actions if isinstance(access, OwnSlots) else address_size
-        self.read_control = _control(self.told, start)
+        self.control_inputs = self.after if isinstance(access, OwnSlots) else address_size
+        self.read_control = _control(self.control_inputs, start)
         self.read_size = store.read_size if access is None else width
         self.reads_disabled = False
         """Whether every read is the empty read: the control without recall."""
@@ -262,8 +262,8 @@ class Memory(nn.Module):
         return self.store.transform_value(value)
 
     def _asked(self, address: Tensor) -> Tensor | None:
-        """The controls of reads; with slots of their own no action has others than another."""
-        return self._controls(self.read_control, address[..., : self.told])
+        """The controls of reads; with slots of their own they are the same for all actions."""
+        return self._controls(self.read_control, address[..., : self.control_inputs])
 
     @staticmethod
     def _controls(control: nn.Linear | None, *inputs: Tensor) -> Tensor | None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from metarl.agents.fewshot.classifier import FewShotClassifier
+from metarl.agents.fewshot.classifier import FewShotClassifier, Readout
 from metarl.agents.fewshot.gradient import gradient_learner
 from metarl.agents.fewshot.learner import FewShotLearner
 from metarl.agents.fewshot.streams import StreamClassifier
@@ -44,8 +44,8 @@ def learner(kind: str) -> FewShotLearner:
             return StreamClassifier(shape, WAYS, {**MEMORY, **MANN}, **more).eval()
         if kind == "linear":
             return FewShotClassifier(shape, WAYS, MEMORY, **more).eval()
-        votes = "mean_votes" if kind == "prototypical" else "votes"
-        return FewShotClassifier(shape, WAYS, EUCLIDEAN, readout=votes, **more).eval()  # type: ignore[arg-type]  # one of its choices
+        votes: Readout = "mean_votes" if kind == "prototypical" else "votes"
+        return FewShotClassifier(shape, WAYS, EUCLIDEAN, readout=votes, **more).eval()
 
 
 def drawn(count: int, seed: int) -> Any:
