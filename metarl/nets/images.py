@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import Annotated, Literal
 
 import torch
@@ -15,8 +17,13 @@ from metarl.config import InputError
 
 BLOCKS = 4
 GROUP = 8  # channels that are normalised together by ``group``, where they divide the width
-VIEWS = ((1.12, 0.0), (1 / 1.12, 0.0), (1.0, 8.6), (1.0, -8.6))
-"""Scale and rotation in degrees of the views that are not the image itself."""
+Views = bool | Literal["many"]
+VIEWS: Mapping[Views, tuple[tuple[float, float], ...]] = {
+    False: (),
+    True: ((1.12, 0.0), (1 / 1.12, 0.0), (1.0, 8.6), (1.0, -8.6)),
+    "many": tuple(view for view in product((1.0, 1.12, 1 / 1.12, 1.25, 1 / 1.25), (0.0, 8.6, -8.6)) if view != (1, 0)),
+}
+"""Scale and rotation in degrees of the views that are not the image itself, by the option ``views``."""
 Net = Literal["strided", "pooled", "residual", "flat", "table"]
 Norm = Literal["group", "batch", "running"]
 Precision = Literal["float32", "bfloat16"]
@@ -41,7 +48,7 @@ class EncoderOptions:
         average: whether the last features are averaged over their positions.
         dropout: share of the last features that are dropped in training.
         views: whether, outside training, vectors are means over five views of an image: itself, larger, smaller,
-            rotated left and right (:data:`VIEWS`).
+            rotated left and right; ``many``: over fifteen, five sizes in three rotations each (:data:`VIEWS`).
         precision: of convolutions; ``bfloat16`` is up to twice as fast on processors that compute in it. Parameters and
             vectors keep their type.
     """
@@ -52,7 +59,7 @@ class EncoderOptions:
     embedding_size: Annotated[int, Ge(0)] = 64
     average: bool = False
     dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
-    views: bool = False
+    views: Views = False
     precision: Precision = "float32"
 
 
@@ -130,11 +137,11 @@ class ImageEncoder(nn.Module):
         """
         episodes, count = images.shape[:2]
         x = self._pixels(images)
-        if not self.options.views or self.training:
-            return self._embedded(x, episodes, support or count)
-        each = [self._embedded(x, episodes, support or count)]
-        each += [self._embedded(affine(x, *view), episodes, support or count) for view in VIEWS]
-        return torch.stack(each).mean(0)
+        views = () if self.training else VIEWS[self.options.views]
+        vectors = self._embedded(x, episodes, support or count)
+        for view in views:
+            vectors = vectors + self._embedded(affine(x, *view), episodes, support or count)
+        return vectors / (1 + len(views))
 
     def channel_means(self, images: Tensor) -> Tensor:
         """The mean of each channel after each block, for each image alone; views and embeddings play no part.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from metarl.nets.images import VIEWS, EncoderOptions, EpisodeNorm, ImageEncoder, Net, Norm, affine
+from metarl.nets.images import VIEWS, EncoderOptions, EpisodeNorm, ImageEncoder, Net, Norm, Views, affine
 from metarl.training.checkpoint import read_checkpoint, write_checkpoint
 
 pytestmark = pytest.mark.usefixtures("weights_from_a_seed")
@@ -161,26 +161,27 @@ def test_other_axes_are_refused() -> None:
         ImageEncoder((5,))
 
 
-def test_vectors_are_means_over_views_outside_training_alone() -> None:
-    plain, seen = make((9, 8)), make((9, 8), views=True)
+@pytest.mark.parametrize("views", [True, "many"])
+def test_vectors_are_means_over_views_outside_training_alone(views: Views) -> None:
+    plain, seen = make((9, 8)), make((9, 8), views=views)
     seen.load_state_dict(plain.state_dict())
     images = torch.rand(2, 4, 9, 8)
     torch.testing.assert_close(seen(images), plain(images))
     plain.eval()
-    means = sum(plain(affine(images.flatten(0, 1)[:, None], *view).view_as(images)) for view in VIEWS)
-    torch.testing.assert_close(seen.eval()(images), (plain(images) + means) / (1 + len(VIEWS)))
+    means = sum(plain(affine(images.flatten(0, 1)[:, None], *view).view_as(images)) for view in VIEWS[views])
+    torch.testing.assert_close(seen.eval()(images), (plain(images) + means) / (1 + len(VIEWS[views])))
     assert not torch.allclose(seen(images), plain(images))
 
 
 def test_views_are_the_image_larger_smaller_and_rotated() -> None:
-    y, x = torch.meshgrid(torch.arange(16) - 7.5, torch.arange(12) - 5.5, indexing="ij")
+    y, x = torch.meshgrid(torch.arange(20) - 9.5, torch.arange(16) - 7.5, indexing="ij")
     right, below = (torch.exp(-((x - a).square() + (y - b).square()) / 2)[None, None] for a, b in ((3, 0), (0, 3)))
 
     def place(image: Tensor) -> tuple[float, float]:
         shown = image[0, 0] / image.sum()
         return float((shown * x).sum()), float((shown * y).sum())
 
-    for scale, degrees in ((1.0, 0.0), *VIEWS):
+    for scale, degrees in ((1.0, 0.0), *VIEWS["many"]):
         cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
         far = 3 * scale
         assert place(affine(right, scale, degrees)) == pytest.approx((far * cos, far * sin), abs=0.05)
