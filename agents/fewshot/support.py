@@ -13,10 +13,11 @@ import numpy as np
 from torch import Tensor
 
 from metarl.config import InputError, one_of
+from metarl.data.decode import by_threads
 from metarl.data.pictures import ImagesError, Reading, checked, pictures
 from metarl.data.problems import Problem, summary
 from metarl.files import readable
-from metarl.types import Array, Bytes, Ints
+from metarl.types import Bytes, Ints
 
 
 @dataclass(frozen=True)
@@ -151,16 +152,23 @@ def read_all(items: Sequence[tuple[str, Any]], reading: Reading) -> Bytes:
     Raises:
         ImagesError: some cannot be read, are empty or have hardly any contrast.
     """
-    found: list[Array] = []
-    problems: list[ImagesError] = []
-    for name, item in items:
-        name = source_of(item) or name
+    images = np.zeros((len(items), *reading.shape), np.uint8)
+    found: dict[int, ImagesError] = {}
+
+    def read(number: int) -> None:
+        name, item = items[number]
+        source = source_of(item)
         try:
-            image = checked(reading.read(item, name), name)
+            image = reading.read(item, name) if source is None else reading.read_file(Path(item), source)
+            images[number] = checked(image, source or name)
         except ImagesError as error:
-            problems.append(error)
-        else:
-            found.append(image)
+            found[number] = error
+
+    files = [number for number, (_, item) in enumerate(items) if isinstance(item, (str, Path))]
+    by_threads(read, files)
+    for number in sorted(set(range(len(items))).difference(files)):
+        read(number)
+    problems = [error for _, error in sorted(found.items())]
     if len(problems) == 1:
         raise problems[0]
     if problems:
@@ -168,4 +176,4 @@ def read_all(items: Sequence[tuple[str, Any]], reading: Reading) -> Bytes:
         remedies = dict.fromkeys(one.remedy for one in problems if one.remedy)
         problem = f"{len(problems)} images can't be used: {told}"
         raise ImagesError(problem, key=str(problems[0].key), remedy="; ".join(remedies))
-    return np.stack(found) if found else np.zeros((0, *reading.shape), np.uint8)
+    return images

@@ -6,9 +6,10 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -73,9 +74,7 @@ def decode(root: Path, classes: Sequence[Class], reading: Reading) -> Decoded:
 
 
 def read_files(paths: Sequence[Path], reading: Reading) -> tuple[Bytes, dict[int, Problem]]:
-    """Read files by as many threads as there are processors.
-
-    Shows a progress bar if standard error is a terminal.
+    """Read files; see :func:`by_threads`.
 
     Args:
         paths: of the files.
@@ -84,8 +83,6 @@ def read_files(paths: Sequence[Path], reading: Reading) -> tuple[Bytes, dict[int
     Returns:
         ``[N, *shape]`` with zeros where there is a problem, and the problems by number.
     """
-    from tqdm import tqdm
-
     images = np.zeros((len(paths), *reading.shape), np.uint8)
     problems: dict[int, Problem] = {}
 
@@ -96,14 +93,29 @@ def read_files(paths: Sequence[Path], reading: Reading) -> tuple[Bytes, dict[int
         except ImagesError as error:
             problems[number] = Problem(error.kind, str(path), error.without_remedy)
 
+    by_threads(read, range(len(paths)))
+    return images, dict(sorted(problems.items()))
+
+
+def by_threads(read: Callable[[int], None], numbers: Sequence[int]) -> None:
+    """Call ``read`` with each number, by as many threads as there are processors.
+
+    Shows a progress bar if standard error is a terminal and it takes longer than a moment.
+
+    Args:
+        read: reads a file with :meth:`metarl.data.pictures.Reading.read_file`, and keeps what it found.
+        numbers: of the files.
+    """
+    from tqdm import tqdm
+
+    shown = partial(tqdm, desc="reading images", total=len(numbers), disable=None, leave=False, delay=0.5)
     with quiet(), ThreadPoolExecutor(min(THREADS, _processors())) as pool:
         try:
-            for _ in tqdm(pool.map(read, range(len(paths))), "reading images", len(paths), disable=None, leave=False):
+            for _ in shown(pool.map(read, numbers)):
                 pass
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    return images, dict(sorted(problems.items()))
 
 
 def _processors() -> int:

@@ -160,7 +160,7 @@ class Reading:
     def _converted(self, image: Image) -> Bytes:
         from PIL import ExifTags, Image, ImageOps
 
-        if image.mode.startswith("I;16"):
+        if image.mode.startswith("I;16") or (image.mode, image.format) == ("I", "PPM"):  # PGM files of over 8 bits
             image = Image.fromarray(_eight_bits(np.asarray(image)))
         elif image.mode in ("I", "F"):
             raise ValueError(f"its numbers are of type {image.mode}, expected 8 or 16 bits")

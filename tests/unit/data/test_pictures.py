@@ -122,6 +122,13 @@ def test_sixteen_bits_of_which_few_are_used_are_refused(most: int, type_: str) -
     assert str(most) in str(refused.value)
 
 
+@pytest.mark.parametrize("most", [4095, 16383, 65535])
+def test_pgm_files_of_more_than_eight_bits_are_scaled_by_the_number_that_is_white(most: int, tmp_path: Path) -> None:
+    numbers = np.array([[0, most], [most // 2, most]], ">u2")
+    (tmp_path / "image.pgm").write_bytes(b"P5\n2 2\n%d\n" % most + numbers.tobytes())
+    np.testing.assert_array_equal(Reading(2).read(tmp_path / "image.pgm"), [[0, 255], [127, 255]])
+
+
 def test_sixteen_bits_that_are_used_or_empty_are_read() -> None:
     for most in (0, 4096, 16383, 65535):
         image = Image.fromarray(np.array([[0, most], [0, 0]], np.uint16))
