@@ -37,9 +37,10 @@ TRAINED = {
     },
     "mdp": {
         "": (),
-        "planner that replans at each step imitated for the first 30 %": (
+        "planner that replans at each step imitated to the end": (
             "imitation.expert=Bayes bonus, replanned",
-            "imitation.until=0.3",
+            "imitation.until=1.0",
+            "imitation.weight=10.0",
         ),
     },
 }
