@@ -41,7 +41,7 @@ def prepare(options: ImitationOptions, env: Any) -> None:
         expected = "left out: only a TrialVectorEnv, without wrappers around it, shows an expert what it needs"
         remedy = "make the environment with gymnasium.make_vec, or as metarl.TrialVectorEnv(family, num_envs)"
         raise ConfigError(key=KEY, given=options.expert, expected=expected, remedy=remedy)
-    _check_expert(options.expert, trials)
+    _check_expert(options, options.expert, trials)
     if options.expert not in _names(trials):
         try:
             trials.tell_tasks()
@@ -50,7 +50,7 @@ def prepare(options: ImitationOptions, env: Any) -> None:
             raise ConfigError(key=KEY, given=options.expert, expected=expected) from None
 
 
-def _check_expert(name: str, trials: TrialVectorEnv) -> None:
+def _check_expert(options: ImitationOptions, name: str, trials: TrialVectorEnv) -> None:
     """Refuse an expert that does not fit the trials, as far as that can be seen without loading one.
 
     Raises:
@@ -70,6 +70,28 @@ def _check_expert(name: str, trials: TrialVectorEnv) -> None:
         raise ConfigError(key=KEY, given=name, expected=expected)
     if name in names and trials.distribution.reveal:
         raise ConfigError(key=KEY, given=name, expected="nobody, where reveal=true shows the agent more than it knows")
+    if options.parameter is not None:
+        try:
+            _reference(options, trials)
+        except ValueError as error:
+            expected = f"left out with expert = {name!r}: {error}"
+            raise ConfigError(key="imitation.parameter", given=options.parameter, expected=expected) from None
+
+
+def _reference(options: ImitationOptions, trials: TrialVectorEnv) -> Actor | None:
+    """The reference of the family that the options name; None if there is none of this name.
+
+    Raises:
+        ValueError: it has no parameter, or not this one.
+    """
+    prior, name = trials.distribution.prior, str(options.expert)
+    tuned = {} if options.parameter is None else {name: options.parameter}
+    if prior is None:
+        if tuned:
+            raise ValueError("a trained agent has no parameter")
+        return None
+    make = baselines.references(prior, tuned).get(name)
+    return None if make is None else make()
 
 
 def _names(trials: TrialVectorEnv) -> list[str]:
@@ -143,9 +165,8 @@ class Informed:
 
 def _expert(agent: RL2PPO, trials: TrialVectorEnv) -> Actor:
     """The expert that the options name."""
-    name, prior = str(agent.imitation.expert), trials.distribution.prior
-    if prior is not None and name in (made := baselines.references(prior)):
-        return made[name]()
-    path = Path(name)
+    if (reference := _reference(agent.imitation, trials)) is not None:
+        return reference
+    path = Path(str(agent.imitation.expert))
     informed = type(agent).load(path / "checkpoint.zip" if path.is_dir() else path, device=agent.device)
     return Informed(informed, trials)

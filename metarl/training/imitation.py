@@ -27,6 +27,8 @@ class ImitationOptions:
             the family has, such as "Gittins" or "PSRL", or the folder (or checkpoint) of a run that was trained with
             ``env.reveal=true``, which is told the task. None: nobody. The expert begins with each rollout, so that a
             trial that began before it is not imitated.
+        parameter: of a reference that has one, such as the bonus of "Bayes bonus"; ``metarl eval`` prints which is best
+            in trials of a length. None: the value where nothing was tuned.
         until: the fraction of the schedule over which the weight of the imitation falls linearly to 0.
         weight: the weight at the beginning.
 
@@ -35,11 +37,12 @@ class ImitationOptions:
     """
 
     expert: str | None = None
+    parameter: float | None = None
     until: Annotated[float, Gt(0), Le(1)] = UNTIL
     weight: Annotated[float, Gt(0)] = WEIGHT
 
     def __post_init__(self) -> None:
-        for name, default in (("until", UNTIL), ("weight", WEIGHT)):
+        for name, default in (("parameter", None), ("until", UNTIL), ("weight", WEIGHT)):
             if self.expert is None and getattr(self, name) != default:
                 remedy = f"add expert, such as 'Gittins', or leave {name} out"
                 raise ConfigError(f"{name} is given, but nobody is imitated", key=name, remedy=remedy)

@@ -139,6 +139,32 @@ PENDULUM = distribution("metarl/PendulumGoal-v0")
 SINGLE = gym.vector.SyncVectorEnv([lambda: TrialEnv(BANDIT)] * 2)
 
 
+def test_an_expert_takes_its_parameter() -> None:
+    """With a bonus of 0 the planner is the greedy one, and with a large one it is not."""
+    planner = {"expert": "Bayes bonus, replanned", "until": 1.0}
+    asked = []
+    for options in (planner, planner | {"parameter": 0.75}, planner | {"parameter": 50.0}):
+        agent = make(MDP, options)
+        agent.learn(ROWS * MDP.trial_steps, log_interval=None)
+        asked.append(logged(agent, "imitation_loss"))
+    assert asked[0] == asked[1] != asked[2]  # untuned it is .75
+
+
+@pytest.mark.parametrize(("expert", "parameter"), [("PSRL", 1.0), ("Bayes bonus", -1.0), ("some/run", 1.0)])
+def test_a_parameter_that_the_expert_does_not_take_is_refused(expert: str, parameter: float) -> None:
+    with pytest.raises(ConfigError) as caught:
+        make(MDP, {"expert": expert, "parameter": parameter})
+    assert caught.value.key == "imitation.parameter"
+    assert "\n" not in str(caught.value)
+
+
+def test_a_parameter_of_nobody_is_refused() -> None:
+    family = from_env("CartPole-v1", levels=range(100_000), steps=5)
+    for given in ({"parameter": 1.0}, {"expert": "some/run", "parameter": 1.0}):
+        with pytest.raises(ConfigError, match="parameter"):
+            make(family, given)
+
+
 @pytest.mark.parametrize(
     ("env", "expert"),
     [
