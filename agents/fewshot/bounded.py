@@ -77,7 +77,8 @@ class BoundedMemory:
         options = MemoryOptions(
             access=learner.memory.access, access_options=learner.memory.access_options, store_options=kept
         )
-        self._averaged = learner.reader.averaged
+        assert isinstance(learner.reader, VotingReader)  # as its slots vote
+        self._reader = learner.reader
         self._memory = build_memory(options, learner.encoder.size, 1, None, project=False).to(learner.device)
         if known is not None and self._memory.access is not None:
             self._memory.access.load_state_dict(known.state_dict())
@@ -145,7 +146,7 @@ class BoundedMemory:
         return tree.map_tensors(lambda leaf: leaf.float() if leaf.is_floating_point() else leaf, self.state)
 
     def _votes(self, state: EpisodicState, queries: Tensor, classes: int) -> Tensor:
-        if self._averaged:
+        if self._reader.averaged:
             return self._compared(state, queries, classes)
         read, slots = self._memory.recall(state, queries)
         assert read.log_weights is not None
@@ -163,6 +164,7 @@ class BoundedMemory:
         own = F.one_hot(slots.values[..., 0].long().clamp(0, classes - 1), classes) * number[..., None]
         total = own.sum(1)
         means = own.mT @ slots.keys / total.clamp_min(1)[..., None]
+        means, queries = self._reader.compared(means, queries, total)
         read = access.weigh(Query(access.prepare(queries)), Content(means, means.new_zeros(*total.shape, 1), total > 0))
         assert read.log_weights is not None
         return read.log_weights.clamp_min(NEVER)

@@ -44,6 +44,9 @@ class FewShotClassifier(ExampleLearner):
         transductive: the encoder's norm takes its statistics from the queries as well.
         rotate_support: the loss uses each example of an episode as support once: first the support, then the first
             queries, and so on, with the others as queries. Examples are embedded only once.
+        plda: whether, outside training, class means are compared by probabilistic linear discriminant analysis
+            (:class:`metarl.nets.plda.Plda`) in place of Euclidean distance. A run fits it to classes of training at the
+            end of training; :meth:`fit_metric` does it in Python. For ``mean_votes`` with the kernel ``euclidean``.
 
     Raises:
         ConfigError: options that don't fit.
@@ -62,6 +65,7 @@ class FewShotClassifier(ExampleLearner):
         longest: int = 128,
         transductive: bool = False,
         rotate_support: bool = False,
+        plda: bool = False,
     ) -> None:
         super().__init__(observation, ways, encoder, longest)
         choice(readout, get_args(Readout), "readout")
@@ -78,14 +82,35 @@ class FewShotClassifier(ExampleLearner):
             raise ConfigError(key="encoder.norm", given=norm, expected=expected)
         if rotate_support and self.of_tables:
             raise ConfigError(key="rotate_support", given=True, expected="false with encoder.net = 'table'")
-        self.context_kind = context
+        self.context_kind, self.plda = context, plda
+        if plda:
+            self._check_plda()
         self.context = make_context(context, self.encoder.size, longest)
         width = self.context.size
         self.reader: Reader
         if readout == "linear":
             self.reader = SetReader(self.memory, width, ways, longest)
         else:
-            self.reader = VotingReader(self.memory, width, ways, longest, averaged=readout == "mean_votes")
+            self.reader = VotingReader(self.memory, width, ways, longest, averaged=readout == "mean_votes", plda=plda)
+
+    def _check_plda(self) -> None:
+        """Refuse a metric for class means of single embeddings where there are none.
+
+        Raises:
+            ConfigError: something else is compared.
+        """
+        norm, kernel = self.encoder_options.norm, self.memory.access_options.get("kernel")
+        for key, given, other, needed in (
+            ("readout", self.readout, self.readout != "mean_votes", "'mean_votes'"),
+            ("memory.store", self.memory.store, self.memory.store != "episodic", "'episodic'"),
+            ("memory.access_options.kernel", kernel, kernel != "euclidean", "'euclidean'"),
+            ("context", self.context_kind, self.context_kind != "none", "'none'"),
+            ("encoder.norm", norm, norm == "batch", "'running' or 'group'"),
+            ("encoder.net", "table", self.of_tables, "a net of single examples"),
+        ):
+            if other:
+                expected = f"{needed} with plda = true, which compares class means of single embeddings"
+                raise ConfigError(key=key, given=given, expected=expected, remedy="or leave plda out")
 
     def forward(self, support_x: Examples, support_y: Examples, query_x: Examples) -> Tensor:
         """See :meth:`metarl.agents.fewshot.learner.FewShotLearner.forward`.
@@ -183,6 +208,16 @@ class FewShotClassifier(ExampleLearner):
         encoded = self._encoded(episodes.support_x, episodes.support_y, episodes.query_x)
         self.reader.consolidate(*self._contextual(*encoded)[:2])
 
+    def fit_metric(self, embedded: Tensor, labels: Tensor) -> None:
+        """See :meth:`metarl.agents.fewshot.learner.FewShotLearner.fit_metric`.
+
+        Raises:
+            TypeError: the learner was made without ``plda``.
+        """
+        if not isinstance(self.reader, VotingReader) or self.reader.plda is None:
+            raise TypeError("this classifier has no metric to fit; make it with plda=True")
+        self.reader.plda.fit(embedded, labels)
+
     def _contextual(self, support: Tensor, classes: Tensor, queries: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The arguments of the reader: the support ``[B, S, E]``, its one-hot labels ``[B, S, ways]``, the queries."""
         support, queries = self.context(support, queries)
@@ -216,6 +251,7 @@ class FewShotClassifier(ExampleLearner):
             longest=longest,
             transductive=self.transductive,
             rotate_support=self.rotate_support,
+            plda=self.plda,
         )
 
     def _encoded(self, support_x: Examples, support_y: Examples, query_x: Examples) -> tuple[Tensor, Tensor, Tensor]:

@@ -42,6 +42,11 @@ class Ensemble(FewShotLearner):
         """See :meth:`FewShotLearner.embed`; the members' embeddings side by side ``[N, M, E]``."""
         return _stacked([member.embed(x) for member in self.members], 1)
 
+    def fit_metric(self, embedded: Tensor, labels: Tensor) -> None:
+        """See :meth:`FewShotLearner.fit_metric`; each member has its own."""
+        for member, own in zip(self.members, embedded.unbind(1), strict=True):
+            member.fit_metric(own, labels)
+
     def classify(self, support: Examples, support_y: Examples, queries: Examples) -> Tensor:
         """See :meth:`FewShotLearner.classify`."""
         own = zip(self.members, torch.as_tensor(support).unbind(2), torch.as_tensor(queries).unbind(2), strict=True)

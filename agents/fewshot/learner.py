@@ -72,6 +72,18 @@ class FewShotLearner(nn.Module, ABC):
         """
         return None
 
+    def fit_metric(self, embedded: Tensor, labels: Tensor) -> None:
+        """Learn how embeddings are to be compared from now on, from classes of training.
+
+        Args:
+            embedded: as :meth:`embed` makes them, ``[N, ...]``.
+            labels: ``[N]`` whole numbers from 0.
+
+        Raises:
+            TypeError: a learner without a metric to be fitted.
+        """
+        raise TypeError(f"a {type(self).__name__} has no metric to fit; make a FewShotClassifier with plda=True")
+
     def classify(self, support: Examples, support_y: Examples, queries: Examples) -> Tensor:
         """The logits ``[B, Q, ways]`` of queries that were embedded by :meth:`embed`.
 

@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from metarl.agents.fewshot.embedded import embedded
 from metarl.agents.fewshot.learner import FewShotLearner, alone
 from metarl.config import InputError
 from metarl.data.pool import Pool
 from metarl.functional.stats import auroc, logistic_fit
-from metarl.types import Array, Floats
+from metarl.types import Floats
 
 WAYS, SHOTS = (5, 20), (1, 5)
 """The sizes of the episodes of a calibration, as far as learner and classes allow them."""
@@ -21,7 +22,6 @@ EPISODES = 60  # of each size
 EPISODES_SLOW = 10  # of learners that take every episode from its images
 REJECTED = 0.05  # share of known queries that the threshold takes for unknown
 CLASSES, EXAMPLES = 80, 7  # of the images that a calibration embeds, at most, so that it takes seconds
-CHUNK = 250  # images that are embedded at once
 LEAST = 3  # classes with two images or more, without which there is nothing unknown
 TINY = 1e-12
 
@@ -145,7 +145,9 @@ def calibrated(learner: FewShotLearner, pool: Pool, rng: np.random.Generator) ->
         given = f"{pool.classes} classes, {int((pool.counts > 1).sum())} of them with 2 images or more"
         expected, remedy = f"{LEAST} with 2 images, or more", "give more images of them"
         raise InputError(key="the classes to calibrate by", given=given, expected=expected, remedy=remedy)
-    held, embedded = _embedded(learner, usable.some(rng, CLASSES, EXAMPLES))
+    some = usable.some(rng, CLASSES, EXAMPLES)
+    whole = embedded(learner, some)
+    held = some if whole is None else whole
     parts = _by_shots(held)
     known: list[Floats] = []
     unknown: list[Floats] = []
@@ -156,8 +158,8 @@ def calibrated(learner: FewShotLearner, pool: Pool, rng: np.random.Generator) ->
         try:
             ready = learner.resized(ways, ways * shots)
             with alone(ready):
-                for _ in range(EPISODES if embedded else EPISODES_SLOW):
-                    inside, outside = _episode(ready, parts[shots], rng, ways, shots, embedded)
+                for _ in range(EPISODES_SLOW if whole is None else EPISODES):
+                    inside, outside = _episode(ready, parts[shots], rng, ways, shots, whole is not None)
                     known.append(inside)
                     unknown.append(outside)
         except InputError as error:  # this learner is for other numbers of classes
@@ -193,18 +195,6 @@ def _fit(inside: Floats, outside: Floats) -> OpenSet:
     x = np.concatenate([inside, outside])
     weights, bias = logistic_fit(x, np.repeat([1.0, 0.0], [len(inside), len(outside)]))
     return OpenSet(tuple(weights.tolist()), float(bias), 0.5, 0.5)
-
-
-def _embedded(learner: FewShotLearner, pool: Pool) -> tuple[Pool, bool]:
-    """The pool with embeddings in place of its examples, if the learner embeds them one by one."""
-    flat = pool.flat
-    each: list[Array] = []
-    for first in range(0, len(flat), CHUNK):
-        made = learner.embed(flat[first : first + CHUNK].copy())
-        if made is None:
-            return pool, False
-        each.append(made.cpu().numpy())
-    return pool.replaced(np.concatenate(each)), True
 
 
 def _episode(

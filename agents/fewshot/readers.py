@@ -12,6 +12,7 @@ from metarl.functional.branches import in_graph
 from metarl.memory.memory import Memory
 from metarl.memory.options import MemoryOptions
 from metarl.memory.registry import STORES, build_memory
+from metarl.nets.plda import Plda
 
 STEPS_ALONE = (
     *("controller", "controller_options", "address", "gate", "reinstate", "emit", "read_every", "working_memory"),
@@ -119,16 +120,24 @@ class VotingReader(Reader):
         ways: number of classes.
         longest: most examples in a support.
         averaged: write the mean of each class's embeddings instead of every example's.
+        plda: with ``averaged``, outside training embeddings are compared by :class:`metarl.nets.plda.Plda`.
 
     Raises:
         ConfigError: a memory that can't store a set, or whose reads are not weighted sums of labels.
     """
 
     def __init__(
-        self, options: MemoryOptions, embedding_size: int, ways: int, longest: int, *, averaged: bool = False
+        self,
+        options: MemoryOptions,
+        embedding_size: int,
+        ways: int,
+        longest: int,
+        *,
+        averaged: bool = False,
+        plda: bool = False,
     ) -> None:
         super().__init__(_memory(options, embedding_size, ways, ways if averaged else longest, project=False))
-        self.averaged = averaged
+        self.averaged, self.plda = averaged, Plda(embedding_size) if plda else None
         access = self.memory.access
         if access is None or not access.sums:
             expected = "attention or graph with readout = 'votes', whose reads are weighted sums of labels"
@@ -167,6 +176,7 @@ class VotingReader(Reader):
         if self.averaged:
             count = labels.sum(1)
             support, rows = labels.mT @ support / count.clamp_min(1)[..., None], count > 0
+            support, queries = self.compared(support, queries, count)
             labels = torch.eye(labels.shape[-1], dtype=labels.dtype, device=labels.device).expand(len(labels), -1, -1)
         memory = self.memory
         state = memory.write_all(support, labels, rows)
@@ -175,6 +185,18 @@ class VotingReader(Reader):
         if self.averaged and not in_graph() and torch.equal(slots.values, labels):  # slot k holds class k
             return read.log_weights.clamp_min(NEVER), read.log_weights
         return votes(read.log_weights, slots.values), read.log_weights
+
+    def compared(self, means: Tensor, queries: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+        """Class means and queries as they are compared, which outside training may be by another metric.
+
+        Args:
+            means: of each class ``[B, N, E]``.
+            queries: ``[B, Q, E]``
+            counts: examples of each class ``[B, N]``.
+        """
+        if self.plda is None or self.training:
+            return means, queries
+        return self.plda(means, queries, counts)
 
 
 def votes(log_weights: Tensor, labels: Tensor) -> Tensor:

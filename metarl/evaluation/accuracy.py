@@ -8,6 +8,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
+from metarl.agents.fewshot.embedded import embedded
 from metarl.agents.fewshot.learner import FewShotLearner
 from metarl.data.episodes import Episodes, Streams
 from metarl.data.pool import Pool
@@ -16,7 +17,6 @@ from metarl.types import Bools
 
 Batch = TypeVar("Batch", Episodes, Streams)
 IMAGES = 3000  # examples in a batch of validations and tests
-CHUNK = 250  # examples that are embedded at once; with more, activations no longer fit the cache
 
 
 @torch.no_grad()
@@ -33,18 +33,10 @@ def prepared(
         source: of the examples.
         examples: how many examples all episodes show.
     """
-    if not isinstance(source, Pool):
+    held = embedded(learner, source) if isinstance(source, Pool) and examples > len(source.flat) else None
+    if held is None:
         return source, lambda episodes: correct(learner, episodes)
-    flat = source.flat
-    each = []
-    for first in range(0, len(flat) if examples > len(flat) else 0, CHUNK):
-        embedded = learner.embed(flat[first : first + CHUNK].copy())  # torch takes no array that is read-only
-        if embedded is None:
-            break
-        each.append(embedded.cpu().numpy())
-    if not each:
-        return source, lambda episodes: correct(learner, episodes)
-    return source.replaced(np.concatenate(each)), lambda episodes: correct(learner, episodes, embedded=True)
+    return held, lambda episodes: correct(learner, episodes, embedded=True)
 
 
 @torch.no_grad()

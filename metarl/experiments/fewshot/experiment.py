@@ -8,9 +8,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
 
 from metarl import parallel
+from metarl.agents.fewshot.embedded import embedded
 from metarl.agents.fewshot.gradient import GradientOptions
 from metarl.agents.fewshot.learner import FewShotLearner
 from metarl.agents.fewshot.open_set import LEAST, OpenSet, calibrated
@@ -36,6 +38,7 @@ from metarl.experiments.fewshot.options import (
 from metarl.experiments.fewshot.validation import check_source, validator
 from metarl.functional.stats import BYTES
 from metarl.limits import check_count
+from metarl.runs.progress import Progress
 from metarl.runs.session import Session
 from metarl.seeding import numpy_rng, rank_seed, sequence, split_key
 from metarl.training.checkpoint import CheckpointError
@@ -43,7 +46,8 @@ from metarl.training.resume import restoring
 from metarl.training.supervised import FitState, SupervisedOptions, Validation, fit
 from metarl.types import Array, Split
 
-CALIBRATION = (0, 0)  # the key of the random stream of a calibration; no test episode has 0 ways
+CALIBRATION, FITTING = (0, 0), (0, 1)  # keys of random streams after training; no test episode has 0 ways
+FITTED = 600, 20  # classes, and examples of each, that a metric is fitted to, at most
 LEARNERS = ("classifier", "stream", "gradient")  # the tables of a preset that make a learner
 
 
@@ -292,11 +296,26 @@ class FewShotExperiment(Experiment):
         model.eval()
         if not session.stopped and not rank:
             with session.stoppable():
+                self._fit_metric(model, session)
                 model.open_set = self._open_set(model, session.seed)
         session.facts["ended"] = trained.ended
         if trained.kept is not None:
             session.facts["kept_step"] = trained.kept * batch
         return trained.updates * batch
+
+    def _fit_metric(self, model: FewShotLearner, session: Session) -> None:
+        """Fit the metric of the learner, if it has one, to examples of training as they are, without rotations."""
+        if self.classifier is None or not self.classifier.plda:
+            return
+        plain = replace(self.train, distortion=None, class_distortion=None, alphabets=None)
+        source = training_source(replace(self.data, rotations=False), plain)
+        assert isinstance(source, Pool)  # tables, which are none, have no learner with a metric
+        some = source.some(numpy_rng(session.seed, "evaluation", *FITTING), *FITTED)
+        with Progress("fitting the metric", len(some.flat), "example", quiet=session.quiet) as progress:
+            held = embedded(model, some, progress.add)
+        assert held is not None
+        labels = torch.as_tensor(np.repeat(np.arange(held.classes), held.counts))
+        model.fit_metric(torch.as_tensor(held.flat, device=model.device), labels)
 
     def _open_set(self, model: FewShotLearner, seed: int) -> OpenSet | None:
         """How the learner tells unknown classes, from validation classes; None where these were trained on or are few.

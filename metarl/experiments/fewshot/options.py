@@ -198,6 +198,7 @@ class ClassifierOptions:
     readout: Readout = "linear"
     context: Context = "none"
     rotate_support: bool = False
+    plda: bool = False
     encoder: EncoderOptions = field(default_factory=EncoderOptions)
     members: Annotated[int, Ge(1)] = 1
 

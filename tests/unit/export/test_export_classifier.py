@@ -44,8 +44,14 @@ def learner(kind: str) -> FewShotLearner:
             return StreamClassifier(shape, WAYS, {**MEMORY, **MANN}, **more).eval()
         if kind == "linear":
             return FewShotClassifier(shape, WAYS, MEMORY, **more).eval()
-        votes: Readout = "mean_votes" if kind == "prototypical" else "votes"
-        return FewShotClassifier(shape, WAYS, EUCLIDEAN, readout=votes, **more).eval()
+        means = kind == "prototypical"
+        votes: Readout = "mean_votes" if means else "votes"
+        made = FewShotClassifier(shape, WAYS, EUCLIDEAN, readout=votes, plda=means, **more).eval()
+        if means:
+            embedded = made.embed(drawn(40, 5))
+            assert embedded is not None
+            made.fit_metric(embedded, torch.arange(40) % 8)
+        return made
 
 
 def drawn(count: int, seed: int) -> Any:
