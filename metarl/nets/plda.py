@@ -31,11 +31,9 @@ class Plda(nn.Module):
         self.mean: Tensor
         self.directions: Tensor
         self.noise: Tensor
-        self.scale: Tensor
         self.register_buffer("mean", torch.zeros(size))
         self.register_buffer("directions", torch.eye(size))
         self.register_buffer("noise", torch.zeros(size))  # 1 / b
-        self.register_buffer("scale", torch.ones(()))
 
     def forward(self, means: Tensor, queries: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
         """Vectors whose Euclidean distances are those of this metric.
@@ -51,7 +49,7 @@ class Plda(nn.Module):
         each, known = counts.clamp_min(1)[..., None], (counts > 0).to(means)[..., None]
         fewness = (known / each).sum(1, keepdim=True) / known.sum(1, keepdim=True).clamp_min(1)  # [B, 1, 1]: 1 / k
         variance = 1 + 1 / (1 / fewness.clamp_min(TINY) + self.noise)
-        weight = (self.scale * (1 + fewness) / variance).sqrt()
+        weight = ((1 + fewness) / variance).sqrt()
         means = (means - self.mean) @ self.directions * (each / (each + self.noise))
         return means * weight, (queries - self.mean) @ self.directions * weight
 
@@ -81,11 +79,10 @@ class Plda(nn.Module):
         )
         whitening = torch.linalg.inv(torch.linalg.cholesky(w))
         values, vectors = torch.linalg.eigh(whitening @ b @ whitening.T)
-        directions, noise = whitening.T @ vectors, 1 / values.clamp_min(1e-6)
+        directions, noise = whitening.T @ vectors, 1 / values.clamp_min(1e-4)
         gain, variance = 1 / (1 + noise), 1 + 1 / (1 + noise)  # with one example
         seen = (directions * ((within + between) @ directions)).sum(0)
         apart = (seen * (1 + gain.square()) / variance).sum().clamp_min(TINY)
         self.mean.copy_(mean)
-        self.directions.copy_(directions)
+        self.directions.copy_(directions * ((known + spread) / apart).sqrt())
         self.noise.copy_(noise)
-        self.scale.copy_((known + spread) / apart)
