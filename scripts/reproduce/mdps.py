@@ -29,12 +29,12 @@ SNAIL_UNIT = 20.76  # what SNAIL calls 1 in an episode: a known MDP's value, dis
 
 
 TAUGHT = (
-    *(f"imitation.expert={BEST}", "imitation.until=0.7", "imitation.weight=10.0"),
+    *(f"imitation.expert={BEST}", "imitation.until=1.0"),
     *("ppo.gamma_end=0.9", "ppo.gae_lambda=0.95", "ppo.ent_coef=0.0"),
 )
 """For trials of 25 episodes and more: after 10 million steps without an expert those of 25 were 3 % below it.
 
-The expert knows how to explore, so short horizons are enough for PPO, which makes sharper what was learned from it.
+The expert knows how to explore. PPO of a short horizon makes up the agent's mind where it doubts what the expert does.
 """
 N_ENVS = 64  # trials at a time in these trainings
 
