@@ -8,10 +8,11 @@ import numpy as np
 import torch
 
 from metarl.agents.fewshot.domains import ShiftRecogniser, with_norm_of
+from metarl.agents.fewshot.embedded import embedded
 from metarl.data.episodes import Episodes
 from metarl.data.pool import Pool
 from metarl.data.shifts import Shift
-from metarl.evaluation.accuracy import CHUNK, correct, parts, prepared
+from metarl.evaluation.accuracy import correct, parts, prepared
 from metarl.evaluation.pooling import variance_over_seeds
 from metarl.experiments.fewshot.evaluate import evaluation_rng
 from metarl.experiments.fewshot.options import EpisodeShape
@@ -177,8 +178,9 @@ def readers(pool: Pool, seed: int) -> dict[int, FewShotClassifier]:
 def _embedded(learner: FewShotClassifier, x: Array) -> Array:
     """Images ``[B, N, H, W]`` as embeddings ``[B, N, E]``."""
     flat = x.reshape(-1, *x.shape[2:])
-    made = [learner.embed(flat[first : first + CHUNK]).numpy() for first in range(0, len(flat), CHUNK)]
-    return np.concatenate(made).reshape(*x.shape[:2], -1)
+    held = embedded(learner, Pool(flat, counts=[len(flat)]))
+    assert held is not None  # the net embeds images one by one
+    return held.flat.reshape(*x.shape[:2], -1)
 
 
 def mean(accuracy: Floats) -> tuple[float, float]:

@@ -9,6 +9,7 @@ import torch
 from experiment_toys import LEARNERS, WAYS, toy
 from torch import Tensor
 
+from metarl.agents.fewshot import embedded as embedding
 from metarl.agents.fewshot.learner import FewShotLearner, Protocol
 from metarl.config import ConfigError, to_plain
 from metarl.data.episodes import Episodes, Streams, class_positions
@@ -238,7 +239,7 @@ def test_what_was_recalled_is_kept_of_learners_that_show_it() -> None:
 def test_a_pool_that_is_embedded_first_gives_the_same_answers(members: int, monkeypatch: pytest.MonkeyPatch) -> None:
     made = toy("classifier", f"classifier.members={members}")
     learner, pool = make_learner(made, seed=0).eval(), Glyphs("test", 5)
-    monkeypatch.setattr(answers, "CHUNK", 30)
+    monkeypatch.setattr(embedding, "CHUNK", 30)
     found = []
     for examples in (pool.examples.size, 0):
         held, answer = prepared(learner, pool, examples)
