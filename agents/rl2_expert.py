@@ -74,8 +74,9 @@ def _check_expert(options: ImitationOptions, name: str, trials: TrialVectorEnv) 
         try:
             _reference(options, trials)
         except ValueError as error:
-            expected = f"left out with expert = {name!r}: {error}"
-            raise ConfigError(key="imitation.parameter", given=options.parameter, expected=expected) from None
+            problem = f"imitation.parameter = {options.parameter} does not fit expert = {name!r} ({error})"
+            remedy = "give another, or leave it out"
+            raise ConfigError(problem, key="imitation.parameter", remedy=remedy) from None
 
 
 def _reference(options: ImitationOptions, trials: TrialVectorEnv) -> Actor | None:
@@ -88,7 +89,7 @@ def _reference(options: ImitationOptions, trials: TrialVectorEnv) -> Actor | Non
     tuned = {} if options.parameter is None else {name: options.parameter}
     if prior is None:
         if tuned:
-            raise ValueError("a trained agent has no parameter")
+            raise ValueError("a trained agent has none")
         return None
     make = baselines.references(prior, tuned).get(name)
     return None if make is None else make()

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from metarl.agents.fewshot.context import Context, make_context
-from metarl.agents.fewshot.examples import ExampleLearner, examples, same_episodes
+from metarl.agents.fewshot.examples import ExampleLearner, class_labels, examples, same_episodes
 from metarl.agents.fewshot.learner import Examples
 from metarl.agents.fewshot.readers import Reader, SetReader, VotingReader
 from metarl.config import ConfigError, InputError, build, choice
@@ -99,7 +99,7 @@ class FewShotClassifier(ExampleLearner):
         Raises:
             ConfigError: something else is compared.
         """
-        norm, kernel = self.encoder_options.norm, self.memory.access_options.get("kernel")
+        norm, kernel = self.encoder_options.norm, self.memory.access_options.get("kernel", "left out")
         for key, given, other, needed in (
             ("readout", self.readout, self.readout != "mean_votes", "'mean_votes'"),
             ("memory.store", self.memory.store, self.memory.store != "episodic", "'episodic'"),
@@ -208,15 +208,31 @@ class FewShotClassifier(ExampleLearner):
         encoded = self._encoded(episodes.support_x, episodes.support_y, episodes.query_x)
         self.reader.consolidate(*self._contextual(*encoded)[:2])
 
-    def fit_metric(self, embedded: Tensor, labels: Tensor) -> None:
+    def fit_metric(self, embedded: Examples, labels: Examples) -> None:
         """See :meth:`metarl.agents.fewshot.learner.FewShotLearner.fit_metric`.
 
         Raises:
             TypeError: the learner was made without ``plda``.
+            InputError: other shapes, numbers that are not finite, or fewer than two classes, or one example of each.
         """
         if not isinstance(self.reader, VotingReader) or self.reader.plda is None:
             raise TypeError("this classifier has no metric to fit; make it with plda=True")
-        self.reader.plda.fit(embedded, labels)
+        x = examples(torch.as_tensor(embedded)[None], "embedded", (self.encoder.size,), None)[0]
+        number = class_labels(labels, x.shape[:1], "labels", None, None).cpu().unique(return_inverse=True)[1]
+        classes = int(number.max()) + 1
+        if classes < 2 or classes == len(number):
+            given, expected = (
+                f"{len(number)} examples of {classes} classes",
+                "two classes or more, with several of each",
+            )
+            raise InputError(key="labels", given=given, expected=expected)
+        self.reader.plda.fit(x.detach().cpu(), number)
+
+    def leave_metric(self) -> None:
+        """Compare class means by Euclidean distance from now on, where ``plda`` was fitted or is to be."""
+        self.plda = False
+        if isinstance(self.reader, VotingReader):
+            self.reader.plda = None
 
     def _contextual(self, support: Tensor, classes: Tensor, queries: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The arguments of the reader: the support ``[B, S, E]``, its one-hot labels ``[B, S, ways]``, the queries."""
@@ -275,4 +291,11 @@ class FewShotClassifier(ExampleLearner):
             "store": self.memory.store,
             "access": self.memory.access,
             "readout": self.readout,
+            **({"plda": "fitted" if self._fitted else "not fitted"} if self.plda else {}),
         }
+
+    @property
+    def _fitted(self) -> bool:
+        """Whether embeddings are compared by a metric that was fitted."""
+        metric = self.reader.plda if isinstance(self.reader, VotingReader) else None
+        return metric is not None and bool(metric.noise.any())

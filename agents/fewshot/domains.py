@@ -25,7 +25,8 @@ def with_norm_of(learner: FewShotClassifier, *, prior: float = 0.0, transductive
 
     They are those of the support, so that a query is still answered alone; or, if ``transductive``, those of support
     and queries. No labels are used. The statistics of training count for ``prior`` images beside them (Schneider et al.
-    2020); choose it on validation classes.
+    2020); choose it on validation classes. Class means are compared by Euclidean distance, as a metric (``plda``) was
+    fitted to embeddings of the old norms.
 
     Args:
         learner: trained with the norm ``running``.
@@ -39,6 +40,7 @@ def with_norm_of(learner: FewShotClassifier, *, prior: float = 0.0, transductive
     made = deepcopy(learner)
     if norm != "running" or not renormed(made.encoder, prior):
         raise InputError(key="encoder.norm", given=norm, expected="'running', whose statistics can be estimated again")
+    made.leave_metric()
     made.encoder_options = replace(made.encoder_options, norm="batch")  # embeddings now depend on the episode
     made.transductive = transductive
     return made

@@ -14,13 +14,13 @@ CHUNK = 250  # examples that are embedded at once; with more, activations no lon
 
 
 @torch.no_grad()
-def embedded(learner: FewShotLearner, pool: Pool, tick: Callable[[int], object] = lambda done: None) -> Pool | None:
-    """The pool with embeddings in place of its examples; None if the learner doesn't embed them one by one.
+def embedded(learner: FewShotLearner, pool: Pool, tick: Callable[[int], bool] = lambda done: False) -> Pool | None:
+    """The pool with embeddings in place of its examples; None if the learner doesn't embed them one by one, or stopped.
 
     Args:
         learner: in evaluation mode.
         pool: of the examples.
-        tick: is told how many more are done.
+        tick: is told how many more are done, and says whether to stop.
     """
     each = []
     for first in range(0, len(pool.flat), CHUNK):
@@ -28,5 +28,6 @@ def embedded(learner: FewShotLearner, pool: Pool, tick: Callable[[int], object] 
         if made is None:
             return None
         each.append(made.cpu().numpy())
-        tick(len(made))
+        if tick(len(made)):
+            return None
     return pool.replaced(np.concatenate(each))

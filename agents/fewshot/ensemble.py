@@ -42,9 +42,9 @@ class Ensemble(FewShotLearner):
         """See :meth:`FewShotLearner.embed`; the members' embeddings side by side ``[N, M, E]``."""
         return _stacked([member.embed(x) for member in self.members], 1)
 
-    def fit_metric(self, embedded: Tensor, labels: Tensor) -> None:
+    def fit_metric(self, embedded: Examples, labels: Examples) -> None:
         """See :meth:`FewShotLearner.fit_metric`; each member has its own."""
-        for member, own in zip(self.members, embedded.unbind(1), strict=True):
+        for member, own in zip(self.members, torch.as_tensor(embedded).unbind(1), strict=True):
             member.fit_metric(own, labels)
 
     def classify(self, support: Examples, support_y: Examples, queries: Examples) -> Tensor:

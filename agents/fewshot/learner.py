@@ -72,12 +72,12 @@ class FewShotLearner(nn.Module, ABC):
         """
         return None
 
-    def fit_metric(self, embedded: Tensor, labels: Tensor) -> None:
-        """Learn how embeddings are to be compared from now on, from classes of training.
+    def fit_metric(self, embedded: Examples, labels: Examples) -> None:
+        """Learn how embeddings are to be compared from now on, from classes of training; do it again after training.
 
         Args:
-            embedded: as :meth:`embed` makes them, ``[N, ...]``.
-            labels: ``[N]`` whole numbers from 0.
+            embedded: as :meth:`embed` makes them in evaluation mode, ``[N, ...]``.
+            labels: ``[N]`` whole numbers, one for each class.
 
         Raises:
             TypeError: a learner without a metric to be fitted.

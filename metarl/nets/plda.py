@@ -61,7 +61,7 @@ class Plda(nn.Module):
 
         Args:
             examples: ``[N, E]``
-            labels: ``[N]`` whole numbers from 0, of two classes or more with two examples or more each.
+            labels: ``[N]`` the numbers of their classes, 0, 1, ...: two classes or more, and two examples of one.
         """
         x = examples.double()
         of_class = F.one_hot(labels.to(x.device)).to(x)

@@ -27,8 +27,8 @@ class ImitationOptions:
             the family has, such as "Gittins" or "PSRL", or the folder (or checkpoint) of a run that was trained with
             ``env.reveal=true``, which is told the task. None: nobody. The expert begins with each rollout, so that a
             trial that began before it is not imitated.
-        parameter: of a reference that has one, such as the bonus of "Bayes bonus"; ``metarl eval`` prints which is best
-            in trials of a length. None: the value where nothing was tuned.
+        parameter: of a reference that has one, such as the bonus of "Bayes bonus"; ``metarl eval --json`` says under
+            ``tuned`` which is best in trials of a length. None: the one that the reference has where nothing is tuned.
         until: the fraction of the schedule over which the weight of the imitation falls linearly to 0.
         weight: the weight at the beginning.
 

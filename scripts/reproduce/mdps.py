@@ -45,7 +45,7 @@ class Setting(NamedTuple):
     Args:
         episodes: of a trial.
         steps: of training; None: everything is as in the preset.
-        bonus: of the planner that is imitated, as it was tuned on validation tasks for the references of the row.
+        bonus: of the planner that is imitated, the best on validation tasks of that length; None: nobody is imitated.
         seeds: of training.
         goal: the least reward per trial; None: none.
         agents: what RL² and SNAIL published, the latter in units of :data:`SNAIL_UNIT`.
@@ -72,7 +72,7 @@ class Setting(NamedTuple):
     @property
     def method(self) -> str:
         """As the row says it."""
-        return "preset mdp" if self.steps is None else f"preset mdp, imitating {BEST}"
+        return "preset mdp" if self.steps is None else f"preset mdp with PPO of a short horizon, imitating {BEST}"
 
     @property
     def name(self) -> str:

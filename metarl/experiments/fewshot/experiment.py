@@ -297,7 +297,8 @@ class FewShotExperiment(Experiment):
         if not session.stopped and not rank:
             with session.stoppable():
                 self._fit_metric(model, session)
-                model.open_set = self._open_set(model, session.seed)
+                if not session.stopped:
+                    model.open_set = self._open_set(model, session.seed)
         session.facts["ended"] = trained.ended
         if trained.kept is not None:
             session.facts["kept_step"] = trained.kept * batch
@@ -312,10 +313,14 @@ class FewShotExperiment(Experiment):
         assert isinstance(source, Pool)  # tables, which are none, have no learner with a metric
         some = source.some(numpy_rng(session.seed, "evaluation", *FITTING), *FITTED)
         with Progress("fitting the metric", len(some.flat), "example", quiet=session.quiet) as progress:
-            held = embedded(model, some, progress.add)
-        assert held is not None
-        labels = torch.as_tensor(np.repeat(np.arange(held.classes), held.counts))
-        model.fit_metric(torch.as_tensor(held.flat, device=model.device), labels)
+
+            def tick(done: int) -> bool:
+                progress.add(done)
+                return session.stopped
+
+            held = embedded(model, some, tick)
+        if held is not None:
+            model.fit_metric(held.flat, np.repeat(np.arange(held.classes), held.counts))
 
     def _open_set(self, model: FewShotLearner, seed: int) -> OpenSet | None:
         """How the learner tells unknown classes, from validation classes; None where these were trained on or are few.

@@ -10,8 +10,11 @@ from fewshot_toys import GREY, NET, WAYS, episodes
 from torch import Tensor
 
 from metarl.agents.fewshot.bounded import BoundedMemory
+from metarl.agents.fewshot.domains import with_norm_of
+from metarl.agents.fewshot.embedded import embedded
 from metarl.agents.fewshot.ensemble import Ensemble
-from metarl.config import ConfigError
+from metarl.config import ConfigError, InputError
+from metarl.data.pool import Pool
 from metarl.experiments.presets import load_experiment
 from metarl.experiments.run import open_run, run
 from metarl.fewshot import FewShotClassifier
@@ -125,13 +128,13 @@ def test_a_memory_of_bounded_size_compares_by_it_too() -> None:
     learner = make()
     fit(learner)
     given = episodes()
-    embedded = [learner.embed(part.reshape(-1, *GREY)) for part in (given.support_x[:1], given.query_x[:1])]
-    assert embedded[0] is not None
-    assert embedded[1] is not None
+    shown = [learner.embed(part.reshape(-1, *GREY)) for part in (given.support_x[:1], given.query_x[:1])]
+    assert shown[0] is not None
+    assert shown[1] is not None
     memory = BoundedMemory(learner, 10_000)
-    memory.write(embedded[0][None], torch.as_tensor(given.support_y[:1]))
+    memory.write(shown[0][None], torch.as_tensor(given.support_y[:1]))
     expected = learner(*(part[:1] for part in given[:3]))
-    torch.testing.assert_close(memory.logits(embedded[1][None], WAYS), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(memory.logits(shown[1][None], WAYS), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_members_have_a_metric_each() -> None:
@@ -163,6 +166,49 @@ def test_it_is_refused_where_no_means_of_single_embeddings_are_compared(options:
         make(**options)
     with pytest.raises(TypeError, match="plda"):
         make(**{"plda": False, **options}).fit_metric(torch.rand(4, 8), torch.tensor([0, 0, 1, 1]))
+
+
+@pytest.mark.parametrize(
+    ("embedded", "labels"),
+    [
+        (torch.rand(6, 8), torch.arange(6)),
+        (torch.rand(6, 8), torch.zeros(6, dtype=torch.int64)),
+        (torch.rand(6, 8), torch.tensor([0, 0, 1, 1])),
+        (torch.rand(6, 8), torch.tensor([0.0, 0, 0, 1, 1, 1])),
+        (torch.rand(6, 7), torch.tensor([0, 0, 0, 1, 1, 1])),
+        (torch.full((6, 8), torch.nan), torch.tensor([0, 0, 0, 1, 1, 1])),
+    ],
+)
+def test_it_is_not_fitted_to_what_tells_nothing(embedded: Tensor, labels: Tensor) -> None:
+    with pytest.raises(InputError):
+        make().fit_metric(embedded, labels)
+
+
+def test_it_is_fitted_to_any_numbers_of_classes_and_says_so() -> None:
+    rng = np.random.default_rng(0)
+    x, labels = rng.normal(size=(12, 8)).astype(np.float32), np.repeat([3, 7, 40], 4)
+    one, other = make(), make()
+    assert "not fitted" in repr(one)
+    one.fit_metric(x, labels)
+    other.fit_metric(torch.as_tensor(x), torch.as_tensor(labels) % 3)  # 0, 1, 1
+    assert "plda='fitted'" in repr(one)
+    assert not torch.allclose(one.state_dict()["reader.plda.noise"], other.state_dict()["reader.plda.noise"])
+
+
+def test_with_norms_of_an_episode_there_is_no_metric_of_other_norms() -> None:
+    learner = make(encoder={**NET, "norm": "running"})
+    fit(learner)
+    plain = make(encoder={**NET, "norm": "running"}, plda=False)
+    plain.load_state_dict({name: value for name, value in learner.state_dict().items() if "plda" not in name})
+    given = episodes()
+    found, expected = (with_norm_of(one, prior=5.0)(*given[:3]) for one in (learner, plain))
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_signal_ends_the_fitting() -> None:
+    pool = Pool(np.zeros((3, 100, *GREY), np.uint8))
+    assert embedded(make(), pool) is not None
+    assert embedded(make(), pool, lambda done: done > 0) is None
 
 
 def test_a_training_fits_it_last_and_keeps_it(tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ SINGLE = gym.vector.SyncVectorEnv([lambda: TrialEnv(BANDIT)] * 2)
 
 
 def test_an_expert_takes_its_parameter() -> None:
-    """With a bonus of 0 the planner is the greedy one, and with a large one it is not."""
+    """Left out it is that of an untuned planner, and another one makes another planner."""
     planner = {"expert": "Bayes bonus, replanned", "until": 1.0}
     asked = []
     for options in (planner, planner | {"parameter": 0.75}, planner | {"parameter": 50.0}):
