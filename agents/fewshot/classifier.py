@@ -221,14 +221,11 @@ class FewShotClassifier(ExampleLearner):
         number = class_labels(labels, x.shape[:1], "labels", None, None).cpu().unique(return_inverse=True)[1]
         classes = int(number.max()) + 1
         if classes < 2 or classes == len(number):
-            given, expected = (
-                f"{len(number)} examples of {classes} classes",
-                "two classes or more, with several of each",
-            )
-            raise InputError(key="labels", given=given, expected=expected)
+            given = f"{len(number)} examples of {classes} classes"
+            raise InputError(key="labels", given=given, expected="two classes or more, with several examples of each")
         self.reader.plda.fit(x.detach().cpu(), number)
 
-    def leave_metric(self) -> None:
+    def drop_metric(self) -> None:
         """Compare class means by Euclidean distance from now on, where ``plda`` was fitted or is to be."""
         self.plda = False
         if isinstance(self.reader, VotingReader):

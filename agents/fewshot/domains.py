@@ -40,7 +40,7 @@ def with_norm_of(learner: FewShotClassifier, *, prior: float = 0.0, transductive
     made = deepcopy(learner)
     if norm != "running" or not renormed(made.encoder, prior):
         raise InputError(key="encoder.norm", given=norm, expected="'running', whose statistics can be estimated again")
-    made.leave_metric()
+    made.drop_metric()
     made.encoder_options = replace(made.encoder_options, norm="batch")  # embeddings now depend on the episode
     made.transductive = transductive
     return made
