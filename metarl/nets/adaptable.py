@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 
-from metarl.nets.images import BLOCKS, Precision, channels_first, image_axes
+from metarl.nets.images import BLOCKS, channels_first, image_axes
+from metarl.nets.precision import Precision, in_bfloat16
 
 Params = Mapping[str, Tensor]
 EPSILON = 1e-5  # added to variances, as batch norm does
@@ -44,7 +45,7 @@ class AdaptableNet(nn.Module):
         super().__init__()
         channels, *sides = image_axes(shape)
         self.shape, self.width = tuple(shape), width
-        self.reduced = torch.bfloat16 if precision == "bfloat16" else None
+        self.reduced = precision == "bfloat16"
         for block in range(BLOCKS):
             kernel = torch.randn(9 * channels, width) * math.sqrt(2 / (9 * channels))
             for name, value in zip(BODY, (kernel, torch.ones(width), torch.zeros(width)), strict=True):
@@ -106,7 +107,7 @@ class AdaptableNet(nn.Module):
         return torch.baddbmm(self._cast(shift - mean @ kernel), self._cast(patches), self._cast(kernel)).relu()
 
     def _cast(self, x: Tensor) -> Tensor:
-        return x if self.reduced is None else x.to(self.reduced)
+        return x.to(torch.bfloat16) if in_bfloat16(self.reduced, x.device) else x
 
 
 def head(params: Params, features: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from metarl.config import InputError
+from metarl.nets.precision import Precision, in_bfloat16
 
 BLOCKS = 4
 GROUP = 8  # channels that are normalised together by ``group``, where they divide the width
@@ -26,7 +27,6 @@ VIEWS: Mapping[Views, tuple[tuple[float, float], ...]] = {
 """Scale and rotation in degrees of the views that are not the image itself, by the option ``views``."""
 Net = Literal["strided", "pooled", "residual", "flat", "table"]
 Norm = Literal["group", "batch", "running"]
-Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class EncoderOptions:
         dropout: share of the last features that are dropped in training.
         views: whether, outside training, vectors are means over five views of an image: itself, larger, smaller,
             rotated left and right; ``many``: over fifteen, five sizes in three rotations each (:data:`VIEWS`).
-        precision: of convolutions; ``bfloat16`` is up to twice as fast on processors that compute in it. Parameters and
-            vectors keep their type.
+        precision: of convolutions; ``bfloat16`` is up to twice as fast on processors that compute in it, and
+            ``float32`` on others. Parameters and vectors keep their type.
     """
 
     net: Net = "strided"
@@ -153,7 +153,7 @@ class ImageEncoder(nn.Module):
             ``[N, M]``, block after block.
         """
         x, means = self._pixels(images).contiguous(memory_format=torch.channels_last), []
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.reduced):
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=in_bfloat16(self.reduced, x.device)):
             for block in self.blocks:
                 x = block(x, len(images), 1)
                 means.append(x.float().mean((2, 3)))
@@ -168,7 +168,7 @@ class ImageEncoder(nn.Module):
     def _embedded(self, x: Tensor, episodes: int, support: int) -> Tensor:
         """``[B * N, C, H, W]`` to ``[B, N, size]``."""
         x, dtype = x.contiguous(memory_format=torch.channels_last), x.dtype
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.reduced):
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=in_bfloat16(self.reduced, x.device)):
             for block in self.blocks:
                 x = block(x, episodes, support)
         return self.tail(x.to(dtype)).reshape(episodes, -1, self.size)

@@ -23,7 +23,7 @@ from metarl.data.pool import Pool
 from metarl.data.sources import FewShotSource
 from metarl.evaluation.records import EPISODES
 from metarl.evaluation.results import FewShotEvaluation
-from metarl.experiments.base import Experiment, config_errors, load_module, save_fit, save_module
+from metarl.experiments.base import Experiment, config_errors, load_module, pick_device, save_fit, save_module
 from metarl.experiments.fewshot.build import described, make_learner, make_source, training_source
 from metarl.experiments.fewshot.evaluate import evaluate, record
 from metarl.experiments.fewshot.met import check_as_begun, check_unseen, met_in, read_met
@@ -38,6 +38,8 @@ from metarl.experiments.fewshot.options import (
 from metarl.experiments.fewshot.validation import check_source, validator
 from metarl.functional.stats import BYTES
 from metarl.limits import check_count
+from metarl.nets.images import EncoderOptions
+from metarl.nets.precision import in_bfloat16
 from metarl.runs.progress import Progress
 from metarl.runs.session import Session
 from metarl.seeding import numpy_rng, rank_seed, sequence, split_key
@@ -147,6 +149,15 @@ class FewShotExperiment(Experiment):
         return cells + [EpisodeShape(ways, self.train.shots, 0) for ways in self.eval.streams]
 
     @property
+    def _net(self) -> EncoderOptions | GradientOptions:
+        """The options that say in which precision images are embedded."""
+        learner = self.classifier or self.stream
+        if learner is not None:
+            return learner.encoder
+        assert self.gradient is not None
+        return self.gradient
+
+    @property
     def _shapes(self) -> list[EpisodeShape]:
         return [*self.train_shapes, self.validation_shape, *self.test_shapes]
 
@@ -174,6 +185,8 @@ class FewShotExperiment(Experiment):
             assert self.data.folder is not None
             with config_errors():
                 lines += told(self.data.folder, self.data.reading, self.data.choice)
+        if self._net.precision == "bfloat16" and not in_bfloat16(True, pick_device(self.device)):
+            lines.append("precision: float32, which is slower; this processor doesn't compute in bfloat16")
         return "\n".join(lines)
 
     def check(self) -> Self:

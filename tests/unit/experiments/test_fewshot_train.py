@@ -222,3 +222,20 @@ def test_a_run_on_folders_whose_names_are_no_utf8_can_be_opened_again(tmp_path: 
     done = ran(tmp_path / "run", on_images(folder))
     assert open_run(tmp_path / "run").model.met == done.model.met
     assert all(name.startswith("caf\\udce9") for name in done.model.met["train"])
+
+
+@pytest.mark.parametrize(
+    ("learner", "key"),
+    [
+        ("classifier", "classifier.encoder.precision"),
+        ("stream", "stream.encoder.precision"),
+        ("gradient", "gradient.precision"),
+    ],
+)
+def test_a_training_says_where_the_processor_lacks_the_precision_that_is_asked_for(
+    learner: str, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for there, asked in ((True, "bfloat16"), (False, "float32"), (False, "bfloat16")):
+        monkeypatch.setattr("metarl.nets.precision.here", lambda there=there: there)
+        described = toy(learner, f"{key}={asked}", "device=cpu").describe()
+        assert ("precision: float32" in described) is (asked == "bfloat16" and not there)
