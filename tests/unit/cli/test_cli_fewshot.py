@@ -80,7 +80,7 @@ def test_training_leaves_a_whole_run_folder_and_says_that_glyphs_are_none_of_omn
     assert all(path.read_bytes().startswith(PNG) for path in folder.figures.iterdir())
     lines = ran.out.splitlines()
     assert lines[0].startswith("data: drawn glyphs, not Omniglot (for Omniglot: metarl data omniglot")
-    assert lines[2].startswith("trained 2 episodes in ")
+    assert any(line.startswith("trained 2 episodes in ") for line in lines)
     assert any(line.startswith("4-way 1-shot") and "±" in line for line in lines)
     assert any("nothing measured on them can be compared with Omniglot" in line for line in lines)
     assert lines[-5] == f"run folder: {folder.path}"
