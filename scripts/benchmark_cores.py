@@ -101,7 +101,7 @@ def serve(options: MemoryOptions | None, rounds: Connection) -> None:
     torch.manual_seed(0)
     x, begin = trial(ROWS)
     if options is None:
-        lstm, whole = nn.LSTM(WIDTH, WIDTH), torch.cat(x, -1)
+        lstm, whole = nn.LSTM(WIDTH, WIDTH), torch.cat([x.now, x.feedback], -1)
         while rounds.recv():
             rounds.send(timed(lambda: lstm(whole)[0].sum().backward()))
         return
@@ -126,11 +126,11 @@ def speed(options: MemoryOptions) -> Speed:
         sides.append((ours, process))
     times: list[list[float]] = [[], []]
     for _ in range(ROUNDS):
-        for (side, _process), kept in zip(sides, times, strict=True):
-            side.send(True)
-            kept.append(side.recv())
-    for side, _process in sides:
-        side.send(False)
+        for (asked, _process), kept in zip(sides, times, strict=True):
+            asked.send(True)
+            kept.append(asked.recv())
+    for asked, _process in sides:
+        asked.send(False)
     acting = sides[0][0].recv()
     for _side, process in sides:
         process.join()

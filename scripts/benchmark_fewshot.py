@@ -51,7 +51,7 @@ def conv4() -> nn.Sequential:
 def alone(images: int, layout: str) -> Callable[[], object]:
     """Forward and backward of the net on random images."""
     memory_format, reduced = LAYOUTS[layout]
-    net = conv4().to(memory_format=memory_format)
+    net = conv4().to(memory_format=memory_format)  # type: ignore[call-overload]  # missing from torch's stubs
     x = torch.rand(images, 1, 28, 28).contiguous(memory_format=memory_format)
     gradient = torch.rand(images, 64)
 
@@ -120,6 +120,7 @@ def main() -> None:
     images = train.ways * (train.shots + train.queries)
     pool = training_source(experiment.data, experiment.train)
     pool = getattr(pool, "source", pool)
+    assert isinstance(pool, Pool)
     steps = {
         "training": training(experiment),
         "plainest": plainest(pool, train.ways, train.shots, train.queries),

@@ -55,6 +55,7 @@ def main() -> None:
     parser.add_argument("--envs", type=int, default=128, help="environments; a quarter of them is a minibatch")
     args = parser.parse_args()
     version, default = commit(), PPOOptions.steps_at_once
+    assert default is not None  # else there are no parts to compare with
     for name in args.only:
         trial = TRIALS[name]
         whole, seconds = peak(trial, args.envs, WHOLE)

@@ -135,7 +135,7 @@ def symbols() -> list[Row]:
 
 def scale() -> list[Row]:
     """An input that says nothing, of size 1 and of size 10,000: the return with the second as a share of the first."""
-    rows = []
+    rows: list[Row] = []
     for size in (1.0, 1e4):
         trials = {"kwargs": {"scale": size}, "episodes": EPISODES, "steps": EPISODES}
         made = partial(from_env, Sign, vary={"flip": [0, 1]}, **trials)
@@ -147,7 +147,8 @@ def scale() -> list[Row]:
 
 def overhead() -> list[Row]:
     """Training steps a second on 256 CartPoles with normalisation and infos, over those without, in turn."""
-    rounds, rates = 15, {True: [], False: []}
+    rounds = 15
+    rates: dict[bool, list[float]] = {True: [], False: []}
     agents = {}
     for on in rates:
         made = from_env("CartPole-v1", vary={"length": "0.3..1.0"}, steps=1000, infos=("success",) if on else ())

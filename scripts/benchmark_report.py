@@ -132,7 +132,8 @@ def growth(memory: str) -> Growth:
 
 def row(**values: Any) -> Row:
     """A row of the results without a statistic over tasks."""
-    empty = {"se": None, "n_tasks": 0, "seeds": (0,), "references": {}, "train_seconds": 0.0, "train_steps": 0}
+    empty: dict[str, Any] = {"se": None, "n_tasks": 0, "seeds": (0,), "references": {}}
+    empty |= {"train_seconds": 0.0, "train_steps": 0}
     return Row(**{**empty, **values, "commit": commit()})
 
 

@@ -221,8 +221,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that no process or host is left
     version = commit()
     links = {delay: link(delay) for delay in dict.fromkeys(delay for _, delay in CHECKED)}
-    for one in links.values():
-        print(f"{one.name}: {1e6 * one.latency:,.0f} µs a way, {one.bandwidth / 1e6:,.0f} MB/s", flush=True)
+    for chosen in links.values():
+        print(f"{chosen.name}: {1e6 * chosen.latency:,.0f} µs a way, {chosen.bandwidth / 1e6:,.0f} MB/s", flush=True)
     found: dict[str, Found] = {}
     common: dict[str, Any] = {"se": None, "n_tasks": 0, "seeds": (0,), "train_seconds": 0.0, "train_steps": 0}
     common |= {"command": COMMAND, "commit": version, "method": "cost model, gloo"}

@@ -197,7 +197,11 @@ def hostile(mark: str) -> Iterator[Hostile]:
     yield imports, edited("config.json", "env", value={"id": ["evil_here:A-v0", "evil_here:B-v0"]})
     yield imports, edited("config.json", "policy", "encoder", value="evil_here:make")
     for key in ("store", "controller", "access"):
-        yield imports, saved(lambda meta, groups, key=key: meta["memory"].update({key: "evil_here:X"}))
+
+        def claim(meta: Any, groups: Any, key: str = key) -> None:
+            meta["memory"][key] = "evil_here:X"
+
+        yield imports, saved(claim)
     yield imports, saved(lambda meta, groups: meta["ppo"].update(tensorboard_log="/tmp/stranger"))
     trap = pickle.dumps(Trap(mark))
     objects, whole = io.BytesIO(), io.BytesIO()
@@ -321,8 +325,8 @@ def read_all(source: Path, folder: Path, count: int, seed: int, send: Any) -> No
                 put(name, changed)(run) if kind in agreed else (run / name).write_bytes(changed)
 
             tried(kind, change, f"{name} number {number}")
-    for number, (kind, change) in enumerate(hostile(str(mark))):
-        tried(f"hostile: {kind}", change, f"number {number}")
+    for number, (kind, harm) in enumerate(hostile(str(mark))):
+        tried(f"hostile: {kind}", harm, f"number {number}")
     made["code run"] = Counter({"marks": int(mark.exists())})
     send.send(made)
 

@@ -78,7 +78,7 @@ class Joined:
             final = {key: np.concatenate([one[key] for one in rows]) for key in rows[0]}
         obs = {key: np.concatenate([one.obs[key] for one in done]) for key in done[0].obs}
         flags = [np.concatenate(part) for part in zip(*(one[1:6] for one in done), strict=True)]
-        return type(done[0])(obs, *flags, final)
+        return type(done[0])._make([obs, *flags, final, None])
 
 
 def shared_minibatches(rows: int, processes: int, parts: int) -> Callable[..., torch.Tensor]:
@@ -117,7 +117,7 @@ def learned_alone(agent: RL2PPO, rows: int) -> dict[str, Any]:
         agent: with the net of each process.
         rows: environments of each process.
     """
-    env = Joined(FAMILY, rows, PROCESSES, SEED)
+    env: Any = Joined(FAMILY, rows, PROCESSES, SEED)  # with what collecting asks of a vector of trials
     policy, sample = agent.policy, agent.policy.head.sample
     own = [torch_rng(rank_seed(SEED, rank), "policy") for rank in range(PROCESSES)]
 
@@ -125,7 +125,7 @@ def learned_alone(agent: RL2PPO, rows: int) -> dict[str, Any]:
         return torch.cat([sample(*one) for one in zip(shown.chunk(PROCESSES), own, strict=True)])
 
     state, minibatches = TrainingState.start(policy, env.obs), torch_rng(SEED, "minibatch")
-    options = {"generator": own[0], "gamma": agent.options.gamma, "lam": agent.options.gae_lambda}
+    options: dict[str, Any] = {"generator": own[0], "gamma": agent.options.gamma, "lam": agent.options.gae_lambda}
     shared = shared_minibatches(rows, PROCESSES, PPO["n_minibatches"])
     with patch.object(policy.head, "sample", drawn), patch.object(torch, "randperm", shared):
         for number in range(UPDATES):

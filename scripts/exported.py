@@ -137,7 +137,7 @@ def measure(cell: Cell, steps: int, folder: Path) -> Measured:
             seconds["torch.export"].append(time.process_time() - began)
         result = cell.env.advance(action)
         obs, boundary = result.obs, result.boundary
-    micro = {name: round(float(np.median(each)) * 1e6) for name, each in seconds.items()}
+    micro: dict[str, float] = {name: round(float(np.median(each)) * 1e6) for name, each in seconds.items()}
     return Measured(answers, states, micro, files["ONNX"].stat().st_size)
 
 

@@ -233,7 +233,8 @@ def signalled(kind: str, stage: str, number: signal.Signals, work: Path) -> dict
     wrong += [] if folder.evaluation.exists() == drawing else ["an evaluation" if not drawing else "no evaluation"]
     wrong += [] if folder.checkpoint.exists() == (stage != "start") else ["a model" if stage == "start" else "no model"]
     wrong += ["Traceback"] if "Traceback" in err else []
-    status, _, err = metarl(*(["report", path] if drawing else ["train", "--resume", path]))
+    again: list[str | Path] = ["report", path] if drawing else ["train", "--resume", path]
+    status, _, err = metarl(*again)
     wrong += [f"resumed with {status}: {err}"] if status else []
     reference = RunFolder(work / f"{list(KINDS).index(kind)}-whole")
     wrong += [f"{name} differs" for name in differences(folder, reference)] if not status else []

@@ -94,7 +94,7 @@ def draws(found: Found, pool: Omniglot, seed: int) -> dict[str, Draw]:
     alphabets = [np.flatnonzero(np.array(pool.alphabets) == name) for name in found.alphabets]
     anyone, some = np.arange(pool.per_class), np.unique(found.drawers)
 
-    def drawing(characters: list[Ints], drawers: Ints, key: int) -> Draw:
+    def drawing(characters: Sequence[Ints], drawers: Ints, key: int) -> Draw:
         rng = numpy_rng(seed, "evaluation", WAYS, 1, key)
 
         def draw(held: Pool, n: int) -> Episodes:
@@ -162,8 +162,8 @@ def main() -> None:
     print(f"the runs show {len(set(found.alphabets))} alphabets: {', '.join(sorted(set(found.alphabets)))}")
     print(f"all images are of the evaluation set, by drawers {drawers} of 20")
     for name, each in rates.items():
-        error, se = over_seeds(each)
-        print(f"{name:65} {100 * error:6.2f} ± {100 * se:.2f} % ({each[0].trials:,} trials)")
+        rate, se = over_seeds(each)
+        print(f"{name:65} {100 * rate:6.2f} ± {100 * se:.2f} % ({each[0].trials:,} trials)")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from results.rows import ROOT, Row, upsert
 
 import metarl
 from metarl.agents.fewshot.trained import TrainedLearner
-from metarl.data.pool import Pool
+from metarl.data.sources import FewShotSource
 from metarl.evaluation.pooling import NORMAL95
 from metarl.experiments.fewshot.experiment import FewShotExperiment
 from metarl.experiments.run import Run
@@ -35,7 +35,7 @@ class Measured(NamedTuple):
     unknown: np.ndarray
 
 
-def measure(learner: TrainedLearner, pool: Pool, ways: int, shots: int, episodes: int, seed: int) -> Measured:
+def measure(learner: TrainedLearner, pool: FewShotSource, ways: int, shots: int, episodes: int, seed: int) -> Measured:
     """Scores of known and of unknown queries.
 
     Args:

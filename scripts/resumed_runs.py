@@ -16,6 +16,7 @@ import signal
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from metarl.experiments.rl.experiment import RL2Experiment
 from metarl.memory.registry import runnable
 from metarl.runs.folder import RunFolder
 from metarl.runs.session import training_session
-from metarl.runs.tracking import Tracker
+from metarl.runs.tracking import Metrics, Tracker
 from metarl.tasks.trial.env import TrialEnv
 from metarl.training.checkpoint import read_checkpoint
 
@@ -77,9 +78,9 @@ def killed(one: RL2Experiment, path: Path) -> None:
     """Begin a run in this process, which is killed as half of the metrics are written."""
     log = Tracker.log
 
-    def last(tracker: Tracker, *given: Any, **options: Any) -> None:
-        log(tracker, *given, **options)
-        if tracker.rows == ROLLOUTS // 2:
+    def last(self: Tracker, metrics: Metrics, *, step: int) -> None:
+        log(self, metrics, step=step)
+        if self.rows == ROLLOUTS // 2:
             os.kill(os.getpid(), signal.SIGKILL)
 
     Tracker.log = last  # type: ignore[method-assign]  # in this process alone, which ends here
@@ -146,13 +147,17 @@ def trial() -> TrialEnv:
 def cases() -> Iterator[tuple[str, str, bool, Callable[[Path], Outcome]]]:
     """What is compared: setting, method, whether it is promised to be equal, and what compares it."""
     where = "barcode bandit, rollouts that end inside a trial"
+
+    def inside(memory: dict[str, Any], folder: Path) -> Outcome:
+        return run_resumed(experiment(memory, NATIVE, INSIDE), folder)
+
     for name, memory in runnable():
         held = {**to_plain(memory), **SMALL}
         if memory.store == "none":
             held = {key: value for key, value in held.items() if key not in SMALL}
         if memory.controller in ("gru", "lstm", "mingru"):
             held["controller_options"] = {"hidden_size": 8}
-        yield where, name, True, lambda folder, held=held: run_resumed(experiment(held, NATIVE, INSIDE), folder)
+        yield where, name, True, partial(inside, held)
     kinds: dict[str, tuple[bool, RL2Experiment]] = {
         "a family of this package, whole trials": (True, experiment(USUAL, NATIVE)),
         "CartPole-v1, whole trials": (True, experiment(USUAL, ORDINARY)),
@@ -161,14 +166,14 @@ def cases() -> Iterator[tuple[str, str, bool, Callable[[Path], Outcome]]]:
         "CartPole-v1, inside trials, 2 workers": (False, experiment(USUAL, ORDINARY, INSIDE, workers=2)),
     }
     for name, (exact, one) in kinds.items():
-        yield name, "metarl train --resume", exact, lambda folder, one=one: run_resumed(one, folder)
+        yield name, "metarl train --resume", exact, partial(run_resumed, one)
     vectors: dict[str, Callable[[], Any]] = {
         "SyncVectorEnv of trials": lambda: gym.vector.SyncVectorEnv([trial] * SIDE),
         "AsyncVectorEnv of trials": lambda: gym.vector.AsyncVectorEnv([trial] * SIDE),
         "DummyVecEnv of trials": lambda: DummyVecEnv([trial] * SIDE),
     }
     for name, make_env in vectors.items():
-        yield name, "RL2PPO.load", False, lambda folder, make_env=make_env: agent_resumed(make_env, folder)
+        yield name, "RL2PPO.load", False, partial(agent_resumed, make_env)
 
 
 def main() -> None:

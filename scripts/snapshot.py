@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -126,19 +127,25 @@ def agents() -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
     def cartpole() -> TaskDistribution:
         return from_env("CartPole-v1", vary={"length": Uniform(0.3, 1.0)}, episodes=2, steps=16)
 
+    def shrunk(made: Callable[[], TaskDistribution], memory: MemoryOptions, **options: Any) -> dict[str, Any]:
+        return agent(made(), small(memory), **options)
+
+    def in_barcodes(memory: MemoryOptions, **options: Any) -> dict[str, Any]:
+        return agent(family(BARCODES), memory, **options)
+
     for name, memory in runnable():
         for env in FAMILIES:
-            yield f"{name} in {env}", lambda env=env, memory=memory: agent(family(env), small(memory))
-        yield f"{name} in CartPole-v1", lambda memory=memory: agent(cartpole(), small(memory), n_steps=10)
+            yield f"{name} in {env}", partial(shrunk, partial(family, env), memory)
+        yield f"{name} in CartPole-v1", partial(shrunk, cartpole, memory, n_steps=10)
     for name, memory in VARIANTS.items():
         changed = replace(memory, controller_options={"hidden_size": 8})
-        yield f"{name} in {BARCODES}", lambda changed=changed: agent(family(BARCODES), changed)
-        yield f"{name} in {BARCODES}, cut", lambda changed=changed: agent(family(BARCODES), changed, n_steps=7)
+        yield f"{name} in {BARCODES}", partial(in_barcodes, changed)
+        yield f"{name} in {BARCODES}, cut", partial(in_barcodes, changed, n_steps=7)
     held = MemoryOptions(controller="lstm", controller_options={"hidden_size": 8}, key_size=4)
     again = replace(
         held, store_options={"write": "episode", "holds": "state"}, reinstate=True, working_memory="episode"
     )
-    yield f"reinstated in {BARCODES}", lambda: agent(family(BARCODES), again, gae_lambda=0.8, n_steps=7)
+    yield f"reinstated in {BARCODES}", partial(in_barcodes, again, gae_lambda=0.8, n_steps=7)
 
 
 def fewshot(name: str) -> dict[str, Any]:
@@ -177,8 +184,8 @@ def fewshot_presets() -> list[str]:
 
 def cases() -> dict[str, Callable[[], dict[str, Any]]]:
     found = dict(agents())
-    found |= {f"few-shot {name}": lambda name=name: fewshot(name) for name in fewshot_presets()}
-    return found | {f"recall {name}": lambda name=name: recall(name) for name in candidates()}
+    found |= {f"few-shot {name}": partial(fewshot, name) for name in fewshot_presets()}
+    return found | {f"recall {name}": partial(recall, name) for name in candidates()}
 
 
 def record(path: Path, only: str) -> None:

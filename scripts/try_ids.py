@@ -85,7 +85,8 @@ def listing(module: str) -> Record:
     for name in gym.registry:
         *which, version = parse_env_id(name)
         newest[tuple(which)] = max(newest.get(tuple(which), 0), version or 0)
-    ids, old = [], []
+    ids: list[str] = []
+    old: list[str] = []
     for name, spec in gym.registry.items():
         entry = spec.entry_point if isinstance(spec.entry_point, str) else getattr(spec.entry_point, "__module__", "")
         if re.split(r"[.:]", entry)[0] == module:

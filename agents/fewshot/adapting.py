@@ -42,8 +42,8 @@ class GradientOptions:
         batch: examples of one step of ``reptile`` in training, taken in turn from those of an episode; None: all of
             them.
         width: channels of the net.
-        precision: of the net's convolutions; ``bfloat16`` is faster on processors that compute in it, and ``float32`` on
-            others.
+        precision: of the net's convolutions; ``bfloat16`` is faster on processors that compute in it, and
+            ``float32`` on others.
     """
 
     algorithm: Algorithm = "maml"

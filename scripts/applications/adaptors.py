@@ -12,6 +12,7 @@ from metarl.agents.fewshot.embedded import embedded
 from metarl.data.episodes import Episodes
 from metarl.data.pool import Pool
 from metarl.data.shifts import Shift
+from metarl.data.sources import FewShotSource
 from metarl.evaluation.accuracy import correct, parts, prepared
 from metarl.evaluation.pooling import variance_over_seeds
 from metarl.experiments.fewshot.evaluate import evaluation_rng
@@ -80,7 +81,7 @@ class Adaptors:
             shift: from one to the other, for the bound; None: nobody knows.
         """
 
-        def drawn(pool: Pool) -> Episodes:
+        def drawn(pool: FewShotSource) -> Episodes:
             found: Episodes = shape.sample(pool, evaluation_rng(shape, 0), episodes, "one_hot")
             return found
 
@@ -141,7 +142,7 @@ class Adaptors:
 
 def some(episodes: Episodes, rows: Bools) -> Episodes:
     """Some of the episodes."""
-    return Episodes(*(part[rows] for part in episodes))
+    return Episodes._make(part[rows] for part in episodes)
 
 
 def each(learner: FewShotClassifier, episodes: Episodes) -> Floats:
@@ -154,7 +155,7 @@ def shares(right: Bools) -> Floats:
     return right.mean(1, dtype=np.float64)
 
 
-def readers(pool: Pool, seed: int) -> dict[int, FewShotClassifier]:
+def readers(pool: FewShotSource, seed: int) -> dict[int, FewShotClassifier]:
     """A memory that is read by meta-gradient, trained with one step on embeddings, then read with more; by steps."""
 
     def made(steps: int) -> FewShotClassifier:

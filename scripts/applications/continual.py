@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -58,7 +59,7 @@ def main() -> None:
     counts = [count for count in COUNTS if count <= pool.classes]
     _, shown, held = orders(pool, counts[-1], HELD, args.orders)
     met = streams(embedded(learner, pool), shown, held, counts)
-    drawn = streams(torch.from_numpy(pool.flat / np.float32(255)), shown, held, counts)
+    drawn = streams(torch.from_numpy(pool.flat.astype(np.float32) / 255), shown, held, counts)
     pixels = replace(drawn, shown=drawn.shown.flatten(2), asked=drawn.asked.flatten(3))
 
     # 3. Each method meets the same images. At full size a memory has two slots for each class of the longest stream.
@@ -86,7 +87,7 @@ def main() -> None:
             progress.add()
 
     # 4. A row for each method and number of classes, and what the goals are about.
-    values = {"seeds": (0,), "command": COMMAND, "parameters": trained.parameters or 0}
+    values: dict[str, Any] = {"seeds": (0,), "command": COMMAND, "parameters": trained.parameters or 0}
     values |= {"train_seconds": trained.train_seconds, "train_steps": trained.train_steps}
     values["commit"] = ", ".join(dict.fromkeys([trained_at(run), version]))
     values["flags"] = f"{args.orders} orders; full: {full:,} bytes"
@@ -96,7 +97,7 @@ def main() -> None:
         mean, error = measured(share)
         references = PUBLISHED if (count, metric) == (600, "accuracy %") else {}
         setting = f"Omniglot, stream of {count} unseen classes, 15 images of each"
-        made = {"setting": setting, "method": method, "metric": metric, "references": references}
+        made: dict[str, Any] = {"setting": setting, "method": method, "metric": metric, "references": references}
         rows.append(Row(**values, **made, ours=mean, se=error, n_tasks=count, goal=(least, None)))
         low, high = mean - NORMAL95 * error, mean + NORMAL95 * error
         print(f"{count:4} classes, {method}, {metric}: {mean:.2f} ({low:.2f} to {high:.2f})")

@@ -23,6 +23,7 @@ from metarl.data.random_tables import RandomTables
 from metarl.data.tables import Tables
 from metarl.evaluation.accuracy import parts
 from metarl.evaluation.diagnosis import Scores, scores
+from metarl.experiments.fewshot.experiment import FewShotExperiment
 from metarl.experiments.run import open_run, train
 from metarl.functional.stats import bootstrap_mean
 from metarl.runs.progress import Progress
@@ -48,7 +49,9 @@ for seed, folder in folders.items():
     if not folder.is_dir():
         train("diagnosis", seed=seed, settings=settings, folder=folder)
 runs = [open_run(folder) for folder in folders.values()]
-learners, features = [run.model.eval() for run in runs], runs[0].experiment.data.features
+learners, experiment = [run.model.eval() for run in runs], runs[0].experiment
+assert isinstance(experiment, FewShotExperiment)
+features = experiment.data.features
 
 # 2. What one would use instead. How strong a penalty logistic regression needs is found out on random tables as well.
 tried = RandomTables(features).sample(numpy_rng(0, "baseline"), args.episodes, 2, 5, QUERIES)

@@ -191,7 +191,7 @@ def _written(name: str, value: float) -> str:
     return f"{name} {'?' if np.isnan(value) else f'{value:g}'}"
 
 
-def _percent(each: Sequence[Array]) -> float:
+def _percent(each: Sequence[Floats]) -> float:
     return round(100 * float(np.mean(each)), 2)
 
 

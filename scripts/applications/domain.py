@@ -41,7 +41,8 @@ SHIFTS |= {
 CHARACTERS = EpisodeShape(ways=20, shots=1, queries=2)
 DIGITS = {EpisodeShape(10, 1, 5): 75.0, EpisodeShape(10, 5, 5): 91.0}  # with the least accuracy of crisp ones, in %
 WON_BACK = 80.0  # % of what is lost at 45 degrees
-Goal, OPEN = tuple[float | None, float | None], (None, None)
+Goal = tuple[float | None, float | None]
+OPEN: Goal = (None, None)
 Accuracies = dict[str, Floats]
 
 

@@ -14,6 +14,7 @@ import shlex
 import statistics
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -154,9 +155,7 @@ def seconds(plan: Plan) -> None:
         for name, side in racers.items():
             options = ("--seed", str(seed), *plan.race)
             try:
-                measured = plan.once(
-                    f"seconds-{name}-s{seed}", lambda side=side, options=options: race(plan.sized(side), *options)
-                )
+                measured = plan.once(f"seconds-{name}-s{seed}", partial(race, plan.sized(side), *options))
             except PeerError as error:
                 print(f"{side.name}, seed {seed}: left out: {error}")
                 continue

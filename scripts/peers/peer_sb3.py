@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -77,7 +79,7 @@ def make(args: argparse.Namespace) -> Learner:
         def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:
             return [False] * args.envs
 
-    dummy = [lambda i=i: Single(args.seed * 10_007 + i) for i in range(args.envs)]
+    dummy: list[Callable[[], gym.Env]] = [partial(Single, args.seed * 10_007 + i) for i in range(args.envs)]
     small = {"shared_lstm": True, "enable_critic_lstm": False, "net_arch": []}
     size = args.envs * PULLS
     agent = RecurrentPPO(

@@ -125,7 +125,7 @@ def of_tasks(names: list[str], seeds: Sequence[int], jobs: int, out: Path) -> No
     with ThreadPoolExecutor(jobs) as pool:
         for name, evaluations in zip(names, pool.map(run, names), strict=True):
             tasks, method = TASKS[name], AGENTS["barcode"][0]
-            common = {"setting": tasks.setting, "metric": METRIC, "command": f"{COMMAND} --part {name}"}
+            common: dict[str, Any] = {"setting": tasks.setting, "metric": METRIC, "command": f"{COMMAND} --part {name}"}
             common["commit"] = trained_at(*runs_of(out, name, seeds))
             common["references"] = references(evaluations, tasks.episodes)
             values = {**common, "method": method, "goal": (tasks.least, None)}
@@ -153,7 +153,7 @@ def of_again(seeds: Sequence[int], jobs: int, out: Path) -> None:
 
     setting = "barcode bandit, 10 arms, 50 contexts, each met again after 40 others at least, 10 pulls, held-out tasks"
     known = {name: second([e.references[name] for e in evaluations])[0] for name in evaluations[0].references}
-    common = {"setting": setting, "command": f"{COMMAND} --part again"}
+    common: dict[str, Any] = {"setting": setting, "command": f"{COMMAND} --part again"}
     common["commit"] = trained_at(*runs_of(out, "again", seeds))
     common["references"] = {name: round(mean, 3) for name, mean in known.items()}
     metric, method = "mean reward an episode at the second encounter, sampled actions", AGENTS["barcode"][0]
@@ -176,7 +176,7 @@ def of_stores(seeds: Sequence[int], jobs: int, out: Path) -> None:
 
     with ThreadPoolExecutor(jobs) as pool:
         for store, evaluations in zip(STORES, pool.map(run, STORES), strict=True):
-            values = {"setting": SETTING, "metric": METRIC, "command": f"{COMMAND} --part stores"}
+            values: dict[str, Any] = {"setting": SETTING, "metric": METRIC, "command": f"{COMMAND} --part stores"}
             values["commit"] = trained_at(*runs_of(out, f"store-{store}", seeds))
             values |= {"references": references(evaluations, EPISODES), "goal": (None, None)}
             name = f"{store} read by {STORES[store][0]}, {TEN_MINUTES}"
@@ -200,7 +200,7 @@ def of_presets(presets: list[str], given: Sequence[int] | None, jobs: int, out: 
     for preset in presets:
         name, low, _ = AGENTS[preset]
         evaluations = results[preset, "trial"]
-        common = {"setting": SETTING, "metric": METRIC, "command": COMMAND}
+        common: dict[str, Any] = {"setting": SETTING, "metric": METRIC, "command": COMMAND}
         common["commit"] = trained_at(*runs_of(out, f"{preset}-trial", seeds[preset, "trial"]))
         common["references"] = references(evaluations, EPISODES)
         trained = seeds[preset, "trial"]
@@ -221,7 +221,7 @@ def by_encounter(evaluations: Sequence[Any], seeds: Sequence[int], values: dict[
     means = {name: np.mean([one.by_exposure for one in actors], 0) for name, actors in each.items()}
     told = {f"{name} {n}": round(float(mean[n - 1]), 3) for n in ENCOUNTERS for name, mean in means.items()}
     metric = f"mean reward an episode at encounter {len(means['encounter'])} of a context, sampled actions"
-    more = {"metric": metric, "goal": (None, None), "references": told}
+    more: dict[str, Any] = {"metric": metric, "goal": (None, None), "references": told}
     put("barcode", evaluations, seeds, values | more, float(means["encounter"][-1]), None)
 
 

@@ -19,6 +19,7 @@ from results.rows import Row
 
 from metarl.data.episodes import Episodes
 from metarl.data.pool import Pool
+from metarl.data.sources import FewShotSource
 from metarl.evaluation.accuracy import prepared
 from metarl.experiments.fewshot.build import make_source
 from metarl.experiments.fewshot.evaluate import evaluation_rng
@@ -56,7 +57,8 @@ class Discriminants:
         """Which queries ``[n, Q]`` are nearest to the picture of their own class."""
         mapped = self.map.transform(pixels(pool.examples.reshape(-1, *pool.shape))).astype(np.float32)
         drawn = sample(pool.replaced(mapped), episodes, seed)
-        distance = np.square(drawn.query_x[:, :, None] - drawn.support_x[:, None]).sum(-1)
+        query, support = (x.astype(np.float32, copy=False) for x in (drawn.query_x, drawn.support_x))
+        distance = np.square(query[:, :, None] - support[:, None]).sum(-1)
         return np.take_along_axis(drawn.support_y, distance.argmin(-1), 1) == drawn.query_y
 
 
@@ -65,7 +67,7 @@ def pixels(images: Array) -> Floats:
     return images.reshape(len(images), -1).astype(np.float32) / 255
 
 
-def sample(pool: Pool, episodes: int, seed: int) -> Episodes:
+def sample(pool: FewShotSource, episodes: int, seed: int) -> Episodes:
     """The episodes; the same ones for pictures and for what stands for them."""
     made: Episodes = SHAPE.sample(pool, evaluation_rng(SHAPE, seed), episodes, "one_hot")
     return made
@@ -109,6 +111,8 @@ def keep(
         if theirs is None:
             data = opened.experiment.data
             known, held = (make_source(data, split, rotations=False) for split in MET)
+            assert isinstance(known, Pool)
+            assert isinstance(held, Pool)
             theirs = rival(known, held).correct(test, episodes, seed=0).mean(1)
         pool, answer = prepared(opened.model, test, episodes * SHAPE.images)
         shares.append(answer(sample(pool, episodes, seed=0)).mean(1))

@@ -153,7 +153,8 @@ def write(game: Game, factor: int, played: Sequence[Played], version: str, quick
         1e3 * sum(one["step_seconds"] for one in costs) / len(costs), 3
     )
     shown = ", ".join(f"{name}={value}" for name, value in options.items() if isinstance(value, int | float))
-    about = {"setting": f"{game.setting}, {shown}, held-out tasks", "metric": f"{game.unit}, sampled actions"}
+    about: dict[str, Any] = {"setting": f"{game.setting}, {shown}, held-out tasks"}
+    about["metric"] = f"{game.unit}, sampled actions"
     method = f"preset {game.preset}, trained with {game.option}={length // factor}"
     about |= {"method": method, "goal": (None, None), "references": told, "commit": version}
     about |= {"command": f"{COMMAND} --quick", "flags": "toy"} if quick else {"command": COMMAND}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -97,7 +97,7 @@ def play(family: TaskDistribution, base: str, tasks: int, folder: Path) -> dict[
         return validated[call]
 
     tuned = baselines.tune(prior, validate, published=True)
-    actors = {"random": partial(baselines.Random, family.action_space)}
+    actors: dict[str, Callable[[], Actor]] = {"random": partial(baselines.Random, family.action_space)}
     actors |= baselines.references(prior, tuned, published=True)
     reached: dict[str, Floats] = {}
     for name, make in actors.items():
