@@ -40,12 +40,16 @@ def as_path(given: Any, key: str) -> Path:
         key: what an error calls it.
 
     Raises:
-        InputError: it is neither.
+        InputError: it is neither, or has a character that no path can have.
     """
+    expected = "a path, as text or a pathlib.Path"
     try:
-        return Path(given)
+        path = Path(given)
     except TypeError:
-        raise InputError(key=key, given=given, expected="a path, as text or a pathlib.Path") from None
+        raise InputError(key=key, given=given, expected=expected) from None
+    if "\0" in str(path):
+        raise InputError(key=key, given=str(path), expected=f"{expected}, without a null character")
+    return path
 
 
 def check_target(path: str | Path, key: str) -> Path:
@@ -56,13 +60,15 @@ def check_target(path: str | Path, key: str) -> Path:
         key: what an error calls it.
 
     Raises:
-        InputError: it is a folder, lies below a file, or in a folder that can't be written to.
+        InputError: it is a folder or a device, lies below a file, or in a folder that can't be written to.
     """
     path = as_path(path, key)
     try:
         folder = next((above for above in path.parents if above.exists()), None)
         if path.is_dir():
             why = "it is a folder"
+        elif path.exists() and not path.is_file():
+            why = "it is a device, a pipe or a socket, which a file would replace"
         elif folder is None or not folder.is_dir():
             why = f"{folder or path.parent} is no folder"
         elif not os.access(folder, os.W_OK | os.X_OK):
@@ -98,6 +104,25 @@ def writing(path: str | Path, key: str) -> Iterator[Path]:
 def _unwritable(path: Path, key: str, why: str) -> InputError:
     problem, expected = f"cannot write {path}: {why}", "the path of a file that can be written"
     return InputError(problem, key=key, given=str(path), expected=expected, remedy="give another path")
+
+
+@contextmanager
+def new_folder(path: str | Path) -> Iterator[Path]:
+    """A folder to write to, made where it is missing; if that fails, no empty one is left.
+
+    Args:
+        path: of the folder.
+    """
+    folder = Path(path)
+    there = folder.is_dir()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield folder
+    except BaseException:
+        if not there:
+            with suppress(OSError):  # something is in it
+                folder.rmdir()
+        raise
 
 
 def readable(name: str) -> str:

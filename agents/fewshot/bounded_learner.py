@@ -129,7 +129,8 @@ class BoundedLearner:
         told = {name: meta.get(name) for name in own}
         if told != own or set(groups) != {"memory"}:
             different = ", ".join(f"{name} {told[name]!r}" for name in own if told[name] != own[name])
-            raise CheckpointError(f"{path} holds another memory", key=str(path), given=different, expected=str(own))
+            problem = f"{path} holds another memory ({different or 'without slots'})"
+            raise CheckpointError(problem, key=str(path), expected=str(own), remedy="call within as for that memory")
         if meta.get("learner") != weights_digest(self._trained.learner):
             whose = "another learner wrote" if "learner" in meta else "an earlier version wrote, not saying for whom"
             expected, remedy = "those of a learner with the same weights", "show the images to this learner again"

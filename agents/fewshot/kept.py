@@ -67,7 +67,7 @@ def load(path: str | Path, reading: Reading) -> Memory:
     """
     meta, groups = read_checkpoint(path)
     if meta.get("kind") != KIND or set(groups) != {"support"}:
-        remedy = "use one that save_memory wrote"
+        remedy = "use one that save_memory wrote, of a learner that was not made by within"
         raise CheckpointError(f"{path} holds no memory of a few-shot learner", key=str(path), remedy=remedy)
     where = f"{path} is damaged"
     try:
@@ -77,8 +77,9 @@ def load(path: str | Path, reading: Reading) -> Memory:
     tensors, count, shape = groups["support"], len(told.sources), reading.shape
     images = tensors.get("images")
     if images is not None and images.dim() > 1 and images.shape[1:] != torch.Size(shape):
-        problem, given = f"{path} has images of another size", list(images.shape[1:])
-        raise CheckpointError(problem, key="images", given=given, expected=f"{list(shape)}, as the learner takes")
+        problem, given = f"{path} has images of size {list(images.shape[1:])}", list(images.shape[1:])
+        remedy = "remember the images themselves with this learner"
+        raise CheckpointError(problem, key="images", given=given, expected=f"{list(shape)}", remedy=remedy)
     expected = {
         "images": torch.empty((count, *shape), dtype=torch.uint8),
         "labels": torch.empty(count, dtype=torch.int64),

@@ -79,7 +79,8 @@ class Support:
             InputError: it is not remembered.
         """
         if name not in self.names:
-            raise InputError(key="the name of a class", given=name, expected=one_of(self.names))
+            expected = one_of(self.names) if self.names else "none, as nothing is remembered"
+            raise InputError(key="the name of a class", given=name, expected=expected)
         number = self.names.index(name)
         kept = np.flatnonzero(self.labels != number)
         labels = self.labels[kept]

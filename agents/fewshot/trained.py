@@ -242,7 +242,12 @@ class TrainedLearner:
     def _read(self, queries: Any) -> Bytes:
         if len(self._support.names) < 2:
             given = f"{len(self._support.names)} remembered classes"
-            raise InputError(key="the memory", given=given, expected="2 or more", remedy="call remember")
+            raise InputError(
+                key="the memory",
+                given=given,
+                expected="2 or more",
+                remedy="call remember, or give --support more classes",
+            )
         found = listed(queries, "a query")
         if not found:
             raise InputError(key="queries", given="no image", expected="one or more")

@@ -84,7 +84,7 @@ def run_classify(args: argparse.Namespace) -> int:
     learner = load(args.run, device=args.device, imports=args.imports or ())
     if not isinstance(learner, TrainedLearner):
         problem = f"{args.run} is no run of a few-shot learner of images, so it has no classes to remember"
-        refuse(ConfigError(problem, key="run", remedy="metarl eval tests it"))
+        refuse(ConfigError(problem, key="run", remedy="give a run of one, or zoo:prototypical"))
     if args.memory is not None:
         learner.load_memory(args.memory)
 

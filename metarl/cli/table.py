@@ -57,9 +57,10 @@ def _print_blocks(console: Console, head: list[str], cells: list[list[str]]) -> 
 
 
 def text(value: Any) -> str:
-    """A value as text for a table."""
+    """A value as text for a table, in one line: names of files may hold line breaks, and codes that terminals obey."""
     if isinstance(value, dict):
-        return " ".join(f"{k}={v}" for k, v in value.items())
+        return " ".join(f"{text(k)}={text(v) if isinstance(v, str) else v}" for k, v in value.items())
     if value is None:
         return "–"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    shown = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in shown)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from metarl.data.pictures import Reading
 from metarl.export import classify_runner
 from metarl.export.step import Slot, graph_of
 from metarl.export.write import CLOSE, Exported, Format, check_packages, runnable, write_beside, write_graph
-from metarl.files import replacing
+from metarl.files import new_folder, replacing
 from metarl.nets.images import ImageEncoder
 
 FILES: dict[Format, str] = {"onnx": "classifier.onnx", "torch": "classifier.pt2"}
@@ -27,6 +28,7 @@ MANIFEST, RUNNER = "classifier.json", "run_classifier.py"
 LEAST = 2  # labelled images: one of each of two classes
 EXAMPLE = 7  # labelled images of the episode that is recorded; others may have other numbers
 MOST_QUERIES = 4096  # of one call
+ROUNDING = 10  # times that a file may be further from exact arithmetic than the learner is
 CHECKED = 6  # episodes in which what was written must answer as the learner does
 
 
@@ -104,30 +106,31 @@ def export_classifier(
         with alone(ready), whole_precision(ready):
             supports_drawn = supports if fixed else max(LEAST, min(supports - 1, EXAMPLE))
             step = ClassifierStep(ready, reading.shape, supports_drawn, 1 if stream else 3)
-            folder = Path(out)
-            folder.mkdir(parents=True, exist_ok=True)
-            target = folder / FILES[format]
             inputs = _drawn(step, 0, ways, 0)
             free = {} if stream else {"queries": {0: torch.export.Dim("queries", min=1, max=MOST_QUERIES)}}
             if not fixed:
                 several = torch.export.Dim("supports", min=LEAST, max=supports)
                 free |= {"support": {0: several}, "labels": {0: several}}
             program = graph_of(step, inputs, {slot.name: free.get(slot.name) for slot in step.inputs})
-            with replacing(target) as temporary:
+            with new_folder(out) as folder, replacing(folder / FILES[format]) as temporary:
                 write_graph(program, step, temporary, format)
-                worst = difference(step, temporary, format, ways, None if fixed else supports)
-                if not worst <= CLOSE:
+                worst, own = difference(step, temporary, format, ways, None if fixed else supports)
+                most = max(CLOSE, ROUNDING * own)
+                if not worst <= most:
                     problem = f"what was written differs from the learner by {worst:.1e} in {CHECKED} episodes"
-                    raise InputError(problem, key="export", expected=f"at most {CLOSE:.0e}")
+                    raise InputError(problem, key="export", expected=f"at most {most:.0e}")
     finally:
         ready.to(device).train(training)
     about = _manifest(ready, reading, ways, (supports if fixed else LEAST, supports), 1 if stream else MOST_QUERIES)
     beside = write_beside(folder / MANIFEST, about, classify_runner, folder / RUNNER, format)
-    return Exported([target, *beside], worst)
+    return Exported([folder / FILES[format], *beside], worst)
 
 
-def difference(step: ClassifierStep, path: Path, format: Format, ways: int, most: int | None) -> float:
+def difference(step: ClassifierStep, path: Path, format: Format, ways: int, most: int | None) -> tuple[float, float]:
     """By how much the logits of a file differ from those of a learner, at most, in parts of a logit above one.
+
+    Both are compared with the learner in double precision. Logits of distances are differences of much larger numbers,
+    so that single precision, in other orders of summation, may round them by far more than one part in ten million.
 
     Args:
         step: the learner's.
@@ -135,15 +138,23 @@ def difference(step: ClassifierStep, path: Path, format: Format, ways: int, most
         format: of the file.
         ways: the most classes.
         most: labelled images; None: their number is that of the step.
+
+    Returns:
+        The difference of the file, and that of the learner itself in single precision.
     """
-    run, worst = runnable(path, step, format), 0.0
+    run, exact = runnable(path, step, format), deepcopy(step).double()
+    worst = own = 0.0
     for number in range(CHECKED):
         given = _drawn(step, number, ways, number, most)
         with torch.no_grad():
-            expected = step(*given).double()
+            expected, single = exact(*given), step(*given)
         (found,) = run(given) if format == "onnx" else (run(given),)
-        worst = max(worst, float(((found.double() - expected).abs() / expected.abs().clamp_min(1)).max()))
-    return worst
+        size = expected.abs().clamp_min(1)
+        worst, own = (
+            max(so_far, float(((one.double() - expected).abs() / size).max()))
+            for so_far, one in ((worst, found), (own, single))
+        )
+    return worst, own
 
 
 @contextmanager

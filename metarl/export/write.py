@@ -19,7 +19,7 @@ from metarl.agents.rl2_env import needs_episodes
 from metarl.config import InputError
 from metarl.export import runner
 from metarl.export.step import AgentStep, Slot, graph_of, quiet
-from metarl.files import replacing, write_json
+from metarl.files import new_folder, replacing, write_json
 from metarl.nets.heads import CategoricalHead, GaussianHead
 from metarl.types import LARGEST, PREV_ACTION, PREV_DONE, PREV_REWARD, TIME
 
@@ -78,15 +78,12 @@ def export(
     training, device = policy.training, next(policy.parameters()).device
     try:
         step = AgentStep(policy.cpu().eval(), batch)
-        folder = Path(out)
-        folder.mkdir(parents=True, exist_ok=True)
-        target = folder / FILES[format]
         inputs = [slot.zeros() for slot in step.inputs]
         program = graph_of(step, inputs)
         with torch.no_grad():
             answers = step(*inputs)
         outputs = [Slot.of(n, x) for n, x in zip(step.answer_names, answers, strict=False)]
-        with replacing(target) as temporary:
+        with new_folder(out) as folder, replacing(folder / FILES[format]) as temporary:
             write_graph(program, step, temporary, format)
             worst = difference(step, temporary, format)
             if not worst <= CLOSE:
@@ -95,7 +92,7 @@ def export(
     finally:
         policy.to(device).train(training)
     about = folder / MANIFEST, _manifest(agent, step, outputs, reward_scale)
-    return Exported([target, *write_beside(*about, runner, folder / RUNNER, format)], worst)
+    return Exported([folder / FILES[format], *write_beside(*about, runner, folder / RUNNER, format)], worst)
 
 
 def write_beside(manifest: Path, about: Mapping[str, Any], code: ModuleType, copy: Path, format: Format) -> list[Path]:

@@ -19,7 +19,7 @@ from metarl.config import InputError, build
 from metarl.files import as_path, parse_json, replacing
 
 FORMAT = 2
-_EXPECTED = "a file written by save()"
+_EXPECTED = "a file that metarl wrote"
 HEAD = "checkpoint.json"
 MAX_BYTES = 8 * 2**30  # members larger than this are refused before they are read
 MAX_HEAD = 64 * 2**20  # bytes of JSON
@@ -74,7 +74,7 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Any], dict[str, dict[st
     """
     path = as_path(path, "the path of the checkpoint")
     if not path.is_file():
-        raise CheckpointError(f"there is no checkpoint at {path}", key=str(path), expected=_EXPECTED)
+        raise CheckpointError(f"there is no file {path}", key=str(path), expected=_EXPECTED)
     try:
         with zipfile.ZipFile(path) as archive:
             _check_sizes(archive, path)

@@ -266,8 +266,11 @@ def test_a_memory_that_does_not_fit_or_is_damaged_is_refused(tmp_path: Path) -> 
     learner.remember({"a": list(IMAGES[0]), "b": list(IMAGES[1])})
     path = learner.save_memory(tmp_path / "memory.zip")
     bigger = TrainedLearner(classifier((SIDE + 1, SIDE + 1), **VOTES).eval(), Reading(SIDE + 1))
-    with pytest.raises(CheckpointError, match="another size"):
+    with pytest.raises(CheckpointError, match=r"size \[8, 8\], expected \[9, 9\]"):
         bigger.load_memory(path)
+    for act in (learner.save_memory, learner.load_memory):
+        with pytest.raises(InputError, match="null character"):
+            act("memory\0.zip")
     meta, groups = read_checkpoint(path)
     tensors = groups["support"]
     wrong: list[tuple[dict[str, Any], dict[str, Any]]] = [

@@ -1,6 +1,7 @@
 """``metarl classify``: from a run folder and images to classes, and what it refuses."""
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -139,6 +140,16 @@ def test_where_nothing_can_be_saved_is_told_in_one_line_before_the_work(trained:
     assert (done.status, done.out) == (2, "")
     assert place in done.err
     assert len(done.err.splitlines()) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes that are files")
+def test_a_device_or_a_pipe_is_not_replaced(trained: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    done = run("classify", "no run", "--support", "support", "--save", pipe)
+    assert (done.status, done.out) == (2, "")
+    assert str(pipe) in done.err
+    assert pipe.is_fifo()
 
 
 def test_a_folder_that_is_missing_is_made_to_save_in(trained: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from command_line import run
 from report_runs import made
 
 from metarl.cli.main import main
+from metarl.cli.table import print_table
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -103,3 +104,10 @@ def test_a_place_that_cannot_be_written_to_is_told_in_one_line(
     assert (done.status, done.out) == (2, "")
     assert "file is no folder" in done.err
     assert len(done.err.splitlines()) == 1
+
+
+def test_a_name_cannot_break_a_table_or_speak_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table([{"query": "a\nb\x1b[31m", "class": "ß", "settings": {"k": "\x07"}}])
+    head, line = capsys.readouterr().out.splitlines()
+    assert line.isprintable()
+    assert (head.split(), line.split()) == (["query", "class", "settings"], [r"a\nb\x1b[31m", "ß", r"k=\x07"])

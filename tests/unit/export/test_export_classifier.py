@@ -20,7 +20,7 @@ from metarl.cli.main import main
 from metarl.config import InputError
 from metarl.data.pictures import Reading
 from metarl.export import classifier, classify_runner
-from metarl.export.classifier import export_classifier
+from metarl.export.classifier import CLOSE, export_classifier
 from metarl.runs.folder import RunFolder
 
 SIDE, WAYS, LONGEST = 8, 3, 9
@@ -150,6 +150,14 @@ def test_a_learner_of_streams_needs_a_number_of_images_and_keeps_to_it(tmp_path:
         np.testing.assert_allclose(found.softmax(1).detach().numpy()[0], expected, atol=1e-5)
 
 
+def test_what_single_precision_rounds_is_no_difference(tmp_path: Path) -> None:
+    """Of embeddings far from zero, squared distances are small differences of large numbers."""
+    needs_onnx()
+    one = learner("matching")
+    one.encoder.tail[-1].bias.data.add_(100.0)
+    assert export_classifier(one, READING, tmp_path).worst > CLOSE
+
+
 def test_learners_that_no_file_can_hold_are_refused_with_the_reason(tmp_path: Path) -> None:
     letters = StreamClassifier((SIDE, SIDE), WAYS, {**MEMORY, **MANN}, labels="letters", encoder=ENCODER)
     for one, told in ((gradient_learner((SIDE, SIDE), WAYS), "gradient descent"), (letters, "letters")):
@@ -161,13 +169,14 @@ def test_learners_that_no_file_can_hold_are_refused_with_the_reason(tmp_path: Pa
 def test_a_file_that_differs_from_the_learner_is_not_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     one, difference = learner("matching"), classifier.difference
 
-    def of_another(step: Any, *given: Any) -> float:
+    def of_another(step: Any, *given: Any) -> tuple[float, float]:
         step.learner.encoder.tail[-1].weight.data.mul_(1.1)
         return difference(step, *given)
 
     monkeypatch.setattr(classifier, "difference", of_another)
-    with pytest.raises(InputError, match="differs"):
-        export_classifier(one, READING, tmp_path, "torch")
+    for folder in (tmp_path, tmp_path / "new"):
+        with pytest.raises(InputError, match="differs"):
+            export_classifier(one, READING, folder, "torch")
     assert not list(tmp_path.iterdir())
 
 
