@@ -92,7 +92,7 @@ TABLE = (
     Setting(75, 3_200_000, 1.5, (0,), None, (1428.8, 0.930), (749.9, 1417.1, 1449.2, 1427.6, 1422.6, 1293.9, 1172.9)),
     Setting(100, 3_200_000, 1.5, (0,), None, (1913.7, 0.941), (999.4, 1939.5, 1973.9, 1942.1, 1935.1, 1778.2, 1578.5)),
 )
-"""In the order in which rows are run; the steps of all but the first are not tuned."""
+"""In the order in which rows are run."""
 
 
 def main() -> None:
