@@ -60,7 +60,7 @@ def test_training_resumed_is_training_never_interrupted(tmp_path: Path, memory: 
 
 
 def test_what_cannot_be_loaded_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="there is no checkpoint"):
+    with pytest.raises(CheckpointError, match="there is no file"):
         RL2PPO.load(tmp_path / "none")
     write_checkpoint(tmp_path / "other.zip", {"kind": "classifier"}, {})
     with pytest.raises(CheckpointError, match="holds a 'classifier', not an agent of RL2PPO"):
