@@ -77,9 +77,10 @@ def load(path: str | Path, reading: Reading) -> Memory:
     tensors, count, shape = groups["support"], len(told.sources), reading.shape
     images = tensors.get("images")
     if images is not None and images.dim() > 1 and images.shape[1:] != torch.Size(shape):
-        problem, given = f"{path} has images of size {list(images.shape[1:])}", list(images.shape[1:])
+        given, wanted = list(images.shape[1:]), str(list(shape))
         remedy = "remember the images themselves with this learner"
-        raise CheckpointError(problem, key="images", given=given, expected=f"{list(shape)}", remedy=remedy)
+        problem = f"{path} has images of size {given}"
+        raise CheckpointError(problem, key="images", given=given, expected=wanted, remedy=remedy)
     expected = {
         "images": torch.empty((count, *shape), dtype=torch.uint8),
         "labels": torch.empty(count, dtype=torch.int64),

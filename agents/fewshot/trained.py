@@ -242,12 +242,8 @@ class TrainedLearner:
     def _read(self, queries: Any) -> Bytes:
         if len(self._support.names) < 2:
             given = f"{len(self._support.names)} remembered classes"
-            raise InputError(
-                key="the memory",
-                given=given,
-                expected="2 or more",
-                remedy="call remember, or give --support more classes",
-            )
+            remedy = "call remember, or give --support more classes"
+            raise InputError(key="the memory", given=given, expected="2 or more", remedy=remedy)
         found = listed(queries, "a query")
         if not found:
             raise InputError(key="queries", given="no image", expected="one or more")

@@ -149,12 +149,13 @@ def difference(step: ClassifierStep, path: Path, format: Format, ways: int, most
         with torch.no_grad():
             expected, single = exact(*given), step(*given)
         (found,) = run(given) if format == "onnx" else (run(given),)
-        size = expected.abs().clamp_min(1)
-        worst, own = (
-            max(so_far, float(((one.double() - expected).abs() / size).max()))
-            for so_far, one in ((worst, found), (own, single))
-        )
+        worst, own = max(worst, _furthest(found, expected)), max(own, _furthest(single, expected))
     return worst, own
+
+
+def _furthest(logits: Tensor, exact: Tensor) -> float:
+    """By how much logits ``[Q, ways]`` are off at most, in parts of an exact one above one."""
+    return float(((logits.double() - exact).abs() / exact.abs().clamp_min(1)).max())
 
 
 @contextmanager

@@ -16,7 +16,7 @@ FEATURES = ("avx512_bf16", "amx_bf16", "bf16")
 def has_bfloat16(features: Collection[str]) -> bool:
     """Whether a processor with these features computes in bfloat16 itself.
 
-    Others emulate it, and are then slower than in float32: convolutions 12 to 17 times with AVX2.
+    Others emulate it, far slower than they compute in float32; ``scripts/benchmark_fewshot.py`` measures both.
 
     Args:
         features: what it has, by the names of ``torch.cpu.get_capabilities``.
@@ -25,7 +25,7 @@ def has_bfloat16(features: Collection[str]) -> bool:
 
 
 @cache
-def here() -> bool:
+def computed_here() -> bool:
     """:func:`has_bfloat16` of this machine; False with a torch that can't tell."""
     known: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return has_bfloat16([name for name, there in known.items() if there])
@@ -38,4 +38,4 @@ def in_bfloat16(wanted: bool, device: torch.device) -> bool:
         wanted: whether they are asked to.
         device: where they run; all but processors are taken to have it.
     """
-    return wanted and (device.type != "cpu" or here())
+    return wanted and (device.type != "cpu" or computed_here())

@@ -10,7 +10,9 @@ from metarl.agents.fewshot.ensemble import Ensemble
 from metarl.agents.fewshot.gradient import gradient_learner
 from metarl.agents.fewshot.learner import FewShotLearner
 from metarl.agents.fewshot.streams import StreamClassifier
+from metarl.agents.fewshot.trained import TrainedLearner
 from metarl.data.episodes import Episodes
+from metarl.data.pictures import Reading
 from metarl.fewshot import FewShotClassifier
 
 WAYS, SIDE, BATCH, SUPPORT = 3, 8, 2, 6
@@ -18,6 +20,9 @@ NET = {"width": 4, "embedding_size": 8}
 MEMORY = {"key_size": 4, "value_size": 4}
 CORE = {**MEMORY, "controller": "lstm", "controller_options": {"hidden_size": 4}}
 GREY = (SIDE, SIDE)
+IMAGES = np.random.default_rng(0).integers(0, 256, (6, 4, SIDE, SIDE), dtype=np.uint8)
+"""Of six classes, four each."""
+VOTES = {"readout": "votes", "memory": {"access_options": {"empty_slot": False}}}
 
 
 def classifier(shape: tuple[int, ...] = GREY, **options: Any) -> FewShotClassifier:
@@ -55,3 +60,12 @@ def episodes(shape: tuple[int, ...] = GREY) -> Episodes:
     labels = np.tile(np.arange(WAYS), (BATCH, 1))
     x, queries = (rng.integers(0, 256, (BATCH, n, *shape), dtype=np.uint8) for n in (SUPPORT, WAYS))
     return Episodes(x, np.tile(labels, 2), queries, labels)
+
+
+def tool(learner: FewShotLearner | None = None, **options: Any) -> TrainedLearner:
+    return TrainedLearner((learner or classifier(**VOTES)).eval(), Reading(SIDE, **options))
+
+
+def near(one: Any, other: Any) -> bool:
+    """Whether two lists of predictions are the same but for rounding."""
+    return all(a.probabilities == pytest.approx(b.probabilities, abs=1e-4) for a, b in zip(one, other, strict=True))

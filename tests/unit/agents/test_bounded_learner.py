@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fewshot_toys import SIDE, classifier, gradient
+from fewshot_toys import IMAGES, SIDE, classifier, gradient
 
 from metarl.agents.fewshot.bounded import LARGEST_LABEL, BoundedMemory
 from metarl.agents.fewshot.bounded_learner import BoundedLearner
@@ -17,8 +17,6 @@ from metarl.training.checkpoint import CheckpointError, read_checkpoint, write_c
 
 pytestmark = pytest.mark.usefixtures("weights_from_a_seed")
 
-IMAGES = np.random.default_rng(0).integers(0, 256, (6, 4, SIDE, SIDE), dtype=np.uint8)
-"""Of six classes, four each."""
 VOTES = {"readout": "votes", "memory": {"access_options": {"kernel": "euclidean", "empty_slot": False}}}
 SHOWN = {f"{number}": list(IMAGES[number, :3]) for number in range(6)}
 

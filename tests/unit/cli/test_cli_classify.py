@@ -142,7 +142,6 @@ def test_where_nothing_can_be_saved_is_told_in_one_line_before_the_work(trained:
     assert len(done.err.splitlines()) == 1
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes that are files")
 def test_a_device_or_a_pipe_is_not_replaced(trained: Path, tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)

@@ -236,6 +236,6 @@ def test_a_training_says_where_the_processor_lacks_the_precision_that_is_asked_f
     learner: str, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for there, asked in ((True, "bfloat16"), (False, "float32"), (False, "bfloat16")):
-        monkeypatch.setattr("metarl.nets.precision.here", lambda there=there: there)
+        monkeypatch.setattr("metarl.nets.precision.computed_here", lambda there=there: there)
         described = toy(learner, f"{key}={asked}", "device=cpu").describe()
         assert ("precision: float32" in described) is (asked == "bfloat16" and not there)

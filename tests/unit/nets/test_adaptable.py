@@ -91,7 +91,7 @@ def test_the_whole_net_can_be_differentiated_twice() -> None:
 
 
 def test_bfloat16_computes_nearly_the_same_and_learns_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("metarl.nets.precision.here", lambda: True)
+    monkeypatch.setattr("metarl.nets.precision.computed_here", lambda: True)
     exact, fast = AdaptableNet((28, 28), 5), AdaptableNet((28, 28), 5, precision="bfloat16")
     fast.load_state_dict(exact.state_dict())
     images = torch.rand(2, 6, 28, 28)

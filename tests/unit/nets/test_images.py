@@ -124,7 +124,7 @@ def test_pooling_before_relu_is_relu_before_pooling(net: Net, monkeypatch: pytes
 def test_half_precision_comes_close_and_its_parameters_and_vectors_stay_whole(
     norm: Norm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("metarl.nets.precision.here", lambda: True)
+    monkeypatch.setattr("metarl.nets.precision.computed_here", lambda: True)
     exact, rough = make((28, 28), norm=norm), make((28, 28), norm=norm, precision="bfloat16")
     rough.load_state_dict(exact.state_dict())
     images = torch.rand(2, 5, 28, 28)

@@ -31,16 +31,16 @@ def test_processors_have_it_by_their_features(features: Collection[str], there: 
 def test_this_torch_tells_what_this_processor_has() -> None:
     known = torch.cpu.get_capabilities()
     assert any(name in known for name in precision.FEATURES), "a name that torch has changed would never be found"
-    assert precision.here() is has_bfloat16([name for name in precision.FEATURES if known.get(name)])
+    assert precision.computed_here() is has_bfloat16([name for name in precision.FEATURES if known.get(name)])
 
 
 def test_a_torch_that_cannot_tell_computes_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(torch.cpu, "get_capabilities")
-    precision.here.cache_clear()
+    precision.computed_here.cache_clear()
     try:
         assert not in_bfloat16(True, torch.device("cpu"))
     finally:
-        precision.here.cache_clear()
+        precision.computed_here.cache_clear()
 
 
 def embedded(wanted: Precision) -> Tensor:
@@ -60,5 +60,5 @@ def adapted(wanted: Precision) -> Tensor:
 def test_nets_compute_in_float32_where_the_processor_has_no_bfloat16(
     answer: Callable[[Precision], Tensor], there: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(precision, "here", lambda: there)
+    monkeypatch.setattr(precision, "computed_here", lambda: there)
     assert torch.equal(answer("bfloat16"), answer("float32")) is not there
