@@ -60,7 +60,8 @@ def check_target(path: str | Path, key: str) -> Path:
         key: what an error calls it.
 
     Raises:
-        InputError: it is a folder or a device, lies below a file, or in a folder that can't be written to.
+        InputError: it is a folder or a device, lies below a file or in a folder that can't be written to, or is a file
+            of a run, which nothing but the run writes.
     """
     path = as_path(path, key)
     try:
@@ -69,6 +70,8 @@ def check_target(path: str | Path, key: str) -> Path:
             why = "it is a folder"
         elif path.exists() and not path.is_file():
             why = "it is a device, a pipe or a socket, which a file would replace"
+        elif path.name in _of_run(path.parent):
+            why = f"it is a file of the run or entry in {path.parent}, which would lose it"
         elif folder is None or not folder.is_dir():
             why = f"{folder or path.parent} is no folder"
         elif not os.access(folder, os.W_OK | os.X_OK):
@@ -78,6 +81,15 @@ def check_target(path: str | Path, key: str) -> Path:
     except OSError as error:  # a name that is too long, or a folder that can't be looked into
         why = error.strerror or str(error)
     raise _unwritable(path, key, why)
+
+
+def _of_run(folder: Path) -> set[str]:
+    """The names of the files that a run keeps in a folder; none where the folder is of no run."""
+    try:
+        listed = read_manifest(folder)
+    except InputError:  # a file of the same name that something else wrote
+        listed = None
+    return set() if listed is None else {*listed, MANIFEST}
 
 
 @contextmanager

@@ -156,7 +156,7 @@ def run_train(args: argparse.Namespace) -> int:
     from metarl.experiments.presets import load_experiment
     from metarl.experiments.rl.experiment import RL2Experiment
     from metarl.experiments.rl.growth import alone, growth, operations, rates
-    from metarl.files import write_text
+    from metarl.files import check_target, write_text
     from metarl.presets.names import preset_kind
     from metarl.report.throughput import growth_table, throughput_table
     from metarl.runs.session import Stopped, handling, raise_stopped
@@ -167,8 +167,10 @@ def run_train(args: argparse.Namespace) -> int:
         expected = "one of an agent (kind 'rl2'); metarl list presets shows the kinds"
         refuse(ConfigError(key="the preset", given=f"{args.preset} (kind {kind})", expected=expected))
     experiment: Any = checked(lambda: load_experiment(args.preset, settings))
-    if args.json is not None and not args.json.parent.is_dir():
-        refuse(ConfigError(key="--json", given=str(args.json), expected="a file in a folder that is there"))
+    if args.json is not None:
+        if not args.json.parent.is_dir():
+            refuse(ConfigError(key="--json", given=str(args.json), expected="a file in a folder that is there"))
+        checked(lambda: check_target(args.json, "--json"))
     rollouts = args.rollouts or (1 if args.quick else 5)
     factors = ([2] if args.quick else [2, 4]) if args.grow is None else list(dict.fromkeys(args.grow))
     try:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from metarl import files
+from metarl.config import InputError
 from metarl.files import MANIFEST, write_json, write_text
 from metarl.runs.folder import RunError, RunFolder
 
@@ -128,3 +129,17 @@ def test_a_crash_while_the_status_is_set_leaves_a_run_that_opens(
         except Killed:
             RunFolder.open(run.path)
     RunFolder.open(run.path)
+
+
+@pytest.mark.parametrize("name", ["checkpoint.zip", "evaluation.json", MANIFEST])
+def test_nothing_else_is_written_over_a_file_of_a_run(run: RunFolder, name: str) -> None:
+    with pytest.raises(InputError) as caught:
+        files.check_target(run.path / name, "--save")
+    assert caught.value.key == "--save"
+    assert files.check_target(run.path / "memory.zip", "--save") == run.path / "memory.zip"
+    RunFolder.open(run.path)
+
+
+def test_a_manifest_of_something_else_protects_nothing(tmp_path: Path) -> None:
+    write_json(tmp_path / MANIFEST, {"icons": "two", "checkpoint.zip": {}})
+    assert files.check_target(tmp_path / "checkpoint.zip", "--save")
