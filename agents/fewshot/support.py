@@ -41,12 +41,13 @@ class Support:
         """Nothing yet, for images of this shape."""
         return cls((), np.zeros((0, *shape), np.uint8), np.zeros(0, np.int64), ())
 
-    def with_images(self, given: Mapping[str, Any], reading: Reading) -> Support:
+    def with_images(self, given: Mapping[str, Any], reading: Reading, key: str = "support") -> Support:
         """The same with more images, of these classes or of new ones.
 
         Args:
             given: one image or several for each class; see :func:`metarl.data.pictures.pictures`.
             reading: how they are read.
+            key: what an error calls ``given``.
 
         Raises:
             InputError: no class or no image of one, the same image in two classes, or images that cannot be read, are
@@ -54,7 +55,7 @@ class Support:
         """
         if not isinstance(given, Mapping) or not given:
             expected = "class names with the images of each, such as {'cat': ['cat1.png', 'cat2.png']}"
-            raise InputError(key="support", given=given, expected=expected)
+            raise InputError(key=key, given=given, expected=expected)
         names, labels, sources = list(self.names), self.labels.tolist(), list(self.sources)
         items: list[tuple[str, Any]] = []
         for name, some in given.items():

@@ -108,7 +108,7 @@ class TrainedLearner:
         Raises:
             InputError: images that can't be used, or too few.
         """
-        given = Support.empty(self.reading.shape).with_images(images, self.reading)
+        given = Support.empty(self.reading.shape).with_images(images, self.reading, "images")
         if trained := sorted(set(given.names) & set(self.learner.met.get("train", ()))):
             problem = f"{len(trained)} classes are called as some that it was trained on, such as {trained[0]!r}"
             cause = "where they are the same, a calibration is surer than it should be"

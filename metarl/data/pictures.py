@@ -129,7 +129,11 @@ class Reading:
         Raises:
             ImagesError: as :meth:`read`.
         """
-        return self._checked(name or str(path), lambda: self._opened(path))
+        name = name or str(path)
+        if path.is_dir():
+            remedy = "give the files that are in it"
+            raise ImagesError(f"{name} is a folder", key=name, expected="the file of an image", remedy=remedy)
+        return self._checked(name, lambda: self._opened(path))
 
     def _opened(self, path: Path) -> Bytes:
         from PIL import Image
@@ -266,7 +270,7 @@ def pictures(given: Any) -> list[Any]:
     """
     from PIL import Image
 
-    if isinstance(given, (str, os.PathLike, Image.Image)):
+    if isinstance(given, (str, bytes, bytearray, os.PathLike, Image.Image)):
         return [given]
     if isinstance(given, Sequence):
         return list(given)
@@ -295,6 +299,9 @@ def _narrow(height: int, width: int) -> bool:
 
 def _bytes(given: Any, name: str) -> Bytes:
     """An array of an image as bytes ``[H, W]`` or ``[H, W, C]``."""
+    if isinstance(given, (bytes, bytearray)):
+        how = "read what is in an image file by PIL.Image.open(io.BytesIO(...))"
+        raise ImagesError(f"{name} is {type(given).__name__}", key=name, expected="an image", remedy=how)
     x = np.asarray(given)
     if x.ndim == 3 and x.shape[-1] not in CHANNELS and x.shape[0] in CHANNELS:
         x = x.transpose(1, 2, 0)

@@ -64,13 +64,24 @@ def test_colours_are_found_first_or_last() -> None:
         (np.zeros((0, 3), np.uint8), "numbers"),
         (np.zeros((5, 5, 2), np.uint8), "numbers"),
         (object(), "a path"),
+        (b"\x89PNG", "an image"),
     ],
 )
-def test_numbers_that_may_mean_anything_else_are_refused(given: Any, expected: str) -> None:
+def test_what_may_mean_anything_else_is_refused(given: Any, expected: str) -> None:
     with pytest.raises(ImagesError) as refused:
         READ.read(given, "mine")
     assert refused.value.key == "mine"
     assert expected in str(refused.value.expected)
+
+
+def test_a_folder_is_no_image(tmp_path: Path) -> None:
+    with pytest.raises(ImagesError) as refused:
+        READ.read(tmp_path)
+    assert (refused.value.key, refused.value.expected) == (str(tmp_path), "the file of an image")
+
+
+def test_what_is_in_a_file_is_one_image_not_many_numbers() -> None:
+    assert pictures(b"\x89PNG") == [b"\x89PNG"]
 
 
 def test_bools_are_black_and_white() -> None:
