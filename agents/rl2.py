@@ -12,7 +12,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from metarl import parallel, tree
 from metarl.agents import rl2_checkpoint, rl2_expert, rl2_learn, rl2_room
-from metarl.agents.rl2_env import attribute, check_split, describe, needs_episodes, sizes
+from metarl.agents.rl2_env import check_split, describe, longest_trial, needs_episodes, sizes
 from metarl.agents.rl2_options import given_options, ppo_options
 from metarl.limits import keep_freed_memory
 from metarl.memory.contract import State
@@ -100,7 +100,7 @@ class RL2PPO(BaseAlgorithm):
         n_envs, n_steps = sizes(env, n_envs, n_steps)
         schedule_steps = schedule_steps and int(schedule_steps)
         vectors = None if env is None else as_vec_env(env, n_envs)
-        trial_steps = None if vectors is None else attribute(vectors, "trial_steps")
+        trial_steps = None if vectors is None else longest_trial(vectors)
         self.options = ppo_options(ppo, None if vectors is None else vectors.num_envs, n_steps or trial_steps)
         super().__init__(
             policy,
@@ -237,17 +237,20 @@ class RL2PPO(BaseAlgorithm):
             callback.on_rollout_end()
             self.policy.train(True)
             collected = time.perf_counter()
-            report = update(
-                self.policy,
-                self.optimizer,
-                rollout,
-                self.options,
-                progress=before / schedule,
-                generator=self.generators["minibatch"],
-                name=describe(self.env),
-                step=self.num_timesteps,
-                go_on=lambda: rl2_learn.goes_on(self),
-            )
+            try:
+                report = update(
+                    self.policy,
+                    self.optimizer,
+                    rollout,
+                    self.options,
+                    progress=before / schedule,
+                    generator=self.generators["minibatch"],
+                    name=describe(self.env),
+                    step=self.num_timesteps,
+                    go_on=lambda: rl2_learn.goes_on(self),
+                )
+            finally:  # whoever plays with it, or reads it from a file, wants no dropout
+                self.policy.train(False)
             self._n_updates += 1
             iteration += 1
             rl2_learn.record(self, report, rollout.boundary.numel(), began, collected)
@@ -384,7 +387,7 @@ class RL2PPO(BaseAlgorithm):
             )
         rl2_expert.prepare(self.imitation, wrapped)
         super().set_env(wrapped, force_reset)
-        steps = attribute(wrapped, "trial_steps")
+        steps = longest_trial(wrapped)
         if "policy" in vars(self) and steps not in (None, self.trial_steps):
             self.trial_steps, self._training_state, self._last_obs = steps, None, None
             learned = self.policy.state_dict(), self.optimizer.state_dict()

@@ -99,6 +99,12 @@ def attribute(env: VecEnv, name: str) -> Any:
         return None
 
 
+def longest_trial(env: VecEnv) -> int | None:
+    """The steps of the longest trial of any row of ``env``; None where that is not known."""
+    steps = env.get_attr("trial_steps") if env.has_attr("trial_steps") else []
+    return None if not steps or None in steps else max(steps)
+
+
 def describe(env: VecEnv) -> str:
     """A name for the environment in messages."""
     distribution = attribute(env, "distribution")

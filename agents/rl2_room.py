@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def build_policy(agent: RL2PPO, trial_steps: int | None) -> MemoryPolicy:
-    """An untrained policy of the agent's options.
+    """An untrained policy of the agent's options, in evaluation mode.
 
     Args:
         agent: whose spaces, options and seed it has.
@@ -32,7 +32,7 @@ def build_policy(agent: RL2PPO, trial_steps: int | None) -> MemoryPolicy:
         torch.manual_seed(torch_rng(agent.seed, "init").initial_seed())
         seen: Any = agent.observation_space  # a Dict
         policy = MemoryPolicy(seen, agent.action_space, agent.memory, trial_steps, agent.normalise, agent.encoder)
-    return policy.to(agent.device)
+    return policy.to(agent.device).eval()
 
 
 def policy_for(agent: RL2PPO, trial_steps: int, rows: int) -> MemoryPolicy:
@@ -57,7 +57,6 @@ def policy_for(agent: RL2PPO, trial_steps: int, rows: int) -> MemoryPolicy:
             problem = f"the store {agent.memory.store!r} has parameters that depend on how long a trial is ({error})"
             remedy = f"play trials of at most {agent.trial_steps} steps"
             raise InputError(problem, key="env", given=f"trials of {trial_steps} steps", remedy=remedy) from None
-        policy.train(agent.policy.training)
         if (capacity := agent.memory.store_options.get("capacity")) is not None:
             warnings.warn(
                 f"trials of {trial_steps} steps are longer than those of training ({agent.trial_steps}), and memory "

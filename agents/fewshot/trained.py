@@ -55,13 +55,15 @@ class TrainedLearner:
         reading: how images are read; of the shape that the learner takes.
 
     Raises:
-        InputError: a learner that names classes in another way than by one number each.
+        InputError: a learner that names classes in another way than by one number each, or in training mode.
     """
 
     def __init__(self, learner: FewShotLearner, reading: Reading) -> None:
         if getattr(learner, "labels", "one_hot") != "one_hot":
             problem = "this learner calls classes by strings of letters, which stand for no class outside a stream"
             raise InputError(problem, key="train.labels", expected="one_hot", remedy="train with one-hot labels")
+        if learner.training:
+            raise InputError(key="learner", given="in training mode", expected="learner.eval()")
         self.learner, self.reading = learner, reading
         self.open_set = learner.open_set
         self._keep(learner, Support.empty(reading.shape), None)

@@ -59,7 +59,8 @@ class Distorted(FewShotSource):
     """Another source with each example distorted by its own map; for training.
 
     Args:
-        source: of images ``[H, W]`` or ``[H, W, C]``.
+        source: of images ``[H, W]``, ``[H, W, C]`` or ``[C, H, W]``; of three axes, the shorter one of the first and
+            the last is that of colours.
         options: how much examples vary.
         of_classes: how much classes vary: all examples of a class in an episode are first distorted by the same map,
             which makes a new class of it, so that training has more classes; None: not at all.
@@ -92,7 +93,8 @@ class Distorted(FewShotSource):
         flat = x.reshape(-1, *self.shape)
         if len(self.shape) == 2:
             return warp(flat, maps, bends).reshape(x.shape)
-        return np.stack([warp(colour, maps, bends) for colour in np.moveaxis(flat, -1, 0)], -1).reshape(x.shape)
+        axis = 1 if self.shape[0] < self.shape[2] else 3
+        return np.stack([warp(colour, maps, bends) for colour in np.moveaxis(flat, axis, 0)], axis).reshape(x.shape)
 
 
 def draw_maps(rng: np.random.Generator, n: int, options: Distortion) -> Floats:

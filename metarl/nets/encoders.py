@@ -64,7 +64,7 @@ class TrialEncoder(nn.Module):
         self.parts = nn.ModuleDict()
         self.own: nn.Module | None = None
         if encoder is None:
-            made = {k: _part_encoder(space[k]) for k in self.now_keys}
+            made = {k: _part_encoder(k, space[k]) for k in self.now_keys}
             self.parts.update({self.names[k]: one for k, one in made.items() if one is not None})
             self.now_size = sum(self.shapes[k][0] if one is None else int(one.size) for k, one in made.items())
         else:
@@ -161,14 +161,23 @@ class TrialEncoder(nn.Module):
         return next(iter(leading.values()))
 
 
-def _part_encoder(space: spaces.Space[Any]) -> PictureEncoder | SymbolEncoder | None:
-    """What makes a vector of a part; None: it is one."""
+def _part_encoder(key: str, space: spaces.Space[Any]) -> PictureEncoder | SymbolEncoder | None:
+    """What makes a vector of a part; None: it is one.
+
+    Raises:
+        InputError: a picture without finite bounds, by which pixels are scaled.
+    """
     if isinstance(space, spaces.MultiDiscrete):
         return SymbolEncoder(space.nvec)
     assert isinstance(space, spaces.Box)
-    return (
-        PictureEncoder(space.shape, float(space.low.min()), float(space.high.max())) if len(space.shape) == 3 else None
-    )
+    if len(space.shape) != 3:
+        return None
+    low, high = float(space.low.min()), float(space.high.max())
+    if not np.isfinite(high - low):
+        remedy = "give the environment's Box the range of its pixels, or the agent an encoder of your own"
+        problem = f"the picture {key.removeprefix(f'{OBS_KEY}.')!r} has pixels from {low:g} to {high:g}"
+        raise InputError(problem, key=key, expected="finite bounds, by which pixels are scaled", remedy=remedy)
+    return PictureEncoder(space.shape, low, high)
 
 
 def _normalised(space: spaces.Space[Any], normalise: Normalise) -> bool:

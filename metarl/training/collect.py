@@ -225,7 +225,8 @@ def collect(
         for i in np.flatnonzero(result.void).tolist():
             starts = (boundary[: t + 1, i] == Boundary.TRIAL).nonzero()
             valid[int(starts[-1]) if len(starts) else 0 : t + 1, i] = False
-        timed_out = np.flatnonzero(result.truncated).tolist()
+        cut = result.truncated & ~result.episode_ended if gae_horizon == "episode" else result.truncated
+        timed_out = np.flatnonzero(cut).tolist()
         if timed_out and result.final_obs is not None:
             final = {k: v[timed_out] for k, v in result.final_obs.items()}
             check_finite(final, None, name, first_step + t, timed_out)

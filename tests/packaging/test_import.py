@@ -3,14 +3,11 @@
 import json
 import subprocess
 import sys
-import tomllib
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-import metarl
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 HEAVY = ("torch", "wandb", "matplotlib", "stable_baselines3", "scipy", "pydantic", "pandas", "rich")
@@ -65,8 +62,3 @@ def test_a_name_means_the_same_everywhere() -> None:
     for module in map(import_module, FACES):
         for name in module.__all__:
             assert homes.setdefault(name, getattr(module, name)) is getattr(module, name)
-
-
-def test_the_version_is_that_of_the_project() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert metarl.__version__ == project["version"]

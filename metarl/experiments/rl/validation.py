@@ -13,12 +13,14 @@ from annotated_types import Ge
 from torch import Tensor
 
 from metarl import parallel
+from metarl.agents.rl2_room import policy_for
 from metarl.config import build
 from metarl.evaluation.play import VoidTrial, rollout_trials
 from metarl.functional.stats import standard_error
 from metarl.runs.session import Saved
 from metarl.seeding import sequence, split_key
 from metarl.tasks.vector.env import TrialVectorEnv
+from metarl.training.actor import PolicyActor
 from metarl.training.best import Best
 from metarl.training.checkpoint import check_tensors
 from metarl.types import Actor, Array, Ints, TrialObservation
@@ -144,8 +146,9 @@ class AgentValidator:
                     made.callback(env.close)
                     return env
 
-                actor = _Stoppable(self.agent.actor(), self.stopped)
                 rows = min(self.rows, self.trials)
+                longest = policy_for(self.agent, make(1).trial_steps, rows)
+                actor = _Stoppable(PolicyActor(longest), self.stopped)
                 returns = rollout_trials(actor, make, self.trials, seed=self.seed, rows=rows).returns
         except _Ended:
             return None

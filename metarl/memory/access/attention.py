@@ -207,8 +207,12 @@ class Attention(Access):
         if query.mask is not None and not in_graph() and torch.equal(asked, asked[:, :1].expand_as(asked)):
             asked = asked[:, :1]  # they differ by what they see alone
         scores = self._scores(asked, content.keys)
+        if in_graph():  # which has no branches
+            scores = scores.masked_fill(~visible(query, content)[:, None], -torch.inf)
         empty = self._empty(scores)
         top = torch.maximum(self._highest(scores), empty)
+        if not in_graph() and bool((top - empty).max() > SAFE):  # due to a slot that a query may not even see
+            return self.weigh(query, content).value
         stands_for = content.valid.to(scores.dtype) if content.counts is None else content.counts * content.valid
         often = stands_for[:, None, :, None].expand(-1, self.options.heads, -1, -1)
         # By hand: over few slots torch's softmax takes many times as long. One product sums values and weights.

@@ -52,11 +52,11 @@ class Plan(Attention):
         rows = torch.arange(len(values), device=values.device)[:, None]
         asked = self.prepare(following[rows, first.t()][:, :, None] * self.signs).flatten(1, 2)
         scores = self._scores(torch.cat([asked, query.key], 1), content.keys)
+        if not every(content.valid):
+            scores = scores.masked_fill(~content.valid[:, None, None], -torch.inf)
         empty = self._empty(scores)
         top = torch.maximum(self._highest(scores), empty.detach())
         weights = (scores - top).exp() if torch.is_grad_enabled() else scores.sub_(top).exp_()
-        if not every(content.valid):
-            weights = weights * content.valid[:, None, None]
         both = weights @ F.pad(self._split(values), (0, 1), value=1.0)
         total = both[..., -1:] + (empty - top).exp()  # weights need not be divided: what they weigh is smaller
         reads = (both[..., :-1] / total).transpose(1, 2).flatten(2)

@@ -99,10 +99,12 @@ class FlatPart:
         x = np.asarray(x)
         if x.shape[1:] != self.shape:
             raise ValueError(f"{self.name} has the shape {x.shape[1:]}, but its space says {self.shape}")
+        columns = x.reshape(len(x), -1) - self._starts if self._eyes else x
+        if self._eyes and columns.min(initial=0) < 0:  # else it would be looked up from the end
+            raise ValueError(f"{self.name} lies outside its space: it has the values {np.unique(x)[:20]}")
         if len(self._eyes) == 1:
-            return self._eyes[0].take(x.ravel() - self._starts[0], axis=0)
+            return self._eyes[0].take(columns.ravel(), axis=0)
         if self._eyes:
-            columns = x.reshape(len(x), -1) - self._starts
             return np.concatenate([eye[columns[:, j]] for j, eye in enumerate(self._eyes)], axis=1)
         return np.array(x, dtype=np.float32).reshape(len(x), self.size)
 

@@ -117,15 +117,6 @@ def by_instance(learner: StreamClassifier, streams: Streams) -> list[float]:
     return [float(correct[instance == k].mean()) for k in range(1, int(instance.max()) + 1)]
 
 
-@EVERY_LABELS
-@EVERY_MEMORY
-def test_an_untrained_learner_is_at_chance_on_first_examples(memory: dict[str, Any], labels: Any) -> None:
-    fixed = Pool(np.eye(WAYS, SIZE)[:, None].repeat(4, 1))
-    learner = make(memory, labels=labels, longest=WAYS * 4)
-    first = by_instance(learner, fixed.sample_streams(np.random.default_rng(0), 1000, WAYS, 4, labels))[0]
-    assert first <= first_guess(WAYS, None if labels == "one_hot" else 5**5) + 0.03
-
-
 def trained(learner: StreamClassifier, source: FewShotSource, ways: int, updates: int, labels: Any = "one_hot") -> None:
     rng = np.random.default_rng(0)
     options = SupervisedOptions(updates=updates, learning_rate=1e-2)

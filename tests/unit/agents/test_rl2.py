@@ -19,6 +19,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from metarl.agents.rl2 import RL2PPO
 from metarl.agents.rl2_env import tracking_logger
 from metarl.config import InputError
+from metarl.envs import distribution
 from metarl.memory.options import MemoryOptions
 from metarl.tasks.trial.env import TrialEnv
 from metarl.tasks.vector.env import TrialVectorEnv
@@ -259,6 +260,24 @@ def test_schedules_run_on_their_own_steps_and_not_on_the_argument_of_learn() -> 
     agent.learn(2 * ROLLOUT, callback=Rates(), reset_num_timesteps=False)
     assert rates[1:] == pytest.approx([0.004, 0.003, 0.002])
     assert agent.optimizer.param_groups[0]["lr"] == pytest.approx(0.001)
+
+
+def test_it_acts_without_dropout_after_training_and_from_a_file(tmp_path: Path) -> None:
+    def encoder(space: Any) -> torch.nn.Module:
+        return torch.nn.Sequential(torch.nn.Linear(space.shape[0], 8), torch.nn.Dropout(0.5))
+
+    agent = make(encoder=encoder).learn(ROLLOUT)
+    agent.save(tmp_path / "agent")
+    for one in (agent, RL2PPO.load(tmp_path / "agent", device="cpu", encoder=encoder)):
+        assert not any(part.training for part in one.policy.modules())
+
+
+def test_memory_has_room_for_the_longest_trial_of_any_row() -> None:
+    short, long = (distribution("metarl/BernoulliBandit-v0", arms=3, pulls=pulls) for pulls in (3, 7))
+    envs = [lambda: TrialEnv(short), lambda: TrialEnv(long)]
+    for rows in (envs, envs[::-1]):
+        agent = RL2PPO("MemoryPolicy", rows, memory=MEMORY, device="cpu")
+        assert agent.trial_steps == agent.policy.core.memory.store.capacity == 7
 
 
 def test_a_broken_environment_is_named() -> None:

@@ -185,8 +185,7 @@ class Certain:
 
 
 @pytest.mark.parametrize("memory", EPISODIC)
-def test_switching_the_flag_off_hides_it_from_the_net_and_not_from_the_memory(memory: dict[str, Any]) -> None:
-    """Where nothing else differs, episodes end for the memory as they do with the flag in sight."""
+def test_switching_the_flag_off_hides_it_from_the_net(memory: dict[str, Any]) -> None:
     seen, hidden = (make(vector(prev_done=on), memory=memory) for on in (True, False))
     assert hidden.policy.encoder.feedback_size == seen.policy.encoder.feedback_size - 1
     hidden.learn(ROLLOUT)

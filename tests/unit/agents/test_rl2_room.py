@@ -70,6 +70,8 @@ def test_every_store_plays_trials_ten_times_as_long(store: str) -> None:
     access = "native" if store in ("delta", "neural", "ntm", "lrua", "dnc") else "attention"
     agent = agent_of({"controller": "gru", "controller_options": {"hidden_size": 4}, "store": store, "access": access})
     policy = policy_for(agent, 50, rows=4)
+    assert policy is not agent.policy
+    assert all(torch.equal(agent.policy.state_dict()[name], part) for name, part in policy.state_dict().items())
     assert missed(policy, policy, 50) < 1e-4
 
 

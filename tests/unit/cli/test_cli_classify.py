@@ -39,7 +39,11 @@ def test_images_are_classified_by_a_folder_of_examples(trained: Path) -> None:
     told = json.loads(done.out)
     assert told["classes"] == {"a": 3, "b": 3, "c": 3}
     assert [row["query"] for row in told["queries"]] == ["a3.png", "support/b/b1.png"]
+    learner = metarl.load("run")
+    learner.remember({name: sorted(Path("support", name).iterdir()) for name in "abc"})
     for row in told["queries"]:
+        (answer,) = learner.predict(row["query"])
+        assert row["probabilities"] == pytest.approx(answer.probabilities, rel=1e-4)
         assert set(row["probabilities"]) == set("abc")
         assert 0 <= row["known"] <= 1
         assert isinstance(row["unknown"], bool)

@@ -121,6 +121,8 @@ def test_the_colours_of_an_image_are_distorted_alike() -> None:
     assert drawn.shape == (2, 5, 3, 28, 28, 3)
     assert np.array_equal(drawn[..., 0], alone)
     assert np.array_equal(drawn[..., 2], alone)
+    first = Distorted(Pool(np.moveaxis(coloured.examples, -1, 2)), MANN)
+    assert np.array_equal(np.moveaxis(first.draw(rng(), 2, 5, 3), 3, -1), drawn)
 
 
 def test_a_distorted_source_refuses_what_its_source_refuses() -> None:

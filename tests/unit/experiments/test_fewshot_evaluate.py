@@ -90,6 +90,11 @@ def test_streams_are_told_by_instance() -> None:
         assert (stream.episodes, stream.labels) == (6, "one_hot")
 
 
+def test_rotations_of_a_test_are_classes_of_their_own() -> None:
+    plain, turned = (toy("classifier", f"eval.rotations={on}").source("test") for on in ("false", "true"))
+    assert turned.classes == 4 * plain.classes
+
+
 def test_an_evaluation_says_what_it_measured() -> None:
     made = toy("classifier", "classifier.encoder.norm=batch", "transductive=true", "eval.rotations=true")
     learner = make_learner(made, seed=0).eval()

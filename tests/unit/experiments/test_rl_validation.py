@@ -219,3 +219,19 @@ def test_bad_options_are_refused(settings: list[str]) -> None:
     with pytest.raises(ConfigError) as caught:
         toy("agent", *settings)
     assert caught.value.key == settings[0].partition("=")[0]
+
+
+def test_memory_has_room_for_validation_trials_that_are_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    rooms: list[int] = []
+
+    def played(actor: Any, *_: Any, **__: Any) -> Any:
+        rooms.append(actor.actor.policy.core.memory.store.capacity)
+        raise validation._Ended
+
+    monkeypatch.setattr(validation, "rollout_trials", played)
+    agent = toy("agent").build(0, torch.device("cpu"))
+    longer = partial(toy("agent", "env.pulls=9").make_env, "validation")
+    options = {"every": 24, "trials": 6, "rows": 6, "seed": 0, "keep": False, "saved": None}
+    validation.AgentValidator(agent, longer, stopped=lambda: False, **options).validate()
+    assert rooms == [9]
+    assert agent.policy.core.memory.store.capacity == 6

@@ -1,5 +1,6 @@
 """Every access: stepped and unrolled alike, blind to what is masked, never NaN; and what each is there for."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ from torch.nn import functional as F
 
 from metarl.config import ConfigError
 from metarl.functional import chunks, kernels
+from metarl.functional.branches import recording
 from metarl.functional.kernels import KERNELS
 from metarl.memory.access.attention import Attention, AttentionOptions
 from metarl.memory.access.graph import GraphSearch, GraphSearchOptions
@@ -134,6 +136,26 @@ def test_what_is_masked_has_no_effect_whatever_it_holds(name):
     garbage = [torch.where(unseen, 1e8 * x.detach(), x) for x in leaves[1:3]]
     clean = ask(access, leaves, valid, mask).value
     check_same(access, leaves, clean, ask(access, (leaves[0], *garbage, leaves[3]), valid, mask).value)
+
+
+@EVERY
+@pytest.mark.parametrize("graph", [False, True])
+@torch.no_grad()
+def test_acting_too_is_blind_to_what_is_masked_however_well_it_fits(name, graph):
+    access = make(name)
+    query, key, value, control = problem(access, 6)
+    query = query[:, :1].expand_as(query)  # the queries differ by what they see
+    valid = torch.ones(BATCH, 6, dtype=torch.bool)
+    valid[1, 3] = False
+    mask = torch.ones(BATCH, QUERIES, 6, dtype=torch.bool)
+    mask[:, 1:, 0] = False
+    fits = key.clone()
+    fits[:, 0], fits[1, 3] = 1e4 * query[:, 0], 1e4 * query[1, 0]
+    with recording() if graph else nullcontext():
+        clean = ask(access, (query, key, value, control), valid, mask).value
+        other = ask(access, (query, fits, value, control), valid, mask).value
+    torch.testing.assert_close(other[:, 1:], clean[:, 1:])
+    assert torch.isfinite(other).all()
 
 
 @EVERY

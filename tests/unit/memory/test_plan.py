@@ -72,6 +72,17 @@ def test_each_hop_looks_one_transition_further() -> None:
     assert read(plan_of(5), slots(*CHAIN), 0) == [0.0 + 2.0 + 4.0, 0.5 + 0.75]
 
 
+@pytest.mark.parametrize("grad", [False, True])
+def test_a_slot_of_the_last_trial_has_no_part_however_well_it_fits(grad: bool) -> None:
+    content = slots(*CHAIN, (0, 0, 9.0, None))
+    content.keys[:, -1] *= 1e4
+    stale = content._replace(valid=torch.arange(len(CHAIN) + 1)[None] < len(CHAIN))
+    with torch.set_grad_enabled(grad):
+        asked = Query(plan_of(1).prepare(of_state(0) * SIGNS)[None])
+        values = plan_of(1)(asked, stale).value[0, :, 0].detach()
+    assert [round(float(x), 4) for x in values] == [0.0 + 2.0, 0.5 + 0.75]
+
+
 def test_the_end_of_an_episode_leads_nowhere() -> None:
     ends, goes_on = ((0, 0, 1.0, None), (3, 1, 4.0, None)), ((0, 0, 1.0, 3), (3, 1, 4.0, None))
     assert read(plan_of(3), slots(*ends), 0)[0] == 1.0

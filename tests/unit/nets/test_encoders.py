@@ -115,6 +115,8 @@ def test_gradients_reach_the_pictures_net() -> None:
         ({"obs": spaces.Box(0, 1, (4, 4), np.float32)}, "obs: .*picture"),
         ({"obs": spaces.Discrete(3)}, r"obs: Discrete\(3\)"),
         ({"obs": vector(2), "action_mask": picture(4, 4, 3)}, "action_mask: "),
+        ({"obs.depth": spaces.Box(0, np.inf, (8, 8, 1), np.float32)}, "'depth' has pixels from 0 to inf"),
+        ({"obs": spaces.Box(-np.inf, np.inf, (8, 8, 1), np.float32)}, "'obs' has pixels from -inf to inf"),
     ],
 )
 def test_other_spaces_are_refused(parts: dict[str, Any], named: str) -> None:

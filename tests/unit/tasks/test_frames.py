@@ -9,8 +9,9 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from stable_baselines3.common.vec_env import VecVideoRecorder
 
-from metarl import TrialEnv, TrialVectorEnv
+from metarl import TrialEnv, TrialVectorEnv, as_vec_env
 from metarl.config import InputError
 from metarl.envs import distribution, ids
 from metarl.envs.single import SingleEnv
@@ -75,7 +76,7 @@ def test_a_window_shows_them(monkeypatch: pytest.MonkeyPatch) -> None:
     env.close()
 
 
-def test_gymnasium_records_videos_of_trials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_gymnasium_and_sb3_record_videos_of_trials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     written: list[Any] = []
 
     class Clip:
@@ -95,6 +96,14 @@ def test_gymnasium_records_videos_of_trials(monkeypatch: pytest.MonkeyPatch, tmp
         env.step(0)
     env.close()
     assert written == [(4, 10), "rl-video-episode-0.mp4"]
+    written.clear()
+    rows = as_vec_env(TrialVectorEnv(distribution(BANDIT, pulls=3).rendered("rgb_array"), 2))
+    recorded = VecVideoRecorder(rows, str(tmp_path / "rows"), lambda step: step == 0, 2)
+    recorded.reset()
+    for _ in range(4):
+        recorded.step(np.zeros(2, int))
+    recorded.close()
+    assert written == [(3, 10), "rl-video-step-0-to-step-2.mp4"]
 
 
 def test_rows_of_trials_are_drawn_too() -> None:

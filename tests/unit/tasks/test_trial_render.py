@@ -99,20 +99,3 @@ def test_rows_in_other_processes_cannot_be_rendered() -> None:
         env.render()
     assert error.value.key == "render_mode"
     env.close()
-
-
-def test_sb3_and_gymnasium_record_videos(tmp_path: Any) -> None:
-    pytest.importorskip("moviepy")
-    from stable_baselines3.common.vec_env import VecVideoRecorder
-
-    recorded = VecVideoRecorder(as_vec_env(TrialVectorEnv(family(), 2)), str(tmp_path), lambda step: step == 0, 4)
-    recorded.reset()
-    for _ in range(6):
-        recorded.step(np.zeros(2, int))
-    recorded.close()
-    env = gym.wrappers.RecordVideo(TrialEnv(family()), str(tmp_path / "one"))
-    env.reset()
-    while not env.step(0)[2]:
-        pass
-    env.close()
-    assert len(list(tmp_path.rglob("*.mp4"))) == 2

@@ -109,6 +109,14 @@ def test_credit_may_end_with_the_episode() -> None:
     torch.testing.assert_close(rollout.returns, expected[:, None].expand(-1, 2))
 
 
+def test_a_time_limit_at_the_end_of_an_episode_brings_no_credit_from_the_next() -> None:
+    """Inner episodes of two steps: the trial of four is cut at the end of one, that of three inside one."""
+    env, policy = ToyEnv([4, 3], cut=[True, True]), Stub()
+    rollout = run(policy, env, start(policy, env), 4, lam=0.0, gae_horizon="episode")
+    assert rollout.returns[3, 0] == 1.0
+    assert rollout.returns[2, 1] == 10.0
+
+
 def test_the_scale_of_the_reward_reaches_the_estimates_and_not_the_input() -> None:
     env, seen = ToyEnv([4], reward=2.0), []
     policy = Stub()
