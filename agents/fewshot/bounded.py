@@ -41,7 +41,8 @@ class BoundedMemory:
         learner: the classifier, in evaluation mode; its access reads the slots.
         size: bytes of a row's slots.
         replace: what happens when the store is full.
-        precision: of what is kept: float32, or float16 for nearly twice as many slots; counts stay float32.
+        precision: of what is kept: float32, or float16 for twice as many slots, each of which stands for at most 2,048
+            items: with more its mean moves on as if it had been of so many.
         rows: memories side by side, each for a stream of its own.
 
     Raises:
@@ -67,9 +68,8 @@ class BoundedMemory:
         choice(replace, get_args(Rule), "replace")
         if not isinstance(size, (int, np.integer)):
             raise InputError(key="size", given=size, expected="a whole number of bytes, such as 1_000_000")
-        more = int(replace in ("nearest", "least_used"))  # the cost of a slot, or its usage
-        counts = torch.float32.itemsize * (replace == "nearest")
-        self.slot_bytes = (learner.encoder.size + 1 + more) * precision.itemsize + counts
+        more = {"nearest": 2, "least_used": 1}.get(replace, 0)  # count and cost, or usage, of a slot
+        self.slot_bytes = (learner.encoder.size + 1 + more) * precision.itemsize
         self.slots, self.precision = int(size) // self.slot_bytes, precision
         if self.slots < 1:
             raise InputError(key="size", given=size, expected=f"{self.slot_bytes} bytes or more, the size of a slot")
@@ -84,9 +84,7 @@ class BoundedMemory:
         if known is not None and self._memory.access is not None:
             self._memory.access.load_state_dict(known.state_dict())
         like = torch.empty(0, dtype=precision, device=learner.device)
-        empty = self._memory.initial_state(rows)
-        # Counts stay as precise as they are: in half precision 2048 + 1 is 2048.
-        self.state: EpisodicState = cast_like(like, empty)._replace(counts=empty.counts)
+        self.state: EpisodicState = cast_like(like, self._memory.initial_state(rows))
 
     @property
     def nbytes(self) -> int:

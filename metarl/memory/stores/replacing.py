@@ -49,7 +49,7 @@ def puts(rule: Rule, slots: Slots, batch: Tensor, key: Tensor, value: Tensor, se
         value: ``[M, V]``
         seen: ``[M]`` writes of these rows before this one.
     """
-    capacity, one = slots.keys.shape[1], torch.ones_like(key[:, 0], dtype=slots.counts.dtype)
+    capacity, one = slots.keys.shape[1], torch.ones_like(key[:, 0])
     new, full = Put(seen.clamp_max(capacity - 1), key, value, one), seen >= capacity
     if not some(full):
         return [new]
@@ -124,8 +124,7 @@ def _joined(slots: Slots, batch: Tensor, new: Put, seen: Tensor, full: Tensor) -
     b = torch.where(joins, new.number, slots.counts[batch, other])
     there, held_key = joins | merges, slots.keys[batch, one]
     with_key = torch.where(joins[:, None], new.key, slots.keys[batch, other])
-    share = (b / (a + b).clamp_min(1)).to(held_key.dtype)[:, None]
-    mean = torch.where(there[:, None], held_key + share * (with_key - held_key), held_key)
+    mean = torch.where(there[:, None], held_key + (b / (a + b).clamp_min(1))[:, None] * (with_key - held_key), held_key)
     merged = Put(one, mean, slots.values[batch, one], torch.where(there, a + b, a))
     free = torch.where(merges, other, drawn(seen, torch.full_like(seen, capacity)))
     slot = torch.where(full, torch.where(joins, one, free), new.slot)
