@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from metarl.nets.policy import MemoryPolicy
-from metarl.types import Array, Ints, TrialObservation
+from metarl.types import Array, Ints, NonFiniteError, TrialObservation
 
 
 class PolicyActor:
@@ -23,7 +23,11 @@ class PolicyActor:
 
     @torch.no_grad()
     def act(self, obs: TrialObservation, boundary: Ints) -> Array:
-        """See :class:`metarl.types.Actor`."""
+        """See :class:`metarl.types.Actor`.
+
+        Raises:
+            NonFiniteError: what the policy gives is not finite; an action would be drawn all the same.
+        """
         step, self.state = self.policy(
             self.policy.prepare(obs),
             self.state,
@@ -32,4 +36,8 @@ class PolicyActor:
             deterministic=self.deterministic,
             donate=True,
         )
+        if not bool(step.value.isfinite().all()):
+            raise NonFiniteError(
+                "the policy's value of what it sees is not finite: observations too large for it, or damaged weights"
+            )
         return self.policy.head.to_env(step.action.cpu().numpy())

@@ -184,6 +184,14 @@ class Certain:
         return self.policy(*args, **options, deterministic=True)
 
 
+def test_damaged_weights_play_no_trial() -> None:
+    agent = make()
+    with torch.no_grad():
+        next(agent.policy.core.parameters()).fill_(torch.nan)
+    with pytest.raises(NonFiniteError):
+        rollout_trials(agent.actor(), lambda rows: vector("test", rows), 4, rows=4)
+
+
 @pytest.mark.parametrize("memory", EPISODIC)
 def test_switching_the_flag_off_hides_it_from_the_net(memory: dict[str, Any]) -> None:
     seen, hidden = (make(vector(prev_done=on), memory=memory) for on in (True, False))
