@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from metarl import tree
 from metarl.agents.fewshot.classifier import FewShotClassifier
-from metarl.agents.fewshot.learner import FewShotLearner
+from metarl.agents.fewshot.learner import FewShotLearner, check_evaluating
 from metarl.agents.fewshot.readers import NEVER, VotingReader
 from metarl.config import InputError, choice
 from metarl.limits import check_bytes
@@ -73,6 +73,7 @@ class BoundedMemory:
         self.slots, self.precision = int(size) // self.slot_bytes, precision
         if self.slots < 1:
             raise InputError(key="size", given=size, expected=f"{self.slot_bytes} bytes or more, the size of a slot")
+        check_evaluating(learner)
         check_bytes(rows * int(size), key="size", given=size, remedy="give fewer bytes")
         known, kept = learner.reader.memory.access, {"capacity": self.slots, "replace": replace}
         options = MemoryOptions(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from metarl.agents.fewshot.learner import FewShotLearner
+from metarl.agents.fewshot.learner import FewShotLearner, check_evaluating
 from metarl.agents.fewshot.trained import Prediction, Recalled
 from metarl.config import InputError
 from metarl.data.tables import filled
@@ -24,9 +24,13 @@ class CaseMemory:
     Args:
         learner: in evaluation mode, with an encoder of tables.
         features: most columns of a table, as it was trained.
+
+    Raises:
+        InputError: a learner in training mode.
     """
 
     def __init__(self, learner: FewShotLearner, features: int) -> None:
+        check_evaluating(learner)
         self.learner, self.features = learner, features
         self._ready = learner
         self._patients: dict[str, Floats] = {}

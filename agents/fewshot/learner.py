@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from metarl.config import InputError
 from metarl.data.episodes import Episodes
 from metarl.types import Array, Split
 
@@ -186,6 +187,17 @@ class FewShotLearner(nn.Module, ABC):
     def _described(self) -> dict[str, Any]:
         """What ``repr`` shows besides the number of parameters."""
         return {}
+
+
+def check_evaluating(learner: FewShotLearner) -> None:
+    """Refuse a learner in training mode, whose norms would learn from what it is asked.
+
+    Raises:
+        InputError: it is in training mode.
+    """
+    if learner.training:
+        expected = "evaluation mode, so that norms don't learn from what is shown"
+        raise InputError(key="the learner", given="in training mode", expected=expected, remedy="call its eval() first")
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from metarl.agents.fewshot import kept
 from metarl.agents.fewshot.bounded_learner import BoundedLearner, Precision
-from metarl.agents.fewshot.learner import FewShotLearner, alone
+from metarl.agents.fewshot.learner import FewShotLearner, alone, check_evaluating
 from metarl.agents.fewshot.open_set import Answer, OpenSet, answer, calibrated
 from metarl.agents.fewshot.predictions import QUERIES, Prediction, ranked
 from metarl.agents.fewshot.readers import NEVER
@@ -62,8 +62,7 @@ class TrainedLearner:
         if getattr(learner, "labels", "one_hot") != "one_hot":
             problem = "this learner calls classes by strings of letters, which stand for no class outside a stream"
             raise InputError(problem, key="train.labels", expected="one_hot", remedy="train with one-hot labels")
-        if learner.training:
-            raise InputError(key="learner", given="in training mode", expected="learner.eval()")
+        check_evaluating(learner)
         self.learner, self.reading = learner, reading
         self.open_set = learner.open_set
         self._keep(learner, Support.empty(reading.shape), None)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from metarl.agents.fewshot.learner import FewShotLearner
+from metarl.agents.fewshot.learner import FewShotLearner, check_evaluating
 from metarl.config import ConfigError
 from metarl.data.episodes import Labels, Streams, class_positions
 from metarl.data.sources import FewShotSource
@@ -51,10 +51,9 @@ def evaluate(
 
     Raises:
         ConfigError: the split is that of training, has too few classes or examples, or is not there.
-        ValueError: the learner is in training mode.
+        InputError: the learner is in training mode.
     """
-    if learner.training:
-        raise ValueError("the learner is in training mode, where norms could learn from a test; call its eval() first")
+    check_evaluating(learner)
     options, data, shapes = experiment.eval, experiment.data, experiment.test_shapes
     if split == "train" or (split == "validation" and data.trainval):
         expected = "a split that the learner was not trained on: test, or validation without data.trainval"

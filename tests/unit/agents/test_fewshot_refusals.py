@@ -1,5 +1,6 @@
 """What makes no few-shot learner, and which episodes and streams a learner refuses."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -8,11 +9,15 @@ import torch
 from fewshot_toys import BATCH, LEARNERS, MEMORY, NET, SIDE, SUPPORT, WAYS, classifier, episodes
 from torch import Tensor
 
+from metarl.agents.fewshot.bounded import BoundedMemory
+from metarl.agents.fewshot.cases import CaseMemory
 from metarl.agents.fewshot.gradient import gradient_learner
 from metarl.agents.fewshot.learner import FewShotLearner
 from metarl.agents.fewshot.streams import StreamClassifier
+from metarl.agents.fewshot.trained import TrainedLearner
 from metarl.config import InputError
 from metarl.data.episodes import Episodes, Streams
+from metarl.data.pictures import Reading
 from metarl.fewshot import FewShotClassifier
 
 
@@ -172,3 +177,18 @@ def test_a_support_longer_than_the_longest_and_queries_of_letters_are_refused() 
         with pytest.raises(InputError) as caught:
             make(kind, settings)(x, zeros(BATCH, 9), queries)
         assert caught.value.key == key
+
+
+@pytest.mark.parametrize(
+    "tool",
+    [
+        lambda learner: TrainedLearner(learner, Reading(SIDE)),
+        lambda learner: CaseMemory(learner, 4),
+        lambda learner: BoundedMemory(learner, 10**4),
+    ],
+)
+def test_tools_refuse_a_learner_that_is_in_training(tool: Callable[[FewShotClassifier], object]) -> None:
+    learner = classifier(readout="votes", memory={"access_options": {"kernel": "euclidean", "empty_slot": False}})
+    tool(learner.eval())
+    with pytest.raises(InputError, match="in training mode"):
+        tool(learner.train())
