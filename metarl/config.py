@@ -113,11 +113,21 @@ def build(cls: type[Options], data: Mapping[str, Any], where: str = "options") -
         raise _explain(cls, error.errors(), data, where) from None
 
 
+def _spelled(name: str, text: str) -> bool | str:
+    """A value that is no TOML."""
+    if text == "None":
+        raise ConfigError(key=name, given=text, expected="a value", remedy="leave it out, or write '\"None\"' for text")
+    return text == "True" if text in ("True", "False") else text
+
+
 def parse_assignment(text: str) -> Assignment:
     """Read ``section.key=value``; the value is TOML, or a string without quotes where it is not.
 
+    Truth values may be spelled as in Python.
+
     Raises:
-        ConfigError: the text has no ``=``, a part of the key is empty, or the value is nested too deeply.
+        ConfigError: the text has no ``=``, a part of the key is empty, the value is ``None``, which TOML doesn't have,
+            or it is nested too deeply.
 
     >>> parse_assignment("env.arms=7"), parse_assignment("env.reward=binary")
     ((('env', 'arms'), 7), (('env', 'reward'), 'binary'))
@@ -130,7 +140,7 @@ def parse_assignment(text: str) -> Assignment:
         parsed = tomllib.loads(f"value = {value}")
     except (ValueError, RecursionError) as error:  # not TOML; or a number of too many digits, or nested too deeply
         if isinstance(error, tomllib.TOMLDecodeError):
-            return key, value.strip()
+            return key, _spelled(name.strip(), value.strip())
         raise ConfigError(key=name.strip(), given=value, expected=_PLAIN) from None
     return key, parsed["value"] if len(parsed) == 1 else value.strip()
 

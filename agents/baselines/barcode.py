@@ -176,9 +176,13 @@ def _barcodes(obs: TrialObservation) -> Floats:
 
 
 def strategies(prior: BarcodePrior) -> Mapping[str, Strategy]:
-    """The actors for the barcode bandit, by name; ideal memory where its codes are not too many to be kept."""
+    """The actors for the barcode bandit, by name; a memory of contexts where its codes are not too many to be kept.
+
+    It is ideal but with ``each_arm_best_once``, where one context tells of others, which it doesn't use.
+    """
     memory = FlippedMemory if prior.flips else IdealMemory
-    ideal = {"ideal memory": partial(memory, prior)} if codes_of_one(prior) <= _MOST_CODES else {}
+    name = "memory of contexts" if prior.each_arm_best_once else "ideal memory"
+    ideal = {name: partial(memory, prior)} if codes_of_one(prior) <= _MOST_CODES else {}
     return {"within episode": partial(WithinEpisode, prior), **ideal}
 
 

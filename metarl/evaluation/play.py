@@ -86,7 +86,7 @@ class TrialBatch(NamedTuple):
 
         None as well where all episodes have one context, and exposure is no more than a count of episodes.
         """
-        most = int(self.exposure.max())
+        most = int(self.exposure[self.ends].max(initial=1))  # what the end of a trial cut off is no episode
         if most == 1 or most == int(self.finished.max()):
             return None
         exposure = np.where(self._episode < self.finished[:, None], self.exposure, 0)

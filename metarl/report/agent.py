@@ -16,7 +16,8 @@ ABLATIONS = {
     "step": "emptied at each step",
 }
 """The keys of ``ablations``, in the order of display, and what they are called."""
-_BEST = ("Gittins", "ideal memory")
+_BEST = ("Bayes-optimal", "Gittins", "ideal memory")
+"""Players that nobody is above, where they are."""
 
 
 def one_step_episodes(evaluation: AgentEvaluation) -> bool:
@@ -74,7 +75,7 @@ def kept(evaluation: Evaluation, unit: str) -> Iterator[str]:
 
 
 def best_reference(evaluation: AgentEvaluation) -> str | None:
-    """What shares are measured against: Gittins, ideal memory, or else the best reference that is not random."""
+    """What shares are measured against: the first of ``_BEST``, or else the best reference that is not random."""
     references = {name: value for name, value in evaluation.references.items() if name != "random"}
     for name in _BEST:
         if name in references:

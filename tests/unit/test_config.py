@@ -198,6 +198,8 @@ def test_a_long_value_is_cut_in_the_error() -> None:
         ("train.compile=true", (("train", "compile"), True)),
         ("env.prior=[1, 2]", (("env", "prior"), [1, 2])),
         ("env={arms = 3}", (("env",), {"arms": 3})),
+        ("env.kwargs.slippery=False", (("env", "kwargs", "slippery"), False)),
+        ("env.kwargs.slippery= True", (("env", "kwargs", "slippery"), True)),
         ("name=", (("name",), "")),
         ("name=a=b", (("name",), "a=b")),
         ("name=1\nother=2", (("name",), "1\nother=2")),
@@ -205,6 +207,13 @@ def test_a_long_value_is_cut_in_the_error() -> None:
 )
 def test_assignments(text: str, expected: object) -> None:
     assert parse_assignment(text) == expected
+
+
+def test_none_is_no_value() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_assignment("env.kwargs.map=None")
+    assert (caught.value.key, caught.value.given) == ("env.kwargs.map", "None")
+    assert parse_assignment('name="None"') == (("name",), "None")
 
 
 @pytest.mark.parametrize("text", ["env.arms", "=3", "env.=3", ".arms=3", "env..arms=3", ""])

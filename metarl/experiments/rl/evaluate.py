@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -67,9 +68,12 @@ def evaluate(
     """
     family = (distribution(family) if isinstance(family, str) else family).with_split(split)
 
-    def make_env(of: Split, n: int) -> TrialVectorEnv:
-        return TrialVectorEnv(family.with_split(of), n, inputs=inputs or TrialInputs(), max_restarts=0)
+    seen = inputs or TrialInputs()
 
+    def make_env(of: Split, n: int, seen: TrialInputs = seen) -> TrialVectorEnv:
+        return TrialVectorEnv(family.with_split(of), n, inputs=seen, max_restarts=0)
+
+    unscaled = partial(make_env, seen=replace(seen, prev_reward_scale=1.0))  # references count rewards as they are
     layout = make_env(split, 1).layout
     if (agent.observation_space, agent.action_space) != (layout.observation_space, layout.action_space):
         raise ValueError(
@@ -81,7 +85,7 @@ def evaluate(
     prior = None if family.reveal or alone else family.prior
 
     def validated(actor: Actor) -> float:
-        played = rollout_trials(actor, partial(make_env, "validation"), tuning_trials, seed=seed)
+        played = rollout_trials(actor, partial(unscaled, "validation"), tuning_trials, seed=seed)
         return float(played.returns.mean())
 
     tuned = baselines.tune(prior, validated) if prior else {}
@@ -93,7 +97,7 @@ def evaluate(
     with Progress("evaluating", trials * (own + len(names) + len(references)), "trial", quiet=quiet) as progress:
         played_before = 0
 
-        def run(name: str, actor: Actor) -> TrialBatch:
+        def run(name: str, actor: Actor, make: Callable[..., TrialVectorEnv] = make_env) -> TrialBatch:
             nonlocal played_before
             progress.now(f"evaluating {name}")
 
@@ -101,7 +105,7 @@ def evaluate(
                 progress.reach(played_before + done)
 
             batch = rollout_trials(
-                actor, partial(make_env, split), trials, seed=seed, rows=min(rows, trials), on_batch=on_batch
+                actor, partial(make, split), trials, seed=seed, rows=min(rows, trials), on_batch=on_batch
             )
             played_before += trials
             return batch
@@ -117,7 +121,7 @@ def evaluate(
         for name in names:
             with ablated(policy.core, name):
                 without[name] = run(name, PolicyActor(policy))
-        played = {name: run(name, make()) for name, make in references.items()}
+        played = {name: run(name, make(), unscaled) for name, make in references.items()}
     batches = {"agent": sampled, **greedy, **without, **{f"reference {k}": v for k, v in played.items()}}
     done = {name: summary(one, not family.looks_change) for name, one in with_success(family, batches).items()}
     return AgentEvaluation(
@@ -184,7 +188,7 @@ def summary(played: TrialBatch, recognisable: bool) -> dict[str, Any]:
             "return_se": standard_error(returns),
             "return_interval": interval[1:],
             "by_episode": tuple(episodes.mean(0).tolist()),
-            "by_episode_se": tuple((episodes.std(0) / np.sqrt(len(episodes))).tolist()),
+            "by_episode_se": tuple(map(standard_error, episodes.T)),
             "cut": float(played.cut.mean()),
             "steps_to_adapt": steps_to_adapt(played.rewards) if played.equal_lengths else None,
             "by_exposure": None if exposures is None else tuple(exposures.tolist()),

@@ -260,6 +260,10 @@ class TaskDistribution(ABC):
             key, shape = f"task parameter {name!r}", (n, *(part.shape or ()))
             try:
                 values = np.array(tasks[name], dtype=part.dtype)
+                if np.issubdtype(values.dtype, np.integer) and (values != np.asarray(tasks[name])).any():
+                    raise InputError(f"{key} is {tasks[name]}", key=name, expected="whole numbers")
+            except InputError:
+                raise
             except ValueError as error:
                 raise InputError(f"{key} is not an array of {part.dtype}: {error}", key=name) from None
             if values.shape != shape:

@@ -365,7 +365,7 @@ class EnvFamily(TaskDistribution):
         import_modules(self.imports)  # in a worker, too
         one, values = self._factories[self._which(task)], self._values(task)
         env = one.make(**{name: values[name] for name in one.arguments})
-        one.put(env, values)
+        one.put(env, values, final=self._apply is None)
         if self._apply is not None:
             try:
                 self._apply(env, values)

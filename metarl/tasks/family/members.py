@@ -41,11 +41,16 @@ class EnvFactory:
     arguments: tuple[str, ...]
     attributes: tuple[str, ...]
 
-    def put(self, env: InnerEnv, values: Mapping[str, Any]) -> None:
+    def put(self, env: InnerEnv, values: Mapping[str, Any], final: bool = True) -> None:
         """Put values at their places.
 
+        Args:
+            env: of this factory.
+            values: by name.
+            final: whether they must be there afterwards, as no function of the user's follows.
+
         Raises:
-            ValueError: an attribute can only be read.
+            ValueError: an attribute can only be read, or holds something else afterwards.
         """
         for name in self.attributes:
             try:
@@ -54,6 +59,10 @@ class EnvFactory:
                 raise ValueError(
                     f"the attribute {name!r} of {self.name} cannot be set ({error}); give apply=function(env, task)"
                 ) from None
+            if final and not same(now := find_place(env, name), values[name]):
+                problem = f"the attribute {name!r} of {self.name} holds {now!r} after {values[name]!r} was put there"
+                remedy = "vary it within what it can hold, or give apply=function(env, task)"
+                raise InputError(problem, key=name, expected="a place that keeps what is put there", remedy=remedy)
 
 
 class TaskEnv(gym.Wrapper[Any, Any, Any, Any]):

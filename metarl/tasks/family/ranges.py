@@ -188,8 +188,8 @@ class Integers(Finite):
 
     def find(self, value: Any) -> int | None:
         """Its distance from the lowest."""
-        whole = isinstance(value, int) and not isinstance(value, bool)
-        return value - self.low if whole and self.low <= value <= self.high else None
+        whole = isinstance(value, int | float) and not isinstance(value, bool) and float(value).is_integer()
+        return int(value) - self.low if whole and self.low <= value <= self.high else None
 
     def __str__(self) -> str:
         return f"int:{self.low}..{self.high}"
@@ -274,7 +274,7 @@ class Choice(Finite):
 
 
 def key_of(value: Any) -> Hashable:
-    """What equal values have in common: arrays are compared by value, and True and 1 are two values."""
+    """What equal values have in common: arrays are compared by value, 1 and 1.0 are one value, True and 1 are two."""
     match value:
         case np.ndarray():
             return np.ndarray, value.shape, key_of(value.tolist())
@@ -282,7 +282,8 @@ def key_of(value: Any) -> Hashable:
             return type(value), tuple(map(key_of, value))
         case Mapping():
             return Mapping, frozenset((name, key_of(item)) for name, item in value.items())
-    return type(value), value
+    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    return float if number else type(value), value
 
 
 def _numbers(given: Uniform | Normal) -> None:

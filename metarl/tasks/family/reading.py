@@ -56,8 +56,10 @@ def _scalar(text: str) -> Any:
     """A number, a truth value, or the text itself."""
     if not text:
         raise ValueError("a value is missing")
-    if text in ("true", "false"):
-        return text == "true"
+    if text in ("true", "false", "True", "False"):
+        return text.lower() == "true"
+    if text == "None":
+        raise ValueError("None is no value")
     if re.fullmatch(r"[+-]?\d+", text):
         return int(text)
     return float(text) if re.fullmatch(r"[+-]?(\d+(\.\d+)?|\.\d+)([eE][+-]?\d+)?", text) else text

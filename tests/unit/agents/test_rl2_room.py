@@ -111,3 +111,15 @@ def test_live_bytes_count_the_slots_that_are_written() -> None:
             assert found.state_bytes == rest + slots * each
     alone = agent_of({"controller": "gru", "store": "none", "access": "none", "controller_options": {"hidden_size": 8}})
     assert cost(alone.policy, lambda n: bandit(40, n), 8)[:2] == (32, 32)
+
+
+def test_references_count_rewards_as_they_are_whatever_the_agent_is_shown() -> None:
+    family = distribution("metarl/BernoulliBandit-v0", arms=3, pulls=20)
+    found = []
+    for scale in (1.0, 0.1):
+        inputs = TrialInputs(prev_reward_scale=scale)
+        agent = make(TrialVectorEnv(family, 4, inputs=inputs))
+        found.append(evaluate(agent, family, trials=30, rows=30, tuning_trials=5, quiet=True, inputs=inputs).references)
+    assert {name: one.return_mean for name, one in found[0].items()} == {
+        name: one.return_mean for name, one in found[1].items()
+    }

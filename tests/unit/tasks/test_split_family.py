@@ -161,6 +161,14 @@ def test_what_no_task_has_in_common_is_accepted() -> None:
     with pytest.raises(InputError) as error:
         from_env(LINE, sizes, validation={"vary": {"size": [-1, -2]}}, test={"vary": overlaps})
     assert error.value.given == {"env": LINE, "size": 4, "speed": 2}
+    with pytest.raises(InputError) as error:
+        from_env(
+            LINE,
+            sizes,
+            validation={"vary": {"size": [-1, -2]}},
+            test={"vary": {"size": [-3.0, 4.0], "speed": [2.0, 3.0]}},
+        )
+    assert error.value.given == {"env": LINE, "size": 4, "speed": 2}
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,7 @@ def test_a_choice_is_drawn_as_an_index() -> None:
     assert [choice.value(np.int64(i)) for i in choice.probes] == ["small", "large"]
     assert Choice((True, 1)).size == 2  # equal to Python, but two values
     assert Choice(([1], [2])).value(1) == [2]
+    assert parse_range("True, False") == Choice((True, False))
 
 
 @pytest.mark.parametrize(
@@ -82,6 +83,7 @@ def test_a_choice_is_drawn_as_an_index() -> None:
         (Choice, (("a",),), "two values"),
         (Choice, (("a", "a"),), "twice"),
         (Choice, (([1], [1]),), "twice"),
+        (Choice, ((1, 1.0),), "twice"),
         (Choice, ("ab",), "'ab'"),
     ],
 )
@@ -91,7 +93,7 @@ def test_ranges_that_are_none(kind: Any, given: tuple[Any, ...], named: str) -> 
 
 
 BAD_TEXTS = [
-    *("", "5", "a", "1..", "a..b", "1..2..3", "a,,b", "a,a", "nan..1", "1..0.5", "0..1e999"),
+    *("", "5", "a", "1..", "a..b", "1..2..3", "a,,b", "a,a", "a,None", "nan..1", "1..0.5", "0..1e999"),
     *("int:1..5.5", "int:1,5", "log:-1..1", "normal:1", "normal:0,-1", "gauss:0,1"),
 ]
 

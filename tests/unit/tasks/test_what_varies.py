@@ -298,3 +298,28 @@ def test_a_class_that_takes_any_argument_gets_them() -> None:
     assert env.unwrapped.speed == 2.5, "set as an attribute"
     env = from_env(toys.Line, {"speed": Uniform(2, 3)}, steps=5).make(task(speed=2.5))  # object takes none
     assert env.unwrapped.speed == 2.5
+
+
+class Clipping(toys.Line):
+    """Holds no pull above 2."""
+
+    _pull = 1.0
+
+    @property
+    def pull(self) -> float:
+        return self._pull
+
+    @pull.setter
+    def pull(self, value: float) -> None:
+        self._pull = min(value, 2.0)
+
+
+def test_an_attribute_that_keeps_something_else_is_refused() -> None:
+    from_env(Clipping, {"pull": "0.5..2"}, steps=10)
+    with pytest.raises(ValueError, match=r"'pull' of .* holds 2\.0 after"):
+        from_env(Clipping, {"pull": "2.5..9"}, steps=10)
+    from_env(Clipping, {"pull": "2.5..9"}, steps=10, apply=set_pull)
+
+
+def set_pull(env: Any, values: Any) -> None:
+    env.unwrapped.pull = values["pull"] / 9

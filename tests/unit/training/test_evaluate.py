@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from metarl import from_env
 from metarl.envs import distribution
 from metarl.envs.cartpole_physics import CartPolePhysics
 from metarl.evaluation.play import TrialBatch, rollout_trials, steps_to_adapt
@@ -121,6 +122,11 @@ def test_exposures_count_how_often_a_context_was_met() -> None:
     number = played.exposure[:, ::3]
     np.testing.assert_allclose(by_exposure, [totals[number == 1].mean(), totals[number == 2].mean()], rtol=1e-6)
     assert rollout_trials(actor, envs(BERNOULLI), 5).by_exposure() is None
+
+
+def test_with_one_context_exposure_tells_nothing_where_the_end_of_a_trial_cuts_an_episode() -> None:
+    lake = from_env("FrozenLake-v1", {"success_rate": "0.5..1"}, steps=20)
+    assert rollout_trials(Always(2), envs(lake.with_split("test")), 30).by_exposure() is None
 
 
 @pytest.mark.parametrize(
