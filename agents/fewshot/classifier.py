@@ -131,7 +131,7 @@ class FewShotClassifier(ExampleLearner):
 
         Returns:
             Logits ``[B, Q, ways]`` and weights ``[B, Q, N]`` of the slots, in the order of the support, or with
-            ``mean_votes`` of the classes.
+            ``mean_votes`` of the classes that are shown.
 
         Raises:
             InputError: as :meth:`forward`, or the readout is not by votes.
@@ -147,11 +147,7 @@ class FewShotClassifier(ExampleLearner):
         """See :meth:`metarl.agents.fewshot.learner.FewShotLearner.weights`."""
         if not isinstance(self.reader, VotingReader):
             return None
-        weights = self.recall(support_x, support_y, query_x)[1]
-        classes = torch.as_tensor(support_y, device=weights.device).long()
-        if not self.reader.averaged or classes.shape[1] != weights.shape[2]:
-            return weights
-        return weights.gather(2, classes[:, None].expand_as(weights))  # each example is the mean of its class
+        return self.reader.weights(*self._contextual(*self._encoded(support_x, support_y, query_x)))
 
     @torch.no_grad()
     def embed(self, x: Examples) -> Tensor | None:
@@ -274,7 +270,10 @@ class FewShotClassifier(ExampleLearner):
         classes = self._classes(support_y, support.shape[:2], "support_y")
         count = support.shape[1]
         if support.dtype != queries.dtype:
-            support, queries = (x.float() / 255 if x.dtype == torch.uint8 else x for x in (support, queries))
+            scale = (
+                255 if len(self.observation) > 1 else 1
+            )  # bytes of images go up to 255, those of rows mean themselves
+            support, queries = (x.float() / scale if x.dtype == torch.uint8 else x for x in (support, queries))
         x = torch.cat([support, queries], 1)
         if isinstance(self.encoder, TableEncoder):
             x = self.encoder(x, count, classes)

@@ -151,7 +151,7 @@ class FewShotLearner(nn.Module, ABC):
 
     @torch.no_grad()
     def weights(self, support_x: Examples, support_y: Examples, query_x: Examples) -> Tensor | None:
-        """How much each query reads of each support example, or of each class if N is the number of classes.
+        """How much each query reads of each support example; that of a mean is shared by the examples of its class.
 
         Args:
             support_x: ``[B, S, *observation]``
@@ -159,7 +159,7 @@ class FewShotLearner(nn.Module, ABC):
             query_x: ``[B, Q, *observation]``
 
         Returns:
-            ``[B, Q, N]``; None for a learner without such weights.
+            ``[B, Q, S]``; None for a learner without such weights.
         """
         return None
 

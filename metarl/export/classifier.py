@@ -38,6 +38,7 @@ class ClassifierStep(nn.Module):
     Args:
         learner: in evaluation mode, with room for the classes and images that are to be shown.
         shape: of an image.
+        ways: the most classes that can be shown.
         supports: the number of labelled images of the episode that is recorded.
         queries: its number of queries.
     """
@@ -45,9 +46,11 @@ class ClassifierStep(nn.Module):
     state: tuple[Slot, ...] = ()
     answer_names = ("logits",)
 
-    def __init__(self, learner: FewShotLearner, shape: tuple[int, ...], supports: int, queries: int = 3) -> None:
+    def __init__(
+        self, learner: FewShotLearner, shape: tuple[int, ...], ways: int, supports: int, queries: int = 3
+    ) -> None:
         super().__init__()
-        self.learner = learner
+        self.learner, self.ways = learner, ways
         self.inputs = (
             Slot("support", (supports, *shape), torch.uint8),
             Slot("labels", (supports,), torch.int64),
@@ -66,7 +69,7 @@ class ClassifierStep(nn.Module):
             ``[Q, ways]``
         """
         queries = torch.cat([queries, queries[:1]])  # so that there are several, and one alone needs no other path
-        return self.learner(support[None], labels[None], queries[None])[0, :-1]
+        return self.learner(support[None], labels[None], queries[None])[0, :-1, : self.ways]
 
 
 def export_classifier(
@@ -105,7 +108,7 @@ def export_classifier(
         ready.cpu().eval()
         with alone(ready), whole_precision(ready):
             supports_drawn = supports if fixed else max(LEAST, min(supports - 1, EXAMPLE))
-            step = ClassifierStep(ready, reading.shape, supports_drawn, 1 if stream else 3)
+            step = ClassifierStep(ready, reading.shape, ways, supports_drawn, 1 if stream else 3)
             inputs = _drawn(step, 0, ways, 0)
             free = {} if stream else {"queries": {0: torch.export.Dim("queries", min=1, max=MOST_QUERIES)}}
             if not fixed:

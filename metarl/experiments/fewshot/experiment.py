@@ -26,7 +26,7 @@ from metarl.evaluation.results import FewShotEvaluation
 from metarl.experiments.base import Experiment, config_errors, load_module, pick_device, save_fit, save_module
 from metarl.experiments.fewshot.build import described, make_learner, make_source, training_source
 from metarl.experiments.fewshot.evaluate import evaluate, record
-from metarl.experiments.fewshot.met import check_as_begun, check_unseen, met_in, read_met
+from metarl.experiments.fewshot.met import check_as_begun, check_as_trained, check_unseen, met_in, read_met
 from metarl.experiments.fewshot.options import (
     ClassifierOptions,
     DataOptions,
@@ -391,6 +391,7 @@ class FewShotExperiment(Experiment):
     def load_from(self, own: Experiment, path: Path, device: torch.device) -> FewShotLearner:
         """See :class:`Experiment`; the learner gets room for the classes and images of these tests."""
         self._check_head()
+        check_as_trained(own, self, (*LEARNERS, "transductive", "train", "fit"))
         with config_errors("the learner of this run"):
             trained = own.load(path, device)
             made = trained.resized(self.ways, self.longest)

@@ -46,6 +46,8 @@ def met_in(data: DataOptions) -> Names:
         ConfigError: as :func:`~metarl.experiments.fewshot.build.class_names`.
     """
     named = {split: class_names(data, split) for split in MET}
+    if data.trainval:
+        named = {"train": named["train"] + named["validation"], "validation": ()}
     return {split: names for split, names in named.items() if names}
 
 
@@ -67,6 +69,24 @@ def check_as_begun(begun: Names, now: Names, data: DataOptions) -> None:
             problem = f"the {split} split has other classes than when this training began: gone: {gone}; new: {come}"
             remedy = "restore the folder as it was, or train anew"
             raise ConfigError(problem, key="data.folder", given=data.folder, remedy=remedy)
+
+
+def check_as_trained(own: Any, now: Any, names: Collection[str]) -> None:
+    """Refuse settings of a test that would change how its learner was made or trained, since nothing reads them.
+
+    Args:
+        own: the experiment of the run.
+        now: the same with other settings.
+        names: of its fields that made the learner.
+
+    Raises:
+        ConfigError: one of them differs, or whether validation classes were trained on.
+    """
+    asked = [(name, getattr(own, name), getattr(now, name)) for name in names]
+    for name, was, given in (*asked, ("data.trainval", own.data.trainval, now.data.trainval)):
+        if was != given:
+            expected = "as the run was trained; only its tests and the place of its data can be changed"
+            raise ConfigError(f"{name} is not that of the run", key=name, expected=expected)
 
 
 def check_unseen(met: Names, data: DataOptions, split: Split) -> None:

@@ -161,3 +161,12 @@ def test_a_lifelong_memory_keeps_what_it_is_told_to(kind: Any) -> None:
     learner.consolidate(streams if kind is StreamClassifier else shown)
     assert int((store.age >= 0).sum()) == BATCH * SUPPORT
     assert not torch.allclose(learner(*other[:3]), before)
+
+
+def test_rows_of_bytes_mean_the_same_beside_any_numbers() -> None:
+    learner = classifier((4,))
+    rows = np.array([[[200, 10, 3, 5], [0, 90, 70, 2]]], np.uint8)
+    labels = np.array([[0, 1]])
+    expected = learner(rows, labels, rows)
+    for support, queries in ((rows.astype(np.float32), rows), (rows, rows.astype(np.float32))):
+        torch.testing.assert_close(learner(support, labels, queries), expected)

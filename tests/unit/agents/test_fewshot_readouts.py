@@ -197,3 +197,15 @@ def test_weights_of_one_example_a_class_are_in_the_order_of_the_support() -> Non
     found, expected = means.weights(x, y, queries), examples.weights(x, y, queries)
     torch.testing.assert_close(found, expected)
     assert make(readout="linear").weights(x, y, queries) is None
+
+
+def test_the_weight_of_a_mean_is_shared_by_the_examples_of_its_class_whatever_other_episodes_show() -> None:
+    means = make(EUCLIDEAN, readout="mean_votes")
+    x, queries = torch.randn(2, 3, SIZE), torch.randn(2, QUERIES, SIZE)
+    y = torch.tensor([[0, 1, 2], [1, 1, 2]])
+    both, alone = means.weights(x, y, queries), means.weights(x[1:], y[1:], queries[1:])
+    assert both is not None
+    assert alone is not None
+    torch.testing.assert_close(both[1:], alone)
+    torch.testing.assert_close(alone.sum(2), torch.ones(1, QUERIES))
+    torch.testing.assert_close(alone[..., 0], alone[..., 1])

@@ -1,12 +1,13 @@
 """Evaluation of few-shot learners: what it counts, which classes and episodes it takes, and what it leaves alone."""
 
 import json
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
-from experiment_toys import LEARNERS, WAYS, toy
+from experiment_toys import LEARNERS, WAYS, ran, toy
 from torch import Tensor
 
 from metarl.agents.fewshot import embedded as embedding
@@ -19,6 +20,9 @@ from metarl.evaluation import accuracy as answers
 from metarl.evaluation.accuracy import correct, correct_in_streams, prepared
 from metarl.experiments.fewshot.build import make_learner
 from metarl.experiments.fewshot.evaluate import evaluate, record
+from metarl.experiments.fewshot.met import met_in
+from metarl.experiments.fewshot.options import DataOptions
+from metarl.experiments.run import open_run
 from metarl.types import SPLITS, Array
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -259,3 +263,19 @@ def test_what_embeds_nothing_by_itself_is_given_the_examples() -> None:
     drawn = held.sample(np.random.default_rng(0), 3, WAYS, 1, 2)
     assert held is pool
     assert np.array_equal(answer(drawn), drawn.query_y != 0)
+
+
+def test_validation_classes_that_were_trained_on_are_classes_of_training() -> None:
+    plain, both = (met_in(DataOptions(source="omniglot", trainval=on)) for on in (False, True))
+    assert set(both) == {"train"}
+    assert set(both["train"]) == {*plain["train"], *plain["validation"]}
+
+
+@pytest.mark.parametrize(
+    "settings", [{"classifier.readout": "votes"}, {"classifier.encoder.views": True}, {"data.trainval": True}], ids=str
+)
+def test_what_made_a_learner_is_no_setting_of_its_tests(settings: dict[str, Any], tmp_path: Path) -> None:
+    done = ran(tmp_path / "run", toy("classifier"))
+    with pytest.raises(ConfigError):
+        open_run(done.folder.path, settings, device="cpu")
+    open_run(done.folder.path, {"eval.episodes": 3}, device="cpu")

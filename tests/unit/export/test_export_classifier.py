@@ -20,7 +20,7 @@ from metarl.cli.main import main
 from metarl.config import InputError
 from metarl.data.pictures import Reading
 from metarl.export import classifier, classify_runner
-from metarl.export.classifier import CLOSE, export_classifier
+from metarl.export.classifier import CLOSE, ClassifierStep, export_classifier
 from metarl.runs.folder import RunFolder
 
 SIDE, WAYS, LONGEST = 8, 3, 9
@@ -216,3 +216,10 @@ def test_the_page_asks_the_runner_as_it_wants_to_be_asked(monkeypatch: pytest.Mo
     monkeypatch.delitem(sys.modules, "run_classifier")
     assert names["probabilities"].shape == (1, 2)
     assert names["probabilities"].sum() == pytest.approx(1)
+
+
+def test_a_file_of_fewer_classes_gives_logits_of_so_many() -> None:
+    step = ClassifierStep(learner("prototypical"), (SIDE, SIDE), 2, 2)
+    support, labels, queries = (torch.zeros(slot.shape, dtype=slot.dtype) for slot in step.inputs)
+    labels[1] = 1
+    assert step(support, labels, queries).shape == (3, 2)
