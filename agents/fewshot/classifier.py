@@ -270,9 +270,7 @@ class FewShotClassifier(ExampleLearner):
         classes = self._classes(support_y, support.shape[:2], "support_y")
         count = support.shape[1]
         if support.dtype != queries.dtype:
-            scale = (
-                255 if len(self.observation) > 1 else 1
-            )  # bytes of images go up to 255, those of rows mean themselves
+            scale = 255 if len(self.observation) > 1 else 1  # bytes of images go up to 255, those of rows are numbers
             support, queries = (x.float() / scale if x.dtype == torch.uint8 else x for x in (support, queries))
         x = torch.cat([support, queries], 1)
         if isinstance(self.encoder, TableEncoder):
