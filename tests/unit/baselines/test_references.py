@@ -27,6 +27,7 @@ def test_names_in_order() -> None:
     assert list(references(BANDIT)) == ["greedy", "epsilon-greedy", "UCB1", "Thompson", "Gittins"]
     assert list(references(BernoulliPrior(2, 100, "easy")))[-2:] == ["Gittins", "Bayes-optimal"]
     assert list(references(BARCODE)) == ["within episode", "ideal memory"]
+    assert list(references(replace(BARCODE, each_arm_best_once=True))) == ["within episode", "memory of contexts"]
     assert "Gittins" in references(BernoulliPrior(50, 1000))
     assert "Gittins" not in references(BernoulliPrior(50, 1001))
     assert list(references(GAUSSIAN)) == ["greedy", "UCB", "Thompson"]

@@ -14,6 +14,7 @@ from report_runs import bandit, barcode, fields, made
 from report_trials import lower, trial
 
 from metarl.evaluation.results import AgentEvaluation, Evaluation
+from metarl.report.agent import best_reference
 from metarl.report.build import build_report
 from metarl.report.compare import families, gather, members_of
 from metarl.report.methods import methods, parts, profiles
@@ -131,3 +132,10 @@ def test_a_replay_has_what_fits() -> None:
     assert len(cut["trials"][0]["rewards"]) < cut["trials"][0]["of"] == 400
     assert replayed([replace(long, weights=None)], {}, 500) is None
     assert replayed([], {}) is None
+
+
+def test_shares_are_of_the_best_player_that_there_is() -> None:
+    plain = bandit(20)
+    assert best_reference(plain) == "Gittins"
+    optimal = replace(plain.references["Gittins"], return_mean=plain.references["Gittins"].return_mean + 1)
+    assert best_reference(replace(plain, references={**plain.references, "Bayes-optimal": optimal})) == "Bayes-optimal"

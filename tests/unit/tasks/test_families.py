@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from vector_toys import same
 
+from metarl import InputError, from_env
 from metarl.envs.barcode_bandit import BarcodeBandit
 from metarl.envs.bernoulli_bandit import BernoulliBandit
 from metarl.envs.cartpole_physics import CartPolePhysics
@@ -140,3 +141,10 @@ def test_tasks_are_hashable_json(family: TaskDistribution) -> None:
     tasks = [family.task(batch, i) for i in range(3)]
     assert len({hash(task) for task in tasks}) == 3
     assert [Task.from_json(json.loads(json.dumps(task.to_json()))) for task in tasks] == tasks
+
+
+def test_a_fraction_is_no_whole_number_of_a_task() -> None:
+    family = from_env("CartPole-v1", {"length": "int:1..5"}, steps=10)
+    assert family.check_tasks({"length": [2.0]}, 1)["length"] == 2
+    with pytest.raises(InputError, match="whole numbers"):
+        family.check_tasks({"length": [2.9]}, 1)
