@@ -178,7 +178,8 @@ def _barcodes(obs: TrialObservation) -> Floats:
 def strategies(prior: BarcodePrior) -> Mapping[str, Strategy]:
     """The actors for the barcode bandit, by name; a memory of contexts where its codes are not too many to be kept.
 
-    It is ideal but with ``each_arm_best_once``, where one context tells of others, which it doesn't use.
+    It is ideal except with ``each_arm_best_once``: there one context says something about the others, which this memory
+    does not use.
     """
     memory = FlippedMemory if prior.flips else IdealMemory
     name = "memory of contexts" if prior.each_arm_best_once else "ideal memory"

@@ -71,7 +71,7 @@ class Distorted(FewShotSource):
 
     def __init__(self, source: FewShotSource, options: Distortion, of_classes: Distortion | None = None) -> None:
         if len(source.shape) not in (2, 3):
-            raise InputError(key="source.shape", given=source.shape, expected="images (H, W) or (H, W, C)")
+            raise InputError(key="source.shape", given=source.shape, expected="images (H, W), (H, W, C) or (C, H, W)")
         self.source, self.options, self.of_classes = source, options, of_classes
         self.shape, self.classes, self.per_class = source.shape, source.classes, source.per_class
         self.shared_examples = source.shared_examples

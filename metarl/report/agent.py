@@ -17,7 +17,7 @@ ABLATIONS = {
 }
 """The keys of ``ablations``, in the order of display, and what they are called."""
 _BEST = ("Bayes-optimal", "Gittins", "ideal memory")
-"""Players that nobody is above, where they are."""
+"""Optimal players, in the order in which they are looked for."""
 
 
 def one_step_episodes(evaluation: AgentEvaluation) -> bool:

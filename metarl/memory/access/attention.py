@@ -211,8 +211,8 @@ class Attention(Access):
             scores = scores.masked_fill(~visible(query, content)[:, None], -torch.inf)
         empty = self._empty(scores)
         top = torch.maximum(self._highest(scores), empty)
-        if not in_graph() and bool((top - empty).max() > SAFE):  # due to a slot that a query may not even see
-            return self.weigh(query, content).value
+        if not in_graph() and bool((top - empty).max() > SAFE):
+            return self.weigh(query, content).value  # the top may be a hidden slot, and all that is seen round to 0
         stands_for = content.valid.to(scores.dtype) if content.counts is None else content.counts * content.valid
         often = stands_for[:, None, :, None].expand(-1, self.options.heads, -1, -1)
         # By hand: over few slots torch's softmax takes many times as long. One product sums values and weights.

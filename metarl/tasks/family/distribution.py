@@ -260,14 +260,12 @@ class TaskDistribution(ABC):
             key, shape = f"task parameter {name!r}", (n, *(part.shape or ()))
             try:
                 values = np.array(tasks[name], dtype=part.dtype)
-                if np.issubdtype(values.dtype, np.integer) and (values != np.asarray(tasks[name])).any():
-                    raise InputError(f"{key} is {tasks[name]}", key=name, expected="whole numbers")
-            except InputError:
-                raise
             except ValueError as error:
                 raise InputError(f"{key} is not an array of {part.dtype}: {error}", key=name) from None
             if values.shape != shape:
                 raise InputError(f"{key} has the shape {values.shape}", key=name, expected=str(shape))
+            if values.dtype.kind in "iu" and not np.array_equal(values, tasks[name]):
+                raise InputError(f"{key} is {tasks[name]}", key=name, expected="whole numbers")
             low, high = limits(part)
             if not ((values >= low) & (values <= high)).all():
                 raise InputError(f"{key} lies outside {part}", key=name)

@@ -60,7 +60,7 @@ class SymbolPart:
             raise ValueError(f"{self.name} has the shape {x.shape[1:]}, but its space says {self.shape}")
         counted = x.astype(np.int64) - self._start
         if ((counted < 0) | (counted >= self._counts)).any():  # else it would be looked up elsewhere
-            raise ValueError(f"{self.name} lies outside its space: it has the values {np.unique(x)[:20]}")
+            raise _outside(self.name, x)
         return counted.reshape(len(x), *self._to).astype(self._dtype)
 
     def box(self) -> spaces.MultiDiscrete:
@@ -101,7 +101,7 @@ class FlatPart:
             raise ValueError(f"{self.name} has the shape {x.shape[1:]}, but its space says {self.shape}")
         columns = x.reshape(len(x), -1) - self._starts if self._eyes else x
         if self._eyes and columns.min(initial=0) < 0:  # else it would be looked up from the end
-            raise ValueError(f"{self.name} lies outside its space: it has the values {np.unique(x)[:20]}")
+            raise _outside(self.name, x)
         if len(self._eyes) == 1:
             return self._eyes[0].take(columns.ravel(), axis=0)
         if self._eyes:
@@ -146,6 +146,10 @@ class TaskPart:
     def __call__(self, tasks: TaskBatch) -> Floats:
         """Arrays ``[n, ...]`` by name to ``[n, size]``."""
         return np.concatenate([part(tasks[name]) for name, part in self._parts], axis=1)
+
+
+def _outside(name: str, x: Array) -> ValueError:
+    return ValueError(f"{name} lies outside its space: it has the values {np.unique(x)[:20]}")
 
 
 def make_part(name: str, space: spaces.Space[Any]) -> FlatPart | PicturePart | SymbolPart:
